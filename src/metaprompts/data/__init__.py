@@ -1,0 +1,1 @@
+"""Pictures, labels and joints from disk to tensors; knows nothing of the model."""

@@ -1,0 +1,1 @@
+"""Pictures of predictions: arrays in, uint8 RGB arrays out. Knows nothing of models."""

@@ -1,0 +1,126 @@
+"""What a model is: the typed content of its config.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from metaprompts.errors import InputError
+from metaprompts.tasks import TASKS, Task
+from metaprompts.typed import build, plain, unknown_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The backbone's two diffusers configs.
+
+    Attributes:
+        unet: UNet2DConditionModel's config
+        vae: AutoencoderKL's config
+    """
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """Meta prompts.
+
+    Attributes:
+        count: N
+        per_step: a set for each refinement step, or one shared by all
+        adapter: whether each set goes through an MLP
+    """
+
+    count: int = 150
+    per_step: bool = False
+    adapter: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"prompts.count is {self.count}; wanted at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refinement:
+    """Recurrent refinement.
+
+    Attributes:
+        steps: K
+        modulated_time: a time vector for each step, or one shared by all
+    """
+
+    steps: int = 3
+    modulated_time: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"refinement.steps is {self.steps}; wanted at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rearrangement:
+    """Prompts-guided feature rearrangement.
+
+    Attributes:
+        enabled: False gives the head the projected features themselves
+    """
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """All that is needed to build a model.
+
+    Attributes:
+        task: settings of the task
+        backbone: the backbone's architecture
+        prompts: the meta prompts
+        refinement: the recurrent refinement
+        rearrangement: the rearrangement
+        working_size: (height, width) of the pictures it was trained on; `predict` brings pictures to that area
+    """
+
+    task: Task
+    backbone: Architecture
+    prompts: Prompts = field(default_factory=Prompts)
+    refinement: Refinement = field(default_factory=Refinement)
+    rearrangement: Rearrangement = field(default_factory=Rearrangement)
+    working_size: tuple[int, int] | None = None
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """Read the content of a config.json.
+
+        Raises:
+            InputError: it is none of ours, or a value is wrong
+        """
+        if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
+            raise InputError("this config.json is not of a metaprompts model: it has no 'task' and 'backbone'")
+        parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
+        known = [*parts, "task", "working_size"]
+        for key in values:
+            if key not in known:
+                raise InputError(unknown_key(key, known))
+        made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}  # type: ignore[type-var]
+        size = values.get("working_size")
+        return cls(task=build_task(values["task"]), working_size=tuple(size) if size else None, **made)
+
+    def plain(self) -> dict[str, Any]:
+        """The content of a config.json; `from_plain` reads it."""
+        values: dict[str, Any] = plain(self)
+        values["task"] = {"name": self.task.name, **values["task"]}
+        return values
+
+
+def build_task(values: Mapping[str, Any]) -> Task:
+    """Make a task from its settings and its ``name``.
+
+    Raises:
+        InputError: the task or one of its settings is unknown or wrong
+    """
+    name = values.get("name")
+    if name not in TASKS:
+        raise InputError(f"task.name is {name!r}; wanted one of {', '.join(TASKS)}")
+    return build(TASKS[name], {key: value for key, value in values.items() if key != "name"}, "task")

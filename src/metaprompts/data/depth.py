@@ -1,0 +1,48 @@
+"""Pictures with the distance of every pixel."""
+
+from pathlib import Path
+
+from metaprompts.data.labels import read_depth_m
+from metaprompts.data.lists import find_pairs
+from metaprompts.data.pictures import read_picture
+from metaprompts.data.samples import Sample
+from metaprompts.data.sizes import refuse_other_size
+
+
+class DepthFolder:
+    """Pictures and depth files, found by a list file or in two folders.
+
+    Args:
+        root: folder that everything is relative to
+        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of pictures
+        labels: folder of depth files, matched to the pictures by name
+        units_per_meter: what stored integers are divided by: 1000 for millimeters, 256 for KITTI
+
+    Raises:
+        InputError: nothing found, or files without partner
+    """
+
+    def __init__(
+        self, root: str | Path, images: str, labels: str | None = None, *, units_per_meter: float = 1000.0
+    ) -> None:
+        self.units_per_meter = units_per_meter
+        self._pairs = find_pairs(Path(root), images, labels)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture and its depth.
+
+        Returns:
+            a sample with ``depth_m`` in meters, 0 where nothing was measured
+
+        Raises:
+            InputError: a file is bad, or sizes differ
+        """
+        image_path, depth_path = self._pairs[index]
+        image = read_picture(image_path)
+        depth_m = read_depth_m(depth_path, units_per_meter=self.units_per_meter)
+        refuse_other_size(image, depth_m, image_path, depth_path)
+        return Sample(image=image, path=str(image_path), depth_m=depth_m)

@@ -1,0 +1,119 @@
+"""Which picture goes with which label file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
+from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
+from metaprompts.errors import InputError
+
+_NAMED_AT_MOST = 5
+
+
+def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, Path]]:
+    """Find pairs by a list file or in two folders.
+
+    Args:
+        root: what the other two are relative to
+        images: a list file (then ``labels`` is None) or a folder of pictures
+        labels: the folder of label files
+
+    Returns:
+        (picture, label file) of every pair
+
+    Raises:
+        InputError: nothing there, a bad line, or files without partner
+    """
+    place = root / images
+    if labels is not None:
+        return match_folders(place, root / labels)
+    if place.is_dir():
+        raise InputError(f"{place} is a folder of pictures, but no folder of labels is given: give it, or a list file")
+    return read_pairs(place, root)
+
+
+def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
+    """Read a list file: one ``image label`` a line.
+
+    The two are separated by a tab or, where there is none, by spaces. Blank lines and lines that begin with ``#`` are
+    passed over. A leading ``/``, which the published lists of NYU and KITTI have, is dropped.
+
+    Args:
+        list_file: the list
+        root: what its paths are relative to
+
+    Returns:
+        (picture, label file) of every line, in the list's order
+
+    Raises:
+        InputError: no such list, no pairs in it, a line without exactly two paths, or a path that leads to no file;
+            list and line are named
+    """
+    pairs = []
+    for number, line in enumerate(_read_lines(list_file), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        names = [name.strip() for name in line.split("\t")] if "\t" in line.strip() else line.split()
+        if len(names) != 2:
+            raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`")
+        pairs.append(tuple(_find(root, name, list_file, number) for name in names))
+    if not pairs:
+        raise InputError(f"{list_file} names no pictures; expected one `image label` a line")
+    return [(image, label) for image, label in pairs]
+
+
+def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Pair the files of two folders that have the same name but for the ending, subfolder by subfolder.
+
+    Args:
+        images: folder of pictures
+        labels: folder of label files (gray or palette image, or ``.npy``)
+
+    Returns:
+        (picture, label file) of every pair, sorted by picture
+
+    Raises:
+        InputError: a folder is missing or empty, or files have no partner; up to 5 of them are named
+    """
+    pictures = _by_name(images, PICTURE_SUFFIXES)
+    label_files = _by_name(labels, LABEL_SUFFIXES | DEPTH_SUFFIXES)
+    lonely = sorted(pictures.keys() ^ label_files.keys())
+    if lonely:
+        files = [str(pictures.get(name) or label_files[name]) for name in lonely]
+        named = ", ".join(files[:_NAMED_AT_MOST]) + (", ..." if len(files) > _NAMED_AT_MOST else "")
+        raise InputError(
+            f"{len(files)} files of {images} and {labels} have no partner of the same name: {named}; "
+            "add or remove files, or give a list file"
+        )
+    return [(picture, label_files[name]) for name, picture in pictures.items()]
+
+
+def _read_lines(list_file: Path) -> list[str]:
+    try:
+        return list_file.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"list file {list_file} cannot be read: {error.strerror}; give a list or a folder") from error
+    except ValueError as error:
+        raise InputError(f"list file {list_file} is not UTF-8 text: give one `image label` a line") from error
+
+
+def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
+    path = root / name.lstrip("/")
+    # Hours into a training is no time to learn of a missing file.
+    if not path.is_file():
+        raise InputError(f"{list_file}, line {number}: {path} does not exist; paths are relative to {root}")
+    return path
+
+
+def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"folder {folder} does not exist: check the path")
+    files: dict[str, Path] = {}
+    for path in pictures_in(folder, suffixes):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in files:
+            raise InputError(f"{files[name]} and {path} have the same name but for the ending: keep one")
+        files[name] = path
+    if not files:
+        raise InputError(f"folder {folder} holds no files with one of the endings {' '.join(sorted(suffixes))}")
+    return files

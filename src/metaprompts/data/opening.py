@@ -1,0 +1,61 @@
+"""Open one image file, or say in one line why it cannot be opened."""
+
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from metaprompts.errors import InputError
+
+
+def load_image(path: Path, *, kind: str = "picture") -> Image.Image:
+    """Open an image file and decode all of its pixels.
+
+    Args:
+        path: the file
+        kind: what the file should be, for the error's first words ("picture", "label file", ...)
+
+    Returns:
+        the decoded image in the mode it is stored in; the first frame where there are several
+
+    Raises:
+        InputError: missing, a folder, empty, no image, too large, or broken off
+    """
+    _refuse_odd_file(path, kind)
+    try:
+        with path.open("rb") as file:
+            image = Image.open(file)
+            image.load()
+            return image
+    except UnidentifiedImageError as error:
+        raise InputError(f"{kind} {path} is not an image, whatever its name says: give a PNG or JPEG file") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{kind} {path} is too large to decode safely ({one_line(error)}): make it smaller first"
+        ) from error
+    # Pillow's many readers let through whatever their parsers stumble on, not only OSError.
+    except Exception as error:
+        raise InputError(
+            f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
+        ) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Return the error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refuse_odd_file(path: Path, kind: str) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{kind} {path} does not exist: check the path") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        raise InputError(f"{kind} {path} cannot be read: {reason}") from error
+    if path.is_dir():
+        raise InputError(f"{kind} {path} is a folder: give a file")
+    # A pipe or a device would block or never end.
+    if not path.is_file():
+        raise InputError(f"{kind} {path} is no regular file: give an image file")
+    if status.st_size == 0:
+        raise InputError(f"{kind} {path} is empty (0 bytes): copy or export the file again")

@@ -1,0 +1,206 @@
+"""Pictures of any kind as RGB arrays, and the lists of them that a user names."""
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.data.opening import load_image, one_line
+from metaprompts.errors import InputError
+
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"}
+    | {".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
+"""Endings, in lower case, by which pictures are found in folders."""
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read any picture that Pillow opens.
+
+    The EXIF orientation is applied. Transparent pixels are laid over white. 16-bit gray is divided by 257, so that
+    65535 becomes 255. Float pictures are taken as 0..1 if no value exceeds 1, else as 0..255. Of several frames the
+    first is read.
+
+    Args:
+        path: the file
+
+    Returns:
+        (H, W, 3) uint8 RGB
+
+    Raises:
+        InputError: missing, a folder, empty, no image, too large, or broken off; one line that names the file
+    """
+    if _is_folder(path):
+        holds = "give its files" if pictures_in(path) else "it holds no pictures"
+        raise InputError(f"picture {path} is a folder: {holds}")
+    if _is_pattern(str(path)) and not _exists(path):
+        raise InputError(f"no picture matches {path}: check the pattern")
+    return _to_rgb(load_image(path), f"picture {path}")
+
+
+def as_picture(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
+    """Turn a path, a PIL image or an array into an RGB array.
+
+    Args:
+        value: a file's path, a PIL image of any mode, a uint8 array (H, W, 3) RGB or (H, W) gray
+
+    Returns:
+        (H, W, 3) uint8 RGB; an RGB array comes back without a copy where it lies in order
+
+    Raises:
+        InputError: the value is something else, or its file cannot be read
+    """
+    if isinstance(value, str | Path):
+        return read_picture(Path(value))
+    if isinstance(value, Image.Image):
+        return _to_rgb(value, "the PIL image")
+    if isinstance(value, np.ndarray):
+        return _array_to_rgb(value)
+    raise InputError(
+        f"a picture came as {type(value).__name__}; expected a path, a PIL image or a uint8 array (H, W, 3)"
+    )
+
+
+def list_pictures(inputs: Sequence[str]) -> list[Path]:
+    """Find the pictures that files, folders and patterns name.
+
+    A file is taken whatever its ending. Folders are searched with all their subfolders, patterns (``*``, ``?``,
+    ``[]``, ``**``) are expanded; from both come only files with an ending of `PICTURE_SUFFIXES`, sorted, none hidden.
+    What leads to nothing stays in the list as it is, so that `read_picture` says why while the others go on.
+
+    Args:
+        inputs: paths and patterns as a user writes them
+
+    Returns:
+        the paths in the order of the inputs, each file once
+
+    Raises:
+        InputError: an input is an empty string
+    """
+    found: dict[str, Path] = {}
+    for text in inputs:
+        if not text:
+            raise InputError("an input is an empty string: give a picture, a folder or a pattern")
+        for path in _expand(text):
+            found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
+
+
+def pictures_in(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES) -> list[Path]:
+    """List the files of a folder and its subfolders, sorted, without hidden ones.
+
+    Args:
+        folder: where to look
+        suffixes: endings to keep, in lower case with the dot
+    """
+    wanted = frozenset(suffixes)
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in wanted
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+
+
+def _expand(text: str) -> list[Path]:
+    path = Path(text)
+    if _is_folder(path):
+        return pictures_in(path) or [path]
+    # A file may have brackets in its name: what exists is no pattern.
+    if _exists(path) or not _is_pattern(text):
+        return [path]
+    return _expand_pattern(text) or [path]
+
+
+def _expand_pattern(pattern: str) -> list[Path]:
+    pictures: list[Path] = []
+    # Path.glob takes no absolute pattern.
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        path = Path(match)
+        if _is_folder(path):
+            pictures += pictures_in(path)
+        elif path.suffix.lower() in PICTURE_SUFFIXES:
+            pictures.append(path)
+    return pictures
+
+
+def _is_pattern(text: str) -> bool:
+    return any(sign in text for sign in "*?[")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a forbidden folder or a name too long: reading it will say so
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _array_to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
+    is_gray = array.ndim == 2
+    is_color = array.ndim == 3 and array.shape[2] == 3
+    if array.dtype != np.uint8 or not (is_gray or is_color) or array.size == 0:
+        raise InputError(
+            f"a picture came as {array.dtype} array {array.shape}; expected uint8 (H, W, 3) RGB with values 0 to 255"
+        )
+    return np.ascontiguousarray(array) if is_color else np.repeat(array[:, :, None], 3, axis=2)
+
+
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    if image.width == 0 or image.height == 0:
+        raise InputError(f"{name} is {image.width}x{image.height}; expected at least one pixel")
+    try:
+        return _pixels(_upright(image))
+    # A PIL image may be lazy, and then its file is decoded only here.
+    except Exception as error:
+        raise InputError(f"{name} of mode {image.mode} cannot be turned into RGB ({one_line(error)})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # the picture is good, only its note about the camera is not
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _gray_to_rgb(np.asarray(image).clip(0, 65535) / 257)
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image), nan=0.0)
+        return _gray_to_rgb(values * 255 if values.max() <= 1 else values)
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(image.convert("RGB"))
+
+
+def _gray_to_rgb(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    gray = np.rint(values.clip(0, 255)).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)

@@ -1,0 +1,97 @@
+"""Persons with their joints, from COCO keypoint files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.coco import Picture, read_detections, read_keypoints
+from metaprompts.data.pictures import read_picture
+from metaprompts.data.samples import Person, Sample
+from metaprompts.errors import InputError
+
+
+class CocoKeypoints:
+    """One sample for every person of a COCO keypoint file, or for every box that a detector found.
+
+    Annotations without labeled joints, of crowds or without a box of positive size are left out.
+
+    Args:
+        root: folder that everything is relative to
+        annotations: COCO keypoint JSON with any number of joints
+        images: folder of the pictures
+        detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes take the place of the annotated
+            ones; such samples have no keypoints (all 0). Boxes of other categories and of pictures that
+            ``annotations`` does not list are left out.
+        minimum_score: detections below it are left out
+
+    Attributes:
+        annotation_path: the annotation file, for COCO's own evaluation
+        joint_names: the J joints in order
+        skeleton: pairs of joint indices, from 0, that a drawing connects
+
+    Raises:
+        InputError: broken JSON, missing or impossible entries, or no person left
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str,
+        images: str = "",
+        *,
+        detections: str | None = None,
+        minimum_score: float = 0.0,
+    ) -> None:
+        folder = Path(root)
+        self.annotation_path = folder / annotations
+        content = read_keypoints(self.annotation_path)
+        self.joint_names = content.joint_names
+        self.skeleton = content.skeleton
+        self._folder = folder / images
+        self._pictures = content.pictures
+        self._persons = content.persons
+        if detections is not None:
+            self._persons = read_detections(folder / detections, content, minimum_score=minimum_score)
+
+    def __len__(self) -> int:
+        """Return the number of persons."""
+        return len(self._persons)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one person and the whole picture it is in.
+
+        Returns:
+            a sample with ``person``
+
+        Raises:
+            InputError: the picture is missing, bad, or not of the size the annotation file gives
+        """
+        person = self._person(index)
+        picture = self._pictures[person.image_id]
+        path = self._folder / picture.file_name
+        image = read_picture(path)
+        _refuse_other_size(image, picture, path)
+        return Sample(image=image, path=str(path), person=person)
+
+    def _person(self, index: int) -> Person:
+        persons = self._persons
+        return Person(
+            keypoints=persons.keypoints[index].copy(),
+            box_xywh=persons.boxes_xywh[index].copy(),
+            image_id=int(persons.image_ids[index]),
+            annotation_id=int(persons.annotation_ids[index]),
+            score=float(persons.scores[index]),
+            area=float(persons.areas[index]),
+        )
+
+
+def _refuse_other_size(image: NDArray[np.uint8], picture: Picture, path: Path) -> None:
+    height, width, _ = image.shape
+    wanted: tuple[Any, Any] = (picture.height or height, picture.width or width)
+    if (height, width) != wanted:
+        raise InputError(
+            f"picture {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
+            "use the picture that was annotated"
+        )

@@ -1,0 +1,1 @@
+"""Random and fixed changes of a sample; each module holds one kind."""

@@ -1,0 +1,156 @@
+"""Change the colors of a picture; labels and depth stay."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.samples import Sample
+from metaprompts.data.transforms.transform import check_probability
+
+_LEVELS = np.arange(256, dtype=np.float32)
+_HUES = 180
+
+
+@dataclass(frozen=True)
+class PhotometricDistortion:
+    """mmsegmentation's photometric distortion: brightness, contrast, saturation and hue, each with probability 0.5.
+
+    Contrast comes, by chance, before or after saturation and hue.
+
+    Args:
+        brightness: highest change, in gray levels
+        contrast: lowest and highest factor
+        saturation: lowest and highest factor of the HSV saturation
+        hue: highest turn, in OpenCV's units of 2 degrees
+    """
+
+    brightness: float = 32.0
+    contrast: tuple[float, float] = (0.5, 1.5)
+    saturation: tuple[float, float] = (0.5, 1.5)
+    hue: int = 18
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Distort by drawn amounts."""
+        image = sample.image
+        if _coin(generator):
+            image = scale_levels(image, 1.0, generator.uniform(-self.brightness, self.brightness))
+        contrast_first = _coin(generator)
+        contrast = generator.uniform(*self.contrast) if _coin(generator) else 1.0
+        if contrast_first:
+            image = scale_levels(image, contrast, 0.0)
+        saturation = generator.uniform(*self.saturation) if _coin(generator) else 1.0
+        hue = int(generator.integers(-self.hue, self.hue, endpoint=True)) if _coin(generator) else 0
+        image = shift_hsv(image, hue=hue, saturation_factor=saturation)
+        if not contrast_first:
+            image = scale_levels(image, contrast, 0.0)
+        return replace(sample, image=image)
+
+
+@dataclass(frozen=True)
+class DepthColor:
+    """The color changes of the depth recipes: three groups, each with its own chance.
+
+    Brightness with contrast; gamma; hue with saturation and value. Every amount is drawn uniformly.
+
+    Args:
+        brightness_contrast: highest change of both; brightness relative to 255, contrast to 1
+        gamma: lowest and highest exponent
+        hue: highest turn, in OpenCV's units of 2 degrees
+        saturation: highest change of the 8-bit HSV saturation
+        value: highest change of the 8-bit HSV value
+        probability: of each group
+    """
+
+    brightness_contrast: float = 0.2
+    gamma: tuple[float, float] = (0.8, 1.2)
+    hue: float = 20.0
+    saturation: float = 30.0
+    value: float = 20.0
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability(self.probability)
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Change by drawn amounts."""
+        image = sample.image
+        if generator.random() < self.probability:
+            contrast, brightness = generator.uniform(-self.brightness_contrast, self.brightness_contrast, size=2)
+            image = scale_levels(image, 1 + contrast, 255 * brightness)
+        if generator.random() < self.probability:
+            image = raise_levels(image, generator.uniform(*self.gamma))
+        if generator.random() < self.probability:
+            hue, saturation, value = generator.uniform(-1, 1, size=3) * (self.hue, self.saturation, self.value)
+            image = shift_hsv(image, hue=int(hue), saturation_offset=saturation, value_offset=value)
+        return replace(sample, image=image)
+
+
+def scale_levels(image: NDArray[np.uint8], factor: float, offset: float) -> NDArray[np.uint8]:
+    """Compute ``image * factor + offset``, clipped to 0..255, fractions cut off as mmsegmentation does.
+
+    Args:
+        image: uint8 of any shape
+        factor: contrast
+        offset: brightness in gray levels
+    """
+    if factor == 1 and offset == 0:
+        return image
+    return _look_up(image, _LEVELS * factor + offset)
+
+
+def raise_levels(image: NDArray[np.uint8], gamma: float) -> NDArray[np.uint8]:
+    """Compute ``255 * (image / 255) ** gamma``, fractions cut off.
+
+    Args:
+        image: uint8 of any shape
+        gamma: above 0; below 1 brightens
+    """
+    return _look_up(image, (_LEVELS / 255) ** gamma * 255)
+
+
+def shift_hsv(
+    image: NDArray[np.uint8],
+    *,
+    hue: int = 0,
+    saturation_factor: float = 1.0,
+    saturation_offset: float = 0.0,
+    value_offset: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Change a picture in 8-bit HSV (hue 0..179, saturation and value 0..255).
+
+    Args:
+        image: (H, W, 3) uint8 RGB
+        hue: turn, in units of 2 degrees
+        saturation_factor: what saturation is multiplied by
+        saturation_offset: what is added to saturation
+        value_offset: what is added to value
+
+    Returns:
+        (H, W, 3) uint8 RGB; the picture itself where nothing changes
+    """
+    if (hue, saturation_factor, saturation_offset, value_offset) == (0, 1, 0, 0):
+        return image
+    table = np.stack(
+        [
+            (np.arange(256) + hue) % _HUES,
+            _LEVELS * saturation_factor + saturation_offset,
+            _LEVELS + value_offset,
+        ],
+        axis=1,
+    )
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    changed = cv2.LUT(hsv, table.clip(0, 255).astype(np.uint8)[None])
+    rgb: NDArray[np.uint8] = cv2.cvtColor(changed, cv2.COLOR_HSV2RGB)
+    return rgb
+
+
+def _look_up(image: NDArray[np.uint8], levels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    changed: NDArray[np.uint8] = cv2.LUT(image, levels.clip(0, 255).astype(np.uint8))
+    return changed
+
+
+def _coin(generator: np.random.Generator) -> bool:
+    return bool(generator.random() < 0.5)

@@ -1,0 +1,204 @@
+"""Resize, crop, pad and flip a picture together with its labels and depth.
+
+Pictures are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized picture looks
+as if taken with another focal length.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.samples import IGNORED_LABEL, Sample
+from metaprompts.data.transforms.transform import change_all, check_probability
+
+_CROP_TRIES = 10
+
+
+@dataclass(frozen=True)
+class RandomScale:
+    """Resize to an image scale times a random ratio, keeping the aspect.
+
+    Args:
+        longest: at ratio 1, the longest side in pixels is at most this
+        shortest: at ratio 1, the shortest side in pixels is at most this
+        ratio: lowest and highest ratio, drawn uniformly; (1, 1) for a fixed size
+    """
+
+    longest: int
+    shortest: int
+    ratio: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if min(self.longest, self.shortest) < 1:
+            raise ValueError(f"image scale is ({self.longest}, {self.shortest}); expected positive sides")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio is {self.ratio}; expected 0 < lowest <= highest")
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize by one drawn ratio."""
+        ratio = generator.uniform(*self.ratio)
+        height, width = keep_aspect(
+            *sample.image.shape[:2], longest=int(self.longest * ratio), shortest=int(self.shortest * ratio)
+        )
+        return resize(sample, height, width)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize to a fixed height and width, whatever the aspect."""
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        _check_size(self.height, self.width)
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize; nothing is drawn."""
+        return resize(sample, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Pad at the right and bottom to at least a height and width: image 0, labels 255, depth 0."""
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        _check_size(self.height, self.width)
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Pad; nothing is drawn."""
+        return pad(sample, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Cut out a random window; a smaller picture is padded first.
+
+    Args:
+        height: of the window
+        width: of the window
+        max_class_share: draw again, up to 10 times, while one class has this share of the window's labeled pixels or
+            more (mmsegmentation's ``cat_max_ratio``); None for off
+    """
+
+    height: int
+    width: int
+    max_class_share: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_size(self.height, self.width)
+        if self.max_class_share is not None and not 0 < self.max_class_share <= 1:
+            raise ValueError(f"max_class_share is {self.max_class_share}; expected above 0 and at most 1, or None")
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Crop at one drawn place."""
+        sample = pad(sample, self.height, self.width)
+        top, left = self._draw(sample, generator)
+        tries = 0 if sample.labels is None or self.max_class_share is None else _CROP_TRIES
+        for _ in range(tries):
+            if self._is_mixed(sample.labels, top, left):
+                break
+            top, left = self._draw(sample, generator)
+        return crop(sample, top, left, self.height, self.width)
+
+    def _draw(self, sample: Sample, generator: np.random.Generator) -> tuple[int, int]:
+        height, width = sample.image.shape[:2]
+        top = generator.integers(height - self.height, endpoint=True)
+        left = generator.integers(width - self.width, endpoint=True)
+        return int(top), int(left)
+
+    def _is_mixed(self, labels: NDArray[np.uint8] | None, top: int, left: int) -> bool:
+        assert labels is not None
+        assert self.max_class_share is not None
+        return largest_class_share(labels[top : top + self.height, left : left + self.width]) < self.max_class_share
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirror left and right with a probability."""
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_probability(self.probability)
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Mirror, or not."""
+        return flip(sample) if generator.random() < self.probability else sample
+
+
+def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tuple[int, int]:
+    """Compute the largest size of the same aspect within an image scale.
+
+    Args:
+        height: of the picture
+        width: of the picture
+        longest: bound of the longest side
+        shortest: bound of the shortest side
+
+    Returns:
+        height and width, each rounded and at least 1
+    """
+    factor = min(longest / max(height, width), shortest / min(height, width))
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+
+def largest_class_share(labels: NDArray[np.uint8]) -> float:
+    """Measure how much of the labeled pixels the most frequent class has.
+
+    Args:
+        labels: (H, W) uint8, 255 = ignored
+
+    Returns:
+        0 to 1; 1 where nothing is labeled
+    """
+    counts = np.bincount(labels.ravel(), minlength=IGNORED_LABEL + 1)[:IGNORED_LABEL]
+    total = counts.sum()
+    return float(counts.max() / total) if total else 1.0
+
+
+def resize(sample: Sample, height: int, width: int) -> Sample:
+    """Resize the image bilinearly, labels and depth by nearest neighbor."""
+    if sample.image.shape[:2] == (height, width):
+        return sample
+    return change_all(
+        sample,
+        lambda image: cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR),
+        lambda target, _: cv2.resize(target, (width, height), interpolation=cv2.INTER_NEAREST),
+    )
+
+
+def pad(sample: Sample, height: int, width: int) -> Sample:
+    """Pad at the right and bottom to at least a height and width: image 0, labels 255, depth 0."""
+    below = max(0, height - sample.image.shape[0])
+    beside = max(0, width - sample.image.shape[1])
+    if not below and not beside:
+        return sample
+
+    def pad_with(array: NDArray[Any], value: int) -> NDArray[Any]:
+        padding = [(0, below), (0, beside), (0, 0)][: array.ndim]
+        return np.pad(array, padding, constant_values=value)
+
+    return change_all(sample, lambda image: pad_with(image, 0), pad_with)
+
+
+def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """Cut out the window that begins at row ``top`` and column ``left``."""
+    window = np.s_[top : top + height, left : left + width]
+    return change_all(sample, lambda image: image[window], lambda target, _: target[window])
+
+
+def flip(sample: Sample) -> Sample:
+    """Mirror left and right."""
+    return change_all(sample, lambda image: cv2.flip(image, 1), lambda target, _: cv2.flip(target, 1))
+
+
+def _check_size(height: int, width: int) -> None:
+    if min(height, width) < 1:
+        raise ValueError(f"size is {height}x{width}; expected at least 1x1")

@@ -1,0 +1,147 @@
+"""Cut a person out of its picture, with mmpose's top-down augmentation."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.joints import flip_pairs, lower_body
+from metaprompts.data.samples import Crop, Person, Sample
+from metaprompts.data.transforms.affine import box_center_scale, fit_aspect, to_crop, udp_matrix
+from metaprompts.data.transforms.transform import check_probability
+
+_FEWEST_HALF_JOINTS = 3
+_HALF_PADDING = 1.5
+
+
+@dataclass(frozen=True)
+class PoseCrop:
+    """Cut out the person's box, enlarged to the crop's aspect and by ``padding``, without bias (UDP).
+
+    With ``augment``: mirror (left and right joints change places), keep only the upper or lower body, scale the box,
+    rotate. Scale and angle are normally distributed and clipped, as in mmpose 0.x: the scale about 1 with half the
+    range as standard deviation, the angle with ``rotation_deg``, clipped at twice that.
+
+    Args:
+        height: of the crop, at least 2
+        width: of the crop, at least 2
+        joint_names: the J joints in order; ``left_x`` and ``right_x`` are mirror images
+        augment: whether to draw; otherwise the crop is upright and the same each time
+        padding: factor of the box's sides
+        flip_probability: of mirroring
+        half_body_probability: of keeping half a body, for persons with more than ``half_body_joints`` labeled joints
+        half_body_joints: see above
+        scale: lowest and highest factor of the box; mmpose's own default is (0.5, 1.5)
+        rotation_deg: standard deviation of the angle
+        rotation_probability: of rotating at all
+    """
+
+    height: int
+    width: int
+    joint_names: tuple[str, ...]
+    augment: bool = False
+    padding: float = 1.25
+    flip_probability: float = 0.5
+    half_body_probability: float = 0.3
+    half_body_joints: int = 8
+    scale: tuple[float, float] = (0.75, 1.25)
+    rotation_deg: float = 40.0
+    rotation_probability: float = 0.6
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 2:
+            raise ValueError(f"crop is {self.height}x{self.width}; expected at least 2x2")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is {self.scale}; expected 0 < lowest <= highest")
+        for probability in (self.flip_probability, self.half_body_probability, self.rotation_probability):
+            check_probability(probability)
+        flip_pairs(self.joint_names)
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Cut out the person.
+
+        Returns:
+            a sample whose image is (height, width, 3), whose keypoints are in its pixels (outside ones get
+            visibility 0), and whose ``person.crop`` maps back if not augmented
+        """
+        person = sample.person
+        if person is None:
+            raise ValueError(f"PoseCrop needs a person, but {sample.path} has none")
+        if len(person.keypoints) != len(self.joint_names):
+            raise ValueError(f"{sample.path} has {len(person.keypoints)} joints; expected {len(self.joint_names)}")
+        center, size = box_center_scale(person.box_xywh, self.width / self.height, padding=self.padding)
+        rotation_deg, is_flipped = 0.0, False
+        if self.augment:
+            is_flipped = generator.random() < self.flip_probability
+            center, size = self._halve(person, center, size, generator)
+            size = size * np.float32(self._draw_scale(generator))
+            rotation_deg = self._draw_rotation_deg(generator)
+        matrix = udp_matrix(center, size, rotation_deg, (self.width, self.height))
+        if is_flipped:
+            matrix = mirror(matrix, self.width)
+        image = cv2.warpAffine(sample.image, matrix, (self.width, self.height), flags=cv2.INTER_LINEAR)
+        keypoints = self._move(person.keypoints, matrix, is_flipped=is_flipped)
+        cropped = replace(person, keypoints=keypoints, crop=Crop(center=center, size=size))
+        return replace(sample, image=image, person=cropped)
+
+    def _halve(
+        self,
+        person: Person,
+        center: NDArray[np.float32],
+        size: NDArray[np.float32],
+        generator: np.random.Generator,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        is_labeled = person.keypoints[:, 2] > 0
+        if is_labeled.sum() <= self.half_body_joints or generator.random() >= self.half_body_probability:
+            return center, size
+        wants_upper = generator.random() < 0.5
+        is_lower = np.isin(np.arange(len(self.joint_names)), lower_body(self.joint_names))
+        upper, lower = (person.keypoints[is_labeled & part, :2] for part in (~is_lower, is_lower))
+        wanted = upper if wants_upper else lower
+        half = wanted if len(wanted) >= _FEWEST_HALF_JOINTS else max(upper, lower, key=len)
+        extent = half.max(axis=0) - half.min(axis=0)
+        if not extent.any():
+            return center, size
+        return half.mean(axis=0), fit_aspect(extent, self.width / self.height) * np.float32(_HALF_PADDING)
+
+    def _draw_scale(self, generator: np.random.Generator) -> float:
+        low, high = self.scale
+        return float(np.clip(generator.normal((low + high) / 2, (high - low) / 2), low, high))
+
+    def _draw_rotation_deg(self, generator: np.random.Generator) -> float:
+        if generator.random() >= self.rotation_probability:
+            return 0.0
+        return float(np.clip(generator.normal(0, self.rotation_deg), -2 * self.rotation_deg, 2 * self.rotation_deg))
+
+    def _move(
+        self, keypoints: NDArray[np.float32], matrix: NDArray[np.float64], *, is_flipped: bool
+    ) -> NDArray[np.float32]:
+        points = to_crop(keypoints[:, :2], matrix)
+        is_inside = ((points >= 0) & (points <= (self.width - 1, self.height - 1))).all(axis=1)
+        visibility = np.where(is_inside, keypoints[:, 2], 0)
+        moved = np.concatenate([points, visibility[:, None]], axis=1).astype(np.float32)
+        # The place of a joint that was never labeled is 0, 0, not where that corner went.
+        moved[keypoints[:, 2] == 0] = 0
+        return swap_joints(moved, flip_pairs(self.joint_names)) if is_flipped else moved
+
+
+def mirror(matrix: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Let a (2, 3) matrix end in the mirror image of a crop of this width."""
+    mirrored = matrix.copy()
+    mirrored[0] = -matrix[0]
+    mirrored[0, 2] += width - 1
+    return mirrored
+
+
+def swap_joints(keypoints: NDArray[np.float32], pairs: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
+    """Exchange left and right joints.
+
+    Args:
+        keypoints: (J, ...)
+        pairs: indices, see `flip_pairs`
+    """
+    order = np.arange(len(keypoints))
+    for left, right in pairs:
+        order[[left, right]] = right, left
+    return keypoints[order]

@@ -1,0 +1,52 @@
+"""From a sample to the tensors a model is trained on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaprompts.data.samples import Person, Sample
+
+
+def to_tensors(sample: Sample) -> dict[str, Tensor]:
+    """Turn a sample into tensors; what it does not have is not among them.
+
+    Args:
+        sample: any
+
+    Returns:
+        - image: (3, H, W) float32 RGB in 0..1
+        - labels: (H, W) int64, 255 = ignored
+        - depth_m: (H, W) float32 meters, 0 = none
+        - of a person: keypoints (J, 3) float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
+          area float32, all 0-d; of a cropped one also center (2,) and size (2,) float32
+    """
+    tensors = {"image": image_tensor(sample.image)}
+    if sample.labels is not None:
+        tensors["labels"] = torch.from_numpy(sample.labels.astype(np.int64))
+    if sample.depth_m is not None:
+        tensors["depth_m"] = torch.from_numpy(sample.depth_m.astype(np.float32))
+    if sample.person is not None:
+        tensors |= _person_tensors(sample.person)
+    return tensors
+
+
+def image_tensor(image: NDArray[np.uint8]) -> Tensor:
+    """Turn (H, W, 3) uint8 RGB into (3, H, W) float32 RGB in 0..1."""
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    return torch.from_numpy(planes.astype(np.float32)).div_(255)
+
+
+def _person_tensors(person: Person) -> dict[str, Tensor]:
+    tensors = {
+        "keypoints": torch.from_numpy(person.keypoints.copy()),
+        "box_xywh": torch.from_numpy(person.box_xywh.copy()),
+        "image_id": torch.tensor(person.image_id, dtype=torch.int64),
+        "annotation_id": torch.tensor(person.annotation_id, dtype=torch.int64),
+        "score": torch.tensor(person.score, dtype=torch.float32),
+        "area": torch.tensor(person.area, dtype=torch.float32),
+    }
+    if person.crop is not None:
+        tensors["center"] = torch.from_numpy(person.crop.center.copy())
+        tensors["size"] = torch.from_numpy(person.crop.size.copy())
+    return tensors

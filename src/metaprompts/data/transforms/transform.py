@@ -1,0 +1,70 @@
+"""What a transform is, and the pieces that several share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.samples import Sample
+
+
+class Transform(Protocol):
+    """A change of a sample; all chance comes from the generator."""
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Return the changed sample; the given one stays as it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class EveryNth:
+    """Apply a transform to every n-th sample: those whose index + epoch is a multiple of n.
+
+    So each epoch picks other samples, and the choice does not depend on the number of workers.
+
+    Args:
+        transform: what to apply
+        every: n, at least 1
+    """
+
+    transform: Transform
+    every: int
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every is {self.every}; expected at least 1")
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Apply the transform if it is the sample's turn."""
+        return sample if sample.turn % self.every else self.transform(sample, generator)
+
+
+def check_probability(probability: float) -> None:
+    """Raise ValueError unless 0 <= probability <= 1."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}; expected 0 to 1")
+
+
+def change_all(
+    sample: Sample,
+    change_image: Callable[[NDArray[Any]], NDArray[Any]],
+    change_target: Callable[[NDArray[Any], int], NDArray[Any]],
+) -> Sample:
+    """Change the image and every dense target alike.
+
+    Args:
+        sample: one without ``person``, whose joints would stay behind: persons are cropped by `PoseCrop`
+        change_image: (H, W, 3) uint8 -> the same kind
+        change_target: (H, W) labels or depth, and the value that means "nothing" there -> the same kind
+    """
+    if sample.person is not None:
+        raise ValueError("geometric transforms do not move joints; crop persons with PoseCrop")
+    labels, depth_m = sample.labels, sample.depth_m
+    return replace(
+        sample,
+        image=change_image(sample.image),
+        labels=None if labels is None else change_target(labels, 255),
+        depth_m=None if depth_m is None else change_target(depth_m, 0),
+    )

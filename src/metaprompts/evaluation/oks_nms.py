@@ -1,0 +1,60 @@
+"""Object keypoint similarity between predicted people, and the removal of people found twice."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def keypoint_similarity(
+    keypoints: Floats, others: Floats, area: float, other_areas: Floats, sigmas: Sequence[float]
+) -> NDArray[np.float64]:
+    """Object keypoint similarity (OKS) of one person to others: mean over joints of exp(-d^2 / (2 s k^2)).
+
+    s is the mean area of the two people, k twice the joint's sigma. All joints count, whatever their score, as in
+    mmpose's ``oks_iou``.
+
+    Args:
+        keypoints: (J,2) pixels
+        others: (P,J,2) pixels
+        area: of the one person, square pixels
+        other_areas: (P,) square pixels
+        sigmas: J numbers, the spread of annotators for each joint
+
+    Returns:
+        (P,) in 0..1, 1 for the same pose
+    """
+    variances = (2 * np.asarray(sigmas, dtype=np.float64)) ** 2
+    distances = np.square(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64)).sum(-1)
+    scales = (area + np.asarray(other_areas, np.float64)) / 2 + np.spacing(1)
+    similarity: NDArray[np.float64] = np.exp(-distances / variances / scales[:, None] / 2).mean(-1)
+    return similarity
+
+
+def keep_best(
+    keypoints: Floats, scores: Floats, areas: Floats, sigmas: Sequence[float], *, threshold: float
+) -> list[int]:
+    """Keep the best-scored person of every group of near-equal poses (greedy non-maximum suppression by OKS).
+
+    Args:
+        keypoints: (P,J,2) pixels, the people of one picture
+        scores: (P,) higher is better; among equals the first stays
+        areas: (P,) square pixels
+        sigmas: J numbers
+        threshold: a person more similar than this to a better one goes; mmpose uses 0.9
+
+    Returns:
+        indices of the people kept, best first
+    """
+    waiting = np.argsort(-np.asarray(scores), kind="stable")
+    kept = []
+    while waiting.size:
+        best, waiting = int(waiting[0]), waiting[1:]
+        kept.append(best)
+        similarity = keypoint_similarity(
+            keypoints[best], keypoints[waiting], float(areas[best]), areas[waiting], sigmas
+        )
+        waiting = waiting[similarity <= threshold]
+    return kept

@@ -1,0 +1,84 @@
+"""Mean intersection over union of semantic segmentation, from one confusion matrix over the whole split."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from metaprompts.errors import InputError
+
+
+class SegmentationScores(Metric):  # type: ignore[misc]
+    """mIoU, aAcc and mAcc, defined as in mmsegmentation's ``IoUMetric``.
+
+    The confusion matrix is summed over pictures and processes before anything is divided, so the numbers do not
+    depend on how the split was cut into batches.
+
+    Args:
+        classes: how many classes there are; labels are 0..classes - 1
+        ignore_index: label of pixels that count nowhere; None: every pixel counts
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    confusion: Tensor
+
+    def __init__(self, classes: int, ignore_index: int | None = 255) -> None:
+        super().__init__()
+        if classes < 1:
+            raise InputError(f"segmentation scores got {classes} classes; expected at least 1")
+        self.classes = classes
+        self.ignore_index = ignore_index
+        # The last column takes predictions that are no class at all: they miss, but count against no other class.
+        self.add_state("confusion", torch.zeros(classes, classes + 1, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        """Count one batch.
+
+        Args:
+            predicted: (B,H,W) integers, the class of each pixel; a value outside 0..classes - 1 is a miss
+            labels: (B,H,W) integers in 0..classes - 1 or ``ignore_index``
+
+        Raises:
+            InputError: the shapes differ, or a label is neither a class nor ``ignore_index``
+        """
+        if predicted.shape != labels.shape:
+            raise InputError(
+                f"predicted classes are {tuple(predicted.shape)}, labels {tuple(labels.shape)}; expected one shape: "
+                "resize the logits to the labels before taking the argmax"
+            )
+        device = self.confusion.device
+        labels, predicted = labels.to(device, torch.int64).flatten(), predicted.to(device, torch.int64).flatten()
+        if self.ignore_index is not None:
+            counted = labels != self.ignore_index
+            labels, predicted = labels[counted], predicted[counted]
+        self._refuse_unknown(labels)
+        predicted = torch.where((predicted < 0) | (predicted >= self.classes), self.classes, predicted)
+        pairs = labels * (self.classes + 1) + predicted
+        self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion)
+
+    def compute(self) -> dict[str, float | list[float]]:
+        """Scores of everything counted so far.
+
+        Returns:
+            ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
+            are right; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number a class.
+            All in 0..1, and nan where there was nothing to divide by.
+        """
+        confusion = self.confusion.double()
+        right = confusion.diagonal()
+        labelled, predicted = confusion.sum(1), confusion.sum(0)[: self.classes]
+        iou = right / (labelled + predicted - right)
+        return {
+            "mIoU": iou.nanmean().item(),
+            "aAcc": (right.sum() / labelled.sum()).item(),
+            "mAcc": (right / labelled).nanmean().item(),
+            "iou_per_class": iou.tolist(),
+        }
+
+    def _refuse_unknown(self, labels: Tensor) -> None:
+        unknown = labels[(labels < 0) | (labels >= self.classes)]
+        if unknown.numel():
+            raise InputError(
+                f"labels hold the value {int(unknown[0])}; expected 0..{self.classes - 1} or {self.ignore_index} for "
+                "ignored pixels: check the number of classes and how labels are mapped"
+            )

@@ -1,0 +1,146 @@
+"""Inference in windows: square ones along a wide picture for depth, a grid of overlapping ones for segmentation."""
+
+from collections.abc import Callable
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metaprompts.errors import InputError
+
+Predict = Callable[[Tensor], Tensor]
+
+
+def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, flip: bool) -> Tensor:
+    """Predict depth in square windows along the long side, and average windows and mirrored pictures in metres.
+
+    Windows start every (long - short) // (windows - 1) pixels, as in the released code. Where that division has a
+    remainder the last pixels lie in no window (KITTI: 9 columns, for which the released code gives NaN); here one
+    more window at the edge gives those pixels, and only those. Windows are predicted one after the other.
+
+    Args:
+        predict: (B,3,S,S) -> (B,1,h,w) depth in metres; brought to S x S bilinearly if it comes smaller
+        images: (B,3,H,W) in [0,1]
+        windows: how many, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole picture at once
+        flip: average with the prediction of the mirrored picture
+
+    Returns:
+        (B,1,H,W) metres, float32
+
+    Raises:
+        InputError: fewer than two windows
+    """
+    if windows is not None and windows < 2:
+        raise InputError(f"got {windows} windows; expected at least 2, or none for the whole picture at once")
+    if windows is None:
+        return _flip_averaged(predict, images, flip=flip)
+    along = -1 if images.shape[-1] >= images.shape[-2] else -2
+    return _in_row(predict, images, windows=windows, flip=flip, along=along)
+
+
+def window_starts(long: int, short: int, windows: int) -> list[int]:
+    """Where the released code starts its square windows.
+
+    Args:
+        long: the picture's long side, pixels
+        short: its short side, which is the windows' side
+        windows: how many, at least 2
+
+    Returns:
+        the windows' first pixel along the long side, each once, ascending
+    """
+    step = (long - short) // (windows - 1)
+    return sorted({index * step for index in range(windows)})
+
+
+def slide_logits(
+    predict: Predict, images: Tensor, *, window: tuple[int, int], stride: tuple[int, int], batch: int = 1
+) -> Tensor:
+    """Segment in a grid of overlapping windows and average their logits, as mmsegmentation's ``slide_inference``.
+
+    Windows that would leave the picture are shifted back to its edge; where the picture is smaller than the window,
+    the window shrinks to it. Only the sum over windows and ``batch`` crops are in memory at a time.
+
+    Args:
+        predict: (N,3,h,w) -> (N,C,h,w) logits
+        images: (B,3,H,W) in [0,1]
+        window: height and width of a window, pixels
+        stride: vertical and horizontal step, pixels
+        batch: crops predicted at once; every picture of ``images`` gives one crop a window
+
+    Returns:
+        (B,C,H,W) float32, the mean of logits
+
+    Raises:
+        InputError: a size is not positive, or strides leave gaps
+    """
+    if min(*window, *stride, batch) < 1 or stride[0] > window[0] or stride[1] > window[1]:
+        raise InputError(
+            f"got window {window}, stride {stride}, batch {batch}; expected positive numbers and a stride no larger "
+            "than the window"
+        )
+    height, width = images.shape[-2:]
+    tall, wide = min(window[0], height), min(window[1], width)
+    corners = list(product(_grid_starts(height, window[0], stride[0]), _grid_starts(width, window[1], stride[1])))
+    total: Tensor | None = None
+    count = images.new_zeros(1, 1, height, width, dtype=torch.float32)
+    for some in _chunks(corners, max(1, batch // len(images))):
+        crops = torch.cat([images[..., top : top + tall, left : left + wide] for top, left in some])
+        logits = _at_size(predict(crops), tall, wide).chunk(len(some))
+        if total is None:
+            total = logits[0].new_zeros(len(images), logits[0].shape[1], height, width)
+        for (top, left), window_logits in zip(some, logits, strict=True):
+            total[..., top : top + tall, left : left + wide] += window_logits
+            count[..., top : top + tall, left : left + wide] += 1
+    assert total is not None
+    return total.div_(count)
+
+
+def _in_row(predict: Predict, images: Tensor, *, windows: int, flip: bool, along: int) -> Tensor:
+    long, short = images.shape[along], min(images.shape[-2:])
+    total = images.new_zeros(len(images), 1, *images.shape[-2:], dtype=torch.float32)
+    count = images.new_zeros(long, dtype=torch.float32)
+    for start in window_starts(long, short, windows):
+        depth_m = _flip_averaged(predict, images.narrow(along, start, short), flip=flip)
+        total.narrow(along, start, short).add_(depth_m)
+        count[start : start + short] += 1
+    mean = total / count.clamp_min(1).view((-1, 1) if along == -2 else (-1,))
+    return _fill_uncovered(predict, images, mean, count > 0, flip=flip, along=along)
+
+
+def _fill_uncovered(
+    predict: Predict, images: Tensor, depth_m: Tensor, covered: Tensor, *, flip: bool, along: int
+) -> Tensor:
+    long, short = images.shape[along], min(images.shape[-2:])
+    while not bool(covered.all()):
+        start = min(int((~covered).nonzero()[0]), long - short)
+        extra = _flip_averaged(predict, images.narrow(along, start, short), flip=flip)
+        missing = (~covered[start : start + short]).nonzero()[:, 0]
+        depth_m.index_copy_(depth_m.ndim + along, missing + start, extra.index_select(along, missing))
+        covered[start : start + short] = True
+    return depth_m
+
+
+def _flip_averaged(predict: Predict, images: Tensor, *, flip: bool) -> Tensor:
+    height, width = images.shape[-2:]
+    depth_m = _at_size(predict(images), height, width)
+    if not flip:
+        return depth_m
+    return (depth_m + _at_size(predict(images.flip(-1)), height, width).flip(-1)) / 2
+
+
+def _at_size(output: Tensor, height: int, width: int) -> Tensor:
+    output = output.float()
+    if output.shape[-2:] == (height, width):
+        return output
+    return F.interpolate(output, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _grid_starts(side: int, window: int, stride: int) -> list[int]:
+    steps = max(side - window + stride - 1, 0) // stride + 1
+    return [max(min(step * stride, side - window), 0) for step in range(steps)]
+
+
+def _chunks(corners: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
+    return [corners[first : first + size] for first in range(0, len(corners), size)]

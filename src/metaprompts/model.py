@@ -1,0 +1,258 @@
+"""The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub import ModelHubMixin, hf_hub_download
+from torch import Tensor, nn
+
+from metaprompts.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
+from metaprompts.backbone.sources import plain_config
+from metaprompts.config import Architecture, ModelConfig
+from metaprompts.errors import InputError
+from metaprompts.files import read_json, write_json
+from metaprompts.prompting import FusedRearrangement, LevelRearrangement, MetaPrompts, RecurrentRefinement
+from metaprompts.weights import load_tensors, read_tensors, write_tensors
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class MetaPromptModel(
+    nn.Module,
+    ModelHubMixin,
+    library_name="metaprompts",
+    tags=["image-segmentation", "depth-estimation", "keypoint-detection"],
+    license="mit",
+):
+    """A text-to-image diffusion model turned into a perception model.
+
+    Args:
+        config: what to build
+        backbone: the networks to build it on; by default ``config.backbone`` with random weights
+
+    Raises:
+        InputError: the backbone is of a kind that does not fit
+    """
+
+    def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        backbone = backbone or build_backbone(config.backbone.unet, config.backbone.vae)
+        self.config = config
+        self.task = config.task
+        steps = config.refinement.steps
+        self.latent_encoder = LatentEncoder(backbone.vae)
+        self.unet = PyramidUNet(backbone.unet, refines=steps > 1)
+        width, levels = self.unet.prompt_channels, self.unet.channels
+        self.prompts = MetaPrompts(
+            config.prompts.count,
+            width,
+            steps=steps,
+            per_step=config.prompts.per_step,
+            adapter=config.prompts.adapter,
+        )
+        self.refinement = RecurrentRefinement(
+            steps, self.unet.time_channels, modulated_time=config.refinement.modulated_time
+        )
+        rearrangement = FusedRearrangement if self.task.fused else LevelRearrangement
+        self.rearrangement = rearrangement(levels, width, enabled=config.rearrangement.enabled)
+        channels = config.prompts.count if config.rearrangement.enabled else width
+        self.head = self.task.head(channels, len(levels))
+        self.auxiliary_head = self.task.auxiliary_head(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+
+        Returns:
+            depth (B, 1, 8 * (H // 8), 8 * (W // 8)) in metres, segmentation logits (B, classes, H, W), or pose
+            heatmaps (B, J, H / 4, W / 4)
+        """
+        return self.head(self.prompt_maps(images), _size(images))  # type: ignore[no-any-return]
+
+    def prompt_maps(self, images: Tensor) -> list[Tensor]:
+        """The rearranged maps of the last step, which the head reads.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+
+        Returns:
+            (B, N, h, w) for each level, finest first; one map where the task fuses the levels
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        prompts = self.prompts(batch=len(images))
+        pyramid = self.refinement(self.unet, latent, prompts)
+        return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """The UNet's four levels at the last step.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+
+        Returns:
+            (B, C_l, h / 2^l, w / 2^l), finest first, h and w being an eighth of what the task fits the images to
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        return self.refinement(self.unet, latent, self.prompts(batch=len(images)))  # type: ignore[no-any-return]
+
+    def training_outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the task's losses take: the raw output, and that of the auxiliary head if there is one.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+        """
+        maps = self.prompt_maps(images)
+        auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(maps, _size(images))
+        return self.head(maps, _size(images)), auxiliary
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None) -> Any:
+        """Predict one picture of any size, at the picture's own size.
+
+        Args:
+            picture: path, PIL image, or uint8 array (H, W, 3)
+            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole picture
+                is one person
+
+        Returns:
+            DepthPrediction, SegmentationPrediction or PosePrediction
+
+        Raises:
+            InputError: the picture cannot be read
+        """
+        from metaprompts.data.pictures import as_picture
+
+        return next(self.predict_many([(as_picture(picture), boxes)]))
+
+    def predict_many(self, pictures: Iterable[tuple[Any, Any]], batch_size: int = 1) -> Iterator[Any]:
+        """Predict pictures one after another, several views in one pass; order is kept.
+
+        Args:
+            pictures: (uint8 array (H, W, 3), boxes or None) for each
+            batch_size: how many views of one size go through the model together
+        """
+        from metaprompts.predicting import predict_many
+
+        return predict_many(self, pictures, batch_size)
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors; each appears whole or not at all.
+
+        Args:
+            folder: made if needed
+
+        Raises:
+            InputError: the folder cannot be written
+        """
+        write_tensors(Path(folder) / WEIGHTS_FILE, self.state_dict())
+        write_json(Path(folder) / CONFIG_FILE, self.config.plain())
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Load what `save` wrote, on the CPU, in evaluation mode.
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit
+        """
+        config = Path(folder) / CONFIG_FILE
+        return cls._assembled(ModelConfig.from_plain(read_json(config)), Path(folder) / WEIGHTS_FILE)
+
+    @classmethod
+    def _assembled(cls, config: ModelConfig, weights: Path) -> Self:
+        model = cls.empty(config)
+        load_tensors(model, read_tensors(weights), origin=weights)
+        return model.eval()
+
+    @classmethod
+    def empty(cls, config: ModelConfig) -> Self:
+        """A model without weights (on the meta device), to be filled by `load_tensors`."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
+    def on_backbone(cls, source: str, **settings: Any) -> Self:
+        """A model to be trained: a backbone's weights, and everything else fresh.
+
+        Args:
+            source: of the backbone, see `load_backbone`
+            settings: the fields of `ModelConfig` but ``backbone``
+
+        Raises:
+            InputError: the backbone cannot be loaded or does not fit
+        """
+        backbone = load_backbone(source)
+        architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))
+        return cls(ModelConfig(backbone=architecture, **settings), backbone)
+
+    # The two methods that huggingface_hub's from_pretrained, save_pretrained and push_to_hub call.
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        self.save(save_directory)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
+        if Path(model_id).is_dir():
+            return cls.read(model_id)
+        wanted = {"revision", "cache_dir", "force_download", "local_files_only", "token"}
+        known = {key: value for key, value in options.items() if key in wanted}
+        config = Path(hf_hub_download(model_id, CONFIG_FILE, **known))
+        weights = Path(hf_hub_download(model_id, WEIGHTS_FILE, **known))
+        return cls._assembled(ModelConfig.from_plain(read_json(config)), weights)
+
+
+def load(source: str | Path, device: str | torch.device | None = None) -> MetaPromptModel:
+    """Load a model, ready to predict.
+
+    Args:
+        source: a folder that `MetaPromptModel.save` wrote, or a hub id
+        device: where to put it; by default the CPU
+
+    Raises:
+        InputError: there is no such model, or it does not load
+    """
+    if Path(source).is_dir():
+        model = MetaPromptModel.read(source)
+    else:
+        model = _from_hub(str(source))
+    return model.to(pick_device(device))
+
+
+def _from_hub(source: str) -> MetaPromptModel:
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if source.count("/") != 1 or Path(source).is_absolute() or source.startswith("."):
+        raise InputError(f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a hub id")
+    try:
+        return MetaPromptModel.from_pretrained(source)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(
+            f"no model at {source}, neither a folder here nor on the hub ({type(error).__name__}): check the name and "
+            "the network"
+        ) from error
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name, by default the CPU.
+
+    Raises:
+        InputError: there is no such device
+    """
+    try:
+        chosen = torch.device(device or "cpu")
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error
+    return chosen
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]

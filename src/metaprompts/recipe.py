@@ -1,0 +1,207 @@
+"""What a training is: a typed recipe, read from TOML, changed by the command line, written beside the weights."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from metaprompts.config import Prompts, Rearrangement, Refinement, build_task
+from metaprompts.data.splits import (
+    DepthAugment,
+    DepthData,
+    PoseAugment,
+    PoseData,
+    SegmentationAugment,
+    SegmentationData,
+)
+from metaprompts.errors import InputError
+from metaprompts.tasks import Task
+from metaprompts.training.optimizer import Optimizer
+from metaprompts.training.schedules import Schedule
+from metaprompts.typed import build, plain, unknown_key
+
+_DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}
+_AUGMENT: dict[str, type[Any]] = {"segmentation": SegmentationAugment, "depth": DepthAugment, "pose": PoseAugment}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneChoice:
+    """The backbone to start from.
+
+    Attributes:
+        source: hub id, diffusers folder, single file, or "random:NAME"; see `load_backbone`
+        gradient_checkpointing: compute the UNet's layers again in the backward pass, to save memory
+        channels_last: lay pictures out with channels last, which some GPUs prefer
+    """
+
+    source: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    gradient_checkpointing: bool = False
+    channels_last: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and with what to train.
+
+    Attributes:
+        steps: optimizer steps; or give ``epochs``
+        epochs: passes over the training split; or give ``steps``
+        batch_size: pictures in a step
+        seed: of all chance
+        validate_every: steps between validations; the last step is always validated
+        val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
+        out: folder for checkpoints, metrics and the resolved recipe
+        device: cpu, cuda, cuda:0, mps
+        threads: of PyTorch on the CPU; none for its own choice
+    """
+
+    batch_size: int
+    steps: int | None = None
+    epochs: int | None = None
+    seed: int = 0
+    validate_every: int = 1000
+    val_batch_size: int = 1
+    out: Path = Path("runs/latest")
+    device: str = "cpu"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise InputError("training.steps and training.epochs: give exactly one of them")
+        for name in ("batch_size", "steps", "epochs", "validate_every", "val_batch_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"training.{name} is {value}; wanted at least 1")
+        if self.seed < 0:
+            raise InputError(f"training.seed is {self.seed}; wanted 0 or more")
+
+    def total_steps(self, pictures: int) -> int:
+        """Optimizer steps of the whole training over a split of so many pictures."""
+        return self.steps or (self.epochs or 0) * max(pictures // self.batch_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training, whole.
+
+    Attributes:
+        task: what to learn
+        backbone: what to start from
+        prompts: the meta prompts
+        refinement: the recurrent refinement
+        rearrangement: the rearrangement
+        data: where the pictures are
+        augment: how training sees them
+        optimizer: AdamW
+        schedule: of the learning rate
+        training: length, batch, output
+    """
+
+    task: Task
+    data: Any
+    augment: Any
+    optimizer: Optimizer
+    training: Training
+    backbone: BackboneChoice = field(default_factory=BackboneChoice)
+    prompts: Prompts = field(default_factory=Prompts)
+    refinement: Refinement = field(default_factory=Refinement)
+    rearrangement: Rearrangement = field(default_factory=Rearrangement)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Make a recipe from sections of keys.
+
+        Raises:
+            InputError: an unknown section or key, a missing one, or a wrong value
+        """
+        task = build_task(values.get("task", {}))
+        sections = section_types(task.name)
+        for key in values:
+            if key != "task" and key not in sections:
+                raise InputError(unknown_key(key, ["task", *sections]))
+        return cls(task=task, **{key: build(kind, values.get(key, {}), key) for key, kind in sections.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """Sections of keys; `from_plain` reads them."""
+        values: dict[str, Any] = plain(self)
+        values["task"] = {"name": self.task.name, **values["task"]}
+        return values
+
+    def with_out(self, out: Path) -> "Recipe":
+        """The same recipe, written to another folder."""
+        return replace(self, training=replace(self.training, out=out))
+
+
+def section_types(task: str) -> dict[str, type[Any]]:
+    """The dataclass of each section of a task's recipes, but ``task`` itself."""
+    return {
+        "backbone": BackboneChoice,
+        "prompts": Prompts,
+        "refinement": Refinement,
+        "rearrangement": Rearrangement,
+        "data": _DATA[task],
+        "augment": _AUGMENT[task],
+        "optimizer": Optimizer,
+        "schedule": Schedule,
+        "training": Training,
+    }
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files("metaprompts") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and change it.
+
+    Args:
+        source: the name of a shipped recipe, or a .toml file
+        overrides: "--section.key", "value", ... or "--section.key=value", ...
+
+    Raises:
+        InputError: no such recipe, broken TOML, an unknown key or a wrong value
+    """
+    values = _read_toml(source)
+    for key, value in _pairs(overrides):
+        section, _, name = key.partition(".")
+        values.setdefault(section, {})
+        if not name or not isinstance(values[section], dict):
+            raise InputError(f"--{key} is no recipe key: say --section.key value, such as --training.steps 1000")
+        values[section][name] = value
+    return Recipe.from_plain(values)
+
+
+def _read_toml(source: str) -> dict[str, Any]:
+    if source in recipe_names():
+        text = (resources.files("metaprompts") / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
+        return tomllib.loads(text)
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no valid TOML: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--"):
+            raise InputError(f"unexpected {word!r}: recipe keys are given as --section.key value")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not remaining or remaining[0].startswith("--"):
+                raise InputError(f"--{key} has no value: say --{key} VALUE")
+            value = remaining.pop(0)
+        pairs.append((key.replace("-", "_"), value))
+    return pairs

@@ -1,0 +1,94 @@
+"""The contract of a task: what one kind of perception adds to the shared model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metaprompts.predictions import Prediction
+
+Picture = NDArray[np.uint8]
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class View:
+    """A picture, or a part of one, as the model sees it.
+
+    Attributes:
+        image: (3, h, w) float in [0, 1]
+        box_xywh: the part of the picture that was asked for, in pixels
+        score: how sure the box is, 1 for a whole picture
+        center: (2,) x and y of the crop's center in the picture, where the view is a crop
+        size: (2,) width and height of the crop in the picture, where the view is a crop
+    """
+
+    image: Tensor
+    box_xywh: NDArray[np.float32]
+    score: float = 1.0
+    center: NDArray[np.float32] | None = None
+    size: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """Head, loss, metric and decoding of one task. A frozen value: it has settings but no state.
+
+    Raw outputs are what `MetaPromptModel.forward` gives; targets are the tensors that ``data`` gives in a batch.
+    """
+
+    name: ClassVar[str]
+    fused: ClassVar[bool]
+    """Whether the head reads one map of all levels, or a map of each level."""
+
+    @abstractmethod
+    def head(self, channels: int, levels: int) -> nn.Module:
+        """The head, for maps of this many channels: (maps, (H, W)) -> raw output."""
+
+    def auxiliary_head(self, channels: int) -> nn.Module | None:
+        """A second head that is used in training only, if the task has one."""
+        del channels
+        return None
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Bring images (B, 3, H, W) to the size that the backbone shall see."""
+        return images
+
+    @abstractmethod
+    def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """The parts of the loss by name; training minimizes their sum."""
+
+    @abstractmethod
+    def encode(self, batch: Batch) -> Tensor:
+        """The raw output (B, ...) that would be right for a batch's targets."""
+
+    @abstractmethod
+    def decode(self, raw: Tensor) -> Tensor:
+        """What a raw output says, in the units of the targets."""
+
+    @abstractmethod
+    def scorer(self, **facts: Any) -> Any:
+        """A fresh metric over a split; ``facts`` are what it needs to know of the split."""
+
+    @abstractmethod
+    def score(self, scorer: Any, raw: Tensor, batch: Batch) -> None:
+        """Count a batch's raw output in the metric."""
+
+    @abstractmethod
+    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+        """The views of a picture (H, W, 3) that the model must see to predict it.
+
+        Args:
+            picture: uint8 RGB
+            working_size: (height, width) of the pictures that the model was trained on; None for the picture's own
+            boxes: (x, y, width, height[, score]) of the people in it, in pixels; only pose reads them
+        """
+
+    @abstractmethod
+    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
+        """Turn the raw outputs (...) of the views into a prediction at the picture's own size."""
+

@@ -1,0 +1,126 @@
+"""Metric depth: transposed convolutions, scale-invariant log loss, RMSE and friends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.evaluation.depth import DepthScores
+from metaprompts.heads.deconv import DepthHead
+from metaprompts.predictions import DepthPrediction, Prediction
+from metaprompts.tasks.base import Batch, Picture, Task, View
+from metaprompts.tasks.resizing import whole_view
+
+_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(Task):
+    """Settings of metric depth.
+
+    Attributes:
+        max_depth_m: largest depth the head can give, in metres
+        min_depth_m: smallest ground truth that is scored, in metres
+        margin_blocks: how many blocks of 64 pixels beyond H // 64 the picture is enlarged to before the backbone sees
+            it (released code: NYU 1, KITTI 2; 0 leaves multiples of 64 as they are)
+        filters: channels of the head's transposed convolutions
+        width: channels of the head's convolutions
+        variance_focus: see `silog`
+    """
+
+    name: ClassVar[str] = "depth"
+    fused: ClassVar[bool] = True
+
+    max_depth_m: float
+    min_depth_m: float = 1e-3
+    margin_blocks: int = 1
+    filters: int = 32
+    width: int = 192
+    variance_focus: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_depth_m < self.max_depth_m:
+            raise InputError(
+                f"task.min_depth_m is {self.min_depth_m} and task.max_depth_m {self.max_depth_m}; wanted "
+                "0 <= min_depth_m < max_depth_m, in metres"
+            )
+        if self.margin_blocks < 0:
+            raise InputError(f"task.margin_blocks is {self.margin_blocks}; wanted 0 or more")
+
+    def head(self, channels: int, levels: int) -> nn.Module:
+        del levels
+        return DepthHead(channels, filters=self.filters, width=self.width, max_depth_m=self.max_depth_m)
+
+    def fit(self, images: Tensor) -> Tensor:
+        """Enlarge images (B, 3, H, W) to ((H // 64 + s) * 64, (W // 64 + s) * 64), s being margin_blocks."""
+        size = [max(side // _BLOCK + self.margin_blocks, 1) * _BLOCK for side in images.shape[-2:]]
+        return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+    def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """SILog over the batch's measured pixels.
+
+        Args:
+            raw: metres (B, 1, h, w)
+            auxiliary: not used
+            batch: "depth_m" (B, H, W), 0 = none
+        """
+        del auxiliary
+        target_m = batch["depth_m"]
+        predicted_m = _at_size(raw, target_m.shape[-2:])
+        return {"silog": silog(predicted_m, target_m, variance_focus=self.variance_focus)}
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Depth (B, H, W) as a raw output (B, 1, H, W)."""
+        return batch["depth_m"].unsqueeze(1)
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """Raw output (B, 1, H, W) to metres (B, H, W)."""
+        return raw.squeeze(1)
+
+    def scorer(self, **facts: Any) -> DepthScores:
+        del facts
+        return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+
+    def score(self, scorer: DepthScores, raw: Tensor, batch: Batch) -> None:
+        target_m = batch["depth_m"]
+        scorer.update(_at_size(raw, target_m.shape[-2:]), target_m)
+
+    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+        del boxes
+        return [whole_view(picture, working_size)]
+
+    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
+        del views
+        depth_m = _at_size(raws[0].float().unsqueeze(0), picture.shape[:2])[0]
+        return DepthPrediction(depth_m=depth_m.cpu().numpy(), picture=picture)
+
+
+def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, 1, h, w) -> (B, H, W)."""
+    if raw.shape[-2:] != tuple(size):
+        raw = F.interpolate(raw, size=tuple(size), mode="bilinear", align_corners=False)
+    return raw.squeeze(1)
+
+
+def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Tensor:
+    """Scale-invariant log loss (Eigen et al. 2014): sqrt(mean(d^2) - f * mean(d)^2), d = ln target - ln prediction.
+
+    Args:
+        predicted_m: metres, above 0, any shape
+        target_m: metres, the same shape; pixels at 0 are left out
+        variance_focus: f; 1 ignores a wrong scale, 0 does not
+
+    Returns:
+        scalar; 0 (with zero gradient) when nothing was measured
+    """
+    measured = target_m > 0
+    if not measured.any():
+        return predicted_m.sum() * 0
+    difference = torch.log(target_m[measured]) - torch.log(predicted_m[measured])
+    spread = difference.square().mean() - variance_focus * difference.mean().square()
+    # E[d^2] - f E[d]^2 can dip below zero by rounding when all errors agree; the root's slope at 0 is infinite.
+    return spread.clamp_min(1e-12).sqrt()

@@ -1,0 +1,162 @@
+"""Human pose, top-down: joint heatmaps, weighted mean squared error, OKS AP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
+from metaprompts.data.transforms.tensors import image_tensor
+from metaprompts.errors import InputError
+from metaprompts.evaluation.pose import COCO_SIGMAS
+from metaprompts.tasks.pose_scores import PoseScores
+from metaprompts.heads.deconv import HeatmapHead
+from metaprompts.predictions import PersonPose, PosePrediction, Prediction
+from metaprompts.tasks.base import Batch, Picture, Task, View
+from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
+
+_HEATMAP_STRIDE = 4
+COCO_JOINTS = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+)
+COCO_SKELETON = (
+    *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
+    *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+)
+# COCO's sigma of the joint nearest in kind, for joints that COCO does not have.
+_OTHER_SIGMAS = {"neck": 0.079, "head_top": 0.035}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose(Task):
+    """Settings of human pose.
+
+    Attributes:
+        joints: their names; left_/right_ pairs are swapped when a picture is flipped
+        skeleton: pairs of joint indices to draw
+        crop_height: of the person's crop, in pixels, a multiple of 8
+        crop_width: of the person's crop, in pixels, a multiple of 8
+        heatmap_sigma: standard deviation of a joint's Gaussian, in heatmap pixels (a quarter of the crop's)
+        padding: how much larger than the person's box the crop is
+        filters: channels of the head's transposed convolution
+    """
+
+    name: ClassVar[str] = "pose"
+    fused: ClassVar[bool] = True
+
+    joints: tuple[str, ...] = COCO_JOINTS
+    skeleton: tuple[tuple[int, int], ...] = COCO_SKELETON
+    crop_height: int = 576
+    crop_width: int = 448
+    heatmap_sigma: float = 4.5
+    padding: float = 1.25
+    filters: int = 256
+
+    def __post_init__(self) -> None:
+        if self.crop_height % 8 or self.crop_width % 8 or min(self.crop_height, self.crop_width) < 8:
+            raise InputError(
+                f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; wanted multiples of 8"
+            )
+        if self.heatmap_sigma <= 0:
+            raise InputError(f"task.heatmap_sigma is {self.heatmap_sigma}; wanted more than 0")
+        if any(not 0 <= joint < len(self.joints) for edge in self.skeleton for joint in edge):
+            raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """OKS sigma of each joint: COCO's own, and for other joints that of the nearest in kind."""
+        known = dict(zip(COCO_JOINTS, COCO_SIGMAS, strict=True)) | _OTHER_SIGMAS
+        return tuple(known.get(joint, 0.079) for joint in self.joints)
+
+    @property
+    def _crop_size(self) -> tuple[int, int]:
+        """(width, height), as OpenCV wants it."""
+        return self.crop_width, self.crop_height
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(height, width) of the heatmaps."""
+        return self.crop_height // _HEATMAP_STRIDE, self.crop_width // _HEATMAP_STRIDE
+
+    def head(self, channels: int, levels: int) -> nn.Module:
+        del levels
+        return HeatmapHead(channels, filters=self.filters, joints=len(self.joints))
+
+    def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """Mean squared error over all heatmap pixels; joints that are not labelled add nothing but count.
+
+        Args:
+            raw: heatmaps (B, J, h, w)
+            auxiliary: not used
+            batch: "keypoints" (B, J, 3) in crop pixels, the third being visibility
+        """
+        del auxiliary
+        weights = (batch["keypoints"][..., 2] > 0).to(raw.dtype)
+        errors = (raw - self.encode(batch)).square().mean(dim=(-2, -1))
+        return {"heatmaps": (weights * errors).mean()}
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Keypoints (B, J, 3) in crop pixels to heatmaps (B, J, h, w); joints that are not labelled stay empty."""
+        keypoints = batch["keypoints"]
+        heatmaps = encode_heatmaps(self._to_heatmap(keypoints[..., :2]), self.heatmap_size, sigma=self.heatmap_sigma)
+        return heatmaps * (keypoints[..., 2] > 0)[..., None, None]
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """Heatmaps (B, J, h, w) to (B, J, 3): x, y in crop pixels, and the score."""
+        points, scores = decode_heatmaps(raw, sigma=self.heatmap_sigma)
+        ratio = self._pixels_per_heatmap_pixel(points)
+        return torch.cat([points * ratio, scores.unsqueeze(-1)], dim=-1)
+
+    def _to_heatmap(self, points: Tensor) -> Tensor:
+        return points / self._pixels_per_heatmap_pixel(points)
+
+    def _pixels_per_heatmap_pixel(self, like: Tensor) -> Tensor:
+        """(x, y). Unbiased (UDP, Huang et al. 2020): lengths are counted between pixel centers, hence the -1."""
+        height, width = self.heatmap_size
+        return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
+
+    def scorer(self, **facts: Any) -> PoseScores:
+        return PoseScores(facts["annotations"], self.sigmas)
+
+    def score(self, scorer: PoseScores, raw: Tensor, batch: Batch) -> None:
+        decoded = self.decode(raw.float()).cpu().numpy()
+        centers, sizes = batch["center"].cpu().numpy(), batch["size"].cpu().numpy()
+        points = [
+            from_crop(joints, center, size, self._crop_size)
+            for joints, center, size in zip(decoded[..., :2], centers, sizes, strict=True)
+        ]
+        scorer.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
+
+    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+        del working_size
+        height, width = picture.shape[:2]
+        if boxes is None:
+            # The whole picture is taken to be the padded crop already.
+            return [self._crop(picture, (0.0, 0.0, width, height), 1.0, padding=1.0)]
+        return [self._crop(picture, box[:4], box[4] if len(box) > 4 else 1.0, self.padding) for box in boxes]
+
+    def _crop(self, picture: Picture, box_xywh: Sequence[float], score: float, padding: float) -> View:
+        box = np.asarray(box_xywh, np.float32)
+        center, size = box_center_scale(box, self.crop_width / self.crop_height, padding=padding)
+        matrix = udp_matrix(center, size, 0.0, self._crop_size)
+        crop = cv2.warpAffine(picture, matrix, self._crop_size, flags=cv2.INTER_LINEAR)
+        return View(image=image_tensor(crop), box_xywh=box, score=float(score), center=center, size=size)
+
+    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
+        people = tuple(self._person(view, raw) for view, raw in zip(views, raws, strict=True))
+        return PosePrediction(people=people, joints=self.joints, skeleton=self.skeleton, picture=picture)
+
+    def _person(self, view: View, raw: Tensor) -> PersonPose:
+        decoded = self.decode(raw.float().unsqueeze(0))[0].cpu().numpy()
+        assert view.center is not None
+        assert view.size is not None
+        points = from_crop(decoded[:, :2], view.center, view.size, self._crop_size)
+        return PersonPose(
+            keypoints=points.astype(np.float32), scores=decoded[:, 2], box_xywh=view.box_xywh, score=view.score
+        )

@@ -1,0 +1,131 @@
+"""Semantic segmentation: UPerNet, cross entropy + Lovasz + auxiliary loss, mIoU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.evaluation.segmentation import SegmentationScores
+from metaprompts.heads.upernet import FCNHead, UPerNet
+from metaprompts.predictions import Prediction, SegmentationPrediction
+from metaprompts.tasks.base import Batch, Picture, Task, View
+from metaprompts.tasks.lovasz import lovasz_softmax
+from metaprompts.tasks.resizing import whole_view
+
+IGNORED = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation(Task):
+    """Settings of semantic segmentation.
+
+    Attributes:
+        classes: their names, in the order of their indices
+        width: channels inside UPerNet and the auxiliary head
+        dropout: share of channels dropped before the classifiers while training
+        auxiliary_weight: of the auxiliary head's cross entropy
+        lovasz_weight: of the Lovasz-softmax loss
+    """
+
+    name: ClassVar[str] = "segmentation"
+    fused: ClassVar[bool] = False
+
+    classes: tuple[str, ...]
+    width: int = 512
+    dropout: float = 0.0
+    auxiliary_weight: float = 0.4
+    lovasz_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"task.dropout is {self.dropout}; wanted a share from 0 to below 1")
+
+    def head(self, channels: int, levels: int) -> nn.Module:
+        return UPerNet([channels] * levels, width=self.width, classes=len(self.classes), dropout=self.dropout)
+
+    def auxiliary_head(self, channels: int) -> nn.Module:
+        return FCNHead(channels, width=self.width, classes=len(self.classes), level=2, dropout=self.dropout)
+
+    def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """Cross entropy over all pixels, Lovasz-softmax, and the auxiliary head's cross entropy (released code).
+
+        Args:
+            raw: logits (B, classes, H, W)
+            auxiliary: logits of the auxiliary head, alike
+            batch: "labels" (B, H, W), 255 = ignore
+        """
+        assert auxiliary is not None, "training needs the auxiliary head's logits"
+        labels = batch["labels"]
+        return {
+            "cross_entropy": mean_cross_entropy(raw, labels),
+            "lovasz": self.lovasz_weight * lovasz_softmax(raw.softmax(dim=1), labels, ignored=IGNORED),
+            "auxiliary": self.auxiliary_weight * mean_cross_entropy(auxiliary, labels),
+        }
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Logits (B, classes, H, W) that are sure of the labels; ignored pixels are undecided."""
+        labels = batch["labels"]
+        known = labels.clamp_max(len(self.classes) - 1)
+        one_hot = F.one_hot(known, len(self.classes)).movedim(-1, 1).float()
+        return one_hot * (labels != IGNORED).unsqueeze(1)
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """Logits (B, classes, H, W) to labels (B, H, W)."""
+        return raw.argmax(dim=1)
+
+    def scorer(self, **facts: Any) -> SegmentationScores:
+        del facts
+        return SegmentationScores(len(self.classes), ignore_index=IGNORED)
+
+    def score(self, scorer: SegmentationScores, raw: Tensor, batch: Batch) -> None:
+        labels = batch["labels"]
+        if raw.shape[-2:] != labels.shape[-2:]:
+            raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+        scorer.update(self.decode(raw), labels)
+
+    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+        del boxes
+        return [whole_view(picture, working_size)]
+
+    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
+        del views
+        probabilities = raws[0].float().softmax(dim=0).unsqueeze(0)
+        # Resizing class by class keeps a large picture's memory at a few maps, not one for each class.
+        labels, confidence = _most_likely(probabilities, picture.shape[:2])
+        return SegmentationPrediction(
+            labels=labels.astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
+            classes=self.classes,
+            picture=picture,
+            confidence=confidence,
+        )
+
+
+def _most_likely(probabilities: Tensor, size: tuple[int, ...]) -> tuple[Any, Any]:
+    labels = np.zeros(size, np.int64)
+    confidence = np.full(size, -1, np.float32)
+    for index in range(probabilities.shape[1]):
+        score = F.interpolate(probabilities[:, index : index + 1], size=size, mode="bilinear", align_corners=False)
+        values = score[0, 0].cpu().numpy()
+        better = values > confidence
+        labels[better] = index
+        confidence[better] = values[better]
+    return labels, confidence
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy, its mean taken over ALL pixels: ignored ones add nothing but count (mmsegmentation's default).
+
+    Args:
+        logits: (B, classes, H, W)
+        labels: (B, H, W), 255 = ignore
+
+    Returns:
+        scalar
+    """
+    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none").mean()

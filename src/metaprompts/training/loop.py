@@ -1,0 +1,162 @@
+"""Training, from a recipe to the best weights. `train` reads top to bottom."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.evaluation.run import evaluate
+from metaprompts.files import write_json
+from metaprompts.model import MetaPromptModel, pick_device
+from metaprompts.recipe import Recipe
+from metaprompts.training.data import EndlessBatches, training_split, validation_batches, validation_split
+from metaprompts.training.optimizer import make_optimizer
+from metaprompts.training.progress import Progress
+from metaprompts.training.schedules import learning_rate
+
+logger = logging.getLogger(__name__)
+
+# By which number, and in which direction, one validation is better than another.
+_BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "segmentation": ("mIoU", lambda new, old: new > old),
+    "depth": ("rmse", lambda new, old: new < old),
+    "pose": ("AP", lambda new, old: new > old),
+}
+
+
+@dataclass
+class History:
+    """What a training has measured so far; metrics.json holds it.
+
+    Attributes:
+        losses: {"step", "lr", "total", and the loss's parts}, one every few steps
+        validations: {"step", and the metric's numbers}
+        best: the best of ``validations``
+    """
+
+    losses: list[dict[str, float]] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+def train(recipe: Recipe, progress: Progress) -> History:
+    """Train as a recipe says.
+
+    Writes to ``recipe.training.out``: recipe.json (resolved), metrics.json, and the model folders best/ and last/.
+
+    Args:
+        recipe: what to do
+        progress: is told of every step
+
+    Returns:
+        everything measured
+
+    Raises:
+        InputError: data, backbone or recipe do not fit, or the loss is no longer finite
+    """
+    settings = recipe.training
+    device = pick_device(settings.device)
+    torch.manual_seed(settings.seed)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    train_split, val_split = training_split(recipe), validation_split(recipe)
+    batches = EndlessBatches(train_split, recipe)
+    steps = settings.total_steps(len(train_split.samples))
+
+    model = build_model(recipe).to(device)
+    optimizer = make_optimizer(model, recipe.optimizer)
+    write_json(settings.out / "recipe.json", recipe.plain())
+    history = History()
+
+    model.train()
+    progress.start(steps, model)
+    for step, batch in enumerate(islice(batches, steps)):
+        started = time.perf_counter()
+        lr = set_learning_rate(optimizer, step, steps, recipe)
+        losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+        _refuse_non_finite(losses, step, settings.out)
+        seconds = time.perf_counter() - started
+        progress.step(step + 1, losses, lr=lr, pictures=len(batch["image"]), seconds=seconds)
+        history.losses.append({"step": step + 1, "lr": lr, **losses})
+
+        if (step + 1) % settings.validate_every == 0 or step + 1 == steps:
+            loader = validation_batches(val_split, recipe)
+            scores = evaluate(model, progress.validating(loader), facts=val_split.facts)
+            _record(model, scores, step + 1, history, settings.out)
+            progress.validated(step + 1, scores)
+    progress.finish()
+    return history
+
+
+def build_model(recipe: Recipe) -> MetaPromptModel:
+    """The model that a recipe starts from."""
+    model = MetaPromptModel.on_backbone(
+        recipe.backbone.source,
+        task=recipe.task,
+        prompts=recipe.prompts,
+        refinement=recipe.refinement,
+        rearrangement=recipe.rearrangement,
+        working_size=getattr(recipe.data, "image_size", None),
+    )
+    model.unet.gradient_checkpointing = recipe.backbone.gradient_checkpointing
+    if recipe.backbone.channels_last:
+        model.to(memory_format=torch.channels_last)
+    return model
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, recipe: Recipe) -> float:
+    """Give every group its learning rate for a step (0 for the first); returns the schedule's own."""
+    lr = learning_rate(step, steps=steps, lr=recipe.optimizer.lr, schedule=recipe.schedule)
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+    return lr
+
+
+def training_step(
+    model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], clip_norm: float | None
+) -> dict[str, float]:
+    """One optimizer step.
+
+    Returns:
+        the loss's parts and their sum, "total"
+    """
+    batch = {name: tensor.to(model.device, non_blocking=True) for name, tensor in batch.items()}
+    losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
+    total = torch.stack(list(losses.values())).sum()
+    optimizer.zero_grad(set_to_none=True)
+    if torch.isfinite(total):
+        total.backward()  # type: ignore[no-untyped-call]
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+    return {"total": total.item(), **{name: loss.item() for name, loss in losses.items()}}
+
+
+def _refuse_non_finite(losses: dict[str, float], step: int, out: Path) -> None:
+    if not all(map(math.isfinite, losses.values())):
+        raise InputError(
+            f"the loss is no longer finite at step {step + 1} ({losses}): lower optimizer.lr or set "
+            f"optimizer.clip_norm; the last validated weights are in {out}"
+        )
+
+
+def _record(model: MetaPromptModel, scores: dict[str, Any], step: int, history: History, out: Path) -> None:
+    entry = {"step": step, **scores}
+    history.validations.append(entry)
+    name, is_better = _BEST_BY[model.task.name]
+    if history.best is None or math.isnan(history.best[name]) or is_better(scores[name], history.best[name]):
+        history.best = entry
+        model.save(out / "best")
+    model.save(out / "last")
+    write_json(
+        out / "metrics.json",
+        {"best": history.best, "validations": history.validations, "losses": history.losses},
+    )

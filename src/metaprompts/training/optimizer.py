@@ -1,0 +1,77 @@
+"""AdamW with the released recipes' parameter groups."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from metaprompts.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """Settings of AdamW.
+
+    Attributes:
+        lr: learning rate at the schedule's height, of everything but the UNet
+        weight_decay: decoupled weight decay
+        unet_lr_scale: factor on the learning rate of the UNet, its output layer included
+        decay_vectors: whether biases and other one-dimensional tensors decay too (released segmentation: yes; depth: no)
+        attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
+            without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
+        clip_norm: largest norm of all gradients together; none to leave them
+    """
+
+    lr: float
+    weight_decay: float
+    unet_lr_scale: float = 1.0
+    decay_vectors: bool = True
+    attention_norms_apart: bool = False
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "unet_lr_scale"):
+            if getattr(self, name) < 0:
+                raise InputError(f"optimizer.{name} is {getattr(self, name)}; wanted 0 or more")
+
+
+def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:
+    """Sort a model's trainable parameters by learning rate and weight decay.
+
+    Args:
+        model: its UNet's parameters are those under ``unet.``
+        settings: the rules
+
+    Returns:
+        groups for AdamW, each with "params", "names", "lr", "weight_decay" and "lr_scale", the factor that the
+        schedule's learning rate is multiplied by
+    """
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        scale, decay = _rates(name, parameter, settings)
+        empty = {"params": [], "names": [], "lr": settings.lr * scale, "weight_decay": decay, "lr_scale": scale}
+        group = groups.setdefault((scale, decay), empty)
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
+    """AdamW over `parameter_groups`, with the released betas (0.9, 0.999)."""
+    return torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, 0.999), eps=1e-8)
+
+
+def _rates(name: str, parameter: nn.Parameter, settings: Optimizer) -> tuple[float, float]:
+    """The factor on the learning rate, and the weight decay."""
+    if settings.attention_norms_apart and _is_attention_norm(name):
+        return 1.0, 0.0
+    is_vector = parameter.ndim == 1 or name.endswith(".bias")
+    decay = 0.0 if is_vector and not settings.decay_vectors else settings.weight_decay
+    return (settings.unet_lr_scale if name.startswith("unet.") else 1.0), decay
+
+
+def _is_attention_norm(name: str) -> bool:
+    return name.startswith("unet.") and ".attentions." in name and name.split(".")[-2].startswith("norm")

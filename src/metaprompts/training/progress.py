@@ -1,0 +1,109 @@
+"""What training tells while it runs: loss, learning rate, pictures a second, time left."""
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from torch import nn
+
+_WINDOW = 50
+_LOG_EVERY = 50
+
+
+class Progress(Protocol):
+    """Who is told of a training's steps."""
+
+    def start(self, steps: int, model: nn.Module) -> None:
+        """Training begins."""
+
+    def step(self, step: int, losses: dict[str, float], *, lr: float, pictures: int, seconds: float) -> None:
+        """A step is done."""
+
+    def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Pass on the batches of a validation."""
+
+    def validated(self, step: int, scores: dict[str, Any]) -> None:
+        """A validation is done."""
+
+    def finish(self) -> None:
+        """Training is over."""
+
+
+class Silence:
+    """Tells nothing."""
+
+    def start(self, steps: int, model: nn.Module) -> None:
+        """Training begins."""
+
+    def step(self, step: int, losses: dict[str, float], *, lr: float, pictures: int, seconds: float) -> None:
+        """A step is done."""
+
+    def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Pass on the batches of a validation."""
+        return batches
+
+    def validated(self, step: int, scores: dict[str, Any]) -> None:
+        """A validation is done."""
+
+    def finish(self) -> None:
+        """Training is over."""
+
+
+class ProgressLine:
+    """A bar in a terminal; a line every 50 steps in a log file."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+            console=self._console,
+            disable=not sys.stderr.isatty(),
+        )
+        self._recent: deque[tuple[int, float, float]] = deque(maxlen=_WINDOW)
+
+    def start(self, steps: int, model: nn.Module) -> None:
+        """Show the size of the model and an empty bar."""
+        total = sum(parameter.numel() for parameter in model.parameters())
+        trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        self._console.print(f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {steps} steps")
+        self._steps = steps
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=steps, facts="")
+
+    def step(self, step: int, losses: dict[str, float], *, lr: float, pictures: int, seconds: float) -> None:
+        """Move the bar, or print a line now and then."""
+        self._recent.append((pictures, seconds, losses["total"]))
+        loss = sum(entry[2] for entry in self._recent) / len(self._recent)
+        rate = sum(entry[0] for entry in self._recent) / sum(entry[1] for entry in self._recent)
+        facts = f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s"
+        self._bar.update(self._task, completed=step, facts=facts)
+        if self._bar.disable and (step % _LOG_EVERY == 0 or step == self._steps):
+            seconds_left = (self._steps - step) * sum(entry[1] for entry in self._recent) / len(self._recent)
+            left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
+            self._console.print(f"step {step}/{self._steps}  {facts}  {left}", highlight=False)
+
+    def validating(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Show a second bar while validating."""
+        total = len(batches) if hasattr(batches, "__len__") else None
+        task = self._bar.add_task("validating", total=total, facts="")
+        for batch in batches:
+            yield batch
+            self._bar.advance(task)
+        self._bar.remove_task(task)
+
+    def validated(self, step: int, scores: dict[str, Any]) -> None:
+        """Print the scores."""
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if isinstance(value, float))
+        self._console.print(f"validation at step {step}: {shown}", highlight=False)
+
+    def finish(self) -> None:
+        """Close the bar."""
+        self._bar.stop()

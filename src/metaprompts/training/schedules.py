@@ -1,0 +1,85 @@
+"""Learning rate by step: poly with warm-up, rise and fall, and steps down."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metaprompts.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Settings of the learning rate's course.
+
+    Attributes:
+        kind: "poly" (segmentation), "rise_and_fall" (depth), "step" (pose) or "constant"
+        power: exponent of poly (released: 1) or of rise and fall (released: 0.9)
+        warmup_steps: poly and step: steps of linear rise
+        warmup_ratio: poly and step: share of the learning rate at the first step of the rise
+        floor_lr: rise and fall: the learning rate at both ends
+        rise: rise and fall: share of training spent rising. The released code rises for epochs // 2 whole epochs,
+            12 of 25, so its recipes say 0.48.
+        drop_at: step: shares of training after which the learning rate falls
+        drop_factor: step: what it falls to each time
+    """
+
+    kind: Literal["poly", "rise_and_fall", "step", "constant"] = "constant"
+    power: float = 1.0
+    warmup_steps: int = 0
+    warmup_ratio: float = 1e-6
+    floor_lr: float = 0.0
+    rise: float = 0.5
+    drop_at: tuple[float, ...] = ()
+    drop_factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rise <= 1:
+            raise InputError(f"schedule.rise is {self.rise}; wanted a share above 0 and up to 1")
+        if any(not 0 < share < 1 for share in self.drop_at):
+            raise InputError(f"schedule.drop_at is {list(self.drop_at)}; wanted shares of training between 0 and 1")
+
+
+def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:
+    """The learning rate of one optimizer step.
+
+    Args:
+        step: 0 for the first
+        steps: of the whole training
+        lr: at the schedule's height
+        schedule: its course
+    """
+    if schedule.kind == "rise_and_fall":
+        # The released code counts its steps from 1.
+        return rise_and_fall(
+            step + 1,
+            top=round(steps * schedule.rise),
+            lr=lr,
+            floor_lr=schedule.floor_lr,
+            power=schedule.power,
+        )
+    if schedule.kind == "poly":
+        lr *= (1 - step / steps) ** schedule.power
+    elif schedule.kind == "step":
+        lr *= schedule.drop_factor ** sum(step >= share * steps for share in schedule.drop_at)
+    return lr * warmup_factor(step, steps=schedule.warmup_steps, ratio=schedule.warmup_ratio)
+
+
+def rise_and_fall(step: int, *, top: int, lr: float, floor_lr: float, power: float) -> float:
+    """Rise from ``floor_lr`` to ``lr`` at step ``top``, then fall back the same way (released depth code).
+
+    Args:
+        step: 1 for the first
+        top: the step of the height
+        lr: there
+        floor_lr: at both ends, and ever after
+        power: exponent of the rise; below 1 it is steep at first
+    """
+    if step < top:
+        return floor_lr + (lr - floor_lr) * (step / top) ** power
+    return max(floor_lr, lr - (lr - floor_lr) * (step / top - 1) ** power)
+
+
+def warmup_factor(step: int, *, steps: int, ratio: float) -> float:
+    """Linear rise from ``ratio`` at step 0 to 1 at step ``steps`` (mmcv's linear warm-up)."""
+    if step >= steps:
+        return 1.0
+    return 1 - (1 - step / steps) * (1 - ratio)

@@ -1,0 +1,156 @@
+"""Plain values (TOML, JSON, command line) to frozen dataclasses and back, with errors that name the key."""
+
+import difflib
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from metaprompts.errors import InputError
+
+_NONE = {"none", "null", "off"}
+T = TypeVar("T")
+
+
+def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+    """Make a dataclass from plain values.
+
+    Args:
+        kind: a dataclass; its fields are plain types, tuples, Literals, optional ones, paths or dataclasses
+        values: key -> value; strings are read as the field's type wants, so a command line's words will do
+        where: dotted name of this part, for errors
+
+    Raises:
+        InputError: an unknown key (with the nearest known one), a missing key or a value of the wrong type
+    """
+    known = {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise InputError(unknown_key(_join(where, key), [_join(where, name) for name in known]))
+    hints = get_type_hints(kind)
+    made = {key: _convert(hints[key], value, _join(where, key)) for key, value in values.items()}
+    missing = [_join(where, name) for name, field in known.items() if name not in made and _is_required(field)]
+    if missing:
+        raise InputError(f"missing {', '.join(missing)}: give a value")
+    return kind(**made)
+
+
+def unknown_key(key: str, known: list[str]) -> str:
+    """The line that says a key is unknown and which known one is nearest."""
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+    return f"unknown key {key}: did you mean {near[0]}?" if near else f"unknown key {key}: no keys are known here"
+
+
+def plain(value: Any) -> Any:
+    """A dataclass as plain values, ready for JSON; the inverse of `build`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.init}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    try:
+        return _convert_unchecked(kind, value, where)
+    except InputError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{where} is {value!r}; wanted {_describe(kind)}") from error
+
+
+def _convert_unchecked(kind: Any, value: Any, where: str) -> Any:
+    origin = get_origin(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _convert_optional(kind, value, where)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise ValueError(value)
+        return value
+    if origin is tuple:
+        return _convert_tuple(kind, value, where)
+    if is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise TypeError(value)
+        return build(kind, value, where)  # type: ignore[arg-type]
+    if origin is dict:
+        return dict(value)
+    return _convert_scalar(kind, value)
+
+
+def _convert_optional(kind: Any, value: Any, where: str) -> Any:
+    inner = [part for part in get_args(kind) if part is not type(None)]
+    if value is None or (isinstance(value, str) and value.lower() in _NONE):
+        return None
+    for part in inner[:-1]:
+        try:
+            return _convert_unchecked(part, value, where)
+        except (InputError, ValueError, TypeError):
+            continue
+    return _convert_unchecked(inner[-1], value, where)
+
+
+def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    parts = get_args(kind)
+    if isinstance(value, str):
+        value = _read_list(value)
+    if len(parts) == 2 and parts[1] is Ellipsis:
+        return tuple(_convert(parts[0], item, where) for item in value)
+    if len(value) != len(parts):
+        raise ValueError(value)
+    return tuple(_convert(part, item, where) for part, item in zip(parts, value, strict=True))
+
+
+def _read_list(text: str) -> list[Any]:
+    """``[1, 2]`` as in TOML, or ``1,2`` as on a command line."""
+    if text.strip().startswith("["):
+        return list(tomllib.loads(f"x = {text}")["x"])
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _convert_scalar(kind: Any, value: Any) -> Any:
+    if kind is bool:
+        words = {"true": True, "false": False, "yes": True, "no": False, "on": True, "off": False}
+        return value if isinstance(value, bool) else words[value.lower()] if value.lower() in words else _refuse(value)
+    if isinstance(value, bool):
+        raise TypeError(value)
+    if kind is Path:
+        return Path(value).expanduser()
+    if kind is str:
+        return value if isinstance(value, str) else _refuse(value)
+    if kind is int and isinstance(value, float) and not value.is_integer():
+        raise ValueError(value)
+    return kind(value)
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(value)
+
+
+def _describe(kind: Any) -> str:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if part is type(None) else _describe(part) for part in get_args(kind))
+    if origin is tuple:
+        parts = get_args(kind)
+        return f"a list of {_describe(parts[0])}" if parts[-1] is Ellipsis else f"{len(parts)} values"
+    if is_dataclass(kind):
+        return "a section of keys"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+    return names.get(kind, str(kind))

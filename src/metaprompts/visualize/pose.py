@@ -1,0 +1,101 @@
+"""People as skeletons over the picture."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+from metaprompts.visualize.text import Color, Picture
+
+LEFT: Color = (255, 138, 36)
+RIGHT: Color = (38, 166, 255)
+MIDDLE: Color = (124, 224, 88)
+_SHADOW: Color = (20, 20, 24)
+
+# OpenCV draws at sixteenths of a pixel.
+_SUBPIXEL_BITS = 4
+_FARTHEST = 1 << 20
+
+
+def draw_skeleton(
+    picture: Picture,
+    keypoints: NDArray[np.floating],
+    scores: NDArray[np.floating],
+    skeleton: Sequence[tuple[int, int]],
+    threshold: float = 0.3,
+    joints: Sequence[str] | None = None,
+) -> Picture:
+    """Draw people's limbs and joints: the person's left in orange, right in blue, the middle in green.
+
+    Args:
+        picture: (H,W,3)
+        keypoints: (P,J,2) x, y in pixels; joints that are not finite are left out
+        scores: (P,J)
+        skeleton: pairs of joint indices that a limb connects
+        threshold: joints scored below are left out, and limbs that need them
+        joints: J names; those that start with "left" or "right" give the side; None: all are middle
+
+    Returns:
+        (H,W,3)
+
+    Raises:
+        InputError: keypoints and scores do not belong together
+    """
+    if keypoints.ndim != 3 or keypoints.shape[2] != 2 or keypoints.shape[:2] != scores.shape:
+        raise InputError(f"keypoints are {keypoints.shape}, scores {scores.shape}; expected (P,J,2) and (P,J)")
+    sides = _side_colors(joints, keypoints.shape[1])
+    canvas = np.ascontiguousarray(picture).copy()
+    for points, confidence in zip(keypoints, scores, strict=True):
+        seen = (confidence >= threshold) & np.isfinite(points).all(1) & (np.abs(points) < _FARTHEST).all(1)
+        _draw_person(canvas, points, seen, skeleton, sides)
+    return canvas
+
+
+def _draw_person(
+    canvas: Picture,
+    points: NDArray[np.floating],
+    seen: NDArray[np.bool_],
+    skeleton: Sequence[tuple[int, int]],
+    colors: Sequence[Color],
+) -> None:
+    if not seen.any():
+        return
+    thickness = _thickness(points[seen], canvas.shape)
+    limbs = [(first, second) for first, second in skeleton if seen[first] and seen[second]]
+    for first, second in limbs:
+        _line(canvas, points[first], points[second], _SHADOW, thickness + max(2, thickness // 2))
+    for first, second in limbs:
+        color = colors[first] if colors[first] == colors[second] else MIDDLE
+        _line(canvas, points[first], points[second], color, thickness)
+    for joint in np.flatnonzero(seen).tolist():
+        _dot(canvas, points[joint], _SHADOW, 0.95 * thickness + 1)
+        _dot(canvas, points[joint], colors[joint], 0.95 * thickness)
+
+
+def _thickness(points: NDArray[np.floating], shape: tuple[int, ...]) -> int:
+    extent = float(np.ptp(points, axis=0).max())
+    return int(np.clip(extent / 55, 1, max(1.0, min(shape[:2]) / 40)))
+
+
+def _side_colors(joints: Sequence[str] | None, count: int) -> list[Color]:
+    if joints is None:
+        return [MIDDLE] * count
+    return [LEFT if name.startswith("left") else RIGHT if name.startswith("right") else MIDDLE for name in joints]
+
+
+def _line(
+    canvas: Picture, start: NDArray[np.floating], end: NDArray[np.floating], color: Color, thickness: int
+) -> None:
+    cv2.line(canvas, _fixed(start), _fixed(end), color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _dot(canvas: Picture, center: NDArray[np.floating], color: Color, radius: float) -> None:
+    size = max(1, round(radius * (1 << _SUBPIXEL_BITS)))
+    cv2.circle(canvas, _fixed(center), size, color, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _fixed(point: NDArray[np.floating]) -> tuple[int, int]:
+    x, y = np.rint(point * (1 << _SUBPIXEL_BITS)).astype(int).tolist()
+    return x, y

@@ -1,0 +1,192 @@
+import copy
+import json
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.data.joints import flip_pairs, lower_body
+from metaprompts.data.pose import CocoKeypoints
+from metaprompts.errors import InputError
+
+CONTENT = {
+    "images": [{"id": 7, "file_name": "a.png", "width": 20, "height": 10}],
+    "categories": [{"id": 1, "keypoints": ["nose", "left_eye", "right_eye"], "skeleton": [[1, 2], [1, 3]]}],
+    "annotations": [
+        {
+            "id": 70,
+            "image_id": 7,
+            "category_id": 1,
+            "keypoints": [1, 2, 2, 3, 4, 1, 0, 0, 0],
+            "num_keypoints": 2,
+            "bbox": [1, 2, 8, 4],
+            "area": 20.5,
+            "iscrowd": 0,
+        }
+    ],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(content, name="persons.json"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.new("RGB", (20, 10)).save(tmp_path / "images/a.png")
+        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        return tmp_path
+
+    return write_file
+
+
+def changed(**entries):
+    content = copy.deepcopy(CONTENT)
+    content["annotations"][0].update(entries)
+    return content
+
+
+class TestAnnotations:
+    def test_sample(self, write):
+        dataset = CocoKeypoints(write(CONTENT), "persons.json", "images")
+        assert dataset.joint_names == ("nose", "left_eye", "right_eye")
+        assert dataset.skeleton == ((0, 1), (0, 2))
+        assert len(dataset) == 1
+        sample = dataset[0]
+        assert sample.image.shape == (10, 20, 3)
+        person = sample.person
+        assert person.keypoints.tolist() == [[1, 2, 2], [3, 4, 1], [0, 0, 0]]
+        assert person.box_xywh.tolist() == [1, 2, 8, 4]
+        assert (person.image_id, person.annotation_id, person.score, person.area) == (7, 70, 1.0, 20.5)
+
+    @pytest.mark.parametrize(
+        "entries",
+        [{"num_keypoints": 0}, {"iscrowd": 1}, {"bbox": [1, 2, 0, 4]}, {"keypoints": [0] * 9}, {"category_id": 2}],
+    )
+    def test_left_out(self, write, entries):
+        """The unfit person is passed over beside a good one, and alone is an error."""
+        alone = changed(**entries)
+        with pytest.raises(InputError, match="no person"):
+            CocoKeypoints(write(alone), "persons.json", "images")
+        alone["annotations"].append({**CONTENT["annotations"][0], "id": 71})
+        dataset = CocoKeypoints(write(alone), "persons.json", "images")
+        assert [sample.person.annotation_id for sample in dataset] == [71]
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("{", "no valid JSON"),
+            ([], "holds a JSON list"),
+            ({"images": []}, "no list 'annotations'"),
+            ({**CONTENT, "categories": []}, "no categories"),
+            ({**CONTENT, "categories": [{"id": 1}]}, "entry 0 of the categories has no 'keypoints'"),
+            ({**CONTENT, "categories": [{"id": 1, "keypoints": ["a"], "skeleton": [[1, 2]]}]}, "outside 1 to 1"),
+            ({**CONTENT, "images": [{"id": 7}]}, "entry 0 of the images has no 'file_name'"),
+            ({**CONTENT, "images": []}, "annotation 70 is of image 7, which is not listed"),
+            ({**CONTENT, "annotations": ["x"]}, "entry 0 of the annotations is wrong"),
+            (changed(keypoints=[1, 2, 2]), "expected 9 numbers"),
+            (changed(bbox=[1, 2, None, 4]), "entry 0 of the annotations is wrong"),
+            (changed(bbox=[1, 2, float("nan"), 4]), "not finite"),
+        ],
+    )
+    def test_bad_files(self, write, content, words):
+        with pytest.raises(InputError, match=words) as caught:
+            CocoKeypoints(write(content), "persons.json", "images")
+        assert "persons.json" in str(caught.value)
+
+    def test_missing_picture(self, write):
+        root = write(CONTENT)
+        (root / "images/a.png").unlink()
+        with pytest.raises(InputError, match=r"a\.png does not exist"):
+            CocoKeypoints(root, "persons.json", "images")[0]
+
+    def test_picture_of_another_size(self, write):
+        root = write(CONTENT)
+        Image.new("RGB", (10, 20)).save(root / "images/a.png")
+        with pytest.raises(InputError, match=r"a\.png is 20x10 but its annotations are for 10x20"):
+            CocoKeypoints(root, "persons.json", "images")[0]
+
+    def test_samples_are_the_callers_own(self, write):
+        dataset = CocoKeypoints(write(CONTENT), "persons.json", "images")
+        person = dataset[0].person
+        person.keypoints[:] = -1
+        person.box_xywh[:] = -1
+        assert dataset[0].person.keypoints[0].tolist() == [1, 2, 2]
+        assert dataset[0].person.box_xywh.tolist() == [1, 2, 8, 4]
+
+    def test_pickles(self, write):
+        dataset = pickle.loads(pickle.dumps(CocoKeypoints(write(CONTENT), "persons.json", "images")))
+        assert dataset[0].person.annotation_id == 70
+
+
+class TestDetections:
+    BOX = {"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6], "score": 0.5}  # noqa: RUF012
+
+    def test_replace_annotations(self, write):
+        write(CONTENT)
+        boxes = [{**self.BOX, "category_id": 2}, {**self.BOX, "image_id": 8}, {**self.BOX, "score": 0.1}, self.BOX]
+        root = write(boxes, "boxes.json")
+        dataset = CocoKeypoints(root, "persons.json", "images", detections="boxes.json", minimum_score=0.2)
+        assert len(dataset) == 1
+        person = dataset[0].person
+        assert person.keypoints.tolist() == [[0, 0, 0]] * 3
+        assert person.box_xywh.tolist() == [0, 0, 5, 6]
+        assert (person.annotation_id, person.score, person.area) == (3, 0.5, 30)
+
+    @pytest.mark.parametrize(
+        ("boxes", "words"),
+        [
+            ({}, "expected a list of detections"),
+            ([{**BOX, "image_id": 8}], "no box of a listed picture"),
+            ([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6]}], "entry 0 of the boxes has no 'score'"),
+            ([BOX, {**BOX, "bbox": [1]}], "entry 1 of the boxes is wrong"),
+        ],
+    )
+    def test_bad_files(self, write, boxes, words):
+        write(CONTENT)
+        with pytest.raises(InputError, match=f"boxes.json.*{words}"):
+            CocoKeypoints(write(boxes, "boxes.json"), "persons.json", detections="boxes.json")
+
+
+class TestRealFiles:
+    def test_coco(self, shared_data):
+        """14 annotations, of which 2 have no labeled joint; all 118 boxes are of the 4 pictures."""
+        root = shared_data / "formats/coco"
+        annotations = "annotations/person_keypoints_val2017.json"
+        dataset = CocoKeypoints(root, annotations, "val2017")
+        assert len(dataset) == 12
+        assert len(dataset.joint_names) == 17
+        assert dataset[0].image.shape == (425, 640, 3)
+        boxes = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
+        found = CocoKeypoints(root, annotations, "val2017", detections=boxes)
+        assert len(found) == 118
+        assert found[0].person.score == pytest.approx(0.99997, abs=1e-5)
+
+    def test_joints_agree_with_pycocotools(self, shared_data):
+        coco = pytest.importorskip("pycocotools.coco")
+        path = shared_data / "formats/coco/annotations/person_keypoints_val2017.json"
+        reference = coco.COCO(str(path))
+        for sample in CocoKeypoints(shared_data / "formats/coco", "annotations/" + path.name, "val2017"):
+            (entry,) = reference.loadAnns([sample.person.annotation_id])
+            assert sample.person.keypoints.ravel() == pytest.approx(np.array(entry["keypoints"], np.float32))
+
+    def test_leeds(self, shared_data):
+        dataset = CocoKeypoints(shared_data / "pose", "annotations/person_keypoints_val_lsp14.json", "val")
+        assert len(dataset) == 200
+        assert flip_pairs(dataset.joint_names) == ((3, 2), (4, 1), (5, 0), (9, 8), (10, 7), (11, 6))
+        sample = dataset[5]
+        visible = sample.person.keypoints[sample.person.keypoints[:, 2] > 0]
+        assert (visible[:, :2] < sample.image.shape[1::-1]).all()
+
+
+class TestJointNames:
+    def test_pairs(self):
+        assert flip_pairs(("right_hip", "nose", "left_hip", "left_", "right_")) == ((2, 0), (3, 4))
+        assert flip_pairs(()) == ()
+
+    @pytest.mark.parametrize("names", [("left_eye",), ("nose", "right_eye"), ("nose", "nose")])
+    def test_bad_names(self, names):
+        with pytest.raises(InputError, match="joint"):
+            flip_pairs(names)
+
+    def test_lower_body(self):
+        assert lower_body(("nose", "left_hip", "left_wrist", "right_knee", "left_big_toe")) == (1, 3, 4)

@@ -1,0 +1,94 @@
+import pytest
+
+from metaprompts.data.lists import find_pairs, match_folders, read_pairs
+from metaprompts.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in ("images/a.jpg", "images/deep/b.jpg", "labels/a.png", "labels/deep/b.png", "my image.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def write_list(root, text):
+    (root / "list.txt").write_text(text, encoding="utf-8")
+    return root / "list.txt"
+
+
+class TestListFile:
+    def test_pairs_in_order(self, root):
+        """Comments, blank lines, Windows line ends, a byte order mark and the leading / of the NYU lists."""
+        text = "\ufeff# a list\n\nimages/deep/b.jpg   labels/deep/b.png\r\n/images/a.jpg /labels/a.png\n"
+        assert read_pairs(write_list(root, text), root) == [
+            (root / "images/deep/b.jpg", root / "labels/deep/b.png"),
+            (root / "images/a.jpg", root / "labels/a.png"),
+        ]
+
+    def test_tab_allows_spaces(self, root):
+        assert read_pairs(write_list(root, "my image.jpg\tlabels/a.png\n"), root)[0][0] == root / "my image.jpg"
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("images/a.jpg labels/a.png\n\nimages/a.jpg\n", "list.txt, line 3: 1 paths"),
+            ("images/a.jpg labels/a.png 721.5\n", "list.txt, line 1: 3 paths"),
+            ("images/a.jpg labels/gone.png\n", "list.txt, line 1: .*labels/gone.png does not exist"),
+            ("# nothing\n", "names no pictures"),
+        ],
+    )
+    def test_bad_lines(self, root, text, words):
+        with pytest.raises(InputError, match=words):
+            read_pairs(write_list(root, text), root)
+
+    def test_bad_lists(self, root):
+        with pytest.raises(InputError, match=r"gone\.txt cannot be read"):
+            read_pairs(root / "gone.txt", root)
+        (root / "list.txt").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(InputError, match="not UTF-8"):
+            read_pairs(root / "list.txt", root)
+
+    def test_real_lists(self, shared_data):
+        assert len(read_pairs(shared_data / "camvid/train.txt", shared_data / "camvid")) == 367
+        nyu = shared_data / "formats/nyu_depth_v2"
+        assert len(read_pairs(nyu / "train_list.txt", nyu / "sync")) == 3
+
+
+class TestFolders:
+    def test_same_names(self, root):
+        assert match_folders(root / "images", root / "labels") == [
+            (root / "images/a.jpg", root / "labels/a.png"),
+            (root / "images/deep/b.jpg", root / "labels/deep/b.png"),
+        ]
+
+    def test_one_without_partner(self, root):
+        (root / "labels/c.png").touch()
+        with pytest.raises(InputError, match=r"^1 files of .*no partner of the same name: \S*labels/c.png;"):
+            match_folders(root / "images", root / "labels")
+
+    def test_many_without_partner(self, root):
+        for number in range(7):
+            (root / f"images/x{number}.jpg").touch()
+        with pytest.raises(InputError, match=r"^7 files.*x0.*x1.*x2.*x3.*x4\.jpg, \.\.\.;") as caught:
+            match_folders(root / "images", root / "labels")
+        assert "x5" not in str(caught.value)
+
+    def test_two_of_one_name(self, root):
+        (root / "images/a.png").touch()
+        with pytest.raises(InputError, match=r"a.jpg and .*a.png have the same name"):
+            match_folders(root / "images", root / "labels")
+
+    def test_nothing_there(self, root):
+        with pytest.raises(InputError, match="gone does not exist"):
+            match_folders(root / "gone", root / "labels")
+        (root / "none").mkdir()
+        with pytest.raises(InputError, match="none holds no files"):
+            match_folders(root / "images", root / "none")
+
+
+def test_find_pairs_takes_either(root):
+    write_list(root, "images/a.jpg labels/a.png")
+    assert find_pairs(root, "list.txt", None) == find_pairs(root, "images", "labels")[:1]
+    with pytest.raises(InputError, match="no folder of labels"):
+        find_pairs(root, "images", None)

@@ -1,0 +1,240 @@
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.data.pictures import as_picture, list_pictures, read_picture
+from metaprompts.errors import InputError
+
+
+def refuse(path, words):
+    with pytest.raises(InputError, match=words) as caught:
+        read_picture(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+
+
+class TestKinds:
+    """Every kind of picture becomes (H, W, 3) uint8 RGB with the colors a viewer shows."""
+
+    @pytest.mark.parametrize(
+        ("mode", "color", "expected"),
+        [
+            ("RGB", (10, 20, 30), (10, 20, 30)),
+            ("L", 77, (77, 77, 77)),
+            ("1", 1, (255, 255, 255)),
+            ("RGBA", (200, 0, 100, 255), (200, 0, 100)),
+            # A transparent pixel shows the white below, whatever color it hides.
+            ("RGBA", (200, 0, 100, 0), (255, 255, 255)),
+            ("RGBA", (0, 0, 0, 102), (153, 153, 153)),
+            ("LA", (0, 0), (255, 255, 255)),
+            ("I;16", 65535, (255, 255, 255)),
+            ("I;16", 257 * 40, (40, 40, 40)),
+            ("I;16", 60000, (233, 233, 233)),
+            ("I;16", 257 * 40 + 129, (41, 41, 41)),
+        ],
+    )
+    def test_png(self, tmp_path, mode, color, expected):
+        path = tmp_path / "a.png"
+        Image.new(mode, (3, 2), color).save(path)
+        picture = read_picture(path)
+        assert picture.shape == (2, 3, 3)
+        assert picture.dtype == np.uint8
+        assert picture[1, 2].tolist() == list(expected)
+
+    @pytest.mark.parametrize(
+        ("mode", "color", "expected"),
+        [
+            ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+            ("I", 65535, (255, 255, 255)),
+            ("F", 1.0, (255, 255, 255)),
+            ("F", 0.2, (51, 51, 51)),
+            ("F", 200.0, (200, 200, 200)),
+            ("F", float("nan"), (0, 0, 0)),
+        ],
+    )
+    def test_tiff(self, tmp_path, mode, color, expected):
+        path = tmp_path / "a.tif"
+        Image.new(mode, (3, 2), color).save(path)
+        assert read_picture(path)[0, 0].tolist() == list(expected)
+
+    def test_palette_with_transparency(self, tmp_path):
+        image = Image.new("P", (2, 1))
+        image.putpalette([255, 0, 0, 0, 0, 255])
+        image.putpixel((1, 0), 1)
+        image.save(tmp_path / "opaque.png")
+        image.save(tmp_path / "clear.png", transparency=1)
+        assert read_picture(tmp_path / "opaque.png")[0].tolist() == [[255, 0, 0], [0, 0, 255]]
+        assert read_picture(tmp_path / "clear.png")[0].tolist() == [[255, 0, 0], [255, 255, 255]]
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_orientation(self, tmp_path, suffix, orientation):
+        """The gray levels of the upright picture are known; each file stores them turned."""
+        upright = np.repeat(np.repeat(np.array([[0, 60, 120], [180, 220, 255]], np.uint8), 16, 0), 16, 1)
+        turned = {
+            1: upright,
+            2: upright[:, ::-1],
+            3: upright[::-1, ::-1],
+            4: upright[::-1],
+            5: upright.T,
+            6: np.rot90(upright, 1),
+            7: upright[::-1, ::-1].T,
+            8: np.rot90(upright, -1),
+        }[orientation]
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(np.ascontiguousarray(turned)).save(path, exif=exif, quality=95)
+        picture = read_picture(path)
+        assert picture.shape == (32, 48, 3)
+        assert picture[8::16, 8::16, 0].astype(int) == pytest.approx(upright[8::16, 8::16].astype(int), abs=3)
+
+    def test_first_frame_of_an_animation(self, tmp_path):
+        frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        assert read_picture(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+
+    @pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 50)])
+    def test_odd_sizes(self, tmp_path, width, height):
+        Image.new("RGB", (width, height), (1, 2, 3)).save(tmp_path / "a.png")
+        picture = read_picture(tmp_path / "a.png")
+        assert picture.shape == (height, width, 3)
+        assert picture[-1, -1].tolist() == [1, 2, 3]
+
+    def test_real_picture_equals_opencv(self, shared_data):
+        cv2 = pytest.importorskip("cv2")
+        path = shared_data / "camvid/train/0001TP_006690.jpg"
+        expected = cv2.imread(str(path))[:, :, ::-1]
+        assert np.abs(read_picture(path).astype(int) - expected).max() <= 2
+
+
+class TestBadFiles:
+    def test_missing(self, tmp_path):
+        refuse(tmp_path / "a.png", "does not exist")
+
+    def test_folder(self, tmp_path):
+        refuse(tmp_path, "folder.*no pictures")
+        Image.new("L", (1, 1)).save(tmp_path / "a.png")
+        refuse(tmp_path, "folder: give its files")
+
+    def test_empty(self, tmp_path):
+        path = tmp_path / "a.png"
+        path.touch()
+        refuse(path, "empty")
+
+    def test_text(self, tmp_path):
+        path = tmp_path / "a.png"
+        path.write_text("no picture at all")
+        refuse(path, "not an image")
+
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif", "bmp"])
+    def test_cut_off(self, tmp_path, suffix):
+        """A JPEG cut in half must not come back with a gray lower half."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(noise).save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix))
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+        refuse(path, "broken|not an image")
+
+    def test_decompression_bomb(self, tmp_path):
+        def chunk(kind, data):
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+        header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+        path = tmp_path / "a.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+        refuse(path, "too large")
+
+    def test_pipe(self, tmp_path):
+        os.mkfifo(tmp_path / "a.png")
+        refuse(tmp_path / "a.png", "no regular file")
+
+    def test_impossible_name(self, tmp_path):
+        refuse(tmp_path / ("a" * 300), "cannot be read")
+
+
+class TestAsPicture:
+    def test_array(self):
+        array = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+        assert np.array_equal(as_picture(array), array)
+        assert np.array_equal(as_picture(array[:, ::-1]), array[:, ::-1])
+        assert as_picture(array[:, :, 0]).tolist() == np.stack([array[:, :, 0]] * 3, 2).tolist()
+
+    @pytest.mark.parametrize(
+        "array",
+        [
+            np.zeros((2, 2, 3), np.float32),
+            np.zeros((2, 2, 4), np.uint8),
+            np.zeros((0, 2, 3), np.uint8),
+            np.zeros(3, np.uint8),
+        ],
+    )
+    def test_other_arrays(self, array):
+        with pytest.raises(InputError, match=rf"{array.dtype} array \({array.shape[0]},.*expected uint8"):
+            as_picture(array)
+
+    def test_other_types(self):
+        with pytest.raises(InputError, match="came as bytes"):
+            as_picture(b"abc")
+
+    def test_path_and_pil(self, tmp_path):
+        Image.new("LA", (3, 2), (9, 255)).save(tmp_path / "a.png")
+        for value in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png")):
+            assert as_picture(value).tolist() == np.full((2, 3, 3), 9).tolist()
+
+    def test_broken_lazy_pil(self, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "a.jpg")
+        content = (tmp_path / "a.jpg").read_bytes()
+        with pytest.raises(InputError, match="PIL image"):
+            as_picture(Image.open(io.BytesIO(content[: len(content) // 2])))
+
+
+class TestList:
+    @pytest.fixture
+    def folder(self, tmp_path, monkeypatch):
+        names = ["b.png", "a.JPG", "note.txt", ".hidden.png", "deep/er/c.webp", ".cache/d.png", "odd[1].png"]
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        (tmp_path / "none").mkdir()
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("inputs", "expected"),
+        [
+            (["."], ["a.JPG", "b.png", "deep/er/c.webp", "odd[1].png"]),
+            (["b.png", "."], ["b.png", "a.JPG", "deep/er/c.webp", "odd[1].png"]),
+            (["b.png", "./deep/../b.png"], ["b.png"]),
+            (["note.txt"], ["note.txt"]),
+            (["*.png"], ["b.png", "odd[1].png"]),
+            (["odd[1].png"], ["odd[1].png"]),
+            (["**/*.webp", "*.JPG"], ["deep/er/c.webp", "a.JPG"]),
+            (["*"], ["a.JPG", "b.png", "deep/er/c.webp", "odd[1].png"]),
+            (["gone.png", "none", "*.bmp", "b.png"], ["gone.png", "none", "*.bmp", "b.png"]),
+        ],
+    )
+    def test_found(self, folder, inputs, expected):
+        assert [path.as_posix() for path in list_pictures(inputs)] == expected
+
+    def test_absolute_pattern(self, folder):
+        assert list_pictures([f"{folder}/*.JPG"]) == [folder / "a.JPG"]
+
+    def test_what_leads_to_nothing_says_why(self, folder):
+        gone, none, pattern = list_pictures(["gone.png", "none", "*.bmp"])
+        refuse(gone, "does not exist")
+        refuse(none, "no pictures")
+        with pytest.raises(InputError, match=r"no picture matches \*\.bmp"):
+            read_picture(pattern)
+
+    def test_empty_string(self, folder):
+        with pytest.raises(InputError, match="empty string"):
+            list_pictures(["b.png", ""])

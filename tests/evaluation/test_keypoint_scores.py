@@ -1,0 +1,231 @@
+import contextlib
+import copy
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES, KeypointScores, PercentageCorrectKeypoints
+
+POSE = Path(__file__).parents[2].parent / "shared" / "data" / "pose" / "annotations"
+LSP_SIGMAS = tuple(np.linspace(0.03, 0.1, 14))
+
+
+def annotated(generator, pictures, joints):
+    """COCO annotations: 0 to 3 people a picture, of all sizes, some crowds, some with no joint labelled."""
+    annotations = []
+    for image_id in range(1, pictures + 1):
+        for _ in range(generator.integers(0, 4)):
+            side = generator.choice([20, 50, 90, 150])
+            corner = generator.uniform(0, 300, 2)
+            points = corner + generator.uniform(0, side, (joints, 2))
+            seen = generator.choice([0, 1, 2], joints) * (generator.random() > 0.15)
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [*corner.tolist(), float(side), float(side)],
+                    "area": 0.6 * side**2,
+                    "iscrowd": int(generator.random() < 0.15),
+                    "num_keypoints": int((seen > 0).sum()),
+                    "keypoints": np.column_stack([points, seen]).ravel().tolist(),
+                }
+            )
+    return {
+        "images": [{"id": image_id, "width": 500, "height": 500} for image_id in range(1, pictures + 1)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person", "keypoints": [str(j) for j in range(joints)], "skeleton": []}],
+    }
+
+
+def predictions(generator, truth, joints, pictures):
+    """Noisy copies of the annotated people (up to three of each, with tied scores), and people that are not there."""
+    people = []
+    for annotation in truth["annotations"]:
+        points = np.array(annotation["keypoints"]).reshape(-1, 3)[:, :2]
+        for _ in range(generator.integers(0, 4)):
+            noise = generator.choice([0, 0.02, 0.1]) * annotation["bbox"][2]
+            people.append((annotation["image_id"], points + generator.normal(0, 1, points.shape) * noise))
+    for _ in range(pictures):
+        people.append((int(generator.integers(1, pictures + 1)), generator.uniform(0, 400, (joints, 2))))
+    return (
+        torch.tensor([image_id for image_id, _ in people]),
+        torch.tensor(np.array([points for _, points in people])).float(),
+        torch.tensor(generator.choice([0.1, 0.5, 0.75], (len(people), joints))).float(),
+        torch.tensor(generator.choice([0.25, 0.5, 1.0], len(people))).float(),
+        torch.tensor(generator.uniform(500, 5000, len(people))).float(),
+    )
+
+
+def official(truth, results, sigmas):
+    cocotools = pytest.importorskip("pycocotools.coco")
+    from pycocotools.cocoeval import COCOeval
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        annotations = cocotools.COCO()
+        annotations.dataset = copy.deepcopy(truth)
+        annotations.createIndex()
+        evaluation = COCOeval(annotations, annotations.loadRes(copy.deepcopy(results)), "keypoints")
+        evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return dict(zip(KEYPOINT_SCORES, evaluation.stats.tolist(), strict=True))
+
+
+def one_person(offset=0.0, joints=17):
+    generator = np.random.default_rng(0)
+    truth = annotated(generator, 1, joints)
+    points = generator.uniform(0, 100, (joints, 2))
+    truth["annotations"] = [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [0, 0, 100, 100],
+            "area": 5000.0,
+            "iscrowd": 0,
+            "num_keypoints": joints,
+            "keypoints": np.column_stack([points, np.full(joints, 2)]).ravel().tolist(),
+        }
+    ]
+    return truth, torch.tensor(points + offset)[None].float()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_equal_pycocotools(seed):
+    generator = np.random.default_rng(seed)
+    sigmas = COCO_SIGMAS if seed % 2 else LSP_SIGMAS
+    truth = annotated(generator, 12, len(sigmas))
+    rows = predictions(generator, truth, len(sigmas), 12)
+    scores = KeypointScores(truth, sigmas)
+    before = copy.deepcopy(truth)
+    for first in range(0, len(rows[0]), 7):
+        scores.update(*(column[first : first + 7] for column in rows))
+    result = scores.compute()
+    assert truth == before
+    assert result == pytest.approx(official(truth, scores.results(), sigmas), abs=1e-6)
+    assert 0.05 < result["AP"] < 0.95
+
+
+def test_scores_of_one_file_equal_those_of_the_dict(tmp_path):
+    truth, points = one_person()
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(truth))
+    scores = KeypointScores(path, COCO_SIGMAS)
+    scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.tensor([5000.0]))
+    assert scores.compute() == pytest.approx(
+        dict.fromkeys(KEYPOINT_SCORES, 1.0) | {"APL": -1, "ARL": -1}  # 5000 square pixels are of medium size
+    )
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nobody_predicted_scores_zero():
+    truth, _ = one_person()
+    assert KeypointScores(truth).compute()["AP"] == 0
+
+
+def test_nobody_annotated_scores_minus_one():
+    truth, points = one_person()
+    truth["annotations"] = []
+    scores = KeypointScores(truth)
+    scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
+    assert scores.compute() == dict.fromkeys(KEYPOINT_SCORES, -1.0)
+
+
+def test_average_precision_by_hand():
+    """A uniform offset of d pixels gives one similarity; AP is the share of the ten thresholds it reaches."""
+    sigmas = (0.05,) * 17
+    truth, points = one_person(offset=3.0)
+    scores = KeypointScores(truth, sigmas)
+    scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
+    similarity = math.exp(-(3**2 + 3**2) / (2 * 5000 * (2 * 0.05) ** 2))  # 0.835: 0.50, 0.55 ... 0.80 are reached
+    result = scores.compute()
+    assert 0.80 < similarity < 0.85
+    assert (result["AP"], result["AP50"], result["AR75"]) == pytest.approx((0.7, 1, 1))
+
+
+def test_final_score_is_box_score_times_mean_of_clear_joints():
+    truth, points = one_person()
+    joint_scores = torch.tensor([[0.9, 0.5, 0.2, 0.1] + [0.0] * 13])
+    scores = KeypointScores(truth)
+    scores.update(torch.tensor([1]), points, joint_scores, torch.tensor([0.5]), torch.ones(1))
+    scores.update(torch.tensor([1]), points, torch.zeros(1, 17), torch.tensor([0.5]), torch.ones(1))
+    assert [entry["score"] for entry in scores.results()] == pytest.approx([0.5 * (0.9 + 0.5) / 2, 0])
+
+
+def test_doubles_are_removed_only_within_a_picture():
+    truth, points = one_person()
+    truth["images"].append({"id": 2, "width": 9, "height": 9})
+    scores = KeypointScores(truth, nms_threshold=0.9)
+    rows = points.repeat(3, 1, 1), torch.ones(3, 17), torch.tensor([0.5, 0.9, 0.7]), torch.full((3,), 5000.0)
+    scores.update(torch.tensor([1, 1, 2]), *rows)
+    kept = [(entry["image_id"], round(entry["score"], 3)) for entry in scores.results()]
+    assert kept == [(1, 0.9), (2, 0.7)]
+
+
+def test_reset_forgets():
+    truth, points = one_person()
+    scores = KeypointScores(truth)
+    scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
+    scores.reset()
+    assert scores.results() == []
+
+
+def test_nonsense_is_refused():
+    truth, points = one_person()
+    with pytest.raises(InputError, match="17 keypoints but 14 sigmas"):
+        KeypointScores(truth, LSP_SIGMAS)
+    with pytest.raises(InputError, match="lack images"):
+        KeypointScores({"images": []})
+    scores = KeypointScores(truth)
+    with pytest.raises(InputError, match="expected \\(1,17,2\\)"):
+        scores.update(torch.tensor([1]), points[:, :14], torch.ones(1, 14), torch.ones(1), torch.ones(1))
+    scores.update(torch.tensor([77]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
+    with pytest.raises(InputError, match="image id 77"):
+        scores.compute()
+
+
+def test_pck_by_hand():
+    """Box 40 x 100: 20 pixels are allowed. Of four joints one is unlabelled, one exactly at 20, one just beyond."""
+    target = torch.tensor([[[0.0, 0, 2], [50, 50, 1], [90, 90, 2], [0, 0, 0]]])
+    predicted = torch.tensor([[[12.0, 16], [50, 50], [90, 110.1], [0, 0]]])
+    scores = PercentageCorrectKeypoints()
+    scores.update(predicted, target, torch.tensor([[0.0, 0, 40, 100]]))
+    assert scores.compute() == pytest.approx({"pck@0.2": 2 / 3})
+
+
+def test_pck_of_nothing_labelled_is_nan():
+    scores = PercentageCorrectKeypoints()
+    scores.update(torch.zeros(1, 3, 2), torch.zeros(1, 3, 3), torch.ones(1, 4))
+    assert math.isnan(scores.compute()["pck@0.2"])
+
+
+def test_pck_refuses_boxes_of_other_people():
+    with pytest.raises(InputError, match="expected \\(B,J,2\\)"):
+        PercentageCorrectKeypoints().update(torch.zeros(2, 3, 2), torch.zeros(2, 3, 3), torch.ones(1, 4))
+
+
+def people_of(split):
+    annotations = json.loads((POSE / f"person_keypoints_{split}_coco17.json").read_text())["annotations"]
+    joints = torch.tensor([annotation["keypoints"] for annotation in annotations]).double().view(-1, 17, 3)
+    return joints, torch.tensor([annotation["bbox"] for annotation in annotations]).double()
+
+
+@pytest.mark.skipif(not POSE.exists(), reason="the small pose data set is not beside this checkout")
+def test_pck_of_the_mean_pose():
+    """The mean of the training poses in units of their boxes: what a model must beat."""
+    joints, boxes = people_of("train")
+    seen = joints[..., 2:] > 0
+    relative = (joints[..., :2] - boxes[:, None, :2]) / boxes[:, None, 2:]
+    mean = (relative * seen).sum(0) / seen.sum(0).clamp_min(1)
+    joints, boxes = people_of("val")
+    scores = PercentageCorrectKeypoints()
+    scores.update(boxes[:, None, :2] + mean * boxes[:, None, 2:], joints, boxes)
+    assert scores.compute()["pck@0.2"] == pytest.approx(0.361, abs=5e-4)

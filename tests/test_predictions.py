@@ -1,0 +1,198 @@
+import json
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.errors import InputError
+from metaprompts.predictions import (
+    DepthPrediction,
+    PersonPose,
+    PosePrediction,
+    SegmentationPrediction,
+    coco_results,
+)
+
+PICTURE = np.full((2, 3, 3), 100, np.uint8)
+DEPTH = np.array([[1.0, 2.3456, 65.535], [65.6, np.nan, 0.0001]], dtype=np.float32)
+
+
+def depth(**changes):
+    return DepthPrediction(**({"depth_m": DEPTH, "picture": PICTURE} | changes))
+
+
+def segmentation(**changes):
+    labels = np.array([[0, 0, 2], [2, 2, 255]], dtype=np.uint8)
+    return SegmentationPrediction(
+        **({"labels": labels, "classes": ("sky", "road", "car"), "picture": PICTURE} | changes)
+    )
+
+
+def pose(people=1):
+    person = PersonPose(
+        keypoints=np.array([[1.5, 2.0], [3.0, 4.0]], np.float32),
+        scores=np.array([0.5, 0.25], np.float32),
+        box_xywh=(0.0, 1.0, 10.0, 20.0),
+        score=0.75,
+    )
+    return PosePrediction(
+        people=(person,) * people,
+        joints=("left_hip", "left_knee"),
+        skeleton=((0, 1),),
+        picture=np.zeros((9, 9, 3), np.uint8),
+    )
+
+
+def names(paths):
+    return [path.name for path in paths]
+
+
+def test_depth_is_saved_in_millimetres(tmp_path, caplog):
+    """Rounded; 0 for no depth only; what is farther than 16 bits reach saturates and is told."""
+    with caplog.at_level(logging.WARNING):
+        paths = depth().save(tmp_path / "new", "a")
+    assert names(paths) == ["a_depth.png", "a_depth_color.png"]
+    read = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == np.uint16
+    assert read.tolist() == [[1000, 2346, 65535], [65535, 0, 1]]
+    assert "1 pixels are farther than 65.535 m" in caplog.text
+    assert Image.open(paths[1]).size == (3, 2)
+
+
+def test_invalid_depth_is_zero_and_near_depth_warns_of_nothing(tmp_path, caplog):
+    near = np.full((2, 3), 2.0, np.float32)
+    with caplog.at_level(logging.WARNING):
+        paths = depth(depth_m=near, valid=np.array([[True, False, True]] * 2)).save(tmp_path, "a")
+    assert cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)[0].tolist() == [2000, 0, 2000]
+    assert caplog.text == ""
+
+
+def test_raw_depth_keeps_every_digit(tmp_path):
+    paths = depth().save(tmp_path, "a", raw=True)
+    assert names(paths)[2:] == ["a_depth.npy"]
+    read = np.load(paths[2])
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, DEPTH)
+
+
+def test_infinite_depth_saturates(tmp_path):
+    paths = depth(depth_m=np.full((2, 3), np.inf, np.float32)).save(tmp_path, "a")
+    assert (cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED) == 65535).all()
+
+
+def test_depth_is_shown_with_metres_below():
+    assert depth().show(legend=False).size == (3, 2)
+    shown = depth().show()
+    assert shown.width >= 160
+    assert shown.height > 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"depth_m": np.zeros((1, 2, 3), np.float32)}, "expected the picture's size"),
+        ({"valid": np.ones((3, 2), bool)}, "valid is \\(3, 2\\)"),
+        ({"picture": np.zeros((2, 3, 3), np.float32)}, "expected uint8"),
+        ({"picture": np.zeros((2, 3), np.uint8)}, "expected uint8"),
+    ],
+)
+def test_depth_of_another_size_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        depth(**changes)
+
+
+def test_shares_are_of_the_whole_picture():
+    assert segmentation().shares() == pytest.approx({"sky": 2 / 6, "car": 3 / 6})
+
+
+def test_labels_read_back_as_indices_and_show_as_colors(tmp_path):
+    paths = segmentation().save(tmp_path, "a")
+    assert names(paths) == ["a_labels.png", "a_overlay.png", "a_classes.json"]
+    image = Image.open(paths[0])
+    assert image.mode == "P"
+    assert np.asarray(image).tolist() == [[0, 0, 2], [2, 2, 255]]
+    colors = np.asarray(image.convert("RGB"))
+    assert colors[0, 0].tolist() != colors[0, 2].tolist()
+    assert colors[1, 2].tolist() == [0, 0, 0]
+    assert Image.open(paths[1]).size == (3, 2)
+    assert json.loads(paths[2].read_text()) == {
+        "0": {"name": "sky", "share": pytest.approx(2 / 6)},
+        "1": {"name": "road", "share": 0},
+        "2": {"name": "car", "share": pytest.approx(3 / 6)},
+    }
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5, 19, 256])
+def test_every_index_survives_whatever_bits_the_file_takes(tmp_path, classes):
+    labels = (np.arange(6) % classes).astype(np.uint8).reshape(2, 3)
+    saved = segmentation(labels=labels, classes=tuple(map(str, range(classes)))).save(tmp_path, "a")
+    assert np.asarray(Image.open(saved[0])).tolist() == labels.tolist()
+
+
+def test_many_classes_take_sixteen_bits(tmp_path):
+    labels = np.array([[0, 255, 256], [299, 65535, 1]], dtype=np.uint16)
+    paths = segmentation(labels=labels, classes=tuple(map(str, range(300)))).save(tmp_path, "a")
+    read = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
+    assert read.dtype == np.uint16
+    assert (read == labels).all()
+
+
+def test_confidence_is_saved_when_raw(tmp_path):
+    confidence = np.linspace(0, 1, 6, dtype=np.float32).reshape(2, 3)
+    assert len(segmentation(confidence=confidence).save(tmp_path, "a")) == 3
+    assert len(segmentation().save(tmp_path, "a", raw=True)) == 3
+    paths = segmentation(confidence=confidence).save(tmp_path, "a", raw=True)
+    assert paths[3].name == "a_confidence.npy"
+    np.testing.assert_array_equal(np.load(paths[3]), confidence)
+
+
+def test_segmentation_is_shown_with_its_names():
+    plain, named = segmentation().show(legend=False), segmentation().show()
+    assert plain.size == (3, 2)
+    assert named.width >= 160
+    assert segmentation(labels=np.full((2, 3), 255, np.uint8)).show().size == (3, 2)
+
+
+def test_labels_must_be_indices():
+    with pytest.raises(InputError, match="expected uint8 or uint16"):
+        segmentation(labels=np.zeros((2, 3), np.int64))
+
+
+def test_pose_is_saved_with_names_once(tmp_path):
+    paths = pose(people=2).save(tmp_path, "a", raw=True)
+    assert names(paths) == ["a_pose.json", "a_skeleton.png"]
+    person = {"keypoints": [1.5, 2.0, 0.5, 3.0, 4.0, 0.25], "score": 0.75, "bbox": [0, 1, 10, 20]}
+    assert json.loads(paths[0].read_text()) == {
+        "joints": ["left_hip", "left_knee"],
+        "skeleton": [[0, 1]],
+        "people": [person, person],
+    }
+    assert Image.open(paths[1]).size == (9, 9)
+
+
+def test_pose_of_nobody_is_the_picture(tmp_path):
+    assert not np.asarray(pose(people=0).show()).any()
+    assert np.asarray(pose().show()).any()
+    assert json.loads(pose(people=0).save(tmp_path, "a")[0].read_text())["people"] == []
+
+
+def test_coco_results_are_what_coco_reads():
+    keypoints = [1.5, 2.0, 0.5, 3.0, 4.0, 0.25]
+    assert coco_results(pose(), 7) == [{"image_id": 7, "category_id": 1, "keypoints": keypoints, "score": 0.75}]
+    assert coco_results(pose(people=0), 7) == []
+    json.dumps(coco_results(pose(), 7))
+
+
+def test_people_must_have_the_joints_that_are_named():
+    with pytest.raises(InputError, match="2 keypoints; expected 1"):
+        PosePrediction(people=pose().people, joints=("nose",), skeleton=(), picture=PICTURE)
+    with pytest.raises(InputError, match="expected \\(J,2\\) and J"):
+        PersonPose(keypoints=np.zeros((3, 2)), scores=np.zeros(2), box_xywh=(0, 0, 1, 1), score=1)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        depth().save(tmp_path / "file", "a")
