@@ -50,7 +50,9 @@ def layout(name: str) -> dict[str, Any]:
 def golden_state(name: str, salt: str = "") -> dict[str, Tensor]:
     """The state dict of a released checkpoint, tied tensors under all their names."""
     described = layout(name)
-    tied = {alias: next(n for n in group if "diffusion_model.out" in n) for group in described["aliases"] for alias in group}
+    tied = {
+        alias: next(n for n in group if "diffusion_model.out" in n) for group in described["aliases"] for alias in group
+    }
     state: dict[str, Tensor] = {}
     for key, shape in described["shapes"].items():
         if key.startswith("sd_model."):

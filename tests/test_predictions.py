@@ -163,19 +163,26 @@ def test_labels_must_be_indices():
 def test_pose_is_saved_with_names_once(tmp_path):
     paths = pose(people=2).save(tmp_path, "a", raw=True)
     assert names(paths) == ["a_pose.json", "a_skeleton.png"]
-    person = {"keypoints": [1.5, 2.0, 0.5, 3.0, 4.0, 0.25], "score": 0.75, "bbox": [0, 1, 10, 20]}
-    assert json.loads(paths[0].read_text()) == {
-        "joints": ["left_hip", "left_knee"],
-        "skeleton": [[0, 1]],
-        "people": [person, person],
-    }
-    assert Image.open(paths[1]).size == (9, 9)
+    content = json.loads(paths[0].read_text())
+    assert [(entry["file_name"], entry["width"], entry["height"]) for entry in content["images"]] == [
+        ("a", PICTURE.shape[1], PICTURE.shape[0])
+    ]
+    (category,) = content["categories"]
+    assert category["keypoints"] == ["left_hip", "left_knee"]
+    assert category["skeleton"] == [[1, 2]]
+    assert [person["id"] for person in content["annotations"]] == [1, 2]
+    for person in content["annotations"]:
+        assert person["keypoints"] == [1.5, 2.0, 2.0, 3.0, 4.0, 2.0]
+        assert person["keypoint_scores"] == [0.5, 0.25]
+        assert person["bbox"] == [0, 1, 10, 20]
+        assert person["area"] == 200
+        assert person["score"] == 0.75
 
 
 def test_pose_of_nobody_is_the_picture(tmp_path):
     assert not np.asarray(pose(people=0).show()).any()
     assert np.asarray(pose().show()).any()
-    assert json.loads(pose(people=0).save(tmp_path, "a")[0].read_text())["people"] == []
+    assert json.loads(pose(people=0).save(tmp_path, "a")[0].read_text())["annotations"] == []
 
 
 def test_coco_results_are_what_coco_reads():

@@ -103,7 +103,7 @@ class ModelConfig:
         for key in values:
             if key not in known:
                 raise InputError(unknown_key(key, known))
-        made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}  # type: ignore[type-var]
+        made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}
         size = values.get("working_size")
         return cls(task=build_task(values["task"]), working_size=tuple(size) if size else None, **made)
 

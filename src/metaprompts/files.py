@@ -2,9 +2,9 @@
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,30 @@ from metaprompts.errors import InputError
 def write_whole(path: Path) -> Iterator[Path]:
     """Yield a scratch path beside ``path``; when the block ends well, it becomes ``path`` in one step.
 
-    If the block raises, ``path`` is left as it was and the scratch file is removed.
+    If the block raises, ``path`` is left as it was and the scratch file is removed. An OSError of the block counts as
+    a failure to write ``path``.
 
     Args:
         path: where the file shall be; missing folders are made
 
     Raises:
-        InputError: the folder cannot be made or written
+        InputError: ``path`` cannot be written
     """
+    scratch: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix stays: picture writers choose the format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose a folder that can be written") from error
-    os.close(handle)
-    scratch = Path(name)
-    try:
+        scratch = _scratch_beside(path)
         yield scratch
-        with scratch.open("rb") as written:
-            os.fsync(written.fileno())
-        scratch.chmod(0o666 & ~_umask())
+        _flush(scratch, os.O_RDWR)
         scratch.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {_reason(error)}; nothing there was changed") from error
     finally:
-        scratch.unlink(missing_ok=True)
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+    # The new name itself reaches the disk with its folder, where the platform lets a folder be flushed.
+    with suppress(OSError):
+        _flush(path.parent, os.O_RDONLY)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -61,12 +61,28 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(f"cannot read {path}: {_reason(error)}") from error
     except ValueError as error:
         raise InputError(f"{path} is no valid JSON: {error}") from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _scratch_beside(path: Path) -> Path:
+    """Make an empty file with the rights that the umask and the folder give a new file."""
+    # The suffix stays: picture writers choose the format by it.
+    scratch = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(8)}{path.suffix}")
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return scratch
+
+
+def _flush(path: Path, mode: int) -> None:
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename} is no folder"
+    return error.strerror or " ".join(str(error).split())

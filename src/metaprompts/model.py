@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from metaprompts.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
@@ -13,6 +13,7 @@ from metaprompts.backbone.sources import plain_config
 from metaprompts.config import Architecture, ModelConfig
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
+from metaprompts.hub import hub_folder
 from metaprompts.prompting import FusedRearrangement, LevelRearrangement, MetaPrompts, RecurrentRefinement
 from metaprompts.weights import load_tensors, read_tensors, write_tensors
 
@@ -158,18 +159,16 @@ class MetaPromptModel(
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
-        """Load what `save` wrote, on the CPU, in evaluation mode.
+        """Load what `save` wrote, in float32 on the CPU, in evaluation mode.
+
+        The weights stay in the file until they are used. Training the model does not change the file.
 
         Raises:
             InputError: a file is missing, damaged, or does not fit
         """
-        config = Path(folder) / CONFIG_FILE
-        return cls._assembled(ModelConfig.from_plain(read_json(config)), Path(folder) / WEIGHTS_FILE)
-
-    @classmethod
-    def _assembled(cls, config: ModelConfig, weights: Path) -> Self:
-        model = cls.empty(config)
-        load_tensors(model, read_tensors(weights), origin=weights)
+        folder = Path(folder).expanduser()
+        model = cls.empty(_read_config(folder / CONFIG_FILE))
+        load_tensors(model, read_tensors(folder / WEIGHTS_FILE), origin=folder / WEIGHTS_FILE)
         return model.eval()
 
     @classmethod
@@ -193,20 +192,26 @@ class MetaPromptModel(
         architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))
         return cls(ModelConfig(backbone=architecture, **settings), backbone)
 
-    # The two methods that huggingface_hub's from_pretrained, save_pretrained and push_to_hub call.
-
     def _save_pretrained(self, save_directory: Path) -> None:
+        """What huggingface_hub's save_pretrained and push_to_hub call."""
         self.save(save_directory)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
-        if Path(model_id).is_dir():
-            return cls.read(model_id)
-        wanted = {"revision", "cache_dir", "force_download", "local_files_only", "token"}
-        known = {key: value for key, value in options.items() if key in wanted}
-        config = Path(hf_hub_download(model_id, CONFIG_FILE, **known))
-        weights = Path(hf_hub_download(model_id, WEIGHTS_FILE, **known))
-        return cls._assembled(ModelConfig.from_plain(read_json(config)), weights)
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+        """Load a model from a folder or the hub.
+
+        huggingface_hub's own version asks for each file by itself, and without a network tries each for half a minute.
+
+        Args:
+            pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
+            options: revision, cache_dir, force_download, local_files_only, token
+
+        Raises:
+            InputError: there is no such model, or it does not load
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            return cls.read(pretrained_model_name_or_path)
+        return cls.read(hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options))
 
 
 def load(source: str | Path, device: str | torch.device | None = None) -> MetaPromptModel:
@@ -219,24 +224,23 @@ def load(source: str | Path, device: str | torch.device | None = None) -> MetaPr
     Raises:
         InputError: there is no such model, or it does not load
     """
-    if Path(source).is_dir():
-        model = MetaPromptModel.read(source)
-    else:
-        model = _from_hub(str(source))
-    return model.to(pick_device(device))
-
-
-def _from_hub(source: str) -> MetaPromptModel:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    if source.count("/") != 1 or Path(source).is_absolute() or source.startswith("."):
+    chosen, path = pick_device(device), Path(source).expanduser()
+    if path.is_dir():
+        return MetaPromptModel.read(path).to(chosen)
+    if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
         raise InputError(f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a hub id")
+    return MetaPromptModel.from_pretrained(str(source)).to(chosen)
+
+
+def _read_config(path: Path) -> ModelConfig:
+    values = read_json(path)
     try:
-        return MetaPromptModel.from_pretrained(source)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        return ModelConfig.from_plain(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
-            f"no model at {source}, neither a folder here nor on the hub ({type(error).__name__}): check the name and "
-            "the network"
+            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """What a model says about one picture: small frozen values that can be shown and saved."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,24 +223,14 @@ class PosePrediction:
             raw: taken for sameness with the other predictions; the JSON is raw already
 
         Returns:
-            the files: ``STEM_pose.json``, {joints, skeleton, people: [{keypoints: x, y, score, x, ...; score; bbox:
-            x, y, width, height}]}; ``STEM_skeleton.png``, of the picture's size
+            the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, of
+            the picture's size
 
         Raises:
             InputError: the folder cannot be written
         """
-        people = [
-            {
-                "keypoints": _flat_keypoints(person),
-                "score": float(person.score),
-                "bbox": [float(number) for number in person.box_xywh],
-            }
-            for person in self.people
-        ]
         path = folder / f"{stem}_pose.json"
-        write_json(
-            path, {"joints": list(self.joints), "skeleton": [list(limb) for limb in self.skeleton], "people": people}
-        )
+        write_json(path, coco_keypoints([(1, stem, self)]))
         return [path, _write(folder / f"{stem}_skeleton.png", self.show().save)]
 
 
@@ -268,6 +258,49 @@ def coco_results(prediction: PosePrediction, image_id: int, category_id: int = 1
         }
         for person in prediction.people
     ]
+
+
+def coco_keypoints(pictures: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
+    """Predicted people in the form of a COCO keypoint annotation file, which says all about itself.
+
+    Args:
+        pictures: (image id, file name, prediction) of each picture, all with the same joints
+
+    Returns:
+        images, annotations and categories. Each annotation has, besides COCO's entries, ``score`` and
+        ``keypoint_scores``; every joint counts as visible (2).
+    """
+    people = [(image_id, person) for image_id, _, prediction in pictures for person in prediction.people]
+    category: dict[str, Any] = {"id": 1, "name": "person", "supercategory": "person"}
+    if pictures:
+        first = pictures[0][2]
+        category["keypoints"] = list(first.joints)
+        category["skeleton"] = [[start + 1, end + 1] for start, end in first.skeleton]
+    return {
+        "images": [
+            {"id": image_id, "file_name": name, "width": shown.picture.shape[1], "height": shown.picture.shape[0]}
+            for image_id, name, shown in pictures
+        ],
+        "annotations": [_annotation(number, image_id, person) for number, (image_id, person) in enumerate(people, 1)],
+        "categories": [category],
+    }
+
+
+def _annotation(number: int, image_id: int, person: PersonPose) -> dict[str, Any]:
+    box = [float(value) for value in person.box_xywh]
+    visible = np.full(len(person.scores), 2.0)
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": 1,
+        "iscrowd": 0,
+        "keypoints": np.column_stack([person.keypoints, visible]).astype(float).ravel().tolist(),
+        "num_keypoints": len(person.scores),
+        "bbox": box,
+        "area": box[2] * box[3],
+        "score": float(person.score),
+        "keypoint_scores": person.scores.astype(float).tolist(),
+    }
 
 
 def _flat_keypoints(person: PersonPose) -> list[float]:

@@ -17,6 +17,8 @@ from metaprompts.data.splits import (
     SegmentationData,
 )
 from metaprompts.errors import InputError
+from metaprompts.files import read_json
+from metaprompts.recipe_names import recipe_names
 from metaprompts.tasks import Task
 from metaprompts.training.optimizer import Optimizer
 from metaprompts.training.schedules import Schedule
@@ -150,17 +152,11 @@ def section_types(task: str) -> dict[str, type[Any]]:
     }
 
 
-def recipe_names() -> list[str]:
-    """The recipes that ship with the package."""
-    folder = resources.files("metaprompts") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and change it.
 
     Args:
-        source: the name of a shipped recipe, or a .toml file
+        source: the name of a shipped recipe, a .toml file, or the recipe.json that training wrote
         overrides: "--section.key", "value", ... or "--section.key=value", ...
 
     Raises:
@@ -183,6 +179,8 @@ def _read_toml(source: str) -> dict[str, Any]:
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
+    if path.suffix == ".json":
+        return dict(read_json(path))
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,14 +1,14 @@
 """The authors' released checkpoints as models of this package."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaprompts.backbone.ldm_config import dimension, unet_config_from_ldm, vae_config_from_ldm
+from metaprompts.backbone.ldm_config import configs_from_ldm, dimension
 from metaprompts.backbone.ldm_names import ldm_vae_name
 from metaprompts.backbone.sources import ldm_unet_speller
 from metaprompts.classes import ADE20K, CITYSCAPES
@@ -20,11 +20,27 @@ from metaprompts.weights import load_tensors, read_tensors, state_dict_in
 
 PRESETS = ("nyu", "kitti", "ade20k", "cityscapes")
 
+_DEPTH_PRESETS = ("nyu", "kitti")
 _WORKING_SIZES = {"nyu": (480, 640), "kitti": (352, 1216), "ade20k": (512, 512), "cityscapes": (1024, 2048)}
+_CLASSES = {"ade20k": ADE20K, "cityscapes": CITYSCAPES}
 _UNET = "unet.unet.diffusion_model."
 _VAE = "encoder_vq."
+_DEPTH_PREFIX = "encoder."
+# What a file is, by how the names of its UNet begin.
+_KINDS = {
+    _DEPTH_PREFIX + _UNET: "a released depth checkpoint: choose the preset nyu or kitti",
+    _UNET: "a released segmentation checkpoint: choose the preset ade20k or cityscapes",
+    "model.diffusion_model.": "a Stable Diffusion checkpoint: train on it as a backbone",
+    "latent_encoder.": "a model of this package: use metaprompts.load",
+    "down_blocks.": "a diffusers UNet: train on its model as a backbone",
+}
 # In the files but of no use: the noise schedule, the decoder's side of the VAE, the time MLP that the method replaces.
-_UNUSED = re.compile(r"sd_model\..*|(encoder\.)?(encoder_vq\.post_quant_conv\..*|unet\.unet\.diffusion_model\.time_embed\..*)")
+_UNUSED = re.compile(
+    r"sd_model\..*|(encoder\.)?(encoder_vq\.post_quant_conv\..*|unet\.unet\.diffusion_model\.time_embed\..*)"
+)
+
+_OUTPUT_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
+_ADAPTER_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
 
 # Our name -> the released one, as patterns; \1 and so on are numbers, and {+1} adds one to the first of them.
 _DEPTH_NAMES = (
@@ -83,12 +99,10 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
     if isinstance(source, Mapping):
         origin, tensors = "the state dict", state_dict_in(source, "the state dict")
     else:
-        origin, tensors = str(source), read_tensors(Path(source))
+        origin, tensors = str(source), read_tensors(Path(source).expanduser())
     tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
-    is_depth = preset in ("nyu", "kitti")
-    prefix = "encoder." if is_depth else ""
-    config = _config(tensors, preset, prefix, origin)
-    aliases = _aliases(prefix, config.refinement.steps)
+    config = _config(tensors, preset, origin)
+    aliases = _aliases(preset, config.refinement.steps)
     _check_aliases(tensors, aliases, origin)
 
     model = MetaPromptModel.empty(config)
@@ -96,64 +110,125 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
         model,
         tensors,
         origin=origin,
-        spell=_speller(config, prefix, _DEPTH_NAMES if is_depth else _SEGMENTATION_NAMES),
+        spell=_speller(config, preset),
         unused=lambda name: name in aliases or _UNUSED.fullmatch(name) is not None or _is_idle_output(name, config),
         required=aliases,
     )
     return model.eval()
 
 
-def _config(tensors: Mapping[str, Tensor], preset: str, prefix: str, origin: str) -> ModelConfig:
-    backbone = Architecture(
-        unet=unet_config_from_ldm(_part(tensors, prefix + _UNET), origin),
-        vae=vae_config_from_ldm(_part(tensors, prefix + _VAE), origin),
-    )
+def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelConfig:
+    _check_kind(tensors, preset, origin)
+    is_depth, prefix = preset in _DEPTH_PRESETS, _prefix(preset)
+    configs = configs_from_ldm(_part(tensors, prefix + _UNET), _part(tensors, prefix + _VAE), origin)
     try:
-        task, count = _depth(tensors, preset) if prefix else _segmentation(tensors, preset)
+        task, prompts = _depth(tensors, preset) if is_depth else _segmentation(tensors, preset)
     except KeyError as error:
-        kind = "depth" if prefix else "segmentation"
-        raise InputError(f"{origin} is no released {kind} checkpoint: it has no tensor {error}") from error
-    steps = max((int(found[1]) for name in tensors if (found := re.fullmatch(re.escape(prefix) + r"t(\d+)", name))), default=1)
+        raise InputError(f"{origin} is no released checkpoint for {preset}: it has no tensor {error}") from error
     return ModelConfig(
         task=task,
-        backbone=backbone,
-        prompts=Prompts(count=count, per_step=bool(prefix), adapter=bool(prefix)),
-        refinement=Refinement(steps=steps),
+        backbone=Architecture(**configs),
+        prompts=Prompts(count=prompts, per_step=is_depth, adapter=is_depth),
+        refinement=Refinement(steps=_steps(tensors, preset)),
         working_size=_WORKING_SIZES[preset],
     )
 
 
+def _prefix(preset: str) -> str:
+    return _DEPTH_PREFIX if preset in _DEPTH_PRESETS else ""
+
+
+def _check_kind(tensors: Mapping[str, Tensor], preset: str, origin: str) -> None:
+    wanted = _prefix(preset) + _UNET
+    if any(name.startswith(wanted) for name in tensors):
+        return
+    for start, kind in _KINDS.items():
+        if any(name.startswith(start) for name in tensors):
+            raise InputError(f"{origin} is no released checkpoint for {preset} but {kind}")
+    first = ", ".join(sorted(tensors)[:3])
+    raise InputError(
+        f"{origin} is no released checkpoint: wanted tensors called {wanted}*, found {len(tensors)} others ({first})"
+    )
+
+
 def _depth(tensors: Mapping[str, Tensor], preset: str) -> tuple[Task, int]:
+    enlarging, convolving = "decoder.deconv_layers", "decoder.conv_layers"
     task = Depth(
         max_depth_m=10.0 if preset == "nyu" else 80.0,
         margin_blocks=1 if preset == "nyu" else 2,
-        filters=dimension(tensors, ("decoder.deconv_layers.0.weight", 1), ("decoder.deconv_layers.1.weight", 0)),
-        width=dimension(tensors, ("decoder.conv_layers.0.weight", 0), ("decoder.conv_layers.1.weight", 0)),
+        filters=dimension(
+            tensors,
+            *((f"{enlarging}.{layer}.weight", 1) for layer in (0, 3, 6)),
+            *((f"{enlarging}.{layer}.weight", 0) for layer in (1, 3, 4, 6, 7)),
+        ),
+        width=dimension(
+            tensors,
+            *((f"{convolving}.{name}", 0) for name in ("0.weight", "0.bias", "1.weight", "1.bias")),
+            ("last_layer_depth.0.weight", 0),
+        ),
     )
-    return task, dimension(tensors, ("encoder.meta_prompts1", 0), ("decoder.deconv_layers.0.weight", 0))
+    sets = ((f"encoder.meta_prompts{step}", 0) for step in range(1, _steps(tensors, preset) + 1))
+    return task, dimension(tensors, *sets, (f"{enlarging}.0.weight", 0))
 
 
 def _segmentation(tensors: Mapping[str, Tensor], preset: str) -> tuple[Task, int]:
-    names = ADE20K if preset == "ade20k" else CITYSCAPES
-    classes = dimension(tensors, ("decode_head.conv_seg.weight", 0), ("decode_head.conv_seg.bias", 0))
+    convolutions = [
+        *(f"decode_head.lateral_convs.{level}" for level in range(3)),
+        *(f"decode_head.psp_modules.{scale}.1" for scale in range(4)),
+        "auxiliary_head.convs.0",
+    ]
+    classifiers = [
+        (f"{head}.conv_seg.{part}", 0) for head in ("decode_head", "auxiliary_head") for part in ("weight", "bias")
+    ]
     task = Segmentation(
-        classes=names if classes == len(names) else tuple(f"class {index}" for index in range(classes)),
-        width=dimension(tensors, ("decode_head.conv_seg.weight", 1), ("decode_head.fpn_bottleneck.bn.weight", 0)),
+        classes=_class_names(dimension(tensors, *classifiers), preset),
+        width=dimension(
+            tensors, ("decode_head.conv_seg.weight", 1), *((f"{name}.conv.weight", 0) for name in convolutions)
+        ),
         dropout=0.0 if preset == "ade20k" else 0.1,
     )
-    return task, dimension(tensors, ("meta_prompts", 0), ("decode_head.lateral_convs.0.conv.weight", 1))
+    return task, dimension(tensors, ("meta_prompts", 0), *((f"{name}.conv.weight", 1) for name in convolutions))
+
+
+def _class_names(classes: int, preset: str) -> tuple[str, ...]:
+    names = _CLASSES[preset]
+    if classes == len(names):
+        return names
+    for other, others in _CLASSES.items():
+        if classes == len(others):
+            raise InputError(f"the checkpoint tells {classes} classes apart, {preset} has {len(names)}: choose {other}")
+    return tuple(f"class {index}" for index in range(classes))
+
+
+def _steps(tensors: Mapping[str, Tensor], preset: str) -> int:
+    """K: the number of steps whose tensors differ least, by name, from those in the file."""
+    prefix = _prefix(preset)
+    pattern = re.compile(re.escape(prefix) + r"(t\d+|meta_prompts\d+|text_adapter\d+\..*|cross_unet_conv\d+\..*)")
+    found = {name for name in tensors if pattern.fullmatch(name)}
+
+    def expected(steps: int) -> set[str]:
+        names = {f"t{step}" for step in range(1, steps + 1)}
+        names |= {f"cross_unet_conv{step}.{part}" for step in range(2, steps + 1) for part in _OUTPUT_PARTS}
+        if preset in _DEPTH_PRESETS:
+            names |= {f"meta_prompts{step}" for step in range(1, steps + 1)}
+            names |= {f"text_adapter{step}.fc.{part}" for step in range(1, steps + 1) for part in _ADAPTER_PARTS}
+        return {prefix + name for name in names}
+
+    return min(range(1, len(found) + 2), key=lambda steps: (len(found ^ expected(steps)), -steps))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _speller(config: ModelConfig, prefix: str, patterns: tuple[tuple[str, str], ...]) -> Any:
+def _speller(config: ModelConfig, preset: str) -> Callable[[str], str]:
     spell_unet = ldm_unet_speller(config.backbone.unet)
+    prefix = _prefix(preset)
+    patterns = _DEPTH_NAMES if preset in _DEPTH_PRESETS else _SEGMENTATION_NAMES
 
     def spell(name: str) -> str:
         if name.startswith("unet."):
-            return prefix + _UNET + str(spell_unet(name.removeprefix("unet.")))
+            return prefix + _UNET + spell_unet(name.removeprefix("unet."))
         if name.startswith("latent_encoder."):
             return prefix + _VAE + ldm_vae_name(name.removeprefix("latent_encoder."))
         for ours, theirs in patterns:
@@ -165,12 +240,13 @@ def _speller(config: ModelConfig, prefix: str, patterns: tuple[tuple[str, str], 
     return spell
 
 
-def _aliases(prefix: str, steps: int) -> dict[str, str]:
+def _aliases(preset: str, steps: int) -> dict[str, str]:
     """The other names of the tied output layer -> its own name: one for each step but the first."""
+    prefix = _prefix(preset)
     return {
         f"{prefix}cross_unet_conv{step}.{part}": f"{prefix}{_UNET}out.{part}"
         for step in range(2, steps + 1)
-        for part in ("0.weight", "0.bias", "2.weight", "2.bias")
+        for part in _OUTPUT_PARTS
     }
 
 

@@ -1,9 +1,9 @@
 """Reading, checking and writing tensors by name, without holding a big file twice."""
 
 import json
-import pickle
+import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +16,75 @@ from metaprompts.errors import InputError
 from metaprompts.files import write_whole
 
 _SAFETENSORS_NAMES = {
+    torch.complex64: "C64",
     torch.float64: "F64",
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
     torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+
+# Data that training code writes beside the weights: its settings, a best score, a palette. None of it is wanted.
+_PASSED_OVER = (
+    "argparse.Namespace",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pathlib.PosixPath",
+    "pathlib.PurePosixPath",
+    "pathlib.WindowsPath",
+)
+
+
+_READING = threading.Lock()
+
+
+class _PassedOver:
+    """Stands in a checkpoint's content where an object of `_PASSED_OVER` was, so that no foreign code runs at all."""
+
+    def __new__(cls, *values: object) -> "_PassedOver":
+        del values
+        return super().__new__(cls)
+
+    def __init__(self, *values: object) -> None:
+        del values
+
+    def __setstate__(self, state: object) -> None:
+        del state
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file or a PyTorch checkpoint; the tensors stay on disk until they are used.
 
     A checkpoint may hold its tensors under ``state_dict`` or ``model``. It is read with ``weights_only=True``: a file
-    that would run code is refused.
+    that holds code or Python objects is refused. Plain data beside the tensors, argparse settings, paths and numpy
+    values are passed over.
 
     Args:
         path: a .safetensors, .pth, .pt, .ckpt or .bin file
 
     Returns:
-        name -> tensor, as the file names them
+        name -> tensor, as the file names them. Changing them does not change the file.
 
     Raises:
-        InputError: the file is missing, damaged, holds code, or holds no tensors
+        InputError: the file is missing, damaged, holds objects, or holds no tensors
     """
     if not path.is_file():
-        raise InputError(f"no weights at {path}: give a .safetensors, .pth or .ckpt file")
+        what = "is a folder" if path.is_dir() else "is no file"
+        raise InputError(f"no weights at {path}, which {what}: give a .safetensors, .pth or .ckpt file")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
@@ -62,7 +101,7 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
         origin: what to call it in an error
 
     Raises:
-        InputError: there are no tensors in it
+        InputError: there are no tensors in it, or something else between them
     """
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -72,25 +111,36 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
         tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f"{origin} holds no tensors: expected a state dict, bare or under 'state_dict' or 'model'")
+    others = [f"{name} ({type(value).__name__})" for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise InputError(f"{origin} holds values between its tensors that are none: {', '.join(others)}; remove them")
     return tensors
 
 
 def _read_pickle(path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: copy or download it again")
     try:
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            # Files from before PyTorch 1.6 are no archives and cannot be mapped.
-            if "mmap" not in str(error):
-                raise
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = "it holds Python objects or code, not only tensors" if "WeightsUnpickler" in str(error) or (
-            "Unsupported" in str(error) or "GLOBAL" in str(error)
-        ) else "it is damaged or no checkpoint"
-        raise InputError(f"{path} was refused: {reason}; wanted a checkpoint of tensors or a .safetensors file") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no readable PyTorch checkpoint: copy or download it again") from error
+        # PyTorch keeps this list for the whole process: one reader at a time.
+        with _READING, torch.serialization.safe_globals([(_PassedOver, name) for name in _PASSED_OVER]):
+            return _load_mapped(path)
+    except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
+        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise InputError(
+                f"{path} was refused: it holds a Python object or code ({found[1]}), which would have to run to be "
+                "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
+            ) from error
+        raise InputError(f"{path} is damaged or no PyTorch checkpoint: copy or download it again") from error
+
+
+def _load_mapped(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError as error:
+        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+        if "mmap" not in str(error):
+            raise
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_tensors(
@@ -104,6 +154,8 @@ def load_tensors(
 ) -> None:
     """Put tensors into a module that may still be on the meta device, taking them as they are where types agree.
 
+    Other floating types are converted to the module's.
+
     Args:
         module: the module to fill; afterwards it shares memory with ``tensors``
         tensors: name -> tensor, in the names of the file
@@ -113,41 +165,57 @@ def load_tensors(
         required: names that the file must have although the module does not take them
 
     Raises:
-        InputError: one line with every missing, unexpected and mis-shaped name, or every tensor that is not finite
+        InputError: one line with every missing, unexpected, mis-shaped and mis-typed name, or every tensor that is not
+            finite
     """
     wanted = module.state_dict(keep_vars=True)
     names = {name: spell(name) for name in wanted}
-    problems = _disagreements(wanted, tensors, names, unused, required)
-    if problems:
+    if problems := disagreements(wanted, tensors, names, unused=unused, required=required):
         raise InputError(f"{origin} does not fit this model: {'; '.join(problems)}")
     broken = [names[name] for name in wanted if not is_finite(tensors[names[name]])]
     if broken:
         raise InputError(f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged or diverged")
-    fitting = {
-        name: tensors[names[name]].reshape(tensor.shape).to(tensor.dtype) for name, tensor in wanted.items()
-    }
+    found = {name: tensors[names[name]].detach() for name in wanted}
+    fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in wanted.items()}
     trainable = {name for name, tensor in wanted.items() if tensor.requires_grad}
     module.load_state_dict(fitting, strict=True, assign=True)
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(name in trainable)
 
 
-def _disagreements(
+def disagreements(
     wanted: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     names: Mapping[str, str],
-    unused: Callable[[str], bool],
-    required: Iterable[str],
+    *,
+    unused: Callable[[str], bool] = lambda name: False,
+    required: Iterable[str] = (),
 ) -> list[str]:
+    """How a file's tensors differ from the wanted ones: a phrase for each kind of difference, with all names.
+
+    Args:
+        wanted: our name -> tensor of the wanted shape and type
+        tensors: the file's name -> tensor
+        names: our name -> the file's name
+        unused: which of the file's names are known to be of no use here
+        required: names that the file must have although no wanted tensor goes by them
+    """
     expected = set(names.values())
-    missing = sorted((expected | set(required)) - tensors.keys())
-    unexpected = sorted(name for name in tensors.keys() - expected if not unused(name))
-    shapes = [
-        f"{names[name]} is {_shape(tensors[names[name]])}, wanted {_shape(tensor)}"
-        for name, tensor in wanted.items()
-        if names[name] in tensors and not _same_shape(tensors[names[name]], tensor)
-    ]
-    listed = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    pairs = [(names[name], tensors[names[name]], tensor) for name, tensor in wanted.items() if names[name] in tensors]
+    listed = {
+        "missing": sorted((expected | set(required)) - tensors.keys()),
+        "unexpected": sorted(name for name in tensors.keys() - expected if not unused(name)),
+        "of another shape": [
+            f"{name} is {_shape(found)}, wanted {_shape(tensor)}"
+            for name, found, tensor in pairs
+            if not _same_shape(found, tensor)
+        ],
+        "of another type": [
+            f"{name} is {str(found.dtype).removeprefix('torch.')}, wanted a floating type"
+            for name, found, tensor in pairs
+            if tensor.is_floating_point() and not found.is_floating_point()
+        ],
+    }
     return [f"{len(found)} {kind}: {', '.join(found)}" for kind, found in listed.items() if found]
 
 
@@ -163,16 +231,19 @@ def _shape(tensor: Tensor) -> str:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether no element is NaN or infinite; needs no memory of the tensor's size."""
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
-    # A double sum of finite floats stays finite; NaN and infinity survive it.
-    return bool(torch.isfinite(tensor.sum(dtype=torch.float64)))
+    if tensor.element_size() == 1:
+        tensor = tensor.half()
+    # NaN comes through minimum and maximum, and infinity is one of them.
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a .safetensors file, whole or not at all, one tensor in memory at a time.
 
-    safetensors' own writer first makes a copy of all tensors, which for a Stable Diffusion model is 3.7 GB.
+    safetensors' own writer first makes a copy of all tensors, which for a Stable Diffusion model is 3.7 GB. Tensors
+    that share memory are written once for each name.
 
     Args:
         path: where to write
@@ -180,29 +251,35 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         metadata: strings for the file's header
 
     Raises:
-        InputError: the file cannot be written
+        InputError: the file cannot be written, or a tensor is of a type that the format does not have
     """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
-    position = 0
     for name, tensor in tensors.items():
+        if tensor.dtype not in _SAFETENSORS_NAMES:
+            raise InputError(f"cannot write {path}: {name} is {tensor.dtype}, which .safetensors files cannot hold")
+    # The widest types first, as safetensors' own writer does: so every tensor is aligned when the file is mapped.
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header = _header(ordered, metadata or {})
+    with write_whole(path) as scratch, scratch.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for _, tensor in ordered:
+            file.write(_raw(tensor))
+
+
+def _header(ordered: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    position = 0
+    for name, tensor in ordered:
         end = position + tensor.numel() * tensor.element_size()
-        header[name] = {
+        entries[name] = {
             "dtype": _SAFETENSORS_NAMES[tensor.dtype],
             "shape": list(tensor.shape),
             "data_offsets": [position, end],
         }
         position = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    try:
-        with write_whole(path) as scratch, scratch.open("wb") as file:
-            for part in chain([len(text).to_bytes(8, "little"), text], _raw(tensors.values())):
-                file.write(part)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; nothing there was changed") from error
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)
 
 
-def _raw(tensors: Iterable[Tensor]) -> Iterable[memoryview]:
-    for tensor in tensors:
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        yield memoryview(flat.view(torch.uint8).numpy())
+def _raw(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().cpu().resolve_conj().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data

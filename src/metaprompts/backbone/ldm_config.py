@@ -1,6 +1,13 @@
-"""Reading an architecture from the tensor shapes of an LDM checkpoint."""
+"""Reading an architecture from the tensor shapes of an LDM checkpoint.
 
-from collections.abc import Mapping
+Every width stands in many shapes, and the most frequent answer counts. So a file that lacks a tensor, or holds a wrong
+one, is still read as what it is, and what is wrong with it can be named.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from typing import Any
 
 from torch import Tensor
@@ -12,115 +19,200 @@ from metaprompts.errors import InputError
 _HEADS = 8
 _CHANNELS_PER_HEAD = 64
 
+_MOST_LEVELS = 8
+_MOST_LAYERS = 8
+_UNET_BLOCK = re.compile(r"input_blocks\.(\d+)\.0\.(op|in_layers|emb_layers|out_layers|skip_connection)\.")
+_UNET_TRANSFORMER = re.compile(r"((?:input_blocks|output_blocks)\.\d+\.1|middle_block\.1)\.transformer_blocks\.(\d+)\.")
+_VAE_BLOCK = re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.")
+# Tensors of a residual block and the axes that are as long as its output is wide.
+_UNET_WIDTHS = (
+    ("out_layers.3.weight", 0),
+    ("out_layers.3.bias", 0),
+    ("out_layers.3.weight", 1),
+    ("out_layers.0.weight", 0),
+    ("in_layers.2.weight", 0),
+    ("in_layers.2.bias", 0),
+    ("emb_layers.1.weight", 0),
+)
+_VAE_WIDTHS = (
+    ("conv2.weight", 0),
+    ("conv2.bias", 0),
+    ("conv2.weight", 1),
+    ("norm2.weight", 0),
+    ("conv1.weight", 0),
+    ("conv1.bias", 0),
+)
 
-def unet_config_from_ldm(tensors: Mapping[str, Tensor], origin: object) -> dict[str, Any]:
-    """Read a UNet's diffusers config from its shapes.
+
+def configs_from_ldm(
+    unet: Mapping[str, Tensor], vae: Mapping[str, Tensor], origin: object
+) -> dict[str, dict[str, Any]]:
+    """Read the diffusers configs of a UNet and a VAE from their shapes.
 
     Args:
-        tensors: LDM names without prefix, such as ``input_blocks.0.0.weight``
+        unet: LDM names without prefix, such as ``input_blocks.0.0.weight``
+        vae: LDM names without prefix, such as ``encoder.conv_in.weight``
         origin: what to call them in an error
+
+    Returns:
+        the configs as ``unet`` and ``vae``
 
     Raises:
         InputError: too little is there to read the widths
     """
     try:
-        return _unet_config(tensors)
-    except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{origin} holds no UNet in LDM names: cannot read its widths, for want of {error}") from error
-
-
-def vae_config_from_ldm(tensors: Mapping[str, Tensor], origin: object) -> dict[str, Any]:
-    """Read a VAE's diffusers config from its encoder's shapes.
-
-    Args:
-        tensors: LDM names without prefix, such as ``encoder.conv_in.weight``
-        origin: what to call them in an error
-
-    Raises:
-        InputError: too little is there to read the widths
-    """
-    try:
-        return _vae_config(tensors)
-    except (KeyError, IndexError, ValueError) as error:
+        vae_config = _vae_config(vae)
+        return {"unet": _unet_config(unet, vae_config["latent_channels"]), "vae": vae_config}
+    except KeyError as error:
         raise InputError(
-            f"{origin} holds no VAE encoder in LDM names: cannot read its widths, for want of {error}"
+            f"{origin} holds no UNet and VAE encoder in LDM names: no widths can be read, for want of {error.args[0]}"
         ) from error
 
 
 def dimension(tensors: Mapping[str, Tensor], *places: tuple[str, int]) -> int:
-    """The length of an axis, from the first tensor that is there.
-
-    A file that lacks one tensor can so still be compared as a whole, and everything it lacks be named at once.
+    """The length that most of some axes have.
 
     Args:
         tensors: name -> tensor
-        places: (name, axis) of tensors that share this length
+        places: (name, axis) of tensors that share this length; where as many say one as another, the first counts
 
     Raises:
         KeyError: none of them is there
     """
-    for name, axis in places:
-        if name in tensors and tensors[name].ndim > axis:
-            return tensors[name].shape[axis]
-    raise KeyError(places[0][0])
+    lengths = [tensors[name].shape[axis] for name, axis in places if name in tensors and tensors[name].ndim > axis]
+    if not lengths:
+        raise KeyError(places[0][0])
+    return int(_most_frequent(lengths))
 
 
-def _unet_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    downsamplers = sorted({int(name.split(".")[1]) for name in tensors if ".0.op." in name})
-    layers = downsamplers[0] - 1
-    firsts = [1 + level * (layers + 1) for level in range(len(downsamplers) + 1)]
+def _most_frequent(values: Iterable[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]
+
+
+def _unet_config(tensors: Mapping[str, Tensor], latent_channels: int) -> dict[str, Any]:
+    levels, layers = _unet_grid(tensors)
+    blocks = [_blocks_of_level(level, levels, layers) for level in range(levels)]
+    depths = _transformer_depths(tensors)
+    level_depths = [_most_frequent(depths.get(f"{block}.1", 0) for block in level) for level in blocks]
+    crossing = [depth > 0 for depth in level_depths]
+    attentions = [block for block, depth in depths.items() if depth]
+    linear = _has_linear_projections(tensors, attentions)
     widths = [
-        dimension(tensors, *((f"input_blocks.{first}.0.{name}", 0) for name in ("out_layers.3.weight", "out_layers.3.bias")))
-        for first in firsts
+        dimension(tensors, *((f"{block}.0.{name}", axis) for block in level for name, axis in _UNET_WIDTHS))
+        for level in blocks
     ]
-    crossing = [_depth(tensors, f"input_blocks.{first}.1.transformer_blocks.") > 0 for first in firsts]
-    attention = f"input_blocks.{firsts[crossing.index(True)]}.1"
-    linear = next(
-        tensors[name].ndim == 2 for name in (f"{attention}.proj_in.weight", f"{attention}.proj_out.weight") if name in tensors
-    )
-    block = f"{attention}.transformer_blocks.0.attn2"
-    in_channels = dimension(tensors, ("input_blocks.0.0.weight", 1), ("out.2.bias", 0))
-    has_output = "out.2.weight" in tensors or "out.2.bias" in tensors
+    channels = _latent_channels(tensors, latent_channels)
     return {
-        "in_channels": in_channels,
-        "out_channels": dimension(tensors, ("out.2.weight", 0), ("out.2.bias", 0)) if has_output else in_channels,
+        "in_channels": channels,
+        "out_channels": channels,
         "down_block_types": ["CrossAttnDownBlock2D" if crosses else "DownBlock2D" for crosses in crossing],
         "mid_block_type": "UNetMidBlock2DCrossAttn",
         "up_block_types": ["CrossAttnUpBlock2D" if crosses else "UpBlock2D" for crosses in reversed(crossing)],
         "block_out_channels": widths,
         "layers_per_block": layers,
+        # The last entry is the middle block's too.
         "transformer_layers_per_block": [
-            max(_depth(tensors, f"input_blocks.{first}.1.transformer_blocks."), 1) for first in firsts
+            max(depth, 1) for depth in [*level_depths[:-1], level_depths[-1] or depths.get("middle_block.1", 1)]
         ],
-        "cross_attention_dim": dimension(tensors, (f"{block}.to_k.weight", 1), (f"{block}.to_v.weight", 1)),
-        "attention_head_dim": [width // _CHANNELS_PER_HEAD for width in widths] if linear else _HEADS,
+        "cross_attention_dim": dimension(
+            tensors,
+            *(
+                (f"{block}.transformer_blocks.0.attn2.{name}.weight", 1)
+                for block in attentions or ["middle_block.1"]
+                for name in ("to_k", "to_v")
+            ),
+        ),
+        "attention_head_dim": [max(width // _CHANNELS_PER_HEAD, 1) for width in widths] if linear else _HEADS,
         "use_linear_projection": linear,
         "norm_num_groups": 32,
     }
 
 
-def _vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    levels = _depth(tensors, "encoder.down.")
-    layers = _depth(tensors, "encoder.down.0.block.")
-    widths = [
-        dimension(tensors, *((f"encoder.down.{level}.block.0.conv2.{part}", 0) for part in ("weight", "bias")))
-        for level in range(levels)
+def _unet_grid(names: Iterable[str]) -> tuple[int, int]:
+    """Levels, and residual layers of a level, from which of the input blocks are downsamplers."""
+    votes: dict[int, list[bool]] = {}
+    for name in names:
+        if found := _UNET_BLOCK.match(name):
+            votes.setdefault(int(found[1]), []).append(found[2] == "op")
+    if not votes:
+        raise KeyError("input_blocks.1.0.in_layers.2.weight")
+    is_downsampler = {block: _most_frequent(said) for block, said in votes.items()}
+    return _best_grid(
+        is_downsampler,
+        lambda levels, layers: {block: block % (layers + 1) == 0 for block in range(1, levels * (layers + 1))},
+    )
+
+
+def _blocks_of_level(level: int, levels: int, layers: int) -> list[str]:
+    """The blocks with residual layers, down and up."""
+    first_down, first_up = 1 + level * (layers + 1), (levels - 1 - level) * (layers + 1)
+    return [
+        *(f"input_blocks.{block}" for block in range(first_down, first_down + layers)),
+        *(f"output_blocks.{block}" for block in range(first_up, first_up + layers + 1)),
     ]
-    if not widths:
+
+
+def _transformer_depths(names: Iterable[str]) -> dict[str, int]:
+    """Attention block -> number of its transformer layers."""
+    depths: dict[str, int] = {}
+    for name in names:
+        if found := _UNET_TRANSFORMER.match(name):
+            depths[found[1]] = max(depths.get(found[1], 0), int(found[2]) + 1)
+    return depths
+
+
+def _has_linear_projections(tensors: Mapping[str, Tensor], attentions: Iterable[str]) -> bool:
+    names = [f"{block}.{name}.weight" for block in attentions for name in ("proj_in", "proj_out")]
+    axes = [tensors[name].ndim for name in names if name in tensors]
+    return bool(axes) and bool(_most_frequent(axes) == 2)
+
+
+def _latent_channels(tensors: Mapping[str, Tensor], of_the_vae: int) -> int:
+    places = (("input_blocks.0.0.weight", 1), ("out.2.weight", 0), ("out.2.bias", 0))
+    found = [tensors[name].shape[axis] for name, axis in places if name in tensors and tensors[name].ndim > axis]
+    return int(_most_frequent([*found, of_the_vae]))
+
+
+def _vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    blocks = {(int(found[1]), int(found[2])): True for name in tensors if (found := _VAE_BLOCK.match(name))}
+    if not blocks:
         raise KeyError("encoder.down.0.block.0.conv2.weight")
+    levels, layers = _best_grid(
+        blocks, lambda levels, layers: dict.fromkeys(product(range(levels), range(layers)), True)
+    )
+    moments = (
+        ("quant_conv.weight", 0),
+        ("quant_conv.bias", 0),
+        ("quant_conv.weight", 1),
+        ("encoder.conv_out.weight", 0),
+    )
     return {
         "in_channels": 3,
         "out_channels": 3,
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "block_out_channels": widths,
+        "block_out_channels": [
+            dimension(
+                tensors,
+                *(
+                    (f"encoder.down.{level}.block.{layer}.{name}", axis)
+                    for layer in range(layers)
+                    for name, axis in _VAE_WIDTHS
+                ),
+            )
+            for level in range(levels)
+        ],
         "layers_per_block": layers,
-        "latent_channels": dimension(tensors, ("quant_conv.weight", 0), ("quant_conv.bias", 0)) // 2,
+        "latent_channels": dimension(tensors, *moments) // 2,
         "norm_num_groups": 32,
     }
 
 
-def _depth(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered parts follow a prefix."""
-    numbers = {name.removeprefix(prefix).split(".")[0] for name in tensors if name.startswith(prefix)}
-    return 1 + max((int(number) for number in numbers), default=-1)
+def _best_grid(found: Mapping[Any, bool], expected: Callable[[int, int], Mapping[Any, bool]]) -> tuple[int, int]:
+    """The levels and layers whose blocks differ least from those that were found."""
+
+    def differences(grid: tuple[int, int]) -> int:
+        blocks = expected(*grid)
+        return sum(found.get(block) != blocks.get(block) for block in found.keys() | blocks.keys())
+
+    return min(product(range(1, _MOST_LEVELS + 1), range(1, _MOST_LAYERS + 1)), key=differences)

@@ -1,7 +1,7 @@
 """Where a backbone comes from: the hub, a diffusers folder, a single file, or its bare architecture."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -9,29 +9,54 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
-from metaprompts.backbone.ldm_config import unet_config_from_ldm, vae_config_from_ldm
+from metaprompts.backbone.ldm_config import configs_from_ldm
 from metaprompts.backbone.ldm_names import ldm_unet_name, ldm_vae_name
 from metaprompts.errors import InputError
-from metaprompts.weights import load_tensors, read_tensors
+from metaprompts.hub import hub_folder
+from metaprompts.weights import is_finite, load_tensors, read_tensors
 
 STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
 
+_PARTS = ("unet", "vae")
 _LDM_UNET = "model.diffusion_model."
 _LDM_VAE = "first_stage_model."
-_HUB_FILES = [
-    f"{part}/{name}" for part in ("unet", "vae") for name in ("config.json", "*.safetensors", "*.safetensors.index.json")
-]
+# A repository may hold the same weights in several precisions: half precision is taken only where there is no other.
+_HALF = "fp16"
+_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model-*-of-*.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+)
+_HALF_WEIGHTS = (
+    f"diffusion_pytorch_model.{_HALF}.safetensors",
+    f"diffusion_pytorch_model.{_HALF}-*-of-*.safetensors",
+    f"diffusion_pytorch_model.safetensors.index.{_HALF}.json",
+)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The two borrowed networks, as diffusers built them."""
+    """The two borrowed networks, as diffusers built them.
+
+    Raises:
+        InputError: they do not fit together, or the UNet needs more than a latent and prompts
+    """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
+
+    def __post_init__(self) -> None:
+        takes, gives = self.unet.config.in_channels, self.vae.config.latent_channels
+        if takes != gives:
+            raise InputError(
+                f"the UNet takes {takes} channels and the VAE gives {gives}: choose a text-to-image model, not one for "
+                "inpainting or upscaling"
+            )
+        if self.unet.config.class_embed_type is not None or self.unet.config.num_class_embeds is not None:
+            raise InputError("the UNet is conditioned on classes: choose a text-to-image model")
 
 
 def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
@@ -40,9 +65,11 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     Args:
         source: one of
 
-            - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"
-            - a diffusers folder (with unet/ and vae/)
-            - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes
+            - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"; what is in the cache needs no network
+            - a diffusers folder with unet/ and vae/, each with .safetensors (whole, in shards, or only an fp16 variant)
+              or .bin weights
+            - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
+              copy and its text encoder are passed over.
             - "random:sd15" or "random:micro": the architecture with random weights
 
     Raises:
@@ -63,6 +90,14 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     return _load_folder(_download(source))
 
 
+def _download(source: str) -> Path:
+    folder = hub_folder(source, [f"{part}/{name}" for part in _PARTS for name in ("config.json", *_WEIGHTS)])
+    halves = [part for part in _PARTS if not _has_any(folder / part, _WEIGHTS)]
+    if halves:
+        hub_folder(source, [f"{part}/{name}" for part in halves for name in _HALF_WEIGHTS])
+    return folder
+
+
 def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
     """Build a backbone from its two diffusers configs, with random weights.
 
@@ -74,9 +109,11 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
         InputError: a config names blocks or sizes that cannot be built
     """
     try:
-        return Backbone(UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae)))
-    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
-        raise InputError(f"the backbone's config cannot be built: {error}") from error
+        networks = UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae))
+    except Exception as error:  # diffusers trusts its configs: a wrong value can fail anywhere
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"no backbone can be built by this config ({reason}): check backbone.unet and .vae") from error
+    return Backbone(*networks)
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,67 +140,80 @@ def named_config(name: str) -> dict[str, Any]:
 
 
 def _load_folder(folder: Path) -> Backbone:
-    missing = [part for part in ("unet", "vae") if not (folder / part / "config.json").is_file()]
+    missing = [f"{part}/config.json" for part in _PARTS if not (folder / part / "config.json").is_file()]
     if missing:
-        raise InputError(
-            f"{folder} is no diffusers folder: it lacks {' and '.join(f'{part}/config.json' for part in missing)}"
+        raise InputError(f"{folder} is no diffusers folder: it lacks {' and '.join(missing)}")
+    return Backbone(_load_part(UNet2DConditionModel, folder / "unet"), _load_part(AutoencoderKL, folder / "vae"))
+
+
+def _load_part(kind: Any, folder: Path) -> Any:
+    only_half = _has_any(folder, _HALF_WEIGHTS) and not _has_any(folder, (*_WEIGHTS, "diffusion_pytorch_model*.bin"))
+    try:
+        network, report = kind.from_pretrained(
+            folder,
+            torch_dtype=torch.float32,
+            local_files_only=True,
+            variant=_HALF if only_half else None,
+            output_loading_info=True,
         )
-    try:
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, local_files_only=True)
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
         raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    return Backbone(unet, vae)
+    # diffusers only warns of these, and leaves what is missing at random.
+    problems = [
+        f"{len(report[key])} {what}: {', '.join(sorted(map(str, report[key])))}"
+        for key, what in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"))
+        if report[key]
+    ]
+    if problems:
+        raise InputError(f"the weights in {folder} do not fit its config.json: {'; '.join(problems)}")
+    if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
+        raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
+    return network
 
 
-def _download(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(source, allow_patterns=_HUB_FILES))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise InputError(
-            f"cannot download {source} from the hub ({type(error).__name__}): check the name and the network, or give "
-            "a diffusers folder or a single file that is on disk"
-        ) from error
+def _has_any(folder: Path, patterns: Iterable[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _load_single_file(path: Path) -> Backbone:
     tensors = read_tensors(path)
-    unet = _part(tensors, _LDM_UNET)
-    vae = _part(tensors, _LDM_VAE)
+    unet, vae = _part(tensors, _LDM_UNET), _part(tensors, _LDM_VAE)
     if not unet or not vae:
-        raise InputError(f"{path} holds no Stable Diffusion model in LDM names ({_LDM_UNET}* and {_LDM_VAE}*)")
-    unet_config, vae_config = unet_config_from_ldm(unet, path), vae_config_from_ldm(vae, path)
+        raise InputError(
+            f"{path} holds no Stable Diffusion model in LDM names: wanted tensors called {_LDM_UNET}* and {_LDM_VAE}*, "
+            f"found {len(unet)} and {len(vae)} of them among {len(tensors)}"
+        )
     with torch.device("meta"):
-        backbone = build_backbone(unet_config, vae_config)
-    _fill_unet(backbone.unet, unet, path)
-    _fill_encoder(backbone.vae, vae, path)
+        backbone = build_backbone(**configs_from_ldm(unet, vae, path))
+    _fill(backbone, {**_part(tensors, _LDM_UNET, strip=False), **_part(tensors, _LDM_VAE, strip=False)}, path)
     return backbone
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+def _part(tensors: Mapping[str, Tensor], prefix: str, *, strip: bool = True) -> dict[str, Tensor]:
+    length = len(prefix) if strip else 0
+    return {name[length:]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _fill_unet(unet: UNet2DConditionModel, tensors: Mapping[str, Tensor], path: Path) -> None:
-    load_tensors(unet, tensors, origin=path, spell=ldm_unet_speller(unet.config))
+def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill what the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
+    encoder = nn.ModuleDict({"encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv})
+    spell_unet = ldm_unet_speller(backbone.unet.config)
 
+    def spell(name: str) -> str:
+        part, rest = name.split(".", 1)
+        return _LDM_UNET + spell_unet(rest) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
 
-def _fill_encoder(vae: AutoencoderKL, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fill what the model uses; the decoder stays on the meta device, where it takes no memory."""
-    encoder = torch.nn.ModuleDict({"encoder": vae.encoder, "quant_conv": vae.quant_conv})
+    idle = tuple(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss."))
     load_tensors(
-        encoder,
+        nn.ModuleDict({"unet": backbone.unet, "vae": encoder}),
         tensors,
         origin=path,
-        spell=ldm_vae_name,
-        unused=lambda name: name.startswith(("decoder.", "post_quant_conv.", "loss.")),
+        spell=spell,
+        unused=lambda name: name.startswith(idle),
     )
 
 
-def ldm_unet_speller(config: Mapping[str, Any]) -> Any:
+def ldm_unet_speller(config: Mapping[str, Any]) -> Callable[[str], str]:
     """A function that spells a UNet's diffusers names as LDM does, for the UNet of this config."""
     crossing = [index for index, kind in enumerate(config["up_block_types"]) if kind.startswith("CrossAttn")]
 

@@ -124,7 +124,7 @@ class PyramidUNet(nn.Module):
 
 def _layers(block: nn.Module) -> Iterator[tuple[nn.Module, nn.Module | None]]:
     """Pair each residual layer of a block with its attention, if the block has any."""
-    yield from zip_longest(block.resnets, getattr(block, "attentions", ()))  # type: ignore[arg-type, misc]
+    yield from zip_longest(block.resnets, getattr(block, "attentions", ()))  # type: ignore[arg-type]
 
 
 def _resize_to(skip: Tensor, hidden: Tensor) -> Tensor:

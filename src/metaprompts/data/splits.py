@@ -11,7 +11,7 @@ from metaprompts.data.samples import SampleDataset
 from metaprompts.data.segmentation import SegmentationFolder
 from metaprompts.data.transforms.color import DepthColor, PhotometricDistortion
 from metaprompts.data.transforms.cutdepth import CutDepth
-from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip, RandomScale
+from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip, RandomResize, RandomScale
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import EveryNth, Transform
@@ -59,7 +59,8 @@ class _PairedData(_Data):
         train_labels: folder of labels, where ``train`` is a folder
         val: as ``train``
         val_labels: as ``train_labels``
-        image_size: (height, width) to which pictures are brought, keeping their shape in training; none for their own
+        image_size: (height, width) to which pictures are brought; none for their own
+        keep_aspect: whether pictures keep their shape: then the sides of ``image_size`` are only upper bounds
     """
 
     train: str = "train.txt"
@@ -67,18 +68,22 @@ class _PairedData(_Data):
     val: str = "val.txt"
     val_labels: str | None = None
     image_size: tuple[int, int] | None = None
+    keep_aspect: bool = True
 
     def _names(self, split: Split) -> tuple[str, str | None]:
         return (self.train, self.train_labels) if split == "train" else (self.val, self.val_labels)
 
     def val_transforms(self) -> list[Transform]:
         """Only the picture is resized: predictions are compared with the labels at the labels' own size."""
-        return [ResizeImage(*self.image_size)] if self.image_size else []
+        return [ResizeImage(*self.image_size, keeps_aspect=self.keep_aspect)] if self.image_size else []
 
-    def _scale(self, ratio: tuple[float, float]) -> list[Transform]:
+    def scale(self, ratio: tuple[float, float]) -> list[Transform]:
+        """The transform that brings a training picture to ``image_size`` times a random ratio."""
         if self.image_size is None:
             return []
-        return [RandomScale(longest=max(self.image_size), shortest=min(self.image_size), ratio=ratio)]
+        if self.keep_aspect:
+            return [RandomScale(longest=max(self.image_size), shortest=min(self.image_size), ratio=ratio)]
+        return [RandomResize(*self.image_size, ratio=ratio)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +132,7 @@ class SegmentationAugment:
     def transforms(self, data: SegmentationData) -> list[Transform]:
         """The training transforms, in order."""
         return [
-            *data._scale(self.ratio),
+            *data.scale(self.ratio),
             RandomCrop(*self.crop, max_class_share=self.max_class_share),
             RandomFlip(self.flip),
             *([PhotometricDistortion()] if self.color else []),
@@ -179,7 +184,7 @@ class DepthAugment:
             strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, units_per_meter=data.units_per_meter)
             cut = [EveryNth(strip, _CUT_EVERY)]
         return [
-            *data._scale((1.0, 1.0)),
+            *data.scale((1.0, 1.0)),
             *cut,
             RandomFlip(self.flip),
             RandomCrop(*self.crop),

@@ -61,6 +61,7 @@ class HeatmapHead(nn.Module):
         self.score = nn.Conv2d(filters, joints, 1)
         # Heatmaps are almost everywhere zero: start there, as SimpleBaseline does.
         nn.init.normal_(self.score.weight, std=0.001)
+        assert self.score.bias is not None
         nn.init.zeros_(self.score.bias)
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:

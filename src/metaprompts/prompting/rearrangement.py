@@ -71,7 +71,10 @@ class FusedRearrangement(nn.Module):
         self.enabled = enabled
         finest, *coarser = pyramid_channels
         self.levels = nn.ModuleList(
-            [_project(finest, finest), *(_enlarge(channels, doublings) for doublings, channels in enumerate(coarser, 1))]
+            [
+                _project(finest, finest),
+                *(_enlarge(channels, doublings) for doublings, channels in enumerate(coarser, 1)),
+            ]
         )
         self.join = _project(sum(pyramid_channels), prompt_channels)
 
@@ -85,7 +88,9 @@ class FusedRearrangement(nn.Module):
         Returns:
             one map (B, N, h, w); (B, D, h, w) where rearrangement is off
         """
-        features = self.join(torch.cat([layer(level) for layer, level in zip(self.levels, pyramid, strict=True)], dim=1))
+        features = self.join(
+            torch.cat([layer(level) for layer, level in zip(self.levels, pyramid, strict=True)], dim=1)
+        )
         return [rearrange(features, prompts) if self.enabled else features]
 
 

@@ -91,4 +91,3 @@ class Task(ABC):
     @abstractmethod
     def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
         """Turn the raw outputs (...) of the views into a prediction at the picture's own size."""
-

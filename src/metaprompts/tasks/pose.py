@@ -158,5 +158,8 @@ class Pose(Task):
         assert view.size is not None
         points = from_crop(decoded[:, :2], view.center, view.size, self._crop_size)
         return PersonPose(
-            keypoints=points.astype(np.float32), scores=decoded[:, 2], box_xywh=view.box_xywh, score=view.score
+            keypoints=points.astype(np.float32),
+            scores=decoded[:, 2],
+            box_xywh=tuple(view.box_xywh.tolist()),
+            score=view.score,
         )

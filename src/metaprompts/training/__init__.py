@@ -1,0 +1,1 @@
+"""Training: loop, parameter groups, schedules, loaders, progress."""

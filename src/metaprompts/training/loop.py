@@ -90,7 +90,7 @@ def train(recipe: Recipe, progress: Progress) -> History:
         if (step + 1) % settings.validate_every == 0 or step + 1 == steps:
             loader = validation_batches(val_split, recipe)
             scores = evaluate(model, progress.validating(loader), facts=val_split.facts)
-            _record(model, scores, step + 1, history, settings.out)
+            _record(model, scores, step + 1, history, recipe)
             progress.validated(step + 1, scores)
     progress.finish()
     return history
@@ -108,7 +108,7 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
     )
     model.unet.gradient_checkpointing = recipe.backbone.gradient_checkpointing
     if recipe.backbone.channels_last:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 
@@ -148,14 +148,20 @@ def _refuse_non_finite(losses: dict[str, float], step: int, out: Path) -> None:
         )
 
 
-def _record(model: MetaPromptModel, scores: dict[str, Any], step: int, history: History, out: Path) -> None:
+def _save(model: MetaPromptModel, folder: Path, recipe: Recipe) -> None:
+    model.save(folder)
+    write_json(folder / "recipe.json", recipe.plain())
+
+
+def _record(model: MetaPromptModel, scores: dict[str, Any], step: int, history: History, recipe: Recipe) -> None:
+    out = recipe.training.out
     entry = {"step": step, **scores}
     history.validations.append(entry)
     name, is_better = _BEST_BY[model.task.name]
     if history.best is None or math.isnan(history.best[name]) or is_better(scores[name], history.best[name]):
         history.best = entry
-        model.save(out / "best")
-    model.save(out / "last")
+        _save(model, out / "best", recipe)
+    _save(model, out / "last", recipe)
     write_json(
         out / "metrics.json",
         {"best": history.best, "validations": history.validations, "losses": history.losses},

@@ -17,7 +17,7 @@ class Optimizer:
         lr: learning rate at the schedule's height, of everything but the UNet
         weight_decay: decoupled weight decay
         unet_lr_scale: factor on the learning rate of the UNet, its output layer included
-        decay_vectors: whether biases and other one-dimensional tensors decay too (released segmentation: yes; depth: no)
+        decay_vectors: whether biases and other one-dimensional tensors decay too (released: segmentation yes, depth no)
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
             without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
         clip_norm: largest norm of all gradients together; none to leave them

@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -92,7 +92,7 @@ class ProgressLine:
 
     def validating(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Show a second bar while validating."""
-        total = len(batches) if hasattr(batches, "__len__") else None
+        total = len(batches) if isinstance(batches, Sized) else None
         task = self._bar.add_task("validating", total=total, facts="")
         for batch in batches:
             yield batch

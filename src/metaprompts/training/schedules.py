@@ -51,15 +51,15 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
         # The released code counts its steps from 1.
         return rise_and_fall(
             step + 1,
-            top=round(steps * schedule.rise),
+            top=max(round(steps * schedule.rise), 1),
             lr=lr,
             floor_lr=schedule.floor_lr,
             power=schedule.power,
         )
     if schedule.kind == "poly":
-        lr *= (1 - step / steps) ** schedule.power
+        lr *= float((1 - step / steps) ** schedule.power)
     elif schedule.kind == "step":
-        lr *= schedule.drop_factor ** sum(step >= share * steps for share in schedule.drop_at)
+        lr *= schedule.drop_factor ** float(sum(step >= share * steps for share in schedule.drop_at))
     return lr * warmup_factor(step, steps=schedule.warmup_steps, ratio=schedule.warmup_ratio)
 
 
@@ -74,8 +74,8 @@ def rise_and_fall(step: int, *, top: int, lr: float, floor_lr: float, power: flo
         power: exponent of the rise; below 1 it is steep at first
     """
     if step < top:
-        return floor_lr + (lr - floor_lr) * (step / top) ** power
-    return max(floor_lr, lr - (lr - floor_lr) * (step / top - 1) ** power)
+        return floor_lr + (lr - floor_lr) * float((step / top) ** power)
+    return max(floor_lr, lr - (lr - floor_lr) * float((step / top - 1) ** power))
 
 
 def warmup_factor(step: int, *, steps: int, ratio: float) -> float:

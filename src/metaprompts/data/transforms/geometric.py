@@ -47,6 +47,31 @@ class RandomScale:
 
 
 @dataclass(frozen=True)
+class RandomResize:
+    """Resize to a height and width times a random ratio, whatever the picture's own shape.
+
+    Args:
+        height: in pixels at ratio 1
+        width: in pixels at ratio 1
+        ratio: lowest and highest ratio, drawn uniformly; (1, 1) for a fixed size
+    """
+
+    height: int
+    width: int
+    ratio: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        _check_size(self.height, self.width)
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio is {self.ratio}; expected 0 < lowest <= highest")
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize by one drawn ratio."""
+        ratio = generator.uniform(*self.ratio)
+        return resize(sample, max(round(self.height * ratio), 1), max(round(self.width * ratio), 1))
+
+
+@dataclass(frozen=True)
 class Resize:
     """Resize to a fixed height and width, whatever the aspect."""
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from metaprompts.data.samples import Sample
+from metaprompts.data.transforms.geometric import keep_aspect
 
 
 @dataclass(frozen=True)
@@ -15,14 +16,19 @@ class ResizeImage:
     Args:
         height: in pixels
         width: in pixels
+        keeps_aspect: whether the sides are only upper bounds, the longer side's of the longer one
     """
 
     height: int
     width: int
+    keeps_aspect: bool = False
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Resize, averaging where the picture shrinks."""
         del generator
-        shrinks = self.height * self.width < sample.image.shape[0] * sample.image.shape[1]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return replace(sample, image=cv2.resize(sample.image, (self.width, self.height), interpolation=method))
+        own = sample.image.shape[:2]
+        height, width = self.height, self.width
+        if self.keeps_aspect:
+            height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
+        method = cv2.INTER_AREA if height * width < own[0] * own[1] else cv2.INTER_LINEAR
+        return replace(sample, image=cv2.resize(sample.image, (width, height), interpolation=method))

@@ -1,0 +1,7 @@
+"""``python -m metaprompts``."""
+
+import sys
+
+from metaprompts.cli import main
+
+sys.exit(main())

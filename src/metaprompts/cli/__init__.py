@@ -1,0 +1,76 @@
+"""The command line: one command, one file. This one chooses the command and turns errors into one line."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from metaprompts import __version__
+from metaprompts.errors import InputError
+
+_DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
+meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
+
+OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the command line without the program's name; by default the process's own
+
+    Returns:
+        0; 1 if some inputs failed and others did not; 2 for bad input; 130 if interrupted
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    if words in (["--version"], ["-V"]):
+        sys.stdout.write(f"metaprompts {__version__}\n")
+        return OK
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return OK
+    except (InputError, OSError, RuntimeError, MemoryError) as error:
+        if debug:
+            raise
+        sys.stderr.write(f"error: {_one_line(error)}\n")
+        return BAD_INPUT
+
+
+def _run(words: list[str]) -> int:
+    import tyro
+
+    from metaprompts.cli.evaluate import Evaluate
+    from metaprompts.cli.import_released import ImportReleased
+    from metaprompts.cli.predict import Predict
+    from metaprompts.cli.train import Train
+
+    if words[:1] in (["train"], ["evaluate"]):
+        # Recipe keys are of the recipe's task, so their command reads them itself.
+        command = Train if words[0] == "train" else Evaluate
+        return command.from_words(words[1:]).run()
+    choices: Any = (
+        Annotated[Train, tyro.conf.subcommand("train")]
+        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[ImportReleased, tyro.conf.subcommand("import-released")]
+    )
+    settings = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    chosen: Any = tyro.cli(choices, prog="metaprompts", description=_DESCRIPTION, args=words, config=settings)
+    result: int = chosen.run()
+    return result
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text} (--debug shows where)"

@@ -1,0 +1,30 @@
+"""``metaprompts import-released``."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReleased:
+    """Turn a checkpoint of the authors' released code into a model folder."""
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """The checkpoint: .pth, .ckpt or .safetensors."""
+    preset: Literal["nyu", "kitti", "ade20k", "cityscapes"]
+    """What it was trained on."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder for config.json and model.safetensors."""
+
+    def run(self) -> int:
+        """Import and save."""
+        from metaprompts.released import import_released
+
+        model = import_released(self.file, self.preset)
+        model.save(self.out)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        sys.stdout.write(f"{self.out}: {model.task.name} model of {parameters:,} parameters\n")
+        return 0

@@ -1,0 +1,120 @@
+"""``metaprompts predict``."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.cli.boxes import Boxes
+    from metaprompts.model import MetaPromptModel
+    from metaprompts.predictions import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Predict pictures: depth, segmentation or pose, as the model was trained.
+
+    Writes for each picture, at its own size: depth as 16-bit PNG in millimeters and as colors; segmentation as an index
+    PNG, an overlay and the class names; pose as COCO keypoint JSON and drawn skeletons. A picture that cannot be read
+    does not stop the others: it is listed at the end, and the exit code is 1.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A model folder, or a hub id."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
+    """Pictures: files, folders or quoted globs."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder for the results."""
+    boxes: Path | None = None
+    """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
+    raw: bool = False
+    """Also write exact values as .npy: depth in metres, confidence of segmentation."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    batch_size: int = 1
+    """How many pictures go through the model together."""
+
+    def run(self) -> int:
+        """Predict everything that can be read."""
+        from rich.console import Console
+        from rich.progress import track
+
+        from metaprompts.cli.boxes import Boxes
+        from metaprompts.cli.naming import output_stems
+        from metaprompts.data.pictures import list_pictures
+        from metaprompts.model import load
+
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
+        if not self.inputs:
+            raise InputError("no pictures given: name files, folders or quoted globs")
+        paths = list_pictures(self.inputs)
+        boxes = None if self.boxes is None else Boxes.read(self.boxes)
+        model = load(self.model, self.device)
+        stems = output_stems(paths)
+        groups = [paths[start : start + self.batch_size] for start in range(0, len(paths), self.batch_size)]
+        failures: list[str] = []
+        predicted: list[tuple[Path, Prediction]] = []
+        for group in track(
+            groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
+        ):
+            for path, prediction in _predict_group(model, group, boxes, failures):
+                prediction.save(self.out, stems[path], raw=self.raw)
+                _keep_pose(predicted, path, prediction)
+        self._write_poses(predicted, boxes)
+        return _report(len(paths), failures, self.out)
+
+    def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
+        """All people of all pictures as one COCO keypoint file."""
+        from metaprompts.files import write_json
+        from metaprompts.predictions import coco_keypoints
+
+        if predicted:
+            ids = [
+                number if boxes is None else boxes.image_id(path, number)
+                for number, (path, _) in enumerate(predicted, 1)
+            ]
+            rows = [(number, path.name, shown) for number, (path, shown) in zip(ids, predicted, strict=True)]
+            write_json(self.out / "poses.json", coco_keypoints(rows))  # type: ignore[arg-type]
+
+
+def _predict_group(
+    model: "MetaPromptModel", paths: list[Path], boxes: "Boxes | None", failures: list[str]
+) -> "list[tuple[Path, Prediction]]":
+    """The predictions of the pictures that can be read; the others are added to ``failures``."""
+    from metaprompts.data.pictures import read_picture
+
+    readable = []
+    for path in paths:
+        try:
+            readable.append((path, read_picture(path), None if boxes is None else boxes.of(path)))
+        except InputError as error:
+            failures.append(str(error))
+    inputs = [(picture, found) for _, picture, found in readable]
+    return list(zip([path for path, _, _ in readable], model.predict_many(inputs, len(paths)), strict=True))
+
+
+def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, prediction: "Prediction") -> None:
+    from dataclasses import replace
+
+    from metaprompts.predictions import PosePrediction
+
+    if isinstance(prediction, PosePrediction):
+        # Of the picture only its size is still needed: a view of one pixel keeps the shape and no memory.
+        import numpy as np
+
+        blank = np.broadcast_to(np.zeros((), np.uint8), prediction.picture.shape)
+        predicted.append((path, replace(prediction, picture=blank)))
+
+
+def _report(total: int, failures: list[str], out: Path) -> int:
+    done = total - len(failures)
+    sys.stdout.write(f"{done} of {total} pictures predicted, results in {out}\n")
+    for failure in failures:
+        sys.stderr.write(f"error: {failure}\n")
+    return 1 if failures else 0

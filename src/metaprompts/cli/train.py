@@ -1,0 +1,75 @@
+"""``metaprompts train``."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from metaprompts.errors import InputError
+
+_USAGE = """usage: metaprompts train RECIPE [--section.key value ...]
+
+Train on pictures of your own. RECIPE is a .toml file or one of: {recipes}.
+Every key of the recipe can be changed on the command line; most often these:
+
+  --data.root DIR            folder of the pictures
+  --training.out DIR         folder for checkpoints and metrics   (default: runs/latest)
+  --training.steps N         length of the training
+  --backbone.source SOURCE   hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
+
+metaprompts train RECIPE --help lists all keys of a recipe with their values.
+Writes to training.out: best/ and last/ (model folders), metrics.json, recipe.json.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train on pictures of your own: metaprompts train RECIPE [--section.key value ...]."""
+
+    recipe: str
+    """A .toml file, or the name of a shipped recipe."""
+    overrides: tuple[str, ...] = ()
+    """--section.key value ..."""
+    wants_help: bool = False
+    """Explain instead of train."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Train":
+        """Read the words after ``train``.
+
+        Raises:
+            InputError: no recipe is given
+        """
+        wants_help = "--help" in words or "-h" in words
+        words = [word for word in words if word not in ("--help", "-h")]
+        if not wants_help and (not words or words[0].startswith("-")):
+            raise InputError("no recipe given: metaprompts train RECIPE [--section.key value ...]; see train --help")
+        return cls(recipe=words[0] if words else "", overrides=tuple(words[1:]), wants_help=wants_help)
+
+    def run(self) -> int:
+        """Train, or explain."""
+        if self.wants_help and not self.recipe:
+            from metaprompts.recipe_names import recipe_names
+
+            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            return 0
+        from metaprompts.recipe import read_recipe
+
+        recipe = read_recipe(self.recipe, self.overrides)
+        if self.wants_help:
+            from metaprompts.cli.recipe_help import print_recipe
+
+            print_recipe(self.recipe, recipe)
+            return 0
+        from metaprompts.training.loop import train
+        from metaprompts.training.progress import ProgressLine
+
+        history = train(recipe, ProgressLine())
+        sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
+        return 0
+
+
+def _shown(scores: dict[str, object] | None) -> str:
+    shown = {name: value for name, value in (scores or {}).items() if isinstance(value, int | float)}
+    return ", ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
+    )

@@ -1,0 +1,31 @@
+"""The Hugging Face hub."""
+
+from pathlib import Path
+from typing import Any
+
+from metaprompts.errors import InputError
+
+
+def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
+    """Bring files of a hub repository into the cache; without network, take what the cache has.
+
+    Args:
+        source: hub id (owner/name)
+        patterns: which files
+        options: of huggingface_hub's snapshot_download: revision, cache_dir, token, ...
+
+    Returns:
+        the folder that holds them; a file that the repository lacks is not there
+
+    Raises:
+        InputError: there is no such repository, or no network and nothing in the cache
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=patterns, **options))
+    except Exception as error:  # the client raises its own errors, its HTTP library's and the system's
+        raise InputError(
+            f"no {source}: neither a folder here nor to be had from the hub ({type(error).__name__}): check the name "
+            "and the network"
+        ) from error

@@ -1,0 +1,9 @@
+"""Which recipes ship with the package; apart, so that a command's help need not import PyTorch."""
+
+from importlib import resources
+
+
+def recipe_names() -> list[str]:
+    """Their names, sorted."""
+    folder = resources.files("metaprompts") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))

@@ -1,0 +1,59 @@
+"""Small models and small data sets that the commands run on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import SMALL, small_model
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the model folders segmentation, depth and pose."""
+    folder = tmp_path_factory.mktemp("models")
+    for task in SMALL:
+        small_model(task).save(folder / task)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four pictures and their masks, depth and keypoints, the same for training and validation."""
+    root = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    lines: dict[str, list[str]] = {"mask": [], "depth": []}
+    people, pictures = [], []
+    for number in range(1, 5):
+        (root / "images").mkdir(exist_ok=True)
+        picture = generator.integers(0, 255, (64, 80, 3), dtype=np.uint8)
+        labels = np.zeros((64, 80), np.uint8)
+        labels[: 16 * number % 64] = 1
+        picture[labels == 1] //= 4
+        Image.fromarray(picture).save(root / f"images/{number:03d}.png")
+        Image.fromarray(labels).save(root / f"mask{number}.png")
+        Image.fromarray(1000 + 1000 * labels.astype(np.uint16)).save(root / f"depth{number}.png")
+        for kind, entries in lines.items():
+            entries.append(f"images/{number:03d}.png {kind}{number}.png")
+        pictures.append({"id": number, "file_name": f"{number:03d}.png", "width": 80, "height": 64})
+        people.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": [10, 5, 50, 55],
+                "area": 1500,
+                "num_keypoints": 17,
+                "keypoints": [value for joint in range(17) for value in (12 + 2 * joint, 8 + 3 * joint, 2)],
+            }
+        )
+    for kind, entries in lines.items():
+        (root / f"{kind}.txt").write_text("\n".join(entries))
+    from metaprompts.tasks.pose import COCO_JOINTS
+
+    category = {"id": 1, "name": "person", "keypoints": list(COCO_JOINTS), "skeleton": [[1, 2]]}
+    content = {"images": pictures, "annotations": people, "categories": [category]}
+    (root / "people.json").write_text(json.dumps(content))
+    return root

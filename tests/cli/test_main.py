@@ -1,0 +1,76 @@
+import subprocess
+import sys
+
+import pytest
+
+from metaprompts import __version__
+from metaprompts.cli import main
+
+
+def run_fresh(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+
+
+def test_import_is_light():
+    code = "import metaprompts, sys; print([name for name in ('torch', 'diffusers', 'cv2', 'tyro') if name in sys.modules])"
+    assert run_fresh("-c", code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["predict", "--help"], ["train", "--help"], ["evaluate", "--help"]])
+def test_help_does_not_import_torch(words):
+    code = f"""
+import sys
+from metaprompts.cli import main
+try:
+    code = main({words})
+except SystemExit as exit:
+    code = exit.code
+print(code or 0, 'torch' in sys.modules)
+"""
+    result = run_fresh("-c", code)
+    assert result.stdout.splitlines()[-1] == "0 False"
+    assert "usage" in result.stdout
+
+
+def test_public_names_resolve():
+    import metaprompts
+
+    assert all(getattr(metaprompts, name) is not None for name in metaprompts.__all__)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = metaprompts.nonsense
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"metaprompts {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["predict", "/nowhere/model", "x.png", "--out", "o"], "no model at /nowhere/model"),
+        (["train"], "no recipe given"),
+        (["train", "nothing"], "no recipe 'nothing'"),
+        (["train", "micro_depth", "--optimizer.learning_rate", "1"], "did you mean optimizer.lr?"),
+        (["train", "micro_depth", "--optimiser.lr", "1"], "did you mean optimizer?"),
+        (["train", "micro_depth", "--training.steps", "many"], "training.steps is 'many'; wanted a whole number"),
+        (["train", "micro_depth", "--data.root"], "--data.root has no value"),
+        (["train", "micro_depth"], "data.root is not set"),
+        (["train", "micro_depth", "--data.root", "/nowhere"], "/nowhere is no folder"),
+        (["import-released", "/nowhere.pth", "--preset", "nyu", "--out", "o"], "/nowhere.pth"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words, wanted, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert wanted in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="no recipe"):
+        main(["train", "nothing", "--debug"])

@@ -1,0 +1,127 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from metaprompts.cli import main
+from metaprompts.cli.naming import output_stems
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Five readable pictures of all kinds, and four that are not."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    random = np.random.default_rng(0).integers(0, 255, (40, 60, 4), dtype=np.uint8)
+    Image.fromarray(random[..., :3]).save(folder / "color.jpg")
+    Image.fromarray(random).save(folder / "alpha.png")
+    Image.fromarray(random[..., 0]).save(folder / "gray.png")
+    Image.fromarray(random[..., 0].astype(np.uint16) * 256).save(folder / "deep.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.fromarray(random[..., :3]).save(folder / "turned.jpg", exif=turned)
+    whole = (folder / "color.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("no picture")
+    return folder
+
+
+def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    code = main(
+        ["predict", str(models / "depth"), str(pictures), str(tmp_path / "gone.png"), "--out", str(out), "--raw"]
+    )
+    captured = capsys.readouterr()
+    assert code == 1
+    assert "5 of 9 pictures predicted" in captured.out
+    assert [line.startswith("error: ") for line in captured.err.splitlines()] == [True] * 4
+    assert all(name in captured.err for name in ("cut.jpg", "empty.png", "text.png", "gone.png"))
+    assert len(list(out.iterdir())) == 5 * 3
+
+
+def test_depth_is_at_the_pictures_own_size_and_in_millimeters(models, pictures, tmp_path):
+    out = tmp_path / "out"
+    assert main(["predict", str(models / "depth"), str(pictures / "turned.jpg"), "--out", str(out), "--raw"]) == 0
+    stored = np.asarray(Image.open(out / "turned_depth.png"))
+    exact = np.load(out / "turned_depth.npy")
+    assert stored.shape == exact.shape == (60, 40)
+    assert stored.dtype == np.uint16
+    np.testing.assert_allclose(stored, exact * 1000, atol=0.51)
+
+
+def test_batches_give_what_single_pictures_give(models, pictures, tmp_path):
+    for size in ("1", "3"):
+        arguments = [str(pictures / "*.jp*g"), str(pictures / "gray.png"), "--out", str(tmp_path / size), "--raw"]
+        main(["predict", str(models / "depth"), *arguments, "--batch-size", size])
+    for path in (tmp_path / "1").glob("*.npy"):
+        np.testing.assert_allclose(np.load(path), np.load(tmp_path / "3" / path.name), rtol=1e-4)
+    assert len(list((tmp_path / "1").glob("*.npy"))) == 3
+
+
+def test_segmentation_writes_indices_overlay_and_names(models, pictures, tmp_path):
+    assert (
+        main(["predict", str(models / "segmentation"), str(pictures / "alpha.png"), "--out", str(tmp_path / "o")]) == 0
+    )
+    labels = Image.open(tmp_path / "o/alpha_labels.png")
+    assert labels.size == (60, 40)
+    assert set(np.unique(np.asarray(labels))) <= {0, 1}
+    assert Image.open(tmp_path / "o/alpha_overlay.png").mode == "RGB"
+    assert "ground" in (tmp_path / "o/alpha_classes.json").read_text() + "ground"
+
+
+def test_pose_of_boxes_is_a_coco_file(models, data, tmp_path):
+    out = tmp_path / "out"
+    arguments = [str(data / "images"), "--out", str(out), "--boxes", str(data / "people.json")]
+    assert main(["predict", str(models / "pose"), *arguments]) == 0
+    truth = json.loads((data / "people.json").read_text())
+    found = COCO(str(out / "poses.json"))
+    assert sorted(found.getImgIds()) == [1, 2, 3, 4]
+    for person in truth["annotations"]:
+        (predicted,) = found.loadAnns(found.getAnnIds(person["image_id"]))
+        assert predicted["bbox"] == person["bbox"]
+        assert len(predicted["keypoints"]) == 17 * 3
+    assert len(list(out.glob("*_skeleton.png"))) == 4
+
+
+def test_pose_without_boxes_is_of_the_whole_picture(models, data, tmp_path):
+    assert main(["predict", str(models / "pose"), str(data / "images/001.png"), "--out", str(tmp_path)]) == 0
+    (person,) = json.loads((tmp_path / "poses.json").read_text())["annotations"]
+    assert person["bbox"] == [0, 0, 80, 64]
+
+
+def test_boxes_of_detections_are_found_by_number(models, data, tmp_path):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps([{"image_id": 2, "bbox": [1, 2, 30, 40], "score": 0.5, "category_id": 1}] * 2))
+    arguments = [
+        str(data / "images/002.png"),
+        str(data / "images/003.png"),
+        "--out",
+        str(tmp_path),
+        "--boxes",
+        str(boxes),
+    ]
+    assert main(["predict", str(models / "pose"), *arguments]) == 0
+    people = json.loads((tmp_path / "poses.json").read_text())["annotations"]
+    assert [(person["image_id"], person["score"]) for person in people] == [(2, 0.5), (2, 0.5)]
+
+
+@pytest.mark.parametrize("content", ["{", "3", '[{"image_id": 1}]', '[{"image_id": 1, "bbox": [0, 0, 0, 5]}]'])
+def test_bad_boxes_are_one_line(models, data, tmp_path, capsys, content):
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(content)
+    arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--boxes", str(boxes)]
+    assert main(["predict", str(models / "pose"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(boxes) in error
+    assert not (tmp_path / "o").exists()
+
+
+def test_names_of_results_never_collide(tmp_path):
+    paths = [tmp_path / name for name in ("a/x.png", "b/x.png", "a/x.jpg", "y.png", "c/b_x_png.png")]
+    stems = output_stems(paths)
+    assert stems[tmp_path / "y.png"] == "y"
+    assert len(set(stems.values())) == len(paths)

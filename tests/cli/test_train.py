@@ -1,0 +1,83 @@
+import json
+
+import pytest
+import torch
+from small import SMALL
+
+from metaprompts.cli import main
+from metaprompts.model import MetaPromptModel
+
+LISTS = {
+    "segmentation": ["--data.train", "mask.txt", "--data.val", "mask.txt", "--data.ignored", ""],
+    "depth": ["--data.train", "depth.txt", "--data.val", "depth.txt"],
+    "pose": ["--data.train", "people.json", "--data.val", "people.json"]
+    + ["--data.train_images", "images", "--data.val_images", "images"],
+}
+BEST = {"segmentation": "mIoU", "depth": "rmse", "pose": "AP"}
+
+
+def arguments(task: str, data, out) -> list[str]:
+    sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop", "64,64"]
+    return [
+        "train",
+        f"micro_{task}",
+        *("--data.root", str(data), "--training.out", str(out), *LISTS[task], *SMALL[task], *sized),
+        *("--prompts.count", "4", "--refinement.steps", "2", "--data.workers", "0"),
+        *("--training.steps", "2", "--training.batch_size", "2", "--training.validate_every", "1"),
+    ]
+
+
+@pytest.mark.parametrize("task", list(SMALL))
+def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(arguments(task, data, out)) == 0
+    assert f"{BEST[task]} " in capsys.readouterr().out
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert [entry["step"] for entry in metrics["validations"]] == [1, 2]
+    assert len(metrics["losses"]) == 2
+    assert json.loads((out / "recipe.json").read_text())["training"]["steps"] == 2
+
+    assert main(["evaluate", str(out / "last"), "--data.root", str(data)]) == 0
+    scores = json.loads((out / "last/evaluation.json").read_text())
+    last = {key: value for key, value in metrics["validations"][-1].items() if key != "step"}
+    assert json.dumps(scores) == json.dumps(last)
+
+
+def test_same_seed_same_weights(data, tmp_path):
+    states = []
+    for name in ("a", "b"):
+        assert main(arguments("depth", data, tmp_path / name)) == 0
+        states.append(MetaPromptModel.read(tmp_path / name / "last").state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert main([*arguments("depth", data, tmp_path / "c"), "--training.seed", "1"]) == 0
+    other = MetaPromptModel.read(tmp_path / "c/last").state_dict()
+    assert not torch.equal(states[0]["head.regress.0.weight"], other["head.regress.0.weight"])
+
+
+def test_a_resolved_recipe_trains_the_same_again(data, tmp_path):
+    assert main(arguments("depth", data, tmp_path / "a")) == 0
+    assert main(["train", str(tmp_path / "a/recipe.json"), "--training.out", str(tmp_path / "b")]) == 0
+    first, second = (MetaPromptModel.read(tmp_path / name / "last").state_dict() for name in "ab")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("task", list(SMALL))
+def test_help_of_a_recipe_lists_its_keys(task, capsys):
+    assert main(["train", f"micro_{task}", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "--optimizer.unet_lr_scale" in printed
+    assert "--data.root" in printed
+
+
+def test_a_loss_that_is_not_finite_stops_with_one_line(data, tmp_path, capsys):
+    words = [*arguments("depth", data, tmp_path / "a"), "--optimizer.lr", "1e30", "--training.steps", "20"]
+    words += ["--schedule.kind", "constant", "--optimizer.clip_norm", "none", "--training.validate_every", "100"]
+    assert main(words) == 2
+    assert "no longer finite at step" in capsys.readouterr().err
+
+
+def test_a_corrupt_picture_names_its_file(data, tmp_path, capsys):
+    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "depth.txt").write_text("bad.png bad.png\n" * 3)
+    assert main(arguments("depth", tmp_path, tmp_path / "run")) == 2
+    assert "bad.png" in capsys.readouterr().err

@@ -1,0 +1,19 @@
+"""Models of a few thousand parameters, for tests of what is around a model."""
+
+import torch
+
+from metaprompts.model import MetaPromptModel
+from metaprompts.recipe import read_recipe
+from metaprompts.training.loop import build_model
+
+SMALL = {
+    "segmentation": ["--task.classes", "ground,sky", "--task.width", "16"],
+    "depth": ["--task.filters", "4", "--task.width", "8"],
+    "pose": ["--task.crop_height", "64", "--task.crop_width", "64", "--task.filters", "8"],
+}
+
+
+def small_model(task: str) -> MetaPromptModel:
+    torch.manual_seed(0)
+    sized = [] if task == "pose" else ["--data.image_size", "64,64"]
+    return build_model(read_recipe(f"micro_{task}", [*SMALL[task], *sized, "--prompts.count", "4"])).eval()
