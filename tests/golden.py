@@ -17,9 +17,13 @@ needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden output
 needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the real pictures are not here")
 
 
-def normal(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
+def generator(name: str, salt: str = "") -> np.random.Generator:
     seed = int.from_bytes(hashlib.sha256((salt + name).encode()).digest()[:8], "little")
-    return np.random.Generator(np.random.PCG64(seed)).standard_normal(shape).astype(np.float32)
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def normal(name: str, shape: tuple[int, ...], salt: str = "") -> np.ndarray:
+    return generator(name, salt).standard_normal(shape).astype(np.float32)
 
 
 def golden_tensor(name: str, shape: tuple[int, ...], salt: str = "") -> Tensor:

@@ -167,9 +167,21 @@ class MetaPromptModel(
             InputError: a file is missing, damaged, or does not fit
         """
         folder = Path(folder).expanduser()
-        model = cls.empty(_read_config(folder / CONFIG_FILE))
+        model = cls._empty_as_in(folder / CONFIG_FILE)
         load_tensors(model, read_tensors(folder / WEIGHTS_FILE), origin=folder / WEIGHTS_FILE)
         return model.eval()
+
+    @classmethod
+    def _empty_as_in(cls, path: Path) -> Self:
+        values = read_json(path)
+        try:
+            return cls.empty(ModelConfig.from_plain(values))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
+            ) from error
 
     @classmethod
     def empty(cls, config: ModelConfig) -> Self:
@@ -230,18 +242,6 @@ def load(source: str | Path, device: str | torch.device | None = None) -> MetaPr
     if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
         raise InputError(f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a hub id")
     return MetaPromptModel.from_pretrained(str(source)).to(chosen)
-
-
-def _read_config(path: Path) -> ModelConfig:
-    values = read_json(path)
-    try:
-        return ModelConfig.from_plain(values)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
-        ) from error
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:

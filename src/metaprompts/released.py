@@ -42,6 +42,8 @@ _UNUSED = re.compile(
 _OUTPUT_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
 _ADAPTER_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
 
+_NUMBER = re.compile(r"\d+")
+
 # Our name -> the released one, as patterns; \1 and so on are numbers, and {+1} adds one to the first of them.
 _DEPTH_NAMES = (
     (r"prompts\.sets\.(\d+)", r"encoder.meta_prompts{+1}"),
@@ -121,15 +123,16 @@ def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelCon
     _check_kind(tensors, preset, origin)
     is_depth, prefix = preset in _DEPTH_PRESETS, _prefix(preset)
     configs = configs_from_ldm(_part(tensors, prefix + _UNET), _part(tensors, prefix + _VAE), origin)
+    steps = _steps(tensors, preset)
     try:
-        task, prompts = _depth(tensors, preset) if is_depth else _segmentation(tensors, preset)
+        task, prompts = _depth(tensors, preset, steps) if is_depth else _segmentation(tensors, preset)
     except KeyError as error:
         raise InputError(f"{origin} is no released checkpoint for {preset}: it has no tensor {error}") from error
     return ModelConfig(
         task=task,
         backbone=Architecture(**configs),
         prompts=Prompts(count=prompts, per_step=is_depth, adapter=is_depth),
-        refinement=Refinement(steps=_steps(tensors, preset)),
+        refinement=Refinement(steps=steps),
         working_size=_WORKING_SIZES[preset],
     )
 
@@ -151,7 +154,7 @@ def _check_kind(tensors: Mapping[str, Tensor], preset: str, origin: str) -> None
     )
 
 
-def _depth(tensors: Mapping[str, Tensor], preset: str) -> tuple[Task, int]:
+def _depth(tensors: Mapping[str, Tensor], preset: str, steps: int) -> tuple[Task, int]:
     enlarging, convolving = "decoder.deconv_layers", "decoder.conv_layers"
     task = Depth(
         max_depth_m=10.0 if preset == "nyu" else 80.0,
@@ -167,7 +170,7 @@ def _depth(tensors: Mapping[str, Tensor], preset: str) -> tuple[Task, int]:
             ("last_layer_depth.0.weight", 0),
         ),
     )
-    sets = ((f"encoder.meta_prompts{step}", 0) for step in range(1, _steps(tensors, preset) + 1))
+    sets = ((f"encoder.meta_prompts{step}", 0) for step in range(1, steps + 1))
     return task, dimension(tensors, *sets, (f"{enlarging}.0.weight", 0))
 
 
@@ -214,7 +217,8 @@ def _steps(tensors: Mapping[str, Tensor], preset: str) -> int:
             names |= {f"text_adapter{step}.fc.{part}" for step in range(1, steps + 1) for part in _ADAPTER_PARTS}
         return {prefix + name for name in names}
 
-    return min(range(1, len(found) + 2), key=lambda steps: (len(found ^ expected(steps)), -steps))
+    most = max((int(number) for name in found for number in _NUMBER.findall(name.removeprefix(prefix))[:1]), default=1)
+    return min(range(1, most + 1), key=lambda steps: (len(found ^ expected(steps)), -steps))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -34,6 +34,9 @@ _SAFETENSORS_NAMES = {
     torch.bool: "BOOL",
 }
 
+_ALIGNMENT = 64
+_LENGTH_BYTES = 8
+
 # Data that training code writes beside the weights: its settings, a best score, a palette. None of it is wanted.
 _PASSED_OVER = (
     "argparse.Namespace",
@@ -256,13 +259,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     for name, tensor in tensors.items():
         if tensor.dtype not in _SAFETENSORS_NAMES:
             raise InputError(f"cannot write {path}: {name} is {tensor.dtype}, which .safetensors files cannot hold")
-    # The widest types first, as safetensors' own writer does: so every tensor is aligned when the file is mapped.
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    ordered = sorted(tensors.items(), key=_place)
     header = _header(ordered, metadata or {})
     with write_whole(path) as scratch, scratch.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(len(header).to_bytes(_LENGTH_BYTES, "little") + header)
         for _, tensor in ordered:
             file.write(_raw(tensor))
+
+
+def _place(named: tuple[str, Tensor]) -> tuple[bool, int, str]:
+    """Sorts tensors so that a mapped file has nearly all of them where PyTorch puts its own.
+
+    The format knows no gaps. Whole multiples of the alignment come first, so each begins at one; the others follow, the
+    widest types first. On other addresses PyTorch's CPU kernels round differently.
+    """
+    name, tensor = named
+    return tensor.numel() * tensor.element_size() % _ALIGNMENT != 0, -tensor.element_size(), name
 
 
 def _header(ordered: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) -> bytes:
@@ -277,9 +289,10 @@ def _header(ordered: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) 
         }
         position = end
     text = json.dumps(entries, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) % 8)
+    return text + b" " * (-(len(text) + _LENGTH_BYTES) % _ALIGNMENT)
 
 
 def _raw(tensor: Tensor) -> memoryview:
-    flat = tensor.detach().cpu().resolve_conj().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    dense = tensor.detach().cpu().resolve_conj().contiguous()
+    # One element is dense whatever its stride, but only stride 1 can be seen as bytes.
+    return dense.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data

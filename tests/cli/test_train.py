@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from small import SMALL
@@ -40,7 +41,10 @@ def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, c
     assert main(["evaluate", str(out / "last"), "--data.root", str(data)]) == 0
     scores = json.loads((out / "last/evaluation.json").read_text())
     last = {key: value for key, value in metrics["validations"][-1].items() if key != "step"}
-    assert json.dumps(scores) == json.dumps(last)
+    assert scores.keys() == last.keys()
+    for name, value in last.items():
+        # Loaded tensors lie elsewhere in memory, which can change the last bit of a sum.
+        np.testing.assert_allclose(scores[name], value, rtol=1e-6, err_msg=name)
 
 
 def test_same_seed_same_weights(data, tmp_path):

@@ -19,8 +19,8 @@ from metaprompts.errors import InputError
 _HEADS = 8
 _CHANNELS_PER_HEAD = 64
 
-_MOST_LEVELS = 8
-_MOST_LAYERS = 8
+_MOST_LEVELS = 6
+_MOST_LAYERS = 4
 _UNET_BLOCK = re.compile(r"input_blocks\.(\d+)\.0\.(op|in_layers|emb_layers|out_layers|skip_connection)\.")
 _UNET_TRANSFORMER = re.compile(r"((?:input_blocks|output_blocks)\.\d+\.1|middle_block\.1)\.transformer_blocks\.(\d+)\.")
 _VAE_BLOCK = re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.")
