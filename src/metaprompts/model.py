@@ -231,7 +231,7 @@ def load(source: str | Path, device: str | torch.device | None = None) -> MetaPr
 
     Args:
         source: a folder that `MetaPromptModel.save` wrote, or a hub id
-        device: where to put it; by default the CPU
+        device: where to put it; by default the GPU if there is one, else the CPU
 
     Raises:
         InputError: there is no such model, or it does not load
@@ -245,13 +245,16 @@ def load(source: str | Path, device: str | torch.device | None = None) -> MetaPr
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of a name, by default the CPU.
+    """The device of a name; by default the GPU if there is one, else the CPU.
 
     Raises:
         InputError: there is no such device
     """
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
     try:
-        chosen = torch.device(device or "cpu")
+        chosen = torch.device(device)
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error

@@ -55,7 +55,7 @@ class Training:
         validate_every: steps between validations; the last step is always validated
         val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
         out: folder for checkpoints, metrics and the resolved recipe
-        device: cpu, cuda, cuda:0, mps
+        device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
         threads: of PyTorch on the CPU; none for its own choice
     """
 
@@ -66,7 +66,7 @@ class Training:
     validate_every: int = 1000
     val_batch_size: int = 1
     out: Path = Path("runs/latest")
-    device: str = "cpu"
+    device: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:

@@ -180,10 +180,8 @@ def load_tensors(
         raise InputError(f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged or diverged")
     found = {name: tensors[names[name]].detach() for name in wanted}
     fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in wanted.items()}
-    trainable = {name for name, tensor in wanted.items() if tensor.requires_grad}
+    # What is trainable stays so: the tensors are assigned, the parameters' flags are kept.
     module.load_state_dict(fitting, strict=True, assign=True)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name in trainable)
 
 
 def disagreements(

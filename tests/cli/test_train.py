@@ -44,7 +44,7 @@ def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, c
     assert scores.keys() == last.keys()
     for name, value in last.items():
         # Loaded tensors lie elsewhere in memory, which can change the last bit of a sum.
-        np.testing.assert_allclose(scores[name], value, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(np.array(scores[name], float), np.array(value, float), rtol=1e-6, err_msg=name)
 
 
 def test_same_seed_same_weights(data, tmp_path):

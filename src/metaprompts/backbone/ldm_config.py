@@ -101,10 +101,9 @@ def _unet_config(tensors: Mapping[str, Tensor], latent_channels: int) -> dict[st
         dimension(tensors, *((f"{block}.0.{name}", axis) for block in level for name, axis in _UNET_WIDTHS))
         for level in blocks
     ]
-    channels = _latent_channels(tensors, latent_channels)
     return {
-        "in_channels": channels,
-        "out_channels": channels,
+        "in_channels": latent_channels,
+        "out_channels": latent_channels,
         "down_block_types": ["CrossAttnDownBlock2D" if crosses else "DownBlock2D" for crosses in crossing],
         "mid_block_type": "UNetMidBlock2DCrossAttn",
         "up_block_types": ["CrossAttnUpBlock2D" if crosses else "UpBlock2D" for crosses in reversed(crossing)],
@@ -165,12 +164,6 @@ def _has_linear_projections(tensors: Mapping[str, Tensor], attentions: Iterable[
     names = [f"{block}.{name}.weight" for block in attentions for name in ("proj_in", "proj_out")]
     axes = [tensors[name].ndim for name in names if name in tensors]
     return bool(axes) and bool(_most_frequent(axes) == 2)
-
-
-def _latent_channels(tensors: Mapping[str, Tensor], of_the_vae: int) -> int:
-    places = (("input_blocks.0.0.weight", 1), ("out.2.weight", 0), ("out.2.bias", 0))
-    found = [tensors[name].shape[axis] for name, axis in places if name in tensors and tensors[name].ndim > axis]
-    return int(_most_frequent([*found, of_the_vae]))
 
 
 def _vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
