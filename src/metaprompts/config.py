@@ -6,7 +6,7 @@ from typing import Any
 
 from metaprompts.errors import InputError
 from metaprompts.tasks import TASKS, Task
-from metaprompts.typed import build, plain, unknown_key
+from metaprompts.typed import build, convert, plain, unknown_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +104,8 @@ class ModelConfig:
             if key not in known:
                 raise InputError(unknown_key(key, known))
         made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}
-        size = values.get("working_size")
-        return cls(task=build_task(values["task"]), working_size=tuple(size) if size else None, **made)
+        size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
+        return cls(task=build_task(values["task"]), working_size=size, **made)
 
     def plain(self) -> dict[str, Any]:
         """The content of a config.json; `from_plain` reads it."""
@@ -120,6 +120,8 @@ def build_task(values: Mapping[str, Any]) -> Task:
     Raises:
         InputError: the task or one of its settings is unknown or wrong
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"task is {values!r}; wanted a section of keys")
     name = values.get("name")
     if name not in TASKS:
         raise InputError(f"task.name is {name!r}; wanted one of {', '.join(TASKS)}")

@@ -25,6 +25,7 @@ def predict_many(
         pictures: (uint8 array (H, W, 3), boxes or None) for each
         batch_size: largest number of pictures held, and of views in one pass
     """
+    was_training = model.training
     remaining = iter(pictures)
     while group := list(islice(remaining, batch_size)):
         views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes in group]

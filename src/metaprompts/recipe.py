@@ -19,7 +19,7 @@ from metaprompts.data.splits import (
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 from metaprompts.recipe_names import recipe_names
-from metaprompts.tasks import Task
+from metaprompts.tasks import Segmentation, Task
 from metaprompts.training.optimizer import Optimizer
 from metaprompts.training.schedules import Schedule
 from metaprompts.typed import build, plain, unknown_key
@@ -112,6 +112,11 @@ class Recipe:
     rearrangement: Rearrangement = field(default_factory=Rearrangement)
     schedule: Schedule = field(default_factory=Schedule)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
+            # UPerNet pools to one pixel, and batch norm has no variance of one value.
+            raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
+
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "Recipe":
         """Make a recipe from sections of keys.
@@ -180,7 +185,10 @@ def _read_toml(source: str) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
     if path.suffix == ".json":
-        return dict(read_json(path))
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise InputError(f"{path} is no recipe: wanted a JSON object of sections")
+        return values
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

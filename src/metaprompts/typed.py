@@ -25,12 +25,14 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     Raises:
         InputError: an unknown key (with the nearest known one), a missing key or a value of the wrong type
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where} is {values!r}; wanted a section of keys")
     known = {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise InputError(unknown_key(_join(where, key), [_join(where, name) for name in known]))
     hints = get_type_hints(kind)
-    made = {key: _convert(hints[key], value, _join(where, key)) for key, value in values.items()}
+    made = {key: convert(hints[key], value, _join(where, key)) for key, value in values.items()}
     missing = [_join(where, name) for name, field in known.items() if name not in made and _is_required(field)]
     if missing:
         raise InputError(f"missing {', '.join(missing)}: give a value")
@@ -62,7 +64,17 @@ def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
 
 
-def _convert(kind: Any, value: Any, where: str) -> Any:
+def convert(kind: Any, value: Any, where: str) -> Any:
+    """Make one value of a type; `build` does it for every field.
+
+    Args:
+        kind: the type, as for a field of `build`'s dataclass
+        value: a plain value
+        where: dotted name of it, for errors
+
+    Raises:
+        InputError: the value is of the wrong type
+    """
     try:
         return _convert_unchecked(kind, value, where)
     except InputError:
@@ -84,8 +96,6 @@ def _convert_unchecked(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _convert_tuple(kind, value, where)
     if is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise TypeError(value)
         return build(kind, value, where)  # type: ignore[arg-type]
     if origin is dict:
         return dict(value)
@@ -109,10 +119,10 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = _read_list(value)
     if len(parts) == 2 and parts[1] is Ellipsis:
-        return tuple(_convert(parts[0], item, where) for item in value)
+        return tuple(convert(parts[0], item, where) for item in value)
     if len(value) != len(parts):
         raise ValueError(value)
-    return tuple(_convert(part, item, where) for part, item in zip(parts, value, strict=True))
+    return tuple(convert(part, item, where) for part, item in zip(parts, value, strict=True))
 
 
 def _read_list(text: str) -> list[Any]:

@@ -97,6 +97,14 @@ class TestUNet:
             assert read["vae"][key] == value, key
 
 
+def test_upsamplers_stand_behind_the_attention_if_there_is_one():
+    """diffusers' converter takes either place, so it cannot tell."""
+    with torch.device("meta"):
+        spell = ldm_unet_speller(UNet2DConditionModel.from_config(named_config("sd15")["unet"]).config)
+    assert spell("up_blocks.0.upsamplers.0.conv.weight") == "output_blocks.2.1.conv.weight"
+    assert spell("up_blocks.1.upsamplers.0.conv.weight") == "output_blocks.5.2.conv.weight"
+
+
 class TestVAE:
     @pytest.mark.parametrize("convolutions", [True, False])
     def test_diffusers_converter_gives_the_names_back(self, convolutions):

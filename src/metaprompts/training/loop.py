@@ -37,7 +37,7 @@ class History:
     """What a training has measured so far; metrics.json holds it.
 
     Attributes:
-        losses: {"step", "lr", "total", and the loss's parts}, one every few steps
+        losses: {"step", "lr", "total", and the loss's parts}, one each step
         validations: {"step", and the metric's numbers}
         best: the best of ``validations``
     """

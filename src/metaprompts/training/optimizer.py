@@ -1,5 +1,6 @@
 """AdamW with the released recipes' parameter groups."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,11 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         for name in ("lr", "weight_decay", "unet_lr_scale"):
-            if getattr(self, name) < 0:
+            # NaN is neither below 0 nor above it.
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"optimizer.{name} is {getattr(self, name)}; wanted 0 or more")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise InputError(f"optimizer.clip_norm is {self.clip_norm}; wanted more than 0, or none")
 
 
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:

@@ -1,0 +1,203 @@
+"""What holds for every task: one class, run for each."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from metaprompts.backbone.sources import named_config
+from metaprompts.config import Architecture, ModelConfig, Prompts, Rearrangement, Refinement
+from metaprompts.model import MetaPromptModel, load
+from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.training.loop import training_step
+from metaprompts.training.optimizer import Optimizer, make_optimizer
+
+MICRO = named_config("micro")
+BACKBONE = Architecture(
+    unet=MICRO["unet"] | {"block_out_channels": [16, 16, 32, 32], "cross_attention_dim": 16, "attention_head_dim": 2},
+    vae=MICRO["vae"] | {"block_out_channels": [8, 8, 16, 16]},
+)
+TASKS = {
+    "segmentation": Segmentation(classes=("ground", "sky", "tree"), width=16),
+    "depth": Depth(max_depth_m=10.0, margin_blocks=0, filters=8, width=16),
+    "pose": Pose(crop_height=64, crop_width=128, heatmap_sigma=1.5, filters=16),
+}
+VARIANTS = {
+    "one step": {"refinement": Refinement(steps=1)},
+    "two steps": {"refinement": Refinement(steps=2)},
+    "three steps": {"refinement": Refinement(steps=3)},
+    "prompts per step": {"prompts": Prompts(count=5, per_step=True)},
+    "adapter": {"prompts": Prompts(count=5, adapter=True)},
+    "adapter per step": {"prompts": Prompts(count=5, per_step=True, adapter=True)},
+    "one time": {"refinement": Refinement(steps=2, modulated_time=False)},
+    "no rearrangement": {"rearrangement": Rearrangement(enabled=False)},
+}
+
+
+def build(task, **changes):
+    torch.manual_seed(0)
+    settings = {"prompts": Prompts(count=5), "refinement": Refinement(steps=2)} | changes
+    return MetaPromptModel(ModelConfig(task=task, backbone=BACKBONE, **settings))
+
+
+def make_batch(name, size=(64, 128)):
+    """Two pictures of random blocks, and targets that can be told from them."""
+    generator = torch.Generator().manual_seed(0)
+    blocks = torch.rand(2, 3, 4, 4, generator=generator)
+    image = torch.nn.functional.interpolate(blocks, size=size)
+    if name == "segmentation":
+        labels = image.argmax(dim=1)
+        labels[:, :8] = 255
+        return {"image": image, "labels": labels}
+    if name == "depth":
+        depth_m = 1 + 8 * image[:, 0]
+        depth_m[:, :8] = 0
+        return {"image": image, "depth_m": depth_m}
+    keypoints = torch.rand(2, 17, 3, generator=generator) * torch.tensor([127.0, 63.0, 0.0])
+    keypoints[..., 2] = 2
+    keypoints[:, 3, 2] = 0
+    return {"image": image, "keypoints": keypoints}
+
+
+def raw_size(name, height, width):
+    if name == "segmentation":
+        return (3, height, width)
+    if name == "depth":
+        return (1, height // 8 * 8, width // 8 * 8)
+    return (17, height // 8 * 2, width // 8 * 2)
+
+
+@pytest.mark.parametrize("name", TASKS)
+class TestEveryTask:
+    @pytest.mark.parametrize("size", [(64, 64), (64, 128), (70, 101), (40, 136)])
+    def test_raw_outputs_have_the_promised_shape(self, name, size):
+        model = build(TASKS[name]).eval()
+        images = torch.rand(2, 3, *size)
+        with torch.inference_mode():
+            raw = model(images)
+            trained, auxiliary = model.training_outputs(images)
+        assert raw.shape == trained.shape == (2, *raw_size(name, *size))
+        assert (auxiliary is not None) == (name == "segmentation")
+        if auxiliary is not None:
+            assert auxiliary.shape == raw.shape
+
+    @pytest.mark.parametrize("variant", VARIANTS)
+    def test_the_gradient_reaches_every_trainable_tensor_and_never_the_vae(self, name, variant):
+        model = build(TASKS[name], **VARIANTS[variant]).train()
+        batch = make_batch(name)
+        losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
+        assert all(torch.isfinite(loss) and loss > 0 for loss in losses.values())
+        sum(losses.values()).backward()
+        for parameter_name, parameter in model.named_parameters():
+            if parameter_name.startswith("latent_encoder."):
+                assert not parameter.requires_grad
+                assert parameter.grad is None
+            else:
+                assert parameter.requires_grad, parameter_name
+                assert parameter.grad is not None, parameter_name
+                assert torch.isfinite(parameter.grad).all(), parameter_name
+                assert parameter.grad.any(), parameter_name
+
+    def test_two_pictures_can_be_learned_by_heart(self, name):
+        model = build(TASKS[name], refinement=Refinement(steps=1)).train()
+        optimizer = make_optimizer(model, Optimizer(lr=1e-2, weight_decay=0.0))
+        batch = make_batch(name)
+        totals = [training_step(model, optimizer, batch, clip_norm=1.0)["total"] for _ in range(50)]
+        assert sum(totals[-3:]) / 3 < 0.5 * totals[0], totals[::5]
+
+    def test_saved_and_loaded_it_is_bitwise_the_same(self, name, tmp_path):
+        model = build(TASKS[name]).eval()
+        with torch.no_grad():
+            for buffer in model.buffers():
+                if buffer.is_floating_point():
+                    buffer.uniform_(0.5, 1.5)
+        model.save(tmp_path / "model")
+        again = load(tmp_path / "model")
+        assert again.config == model.config
+        assert not again.training
+        state = model.state_dict()
+        assert again.state_dict().keys() == state.keys()
+        assert all(torch.equal(state[key], tensor) for key, tensor in again.state_dict().items())
+        images = torch.rand(1, 3, 64, 64)
+        with torch.inference_mode():
+            assert torch.equal(model(images), again(images))
+        trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+        assert {key for key, parameter in again.named_parameters() if parameter.requires_grad} == trainable
+
+    def test_decoding_what_was_encoded_gives_the_targets(self, name):
+        task, batch = TASKS[name], make_batch(name)
+        decoded = task.decode(task.encode(batch))
+        if name == "segmentation":
+            known = batch["labels"] != 255
+            assert torch.equal(decoded[known], batch["labels"][known])
+        elif name == "depth":
+            assert torch.equal(decoded, batch["depth_m"])
+        else:
+            seen = batch["keypoints"][..., 2] > 0
+            assert (decoded[..., :2] - batch["keypoints"][..., :2])[seen].abs().max() < 0.05
+            assert (decoded[..., 2][seen] > 0.7).all()
+            assert (decoded[..., 2][~seen] == 0).all()
+
+    def test_the_right_output_costs_less_than_a_wrong_one(self, name):
+        task, batch = TASKS[name], make_batch(name)
+        right = task.encode(batch)
+        wrong = right.roll(1 if name != "depth" else 16, dims=1 if name != "depth" else -1)
+        # Logits of 0 and 1 are not sure of anything; depth is above 0 also where it was not measured.
+        right, wrong = (10 * raw if name == "segmentation" else raw.clamp_min(1e-3) for raw in (right, wrong))
+        cost, worse = (sum(task.losses(raw, raw, batch).values()) for raw in (right, wrong))
+        assert cost < 0.3 * worse
+
+    def test_the_same_seed_gives_the_same_weights(self, name):
+        states = []
+        for _ in range(2):
+            model = build(TASKS[name]).train()
+            optimizer = make_optimizer(model, Optimizer(lr=1e-3, weight_decay=1e-2))
+            for _ in range(2):
+                training_step(model, optimizer, make_batch(name), clip_norm=1.0)
+            states.append(copy.deepcopy(model.state_dict()))
+        assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
+        untrained = build(TASKS[name]).state_dict()
+        moved = [key for key, tensor in states[0].items() if not torch.equal(tensor, untrained[key])]
+        assert moved
+        assert not any(key.startswith("latent_encoder.") for key in moved)
+
+    @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (64, 64), (641, 479)])
+    def test_a_picture_of_any_size_is_predicted_at_its_own(self, name, size):
+        model = build(TASKS[name], refinement=Refinement(steps=1), working_size=(64, 96)).eval()
+        picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        prediction = model.predict(picture)
+        assert np.array_equal(prediction.picture, picture)
+        if name == "segmentation":
+            assert prediction.labels.shape == size
+            assert prediction.labels.dtype == np.uint8
+            assert prediction.confidence.min() >= 1 / 3
+            assert prediction.confidence.max() <= 1
+        elif name == "depth":
+            assert prediction.depth_m.shape == size
+            assert prediction.depth_m.min() > 0
+            assert prediction.depth_m.max() < 10
+        else:
+            (person,) = prediction.people
+            assert person.keypoints.shape == (17, 2)
+            assert np.isfinite(person.keypoints).all()
+            assert person.box_xywh == (0, 0, size[1], size[0])
+        assert prediction.show().size[0] >= size[1]
+
+    def test_pictures_are_predicted_alike_alone_and_together(self, name):
+        model = build(TASKS[name], working_size=(64, 64)).eval()
+        generator = np.random.default_rng(0)
+        pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in [(64, 64), (40, 160), (64, 64)]]
+        boxes = [[(0, 0, 64, 64), (8, 8, 30, 40, 0.5)], [], None] if name == "pose" else [None] * 3
+        together = list(model.predict_many(zip(pictures, boxes, strict=True), batch_size=2))
+        for picture, box, prediction in zip(pictures, boxes, together, strict=True):
+            alone = model.predict(picture, box)
+            assert np.array_equal(prediction.picture, picture)
+            if name == "pose":
+                assert len(alone.people) == len(prediction.people) == (1 if box is None else len(box))
+                for one, other in zip(alone.people, prediction.people, strict=True):
+                    np.testing.assert_allclose(one.keypoints, other.keypoints, atol=0.05)
+            elif name == "depth":
+                np.testing.assert_allclose(alone.depth_m, prediction.depth_m, rtol=1e-4)
+            else:
+                np.testing.assert_allclose(alone.confidence, prediction.confidence, rtol=1e-3)
