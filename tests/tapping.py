@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from golden import GOLDEN, golden_input
 from torch import Tensor
+
+from golden import GOLDEN, golden_input
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,9 @@ def _taps(model, seen: dict[str, Tensor]) -> Iterator[None]:
     else:
         hooks += [
             rearrangement.register_forward_hook(
-                lambda module, inputs, maps: seen.update({f"rearranged{level}": each for level, each in enumerate(maps)})
+                lambda module, inputs, maps: seen.update(
+                    {f"rearranged{level}": each for level, each in enumerate(maps)}
+                )
             ),
             model.head.classify.register_forward_hook(keep("decode_logits")),
             model.auxiliary_head.classify.register_forward_hook(keep("aux_logits")),

@@ -6,15 +6,15 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from golden import GOLDEN, generator, golden_input, golden_state, layout, layout_of, needs_golden, preset_of
-from tapping import errors, golden_names, labels_agree, read_golden, tapped
 from torch import nn
 
+from golden import GOLDEN, generator, golden_input, golden_state, layout, layout_of, needs_golden, preset_of
 from metaprompts import import_released
 from metaprompts.evaluation.windows import predict_windows
 from metaprompts.tasks import Depth
 from metaprompts.training.optimizer import Optimizer, parameter_groups
 from metaprompts.training.schedules import Schedule, learning_rate
+from tapping import errors, golden_names, labels_agree, read_golden, tapped
 
 TOLERANCE = 1e-4
 # The root of the mean square, over a tensor's values; five times the tightest bound that all tensors keep.
@@ -105,7 +105,10 @@ def training_step(task):
     losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
     sum(losses.values()).backward()
     gradients = {
-        name: parameter.grad for ours, parameter in model.named_parameters() if parameter.requires_grad for name in names[ours]
+        name: parameter.grad
+        for ours, parameter in model.named_parameters()
+        if parameter.requires_grad
+        for name in names[ours]
     }
     return {name: loss.item() for name, loss in losses.items()}, gradients
 
@@ -174,7 +177,9 @@ def test_depth_learning_rates_are_the_released_ones():
     steps = released["epochs"] * released["iterations"]
     schedule = Schedule(kind="rise_and_fall", power=0.9, floor_lr=released["min_lr"], rise=12 / 25)
     for step, lr in released["table"]:
-        assert learning_rate(step - 1, steps=steps, lr=released["max_lr"], schedule=schedule) == pytest.approx(lr, 1e-12)
+        assert learning_rate(step - 1, steps=steps, lr=released["max_lr"], schedule=schedule) == pytest.approx(
+            lr, 1e-12
+        )
 
 
 @pytest.mark.parametrize(

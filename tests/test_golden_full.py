@@ -3,10 +3,10 @@
 import gc
 
 import pytest
-from golden import golden_state, layout_of, needs_golden, preset_of
-from tapping import errors, golden_names, labels_agree, read_golden, tapped
 
+from golden import golden_state, layout_of, needs_golden, preset_of
 from metaprompts import import_released
+from tapping import errors, golden_names, labels_agree, read_golden, tapped
 
 TOLERANCE = 1e-4
 ROUNDING = 5e-5

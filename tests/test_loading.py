@@ -188,7 +188,7 @@ class TestRefusals:
             (lambda c: c["task"].update(name="detph"), "task.name is 'detph'; wanted one of"),
             (lambda c: c["refinement"].update(steps=0), "refinement.steps is 0; wanted at least 1"),
             (lambda c: c.pop("backbone"), "not of a metaprompts model"),
-            (lambda c: c.update(task="depth"), "a section or value is of a wrong kind"),
+            (lambda c: c.update(task="depth"), "task is 'depth'; wanted a section of keys"),
             (lambda c: c["backbone"]["unet"].update(block_out_channels=[30, 1]), "no backbone can be built"),
             (lambda c: c["backbone"]["unet"].update(down_block_types=["AttnDownBlock2D"] * 4), "AttnDownBlock2D"),
             (lambda c: c["backbone"]["unet"].update(num_class_embeds=5), "conditioned on classes"),

@@ -164,9 +164,7 @@ def test_pose_is_saved_with_names_once(tmp_path):
     paths = pose(people=2).save(tmp_path, "a", raw=True)
     assert names(paths) == ["a_pose.json", "a_skeleton.png"]
     content = json.loads(paths[0].read_text())
-    assert [(entry["file_name"], entry["width"], entry["height"]) for entry in content["images"]] == [
-        ("a", 9, 9)
-    ]
+    assert [(entry["file_name"], entry["width"], entry["height"]) for entry in content["images"]] == [("a", 9, 9)]
     (category,) = content["categories"]
     assert category["keypoints"] == ["left_hip", "left_knee"]
     assert category["skeleton"] == [[1, 2]]

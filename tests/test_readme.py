@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from small import small_model
 
 README = Path(__file__).resolve().parents[1] / "README.md"

@@ -21,11 +21,10 @@ def predict_many(
     """Predict pictures in order; at most ``batch_size`` pictures are held at a time.
 
     Args:
-        model: in evaluation mode
+        model: is put into evaluation mode while it looks, and back afterwards
         pictures: (uint8 array (H, W, 3), boxes or None) for each
         batch_size: largest number of pictures held, and of views in one pass
     """
-    was_training = model.training
     remaining = iter(pictures)
     while group := list(islice(remaining, batch_size)):
         views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes in group]
@@ -41,9 +40,14 @@ def _run(model: "MetaPromptModel", views: Sequence[View], batch_size: int) -> li
     for index, view in enumerate(views):
         by_size[view.image.shape].append(index)
     raws: dict[int, Tensor] = {}
-    for indices in by_size.values():
-        for start in range(0, len(indices), batch_size):
-            part = indices[start : start + batch_size]
-            batch = torch.stack([views[index].image for index in part]).to(model.device)
-            raws.update(zip(part, model(batch), strict=True))
+    was_training = model.training
+    model.eval()
+    try:
+        for indices in by_size.values():
+            for start in range(0, len(indices), batch_size):
+                part = indices[start : start + batch_size]
+                batch = torch.stack([views[index].image for index in part]).to(model.device)
+                raws.update(zip(part, model(batch), strict=True))
+    finally:
+        model.train(was_training)
     return [raws[index] for index in range(len(views))]

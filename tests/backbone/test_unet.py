@@ -113,7 +113,9 @@ def test_the_time_mlp_is_left_out_and_without_refinement_the_output_too():
     latent, time, prompts = inputs(unet)
     refining, once = PyramidUNet(unet, refines=True), PyramidUNet(unet, refines=False)
     refining_names, once_names = ({name for name, _ in each.named_parameters()} for each in (refining, once))
-    assert refining_names - once_names == {f"conv_{part}out.{kind}" for part in ("norm_", "") for kind in ("weight", "bias")}
+    assert refining_names - once_names == {
+        f"conv_{part}out.{kind}" for part in ("norm_", "") for kind in ("weight", "bias")
+    }
     assert not any("time_embedding" in name for name in refining_names)
     with torch.no_grad():
         for level, other in zip(refining(latent, time, prompts), once(latent, time, prompts), strict=True):
@@ -145,7 +147,9 @@ def test_gradient_checkpointing_keeps_fewer_activations():
     def kept(checkpointing):
         ours.gradient_checkpointing = checkpointing
         sizes = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda x: x):
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: sizes.append(tensor.numel()) or tensor, lambda x: x
+        ):
             ours(*inputs(build()))
         return sum(sizes)
 

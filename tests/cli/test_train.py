@@ -3,16 +3,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from small import SMALL
 
 from metaprompts.cli import main
 from metaprompts.model import MetaPromptModel
+from small import SMALL
 
 LISTS = {
     "segmentation": ["--data.train", "mask.txt", "--data.val", "mask.txt", "--data.ignored", ""],
     "depth": ["--data.train", "depth.txt", "--data.val", "depth.txt"],
-    "pose": ["--data.train", "people.json", "--data.val", "people.json"]
-    + ["--data.train_images", "images", "--data.val_images", "images"],
+    "pose": [
+        *("--data.train", "people.json", "--data.val", "people.json"),
+        *("--data.train_images", "images", "--data.val_images", "images"),
+    ],
 }
 BEST = {"segmentation": "mIoU", "depth": "rmse", "pose": "AP"}
 

@@ -4,7 +4,9 @@ import torch
 from metaprompts.heads.deconv import DepthHead, HeatmapHead
 
 
-@pytest.mark.parametrize(("size", "wanted"), [((64, 96), (64, 96)), ((70, 101), (64, 96)), ((8, 8), (8, 8)), ((15, 9), (8, 8))])
+@pytest.mark.parametrize(
+    ("size", "wanted"), [((64, 96), (64, 96)), ((70, 101), (64, 96)), ((8, 8), (8, 8)), ((15, 9), (8, 8))]
+)
 def test_depth_is_as_large_as_whole_latent_pixels_make_it(size, wanted):
     head = DepthHead(5, filters=4, width=8, max_depth_m=10.0)
     assert head([torch.randn(2, 5, 8, 12)], size).shape == (2, 1, *wanted)

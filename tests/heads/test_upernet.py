@@ -27,7 +27,9 @@ def config(pool_scales=(1, 2, 3, 6)):
 
 def maps(sizes):
     generator = torch.Generator().manual_seed(3)
-    return [torch.randn(2, channels, *size, generator=generator) for channels, size in zip(CHANNELS, sizes, strict=True)]
+    return [
+        torch.randn(2, channels, *size, generator=generator) for channels, size in zip(CHANNELS, sizes, strict=True)
+    ]
 
 
 def share_weights(ours, theirs, names):

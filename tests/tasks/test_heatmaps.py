@@ -30,7 +30,7 @@ def test_a_lower_noisy_peak_is_found_as_well_as_noise_allows():
     heatmaps = 0.5 * encode_heatmaps(points, (48, 48), sigma=2.0)
     heatmaps += 0.01 * torch.randn(heatmaps.shape, generator=generator)
     decoded, scores = decode_heatmaps(heatmaps, sigma=2.0)
-    assert (decoded - points).norm(dim=-1).mean() < 0.05
+    assert (decoded - points).norm(dim=-1).mean() < 0.023
     largest, rounded = heatmaps.flatten(2).max(dim=2)
     assert torch.equal(scores, largest)
     pixels = torch.stack([rounded % 48, rounded // 48], dim=-1)
@@ -70,5 +70,7 @@ def test_heatmaps_are_decoded_each_by_itself():
     together, _ = decode_heatmaps(encode_heatmaps(points, (12, 12), sigma=1.5), sigma=1.5)
     for picture in range(2):
         for joint in range(3):
-            alone, _ = decode_heatmaps(encode_heatmaps(points[picture, joint].view(1, 1, 2), (12, 12), sigma=1.5), sigma=1.5)
+            alone, _ = decode_heatmaps(
+                encode_heatmaps(points[picture, joint].view(1, 1, 2), (12, 12), sigma=1.5), sigma=1.5
+            )
             torch.testing.assert_close(together[picture, joint], alone[0, 0])

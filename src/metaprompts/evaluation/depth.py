@@ -55,7 +55,7 @@ CROPS: Mapping[str, Callable[[int, int], Tensor]] = MappingProxyType(
 )
 
 
-def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Tensor:
+def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, smallest: float = 0.0) -> Tensor:
     """Scale-invariant logarithmic error: sqrt(mean(d^2) - variance_focus * mean(d)^2), d = ln predicted - ln target.
 
     ``variance_focus`` 0 is the RMSE of logarithms, 1 forgives any common scale, 0.5 is what the released code reports.
@@ -65,6 +65,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
         predicted_m: any shape, metres, > 0
         target_m: the same shape, metres, > 0
         variance_focus: how much of a common scale is forgiven, 0..1
+        smallest: lower bound of what is under the root
 
     Returns:
         a scalar
@@ -72,7 +73,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     difference = predicted_m.log() - target_m.log()
     spread = difference.square().mean() - variance_focus * difference.mean().square()
     # With focus 1 rounding can take it below zero when all errors agree.
-    return spread.clamp_min(0).sqrt()
+    return spread.clamp_min(smallest).sqrt()
 
 
 def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:

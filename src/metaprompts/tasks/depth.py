@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
+from metaprompts.evaluation import depth as evaluation
 from metaprompts.evaluation.depth import DepthScores
 from metaprompts.heads.deconv import DepthHead
 from metaprompts.predictions import DepthPrediction, Prediction
@@ -16,6 +16,7 @@ from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.resizing import whole_view
 
 _BLOCK = 64
+_SMALLEST_SPREAD = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Tensor:
-    """Scale-invariant log loss (Eigen et al. 2014): sqrt(mean(d^2) - f * mean(d)^2), d = ln target - ln prediction.
+    """The scale-invariant log loss of `evaluation.silog`, over the measured pixels of a batch.
 
     Args:
         predicted_m: metres, above 0, any shape
@@ -120,7 +121,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     measured = target_m > 0
     if not measured.any():
         return predicted_m.sum() * 0
-    difference = torch.log(target_m[measured]) - torch.log(predicted_m[measured])
-    spread = difference.square().mean() - variance_focus * difference.mean().square()
-    # E[d^2] - f E[d]^2 can dip below zero by rounding when all errors agree; the root's slope at 0 is infinite.
-    return spread.clamp_min(1e-12).sqrt()
+    # The root's slope at 0 is infinite, so training stops just above it.
+    return evaluation.silog(
+        predicted_m[measured], target_m[measured], variance_focus=variance_focus, smallest=_SMALLEST_SPREAD
+    )

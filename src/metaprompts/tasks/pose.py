@@ -13,11 +13,11 @@ from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
 from metaprompts.evaluation.pose import COCO_SIGMAS
-from metaprompts.tasks.pose_scores import PoseScores
 from metaprompts.heads.deconv import HeatmapHead
 from metaprompts.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
+from metaprompts.tasks.pose_scores import PoseScores
 
 _HEATMAP_STRIDE = 4
 COCO_JOINTS = (

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.tasks import Pose
+
+TASK = Pose(joints=("head", "hip"), skeleton=((0, 1),), crop_height=64, crop_width=128, heatmap_sigma=1.5, filters=8)
+
+
+def batch(*keypoints):
+    return {"keypoints": torch.tensor([keypoints], dtype=torch.float32)}
+
+
+def test_the_crops_corners_are_the_heatmaps_corners():
+    """Lengths are counted between pixel centers, so pixel 127 of 128 is pixel 31 of 32, not 31.75."""
+    heatmaps = TASK.encode(batch((0, 0, 2), (127, 63, 1)))
+    assert heatmaps.shape == (1, 2, 16, 32)
+    assert heatmaps[0, 0, 0, 0].item() == pytest.approx(1)
+    assert heatmaps[0, 1, 15, 31].item() == pytest.approx(1)
+
+
+def test_joints_without_a_label_add_nothing_but_count():
+    """Two joints, one labeled and missed altogether: half the mean square of its heatmap."""
+    given = batch((40, 30, 2), (90, 20, 0))
+    heatmap = TASK.encode(given)[0, 0]
+    raw = torch.zeros(1, 2, 16, 32)
+    wanted = heatmap.square().mean().item() / 2
+    assert TASK.losses(raw, None, given)["heatmaps"].item() == pytest.approx(wanted)
+    raw[0, 1] = 7
+    assert TASK.losses(raw, None, given)["heatmaps"].item() == pytest.approx(wanted)
+    raw[0, 0] = heatmap
+    assert TASK.losses(raw, None, given)["heatmaps"] == 0
+
+
+@pytest.mark.parametrize("box", [None, (20, 10, 60, 40, 0.5), (5.5, 3.25, 10, 80)])
+def test_what_is_found_in_a_crop_is_told_in_the_picture(box):
+    """A joint drawn at a pixel of the crop comes back where that pixel was taken from: there and here are alike."""
+    rows, columns = np.mgrid[0:128, 0:200]
+    picture = np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8)
+    (view,) = TASK.views(picture, None, None if box is None else [box])
+    assert view.image.shape == (3, 64, 128)
+    x, y = 64, 32
+    raw = TASK.encode(batch((x, y, 2), (x, y, 2)))[0]
+    (person,) = TASK.assemble(picture, [view], [raw]).people
+    seen = view.image[:2, y, x].numpy() * 255
+    np.testing.assert_allclose(person.keypoints[0], seen, atol=0.6)
+    assert person.box_xywh == pytest.approx((0, 0, 200, 128) if box is None else box[:4])
+    assert person.score == (0.5 if box and len(box) > 4 else 1)
+    assert person.scores == pytest.approx(1, abs=0.1)
+
+
+def test_sigmas_of_coco_are_cocos():
+    assert Pose().sigmas[0] == 0.026
+    assert len(Pose().sigmas) == 17
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"crop_height": 60}, "wanted multiples of 8"),
+        ({"heatmap_sigma": 0.0}, "heatmap_sigma is 0.0"),
+        ({"skeleton": ((0, 17),)}, "outside 0 to 16"),
+    ],
+)
+def test_nonsense_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Pose(**settings)

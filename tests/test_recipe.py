@@ -1,0 +1,108 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from metaprompts.errors import InputError
+from metaprompts.recipe import Recipe, Training, read_recipe
+from metaprompts.recipe_names import recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_reads_and_writes(name, tmp_path):
+    recipe = read_recipe(name)
+    assert Recipe.from_plain(recipe.plain()) == recipe
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe.plain()))
+    assert read_recipe(str(path)) == recipe
+    assert name.split("_")[-1] == recipe.task.name or not name.startswith("micro_")
+
+
+def test_overrides_change_what_they_name_and_nothing_else():
+    plain, changed = (
+        read_recipe("micro_depth"),
+        read_recipe(
+            "micro_depth",
+            [
+                "--training.batch_size",
+                "3",
+                "--optimizer.lr=2e-4",
+                "--refinement.modulated-time",
+                "no",
+                "--data.root",
+                "x",
+            ],
+        ),
+    )
+    assert (changed.training.batch_size, changed.optimizer.lr, changed.refinement.modulated_time) == (3, 2e-4, False)
+    assert changed.data.root == Path("x")
+    back = changed.plain()
+    back["training"]["batch_size"] = plain.training.batch_size
+    back["optimizer"]["lr"] = plain.optimizer.lr
+    back["refinement"]["modulated_time"] = True
+    back["data"]["root"] = None
+    assert Recipe.from_plain(back) == plain
+
+
+def test_negative_and_empty_values_pass_through_an_equals_sign():
+    assert read_recipe("micro_segmentation", ["--data.ignored=", "--training.threads=none"]).data.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["--training.batchsize", "3"], "unknown key training.batchsize: did you mean training.batch_size?"),
+        (["--trainnig.steps", "3"], "unknown key trainnig: did you mean training?"),
+        (["--training.steps"], "--training.steps has no value"),
+        (["--training.steps", "--training.seed", "1"], "--training.steps has no value"),
+        (["steps", "3"], "unexpected 'steps'"),
+        (["--steps", "3"], "--steps is no recipe key"),
+        (["--training.steps", "many"], "training.steps is 'many'; wanted a whole number"),
+        (["--training.epochs", "3"], "give exactly one"),
+        (["--task.name", "depht"], "task.name is 'depht'; wanted"),
+        (["--optimizer.lr", "nan"], "optimizer.lr is nan"),
+        (["--task.max_depth_m", "0"], "max_depth_m 0.0"),
+    ],
+)
+def test_a_wrong_override_is_told(overrides, message):
+    with pytest.raises(InputError) as caught:
+        read_recipe("micro_depth", overrides)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.toml", "task = 'depth'", "task is 'depth'; wanted a section of keys"),
+        ("a.toml", "backbone = 5\n[task]\nname = 'depth'\nmax_depth_m = 1", "backbone is 5; wanted a section of keys"),
+        ("a.toml", "x", "no valid TOML"),
+        ("a.toml", "", "task.name is None"),
+        ("a.json", "[1]", "wanted a JSON object"),
+        ("a.json", "{", "no valid JSON"),
+    ],
+)
+def test_a_broken_file_is_told(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_recipe(str(tmp_path / name))
+
+
+def test_a_missing_recipe_names_those_there_are():
+    with pytest.raises(InputError, match=r"no recipe 'nyuu': give a \.toml file or one of .*micro_depth"):
+        read_recipe("nyuu")
+
+
+def test_segmentation_of_one_picture_at_a_time_is_refused():
+    """UPerNet pools each map to one pixel, whose variance over one picture batch norm cannot take."""
+    with pytest.raises(InputError, match=r"training\.batch_size is 1; segmentation wants at least 2"):
+        read_recipe("micro_segmentation", ["--training.batch_size", "1"])
+    assert read_recipe("micro_depth", ["--training.batch_size", "1"]).training.batch_size == 1
+
+
+def test_steps_or_epochs():
+    assert Training(batch_size=4, steps=7).total_steps(100) == 7
+    assert Training(batch_size=4, epochs=3).total_steps(10) == 6
+    assert Training(batch_size=4, epochs=3).total_steps(2) == 3
+    for wrong in ({}, {"steps": 1, "epochs": 1}, {"steps": 0}, {"epochs": 1, "seed": -1}):
+        with pytest.raises(InputError):
+            Training(batch_size=4, **wrong)

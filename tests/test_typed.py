@@ -1,0 +1,107 @@
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from metaprompts.errors import InputError
+from metaprompts.typed import build, convert, plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    depth: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    count: int
+    rate: float = 0.5
+    name: str = "a"
+    on: bool = False
+    path: Path = Path("here")
+    kind: Literal["round", "square"] = "round"
+    size: tuple[int, int] | None = None
+    names: tuple[str, ...] = ()
+    edges: tuple[tuple[int, int], ...] = ()
+    limit: float | None = None
+    inner: Inner = field(default_factory=Inner)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("key", "given", "wanted"),
+    [
+        ("count", "3", 3),
+        ("count", 3.0, 3),
+        ("rate", 1, 1.0),
+        ("rate", "1e-3", 1e-3),
+        ("on", "yes", True),
+        ("on", "False", False),
+        ("path", "there", Path("there")),
+        ("kind", "square", "square"),
+        ("size", "192,256", (192, 256)),
+        ("size", "[192, 256]", (192, 256)),
+        ("size", [192, 256], (192, 256)),
+        ("size", "none", None),
+        ("names", "a, b", ("a", "b")),
+        ("names", '["a", "b,c"]', ("a", "b,c")),
+        ("names", "", ()),
+        ("edges", [[0, 1], [1, 2]], ((0, 1), (1, 2))),
+        ("limit", "off", None),
+        ("limit", "2", 2.0),
+        ("inner", {"depth": "4"}, Inner(depth=4)),
+        ("facts", {"x": [1]}, {"x": [1]}),
+    ],
+)
+def test_a_value_is_read_as_its_field_wants(key, given, wanted):
+    value = getattr(build(Outer, {"count": 1} | {key: given}), key)
+    assert value == wanted
+    assert type(value) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "missing part.count: give a value"),
+        ({"cuont": 1}, "unknown key part.cuont: did you mean part.count?"),
+        ({"count": 1, "inner": {"dpeth": 1}}, "unknown key part.inner.dpeth: did you mean part.inner.depth?"),
+        ({"count": "many"}, "part.count is 'many'; wanted a whole number"),
+        ({"count": 1.5}, "part.count is 1.5; wanted a whole number"),
+        ({"count": True}, "part.count is True; wanted a whole number"),
+        ({"count": None}, "part.count is None; wanted a whole number"),
+        ({"count": 1, "rate": "fast"}, "part.rate is 'fast'; wanted a number"),
+        ({"count": 1, "name": 3}, "part.name is 3; wanted text"),
+        ({"count": 1, "on": 1}, "part.on is 1; wanted true or false"),
+        ({"count": 1, "on": "maybe"}, "part.on is 'maybe'; wanted true or false"),
+        ({"count": 1, "kind": "oval"}, "part.kind is 'oval'; wanted one of round, square"),
+        ({"count": 1, "size": "1,2,3"}, "part.size is '1,2,3'; wanted 2 values or none"),
+        ({"count": 1, "size": 7}, "part.size is 7; wanted 2 values or none"),
+        ({"count": 1, "names": [1]}, "part.names is 1; wanted text"),
+        ({"count": 1, "inner": 5}, "part.inner is 5; wanted a section of keys"),
+        ({"count": 1, "facts": 5}, "part.facts is 5"),
+    ],
+)
+def test_a_wrong_value_is_told_in_one_line(values, message):
+    with pytest.raises(InputError) as caught:
+        build(Outer, values, "part")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_section_is_told():
+    with pytest.raises(InputError, match="part is 5; wanted a section of keys"):
+        build(Outer, 5, "part")
+
+
+def test_plain_and_build_undo_each_other():
+    value = Outer(count=2, size=(1, 2), edges=((0, 1),), path=Path("x/y"), inner=Inner(depth=3), facts={"a": [None]})
+    assert plain(value)["edges"] == [[0, 1]]
+    assert plain(value)["path"] == "x/y"
+    assert build(Outer, plain(value)) == value
+
+
+def test_a_single_value_converts():
+    assert convert(tuple[int, int] | None, [1, 2], "size") == (1, 2)
+    with pytest.raises(InputError, match="size is 'abc'"):
+        convert(tuple[int, int] | None, "abc", "size")

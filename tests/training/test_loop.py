@@ -1,0 +1,154 @@
+"""Whole trainings of a few steps, on pictures made here."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from metaprompts.errors import InputError
+from metaprompts.model import load
+from metaprompts.recipe import read_recipe
+from metaprompts.training import loop
+from metaprompts.training.data import EndlessBatches, training_split
+from metaprompts.training.loop import set_learning_rate, train, training_step
+from metaprompts.training.optimizer import Optimizer, make_optimizer
+from metaprompts.training.progress import Silence
+from small import SMALL
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Five training and two validation pictures of 64x64 with depth in millimeters and two classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 5), ("val", 2)):
+        lines = []
+        for index in range(count):
+            image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(image).save(folder / f"{split}{index}.png")
+            depth = generator.integers(500, 9000, (64, 64)).astype(np.uint16)
+            Image.fromarray(depth).save(folder / f"{split}{index}_depth.png")
+            Image.fromarray((image[..., 0] > 127).astype(np.uint8)).save(folder / f"{split}{index}_labels.png")
+            lines.append(f"{split}{index}.png {split}{index}_KIND.png\n")
+        for kind in ("depth", "labels"):
+            (folder / f"{split}_{kind}.txt").write_text("".join(lines).replace("KIND", kind))
+    return folder
+
+
+def recipe(task, pictures, out, *overrides):
+    kind = {"depth": "depth", "segmentation": "labels"}[task]
+    return read_recipe(
+        f"micro_{task}",
+        [
+            *SMALL[task],
+            *("--data.root", str(pictures), "--data.train", f"train_{kind}.txt", "--data.val", f"val_{kind}.txt"),
+            *("--data.image_size", "64,64", "--augment.crop", "64,64", "--data.workers", "0"),
+            *("--prompts.count", "4", "--refinement.steps", "2", "--training.out", str(out)),
+            *("--training.device", "cpu", "--training.batch_size", "2", "--training.steps", "2"),
+            *overrides,
+        ],
+    )
+
+
+@pytest.mark.parametrize("task", ["depth", "segmentation"])
+def test_the_same_recipe_gives_bitwise_the_same_model(task, pictures, tmp_path):
+    for run in ("a", "b"):
+        train(recipe(task, pictures, tmp_path / run), Silence())
+    first, second = (load(tmp_path / run / "last").state_dict() for run in ("a", "b"))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    train(recipe(task, pictures, tmp_path / "c", "--training.seed", "1"), Silence())
+    third = load(tmp_path / "c" / "last").state_dict()
+    assert not all(torch.equal(tensor, third[name]) for name, tensor in first.items())
+
+
+def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_path):
+    out = tmp_path / "out"
+    made = recipe("depth", pictures, out, "--training.steps", "3", "--training.validate_every", "2")
+    history = train(made, Silence())
+    assert read_recipe(str(out / "recipe.json")) == made
+    written = json.loads((out / "metrics.json").read_text())
+    assert [entry["step"] for entry in history.losses] == [entry["step"] for entry in written["losses"]] == [1, 2, 3]
+    assert [entry["step"] for entry in history.validations] == [2, 3]
+    assert history.best == min(history.validations, key=lambda entry: entry["rmse"])
+    assert history.losses[0].keys() == {"step", "lr", "total", "silog"}
+    assert written["best"]["step"] == history.best["step"]
+    best, last = load(out / "best"), load(out / "last")
+    assert best.config == last.config
+    assert last.config.working_size == (64, 64)
+
+
+def test_the_best_validation_is_kept(pictures, tmp_path, monkeypatch):
+    """A number that is none never wins, and any number beats it."""
+    scores = iter([float("nan"), 3.0, 2.0, float("nan"), 2.5])
+    monkeypatch.setattr(loop, "evaluate", lambda *_, **__: {"rmse": next(scores)})
+    made = recipe("depth", pictures, tmp_path, "--training.steps", "5", "--training.validate_every", "1")
+    history = train(made, Silence())
+    assert (history.best["step"], history.best["rmse"]) == (3, 2.0)
+
+
+def test_learning_rates_reach_every_group(pictures, tmp_path):
+    made = recipe(
+        "depth",
+        pictures,
+        tmp_path,
+        "--optimizer.unet_lr_scale",
+        "0.1",
+        "--schedule.kind",
+        "poly",
+        "--schedule.warmup_steps",
+        "0",
+    )
+    optimizer = make_optimizer(loop.build_model(made), made.optimizer)
+    lr = set_learning_rate(optimizer, 1, 2, made)
+    assert lr == pytest.approx(made.optimizer.lr / 2)
+    assert all(group["lr"] == lr * group["lr_scale"] for group in optimizer.param_groups)
+    assert {group["lr_scale"] for group in optimizer.param_groups} == {0.1, 1.0}
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(pictures, tmp_path):
+    made = recipe("depth", pictures, tmp_path)
+    model = loop.build_model(made)
+    optimizer = make_optimizer(model, Optimizer(lr=1.0, weight_decay=0.1))
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    batch = {"image": torch.rand(2, 3, 64, 64), "depth_m": torch.full((2, 64, 64), float("inf"))}
+    losses = training_step(model, optimizer, batch, clip_norm=None)
+    assert not np.isfinite(losses["total"])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
+    with pytest.raises(InputError, match=r"no longer finite at step 8 .* lower optimizer\.lr"):
+        loop._refuse_non_finite(losses, 7, tmp_path)
+
+
+def test_gradients_are_clipped_together(pictures, tmp_path):
+    model = loop.build_model(recipe("depth", pictures, tmp_path))
+    batch = {"image": torch.rand(2, 3, 64, 64), "depth_m": torch.rand(2, 64, 64) + 1}
+    training_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batch, clip_norm=1e-3)
+    norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+    assert norm.item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_every_epoch_is_shuffled_anew_and_seeded(pictures, tmp_path):
+    """The released code repeats one order for ever."""
+
+    def epochs(seed):
+        made = recipe("depth", pictures, tmp_path, "--training.seed", str(seed), "--training.batch_size", "1")
+        batches = EndlessBatches(training_split(made), made)
+        assert len(batches) == 5
+        order = []
+        batches._dataset.sample = lambda index, plain=batches._dataset.sample: order.append(index) or plain(index)
+        for _ in zip(range(15), batches, strict=False):
+            pass
+        return [order[start : start + 5] for start in (0, 5, 10)]
+
+    first = epochs(0)
+    assert all(sorted(epoch) == list(range(5)) for epoch in first)
+    assert first[0] != first[1] or first[1] != first[2]
+    assert epochs(0) == first
+    assert epochs(1) != first
+
+
+def test_a_split_smaller_than_a_batch_is_refused(pictures, tmp_path):
+    made = recipe("depth", pictures, tmp_path, "--training.batch_size", "6")
+    with pytest.raises(InputError, match=r"5 training pictures are fewer than training\.batch_size 6"):
+        train(made, Silence())

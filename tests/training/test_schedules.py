@@ -1,0 +1,67 @@
+import pytest
+
+from metaprompts.errors import InputError
+from metaprompts.training.schedules import Schedule, learning_rate, warmup_factor
+
+
+def rates(schedule, steps, lr=1.0):
+    return [learning_rate(step, steps=steps, lr=lr, schedule=schedule) for step in range(steps)]
+
+
+def test_constant_is_constant():
+    assert rates(Schedule(), 3, lr=0.5) == [0.5, 0.5, 0.5]
+
+
+def test_poly_falls_in_a_straight_line():
+    assert rates(Schedule(kind="poly"), 4, lr=8e-5) == pytest.approx([8e-5, 6e-5, 4e-5, 2e-5])
+    assert rates(Schedule(kind="poly", power=2.0), 4) == pytest.approx([1, 9 / 16, 4 / 16, 1 / 16])
+
+
+def test_linear_warm_up_is_mmcvs():
+    """mmcv: lr(step) * (1 - (1 - step / warmup) * (1 - ratio)), lr(step) falling already."""
+    schedule = Schedule(kind="poly", warmup_steps=1500, warmup_ratio=1e-6)
+
+    def lr(step):
+        return learning_rate(step, steps=80_000, lr=8e-5, schedule=schedule)
+
+    assert lr(0) == pytest.approx(8e-11)
+    assert lr(750) == pytest.approx(8e-5 * (1 - 750 / 80_000) * (0.5 + 0.5e-6))
+    assert lr(1500) == pytest.approx(8e-5 * (1 - 1500 / 80_000), rel=1e-12)
+    assert lr(79_999) == pytest.approx(8e-5 / 80_000)
+
+
+def test_warm_up_of_no_steps_is_none():
+    assert warmup_factor(0, steps=0, ratio=1e-6) == 1
+
+
+def test_steps_down_at_shares_of_the_training():
+    """COCO: 210 epochs, down to a tenth at 170 and at 200."""
+    schedule = Schedule(kind="step", drop_at=(170 / 210, 200 / 210), warmup_steps=2, warmup_ratio=0.5)
+    lr = rates(schedule, 210)
+    assert lr[:3] == pytest.approx([0.5, 0.75, 1])
+    assert lr[169] == 1
+    assert lr[170] == pytest.approx(0.1)
+    assert lr[199] == pytest.approx(0.1)
+    assert lr[200] == pytest.approx(0.01)
+
+
+def test_rise_and_fall_is_highest_at_the_end_of_the_rise():
+    lr = rates(Schedule(kind="rise_and_fall", rise=0.5, floor_lr=0.1), 10)
+    assert lr == pytest.approx([0.28, 0.46, 0.64, 0.82, 1, 0.82, 0.64, 0.46, 0.28, 0.1])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["poly", "rise_and_fall", "step", "constant"])
+def test_the_shortest_trainings_have_a_learning_rate(kind, steps):
+    """A rise of a fifth of two steps is no step at all, which was divided by."""
+    schedule = Schedule(kind=kind, rise=0.2, warmup_steps=50, drop_at=(0.5,))
+    assert all(0 <= lr <= 1 for lr in rates(schedule, steps))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"rise": 0.0}, "schedule.rise"), ({"rise": 1.5}, "schedule.rise"), ({"drop_at": (170.0,)}, "schedule.drop_at")],
+)
+def test_shares_must_be_shares(settings, message):
+    with pytest.raises(InputError, match=message):
+        Schedule(**settings)
