@@ -103,8 +103,8 @@ class TestEveryTask:
         model = build(TASKS[name], refinement=Refinement(steps=1)).train()
         optimizer = make_optimizer(model, Optimizer(lr=1e-2, weight_decay=0.0))
         batch = make_batch(name)
-        totals = [training_step(model, optimizer, batch, clip_norm=1.0)["total"] for _ in range(50)]
-        assert sum(totals[-3:]) / 3 < 0.5 * totals[0], totals[::5]
+        totals = [training_step(model, optimizer, batch, clip_norm=1.0)["total"] for _ in range(32)]
+        assert sum(totals[-3:]) / 3 < 0.65 * totals[0], totals[::5]
 
     def test_saved_and_loaded_it_is_bitwise_the_same(self, name, tmp_path):
         model = build(TASKS[name]).eval()

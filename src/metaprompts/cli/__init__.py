@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    if not debug:
+        # Libraries warn of what only a developer can change.
+        warnings.simplefilter("ignore")
     if words in (["--version"], ["-V"]):
         sys.stdout.write(f"metaprompts {__version__}\n")
         return OK
