@@ -55,15 +55,14 @@ def test_every_tensor_on_the_way_is_the_released_one(name, fit_in_single):
 
 @pytest.mark.parametrize("name", golden_names("tiny"))
 def test_single_precision_keeps_the_released_numbers(name):
-    """As users run it. Single values reach 1.2e-4 of the std with some kernels, so their mean square is bounded."""
+    """As users run it, with one or two threads. What is left is rounding, of the golden file and ours: up to 8.9e-5."""
     golden = read_golden(name)
     seen = tapped(model_of(golden.facts["task"]), golden.images)
     for error in errors(seen, golden):
+        assert error.largest <= TOLERANCE, error
         assert error.root_mean_square <= ROUNDING, error
-        if error.key in ("latent", "val/vae_input", "val/vae_moments"):
-            assert error.largest <= TOLERANCE, error
     if "argmax" in golden.arrays:
-        assert labels_agree(seen["pred"], golden, 2 * TOLERANCE)
+        assert labels_agree(seen["pred"], golden, TOLERANCE)
 
 
 def released_names(model, state, tied):
@@ -133,11 +132,11 @@ def test_segmentation_losses_are_the_released_ones(task):
 
 @pytest.mark.parametrize("task", ["depth_nyu", "seg_ade", "seg_cityscapes"])
 def test_gradient_norms_are_the_released_ones(task):
-    """As near as single precision was to itself.
+    """As near as single precision is to itself.
 
-    Batch norm over two 8-pixel pictures leaves some ten thousand units so near ReLU's kink that rounding decides on
-    which side they are. So single norms move by some 1e-3, and by 2e-2 at worst, which our own code does too when it
-    runs with another number of threads. Detaching the steps or a wrong weight moves most of them by far more.
+    Between single and double precision some ReLU units change sides (depth: 19 of 3.8 million, ADE20K: 2 of 107
+    thousand), since batch norm over two small pictures enlarges rounding. For that alone our own norms differ by up to
+    4e-3 in depth and 4e-2 in ADE20K, so 1e-3 for every one of them cannot be asked.
     """
     wanted = golden_training(task)["grad_norms"]
     _, gradients = training_step(task)

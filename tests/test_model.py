@@ -40,7 +40,7 @@ def test_the_vae_sees_pictures_from_minus_one_to_one_and_its_latent_is_not_scale
     with torch.inference_mode():
         model(images)
         latent = model.latent_encoder(images)
-    torch.testing.assert_close(seen[0], 2 * images - 1)
+    torch.testing.assert_close(seen[0].float(), 2 * images - 1)
     torch.testing.assert_close(seen[1], latent)
 
 

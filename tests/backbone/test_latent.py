@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -18,7 +20,9 @@ def test_latent_is_the_mode_of_the_posterior_unscaled(changes, size):
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         wanted = vae.encode(images * 2 - 1).latent_dist.mode()
-    torch.testing.assert_close(LatentEncoder(vae)(images), wanted, rtol=1e-5, atol=1e-6)
+    encoder = LatentEncoder(vae)
+    encoder.precise = False
+    torch.testing.assert_close(encoder(images), wanted, rtol=1e-5, atol=1e-6)
     assert wanted.shape == (2, 16, size[0] // 8, size[1] // 8)
 
 
@@ -50,3 +54,16 @@ def test_the_stride_is_read_from_the_vae():
     encoder = LatentEncoder(build(**three))
     assert encoder.stride == 4
     assert encoder(torch.rand(1, 3, 64, 32)).shape == (1, 16, 16, 8)
+
+
+def test_single_precision_is_encoded_in_double_unless_told_otherwise():
+    encoder = LatentEncoder(build())
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    precise = encoder(images)
+    encoder.precise = False
+    plain = encoder(images)
+    exact = encoder.double()(images.double())
+    assert precise.dtype == plain.dtype == torch.float32
+    assert torch.equal(precise, exact.float())
+    assert not torch.equal(plain, precise)
+    torch.testing.assert_close(plain, precise, rtol=1e-4, atol=1e-5)
