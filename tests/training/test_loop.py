@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(pictur
     assert not np.isfinite(losses["total"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
     with pytest.raises(InputError, match=r"no longer finite at step 8 .* lower optimizer\.lr"):
-        loop._refuse_non_finite(losses, 7, tmp_path)
+        loop._refuse_non_finite(losses, 8, tmp_path)
 
 
 def test_gradients_are_clipped_together(pictures, tmp_path):

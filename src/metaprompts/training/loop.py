@@ -78,21 +78,24 @@ def train(recipe: Recipe, progress: Progress) -> History:
 
     model.train()
     progress.start(steps, model)
-    for step, batch in enumerate(islice(batches, steps)):
+    try:
         started = time.perf_counter()
-        lr = set_learning_rate(optimizer, step, steps, recipe)
-        losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
-        _refuse_non_finite(losses, step, settings.out)
-        seconds = time.perf_counter() - started
-        progress.step(step + 1, losses, lr=lr, pictures=len(batch["image"]), seconds=seconds)
-        history.losses.append({"step": step + 1, "lr": lr, **losses})
+        for step, batch in enumerate(islice(batches, steps), 1):
+            lr = set_learning_rate(optimizer, step - 1, steps, recipe)
+            losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+            _refuse_non_finite(losses, step, settings.out)
+            seconds = time.perf_counter() - started
+            progress.step(step, losses, lr=lr, pictures=len(batch["image"]), seconds=seconds)
+            history.losses.append({"step": step, "lr": lr, **losses})
 
-        if (step + 1) % settings.validate_every == 0 or step + 1 == steps:
-            loader = validation_batches(val_split, recipe)
-            scores = evaluate(model, progress.validating(loader), facts=val_split.facts)
-            _record(model, scores, step + 1, history, recipe)
-            progress.validated(step + 1, scores)
-    progress.finish()
+            if step % settings.validate_every == 0 or step == steps:
+                loader = validation_batches(val_split, recipe)
+                scores = evaluate(model, progress.validating(loader), facts=val_split.facts)
+                _record(model, scores, step, history, recipe)
+                progress.validated(step, scores)
+            started = time.perf_counter()
+    finally:
+        progress.finish()
     return history
 
 
@@ -143,7 +146,7 @@ def training_step(
 def _refuse_non_finite(losses: dict[str, float], step: int, out: Path) -> None:
     if not all(map(math.isfinite, losses.values())):
         raise InputError(
-            f"the loss is no longer finite at step {step + 1} ({losses}): lower optimizer.lr or set "
+            f"the loss is no longer finite at step {step} ({losses}): lower optimizer.lr or set "
             f"optimizer.clip_norm; the last validated weights are in {out}"
         )
 
