@@ -7,8 +7,9 @@ READY := $(VENV)/.ready
 
 .PHONY: test test-full check format clean
 
+# One thread for each of the two workers: more would wait for each other.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-full: $(READY)
 	$(BIN)/python -m pytest -m full
