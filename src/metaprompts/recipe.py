@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,6 @@ class Recipe:
         values: dict[str, Any] = plain(self)
         values["task"] = {"name": self.task.name, **values["task"]}
         return values
-
-    def with_out(self, out: Path) -> "Recipe":
-        """The same recipe, written to another folder."""
-        return replace(self, training=replace(self.training, out=out))
 
 
 def section_types(task: str) -> dict[str, type[Any]]:
