@@ -4,6 +4,27 @@ from collections.abc import Sequence
 
 from metaprompts.errors import InputError
 
+COCO_JOINTS = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+"""The joints of COCO's person keypoints, in their order."""
+
 _LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel")
 
 
@@ -26,6 +47,21 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
         if _mirrored(name) not in places:
             raise InputError(f"joint {name!r} has no partner {_mirrored(name)!r}: joints are mirrored by these names")
     return tuple((index, places[_mirrored(name)]) for name, index in places.items() if name.startswith("left_"))
+
+
+def mirrored_order(names: Sequence[str]) -> list[int]:
+    """Say which joint of a picture each joint of its mirror image is.
+
+    Args:
+        names: the joints in order
+
+    Returns:
+        their places, with those of `flip_pairs` exchanged
+    """
+    order = list(range(len(names)))
+    for left, right in flip_pairs(names):
+        order[left], order[right] = right, left
+    return order
 
 
 def lower_body(names: Sequence[str]) -> tuple[int, ...]:

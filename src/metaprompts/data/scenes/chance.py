@@ -1,0 +1,41 @@
+"""Random draws that come out the same on every machine."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
+
+
+class Chance:
+    """Draws from a seed, with arithmetic that no compiler may round differently.
+
+    Args:
+        seed: 0 or more
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._bits = np.random.Generator(np.random.PCG64(seed))
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number from ``low`` to ``high``."""
+        # Generator.uniform may be compiled to a fused multiply-add, which rounds once less.
+        return low + (high - low) * float(self._bits.random())
+
+    def whole(self, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``, both included."""
+        return low + int(self._bits.random() * (high - low + 1))
+
+    def happens(self, probability: float) -> bool:
+        """Whether something of this probability happens."""
+        return float(self._bits.random()) < probability
+
+    def choice(self, items: Sequence[Item]) -> Item:
+        """One of the items."""
+        return items[int(self._bits.random() * len(items))]
+
+    def shuffled(self, items: Sequence[Item]) -> list[Item]:
+        """The items in another order."""
+        remaining = list(items)
+        return [remaining.pop(int(self._bits.random() * len(remaining))) for _ in range(len(items))]

@@ -1,0 +1,73 @@
+"""Moments of many variables from running sums."""
+
+import torch
+from torch import Tensor
+
+# Resizing a constant map leaves differences of this part of it.
+_ROUNDING = 1e-12
+
+
+class RunningMoments:
+    """Mean, standard deviation and correlation with a companion of N variables, from sums in float64.
+
+    What is summed is the difference to the first values' mean: squares of numbers that are large beside their spread
+    would cancel.
+
+    Args:
+        variables: N
+    """
+
+    def __init__(self, variables: int) -> None:
+        zeros = torch.zeros(variables, dtype=torch.float64)
+        self.count = zeros.clone()
+        self._origin, self._sum, self._squares = zeros.clone(), zeros.clone(), zeros.clone()
+        self._companion_origin, self._companion_sum = zeros.clone(), zeros.clone()
+        self._companion_squares, self._products = zeros.clone(), zeros.clone()
+
+    def update(self, values: Tensor, companion: Tensor | None = None, *, part: slice = slice(None)) -> None:
+        """Count observations of some of the variables.
+
+        Args:
+            values: (n,P) float64, P observations of the n variables of ``part``
+            companion: (P,) float64, one more variable, observed together with them
+            part: which of the N
+        """
+        if not values.shape[1]:
+            return
+        is_first = self.count[part] == 0
+        self._origin[part] = torch.where(is_first, values.mean(dim=1), self._origin[part])
+        centered = values - self._origin[part, None]
+        self.count[part] += values.shape[1]
+        self._sum[part] += centered.sum(dim=1)
+        self._squares[part] += centered.square().sum(dim=1)
+        if companion is not None:
+            self._companion_origin[part] = torch.where(is_first, companion.mean(), self._companion_origin[part])
+            beside = companion - self._companion_origin[part, None]
+            self._companion_sum[part] += beside.sum(dim=1)
+            self._companion_squares[part] += beside.square().sum(dim=1)
+            self._products[part] += (centered * beside).sum(dim=1)
+
+    def mean(self) -> Tensor:
+        """(N,); NaN of nothing."""
+        return self._origin + self._sum / self.count
+
+    def std(self) -> Tensor:
+        """(N,), of all that was counted (not an estimate for more); NaN of nothing."""
+        return (self._spread() / self.count).sqrt()
+
+    def correlation(self) -> Tensor:
+        """(N,), Pearson's; NaN where a variable or its companion is constant."""
+        together = self._products - self._sum * self._companion_sum / self.count
+        own = self._spread()
+        other = _around_mean(self._companion_squares, self._companion_sum, self._companion_origin, self.count)
+        return torch.where((own > 0) & (other > 0), (together / (own * other).sqrt()).clamp(-1, 1), torch.nan)
+
+    def _spread(self) -> Tensor:
+        return _around_mean(self._squares, self._sum, self._origin, self.count)
+
+
+def _around_mean(squares: Tensor, plain: Tensor, origin: Tensor, count: Tensor) -> Tensor:
+    """The sum of squared differences to the mean; 0 where no more than rounding is left of it."""
+    spread = squares - plain.square() / count
+    rounding = count * (_ROUNDING * (origin + plain / count)).square()
+    return torch.where(spread > rounding, spread, torch.zeros_like(spread))

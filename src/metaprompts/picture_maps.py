@@ -1,0 +1,91 @@
+"""Maps of the model's size brought back to the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaprompts.data.transforms.affine import to_crop, udp_matrix
+from metaprompts.tasks.base import View
+from metaprompts.visualize.heatmaps import most_distinct, normalize
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PromptHeatmap:
+    """Where one prompt responds in a picture.
+
+    Attributes:
+        prompt: its number, from 0
+        map: (H,W) float32 of the picture's size, 0 where the prompt responds least and 1 where it responds most
+        seen: (H,W) bool, False where the model did not look (pose: outside all boxes), where ``map`` is 0
+    """
+
+    prompt: int
+    map: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PictureMaps:
+    """The rearranged maps of one picture, as small as the model makes them.
+
+    Attributes:
+        size: (H, W) of the picture
+        views: what the model looked at: the picture, or for pose a crop for each box
+        maps: (N, h, w) float32 on the CPU, for each view
+    """
+
+    size: tuple[int, int]
+    views: tuple[View, ...]
+    maps: tuple[Tensor, ...]
+
+    def chosen(self, prompts: Sequence[int], top: int) -> list[int]:
+        """The prompts to show: ``prompts``, or the ``top`` most distinct ones; none if the model saw nothing."""
+        if not self.maps:
+            return []
+        pixels = torch.cat([of_view.flatten(1) for of_view in self.maps], dim=1)
+        return list(prompts) or most_distinct(pixels.numpy(), top)
+
+    def heatmap(self, prompt: int) -> PromptHeatmap:
+        """One prompt's map, enlarged to the picture; where crops overlap the largest value counts.
+
+        Args:
+            prompt: 0 to N - 1
+        """
+        values = torch.full(self.size, -torch.inf)
+        for view, maps in zip(self.views, self.maps, strict=True):
+            values = torch.maximum(values, on_picture(maps[prompt], view, self.size))
+        seen = ~torch.isneginf(values).numpy()
+        return PromptHeatmap(prompt=prompt, map=normalize(values.numpy(), seen), seen=seen)
+
+
+def on_picture(values: Tensor, view: View, size: tuple[int, int]) -> Tensor:
+    """Enlarge a map bilinearly to the picture that its view is of.
+
+    The map is spread over the whole view, edge to edge, as the heads' outputs are; beyond its outermost centers the
+    nearest value holds.
+
+    Args:
+        values: (h,w), over the whole view
+        view: the picture, resized, or a crop of it
+        size: (H, W) of the picture
+
+    Returns:
+        (H,W); minus infinity outside the view
+    """
+    if view.center is None or view.size is None:
+        return F.interpolate(values[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+    crop_height, crop_width = view.image.shape[-2:]
+    matrix = udp_matrix(view.center, view.size, 0.0, (crop_width, crop_height))
+    # Upright crops: columns depend on x alone and rows on y alone.
+    columns = to_crop(np.stack([np.arange(size[1]), np.zeros(size[1])], axis=1), matrix)[:, 0]
+    rows = to_crop(np.stack([np.zeros(size[0]), np.arange(size[0])], axis=1), matrix)[:, 1]
+    across = torch.from_numpy(2 * (columns + 0.5) / crop_width - 1)
+    down = torch.from_numpy(2 * (rows + 0.5) / crop_height - 1)
+    places = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)[None]
+    read = F.grid_sample(values[None, None], places, mode="bilinear", padding_mode="border", align_corners=False)
+    return read[0, 0].masked_fill((places[0].abs() > 1).any(dim=-1), -torch.inf)

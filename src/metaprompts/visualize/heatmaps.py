@@ -1,0 +1,94 @@
+"""Heat over the picture: where a map is high, and which of many maps are worth showing."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+from metaprompts.visualize.text import Picture
+
+# A map whose values differ by less than this part of them is constant but for float32's rounding.
+_ROUNDING = 1e-6
+
+
+def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """Bring a map to 0..1: its least value becomes 0, its largest 1.
+
+    Args:
+        values: (H,W)
+        seen: (H,W), False where the map says nothing, which becomes 0 and counts for nothing; None: it says all
+
+    Returns:
+        (H,W); 0 everywhere if the map is constant, but for rounding
+
+    Raises:
+        InputError: a value that counts is NaN or infinite
+    """
+    seen = np.ones(values.shape, dtype=np.bool_) if seen is None else seen
+    if not np.isfinite(values[seen]).all():
+        raise InputError("a heatmap has NaN or infinite values: the model's weights are damaged")
+    heat = np.zeros(values.shape, dtype=np.float32)
+    if seen.any():
+        low, high = values[seen].min(), values[seen].max()
+        if high - low > _ROUNDING * max(abs(low), abs(high)):
+            heat[seen] = (values[seen] - low) / (high - low)
+    return heat
+
+
+def overlay_heat(
+    picture: Picture, heat: NDArray[np.floating], seen: NDArray[np.bool_] | None = None, opacity: float = 0.6
+) -> Picture:
+    """Lay heat over a picture: dark blue is 0, green the middle, dark red 1 (the color map "turbo").
+
+    The picture is shown in gray, so that every color on it means heat.
+
+    Args:
+        picture: (H,W,3)
+        heat: (H,W) in 0..1
+        seen: (H,W), False where the picture gets no color; None: all gets some
+        opacity: of the colors, 0..1
+
+    Returns:
+        (H,W,3)
+
+    Raises:
+        InputError: picture and heat differ in size, or the heat is outside 0..1
+    """
+    if picture.shape[:2] != heat.shape:
+        raise InputError(f"picture is {picture.shape}, heat {heat.shape}; expected heat of the picture's size")
+    if not ((heat >= 0) & (heat <= 1)).all():
+        raise InputError("heat to draw is not in 0..1: normalize it first")
+    gray = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
+    colors = table[np.rint(255 * heat).astype(np.uint8)]
+    strength = np.float32(opacity) * (np.ones_like(heat, np.float32) if seen is None else seen.astype(np.float32))
+    drawn: Picture = np.rint(gray + (colors - gray) * strength[..., None]).astype(np.uint8)
+    return drawn
+
+
+def most_distinct(maps: NDArray[np.floating], count: int) -> list[int]:
+    """Choose prompts that respond clearly and differently, one after the other.
+
+    The first is that whose map, brought to 0..1, has the largest variance; each next one has the largest variance times
+    1 - r, r being the largest absolute correlation of its map with one already chosen. A copy, or a negative, of a
+    chosen map so comes last, together with constant maps.
+
+    Args:
+        maps: (N,P), N maps of P pixels
+        count: how many to choose; at most all
+
+    Returns:
+        numbers of prompts, in the order of choice; of equals the lower number first
+    """
+    centered = maps.astype(np.float64) - maps.mean(axis=1, keepdims=True, dtype=np.float64)
+    ranges, lengths = np.ptp(centered, axis=1), np.linalg.norm(centered, axis=1)
+    varies = ranges > _ROUNDING * np.abs(maps).max(axis=1)
+    variances = np.divide(lengths, ranges, out=np.zeros(len(maps)), where=varies) ** 2 / maps.shape[1]
+    directions = np.divide(centered, lengths[:, None], out=np.zeros(maps.shape), where=varies[:, None])
+    similarity, chosen = np.zeros(len(maps)), list[int]()
+    for _ in range(min(count, len(maps))):
+        gains = variances * (1 - similarity)
+        gains[chosen] = -np.inf
+        chosen.append(int(gains.argmax()))
+        similarity = np.maximum(similarity, np.abs(directions @ directions[chosen[-1]])).clip(max=1)
+    return chosen

@@ -1,0 +1,78 @@
+import json
+
+import numpy as np
+
+from metaprompts.evaluation.preferences import DepthPreferences, Preferences
+from metaprompts.files import write_json
+from metaprompts.visualize.charts import HIGH
+
+
+def classes(**more):
+    return Preferences(
+        kind="class",
+        names=("road", "sky | cloud"),
+        mean=np.array([1.0, 0.0, 2.0]),
+        std=np.array([2.0, 1.0, 0.0]),
+        means=np.array([[2.0, 0.0], [-3.0, 3.0], [2.0, 2.0]]),
+        **more,
+    )
+
+
+def test_the_table_begins_with_the_most_distinct():
+    assert classes().table().splitlines() == [
+        "| prompt | preferred class | z | mean there | mean | std |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| 1 | sky \\| cloud | 3.000 | 3.000 | 0.000 | 1.000 |",
+        "| 0 | road | 0.500 | 2.000 | 1.000 | 2.000 |",
+        "| 2 | - | - | - | 2.000 | 0.000 |",
+    ]
+
+
+def test_the_table_of_joints_has_the_peaks_distance():
+    lines = classes(peak_distance_px=np.arange(6.0).reshape(3, 2)).table().splitlines()
+    assert lines[0].endswith("| peak to joint (px) |")
+    assert lines[2].endswith("| 3.000 |")
+    assert lines[4].endswith("| - |")
+
+
+def test_json_has_every_number_and_null_for_none(tmp_path):
+    write_json(tmp_path / "x.json", classes().plain())
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["kind"] == "class"
+    assert content["prompts"][1] == {
+        "prompt": 1,
+        "mean": 0,
+        "std": 1,
+        "preferred": "sky | cloud",
+        "z": 3,
+        "means": {"road": -3, "sky | cloud": 3},
+        "z_scores": {"road": -3, "sky | cloud": 3},
+    }
+    assert content["prompts"][2]["preferred"] is None
+    assert content["prompts"][2]["z_scores"] == {"road": None, "sky | cloud": None}
+
+
+def test_the_picture_puts_the_same_preference_together():
+    """Rows: road (prompt 0), sky (prompt 1), none. The full red cell is prompt 1's sky, second row and column."""
+    drawn = np.asarray(classes().show())
+    red = np.argwhere((drawn == HIGH).all(axis=-1))
+    gray = np.argwhere((drawn == 214).all(axis=-1))
+    assert len(red) == 16 * 16
+    assert gray[:, 0].min() - red[:, 0].min() == 16
+    assert red[:, 1].min() - gray[:, 1].min() == 16
+
+
+def test_depth():
+    found = DepthPreferences(
+        correlation=np.array([0.25, -0.5, np.nan]), mean=np.array([0.0, 1, 2]), std=np.array([1.0, 1, 0])
+    )
+    assert [line.split(" | ")[:3] for line in found.table().splitlines()[2:]] == [
+        ["| 1", "near", "-0.500"],
+        ["| 0", "far", "0.250"],
+        ["| 2", "-", "-"],
+    ]
+    assert found.plain()["prompts"][1] == {"prompt": 1, "correlation": -0.5, "mean": 1, "std": 1}
+    drawn = np.asarray(found.show())
+    red = np.argwhere((drawn == HIGH).all(axis=-1))
+    assert red[:, 0].max() < 8 + 16  # the positive one is on top
+    assert np.ptp(red[:, 1]) + 1 in (39, 40)
