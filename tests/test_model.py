@@ -19,8 +19,8 @@ def test_the_pyramid_and_the_maps_are_what_the_head_is_made_from(task):
         assert [tuple(level.shape) for level in pyramid] == [
             (2, 32, 8, 16),
             (2, 64, 4, 8),
-            (2, 128, 2, 4),
-            (2, 128, 1, 2),
+            (2, 96, 2, 4),
+            (2, 96, 1, 2),
         ]
         if model.task.fused:
             assert [tuple(each.shape) for each in maps] == [(2, 4, 8, 16)]

@@ -79,6 +79,8 @@ class ModelConfig:
         prompts: the meta prompts
         refinement: the recurrent refinement
         rearrangement: the rearrangement
+        scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
+            UNet's own training; the released models do without
         working_size: (height, width) of the pictures it was trained on; `predict` brings pictures to that area
     """
 
@@ -87,6 +89,7 @@ class ModelConfig:
     prompts: Prompts = field(default_factory=Prompts)
     refinement: Refinement = field(default_factory=Refinement)
     rearrangement: Rearrangement = field(default_factory=Rearrangement)
+    scaled_latent: bool = False
     working_size: tuple[int, int] | None = None
 
     @classmethod
@@ -99,13 +102,14 @@ class ModelConfig:
         if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
             raise InputError("this config.json is not of a metaprompts model: it has no 'task' and 'backbone'")
         parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
-        known = [*parts, "task", "working_size"]
+        known = [*parts, "task", "scaled_latent", "working_size"]
         for key in values:
             if key not in known:
                 raise InputError(unknown_key(key, known))
         made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}
         size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
-        return cls(task=build_task(values["task"]), working_size=size, **made)
+        scaled = convert(bool, values.get("scaled_latent", False), "scaled_latent")
+        return cls(task=build_task(values["task"]), scaled_latent=scaled, working_size=size, **made)
 
     def plain(self) -> dict[str, Any]:
         """The content of a config.json; `from_plain` reads it."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from metaprompts.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
 from metaprompts.backbone.sources import plain_config
 from metaprompts.config import Architecture, ModelConfig
+from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
 from metaprompts.hub import hub_folder
@@ -44,7 +45,7 @@ class MetaPromptModel(
         self.config = config
         self.task = config.task
         steps = config.refinement.steps
-        self.latent_encoder = LatentEncoder(backbone.vae)
+        self.latent_encoder = LatentEncoder(backbone.vae, scaled=config.scaled_latent)
         self.unet = PyramidUNet(backbone.unet, refines=steps > 1)
         width, levels = self.unet.prompt_channels, self.unet.channels
         self.prompts = MetaPrompts(
@@ -88,6 +89,21 @@ class MetaPromptModel(
         prompts = self.prompts(batch=len(images))
         pyramid = self.refinement(self.unet, latent, prompts)
         return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
+
+    def prompt_maps_by_step(self, images: Tensor) -> Iterator[list[Tensor]]:
+        """Yield the rearranged maps of every step, first to last, each made with its step's own prompts.
+
+        Step k has seen the times and prompts of steps 1 to k. The last item is what `prompt_maps` gives; the head and
+        the rearrangement were trained on it alone.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        prompts = self.prompts(batch=len(images))
+        pyramids = self.refinement.pyramids(self.unet, latent, prompts)
+        for pyramid, of_step in zip(pyramids, prompts, strict=True):
+            yield self.rearrangement(pyramid, of_step)
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
         """The UNet's four levels at the last step.
@@ -145,16 +161,20 @@ class MetaPromptModel(
 
         return predict_many(self, pictures, batch_size)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors; each appears whole or not at all.
 
         Args:
             folder: made if needed
+            dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
 
         Raises:
             InputError: the folder cannot be written
         """
-        write_tensors(Path(folder) / WEIGHTS_FILE, self.state_dict())
+        weights = self.state_dict()
+        if dtype is not None:
+            weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
+        write_tensors(Path(folder) / WEIGHTS_FILE, weights)
         write_json(Path(folder) / CONFIG_FILE, self.config.plain())
 
     @classmethod
@@ -190,17 +210,17 @@ class MetaPromptModel(
             return cls(config)
 
     @classmethod
-    def on_backbone(cls, source: str, **settings: Any) -> Self:
+    def on_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
         """A model to be trained: a backbone's weights, and everything else fresh.
 
         Args:
-            source: of the backbone, see `load_backbone`
+            source: the backbone, or where it comes from, see `load_backbone`
             settings: the fields of `ModelConfig` but ``backbone``
 
         Raises:
             InputError: the backbone cannot be loaded or does not fit
         """
-        backbone = load_backbone(source)
+        backbone = load_backbone(source) if isinstance(source, str) else source
         architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))
         return cls(ModelConfig(backbone=architecture, **settings), backbone)
 
@@ -230,17 +250,23 @@ def load(source: str | Path, device: str | torch.device | None = None) -> MetaPr
     """Load a model, ready to predict.
 
     Args:
-        source: a folder that `MetaPromptModel.save` wrote, or a hub id
+        source: a folder that `MetaPromptModel.save` wrote, a hub id, or the name of an embedded model:
+            "micro-segmentation", "micro-depth", "micro-pose"
         device: where to put it; by default the GPU if there is one, else the CPU
 
     Raises:
         InputError: there is no such model, or it does not load
     """
     chosen, path = pick_device(device), Path(source).expanduser()
+    if not path.is_dir() and str(source) in embedded_models():
+        path = embedded_folder(str(source))
     if path.is_dir():
         return MetaPromptModel.read(path).to(chosen)
     if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
-        raise InputError(f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a hub id")
+        raise InputError(
+            f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
+            f"a hub id, or one of {', '.join(embedded_models())}"
+        )
     return MetaPromptModel.from_pretrained(str(source)).to(chosen)
 
 

@@ -33,12 +33,19 @@ class BackboneChoice:
     """The backbone to start from.
 
     Attributes:
-        source: hub id, diffusers folder, single file, or "random:NAME"; see `load_backbone`
+        source: hub id, diffusers folder, single file, "micro", or "random:NAME"; see `load_backbone`
+        forget_unet: start from a random UNet behind the source's VAE, to see what pre-training is worth
+        scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
+            recipes do without
+        cache_latents: keep the frozen encoder's output in memory; of use where pictures repeat to the last bit
         gradient_checkpointing: compute the UNet's layers again in the backward pass, to save memory
         channels_last: lay pictures out with channels last, which some GPUs prefer
     """
 
     source: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    forget_unet: bool = False
+    scaled_latent: bool = False
+    cache_latents: bool = False
     gradient_checkpointing: bool = False
     channels_last: bool = False
 

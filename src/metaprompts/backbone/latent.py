@@ -7,12 +7,14 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from metaprompts.backbone.latent_cache import LatentCache
+
 
 class LatentEncoder(nn.Module):
-    """Picture to latent: the mode of the posterior, not scaled, never trained, never in the graph.
+    """Picture to latent: the mode of the posterior, never trained, never in the graph.
 
     The decoder is no part of it. The released code does not multiply by the VAE's scaling factor, and neither does
-    this.
+    this unless told to.
 
     On a CPU float32 pictures are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
     amplify the encoder's rounding a hundredfold, and it would be the largest part of the difference from the released
@@ -20,14 +22,21 @@ class LatentEncoder(nn.Module):
 
     Args:
         vae: its encoder and quantization layer are shared, not copied
+        scaled: whether to multiply by the scaling factor, as the UNet's own training as a diffusion model did
+
+    Attributes:
+        precise: see above
+        cache: where latents are kept by their picture; None to encode every picture anew
     """
 
-    def __init__(self, vae: AutoencoderKL) -> None:
+    def __init__(self, vae: AutoencoderKL, *, scaled: bool = False) -> None:
         super().__init__()
         self.encoder = vae.encoder
         self.quant_conv = vae.quant_conv
         self.stride: int = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.scale: float = vae.config.scaling_factor if scaled else 1.0
         self.precise = True
+        self.cache: LatentCache | None = None
         self.requires_grad_(False)
         self.train(False)
 
@@ -46,6 +55,9 @@ class LatentEncoder(nn.Module):
         Returns:
             (B, 4, H // 8, W // 8); the number of channels and the stride are the VAE's
         """
+        return self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
+
+    def _encoded(self, images: Tensor) -> Tensor:
         layers = nn.Sequential(self.encoder, self.quant_conv or nn.Identity())
         pixels = images * 2 - 1
         if self.precise and pixels.device.type == "cpu" and pixels.dtype == torch.float32:
@@ -53,5 +65,5 @@ class LatentEncoder(nn.Module):
             moments = functional_call(layers, weights, (pixels.double(),)).to(pixels.dtype)
         else:
             moments = layers(pixels)
-        mean, _ = moments.chunk(2, dim=1)
-        return mean  # type: ignore[no-any-return]
+        mean: Tensor = moments.chunk(2, dim=1)[0]
+        return mean if self.scale == 1 else mean * self.scale

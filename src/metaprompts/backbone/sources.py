@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from metaprompts.backbone.ldm_config import configs_from_ldm
 from metaprompts.backbone.ldm_names import ldm_unet_name, ldm_vae_name
+from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.hub import hub_folder
 from metaprompts.weights import is_finite, load_tensors, read_tensors
@@ -70,6 +71,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
               or .bin weights
             - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
               copy and its text encoder are passed over.
+            - "micro": the miniature Stable Diffusion inside this package
             - "random:sd15" or "random:micro": the architecture with random weights
 
     Raises:
@@ -78,6 +80,8 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     if source.startswith(RANDOM):
         return build_backbone(**named_config(source.removeprefix(RANDOM)))
     path = Path(source).expanduser()
+    if source == BACKBONE and not path.exists():
+        path = embedded_folder(BACKBONE)
     if path.is_file():
         return _load_single_file(path)
     if path.is_dir():
@@ -85,7 +89,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     if path.is_absolute() or source.count("/") != 1 or path.suffix in {".safetensors", ".ckpt", ".pt", ".pth"}:
         raise InputError(
             f"no backbone at {source}: give a hub id (owner/name), a diffusers folder, a .safetensors or .ckpt file, "
-            f"or one of {', '.join(RANDOM + name for name in config_names())}"
+            f"{BACKBONE}, or one of {', '.join(RANDOM + name for name in config_names())}"
         )
     return _load_folder(_download(source))
 
@@ -116,6 +120,11 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
     return Backbone(*networks)
 
 
+def with_random_unet(backbone: Backbone) -> Backbone:
+    """The backbone's VAE with a UNet of the same shape that has learned nothing."""
+    return Backbone(UNet2DConditionModel.from_config(backbone.unet.config), backbone.vae)
+
+
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A diffusers config without diffusers' private entries, as it goes into config.json."""
     return {key: value for key, value in config.items() if not key.startswith("_")}
@@ -136,7 +145,8 @@ def named_config(name: str) -> dict[str, Any]:
     if name not in config_names():
         raise InputError(f"no architecture called {name!r}: choose one of {', '.join(config_names())}")
     text = (resources.files("metaprompts.backbone") / "configs" / f"{name}.json").read_text(encoding="utf-8")
-    return json.loads(text)  # type: ignore[no-any-return]
+    # The miniature has a text encoder, too, which perception does without.
+    return {part: config for part, config in json.loads(text).items() if part in _PARTS}
 
 
 def _load_folder(folder: Path) -> Backbone:

@@ -1,18 +1,41 @@
 """Score a model on a split; training and evaluation both call it."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from metaprompts.model import MetaPromptModel
+    from metaprompts.tasks import Task
+
+
+class Predictor(Protocol):
+    """What can be scored: a model, or a baseline."""
+
+    training: bool
+
+    @property
+    def task(self) -> "Task":
+        """Says how outputs are scored."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it wants its pictures."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [0, 1] to raw outputs."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch training mode."""
+
+    def eval(self) -> Any:
+        """Switch to evaluation mode."""
 
 
 @torch.no_grad()
 def evaluate(
-    model: "MetaPromptModel",
+    model: Predictor,
     batches: Iterable[dict[str, Tensor]],
     *,
     facts: dict[str, Any],

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
@@ -20,11 +21,6 @@ from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.tasks.pose_scores import PoseScores
 
 _HEATMAP_STRIDE = 4
-COCO_JOINTS = (
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
-    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
-)
 COCO_SKELETON = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
     *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.errors import InputError
+from metaprompts.backbone import load_backbone, with_random_unet
+from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json
 from metaprompts.model import MetaPromptModel, pick_device
@@ -21,6 +22,7 @@ from metaprompts.training.data import EndlessBatches, training_split, validation
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.progress import Progress
 from metaprompts.training.schedules import learning_rate
+from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
 
 logger = logging.getLogger(__name__)
 
@@ -101,16 +103,22 @@ def train(recipe: Recipe, progress: Progress) -> History:
 
 def build_model(recipe: Recipe) -> MetaPromptModel:
     """The model that a recipe starts from."""
+    choice = recipe.backbone
+    backbone = load_backbone(choice.source)
     model = MetaPromptModel.on_backbone(
-        recipe.backbone.source,
+        with_random_unet(backbone) if choice.forget_unet else backbone,
         task=recipe.task,
         prompts=recipe.prompts,
         refinement=recipe.refinement,
         rearrangement=recipe.rearrangement,
+        scaled_latent=choice.scaled_latent,
         working_size=getattr(recipe.data, "image_size", None),
     )
-    model.unet.gradient_checkpointing = recipe.backbone.gradient_checkpointing
-    if recipe.backbone.channels_last:
+    # Training does not notice the encoder's rounding, but its time.
+    model.latent_encoder.precise = False
+    model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
+    model.unet.gradient_checkpointing = choice.gradient_checkpointing
+    if choice.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
@@ -118,8 +126,7 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, recipe: Recipe) -> float:
     """Give every group its learning rate for a step (0 for the first); returns the schedule's own."""
     lr = learning_rate(step, steps=steps, lr=recipe.optimizer.lr, schedule=recipe.schedule)
-    for group in optimizer.param_groups:
-        group["lr"] = lr * group["lr_scale"]
+    apply_learning_rate(optimizer, lr)
     return lr
 
 
@@ -133,22 +140,12 @@ def training_step(
     """
     batch = {name: tensor.to(model.device, non_blocking=True) for name, tensor in batch.items()}
     losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
-    total = torch.stack(list(losses.values())).sum()
-    optimizer.zero_grad(set_to_none=True)
-    if torch.isfinite(total):
-        total.backward()  # type: ignore[no-untyped-call]
-        if clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        optimizer.step()
-    return {"total": total.item(), **{name: loss.item() for name, loss in losses.items()}}
+    return optimizer_step(model, optimizer, losses, clip_norm)
 
 
 def _refuse_non_finite(losses: dict[str, float], step: int, out: Path) -> None:
-    if not all(map(math.isfinite, losses.values())):
-        raise InputError(
-            f"the loss is no longer finite at step {step} ({losses}): lower optimizer.lr or set "
-            f"optimizer.clip_norm; the last validated weights are in {out}"
-        )
+    cure = f"lower optimizer.lr or set optimizer.clip_norm; the last validated weights are in {out}"
+    refuse_non_finite(losses, step, cure)
 
 
 def _save(model: MetaPromptModel, folder: Path, recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 """What training tells while it runs: loss, learning rate, pictures a second, time left."""
 
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from torch import nn
 
 _WINDOW = 50
 _LOG_EVERY = 50
+_LOG_SECONDS = 30.0
 
 
 class Progress(Protocol):
@@ -54,7 +56,7 @@ class Silence:
 
 
 class ProgressLine:
-    """A bar in a terminal; a line every 50 steps in a log file."""
+    """A bar in a terminal; a line every 50 steps, or every half minute, in a log file."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, soft_wrap=True)
@@ -75,6 +77,8 @@ class ProgressLine:
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self._console.print(f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {steps} steps")
         self._steps = steps
+        self._told = time.monotonic()
+        self._recent.clear()
         self._bar.start()
         self._task = self._bar.add_task("training", total=steps, facts="")
 
@@ -85,7 +89,9 @@ class ProgressLine:
         rate = sum(entry[0] for entry in self._recent) / sum(entry[1] for entry in self._recent)
         facts = f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s"
         self._bar.update(self._task, completed=step, facts=facts)
-        if self._bar.disable and (step % _LOG_EVERY == 0 or step == self._steps):
+        is_due = time.monotonic() - self._told >= _LOG_SECONDS or step % _LOG_EVERY == 0 or step == self._steps
+        if self._bar.disable and is_due:
+            self._told = time.monotonic()
             seconds_left = (self._steps - step) * sum(entry[1] for entry in self._recent) / len(self._recent)
             left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
             self._console.print(f"step {step}/{self._steps}  {facts}  {left}", highlight=False)

@@ -1,5 +1,6 @@
-"""Learning rate by step: poly with warm-up, rise and fall, and steps down."""
+"""Learning rate by step: poly with warm-up, rise and fall, steps down, and hold and fall."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,18 +12,19 @@ class Schedule:
     """Settings of the learning rate's course.
 
     Attributes:
-        kind: "poly" (segmentation), "rise_and_fall" (depth), "step" (pose) or "constant"
+        kind: "poly" (segmentation), "rise_and_fall" (depth), "step" (pose), "hold_and_fall" or "constant"
         power: exponent of poly (released: 1) or of rise and fall (released: 0.9)
-        warmup_steps: poly and step: steps of linear rise
-        warmup_ratio: poly and step: share of the learning rate at the first step of the rise
+        warmup_steps: all but rise and fall: steps of linear rise
+        warmup_ratio: all but rise and fall: share of the learning rate at the first step of the rise
         floor_lr: rise and fall: the learning rate at both ends
         rise: rise and fall: share of training spent rising. The released code rises for epochs // 2 whole epochs,
             12 of 25, so its recipes say 0.48.
         drop_at: step: shares of training after which the learning rate falls
         drop_factor: step: what it falls to each time
+        fall: hold and fall: share of training, at its end, over which the learning rate falls to 0
     """
 
-    kind: Literal["poly", "rise_and_fall", "step", "constant"] = "constant"
+    kind: Literal["poly", "rise_and_fall", "step", "hold_and_fall", "constant"] = "constant"
     power: float = 1.0
     warmup_steps: int = 0
     warmup_ratio: float = 1e-6
@@ -30,12 +32,15 @@ class Schedule:
     rise: float = 0.5
     drop_at: tuple[float, ...] = ()
     drop_factor: float = 0.1
+    fall: float = 0.2
 
     def __post_init__(self) -> None:
         if not 0 < self.rise <= 1:
             raise InputError(f"schedule.rise is {self.rise}; wanted a share above 0 and up to 1")
         if any(not 0 < share < 1 for share in self.drop_at):
             raise InputError(f"schedule.drop_at is {list(self.drop_at)}; wanted shares of training between 0 and 1")
+        if not 0 < self.fall <= 1:
+            raise InputError(f"schedule.fall is {self.fall}; wanted a share above 0 and up to 1")
 
 
 def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:
@@ -60,6 +65,8 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
         lr *= float((1 - step / steps) ** schedule.power)
     elif schedule.kind == "step":
         lr *= schedule.drop_factor ** float(sum(step >= share * steps for share in schedule.drop_at))
+    elif schedule.kind == "hold_and_fall":
+        lr *= fall_factor(step, start=fall_start(steps, schedule.fall), steps=steps)
     return lr * warmup_factor(step, steps=schedule.warmup_steps, ratio=schedule.warmup_ratio)
 
 
@@ -76,6 +83,18 @@ def rise_and_fall(step: int, *, top: int, lr: float, floor_lr: float, power: flo
     if step < top:
         return floor_lr + (lr - floor_lr) * float((step / top) ** power)
     return max(floor_lr, lr - (lr - floor_lr) * float((step / top - 1) ** power))
+
+
+def fall_start(steps: int, fall: float) -> int:
+    """The first step of a fall over the last share ``fall`` of ``steps``; 0 is the first of all."""
+    return steps - max(round(steps * fall), 1)
+
+
+def fall_factor(step: int, *, start: int, steps: int) -> float:
+    """1 up to step ``start``, then half a cosine that would reach 0 at step ``steps``."""
+    if step <= start:
+        return 1.0
+    return 0.5 + 0.5 * math.cos(math.pi * (step - start) / (steps - start))
 
 
 def warmup_factor(step: int, *, steps: int, ratio: float) -> float:

@@ -21,7 +21,7 @@ from metaprompts.errors import InputError
 Kind = Literal["room", "street"]
 _LARGEST_SIDE = 8192
 # People of whom less is to be seen are not annotated.
-_SMALLEST_SHARE = 0.001
+_SMALLEST_SHARE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -33,6 +33,9 @@ class SolidTable:
     def __init__(self, solids: Sequence[Solid], dtype: type = np.float64) -> None:
         self.solids = solids
         self.shapes = np.array([_shape(solid) for solid in solids])
+        # Numbers are compared much faster than names.
+        self._shape_names, codes = np.unique(self.shapes, return_inverse=True)
+        self._shape_codes = codes.astype(np.int8)
         self.centers: Array = np.array([solid.center for solid in solids], dtype=dtype).T.copy()
         self.frames: Array = np.array([solid.directions for solid in solids], dtype=dtype).transpose(1, 2, 0).copy()
         self.sizes: Array = np.array([solid.sizes for solid in solids], dtype=dtype).T.copy()
@@ -71,9 +74,9 @@ class SolidTable:
 
     def by_shape(self, which: Places) -> Iterator[tuple[str, Places]]:
         """The shapes of some solids, each with the places where it is."""
-        shapes = self.shapes[which]
-        for shape in np.unique(self.shapes):
-            places = np.flatnonzero(shapes == shape)
+        codes = self._shape_codes[which]
+        for code, shape in enumerate(self._shape_names):
+            places = np.flatnonzero(codes == code)
             if len(places):
                 yield str(shape), places
 

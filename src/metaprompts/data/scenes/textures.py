@@ -22,7 +22,8 @@ class MaterialTable:
     Attributes:
         color: (3, S) RGB
         second: (3, S) RGB
-        patterns: (S,) names
+        patterns: names, each once
+        pattern_codes: (S,) places in ``patterns``
         size: (S,) meters
         grain: (S,)
         grain_size: (S,) meters
@@ -33,7 +34,9 @@ class MaterialTable:
     def __init__(self, materials: Sequence[Material], dtype: type) -> None:
         self.color: Array = np.array([material.color for material in materials], dtype=dtype).T.copy()
         self.second: Array = np.array([material.second for material in materials], dtype=dtype).T.copy()
-        self.patterns = np.array([material.pattern for material in materials])
+        self.patterns, codes = np.unique([material.pattern for material in materials], return_inverse=True)
+        # Numbers are compared much faster than names.
+        self.pattern_codes = codes.astype(np.int8)
         self.size: Array = np.array([material.size for material in materials], dtype=dtype)
         self.grain: Array = np.array([material.grain for material in materials], dtype=dtype)
         self.grain_size: Array = np.array([material.grain_size for material in materials], dtype=dtype)
@@ -56,11 +59,11 @@ def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arr
     """
     across, along = _unrolled(points, normals)
     share = np.zeros_like(along)
-    patterns = materials.patterns[which]
-    for pattern in np.unique(materials.patterns):
+    codes = materials.pattern_codes[which]
+    for code, pattern in enumerate(materials.patterns):
         if pattern == "plain":
             continue
-        here = np.flatnonzero(patterns == pattern)
+        here = np.flatnonzero(codes == code)
         if len(here):
             size = materials.size[which[here]]
             share[here] = _MIX[str(pattern)](size, across[here], along[here], footprint_m[here], normals[1][here])

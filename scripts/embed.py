@@ -1,0 +1,51 @@
+"""Put trained models into the package: python scripts/embed.py --backbone RUN/model --depth RUN/best ...
+
+Everything is stored in half precision. Refuses to make the embedded models larger than 40 MB together.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from metaprompts.embedded import BACKBONE, embedded_folder
+from metaprompts.files import read_json, write_json
+from metaprompts.model import MetaPromptModel
+
+TASKS = ("segmentation", "depth", "pose")
+LARGEST_BYTES = 40 * 10**6
+
+
+def main() -> int:
+    """Embed what is named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", type=Path, help="diffusers folder that `metaprompts pretrain` wrote")
+    for task in TASKS:
+        parser.add_argument(f"--{task}", type=Path, help="model folder that `metaprompts train` wrote")
+    arguments = parser.parse_args()
+    if arguments.backbone:
+        target = embedded_folder(BACKBONE)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(arguments.backbone, target)
+    for task in TASKS:
+        if folder := getattr(arguments, task):
+            embed_task_model(folder, embedded_folder(f"micro-{task}"))
+    total = sum(path.stat().st_size for path in embedded_folder(".").rglob("*") if path.is_file())
+    sys.stdout.write(f"embedded models: {total / 1e6:.1f} MB\n")
+    return int(total > LARGEST_BYTES)
+
+
+def embed_task_model(source: Path, target: Path) -> None:
+    """Store a model in half precision, with the recipe that trained it less the folders of this machine."""
+    MetaPromptModel.read(source).save(target, dtype=torch.float16)
+    recipe = read_json(source / "recipe.json")
+    recipe["data"]["root"] = None
+    recipe["training"]["out"] = "runs/latest"
+    recipe["backbone"]["source"] = BACKBONE
+    write_json(target / "recipe.json", recipe)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Latents that are kept, for trainings that see the same pictures again and again."""
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# Latents in main memory; a miniature one takes 24 KB, one of Stable Diffusion at 512x512 64 KB.
+_LARGEST_BYTES = 2**30
+
+
+class LatentCache:
+    """Remembers what the frozen encoder made of each picture, by the picture's pixels.
+
+    Worth its memory only where pictures repeat to the last bit: fixed crops, whole or mirrored, in unchanged colors.
+    Once it is full nothing more is kept.
+
+    Args:
+        largest_bytes: of all latents together
+    """
+
+    def __init__(self, largest_bytes: int = _LARGEST_BYTES) -> None:
+        self._kept: dict[bytes, Tensor] = {}
+        self._bytes_left = largest_bytes
+
+    def latents(self, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """The latents of pictures; only those that are new are encoded.
+
+        Args:
+            images: (B, 3, H, W)
+            encode: pictures to latents, each by itself
+
+        Returns:
+            (B, C, h, w)
+        """
+        keys = [_fingerprint(image) for image in images]
+        new = [place for place, key in enumerate(keys) if key not in self._kept]
+        fresh = dict(zip(new, encode(images[new]), strict=True)) if new else {}
+        found = [
+            fresh[place] if place in fresh else self._kept[key].to(images.device) for place, key in enumerate(keys)
+        ]
+        for place, latent in fresh.items():
+            self._keep(keys[place], latent)
+        return torch.stack(found)
+
+    def _keep(self, key: bytes, latent: Tensor) -> None:
+        size = latent.numel() * latent.element_size()
+        if size <= self._bytes_left and key not in self._kept:
+            self._kept[key] = latent.detach().cpu().clone()
+            self._bytes_left -= size
+
+
+def _fingerprint(image: Tensor) -> bytes:
+    """The same for the same pixels, size and precision only."""
+    content = hashlib.blake2b(digest_size=16)
+    content.update(f"{tuple(image.shape)} {image.dtype}".encode())
+    content.update(image.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return content.digest()

@@ -1,0 +1,176 @@
+"""``metaprompts heatmaps``."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.picture_maps import PictureMaps
+    from metaprompts.visualize.text import Picture
+
+_TOP = 8
+_CELL = (240, 320)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmaps:
+    """Show where prompts respond in pictures, or measure what they respond to over a data set.
+
+    With pictures: writes for each picture STEM_promptNNN.png, the picture in gray under the prompt's heat (least dark
+    blue, most dark red, each prompt by itself), and STEM_prompts.png, all of them on a sheet. A picture that cannot be
+    read does not stop the others: it is listed at the end, and the exit code is 1.
+
+    --top chooses prompts that respond clearly and differently: first the one whose map, brought to 0..1, has the
+    largest variance, then again and again the one with the largest variance times 1 - r, r being its map's largest
+    absolute correlation with one already chosen. To follow one prompt over several pictures, name it by --prompts.
+
+    A segmentation model has a map for each level of the UNet. The finest is shown by default: it lines up best with the
+    picture, and the head reads it, while the mean of the levels is read by nothing.
+
+    With --data.root DIR in the place of pictures: measures every prompt over the validation split, as metaprompts
+    evaluate reads it (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png:
+    the mean at each class (segmentation), the correlation with depth, or the mean at each visible joint and the
+    distance from the map's peak to it (pose). A class or joint is preferred by z: the difference of the mean there to
+    the prompt's overall mean, in the prompt's own standard deviations.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A model folder, or a hub id."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE...")] = ()
+    """Pictures: files, folders or quoted globs."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder for the results."""
+    prompts: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
+    """Numbers of prompts, from 0, such as 3,17,42."""
+    top: int | None = None
+    """How many prompts to choose for each picture instead; 8 by default."""
+    level: int | Literal["mean"] = 0
+    """Segmentation: 0 (finest) to 3, or the mean of all levels."""
+    boxes: Path | None = None
+    """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
+    recipe: str | None = None
+    """With --data.root: recipe name or file; by default MODEL/recipe.json."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    overrides: tyro.conf.Suppress[tuple[str, ...]] = ()
+    """--section.key value ..."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Heatmaps":
+        """Read the words after ``heatmaps``; recipe keys are those with a dot."""
+        own, overrides = _split(words)
+        settings = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+        parsed = tyro.cli(cls, prog="metaprompts heatmaps", args=own, config=settings)
+        return replace(parsed, overrides=tuple(overrides))
+
+    def run(self) -> int:
+        """Draw, or measure."""
+        if not self.inputs and (self.overrides or self.recipe):
+            return self._measure()
+        if self.overrides or self.recipe:
+            raise InputError("pictures and a data set were given: name either pictures or --data.root DIR")
+        if not self.inputs:
+            raise InputError("no pictures given: name files, folders or quoted globs, or a data set by --data.root DIR")
+        return self._draw()
+
+    def _measure(self) -> int:
+        from metaprompts.cli.responses import measure
+
+        for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
+            if value is not None:
+                raise InputError(f"{name} is for pictures: over a data set every prompt is measured")
+        return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
+
+    def _draw(self) -> int:
+        from rich.console import Console
+        from rich.progress import track
+
+        from metaprompts.cli.boxes import Boxes
+        from metaprompts.cli.naming import output_stems
+        from metaprompts.data.pictures import list_pictures, read_picture
+        from metaprompts.explaining import chosen_prompts, picture_maps
+        from metaprompts.model import load
+
+        numbers, top = self._choice()
+        paths = list_pictures(self.inputs)
+        boxes = None if self.boxes is None else Boxes.read(self.boxes)
+        model = load(self.model, self.device)
+        chosen = chosen_prompts(model, numbers, top)
+        stems = output_stems(paths)
+        failures: list[str] = []
+        console = Console(stderr=True)
+        for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
+            try:
+                picture, found = read_picture(path), None if boxes is None else boxes.of(path)
+            except InputError as error:
+                failures.append(str(error))
+                continue
+            maps = picture_maps(model, picture, level=self.level, boxes=found)
+            _write(self.out, stems[path], picture, maps, maps.chosen(chosen, top))
+        return _report(len(paths), failures, self.out)
+
+    def _choice(self) -> tuple[list[int] | None, int]:
+        """The numbers of prompts, or None and how many to choose."""
+        if self.prompts is None:
+            return None, _TOP if self.top is None else self.top
+        if self.top is not None:
+            raise InputError("--prompts and --top were both given: name the prompts, or say how many to choose")
+        try:
+            return [int(number) for number in self.prompts.split(",") if number.strip()], 0
+        except ValueError as error:
+            raise InputError(f"--prompts is {self.prompts!r}; wanted numbers from 0, such as 3,17,42") from error
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The command's own words, and recipe keys with their values."""
+    own: list[str] = []
+    overrides: list[str] = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--") or "." not in word.partition("=")[0]:
+            own.append(word)
+            continue
+        overrides.append(word)
+        if "=" not in word and remaining and not remaining[0].startswith("--"):
+            overrides.append(remaining.pop(0))
+    return own, overrides
+
+
+def _write(out: Path, stem: str, picture: "Picture", maps: "PictureMaps", prompts: list[int]) -> None:
+    """A picture a prompt and the sheet of all; only the sheet's small pictures are kept at a time."""
+    import numpy as np
+    from PIL import Image
+
+    from metaprompts.files import write_whole
+    from metaprompts.visualize.heatmaps import overlay_heat
+    from metaprompts.visualize.sheets import contact_sheet
+
+    small: list[Picture] = []
+    for prompt in prompts:
+        heatmap = maps.heatmap(prompt)
+        drawn = Image.fromarray(overlay_heat(picture, heatmap.map, heatmap.seen))
+        with write_whole(out / f"{stem}_prompt{prompt:03d}.png") as scratch:
+            drawn.save(scratch)
+        drawn.thumbnail(_CELL[::-1])
+        small.append(np.asarray(drawn))
+    if small:
+        columns = min(4, len(small))
+        rows = [slice(start, start + columns) for start in range(0, len(small), columns)]
+        captions = [f"prompt {prompt}" for prompt in prompts]
+        sheet = contact_sheet([small[row] for row in rows], [captions[row] for row in rows], cell=_CELL)
+        with write_whole(out / f"{stem}_prompts.png") as scratch:
+            Image.fromarray(sheet).save(scratch)
+
+
+def _report(total: int, failures: list[str], out: Path) -> int:
+    sys.stdout.write(f"heatmaps of {total - len(failures)} of {total} pictures, results in {out}\n")
+    for failure in failures:
+        sys.stderr.write(f"error: {failure}\n")
+    return 1 if failures else 0

@@ -1,0 +1,54 @@
+"""``metaprompts pretrain``."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Literal
+
+import tyro
+
+from metaprompts.pretraining.settings import Pretraining, StageName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrain(Pretraining):
+    """Pre-train a miniature Stable Diffusion on generated scenes, without a GPU.
+
+    Draws scenes with captions, trains a VAE, then a UNet with a text encoder, and writes a diffusers folder, DIR/model,
+    that StableDiffusionPipeline and --backbone.source take. Stopped at any time, the same command goes on; a larger
+    --diffusion.steps goes on with a finished training. Finished stages are skipped.
+    """
+
+    stage: StageName | Literal["all"] = "all"
+    """Run only this stage."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Pretrain":
+        """Read the words after ``pretrain``."""
+        chosen: Pretrain = tyro.cli(
+            cls, prog="metaprompts pretrain", args=list(words), config=(tyro.conf.FlagCreatePairsOff,)
+        )
+        return chosen
+
+    def run(self) -> int:
+        """Run the stages that are not finished."""
+        from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
+        from transformers.utils.logging import disable_progress_bar as quiet_transformers
+
+        from metaprompts.pretraining.run import pretrain
+        from metaprompts.training.progress import ProgressLine
+
+        # A bar for each small file that is read hides the training's own.
+        quiet_diffusers()
+        quiet_transformers()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGTERM, _interrupt)
+        pretrain(self, ProgressLine(), stage=None if self.stage == "all" else self.stage)
+        sys.stdout.write(f"finished: {self.out}\n")
+        return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C, so that drawing processes are ended too."""
+    raise KeyboardInterrupt

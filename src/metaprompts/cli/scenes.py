@@ -1,0 +1,74 @@
+"""``metaprompts scenes``."""
+
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import tyro
+
+Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Write generated rooms and streets in the folders and files of a known data set.
+
+    To try readers and recipes where the data set itself is not at hand. A fifth of the scenes is for validation; every
+    data set has captions, too, and a README.txt. Stopped at any time, the same command goes on. The same command always
+    writes the same files.
+    """
+
+    layout: Name
+    """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
+    plain: one small folder for all three tasks, of rooms and streets."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """A new or empty folder, or one that the same command began."""
+    count: int = 200
+    """How many scenes, in all splits."""
+    val_count: int | None = None
+    """How many of them for validation; by default a fifth."""
+    seed: int = 1_000_000
+    """Of the first training scene; validation begins a million later. Pre-training uses smaller ones."""
+    height: int | None = None
+    """Of pictures, in pixels; by default that of the data set (a quarter of it for cityscapes)."""
+    width: int | None = None
+    """The same."""
+    density: float | None = None
+    """kitti: share of the pixels below the upper third whose depth is measured; by default 0.3."""
+    workers: int = 1
+    """Processes that draw."""
+
+    def run(self) -> int:
+        """Draw what is not drawn yet."""
+        from metaprompts.data.scenes.layouts import write_scenes
+
+        signal.signal(signal.SIGTERM, _interrupt)
+        write_scenes(
+            self.layout,
+            self.count,
+            self.out,
+            val_count=self.val_count,
+            seed=self.seed,
+            height=self.height,
+            width=self.width,
+            density=self.density,
+            workers=self.workers,
+            progress=_tracked,
+        )
+        sys.stdout.write(f"{self.count} scenes in {self.out}\n")
+        return 0
+
+
+def _tracked(drawn: Iterable[None], total: int) -> Iterable[None]:
+    from metaprompts.pretraining.tracking import tracked
+
+    return tracked(drawn, total, what="drawing scenes")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C, so that drawing processes are ended too."""
+    raise KeyboardInterrupt

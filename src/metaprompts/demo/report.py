@@ -1,0 +1,142 @@
+"""One HTML file with everything in it: no network, no other file."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.demo.live import Point
+from metaprompts.files import write_text
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One line of the table of results.
+
+    Attributes:
+        task: what was predicted
+        metric: its name
+        better: "higher" or "lower"
+        model: the embedded model's number
+        baseline: the number of `best_constant`
+        baseline_name: what that is
+    """
+
+    task: str
+    metric: str
+    better: str
+    model: float
+    baseline: float
+    baseline_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """A grid of pictures.
+
+    Attributes:
+        title: heading
+        text: a sentence or two below it
+        columns: a heading for each column
+        rows: pictures (H,W,3)
+        captions: below each row; may be fewer
+        legend: a picture below the grid
+    """
+
+    title: str
+    text: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Picture]]
+    captions: Sequence[str] = ()
+    legend: Picture | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the report shows.
+
+    Attributes:
+        scenes: number of scenes that were scored
+        scores: the table
+        galleries: pictures, in order
+        curve: of the live training
+        live: what became of the live training: (metric, before, after)
+        live_seconds: how long it took
+        commands: (what for, command) of what to try next
+    """
+
+    scenes: int
+    scores: Sequence[Score]
+    galleries: Sequence[Gallery]
+    curve: Sequence[Point]
+    live: Sequence[tuple[str, float, float]]
+    live_seconds: float
+    commands: Sequence[tuple[str, str]] = field(default=())
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the report whole or not at all.
+
+    Raises:
+        InputError: the file cannot be written
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.keep_trailing_newline = True
+    environment.filters["picture"] = picture_url
+    template = environment.from_string((resources.files(__package__) / "report.html").read_text(encoding="utf-8"))
+    write_text(path, template.render(report=report, curve=curve_svg(report.curve) if report.curve else None))
+
+
+def picture_url(picture: Picture) -> str:
+    """A picture (H,W,3) as the address of itself."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def curve_svg(points: Sequence[Point], width: int = 720, height: int = 220) -> dict[str, Any]:
+    """The coordinates of a curve's picture: each step's loss, and their running mean.
+
+    Returns:
+        "width", "height", "steps" and "mean" (points of polylines), "top" and "bottom" (losses at the edges) and
+        "seconds" (at the right edge)
+    """
+    losses = np.array([point.loss for point in points])
+    seconds = np.array([point.seconds for point in points])
+    # The first steps of an untrained head may be far above all others.
+    top, bottom = float(np.percentile(losses, 98)), float(losses.min())
+    mean = _running_mean(losses)
+    x = seconds / max(seconds[-1], 1e-9) * width
+
+    def polyline(values: NDArray[np.float64]) -> str:
+        y = (1 - np.clip((values - bottom) / max(top - bottom, 1e-9), 0, 1)) * height
+        return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+
+    return {
+        "width": width,
+        "height": height,
+        "steps": polyline(losses),
+        "mean": polyline(mean),
+        "top": top,
+        "bottom": bottom,
+        "seconds": float(seconds[-1]),
+    }
+
+
+def _running_mean(values: NDArray[np.float64], window: int = 9) -> NDArray[np.float64]:
+    """Mean of each value and up to ``window`` - 1 before it."""
+    totals = np.concatenate([[0.0], values.cumsum()])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    means: NDArray[np.float64] = (totals[ends] - totals[starts]) / (ends - starts)
+    return means

@@ -1,0 +1,187 @@
+"""The demonstration: draw scenes, score the embedded models, train one live, look inside, write the report."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.demo.baselines import best_constant
+from metaprompts.demo.galleries import heatmap_gallery, steps_gallery, task_gallery
+from metaprompts.demo.live import Point, fine_tune, starting_model
+from metaprompts.demo.report import Gallery, Report, Score, write_report
+from metaprompts.demo.settings import DemoSettings
+from metaprompts.embedded import embedded_folder
+from metaprompts.evaluation.run import evaluate
+from metaprompts.model import MetaPromptModel, load
+from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.training.data import Split, training_split, validation_batches, validation_split
+
+logger = logging.getLogger(__name__)
+
+REPORT = "report.html"
+_LIVE_TASK = "depth"
+_LIVE_CHECK = 32
+
+# What is told of each task: metrics with the better direction, and what its best constant is.
+_METRICS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
+    "segmentation": ((("mIoU", "higher"), ("aAcc", "higher")), "the most frequent class at each pixel"),
+    "depth": ((("d1", "higher"), ("rmse", "lower"), ("rel", "lower")), "the mean depth at each pixel"),
+    "pose": ((("pck@0.2", "higher"), ("AP", "higher")), "the mean pose in each box"),
+}
+
+_COMMANDS = (
+    (
+        "Your own pictures. The miniature knows generated scenes only: expect little of photographs",
+        "metaprompts predict micro-depth my_pictures/ --out results",
+    ),
+    (
+        "The miniature trained on your own labels, on a CPU",
+        "metaprompts train micro_segmentation --data.root my_data --task.classes road,car,tree",
+    ),
+    (
+        "The real thing: Stable Diffusion 1.5, on a GPU",
+        "metaprompts train micro_depth --data.root my_data \\\n"
+        "  --backbone.source stable-diffusion-v1-5/stable-diffusion-v1-5",
+    ),
+    ("What each prompt responds to", "metaprompts heatmaps micro-segmentation my_picture.jpg --out heatmaps"),
+)
+
+
+class Teller(Protocol):
+    """Who is told how far the demonstration is."""
+
+    def stage(self, title: str) -> None:
+        """Something begins."""
+
+    def scenes(self, drawn: Iterable[None], total: int) -> Iterable[None]:
+        """Pass on the scenes as they are drawn."""
+
+    def batches(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Pass on batches that are scored."""
+
+    def live(self, point: Point, seconds: float) -> None:
+        """A step of the live training is done, out of so many seconds."""
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """An embedded model with its recipe, on the demonstration's scenes."""
+
+    model: MetaPromptModel
+    recipe: Recipe
+    split: Split
+
+
+def run_demo(settings: DemoSettings, teller: Teller) -> Path:
+    """Do everything.
+
+    Args:
+        settings: how much of it
+        teller: is told how far it is
+
+    Returns:
+        the report's path
+
+    Raises:
+        InputError: the folder cannot be used
+    """
+    # Another seed or size finds its own folder.
+    scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
+    teller.stage(f"drawing {settings.training_scenes + settings.scenes} scenes")
+    write_scenes(
+        "plain",
+        settings.training_scenes + settings.scenes,
+        scenes,
+        seed=settings.seed,
+        val_count=settings.scenes,
+        workers=settings.workers,
+        progress=teller.scenes,
+    )
+    subjects = {task: _subject(task, scenes) for task in _METRICS}
+    scores = [score for subject in subjects.values() for score in _scores(subject, teller)]
+    galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, teller)]
+    teller.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
+    curve, live, before_after = _live(scenes, settings.live_seconds, teller)
+    report = Report(
+        scenes=settings.scenes,
+        scores=scores,
+        galleries=[*galleries, before_after],
+        curve=curve,
+        live=live,
+        live_seconds=settings.live_seconds,
+        commands=_COMMANDS,
+    )
+    path = settings.out / REPORT
+    write_report(report, path)
+    return path
+
+
+def _subject(task: str, scenes: Path) -> _Subject:
+    folder = embedded_folder(f"micro-{task}")
+    recipe = _on_scenes(str(folder / "recipe.json"), scenes)
+    return _Subject(load(folder, "cpu"), recipe, validation_split(recipe))
+
+
+def _on_scenes(recipe: str, scenes: Path) -> Recipe:
+    return read_recipe(recipe, [f"--data.root={scenes}", "--data.workers=0", "--training.val_batch_size=8"])
+
+
+def _scores(subject: _Subject, teller: Teller) -> list[Score]:
+    task = subject.model.task
+    teller.stage(f"scoring {task.name}")
+    metrics, baseline_name = _METRICS[task.name]
+    batches = validation_batches(subject.split, subject.recipe)
+    found = evaluate(subject.model, teller.batches(batches), facts=subject.split.facts)
+    training = training_split(subject.recipe)
+    plainly = Split(training.samples, subject.split.transforms, {})
+    constant = best_constant(task, validation_batches(plainly, subject.recipe))
+    without = evaluate(constant, batches, facts=subject.split.facts)
+    return [
+        Score(
+            task=task.name,
+            metric=metric,
+            better=better,
+            model=float(found[metric]),
+            baseline=float(without[metric]),
+            baseline_name=baseline_name,
+        )
+        for metric, better in metrics
+    ]
+
+
+def _galleries(subject: _Subject, teller: Teller) -> list[Gallery]:
+    teller.stage(f"looking inside {subject.model.task.name}")
+    samples = [subject.split.samples[number] for number in range(min(len(subject.split.samples), 12))]
+    galleries = [task_gallery(subject.model, samples)]
+    if subject.model.task.name != "pose":
+        galleries.append(steps_gallery(subject.model, samples))
+    return [*galleries, heatmap_gallery(subject.model, samples)]
+
+
+def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
+    """Train depth from the miniature's weights, scored before and after."""
+    recipe = _on_scenes(f"scenes_{_LIVE_TASK}", scenes)
+    split = validation_split(recipe)
+    few = Split(_First(split.samples, _LIVE_CHECK), split.transforms, split.facts)
+    untrained = starting_model(recipe).eval()
+    model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
+    before, after = (evaluate(each, validation_batches(few, recipe), facts=few.facts) for each in (untrained, model))
+    changes = [(name, float(before[name]), float(after[name])) for name in ("d1", "rmse", "rel")]
+    gallery = task_gallery(model, [few.samples[number] for number in range(3)], title="Depth after the minute below")
+    return curve, changes, gallery
+
+
+class _First:
+    """The first samples of a split."""
+
+    def __init__(self, samples: Any, count: int) -> None:
+        self._samples = samples
+        self._count = min(count, len(samples))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Any:
+        return self._samples[range(self._count)[index]]

@@ -1,0 +1,38 @@
+"""How long the demonstration may take. Needs no PyTorch, so that --help is quick."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaprompts.errors import InputError
+
+LARGEST_SEED = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """Sizes of the demonstration.
+
+    Attributes:
+        out: folder for scenes and report
+        seed: of the first scene; no model was trained on those from 3,000,000
+        scenes: how many are scored
+        training_scenes: how many the live training and the baselines see
+        live_seconds: of the live training
+        workers: processes that draw scenes
+    """
+
+    out: Path
+    seed: int = 3_000_000
+    scenes: int = 64
+    training_scenes: int = 256
+    live_seconds: float = 60.0
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("scenes", 8), ("training_scenes", 8), ("workers", 1)):
+            if getattr(self, name) < lowest:
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}; wanted at least {lowest}")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"seed is {self.seed}; wanted 0 to {LARGEST_SEED}")
+        if not 1 <= self.live_seconds <= 3600:
+            raise InputError(f"live-seconds is {self.live_seconds}; wanted 1 to 3600")

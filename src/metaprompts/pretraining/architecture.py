@@ -1,0 +1,56 @@
+"""The sizes of the networks: the miniature that ships, or a JSON file of one's own."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from metaprompts.errors import InputError
+from metaprompts.files import read_json
+
+_PARTS = ("unet", "vae", "text_encoder")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Configs of the three networks, as diffusers and transformers spell them.
+
+    Attributes:
+        unet: UNet2DConditionModel's
+        vae: AutoencoderKL's
+        text_encoder: CLIPTextConfig's, without what the tokenizer decides
+
+    Raises:
+        InputError: the parts do not fit together
+    """
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+    text_encoder: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for (taker, wants), (giver, gives) in (
+            (("unet", "in_channels"), ("vae", "latent_channels")),
+            (("unet", "out_channels"), ("vae", "latent_channels")),
+            (("unet", "cross_attention_dim"), ("text_encoder", "hidden_size")),
+        ):
+            wanted, given = getattr(self, taker).get(wants), getattr(self, giver).get(gives)
+            if wanted is None or wanted != given:
+                raise InputError(f"architecture: {taker}.{wants} is {wanted}, {giver}.{gives} {given}; make them one")
+
+
+def read_architecture(path: Path | None) -> Architecture:
+    """Read an architecture.
+
+    Args:
+        path: a JSON file with "unet", "vae" and "text_encoder"; None for the miniature
+
+    Raises:
+        InputError: the file is missing, is no JSON, or lacks a part
+    """
+    if path is None:
+        path = Path(str(resources.files("metaprompts.backbone") / "configs" / "micro.json"))
+    values = read_json(path)
+    if not isinstance(values, dict) or sorted(values) != sorted(_PARTS):
+        raise InputError(f"{path} is no architecture: wanted a JSON object of {', '.join(_PARTS)}")
+    return Architecture(**values)

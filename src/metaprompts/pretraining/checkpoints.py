@@ -1,0 +1,151 @@
+"""The state of a training on disk: the newest, the one before it, and the last one before the learning rate fell."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from metaprompts.errors import InputError
+from metaprompts.files import write_whole
+from metaprompts.pretraining.settings import Learning
+from metaprompts.training.optimizer import Optimizer, make_optimizer
+from metaprompts.training.schedules import fall_start
+
+_Tensors = tuple[Tensor, ...] | list[Tensor]
+
+logger = logging.getLogger(__name__)
+
+_NEWEST, _FORMER, _BEFORE_FALL = "checkpoint.pt", "former.pt", "before_fall.pt"
+
+
+@dataclass
+class Learner:
+    """A model in training.
+
+    Attributes:
+        model: the weights that the optimizer changes
+        average: their running average
+        optimizer: AdamW with its moments
+        step: optimizer steps taken
+    """
+
+    model: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.AdamW
+    step: int = 0
+
+    @classmethod
+    def start(cls, model: nn.Module, settings: Learning) -> "Learner":
+        """Begin with a model as it is."""
+        rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_vectors=False)
+        average = AveragedModel(model, multi_avg_fn=_Average(settings.ema_decay))
+        return cls(model, average, make_optimizer(model, rules))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on; chance is not part of it, as it follows from the step."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over a `state`."""
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+
+
+class Checkpoints:
+    """The checkpoints of one stage.
+
+    Args:
+        folder: where they are
+        identity: plain values that a checkpoint must have been made with to be of use
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._identity = dict(identity)
+
+    def save(self, learner: Learner, settings: Learning) -> None:
+        """Write the newest checkpoint, whole, and keep the one before it."""
+        newest = self._folder / _NEWEST
+        state = {**learner.state(), "steps": settings.steps, "fall": settings.fall, "identity": self._identity}
+        if newest.exists():
+            newest.replace(self._folder / _FORMER)
+        _write(newest, state)
+        if learner.step == fall_start(settings.steps, settings.fall):
+            _write(self._folder / _BEFORE_FALL, state)
+
+    def resume(self, learner: Learner, settings: Learning) -> None:
+        """Continue from the newest checkpoint that is whole, if there is any.
+
+        Where it was made with fewer steps in mind and its learning rate had begun to fall, from the last one before
+        that: so a training that is made longer ends as one that was as long from the start.
+
+        Raises:
+            InputError: all checkpoints are damaged, or they are of another model
+        """
+        state = self._first_whole(_NEWEST, _FORMER)
+        if state is None:
+            return
+        begun_to_fall = state["step"] > fall_start(state["steps"], state["fall"])
+        if begun_to_fall and settings.steps > state["steps"]:
+            before = self._first_whole(_BEFORE_FALL)
+            if before is None:
+                logger.warning("no checkpoint from before the learning rate fell: it rises again")
+            state = before or state
+        learner.restore(state)
+
+    def _first_whole(self, *names: str) -> dict[str, Any] | None:
+        damaged = []
+        for path in (self._folder / name for name in names):
+            if not path.is_file():
+                continue
+            try:
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
+                logger.warning("%s is damaged (%s): passing over it", path, " ".join(str(error).split())[:80])
+                damaged.append(path)
+                continue
+            self._check(state, path)
+            return state
+        if damaged:
+            raise InputError(f"no checkpoint is whole: {', '.join(map(str, damaged))}; delete them to begin again")
+        return None
+
+    def _check(self, state: Mapping[str, Any], path: Path) -> None:
+        found = state.get("identity") if isinstance(state, dict) else None
+        if not isinstance(found, dict):
+            raise InputError(f"{path} is no checkpoint of a pre-training: delete it to begin again")
+        keys = sorted({*found, *self._identity})
+        if other := [key for key in keys if found.get(key) != self._identity.get(key)]:
+            raise InputError(
+                f"{path} was made with another {', '.join(other)}: choose another run folder, or delete "
+                f"{self._folder} to begin the stage again"
+            )
+
+
+class _Average:
+    """An exponential average that forgets its beginning: the decay rises from 0.1 to its own value."""
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+
+    @torch.no_grad()
+    def __call__(self, averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
+        decay = min(self._decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+
+def _write(path: Path, state: dict[str, Any]) -> None:
+    with write_whole(path) as scratch:
+        torch.save(state, scratch)

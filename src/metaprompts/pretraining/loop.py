@@ -1,0 +1,111 @@
+"""A training that can be stopped at any time and goes on as if it had not been."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaprompts.pretraining.checkpoints import Checkpoints, Learner
+from metaprompts.pretraining.folders import remove_scratch
+from metaprompts.pretraining.loss_log import LossLog
+from metaprompts.pretraining.settings import Learning
+from metaprompts.training.progress import Progress
+from metaprompts.training.schedules import fall_start, learning_rate
+from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
+
+
+class Lesson(Protocol):
+    """What a stage teaches, and to whom."""
+
+    model: nn.Module
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """The parts of the loss of one step, 0 for the first; all chance is drawn from `step_generators`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """How a lesson is taught.
+
+    Attributes:
+        settings: length, learning rate, average
+        seed: of all chance
+        folder: for checkpoints and losses.jsonl
+        identity: plain values that a checkpoint must have been made with
+        checkpoint_seconds: time between checkpoints
+    """
+
+    settings: Learning
+    seed: int
+    folder: Path
+    identity: Mapping[str, Any]
+    checkpoint_seconds: float
+
+
+def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """The chance of one step: it depends on nothing but the seed and the step, so nothing of it has to be saved."""
+    numbers = np.random.default_rng((seed, step))
+    return numbers, torch.Generator().manual_seed(int(numbers.integers(2**63)))
+
+
+def learn(
+    lesson: Lesson,
+    course: Course,
+    progress: Progress,
+    after_step: Callable[[int, nn.Module], None] = lambda step, average: None,
+) -> nn.Module:
+    """Teach to the end, from where an earlier call got to.
+
+    Args:
+        lesson: its model is changed
+        course: how
+        progress: is told of every step
+        after_step: is given the number of steps taken and the averaged model, before they are saved
+
+    Returns:
+        the averaged model
+
+    Raises:
+        InputError: the checkpoints are damaged or of another model, or the loss is no longer finite
+    """
+    settings = course.settings
+    remove_scratch(course.folder)
+    learner = Learner.start(lesson.model, settings)
+    checkpoints = Checkpoints(course.folder, course.identity)
+    checkpoints.resume(learner, settings)
+    log = LossLog(course.folder / "losses.jsonl", learner.step)
+    saved = time.monotonic()
+    progress.start(settings.steps, learner.model)
+    try:
+        while learner.step < settings.steps:
+            started = time.perf_counter()
+            losses, lr = _take_step(lesson, course, learner)
+            seconds = time.perf_counter() - started
+            log.add(learner.step, losses, lr)
+            after_step(learner.step, learner.average.module)
+            must_save = learner.step in (settings.steps, fall_start(settings.steps, settings.fall))
+            if must_save or time.monotonic() - saved >= course.checkpoint_seconds:
+                log.flush()
+                checkpoints.save(learner, settings)
+                saved = time.monotonic()
+            progress.step(learner.step, losses, lr=lr, pictures=settings.batch_size, seconds=seconds)
+    finally:
+        progress.finish()
+    return learner.average.module
+
+
+def _take_step(lesson: Lesson, course: Course, learner: Learner) -> tuple[dict[str, float], float]:
+    settings = course.settings
+    lr = learning_rate(learner.step, steps=settings.steps, lr=settings.lr, schedule=settings.schedule)
+    apply_learning_rate(learner.optimizer, lr)
+    losses = optimizer_step(learner.model, learner.optimizer, lesson.losses(learner.step), settings.clip_norm)
+    cure = f"delete {course.folder} and begin the stage again with a lower learning rate"
+    refuse_non_finite(losses, learner.step + 1, cure)
+    learner.average.update_parameters(learner.model)
+    learner.step += 1
+    return losses, lr

@@ -1,0 +1,61 @@
+"""What a reconstruction is blamed for. All terms but the last are linear in the error, so they take the error."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# ITU-R BT.601: blue and red difference of RGB.
+_CHROMA = ((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
+_POOLED = (2, 4, 8)
+
+
+def chroma(images: Tensor) -> Tensor:
+    """Blue and red difference (Cb, Cr) of RGB pictures, zero for gray.
+
+    Args:
+        images: (B, 3, H, W)
+
+    Returns:
+        (B, 2, H, W) in half the range of the pictures, to both sides of 0
+    """
+    return torch.einsum("oc,bchw->bohw", images.new_tensor(_CHROMA), images)
+
+
+def color_loss(error: Tensor) -> Tensor:
+    """Mean absolute error in red, green and blue, (B, 3, H, W) -> scalar."""
+    return error.abs().mean()
+
+
+def chroma_loss(error: Tensor) -> Tensor:
+    """Mean absolute error in blue and red difference, (B, 3, H, W) -> scalar."""
+    return chroma(error).abs().mean()
+
+
+def edge_loss(error: Tensor) -> Tensor:
+    """Mean absolute error in differences between neighbours, across plus down, (B, 3, H, W) -> scalar."""
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def pooled_loss(error: Tensor) -> Tensor:
+    """Mean absolute error of the averages of 2x2, 4x4 and 8x8 blocks, summed; it teaches absolute color early.
+
+    Args:
+        error: (B, 3, H, W) with H and W multiples of 8
+
+    Returns:
+        scalar
+    """
+    return torch.stack([F.avg_pool2d(error, size).abs().mean() for size in _POOLED]).sum()
+
+
+def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Divergence of normal distributions from the standard one, a mean over all numbers.
+
+    Args:
+        mean: any shape
+        log_variance: the same
+
+    Returns:
+        scalar
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

@@ -1,0 +1,94 @@
+"""The two networks that are trained together to draw, and the pipeline that draws with them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.architecture import Architecture
+
+# Stable Diffusion's noise.
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+}
+
+
+class Painter(nn.Module):
+    """A UNet and the text encoder that it listens to.
+
+    Args:
+        unet: predicts noise
+        text_encoder: reads captions
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            noisy: (B, C, h, w)
+            timesteps: (B,) in 0..999
+            tokens: (B, L), padded
+
+        Returns:
+            (B, C, h, w)
+        """
+        # As in Stable Diffusion the padding is not masked.
+        words = self.text_encoder(input_ids=tokens).last_hidden_state
+        return self.unet(noisy, timesteps, encoder_hidden_states=words).sample  # type: ignore[no-any-return]
+
+    def save(self, folder: Path) -> None:
+        """Write unet/ and text_encoder/."""
+        self.unet.save_pretrained(folder / "unet")
+        self.text_encoder.save_pretrained(folder / "text_encoder")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Painter":
+        """Read what `save` wrote, in single precision.
+
+        Raises:
+            InputError: there is nothing
+        """
+        if not folder.is_dir():
+            raise InputError(f"no UNet in {folder}: run stage diffusion first")
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+        return cls(unet, CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32))
+
+
+def build_painter(architecture: Architecture, tokenizer: CLIPTokenizer) -> Painter:
+    """Build both networks with random weights; the tokenizer decides on the number of words and the longest caption."""
+    config = CLIPTextConfig(
+        **architecture.text_encoder,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return Painter(UNet2DConditionModel.from_config(architecture.unet), CLIPTextModel(config))
+
+
+def make_pipeline(painter: Painter, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+    """Put the parts together; they are shared, not copied."""
+    scheduler = DDIMScheduler(**NOISE, set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon")
+    parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=painter.text_encoder,
+        tokenizer=tokenizer,
+        unet=painter.unet,
+        scheduler=scheduler,
+        **parts,
+    )

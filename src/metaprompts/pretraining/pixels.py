@@ -1,0 +1,48 @@
+"""Stored pictures to what the VAE takes, and back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from metaprompts.files import write_whole
+
+
+def to_pixels(images: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) in 0..255 -> (B, 3, H, W) in [-1, 1], channels last in memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_images(pixels: Tensor) -> NDArray[np.uint8]:
+    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) in 0..255."""
+    scaled = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def channels_last(model: nn.Module) -> nn.Module:
+    """Lay out a model's convolutions so that CPUs are faster at them."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+@torch.inference_mode()
+def encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
+    """The posterior's mean, (B, H, W, 3) in 0..255 -> (B, C, H / 8, W / 8)."""
+    posterior: Any = vae.encode(to_pixels(images)).latent_dist
+    return posterior.mode()  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """(B, C, h, w) -> pictures (B, 3, 8 h, 8 w) in [-1, 1], but for overshoot."""
+    return vae.decode(latents).sample  # type: ignore[no-any-return]
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) as a file, whole or not at all."""
+    with write_whole(path) as scratch:
+        Image.fromarray(picture).save(scratch)

@@ -1,0 +1,149 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from metaprompts.cli import main
+from metaprompts.explaining import prompt_heatmaps
+from metaprompts.files import write_json
+from metaprompts.model import load
+from metaprompts.recipe import read_recipe
+from metaprompts.training.data import validation_batches, validation_split
+from metaprompts.visualize.heatmaps import overlay_heat
+from small import SMALL
+
+VALIDATION = {
+    "segmentation": ["--data.val", "mask.txt", "--data.image_size", "64,64"],
+    "depth": ["--data.val=depth.txt", "--data.image_size", "64,64"],
+    "pose": ["--data.val", "people.json", "--data.val_images", "images"],
+}
+
+
+def picture(path, size=(45, 83)):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_pictures_and_a_sheet_of_the_prompts_asked_for(models, tmp_path, capsys):
+    pixels = picture(tmp_path / "a.png")
+    out = tmp_path / "out"
+    assert main(["heatmaps", str(models / "depth"), str(tmp_path), "--prompts", "3, 0", "--out", str(out)]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a_prompt000.png", "a_prompt003.png", "a_prompts.png"]
+    for heatmap in prompt_heatmaps(load(models / "depth"), pixels, [0, 3]):
+        drawn = np.asarray(Image.open(out / f"a_prompt{heatmap.prompt:03d}.png"))
+        np.testing.assert_array_equal(drawn, overlay_heat(pixels, heatmap.map))
+    assert "heatmaps of 1 of 1 pictures" in capsys.readouterr().out
+
+
+def test_a_bad_picture_does_not_stop_the_others(models, tmp_path, capsys):
+    picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no picture")
+    picture(tmp_path / "c.png", (1, 3))
+    out = tmp_path / "out"
+    words = ["heatmaps", str(models / "segmentation"), str(tmp_path), "--top", "2", "--level", "mean"]
+    assert main([*words, "--out", str(out)]) == 1
+    captured = capsys.readouterr()
+    assert "heatmaps of 2 of 3 pictures" in captured.out
+    assert captured.err.count("\n") == 1
+    assert "b.png" in captured.err
+    assert len(list(out.glob("a_prompt0*.png"))) == len(list(out.glob("c_prompt0*.png"))) == 2
+    assert len(list(out.iterdir())) == 6
+
+
+def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
+    """The picture is gray where no box is: x beyond 10 + 50 / 2 + 1.25 * 55 / 2."""
+    words = ["heatmaps", str(models / "pose"), str(data / "images/001.png"), "--top", "1", "--out", str(tmp_path)]
+    assert main([*words, "--boxes", str(data / "people.json")]) == 0
+    (path,) = tmp_path.glob("001_prompt0*.png")
+    drawn = np.asarray(Image.open(path)).astype(int)
+    assert np.ptp(drawn[:, 71:], axis=-1).max() == 0
+    assert np.ptp(drawn[:, 5:65], axis=-1).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["depth", "a.png", "--prompts", "4"], "no prompt 4: this model has the prompts 0 to 3"),
+        (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; wanted numbers"),
+        (["depth", "a.png", "--prompts", ""], "list of prompts is empty"),
+        (["depth", "a.png", "--prompts", "1", "--top", "2"], "--prompts and --top were both given"),
+        (["depth", "a.png", "--top", "0"], "wanted at least 1"),
+        (["depth", "a.png", "--level", "1"], "no level 1: this model has only level 0"),
+        (["depth"], "no pictures given"),
+        ([".", "a.png"], "config.json"),
+        (["nowhere", "a.png"], "no model at"),
+        (["depth", "a.png", "--data.root", "."], "name either pictures or --data.root"),
+        (["depth", "--data.root", "."], "recipe.json: give a model folder that training wrote, or --recipe"),
+        (["depth", "--data.root", ".", "--recipe", "micro_pose"], "predicts depth, the recipe is of pose"),
+        (["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"], "the recipe ('sky', 'building',"),
+        (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for pictures"),
+        (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "did you mean data.root?"),
+        (["depth", "--data.root", "--recipe", "micro_depth"], "--data.root has no value"),
+        (["depth", "--data.root", "gone", "--recipe", "micro_depth"], "gone is no folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(models, tmp_path, monkeypatch, capsys, words, wanted):
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "a.png")
+    known = (models / words[0]).is_dir() and words[0] != "."
+    model = str(models / words[0]) if known else str(tmp_path / words[0])
+    assert main(["heatmaps", model, *words[1:], "--out", "out"]) == 2
+    captured = capsys.readouterr()
+    assert wanted in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def measured(out):
+    content = json.loads((out / "responses.json").read_text())
+    rows = (out / "responses.md").read_text().splitlines()
+    assert Image.open(out / "responses.png").mode == "RGB"
+    assert len([row for row in rows if row.startswith("|")]) == 2 + len(content["prompts"])
+    return content
+
+
+@pytest.mark.parametrize(("task", "kind"), [("segmentation", "class"), ("depth", "depth"), ("pose", "joint")])
+def test_a_data_set_is_measured(models, data, tmp_path, capsys, task, kind):
+    sized = [word for word in SMALL[task] if word != "--data.image_size"]
+    words = ["--recipe", f"micro_{task}", *sized, "--data.root", str(data), *VALIDATION[task]]
+    assert main(["heatmaps", str(models / task), *words, "--data.workers", "0", "--out", str(tmp_path)]) == 0
+    content = measured(tmp_path)
+    assert content["kind"] == kind
+    assert [row["prompt"] for row in content["prompts"]] == [0, 1, 2, 3]
+    shown = capsys.readouterr().out
+    assert shown.startswith("| prompt |")
+    assert f"results in {tmp_path}" in shown
+    for row in content["prompts"]:
+        if kind == "class":
+            assert row["preferred"] == max(row["z_scores"], key=row["z_scores"].get)
+            assert min(row["means"].values()) < row["mean"] < max(row["means"].values())
+        if kind == "joint":
+            assert len(row["means"]) == len(row["peak_distance_px"]) == 17
+        if kind == "depth":
+            assert 0 < abs(row["correlation"]) <= 1
+
+
+def test_the_recipe_is_found_beside_the_model(models, data, tmp_path):
+    """The numbers are those of all maps of the split at once."""
+    folder = tmp_path / "best"
+    shutil.copytree(models / "depth", folder)
+    overrides = [*SMALL["depth"], "--data.root", str(data), *VALIDATION["depth"], "--data.workers", "0"]
+    recipe = read_recipe("micro_depth", overrides)
+    write_json(folder / "recipe.json", recipe.plain())
+    assert (
+        main(["heatmaps", str(folder), "--data.root", str(data), "--device=cpu", "--out", str(tmp_path / "out")]) == 0
+    )
+    pixels, depths = [], []
+    for batch in validation_batches(validation_split(recipe), recipe):
+        with torch.inference_mode():
+            (maps,) = load(folder, "cpu").prompt_maps(batch["image"])
+        pixels.append(F.interpolate(maps, size=(64, 80), mode="bilinear")[0].flatten(1).double().numpy())
+        depths.append(batch["depth_m"].flatten().numpy())
+    wanted = np.corrcoef(np.vstack([np.concatenate(pixels, axis=1), np.concatenate(depths)]))[4, :4]
+    found = [row["correlation"] for row in measured(tmp_path / "out")["prompts"]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)

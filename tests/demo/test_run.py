@@ -1,0 +1,75 @@
+"""The whole demonstration, with models that have learned nothing."""
+
+import re
+
+import pytest
+import torch
+
+from metaprompts import embedded
+from metaprompts.backbone.sources import load_backbone
+from metaprompts.cli import main
+from metaprompts.files import write_json
+from metaprompts.recipe import read_recipe
+from metaprompts.training.loop import build_model
+
+SMALLER = {
+    "segmentation": ["--task.width=16", "--prompts.count=8", "--data.image_size=64,64"],
+    "depth": ["--task.filters=4", "--task.width=8", "--prompts.count=8", "--data.image_size=64,64"],
+    "pose": ["--task.filters=8", "--task.crop_height=64", "--task.crop_width=64", "--prompts.count=8"],
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("embedded")
+    torch.manual_seed(0)
+    backbone = load_backbone("random:micro")
+    backbone.unet.save_pretrained(folder / "micro" / "unet")
+    backbone.vae.save_pretrained(folder / "micro" / "vae")
+    for task, words in SMALLER.items():
+        recipe = read_recipe(f"scenes_{task}", [*words, "--backbone.source=random:micro"])
+        build_model(recipe).save(folder / f"micro-{task}")
+        write_json(folder / f"micro-{task}" / "recipe.json", recipe.plain())
+    return folder
+
+
+def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(embedded, "_home", lambda: home)
+    monkeypatch.chdir(tmp_path)
+    words = ["demo", "--scenes", "8", "--training-scenes", "8", "--live-seconds", "1", "--seed", "3000100"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    report = tmp_path / "metaprompts-demo" / "report.html"
+    assert f"report: {report}" in said.out
+    for stage in ("drawing 16 scenes", "scoring segmentation", "looking inside pose", "fine-tuning depth"):
+        assert stage in said.err
+    page = report.read_text()
+    assert page.endswith("</html>\n")
+    for shown in ("mIoU", "pck@0.2", "rmse", "after step 3", "prompt ", "Fine-tuned while you waited"):
+        assert shown in page
+    assert page.count("data:image/png;base64,") > 30
+    assert not re.search(r"https?://", page)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--scenes", "2"], "scenes is 2; wanted at least 8"),
+        (["--live-seconds", "nan"], "live-seconds is nan; wanted 1 to 3600"),
+        (["--seed", "-1"], "seed is -1; wanted 0"),
+    ],
+)
+def test_wrong_sizes_are_refused(more, said, tmp_path, capsys):
+    assert main(["demo", "--out", str(tmp_path / "demo"), *more]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_folder_of_other_scenes_is_left_alone(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(embedded, "_home", lambda: home)
+    folder = tmp_path / "scenes-3000000-256-64"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]

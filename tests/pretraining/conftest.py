@@ -1,0 +1,17 @@
+"""One whole pre-training for all tests to look at."""
+
+from pathlib import Path
+
+import pytest
+
+from metaprompts.pretraining.run import pretrain
+from metaprompts.training.progress import Silence
+from pretraining.drawn import rectangle, small_settings
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a finished pre-training; not to be changed."""
+    out = tmp_path_factory.mktemp("pretraining") / "run"
+    pretrain(small_settings(out), Silence(), source=rectangle)
+    return out

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import torch
+
+from metaprompts.pretraining.checkpoints import _Average
+from metaprompts.pretraining.diffusion import DiffusionLesson, snr_weights
+from metaprompts.pretraining.loop import step_generators
+from metaprompts.pretraining.parts import Rows, write_part
+from metaprompts.pretraining.sampling import captioned_sheet
+from metaprompts.pretraining.settings import Diffusion
+from metaprompts.training.schedules import Schedule, fall_start, learning_rate
+from metaprompts.visualize.text import PAPER
+
+
+class Recorder(torch.nn.Module):
+    """Predicts no noise and keeps what it was asked."""
+
+    def forward(self, noisy, timesteps, tokens):
+        self.seen = noisy, timesteps, tokens
+        return torch.zeros_like(noisy)
+
+
+def lesson(tmp_path, **changes):
+    values = np.stack([np.full((2, 1, 2, 2), row, np.float16) for row in range(4)])
+    values[:, 1] += 10
+    write_part(tmp_path, range(4), values)
+    tokens = torch.arange(4)[:, None].repeat(1, 3)
+    settings = Diffusion(**{"batch_size": 2000, "min_snr_gamma": None, **changes})
+    return DiffusionLesson(Recorder(), Rows(tmp_path, 4), tokens, torch.full((3,), 99), settings, seed=0)
+
+
+def test_min_snr_weights_by_hand():
+    snr = torch.tensor([0.5, 5.0, 20.0])
+    assert snr_weights(snr, 5.0).tolist() == [1, 1, 0.25]
+    assert snr_weights(snr, None).tolist() == [1, 1, 1]
+
+
+def test_without_a_guess_the_loss_is_the_noise_itself(tmp_path):
+    assert lesson(tmp_path).losses(0)["noise"].item() == pytest.approx(1, abs=0.05)
+    assert lesson(tmp_path, min_snr_gamma=5.0).losses(0)["noise"].item() < 0.9
+
+
+def test_captions_go_with_their_pictures_and_some_are_dropped(tmp_path):
+    made = lesson(tmp_path, drop_caption=0.25)
+    made.losses(3)
+    noisy, timesteps, tokens = made.model.seen
+    assert (tokens == tokens[:, :1]).all()
+    dropped = tokens[:, 0] == 99
+    assert dropped.float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert timesteps.min() < 10
+    assert timesteps.max() > 990
+    # With hardly any noise a latent shows its row and whether it is the mirrored one.
+    clear = (timesteps < 20) & ~dropped
+    shown = noisy[clear].mean(dim=(1, 2, 3)).round()
+    assert (shown % 10 == tokens[clear, 0]).float().mean() > 0.9
+    assert {True, False} == set((shown >= 10).tolist())
+
+
+def test_a_step_always_draws_the_same_and_another_draws_anew(tmp_path):
+    made = lesson(tmp_path)
+    seen = []
+    for step in (5, 6, 5):
+        made.losses(step)
+        seen.append(made.model.seen[0])
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_chance_follows_from_seed_and_step_alone():
+    drawn = [step_generators(seed, step) for seed, step in ((0, 1), (0, 1), (1, 0), (0, 2))]
+    numbers = [(int(first.integers(2**40)), second.initial_seed()) for first, second in drawn]
+    assert numbers[0] == numbers[1]
+    assert len(set(numbers)) == 3
+
+
+def test_the_average_forgets_its_beginning():
+    average, value = [torch.zeros(1)], [torch.ones(1)]
+    _Average(0.9)(average, value, 0)
+    assert average[0].item() == pytest.approx(0.9)
+    _Average(0.9)(average, [torch.zeros(1)], 1000)
+    assert average[0].item() == pytest.approx(0.81)
+
+
+def test_the_learning_rate_holds_and_then_falls():
+    schedule = Schedule(kind="hold_and_fall", fall=0.4, warmup_steps=2, warmup_ratio=0.5)
+    lr = [learning_rate(step, steps=10, lr=1.0, schedule=schedule) for step in range(11)]
+    assert lr[:7] == pytest.approx([0.5, 0.75, 1, 1, 1, 1, 1])
+    assert lr[8] == pytest.approx(0.5)
+    assert lr[7] > lr[8] > lr[9] > lr[10]
+    assert lr[10] == pytest.approx(0)
+    assert fall_start(10, 0.4) == 6
+    assert fall_start(3, 0.01) == 2
+
+
+def test_a_sheet_shows_every_picture_over_its_words():
+    pictures = np.zeros((5, 64, 96, 3), np.uint8)
+    sheet = captioned_sheet(pictures, ["a long caption " * 6] * 4 + ["short"])
+    black = (sheet == 0).all(axis=-1).sum()
+    assert black == pytest.approx(5 * 4 * 64 * 96, abs=200)
+    assert (sheet[-8:] == PAPER).all()

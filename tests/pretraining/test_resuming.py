@@ -1,0 +1,131 @@
+"""Stopped and resumed trainings must end, bit for bit, as one that was not."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.run import pretrain
+from metaprompts.training.progress import Silence
+from pretraining.drawn import rectangle, small_settings
+
+STEPS = {"vae": {"steps": 6, "fall": 0.5}, "diffusion": {"steps": 6, "fall": 0.25}}
+
+
+class KilledError(Exception):
+    pass
+
+
+class KilledAt(Silence):
+    """Ends the training after a step, wherever it is."""
+
+    def __init__(self, step):
+        self._last = step
+
+    def step(self, step, losses, *, lr, pictures, seconds):
+        if step == self._last:
+            raise KilledError
+
+
+def settings(run, out, stage, **changes):
+    """Settings of one more run, with the earlier stages of ``run``."""
+    for earlier in ("scenes", *(("vae", "latents", "text") if stage == "diffusion" else ())):
+        if not (out / earlier).exists():
+            out.mkdir(parents=True, exist_ok=True)
+            (out / earlier).symlink_to(run / earlier)
+    return small_settings(out, **{stage: {**STEPS[stage], **changes}}, checkpoint_seconds=0.0)
+
+
+def go(made, stage, progress=None):
+    pretrain(made, progress or Silence(), stage=stage, source=rectangle)
+    return torch.load(made.out / stage / "checkpoint.pt", weights_only=True)
+
+
+def stop(made, stage, step):
+    with pytest.raises(KilledError):
+        go(made, stage, KilledAt(step))
+
+
+def assert_same(first, second):
+    assert type(first) is type(second)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_same(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_same(one, other)
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    else:
+        assert first == second
+
+
+@pytest.fixture(scope="module", params=["vae", "diffusion"])
+def straight(request, run, tmp_path_factory):
+    """The stage, its run folder and its last state, trained in one go."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    return request.param, out, go(settings(run, out, request.param), request.param)
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, run, tmp_path):
+    stage, out, wanted = straight
+    stop(settings(run, tmp_path / "run", stage), stage, 3)
+    assert_same(go(settings(run, tmp_path / "run", stage), stage), wanted)
+    for weights in (out / stage / "model").rglob("*.safetensors"):
+        relative = weights.relative_to(out)
+        assert (tmp_path / "run" / relative).read_bytes() == weights.read_bytes()
+
+
+def test_a_finished_training_made_longer_ends_as_a_long_one(straight, run, tmp_path):
+    """It goes on from before the learning rate fell, not from where it had come to nothing."""
+    stage, _, wanted = straight
+    shorter = settings(run, tmp_path / "run", stage, steps=4)
+    assert go(shorter, stage)["step"] == 4
+    assert_same(go(settings(run, tmp_path / "run", stage), stage), wanted)
+
+
+def test_a_finished_stage_is_not_touched(straight, run):
+    stage, out, _ = straight
+    before = {path: path.stat().st_mtime_ns for path in (out / stage).rglob("*")}
+    go(settings(run, out, stage, steps=4), stage)
+    assert before == {path: path.stat().st_mtime_ns for path in (out / stage).rglob("*")}
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(straight, run, tmp_path):
+    stage, _, wanted = straight
+    made = settings(run, tmp_path / "run", stage)
+    stop(made, stage, 4)
+    newest = tmp_path / "run" / stage / "checkpoint.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    # What a killed writer left.
+    (newest.parent / ".checkpoint-0123456789abcdef.pt").write_bytes(b"half")
+    assert_same(go(made, stage), wanted)
+    assert not list(newest.parent.glob(".*"))
+
+
+def test_checkpoints_that_are_all_damaged_are_one_error(run, tmp_path):
+    made = settings(run, tmp_path / "run", "vae")
+    stop(made, "vae", 3)
+    for name in ("checkpoint.pt", "former.pt"):
+        (tmp_path / "run/vae" / name).write_bytes(b"")
+    with pytest.raises(InputError, match=r"no checkpoint is whole: .*checkpoint\.pt, .*former\.pt; delete them"):
+        go(made, "vae")
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(run, tmp_path):
+    made = settings(run, tmp_path / "run", "vae")
+    stop(made, "vae", 3)
+    with pytest.raises(InputError, match="made with another architecture"):
+        go(dataclasses.replace(made, architecture=None), "vae")
+
+
+def test_the_losses_of_a_resumed_training_are_each_there_once(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("metaprompts.pretraining.loss_log._EVERY", 2)
+    made = settings(run, tmp_path / "run", "vae")
+    stop(made, "vae", 5)
+    go(made, "vae")
+    lines = (tmp_path / "run/vae/losses.jsonl").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == [f'{{"step": {step}' for step in (2, 4, 6)]
