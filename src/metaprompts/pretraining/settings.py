@@ -98,6 +98,8 @@ class Vae(Learning):
     """Weight of the latent's divergence from a standard normal, a mean over its numbers."""
     kl_warmup_steps: int = 2_000
     """Steps over which that weight rises from 0."""
+    equal_channels: bool = False
+    """Bring each latent channel to unit spread, not all together: details then count as much as plain colors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,12 +19,12 @@ from metaprompts.pretraining.measures import Reconstruction, blocky
 from metaprompts.pretraining.parts import Rows
 from metaprompts.pretraining.pixels import channels_last, decode, encode, to_images, to_pixels, write_picture
 from metaprompts.pretraining.settings import Vae
-from metaprompts.pretraining.whitening import channel_moments, whiten
+from metaprompts.pretraining.standardizing import channel_moments, standardize
 from metaprompts.training.progress import Progress
 from metaprompts.typed import build
 from metaprompts.visualize.sheets import contact_sheet
 
-_WHITENED_ON = 1_000
+_STANDARDIZED_ON = 1_000
 _LEAST_SPREAD = 1e-3
 _SHOWN = 8
 _BATCH = 8
@@ -104,15 +104,16 @@ def train_vae(
     begin_at_block_averages(vae)
     average = learn(VaeLesson(channels_last(vae), pictures, settings, course.seed), course, progress).eval()
     assert isinstance(average, AutoencoderKL)
-    some = min(_WHITENED_ON, len(pictures))
+    some = min(_STANDARDIZED_ON, len(pictures))
     mean, std = channel_moments(_encode_rows(average, pictures, some))
     # A channel that the encoder leaves alone has no spread to divide by.
-    whiten(average, mean, std.clamp_min(_LEAST_SPREAD))
+    each = std.clamp_min(_LEAST_SPREAD)
+    standardize(average, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
     measured = _measure(average, held_out, course.folder / "sheet.png")
     with write_folder_whole(course.folder / "model") as scratch:
         average.save_pretrained(scratch)
     # The metrics come last: where they are, the stage is finished.
-    latent = {"mean_before_whitening": mean.tolist(), "std_before_whitening": std.tolist()}
+    latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
     write_json(course.folder / "metrics.json", {"steps": settings.steps, **asdict(measured), **latent})
     return measured
 

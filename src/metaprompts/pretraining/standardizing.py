@@ -1,4 +1,4 @@
-"""Latents of zero mean and unit spread in every channel, by changing two 1x1 convolutions and nothing else."""
+"""Latents of zero mean and unit spread, by changing two 1x1 convolutions and nothing else."""
 
 import torch
 from diffusers import AutoencoderKL
@@ -19,7 +19,7 @@ def channel_moments(latents: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def whiten(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
+def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     """Make a VAE encode to (latent - mean) / std and decode that to what it decoded the latent to.
 
     The encoder's last convolution gives the posterior's mean m and log variance v: m becomes (m - mean) / std and v
@@ -28,7 +28,7 @@ def whiten(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     Args:
         vae: is changed; exact but for the bounds of [-30, 20] that diffusers sets the log variance
         mean: (C,) of the posterior's mean over many pictures
-        std: (C,) its standard deviation
+        std: (C,) what to divide by: its standard deviation, or one number for all channels, which keeps their order
     """
     assert vae.quant_conv is not None
     assert vae.post_quant_conv is not None
