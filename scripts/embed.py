@@ -1,4 +1,6 @@
-"""Put trained models into the package: python scripts/embed.py --backbone RUN/model --depth RUN/best ...
+"""Put trained models into the package.
+
+    python scripts/embed.py --backbone RUN/model --depth RUN/best ...
 
 Everything is stored in half precision. Refuses to make the embedded models larger than 40 MB together.
 """

@@ -1,17 +1,10 @@
 """Draw a data set of scenes; stopped at any time, the same call goes on."""
 
-import os
 import re
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from metaprompts.data.scenes import generate_scene
 from metaprompts.data.scenes.layouts.ade20k import Ade20k
@@ -25,6 +18,7 @@ from metaprompts.data.scenes.layouts.plain import Plain
 from metaprompts.data.scenes.layouts.plan import Plan
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json, write_text
+from metaprompts.processes import in_processes
 
 LAYOUTS: dict[str, type[Layout]] = {
     "nyu": Nyu,
@@ -99,7 +93,7 @@ def write_scenes(
     jobs = [
         (plan, place, out) for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)
     ]
-    drawn = _drawn(jobs, workers)
+    drawn = in_processes(_draw, jobs, workers)
     for _ in progress(drawn, len(jobs)) if progress and jobs else drawn:
         pass
     if not is_finished:
@@ -157,40 +151,6 @@ def _record_path(out: Path, place: Place) -> Path:
 def _is_drawn(plan: Plan, place: Place, out: Path, *, needs_record: bool) -> bool:
     has_files = all((out / path).is_file() for path in plan.layout.files(place))
     return has_files and (not needs_record or _record_path(out, place).is_file())
-
-
-_Job = tuple[Plan, Place, Path]
-
-
-def _drawn(jobs: list[_Job], workers: int) -> Iterator[None]:
-    """Draw scenes; yields after each."""
-    if workers == 1 or len(jobs) < 2:
-        for job in jobs:
-            _draw(*job)
-            yield
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare_worker)
-    try:
-        for done in as_completed([pool.submit(_draw, *job) for job in jobs]):
-            done.result()
-            yield
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _prepare_worker() -> None:
-    # Ctrl-C goes to every process of a terminal: the first one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed process cannot end those that draw for it, and they would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _draw(plan: Plan, place: Place, out: Path) -> None:
