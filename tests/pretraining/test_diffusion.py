@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from metaprompts.pretraining.checkpoints import _Average
-from metaprompts.pretraining.diffusion import DiffusionLesson, snr_weights
+from metaprompts.pretraining.diffusion import DiffusionLesson
 from metaprompts.pretraining.loop import step_generators
 from metaprompts.pretraining.parts import Rows, write_part
 from metaprompts.pretraining.sampling import captioned_sheet
@@ -13,7 +13,7 @@ from metaprompts.visualize.text import PAPER
 
 
 class Recorder(torch.nn.Module):
-    """Predicts no noise and keeps what it was asked."""
+    """Predicts nothing and keeps what it was asked."""
 
     def forward(self, noisy, timesteps, tokens):
         self.seen = noisy, timesteps, tokens
@@ -25,19 +25,45 @@ def lesson(tmp_path, **changes):
     values[:, 1] += 10
     write_part(tmp_path, range(4), values)
     tokens = torch.arange(4)[:, None].repeat(1, 3)
-    settings = Diffusion(**{"batch_size": 2000, "min_snr_gamma": None, **changes})
+    settings = Diffusion(**{"batch_size": 2000, **changes})
     return DiffusionLesson(Recorder(), Rows(tmp_path, 4), tokens, torch.full((3,), 99), settings, seed=0)
 
 
-def test_min_snr_weights_by_hand():
-    snr = torch.tensor([0.5, 5.0, 20.0])
-    assert snr_weights(snr, 5.0).tolist() == [1, 1, 0.25]
-    assert snr_weights(snr, None).tolist() == [1, 1, 1]
+class Knowing(torch.nn.Module):
+    """Knows the clean latent, and works the velocity out by hand."""
+
+    def __init__(self, clean):
+        super().__init__()
+        betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        signal = (1 - betas).cumprod(0).sqrt()
+        # At the end nothing of the signal is left, at the beginning all that there was.
+        self.signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+        self.clean = clean
+
+    def forward(self, noisy, timesteps, tokens):
+        signal = self.signal[timesteps].view(-1, 1, 1, 1)
+        spread = (1 - signal**2).sqrt()
+        noise = (noisy - signal * self.clean) / spread
+        return (signal * noise - spread * self.clean).float()
 
 
-def test_without_a_guess_the_loss_is_the_noise_itself(tmp_path):
-    assert lesson(tmp_path).losses(0)["noise"].item() == pytest.approx(1, abs=0.05)
-    assert lesson(tmp_path, min_snr_gamma=5.0).losses(0)["noise"].item() < 0.9
+def test_who_knows_the_picture_has_no_loss(tmp_path):
+    values = np.full((1, 2, 1, 2, 2), 3, np.float16)
+    write_part(tmp_path, range(1), values)
+    tokens = torch.zeros(1, 3, dtype=torch.long)
+    made = DiffusionLesson(Knowing(3.0), Rows(tmp_path, 1), tokens, tokens[0], Diffusion(batch_size=500), seed=0)
+    assert made.losses(0)["velocity"].item() < 1e-4
+    made.model.clean = 2.5
+    assert made.losses(0)["velocity"].item() > 0.1
+
+
+def test_without_a_guess_the_loss_is_that_of_noise_and_picture(tmp_path):
+    values = np.zeros((1, 2, 1, 2, 2), np.float16)
+    write_part(tmp_path, range(1), values)
+    tokens = torch.zeros(1, 3, dtype=torch.long)
+    made = DiffusionLesson(Recorder(), Rows(tmp_path, 1), tokens, tokens[0], Diffusion(batch_size=4000), seed=0)
+    expected = Knowing(0.0).signal.square().mean().item()
+    assert made.losses(0)["velocity"].item() == pytest.approx(expected, abs=0.03)
 
 
 def test_captions_go_with_their_pictures_and_some_are_dropped(tmp_path):

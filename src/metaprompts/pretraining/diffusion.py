@@ -1,4 +1,4 @@
-"""Stage diffusion: train the UNet and the text encoder to predict noise in the cached latents."""
+"""Stage diffusion: train the UNet and the text encoder to tell noise from picture in the cached latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
-from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -47,7 +46,7 @@ class DiffusionLesson:
         self._scheduler = DDPMScheduler(**NOISE)
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """The weighted mean squared error."""
+        """The mean squared error of the velocity (Salimans and Ho, 2022): of noise early, of the picture late."""
         size = self._settings.batch_size
         numbers, chance = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
@@ -58,22 +57,8 @@ class DiffusionLesson:
         timesteps = torch.from_numpy(numbers.integers(self._scheduler.config.num_train_timesteps, size=size))
         noise = torch.randn(clean.shape, generator=chance)
         noisy = self._scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
-        errors = (self.model(noisy, timesteps, tokens) - noise).square().flatten(1).mean(dim=1)
-        snr = compute_snr(self._scheduler, timesteps)
-        return {"noise": (errors * snr_weights(snr, self._settings.min_snr_gamma)).mean()}
-
-
-def snr_weights(snr: Tensor, gamma: float | None) -> Tensor:
-    """Min-SNR weights of the error in predicted noise: min(SNR, gamma) / SNR (Hang et al., 2023, section 3.4).
-
-    Args:
-        snr: (B,), signal-to-noise ratios
-        gamma: None for ones
-
-    Returns:
-        (B,)
-    """
-    return torch.ones_like(snr) if gamma is None else snr.clamp_max(gamma) / snr
+        velocity = self._scheduler.get_velocity(clean, noise, timesteps)
+        return {"velocity": (self.model(noisy, timesteps, tokens) - velocity).square().mean()}
 
 
 @dataclass(frozen=True, kw_only=True)

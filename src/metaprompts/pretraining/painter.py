@@ -11,13 +11,16 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.errors import InputError
 from metaprompts.pretraining.architecture import Architecture
 
-# Stable Diffusion's noise.
+# Stable Diffusion's noise, but for its end, where nothing of the picture is left: so drawing begins as training does
+# (Lin et al., 2024). A small network learns a picture's layout sooner by its velocity than by its noise.
 NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "clip_sample": False,
+    "rescale_betas_zero_snr": True,
+    "prediction_type": "v_prediction",
 }
 
 
@@ -25,7 +28,7 @@ class Painter(nn.Module):
     """A UNet and the text encoder that it listens to.
 
     Args:
-        unet: predicts noise
+        unet: predicts velocity
         text_encoder: reads captions
     """
 
@@ -35,7 +38,7 @@ class Painter(nn.Module):
         self.text_encoder = text_encoder
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Predict the noise.
+        """Predict the velocity.
 
         Args:
             noisy: (B, C, h, w)
@@ -82,7 +85,7 @@ def build_painter(architecture: Architecture, tokenizer: CLIPTokenizer) -> Paint
 
 def make_pipeline(painter: Painter, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
     """Put the parts together; they are shared, not copied."""
-    scheduler = DDIMScheduler(**NOISE, set_alpha_to_one=False, steps_offset=1, prediction_type="epsilon")
+    scheduler = DDIMScheduler(**NOISE, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing")
     parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(
         vae=vae,

@@ -15,7 +15,7 @@ from metaprompts.pretraining.export import export
 from metaprompts.pretraining.folders import fingerprint
 from metaprompts.pretraining.latents import latents_of, vae_fingerprint, write_latents
 from metaprompts.pretraining.loop import Course
-from metaprompts.pretraining.painter import build_painter
+from metaprompts.pretraining.painter import NOISE, build_painter
 from metaprompts.pretraining.parts import Rows, read_notes
 from metaprompts.pretraining.scenes import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
 from metaprompts.pretraining.settings import Learning, Pretraining, StageName
@@ -73,6 +73,7 @@ class Run:
         """What a checkpoint of the diffusion stage must have been made with."""
         return {
             "unet": self.architecture.unet,
+            "noise": NOISE,
             "text_encoder": self.architecture.text_encoder,
             "vae": vae,
             "words": fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),

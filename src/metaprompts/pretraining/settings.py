@@ -134,8 +134,6 @@ class Diffusion(Learning):
     steps: int = 12_000
     batch_size: int = 32
     lr: float = 1e-3
-    min_snr_gamma: float | None = 5.0
-    """Weighs a step's error by min(SNR, gamma) / SNR; none weighs all alike."""
     drop_caption: float = 0.1
     """Share of the captions left empty, for classifier-free guidance."""
     sample_every: int = 1_000
@@ -148,8 +146,6 @@ class Diffusion(Learning):
     def __post_init__(self) -> None:
         super().__post_init__()
         _at_least(1, "diffusion", self, "sample_every", "sample_steps", "guidance")
-        if self.min_snr_gamma is not None and not self.min_snr_gamma > 0:
-            raise InputError(f"diffusion.min_snr_gamma is {self.min_snr_gamma}; wanted more than 0, or none")
         if not 0 <= self.drop_caption < 1:
             raise InputError(f"diffusion.drop_caption is {self.drop_caption}; wanted a share from 0 to below 1")
 
