@@ -10,7 +10,7 @@ from torch import nn
 
 from golden import GOLDEN, generator, golden_input, golden_state, layout, layout_of, needs_golden, preset_of
 from metaprompts import import_released
-from metaprompts.evaluation.windows import predict_windows
+from metaprompts.evaluation.protocols import DepthProtocol
 from metaprompts.tasks import Depth
 from metaprompts.training.optimizer import Optimizer, parameter_groups
 from metaprompts.training.schedules import Schedule, learning_rate
@@ -224,7 +224,8 @@ def test_windows_and_flips_are_the_released_ones(task, name, windows, fit_in_sin
         images, released = torch.from_numpy(file["input"]), file["pred"]
     model = model_of(task, torch.float64)
     with torch.inference_mode():
-        ours = predict_windows(model, images.double(), windows=windows, flip=True).numpy()
+        protocol = DepthProtocol(windows=windows, flip=True)
+        ours = protocol.predict(model, {"image": images.double()}).numpy()
     known = ~np.isnan(released)
     np.testing.assert_allclose(ours[known], released[known], rtol=0, atol=1e-6 * model.task.max_depth_m)
     assert np.isfinite(ours).all()

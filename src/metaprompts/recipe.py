@@ -17,6 +17,7 @@ from metaprompts.data.splits import (
     SegmentationData,
 )
 from metaprompts.errors import InputError
+from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from metaprompts.files import read_json
 from metaprompts.recipe_names import recipe_names
 from metaprompts.tasks import Segmentation, Task
@@ -106,6 +107,7 @@ class Recipe:
         optimizer: AdamW
         schedule: of the learning rate
         training: length, batch, output
+        test: how the validation split is predicted when it is scored
     """
 
     task: Task
@@ -113,6 +115,7 @@ class Recipe:
     augment: Any
     optimizer: Optimizer
     training: Training
+    test: EvaluationProtocol
     backbone: BackboneChoice = field(default_factory=BackboneChoice)
     prompts: Prompts = field(default_factory=Prompts)
     refinement: Refinement = field(default_factory=Refinement)
@@ -157,6 +160,7 @@ def section_types(task: str) -> dict[str, type[Any]]:
         "optimizer": Optimizer,
         "schedule": Schedule,
         "training": Training,
+        "test": PROTOCOLS[task],
     }
 
 

@@ -41,7 +41,7 @@ def test_training_ends_with_a_model_that_evaluates_alike(task, data, tmp_path, c
     assert json.loads((out / "recipe.json").read_text())["training"]["steps"] == 2
 
     assert main(["evaluate", str(out / "last"), "--data.root", str(data)]) == 0
-    scores = json.loads((out / "last/evaluation.json").read_text())
+    scores = json.loads((out / "last/evaluation/metrics.json").read_text())
     last = {key: value for key, value in metrics["validations"][-1].items() if key != "step"}
     assert scores.keys() == last.keys()
     for name, value in last.items():

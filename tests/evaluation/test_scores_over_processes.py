@@ -8,7 +8,8 @@ import torch
 from torch import distributed, multiprocessing
 
 from metaprompts.evaluation.depth import DepthScores
-from metaprompts.evaluation.pose import KeypointScores, PercentageCorrectKeypoints
+from metaprompts.evaluation.pck import PercentageCorrectKeypoints
+from metaprompts.evaluation.pose import KeypointScores
 from metaprompts.evaluation.segmentation import SegmentationScores
 
 SIGMAS = (0.05, 0.05)

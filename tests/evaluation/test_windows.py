@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
+from evaluation.oracles import mm_slide
 from metaprompts.errors import InputError
 from metaprompts.evaluation.windows import predict_windows, slide_logits, window_starts
 
@@ -133,22 +133,6 @@ def test_smaller_output_is_brought_to_the_window():
 def test_too_few_windows_are_refused():
     with pytest.raises(InputError, match="at least 2"):
         predict_windows(Recorder(), ramp(4, 9), windows=1, flip=False)
-
-
-def mm_slide(predict, images, window, stride):
-    """mmsegmentation's slide_inference, one window after the other."""
-    (tall, wide), (down, right) = window, stride
-    count_pictures, _, height, width = images.shape
-    total = torch.zeros(count_pictures, 2, height, width)
-    count = torch.zeros(count_pictures, 1, height, width)
-    for row in range(max(height - tall + down - 1, 0) // down + 1):
-        for column in range(max(width - wide + right - 1, 0) // right + 1):
-            bottom, end = min(row * down + tall, height), min(column * right + wide, width)
-            top, start = max(bottom - tall, 0), max(end - wide, 0)
-            logits = predict(images[:, :, top:bottom, start:end])
-            total += F.pad(logits, (start, width - end, top, height - bottom))
-            count[:, :, top:bottom, start:end] += 1
-    return total / count
 
 
 def two_logits(crops):

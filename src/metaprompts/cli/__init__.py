@@ -52,6 +52,7 @@ def _run(words: list[str]) -> int:
     import tyro
 
     from metaprompts.cli.ablate import Ablate
+    from metaprompts.cli.data import Data
     from metaprompts.cli.demo import Demo
     from metaprompts.cli.evaluate import Evaluate
     from metaprompts.cli.heatmaps import Heatmaps
@@ -59,25 +60,32 @@ def _run(words: list[str]) -> int:
     from metaprompts.cli.predict import Predict
     from metaprompts.cli.pretrain import Pretrain
     from metaprompts.cli.scenes import Scenes
+    from metaprompts.cli.submit import Submit
     from metaprompts.cli.train import Train
 
     if words[:1] in (["train"], ["evaluate"]):
         # Recipe keys are of the recipe's task, so their command reads them itself.
         command = Train if words[0] == "train" else Evaluate
         return command.from_words(words[1:]).run()
+    if words[:1] == ["data"]:
+        return Data.from_words(words[1:]).run()
     if words[:1] == ["pretrain"]:
         # Its options are named after their stage, --vae.steps, where the other commands' have no prefix.
         return Pretrain.from_words(words[1:]).run()
+    if words[:1] == ["submit"]:
+        return Submit.from_words(words[1:]).run()
     if words[:1] == ["heatmaps"]:
         return Heatmaps.from_words(words[1:]).run()
     choices: Any = (
         Annotated[Train, tyro.conf.subcommand("train")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+        | Annotated[Submit, tyro.conf.subcommand("submit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
         | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Ablate, tyro.conf.subcommand("ablate")]
+        | Annotated[Data, tyro.conf.subcommand("data")]
         | Annotated[Scenes, tyro.conf.subcommand("scenes")]
         | Annotated[ImportReleased, tyro.conf.subcommand("import-released")]
     )

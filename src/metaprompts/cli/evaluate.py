@@ -4,19 +4,35 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from metaprompts.cli.words import take_flag, take_options
 from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.evaluation.whole import Evaluation
+    from metaprompts.model import MetaPromptModel
+    from metaprompts.recipe import Recipe
 
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
 
 Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
-or any model folder together with --recipe RECIPE, the recipe that tells how to read the data.
+an embedded model, or any model folder together with --recipe RECIPE, the recipe that tells how to read the data.
 
   --data.root DIR      folder of the pictures
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
-  --out FILE           where to write the numbers (default: MODEL/evaluation.json)
+  --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
+  --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
 
-All keys of the recipe's data and training sections can be changed; see metaprompts train RECIPE --help.
+How pictures are predicted is the recipe's test section; by default each is seen once:
+
+  segmentation  --test.windows 1024,512  --test.scales 0.5,0.75,1,1.25  --test.flip true  --test.window_batch 4
+  depth         --test.windows 16  --test.flip true  --test.crop garg  --test.kitti_crop true
+  pose          --test.flip true  --test.oks_nms 0.9
+
+DIR gets metrics.json, per_image.jsonl (a line for each picture) and evaluation.json (what was evaluated). Several
+processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
+All keys of the recipe's data, test and training sections can be changed; see metaprompts train RECIPE --help.
 """
 
 
@@ -25,11 +41,13 @@ class Evaluate:
     """Score a model on a validation split: metaprompts evaluate MODEL --data.root DIR."""
 
     model: Path
-    """A folder that training wrote."""
+    """A folder that training wrote, or the name of an embedded model."""
     recipe: str | None = None
     """Recipe name or file; by default MODEL/recipe.json."""
     out: Path | None = None
-    """Where to write the numbers; by default MODEL/evaluation.json."""
+    """Folder for the numbers; by default MODEL/evaluation."""
+    restart: bool = False
+    """Discard what an interrupted evaluation has found."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
@@ -46,19 +64,14 @@ class Evaluate:
             return cls(model=Path(), wants_help=True)
         if words[0].startswith("-"):
             raise InputError("no model given: metaprompts evaluate MODEL --data.root DIR")
-        rest, options = list(words[1:]), {"--recipe": None, "--out": None}
-        for name in options:
-            if name in rest:
-                place = rest.index(name)
-                if place + 1 == len(rest):
-                    raise InputError(f"{name} has no value")
-                options[name] = rest[place + 1]  # type: ignore[assignment]
-                del rest[place : place + 2]
-        out = options["--out"]
+        rest = list(words[1:])
+        options = take_options(rest, ("--recipe", "--out"))
+        restart = take_flag(rest, "--restart")
         return cls(
             model=Path(words[0]),
             recipe=options["--recipe"],
-            out=None if out is None else Path(out),
+            out=Path(options["--out"]) if options["--out"] else None,
+            restart=restart,
             overrides=tuple(rest),
         )
 
@@ -67,21 +80,64 @@ class Evaluate:
         if self.wants_help:
             sys.stdout.write(_USAGE)
             return 0
-        from metaprompts.evaluation.run import evaluate
-        from metaprompts.files import write_json
-        from metaprompts.model import load
-        from metaprompts.recipe import read_recipe
-        from metaprompts.training.data import validation_batches, validation_split
-        from metaprompts.training.progress import ProgressLine
+        from metaprompts.cli.models import load_with_recipe
+        from metaprompts.evaluation.processes import local_device, processes
+        from metaprompts.evaluation.progress import SampleBar
+        from metaprompts.evaluation.whole import evaluate_split
 
-        recipe = read_recipe(self.recipe or str(self.model / "recipe.json"), self.overrides)
-        model = load(self.model, recipe.training.device)
-        if model.task.name != recipe.task.name:
-            raise InputError(f"{self.model} predicts {model.task.name}, the recipe is of {recipe.task.name}")
-        split = validation_split(recipe)
-        progress = ProgressLine()
-        scores = evaluate(model, progress.validating(validation_batches(split, recipe)), facts=split.facts)
-        for name, value in scores.items():
-            sys.stdout.write(f"{name:>16}  {value}\n" if not isinstance(value, float) else f"{name:>16}  {value:.4f}\n")
-        write_json(self.out or self.model / "evaluation.json", scores)
+        model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
+        evaluation = _evaluation(model, recipe, self.out or _default_out(self.model))
+        with (
+            processes() as together,
+            SampleBar("evaluating", len(evaluation.pictures), quiet=together.rank > 0) as bar,
+        ):
+            scores = evaluate_split(model, evaluation, restart=self.restart, processes=together, on_done=bar.advance)
+        if together.rank == 0:
+            _show(scores, model, evaluation.out)
         return 0
+
+
+def _default_out(model: Path) -> Path:
+    """Beside the model's weights; for a model that is no folder of the user's, where the user is."""
+    return model / "evaluation" if model.is_dir() else Path(f"evaluation-{model.name}")
+
+
+def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evaluation":
+    from metaprompts.evaluation.fingerprint import fingerprint
+    from metaprompts.evaluation.pictures import SeenPictures
+    from metaprompts.evaluation.whole import Evaluation
+    from metaprompts.training.data import validation_split
+    from metaprompts.typed import plain
+
+    split = validation_split(recipe)
+    pictures = SeenPictures(split.samples, split.transforms, recipe.test)
+    data: dict[str, Any] = plain(recipe.data)
+    what = {
+        "weights": fingerprint(model),
+        "task": model.config.plain()["task"],
+        "test": plain(recipe.test),
+        "data": {key: value for key, value in data.items() if key != "workers"},
+        "samples": len(pictures),
+    }
+    return Evaluation(
+        pictures=pictures,
+        test=recipe.test,
+        facts=split.facts,
+        out=out,
+        what=what,
+        root=recipe.data.folder(),
+        group=recipe.training.val_batch_size,
+        workers=recipe.data.workers,
+    )
+
+
+def _show(scores: dict[str, Any], model: "MetaPromptModel", out: Path) -> None:
+    from rich.console import Console
+
+    from metaprompts.evaluation.table import class_table, score_table
+
+    console = Console()
+    if "iou_per_class" in scores:
+        console.print(class_table(model.config.plain()["task"]["classes"], scores["iou_per_class"]))
+    console.print(score_table(scores, model.task.name))
+    console.print(f"results in {out}", markup=False, highlight=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """Pictures with the distance of every pixel."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from metaprompts.data.labels import read_depth_m
@@ -9,24 +10,17 @@ from metaprompts.data.samples import Sample
 from metaprompts.data.sizes import refuse_other_size
 
 
-class DepthFolder:
-    """Pictures and depth files, found by a list file or in two folders.
+class DepthPairs:
+    """Pictures and depth files that are known.
 
     Args:
-        root: folder that everything is relative to
-        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of pictures
-        labels: folder of depth files, matched to the pictures by name
+        pairs: picture and depth file of each sample
         units_per_meter: what stored integers are divided by: 1000 for millimeters, 256 for KITTI
-
-    Raises:
-        InputError: nothing found, or files without partner
     """
 
-    def __init__(
-        self, root: str | Path, images: str, labels: str | None = None, *, units_per_meter: float = 1000.0
-    ) -> None:
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], *, units_per_meter: float) -> None:
         self.units_per_meter = units_per_meter
-        self._pairs = find_pairs(Path(root), images, labels)
+        self._pairs = list(pairs)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -46,3 +40,22 @@ class DepthFolder:
         depth_m = read_depth_m(depth_path, units_per_meter=self.units_per_meter)
         refuse_other_size(image, depth_m, image_path, depth_path)
         return Sample(image=image, path=str(image_path), depth_m=depth_m)
+
+
+class DepthFolder(DepthPairs):
+    """Pictures and depth files, found by a list file or in two folders.
+
+    Args:
+        root: folder that everything is relative to
+        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of pictures
+        labels: folder of depth files, matched to the pictures by name
+        units_per_meter: what stored integers are divided by: 1000 for millimeters, 256 for KITTI
+
+    Raises:
+        InputError: nothing found, or files without partner
+    """
+
+    def __init__(
+        self, root: str | Path, images: str, labels: str | None = None, *, units_per_meter: float = 1000.0
+    ) -> None:
+        super().__init__(find_pairs(Path(root), images, labels), units_per_meter=units_per_meter)

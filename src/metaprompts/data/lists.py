@@ -1,6 +1,6 @@
 """Which picture goes with which label file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
@@ -50,7 +50,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
             list and line are named
     """
     pairs = []
-    for number, line in enumerate(_read_lines(list_file), start=1):
+    for number, line in enumerate(read_lines(list_file), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         names = [name.strip() for name in line.split("\t")] if "\t" in line.strip() else line.split()
@@ -77,18 +77,40 @@ def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     """
     pictures = _by_name(images, PICTURE_SUFFIXES)
     label_files = _by_name(labels, LABEL_SUFFIXES | DEPTH_SUFFIXES)
+    return pair_by_name(pictures, label_files, f"{images} and {labels}")
+
+
+def pair_by_name(pictures: Mapping[str, Path], label_files: Mapping[str, Path], where: str) -> list[tuple[Path, Path]]:
+    """Pair files that have the same name.
+
+    Args:
+        pictures: name -> picture
+        label_files: name -> label file
+        where: both are, for the error
+
+    Returns:
+        (picture, label file) of every pair, in the pictures' order
+
+    Raises:
+        InputError: files have no partner; up to 5 of them are named
+    """
     lonely = sorted(pictures.keys() ^ label_files.keys())
     if lonely:
         files = [str(pictures.get(name) or label_files[name]) for name in lonely]
         named = ", ".join(files[:_NAMED_AT_MOST]) + (", ..." if len(files) > _NAMED_AT_MOST else "")
         raise InputError(
-            f"{len(files)} files of {images} and {labels} have no partner of the same name: {named}; "
+            f"{len(files)} files of {where} have no partner of the same name: {named}; "
             "add or remove files, or give a list file"
         )
     return [(picture, label_files[name]) for name, picture in pictures.items()]
 
 
-def _read_lines(list_file: Path) -> list[str]:
+def read_lines(list_file: Path) -> list[str]:
+    """Read the lines of a list file.
+
+    Raises:
+        InputError: it cannot be read, or is no text
+    """
     try:
         return list_file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -59,6 +59,23 @@ class CocoKeypoints:
         """Return the number of persons."""
         return len(self._persons)
 
+    @property
+    def picture_count(self) -> int:
+        """How many pictures the annotation file lists, with or without people."""
+        return len(self._pictures)
+
+    def refuse_other_joints(self, joints: tuple[str, ...]) -> None:
+        """Check that the file's joints are those of a task.
+
+        Raises:
+            InputError: names or order differ
+        """
+        if tuple(self.joint_names) != joints:
+            raise InputError(
+                f"{self.annotation_path} has the joints {', '.join(self.joint_names)}; the recipe's task.joints are "
+                f"{', '.join(joints)}: make them the same"
+            )
+
     def __getitem__(self, index: int) -> Sample:
         """Read one person and the whole picture it is in.
 

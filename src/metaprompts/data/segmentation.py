@@ -1,6 +1,6 @@
 """Pictures with a class for every pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,44 @@ _UNKNOWN = -1
 _NAMED_AT_MOST = 10
 
 
-class SegmentationFolder:
+class SegmentationPairs:
+    """Pictures and masks of class indices, whose files are known.
+
+    Args:
+        pairs: picture and mask of each sample
+        table: (65536,) class of every stored value, see `label_table`
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], table: NDArray[np.int16]) -> None:
+        self._pairs = list(pairs)
+        self._table = table
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture and its mask.
+
+        Returns:
+            a sample with ``labels`` 0 to classes - 1, and 255 where ignored
+
+        Raises:
+            InputError: a file is bad, sizes differ, or the mask holds values that are no class
+        """
+        image_path, label_path = self._pairs[index]
+        image = read_picture(image_path)
+        labels = read_labels(label_path, self.table_of(label_path))
+        refuse_other_size(image, labels, image_path, label_path)
+        return Sample(image=image, path=str(image_path), labels=labels)
+
+    def table_of(self, label_path: Path) -> NDArray[np.int16]:
+        """The table for one mask; data sets with several kinds of masks have several."""
+        del label_path
+        return self._table
+
+
+class SegmentationFolder(SegmentationPairs):
     """Pictures and masks of class indices, found by a list file or in two folders.
 
     Args:
@@ -49,48 +86,41 @@ class SegmentationFolder:
         if not 1 <= classes <= IGNORED_LABEL:
             raise InputError(f"classes is {classes}; expected 1 to {IGNORED_LABEL}")
         self.classes = classes
-        self._pairs = find_pairs(Path(root), images, labels)
-        self._table = label_table(classes, {ignore_index, *ignored}, reduce_zero_label=reduce_zero_label)
+        table = label_table(classes, {ignore_index, *ignored}, reduce_zero_label=reduce_zero_label)
+        super().__init__(find_pairs(Path(root), images, labels), table)
 
-    def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self._pairs)
 
-    def __getitem__(self, index: int) -> Sample:
-        """Read one picture and its mask.
+def read_labels(path: Path, table: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """Read a mask and turn stored values into classes.
 
-        Returns:
-            a sample with ``labels`` 0 to classes - 1, and 255 where ignored
+    Args:
+        path: the mask
+        table: (65536,) class of every stored value, see `label_table`
 
-        Raises:
-            InputError: a file is bad, sizes differ, or the mask holds values that are no class
-        """
-        image_path, label_path = self._pairs[index]
-        image = read_picture(image_path)
-        labels = self._read_labels(label_path)
-        refuse_other_size(image, labels, image_path, label_path)
-        return Sample(image=image, path=str(image_path), labels=labels)
+    Returns:
+        (H, W) 0 to classes - 1, 255 = ignored
 
-    def _read_labels(self, path: Path) -> NDArray[np.uint8]:
-        stored = read_index_mask(path)
-        if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() >= _STORED_VALUES):
-            raise InputError(
-                f"label file {path} holds values from {stored.min()} to {stored.max()}; expected 0 to 65535"
-            )
-        labels = self._table[stored]
-        if labels.min() == _UNKNOWN:
-            raise InputError(self._describe_unknown(np.unique(stored[labels == _UNKNOWN]), path))
-        return labels.astype(np.uint8)
+    Raises:
+        InputError: the file is bad, or holds values that are no class
+    """
+    stored = read_index_mask(path)
+    if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() >= _STORED_VALUES):
+        raise InputError(f"label file {path} holds values from {stored.min()} to {stored.max()}; expected 0 to 65535")
+    labels = table[stored]
+    if labels.min() == _UNKNOWN:
+        raise InputError(_describe_unknown(np.unique(stored[labels == _UNKNOWN]), table, path))
+    return labels.astype(np.uint8)
 
-    def _describe_unknown(self, values: NDArray[Any], path: Path) -> str:
-        named = ", ".join(str(value) for value in values[:_NAMED_AT_MOST]) + (
-            ", ..." if len(values) > _NAMED_AT_MOST else ""
-        )
-        wanted = np.flatnonzero((self._table >= 0) & (self._table < IGNORED_LABEL))
-        return (
-            f"label file {path} holds {named}; expected classes {wanted.min()} to {wanted.max()} or an ignored value: "
-            "correct the file, the number of classes or the ignored values"
-        )
+
+def _describe_unknown(values: NDArray[Any], table: NDArray[np.int16], path: Path) -> str:
+    named = ", ".join(str(value) for value in values[:_NAMED_AT_MOST]) + (
+        ", ..." if len(values) > _NAMED_AT_MOST else ""
+    )
+    wanted = np.flatnonzero((table >= 0) & (table < IGNORED_LABEL))
+    return (
+        f"label file {path} holds {named}; expected classes {wanted.min()} to {wanted.max()} or an ignored value: "
+        "correct the file, the number of classes or the ignored values"
+    )
 
 
 def label_table(classes: int, ignored: set[int], *, reduce_zero_label: bool) -> NDArray[np.int16]:
@@ -114,4 +144,20 @@ def label_table(classes: int, ignored: set[int], *, reduce_zero_label: bool) -> 
     first = 1 if reduce_zero_label else 0
     table[first : first + classes] = np.arange(classes)
     table[sorted(ignored | ({0} if reduce_zero_label else set()))] = IGNORED_LABEL
+    return table
+
+
+def id_table(classes: Mapping[int, int], ignored: Iterable[int]) -> NDArray[np.int16]:
+    """Build the table of a data set that numbers its labels in its own way.
+
+    Args:
+        classes: stored value -> class
+        ignored: stored values that become 255
+
+    Returns:
+        (65536,) int16: the class, 255 = ignored, -1 = no class
+    """
+    table = np.full(_STORED_VALUES, _UNKNOWN, dtype=np.int16)
+    table[list(ignored)] = IGNORED_LABEL
+    table[list(classes)] = list(classes.values())
     return table

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -178,7 +179,11 @@ class DepthScores(Metric):  # type: ignore[misc]
                 self.skipped += 1
 
     def compute(self) -> dict[str, float]:
-        """Means over the measured pictures.
+        """The scores over all processes; see `scores`."""
+        return self.scores()
+
+    def scores(self) -> dict[str, float]:
+        """Means over the pictures that this process measured.
 
         Returns:
             the names of ``DEPTH_SCORES`` (nan if nothing was measured), ``images`` measured and ``images_skipped``
@@ -186,6 +191,21 @@ class DepthScores(Metric):  # type: ignore[misc]
         means = (self.total / self.images).tolist()
         counts = {"images": float(self.images), "images_skipped": float(self.skipped)}
         return dict(zip(DEPTH_SCORES, means, strict=True)) | counts
+
+    def tally(self) -> dict[str, Any]:
+        """Everything measured so far as plain values: sums of the nine errors, and how many pictures."""
+        return {"total": self.total.tolist(), "images": int(self.images), "skipped": int(self.skipped)}
+
+    def add(self, tally: Mapping[str, Any]) -> None:
+        """Count what another's `tally` holds."""
+        self.total += self.total.new_tensor(tally["total"])
+        self.images += tally["images"]
+        self.skipped += tally["skipped"]
+
+    def summary(self) -> dict[str, float]:
+        """The scores of a picture that stand beside its name."""
+        scores = self.scores()
+        return {name: scores[name] for name in DEPTH_SCORES}
 
     def _as_maps(self, depth_m: Tensor) -> Tensor:
         if depth_m.ndim == 4 and depth_m.shape[1] == 1:

@@ -1,4 +1,4 @@
-"""How good predicted keypoints are: COCO average precision by keypoint similarity, and the share of correct joints."""
+"""How good predicted keypoints are: COCO average precision by keypoint similarity."""
 
 import copy
 from collections.abc import Sequence
@@ -105,7 +105,11 @@ class KeypointScores(Metric):  # type: ignore[misc]
         self.people.append(rows)
 
     def compute(self) -> dict[str, float]:
-        """COCO's numbers over all predictions.
+        """COCO's numbers over the predictions of all processes; see `scores`."""
+        return self.scores()
+
+    def scores(self) -> dict[str, float]:
+        """COCO's numbers over the predictions of this process.
 
         Returns:
             the names of ``KEYPOINT_SCORES``: precision and recall in 0..1; -1 where no annotated person is of that
@@ -131,9 +135,8 @@ class KeypointScores(Metric):  # type: ignore[misc]
         Raises:
             InputError: a prediction is for a picture that the annotations do not have
         """
-        rows = dim_zero_cat(self.people).cpu().numpy()
+        rows, scores = self.rows(), self.final_scores()
         joints = rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)
-        scores = rows[:, 2] * _mean_above(joints[..., 2], self.joint_threshold)
         self._refuse_unknown(rows[:, 0])
         return [
             {
@@ -144,6 +147,22 @@ class KeypointScores(Metric):  # type: ignore[misc]
             }
             for index in self._kept(rows, joints, scores)
         ]
+
+    def rows(self) -> NDArray[np.float64]:
+        """(P, 4 + 3J): everything predicted on this process: image id, category, box score, area; x, y, score."""
+        rows: NDArray[np.float64] = dim_zero_cat(self.people).cpu().numpy()
+        return rows
+
+    def add(self, rows: Sequence[Sequence[float]]) -> None:
+        """Take what another's `rows` gave."""
+        assert isinstance(self.people, list)
+        self.people.append(self.people[0].new_tensor(rows).view(-1, 4 + 3 * len(self.sigmas)))
+
+    def final_scores(self) -> NDArray[np.float64]:
+        """(P,) box score times mean joint score of everything predicted on this process."""
+        rows = self.rows()
+        means = _mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2], self.joint_threshold)
+        return np.asarray(rows[:, 2] * means, np.float64)
 
     def _kept(
         self, rows: NDArray[np.float64], joints: NDArray[np.float64], scores: NDArray[np.float64]
@@ -166,58 +185,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
                 f"people were predicted for image id {min(unknown)}, which the annotations do not have; "
                 "predict the pictures of the annotation file that is evaluated against"
             )
-
-
-class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
-    """PCK: the share of labelled joints that lie within ``threshold`` times the long side of the person's box.
-
-    Joints are pooled over people and processes before dividing.
-
-    Args:
-        threshold: allowed distance in long sides of the box
-    """
-
-    full_state_update = False
-    higher_is_better = True
-    correct: Tensor
-    labelled: Tensor
-
-    def __init__(self, threshold: float = 0.2) -> None:
-        super().__init__()
-        self.threshold = threshold
-        self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("labelled", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, predicted: Tensor, target: Tensor, box_xywh: Tensor) -> None:
-        """Count the joints of a batch.
-
-        Args:
-            predicted: (B,J,2) pixels
-            target: (B,J,3) x, y in pixels and visibility; only joints with visibility > 0 count
-            box_xywh: (B,4) pixels
-
-        Raises:
-            InputError: the shapes do not belong together
-        """
-        people, joints = predicted.shape[:2]
-        if predicted.shape[2:] != (2,) or target.shape != (people, joints, 3) or box_xywh.shape != (people, 4):
-            raise InputError(
-                f"PCK got predictions {tuple(predicted.shape)}, targets {tuple(target.shape)}, boxes "
-                f"{tuple(box_xywh.shape)}; expected (B,J,2), (B,J,3) and (B,4)"
-            )
-        reach = self.threshold * box_xywh[:, 2:].amax(1, keepdim=True)
-        labelled = target[..., 2] > 0
-        near = (predicted - target[..., :2]).square().sum(-1).sqrt() <= reach
-        self.correct += (near & labelled).sum().to(self.correct.device)
-        self.labelled += labelled.sum().to(self.labelled.device)
-
-    def compute(self) -> dict[str, float]:
-        """The share of correct joints.
-
-        Returns:
-            ``pck@THRESHOLD`` in 0..1, nan if no joint was labelled
-        """
-        return {f"pck@{self.threshold:g}": (self.correct.double() / self.labelled).item()}
 
 
 def _check_annotations(ground_truth: Any, joints: int) -> None:

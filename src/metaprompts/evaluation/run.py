@@ -1,12 +1,13 @@
 """Score a model on a split; training and evaluation both call it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from metaprompts.evaluation.protocols import EvaluationProtocol
     from metaprompts.tasks import Task
 
 
@@ -39,14 +40,16 @@ def evaluate(
     batches: Iterable[dict[str, Tensor]],
     *,
     facts: dict[str, Any],
+    test: "EvaluationProtocol | None" = None,
     on_batch: Callable[[int], None] = lambda pictures: None,
 ) -> dict[str, Any]:
     """Predict every batch and score the whole split.
 
     Args:
         model: is put into evaluation mode, and back afterwards
-        batches: what a DataLoader over `Transformed` gives
+        batches: what a DataLoader over `Transformed` gives, or `seen_batches` where ``test`` crops or scales
         facts: what the task's scorer needs to know of the split, see `Task.scorer`
+        test: how to predict; None: each picture is seen once
         on_batch: called with the number of pictures after each batch
 
     Returns:
@@ -54,15 +57,30 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    scorer = model.task.scorer(**facts)
+    scorer = model.task.scorer(**facts, **(test.facts() if test else {}))
     try:
         for batch in batches:
-            moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
-            # Metrics sum in float64, which not every device has.
-            on_cpu = {name: tensor.cpu() for name, tensor in moved.items() if name != "image"}
-            model.task.score(scorer, model(moved["image"]).float().cpu(), on_cpu)
-            on_batch(len(moved["image"]))
+            model.task.score(scorer, predict(model, batch, test), targets(batch))
+            on_batch(len(batch["image"]))
     finally:
         model.train(was_training)
     scores: dict[str, Any] = scorer.compute()
     return scores
+
+
+def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProtocol | None") -> Tensor:
+    """The raw output of a batch that the task scores, on the CPU: metrics sum in float64, which not every device has.
+
+    Args:
+        model: in evaluation mode
+        batch: tensors on any device
+        test: how to predict; None: each picture is seen once
+    """
+    moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    raw = model(moved["image"]) if test is None else test.predict(model, moved)
+    return raw.float().cpu()
+
+
+def targets(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a batch holds beside its pictures, on the CPU."""
+    return {name: tensor.cpu() for name, tensor in batch.items() if not name.startswith("image@") and name != "image"}

@@ -1,5 +1,8 @@
 """Mean intersection over union of semantic segmentation, from one confusion matrix over the whole split."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -57,7 +60,11 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion)
 
     def compute(self) -> dict[str, float | list[float]]:
-        """Scores of everything counted so far.
+        """The scores over all processes; see `scores`."""
+        return self.scores()
+
+    def scores(self) -> dict[str, float | list[float]]:
+        """Scores of everything that this process counted.
 
         Returns:
             ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
@@ -74,6 +81,21 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             "mAcc": (right / labelled).nanmean().item(),
             "iou_per_class": iou.tolist(),
         }
+
+    def tally(self) -> dict[str, Any]:
+        """Everything counted so far as plain values: ``confusion``, a list of [label, predicted, pixels]."""
+        pairs = self.confusion.nonzero()
+        counts = self.confusion[pairs[:, 0], pairs[:, 1]]
+        return {"confusion": torch.cat([pairs, counts[:, None]], 1).tolist()}
+
+    def add(self, tally: Mapping[str, Any]) -> None:
+        """Count what another's `tally` holds."""
+        for label, predicted, pixels in tally["confusion"]:
+            self.confusion[label, predicted] += pixels
+
+    def summary(self) -> dict[str, float]:
+        """The scores of a picture that stand beside its name."""
+        return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
     def _refuse_unknown(self, labels: Tensor) -> None:
         unknown = labels[(labels < 0) | (labels >= self.classes)]

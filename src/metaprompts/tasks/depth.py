@@ -83,8 +83,7 @@ class Depth(Task):
         return raw.squeeze(1)
 
     def scorer(self, **facts: Any) -> DepthScores:
-        del facts
-        return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+        return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=facts.get("crop"))
 
     def score(self, scorer: DepthScores, raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]

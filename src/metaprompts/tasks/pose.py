@@ -118,7 +118,7 @@ class Pose(Task):
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
     def scorer(self, **facts: Any) -> PoseScores:
-        return PoseScores(facts["annotations"], self.sigmas)
+        return PoseScores(facts["annotations"], self.sigmas, oks_nms=facts.get("oks_nms"))
 
     def score(self, scorer: PoseScores, raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()

@@ -1,12 +1,14 @@
 """Keypoint scores of a split: OKS AP and AR, and PCK."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from metaprompts.evaluation.pose import KeypointScores, PercentageCorrectKeypoints
+from metaprompts.evaluation.pck import PercentageCorrectKeypoints
+from metaprompts.evaluation.pose import KeypointScores
 from metaprompts.files import read_json
 from metaprompts.tasks.base import Batch
 
@@ -17,11 +19,12 @@ class PoseScores:
     Args:
         annotations: COCO keypoint JSON of the split
         sigmas: OKS sigma of each joint
+        oks_nms: remove people more similar than this to a better one of the same picture; None: keep all
     """
 
-    def __init__(self, annotations: Path, sigmas: Sequence[float]) -> None:
+    def __init__(self, annotations: Path, sigmas: Sequence[float], *, oks_nms: float | None = None) -> None:
         content = read_json(annotations)
-        self.precision = KeypointScores(content, sigmas)
+        self.precision = KeypointScores(content, sigmas, nms_threshold=oks_nms)
         self.correct = PercentageCorrectKeypoints()
         self._truth = {
             person["id"]: torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3)
@@ -35,9 +38,10 @@ class PoseScores:
         Args:
             points: (B, J, 2) in pixels of the pictures
             scores: (B, J)
-            batch: "image_id", "annotation_id", "score", "area" (B,), "keypoints" (B, J, 3) and "box_xywh" (B, 4)
+            batch: "image_id", "annotation_id", "score" (B,), "keypoints" (B, J, 3), "box_xywh" (B, 4) and "size" (B, 2)
         """
-        area = batch["box_xywh"][:, 2] * batch["box_xywh"][:, 3]
+        # mmpose and SimpleBaseline measure how alike two people are by the area of their crops.
+        area = batch["size"].prod(dim=1)
         self.precision.update(batch["image_id"], points, scores, batch["score"], area)
         # The crop's own keypoints lack those outside it. Detected boxes have no annotated person at all.
         annotated = [i for i in range(len(points)) if bool((batch["keypoints"][i, :, 2] > 0).any())]
@@ -45,6 +49,30 @@ class PoseScores:
             truth = torch.stack([self._truth[int(batch["annotation_id"][i])] for i in annotated])
             self.correct.update(points[annotated].float(), truth, batch["box_xywh"][annotated].cpu())
 
+    def scores(self) -> dict[str, float]:
+        """AP to ARL, and "pck@0.2", of this process."""
+        return {**self.precision.scores(), **self.correct.scores()}
+
     def compute(self) -> dict[str, float]:
-        """AP to ARL, and "pck@0.2"."""
+        """The same of all processes."""
         return {**self.precision.compute(), **self.correct.compute()}
+
+    def reset(self) -> None:
+        """Forget every prediction."""
+        self.precision.reset()
+        self.correct.reset()
+
+    def tally(self) -> dict[str, Any]:
+        """Everything counted so far as plain values: ``people``, `KeypointScores`' rows, and the joints counted."""
+        correct, labelled = int(self.correct.correct), int(self.correct.labelled)
+        return {"people": self.precision.rows().tolist(), "correct": correct, "labelled": labelled}
+
+    def add(self, tally: Mapping[str, Any]) -> None:
+        """Count what another's `tally` holds."""
+        self.precision.add(tally["people"])
+        self.correct.correct += tally["correct"]
+        self.correct.labelled += tally["labelled"]
+
+    def summary(self) -> dict[str, float]:
+        """The scores of one person that stand beside its picture's name: the final score, and PCK."""
+        return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

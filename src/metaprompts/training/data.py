@@ -61,11 +61,7 @@ def validation_split(recipe: Recipe) -> Split:
 def _people(recipe: Recipe, split: Any) -> CocoKeypoints:
     people: CocoKeypoints = recipe.data.dataset(split)
     assert isinstance(recipe.task, Pose)
-    if tuple(people.joint_names) != recipe.task.joints:
-        raise InputError(
-            f"{people.annotation_path} has the joints {', '.join(people.joint_names)}; the recipe's task.joints are "
-            f"{', '.join(recipe.task.joints)}: make them the same"
-        )
+    people.refuse_other_joints(recipe.task.joints)
     return people
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from metaprompts.backbone import load_backbone, with_random_unet
 from metaprompts.backbone.latent_cache import LatentCache
+from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json
 from metaprompts.model import MetaPromptModel, pick_device
 from metaprompts.recipe import Recipe
-from metaprompts.training.data import EndlessBatches, training_split, validation_batches, validation_split
+from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.progress import Progress
 from metaprompts.training.schedules import learning_rate
@@ -91,14 +92,21 @@ def train(recipe: Recipe, progress: Progress) -> History:
             history.losses.append({"step": step, "lr": lr, **losses})
 
             if step % settings.validate_every == 0 or step == steps:
-                loader = validation_batches(val_split, recipe)
-                scores = evaluate(model, progress.validating(loader), facts=val_split.facts)
+                scores = _validate(model, val_split, recipe, progress)
                 _record(model, scores, step, history, recipe)
                 progress.validated(step, scores)
             started = time.perf_counter()
     finally:
         progress.finish()
     return history
+
+
+def _validate(model: MetaPromptModel, split: Split, recipe: Recipe, progress: Progress) -> dict[str, Any]:
+    """Score the validation split as the recipe tests, but with one look at each picture."""
+    test = recipe.test.quick()
+    pictures = SeenPictures(split.samples, split.transforms, test)
+    batches = seen_batches(pictures, batch_size=recipe.training.val_batch_size, workers=recipe.data.workers)
+    return evaluate(model, progress.validating(batches), facts=split.facts, test=test)
 
 
 def build_model(recipe: Recipe) -> MetaPromptModel:

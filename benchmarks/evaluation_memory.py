@@ -1,0 +1,61 @@
+"""Measure how much memory segmentation of a 2048x1024 picture takes beyond the model, with Cityscapes' protocol.
+
+    python benchmarks/evaluation_memory.py [--scales 0.5,1,1.75] [--flip] [--window-batch 1]
+
+A miniature random model predicts 19 classes in windows of 1024, stride 512. Prints the peak resident memory before and
+after, and their difference.
+"""
+
+import argparse
+import resource
+import sys
+import time
+
+import torch
+
+from metaprompts.classes import CITYSCAPES
+from metaprompts.evaluation.protocols import SegmentationProtocol, scaled_name
+from metaprompts.evaluation.run import predict
+from metaprompts.model import MetaPromptModel
+from metaprompts.tasks import Segmentation
+
+HEIGHT, WIDTH, SIDE = 1024, 2048, 64
+# Linux counts in KiB, macOS in bytes.
+PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / PER_MIB
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scales", default="1")
+    parser.add_argument("--flip", action="store_true")
+    parser.add_argument("--window-batch", type=int, default=1)
+    options = parser.parse_args()
+    scales = tuple(float(scale) for scale in options.scales.split(","))
+    test = SegmentationProtocol(
+        windows=(1024, 512), scales=scales, flip=options.flip, window_batch=options.window_batch
+    )
+    model = MetaPromptModel.on_backbone("random:micro", task=Segmentation(classes=CITYSCAPES, width=16)).eval()
+    size = (HEIGHT, WIDTH)
+    batch = {scaled_name(scale): torch.rand(1, 3, int(HEIGHT * scale), int(WIDTH * scale)) for scale in {1.0, *scales}}
+    with torch.no_grad():
+        # What the libraries take at their first use is no memory of the evaluation.
+        model(torch.rand(1, 3, SIDE, SIDE))
+        before, started = peak_mib(), time.perf_counter()
+        raw = predict(model, batch, test)
+        labels = raw.argmax(dim=1)
+    assert labels.shape[1:] == size
+    after = peak_mib()
+    sys.stdout.write(
+        f"{test}\npeak before {before:.0f} MiB, after {after:.0f} MiB: {after - before:.0f} MiB more, "
+        f"{time.perf_counter() - started:.0f} s\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

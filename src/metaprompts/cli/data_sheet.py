@@ -1,0 +1,51 @@
+"""The picture that ``metaprompts data check --out`` writes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from metaprompts.data.checking import PartReport
+from metaprompts.data.drawing import draw_sample
+from metaprompts.data.samples import IGNORED_LABEL, Sample
+from metaprompts.files import write_whole
+from metaprompts.recipe import Recipe
+from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.visualize.segmentation import class_legend, palette
+from metaprompts.visualize.sheets import contact_sheet
+from metaprompts.visualize.text import stack_down
+
+_CELL, _DEPTH_CELL = (240, 320), (360, 320)
+
+
+def write_sheet(reports: Sequence[PartReport], recipe: Recipe, out: Path) -> None:
+    """Write one row of samples for each part, with the names of the classes that are seen below.
+
+    Args:
+        reports: of the parts; at least one has samples to show
+        recipe: that they are of
+        out: .png or .jpg
+
+    Raises:
+        InputError: the file cannot be written
+    """
+    task = recipe.task
+    names = task.classes if isinstance(task, Segmentation) else ()
+    bones: dict[str, Any] = {"skeleton": task.skeleton, "joints": task.joints} if isinstance(task, Pose) else {}
+    shown = [report for report in reports if report.shown]
+    rows = [[draw_sample(item, classes=len(names), **bones) for item in report.shown] for report in shown]
+    captions = [[f"{report.name}: {Path(item.path).name}" for item in report.shown] for report in shown]
+    sheet = contact_sheet(rows, captions, cell=_DEPTH_CELL if isinstance(task, Depth) else _CELL)
+    seen = sorted({int(label) for report in shown for item in report.shown for label in _labels(item)})
+    if seen:
+        colors = palette(len(names))[seen]
+        sheet = stack_down(sheet, class_legend([names[label] for label in seen], colors, sheet.shape[1]))
+    with write_whole(out) as scratch:
+        Image.fromarray(sheet).save(scratch)
+
+
+def _labels(sample: Sample) -> list[int]:
+    """The classes in a sample."""
+    return [] if sample.labels is None else np.setdiff1d(sample.labels, [IGNORED_LABEL]).tolist()

@@ -1,0 +1,146 @@
+"""``metaprompts submit``."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaprompts.cli.words import take_options
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.model import MetaPromptModel
+    from metaprompts.recipe import Recipe
+
+_USAGE = """usage: metaprompts submit MODEL FORMAT --pictures DIR --out PATH [--section.key value ...]
+
+Predict a test split, whose targets only a benchmark's server has, and write what the server takes. FORMAT is one of:
+
+  cityscapes   PNG files of labelIds, named as the pictures          PATH: a folder, or a name that ends in .zip
+  ade20k       PNG files of classes 1 to 150, named as the pictures  PATH: a folder, or a name that ends in .zip
+  kitti        16-bit PNG files of depth, 256 a meter                PATH: a folder, or a name that ends in .zip
+  coco         keypoint results                                      PATH: a .json file
+
+  --pictures DIR   folder of the test pictures; subfolders are searched
+  --out PATH       where to write
+  --info FILE      coco: image_info JSON of the pictures
+  --boxes FILE     coco: JSON of detected boxes
+  --recipe RECIPE  recipe name or file (default: MODEL/recipe.json)
+
+How pictures are predicted is the recipe's test section, as for metaprompts evaluate: --test.flip true and so on.
+"""
+_OPTIONS = ("--pictures", "--out", "--info", "--boxes", "--recipe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """Write a benchmark server's files: metaprompts submit MODEL FORMAT --pictures DIR --out PATH."""
+
+    model: Path
+    """A folder that training wrote, or the name of an embedded model."""
+    format: str
+    """cityscapes, ade20k, kitti or coco."""
+    pictures: Path
+    """Folder of the test pictures."""
+    out: Path
+    """Where to write."""
+    info: Path | None = None
+    """coco: image_info JSON of the pictures."""
+    boxes: Path | None = None
+    """coco: JSON of detected boxes."""
+    recipe: str | None = None
+    """Recipe name or file; by default MODEL/recipe.json."""
+    overrides: tuple[str, ...] = ()
+    """--section.key value ..."""
+    wants_help: bool = False
+    """Explain instead of predict."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Submit":
+        """Read the words after ``submit``.
+
+        Raises:
+            InputError: model, format, pictures or out are missing
+        """
+        if not words or "--help" in words or "-h" in words:
+            return cls(model=Path(), format="", pictures=Path(), out=Path(), wants_help=True)
+        rest = list(words)
+        given = take_options(rest, _OPTIONS)
+        pictures, out = given["--pictures"], given["--out"]
+        if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not pictures or not out:
+            raise InputError("wanted: metaprompts submit MODEL FORMAT --pictures DIR --out PATH; see submit --help")
+        return cls(
+            model=Path(rest[0]),
+            format=rest[1],
+            pictures=Path(pictures),
+            out=Path(out),
+            info=Path(given["--info"]) if given["--info"] else None,
+            boxes=Path(given["--boxes"]) if given["--boxes"] else None,
+            recipe=given["--recipe"],
+            overrides=tuple(rest[2:]),
+        )
+
+    def run(self) -> int:
+        """Predict and write, or explain."""
+        if self.wants_help:
+            sys.stdout.write(_USAGE)
+            return 0
+        from metaprompts.cli.models import load_with_recipe
+        from metaprompts.submission.formats import FORMATS
+
+        if self.format not in FORMATS:
+            raise InputError(f"format is {self.format!r}; wanted one of {', '.join(FORMATS)}")
+        form = FORMATS[self.format]
+        model, recipe = load_with_recipe(self.model, self.recipe, self.overrides)
+        if model.task.name != form.task:
+            raise InputError(f"{self.model} predicts {model.task.name}; {self.format} is a benchmark of {form.task}")
+        form.check(model.task)
+        if form.encode is None:
+            self._submit_people(model, recipe)
+        else:
+            self._submit_maps(model, recipe)
+        sys.stdout.write(f"{self.format} submission in {self.out}\n")
+        return 0
+
+    def _submit_maps(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
+        from metaprompts.evaluation.progress import SampleBar
+        from metaprompts.submission.formats import FORMATS
+        from metaprompts.submission.run import submit_maps
+        from metaprompts.submission.unlabeled import PictureFolder
+
+        samples, transforms = PictureFolder(self.pictures), recipe.data.val_transforms()
+        with SampleBar("predicting", len(samples)) as bar:
+            submit_maps(
+                model,
+                samples,
+                transforms,
+                recipe.test,
+                FORMATS[self.format],
+                self.out,
+                workers=recipe.data.workers,
+                on_done=bar.advance,
+            )
+
+    def _submit_people(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
+        from metaprompts.evaluation.progress import SampleBar
+        from metaprompts.evaluation.protocols import PoseProtocol
+        from metaprompts.submission.run import submit_people
+        from metaprompts.submission.unlabeled import DetectedPeople
+        from metaprompts.tasks import Pose
+
+        if self.info is None or self.boxes is None:
+            raise InputError("coco wants --info FILE, the pictures' image_info JSON, and --boxes FILE, detected boxes")
+        assert isinstance(model.task, Pose)
+        assert isinstance(recipe.test, PoseProtocol)
+        people = DetectedPeople(self.pictures, self.info, self.boxes, joints=len(model.task.joints))
+        with SampleBar("predicting", len(people)) as bar:
+            submit_people(
+                model,
+                people,
+                recipe.test,
+                self.out,
+                batch_size=recipe.training.val_batch_size,
+                workers=recipe.data.workers,
+                on_done=bar.advance,
+            )

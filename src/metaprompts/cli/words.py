@@ -1,0 +1,42 @@
+"""Options among the words of commands that also take recipe keys."""
+
+from collections.abc import Sequence
+
+from metaprompts.errors import InputError
+
+
+def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None]:
+    """Remove options and their values.
+
+    Args:
+        words: are changed
+        names: of the options, with their dashes; "--name value" and "--name=value" are both read
+
+    Returns:
+        the value of each; None where it is not given
+
+    Raises:
+        InputError: an option has no value
+    """
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in names:
+        for place, word in enumerate(words):
+            if word.startswith(f"{name}="):
+                found[name] = word.removeprefix(f"{name}=")
+                del words[place]
+                break
+            if word == name:
+                if place + 1 == len(words) or words[place + 1].startswith("--"):
+                    raise InputError(f"{name} has no value")
+                found[name] = words[place + 1]
+                del words[place : place + 2]
+                break
+    return found
+
+
+def take_flag(words: list[str], name: str) -> bool:
+    """Remove a flag; whether it was there."""
+    if name not in words:
+        return False
+    words.remove(name)
+    return True

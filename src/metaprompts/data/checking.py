@@ -1,0 +1,129 @@
+"""Is a data set there, is it whole, and can its files be read?"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from metaprompts.data.layouts.counts import COCO_PICTURES
+from metaprompts.data.layouts.kitti import KittiEigen
+from metaprompts.data.layouts.nyu import NyuDepth
+from metaprompts.data.pose import CocoKeypoints
+from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.errors import InputError
+
+Progress = Callable[[Iterable[None], int], Iterable[None]]
+"""Passes on one item for each sample read, of this many."""
+
+_TRIED = 8
+_SHOWN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """What was found of one part of a data set.
+
+    Attributes:
+        name: of the part, such as "train"
+        missing: why it cannot be opened; None if it can
+        count: samples in it
+        unit: what they are
+        official: how many the published data set has; None if that is not known
+        remark: what else is to be said; may be empty
+        tried: how many samples were read
+        bad: what is wrong with each that could not be
+        shown: some of the good ones, spread over the part
+    """
+
+    name: str
+    missing: str | None = None
+    count: int = 0
+    unit: str = "pictures"
+    official: int | None = None
+    remark: str = ""
+    tried: int = 0
+    bad: tuple[str, ...] = ()
+    shown: tuple[Sample, ...] = field(default=(), repr=False)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether at least one sample can be read."""
+        return self.missing is None and len(self.bad) < self.tried
+
+    def line(self) -> str:
+        """The part on one line."""
+        if self.missing is not None:
+            return f"{self.name:<14} MISSING: {self.missing}"
+        published = {None: "", self.count: ", as published"}.get(self.official, f" (published: {self.official})")
+        found = f"{self.name:<14} {self.count} {self.unit}{published}"
+        return "; ".join(filter(None, (found, self.remark, f"{self.tried} read, {len(self.bad) or 'none'} bad")))
+
+
+def check_part(
+    name: str,
+    open_part: Callable[[], SampleDataset],
+    *,
+    official: int | None = None,
+    full: bool = False,
+    progress: Progress | None = None,
+) -> PartReport:
+    """Open a part of a data set and read samples of it.
+
+    Args:
+        name: of the part
+        open_part: gives its samples
+        official: how many the published data set has
+        full: read all samples, not only 8
+        progress: passes on one item for each sample read
+
+    Returns:
+        what was found; nothing that is wrong with the data raises
+    """
+    try:
+        samples = open_part()
+    except InputError as error:
+        return PartReport(name=name, missing=str(error), official=official)
+    places = range(len(samples)) if full else _spread(len(samples), _TRIED)
+    kept = {places[place] for place in _spread(len(places), _SHOWN)}
+    bad, shown = list[str](), list[Sample]()
+
+    def read() -> Iterable[None]:
+        for place in places:
+            try:
+                sample = samples[place]
+            except InputError as error:
+                bad.append(str(error))
+            else:
+                if place in kept:
+                    shown.append(sample)
+            yield
+
+    for _ in progress(read(), len(places)) if progress else read():
+        pass
+    unit, remark = _describe(samples, name)
+    return PartReport(
+        name=name,
+        count=len(samples),
+        unit=unit,
+        official=official,
+        remark=remark,
+        tried=len(places),
+        bad=tuple(bad),
+        shown=tuple(shown),
+    )
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """At most so many places, the first and the last among them."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted)).round()})
+
+
+def _describe(samples: SampleDataset, name: str) -> tuple[str, str]:
+    """What the samples are, and what else is to be said."""
+    if isinstance(samples, CocoKeypoints):
+        split = "train" if name == "train" else "val"
+        boxes = "boxes" if name == "val_boxes" else "persons"
+        return boxes, f"{samples.picture_count} pictures listed (published: {COCO_PICTURES[split]})"
+    if isinstance(samples, KittiEigen | NyuDepth) and samples.unmeasured:
+        return "pictures", f"{samples.unmeasured} more have no depth"
+    return "pictures", ""

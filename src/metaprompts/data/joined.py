@@ -1,0 +1,34 @@
+"""Several data sets one after the other."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+
+from metaprompts.data.samples import Sample, SampleDataset
+
+
+class Joined:
+    """The samples of several data sets, in their order.
+
+    Args:
+        parts: at least one
+    """
+
+    def __init__(self, parts: Sequence[SampleDataset]) -> None:
+        self._parts = tuple(parts)
+        self._ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        """Return the number of all samples."""
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            IndexError: no such sample
+            InputError: a file is bad
+        """
+        place = range(len(self))[index]
+        part = bisect_right(self._ends, place)
+        return self._parts[part][place - (self._ends[part - 1] if part else 0)]

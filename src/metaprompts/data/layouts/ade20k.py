@@ -1,0 +1,35 @@
+"""ADE20K as the scene parsing challenge published it (ADEChallengeData2016)."""
+
+from pathlib import Path
+from typing import Literal
+
+from metaprompts.data.layouts.folders import find_folder
+from metaprompts.data.lists import match_folders
+from metaprompts.data.segmentation import SegmentationPairs, label_table
+from metaprompts.errors import InputError
+
+_CLASSES = 150
+_FOLDERS = {"train": "training", "val": "validation"}
+
+
+class Ade20k(SegmentationPairs):
+    """``images/<split>/*.jpg`` and ``annotations/<split>/*.png`` of 0 = other (ignored), 1 to 150 = the classes.
+
+    Args:
+        root: ADEChallengeData2016, or the folder that it is in
+        split: "train" (20210 pictures) or "val" (2000)
+        classes: of the task; 150
+
+    Raises:
+        InputError: other classes, a missing folder, or files without partner
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val"], *, classes: int = _CLASSES) -> None:
+        if classes != _CLASSES:
+            raise InputError(f"task.classes are {classes}; ADE20K has {_CLASSES}: name all of them")
+        inner = root / "ADEChallengeData2016"
+        base = inner if inner.is_dir() or not (root / "images").is_dir() else root
+        folders = [base / kind / _FOLDERS[split] for kind in ("images", "annotations")]
+        for folder, kind in zip(folders, ("pictures", "masks"), strict=True):
+            find_folder([folder], what=f"the {kind} of ADE20K's split {split} (ADEChallengeData2016.zip)")
+        super().__init__(match_folders(*folders), label_table(_CLASSES, set(), reduce_zero_label=True))

@@ -1,0 +1,94 @@
+"""Cityscapes: fine, coarse and automatic labels."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.labels import LABEL_SUFFIXES
+from metaprompts.data.layouts.folders import find_folder
+from metaprompts.data.lists import pair_by_name
+from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
+from metaprompts.data.segmentation import SegmentationPairs, id_table
+from metaprompts.errors import InputError
+
+CityscapesSplit = Literal["train", "val", "train_extra"]
+
+CLASS_OF_ID = {
+    **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10},
+    **{24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18},
+}
+"""The 19 classes that are trained, by their id; all other ids are ignored."""
+
+_CLASSES = 19
+_LAST_ID = 33
+_PICTURE = "_leftImg8bit"
+_MASK = re.compile(r"(.+?)(?:_gt[A-Za-z]+)?_(labelTrainIds|labelIds|leftImg8bit)")
+
+
+class Cityscapes(SegmentationPairs):
+    """``leftImg8bit/<split>/<city>/*_leftImg8bit.png`` and masks in ``<labels>/<split>/<city>/``.
+
+    Masks are ``*_labelTrainIds.png`` (0 to 18, 255 = ignored) or, of pictures without one, ``*_labelIds.png``, whose
+    ids 0 to 33 are turned into the 19 classes. Automatic labels may have the picture's own name,
+    ``*_leftImg8bit.png``, and hold ids.
+
+    Args:
+        root: the folder of leftImg8bit
+        split: "train" (2975 pictures), "val" (500) or "train_extra" (19998)
+        labels: folder of the masks: gtFine, gtCoarse, or that of automatic labels, with or without a folder ``split``
+        classes: of the task; 19
+
+    Raises:
+        InputError: other classes, a missing folder, or files without partner
+    """
+
+    def __init__(self, root: Path, split: CityscapesSplit, *, labels: str = "gtFine", classes: int = _CLASSES) -> None:
+        if classes != _CLASSES:
+            raise InputError(f"task.classes are {classes}; Cityscapes has {_CLASSES}: name all of them")
+        pictures = find_folder([root / "leftImg8bit" / split], what=f"the pictures of Cityscapes' split {split}")
+        # The split's own folder is the official place; automatic labels of train_extra also come without it.
+        candidates = [root / labels / split, *([root / labels] if split == "train_extra" else [])]
+        masks = find_folder(candidates, what=f"the masks of Cityscapes' split {split}")
+        pairs = pair_by_name(_pictures(pictures), _masks(masks), f"{pictures} and {masks}")
+        ignored = [number for number in (*range(_LAST_ID + 1), 255) if number not in CLASS_OF_ID]
+        super().__init__(pairs, id_table(CLASS_OF_ID, ignored))
+        self._train_table = id_table({number: number for number in range(_CLASSES)}, [255])
+
+    def table_of(self, label_path: Path) -> NDArray[np.int16]:
+        """That of the 19 classes for ``*_labelTrainIds.png``, else that of the ids."""
+        return self._train_table if label_path.stem.endswith("_labelTrainIds") else self._table
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """City and name, up to the frame -> picture."""
+    found = {
+        _key(folder, path, path.stem.removesuffix(_PICTURE)): path
+        for path in pictures_in(folder, PICTURE_SUFFIXES)
+        if path.stem.endswith(_PICTURE)
+    }
+    if not found:
+        raise InputError(f"folder {folder} holds no pictures named *{_PICTURE}.png: unpack them there")
+    return found
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """City and name, up to the frame -> mask; classes are preferred to ids."""
+    found: dict[str, Path] = {}
+    for path in pictures_in(folder, LABEL_SUFFIXES):
+        match = _MASK.fullmatch(path.stem)
+        if match:
+            key = _key(folder, path, match[1])
+            if key not in found or match[2] == "labelTrainIds":
+                found[key] = path
+    if not found:
+        raise InputError(
+            f"folder {folder} holds no masks named *_labelTrainIds.png or *_labelIds.png: unpack them there"
+        )
+    return found
+
+
+def _key(folder: Path, path: Path, name: str) -> str:
+    return (path.relative_to(folder).parent / name).as_posix()

@@ -1,0 +1,77 @@
+"""The list files of depth benchmarks: picture, depth and, in some, the focal length."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaprompts.data.lists import read_lines
+from metaprompts.errors import InputError
+
+_NO_DEPTH = "None"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthList:
+    """What a list names.
+
+    Attributes:
+        pairs: (picture, depth file) of every line that has both
+        unmeasured: how many lines have ``None`` in place of a depth file
+    """
+
+    pairs: list[tuple[Path, Path]]
+    unmeasured: int
+
+
+def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]) -> DepthList:
+    """Read ``image depth`` or ``image depth focal`` lines.
+
+    A leading ``/`` is dropped and the focal length passed over; blank lines, too.
+
+    Args:
+        list_file: the list
+        image_roots: folders that its pictures may be relative to; the first where the file is, is taken
+        depth_roots: the same for depth files
+
+    Raises:
+        InputError: no such list, no pairs in it, a line of another form, or a path that leads to no file; list and
+            line are named
+    """
+    pairs, unmeasured = [], 0
+    for number, line in enumerate(read_lines(list_file), start=1):
+        if not line.strip():
+            continue
+        where = f"{list_file}, line {number}"
+        image, depth = _columns(line, where)
+        if depth == _NO_DEPTH:
+            unmeasured += 1
+        else:
+            pairs.append((_find(image, image_roots, where), _find(depth, depth_roots, where)))
+    if not pairs:
+        raise InputError(f"{list_file} names no picture with depth; expected one `image depth` a line")
+    return DepthList(pairs=pairs, unmeasured=unmeasured)
+
+
+def _columns(line: str, where: str) -> tuple[str, str]:
+    words = line.split()
+    if len(words) not in (2, 3):
+        raise InputError(f"{where}: {len(words)} columns; expected `image depth` or `image depth focal`")
+    if len(words) == 3 and not _is_number(words[2]):
+        raise InputError(f"{where}: the third column is {words[2]!r}; expected the focal length in pixels")
+    return words[0], words[1]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return float(word) > 0
+    except ValueError:
+        return False
+
+
+def _find(name: str, roots: Sequence[Path], where: str) -> Path:
+    for root in roots:
+        path = root / name.lstrip("/")
+        if path.is_file():
+            return path
+    places = ", ".join(map(str, roots))
+    raise InputError(f"{where}: no file {name.lstrip('/')} in {places}: correct data.root, or the list")

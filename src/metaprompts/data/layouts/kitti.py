@@ -1,0 +1,80 @@
+"""KITTI: raw pictures with annotated depth by list files, and the depth selection."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from metaprompts.data.depth import DepthPairs
+from metaprompts.data.layouts.depth_lists import read_depth_list
+from metaprompts.data.layouts.folders import find_file, find_folder
+from metaprompts.data.lists import pair_by_name
+from metaprompts.data.pictures import pictures_in
+from metaprompts.errors import InputError
+
+UNITS_PER_METER = 256.0
+"""Depth files hold meters times 256."""
+
+_LISTS = {
+    "train": ("train_list.txt", "eigen_train_files_with_gt.txt"),
+    "val": ("test_list.txt", "eigen_test_files_with_gt.txt"),
+}
+_SELECTIONS = ("depth_selection/val_selection_cropped", "val_selection_cropped")
+_NAME = re.compile(r"(.+_sync)_(?:image|groundtruth_depth)_(\d+_image_\d+)")
+
+
+class KittiEigen(DepthPairs):
+    """Pictures of ``raw_data/`` and depth of ``data_depth_annotated/``, as a list file of Eigen's split names them.
+
+    Lists of two columns are relative to the root. In those with the focal length, pictures are relative to raw_data,
+    and depth to data_depth_annotated or to its train or val. Lines with ``None`` for depth are passed over.
+
+    Args:
+        root: the folder of raw_data and data_depth_annotated, and of the lists
+        split: "train" (23158 pairs in the usual list) or "val" (697 lines, 652 with depth)
+        list_file: None for the first that is there of the usual names
+
+    Attributes:
+        unmeasured: lines that were passed over
+
+    Raises:
+        InputError: a list or a file that it names is missing, or a line is wrong
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val"], *, list_file: str | None = None) -> None:
+        names = _LISTS[split] if list_file is None else (list_file,)
+        path = find_file([root / name for name in names], what=f"the list of KITTI's Eigen split {split}")
+        annotated = root / "data_depth_annotated"
+        depth_roots = (annotated, annotated / "train", annotated / "val", root)
+        found = read_depth_list(path, (root / "raw_data", root), depth_roots)
+        super().__init__(found.pairs, units_per_meter=UNITS_PER_METER)
+        self.unmeasured = found.unmeasured
+
+
+class KittiSelection(DepthPairs):
+    """The 1000 pictures of ``val_selection_cropped``, which are cut to 352 x 1216.
+
+    Args:
+        root: the folder of depth_selection
+
+    Raises:
+        InputError: a missing or empty folder, or files without partner
+    """
+
+    def __init__(self, root: Path) -> None:
+        base = find_folder([root / name for name in _SELECTIONS], what="KITTI's depth selection")
+        images, depths = (
+            find_folder([base / name], what="KITTI's depth selection") for name in ("image", "groundtruth_depth")
+        )
+        pairs = pair_by_name(_by_frame(images), _by_frame(depths), f"{images} and {depths}")
+        super().__init__(pairs, units_per_meter=UNITS_PER_METER)
+
+
+def _by_frame(folder: Path) -> dict[str, Path]:
+    """Drive, frame and camera -> file."""
+    found = {}
+    for path in pictures_in(folder, (".png",)):
+        match = _NAME.fullmatch(path.stem)
+        found[f"{match[1]} {match[2]}" if match else path.stem] = path
+    if not found:
+        raise InputError(f"folder {folder} holds no PNG files: unpack KITTI's depth selection there")
+    return found

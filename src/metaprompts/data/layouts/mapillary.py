@@ -1,0 +1,80 @@
+"""Mapillary Vistas 1.2 and 2.0, with their own classes or those of Cityscapes."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.layouts.folders import find_folder
+from metaprompts.data.lists import match_folders
+from metaprompts.data.segmentation import SegmentationPairs, id_table
+from metaprompts.errors import InputError
+
+VistasVersion = Literal["v1.2", "v2.0"]
+
+IDS_OF_CITYSCAPES: tuple[tuple[int, ...], ...] = (
+    *((13, 24, 41), (2, 15), (17,), (6,), (3,), (45, 47), (48,), (50,), (30,), (29,), (27,)),
+    *((19,), (20, 21, 22), (55,), (61,), (54,), (58,), (57,), (52,)),
+)
+"""Labels of Vistas 1.2 that make up each of the 19 classes of Cityscapes, as in the released code."""
+
+_FOLDERS = {"train": "training", "val": "validation"}
+_LABELS = {"v1.2": 66, "v2.0": 124}
+# Labels that the data set's own config files do not evaluate: unlabeled, and in 2.0 what is ambiguous or a group.
+_VOID = {"v1.2": (65,), "v2.0": (2, 31, 38, 79, 86, 96, 115, 123)}
+
+
+class Mapillary(SegmentationPairs):
+    """``<split>/images/*.jpg`` and ``<split>/<version>/labels/*.png``.
+
+    Release 1.2, which had no folder ``<version>``, is read as well.
+
+    Args:
+        root: the folder of training and validation
+        split: "train" (18000 pictures) or "val" (2000)
+        classes: of the task: all labels (66, 124), or those that are evaluated (65, 116), in their order; 19 if
+            ``as_cityscapes``
+        version: of the labels
+        as_cityscapes: turn labels of 1.2 into the 19 classes of Cityscapes
+
+    Raises:
+        InputError: other classes, a missing folder, or files without partner
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        split: Literal["train", "val"],
+        *,
+        classes: int,
+        version: VistasVersion = "v1.2",
+        as_cityscapes: bool = False,
+    ) -> None:
+        base = root / _FOLDERS[split]
+        what = f"of Mapillary Vistas' split {split}"
+        pictures = find_folder([base / "images"], what=f"the pictures {what}")
+        candidates = [base / version / "labels", *([base / "labels"] if version == "v1.2" else [])]
+        masks = find_folder(candidates, what=f"the masks of version {version} {what}")
+        table = _cityscapes_table(classes) if as_cityscapes else _own_table(classes, version)
+        super().__init__(match_folders(pictures, masks), table)
+
+
+def _cityscapes_table(classes: int) -> NDArray[np.int16]:
+    if classes != len(IDS_OF_CITYSCAPES):
+        raise InputError(f"task.classes are {classes}; with data.as_cityscapes they are the 19 of Cityscapes")
+    found = {number: place for place, ids in enumerate(IDS_OF_CITYSCAPES) for number in ids}
+    return id_table(found, range(_LABELS["v1.2"]))
+
+
+def _own_table(classes: int, version: VistasVersion) -> NDArray[np.int16]:
+    labels, void = range(_LABELS[version]), _VOID[version]
+    if classes == len(labels):
+        return id_table({number: number for number in labels}, [])
+    evaluated = [number for number in labels if number not in void]
+    if classes != len(evaluated):
+        raise InputError(
+            f"task.classes are {classes}; Mapillary Vistas {version} has {len(labels)} labels, of which "
+            f"{len(evaluated)} are evaluated: name all or these"
+        )
+    return id_table({number: place for place, number in enumerate(evaluated)}, void)

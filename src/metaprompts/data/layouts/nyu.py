@@ -1,0 +1,38 @@
+"""NYU Depth v2 as depth estimation code lays it out: sync for training, official_splits for testing."""
+
+from pathlib import Path
+from typing import Literal
+
+from metaprompts.data.depth import DepthPairs
+from metaprompts.data.layouts.depth_lists import read_depth_list
+from metaprompts.data.layouts.folders import find_file, find_folder
+
+UNITS_PER_METER = 1000.0
+"""Depth files hold millimeters."""
+
+_FOLDERS = {"train": "sync", "val": "official_splits/test"}
+_LISTS = {
+    "train": ("train_list.txt", "nyudepthv2_train_files_with_gt.txt"),
+    "val": ("test_list.txt", "nyudepthv2_test_files_with_gt.txt"),
+}
+
+
+class NyuDepth(DepthPairs):
+    """Pictures and depth of ``sync/`` or ``official_splits/test/``, as a list file names them.
+
+    Args:
+        root: the folder of sync and official_splits, and of the lists
+        split: "train" (24231 pairs in the usual list) or "val" (654)
+        list_file: with two or three columns; None for the first that is there of the usual names
+
+    Raises:
+        InputError: a folder, a list or a file that it names is missing, or a line is wrong
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val"], *, list_file: str | None = None) -> None:
+        folder = find_folder([root / _FOLDERS[split]], what=f"pictures and depth of NYU v2's split {split}")
+        names = _LISTS[split] if list_file is None else (list_file,)
+        path = find_file([root / name for name in names], what=f"the list of NYU v2's split {split}")
+        found = read_depth_list(path, (folder, root), (folder, root))
+        super().__init__(found.pairs, units_per_meter=UNITS_PER_METER)
+        self.unmeasured = found.unmeasured

@@ -1,0 +1,106 @@
+"""NYU Depth v2 straight from its MATLAB files."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.layouts.folders import find_file
+from metaprompts.data.opening import one_line
+from metaprompts.data.samples import Sample
+from metaprompts.errors import InputError
+
+_LABELED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
+_INDICES = {"train": "trainNdxs", "val": "testNdxs"}
+# Outside, pictures have a white frame; the usual conversion to JPEG files, on which results are published, blackens it.
+_INSIDE = np.s_[7:474, 7:632]
+
+
+class NyuMat:
+    """The 1449 labeled pictures of ``nyu_depth_v2_labeled.mat``, split as ``splits.mat`` says.
+
+    Pictures get a black frame and depth is the unfilled one (``rawDepths``), as in the usual official_splits folder.
+
+    Args:
+        root: the folder of both files
+        split: "train" (795 pictures) or "val" (654)
+
+    Raises:
+        InputError: h5py or SciPy is not installed, or a file is missing or not what it should be
+    """
+
+    def __init__(self, root: Path, split: Literal["train", "val"]) -> None:
+        self._labeled = find_file([root / _LABELED], what="NYU v2's labeled pictures")
+        splits = find_file([root / _SPLITS], what="NYU v2's official split")
+        numbers = _read_split(splits, _INDICES[split])
+        with _opened(self._labeled) as file:
+            count = len(_array(file, "images", self._labeled, (3, 640, 480)))
+            depths = len(_array(file, "rawDepths", self._labeled, (640, 480)))
+        if depths != count or not (numbers.size and numbers.min() >= 1 and numbers.max() <= count):
+            raise InputError(
+                f"{self._labeled} holds {count} pictures and {depths} depth maps, {splits} names {numbers.size} of "
+                f"them, up to {numbers.max(initial=0)}: get both files again"
+            )
+        self._places = (numbers - 1).tolist()
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture and its depth.
+
+        Returns:
+            a sample of 480 x 640 with ``depth_m`` in meters, 0 where nothing was measured
+
+        Raises:
+            InputError: the file is broken
+        """
+        place = self._places[index]
+        # Opened for each sample: an open HDF5 file survives neither pickling nor a fork.
+        with _opened(self._labeled) as file:
+            try:
+                stored, depth = file["images"][place], file["rawDepths"][place]
+            except OSError as error:
+                raise InputError(f"{self._labeled} is broken ({one_line(error)}): get it again") from error
+        image = np.zeros((480, 640, 3), dtype=np.uint8)
+        image[_INSIDE] = stored.transpose(2, 1, 0)[_INSIDE]
+        depth_m = np.nan_to_num(depth.T.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        return Sample(image=image, path=str(self._labeled / f"{place:05d}"), depth_m=np.ascontiguousarray(depth_m))
+
+
+def _read_split(path: Path, name: str) -> NDArray[np.int64]:
+    """(P,) numbers of pictures, from 1."""
+    loadmat = _library("scipy.io", path).loadmat
+    try:
+        content = loadmat(str(path))
+    # SciPy's parser lets through whatever it stumbles on.
+    except Exception as error:
+        raise InputError(f"{path} is no MATLAB 5 file ({one_line(error)}): get it again") from error
+    if name not in content:
+        raise InputError(f"{path} has no {name}; expected trainNdxs and testNdxs: get it again")
+    return np.asarray(content[name]).ravel().astype(np.int64)
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return _library("h5py", path).File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} is no MATLAB 7.3 (HDF5) file ({one_line(error)}): get it again") from error
+
+
+def _array(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> Any:
+    if name not in file or file[name].shape[1:] != shape:
+        came = f"{name} of {file[name].shape}" if name in file else f"no {name}"
+        raise InputError(f"{path} has {came}; expected (1449, {', '.join(map(str, shape))}): get it again")
+    return file[name]
+
+
+def _library(name: str, path: Path) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise InputError(f"reading {path} needs {package}: pip install 'metaprompts[mat]'") from error

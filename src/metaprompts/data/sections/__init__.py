@@ -1,0 +1,1 @@
+"""What a recipe says of data and augmentation, one file a task."""

@@ -1,0 +1,114 @@
+"""Data and augmentation of depth recipes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metaprompts.data.depth import DepthFolder
+from metaprompts.data.layouts import kitti, nyu
+from metaprompts.data.layouts.counts import OFFICIAL
+from metaprompts.data.layouts.nyu_mat import NyuMat
+from metaprompts.data.samples import SampleDataset
+from metaprompts.data.sections.base import Openers, PairedSection, Split, joined
+from metaprompts.data.transforms.color import DepthColor
+from metaprompts.data.transforms.cutdepth import CutDepth
+from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip
+from metaprompts.data.transforms.transform import EveryNth, Transform
+from metaprompts.errors import InputError
+
+_CUT_EVERY = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthData(PairedSection):
+    """Pictures with depth files.
+
+    Attributes:
+        layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published: "nyu" (sync,
+            official_splits and their lists), "nyu_mat" (nyu_depth_v2_labeled.mat and splits.mat) or "kitti" (raw_data,
+            data_depth_annotated and the lists of Eigen's split)
+        train_list: nyu, kitti: list of the training pictures; none for the first there is of the usual names
+        val_list: the same for validation
+        val_selection: kitti: validate on val_selection_cropped instead of a list
+        units_per_meter: what stored integers are divided by; none for 256 with kitti, else 1000 (millimeters)
+    """
+
+    layout: Literal["lists", "nyu", "nyu_mat", "kitti"] = "lists"
+    train_list: str | None = None
+    val_list: str | None = None
+    val_selection: bool = False
+    units_per_meter: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.refuse_unless(("lists",), *self.list_keys, "units_per_meter")
+        self.refuse_unless(("nyu", "kitti"), "train_list", "val_list")
+        self.refuse_unless(("kitti",), "val_selection")
+        if self.val_selection and self.val_list is not None:
+            raise InputError(f"data.val_list is {self.val_list}, data.val_selection true: leave one of them out")
+        if self.units_per_meter is not None and not self.units_per_meter > 0:
+            raise InputError(f"data.units_per_meter is {self.units_per_meter}; wanted more than 0")
+
+    @property
+    def stored_units_per_meter(self) -> float:
+        """What stored integers are divided by."""
+        if self.units_per_meter is not None:
+            return self.units_per_meter
+        return kitti.UNITS_PER_METER if self.layout == "kitti" else nyu.UNITS_PER_METER
+
+    def dataset(self, split: Split) -> SampleDataset:
+        """The samples of a split."""
+        return joined(self.parts(split))
+
+    def parts(self, split: Split) -> Openers:
+        """The parts of a split, to be opened one by one."""
+        list_file = self.train_list if split == "train" else self.val_list
+        if self.layout == "nyu":
+            return {split: lambda: nyu.NyuDepth(self.folder(), split, list_file=list_file)}
+        if self.layout == "nyu_mat":
+            return {split: lambda: NyuMat(self.folder(), split)}
+        if self.layout == "kitti" and split == "val" and self.val_selection:
+            return {"val_selection": lambda: kitti.KittiSelection(self.folder())}
+        if self.layout == "kitti":
+            return {split: lambda: kitti.KittiEigen(self.folder(), split, list_file=list_file)}
+        units = self.stored_units_per_meter
+        return {split: lambda: DepthFolder(self.folder(), *self.names(split), units_per_meter=units)}
+
+    def unlabeled(self) -> dict[str, str]:
+        """None: all pictures that are read have depth."""
+        return {}
+
+    def official(self) -> dict[str, int]:
+        """How many samples the published data set has: part -> number."""
+        return OFFICIAL.get(self.layout, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthAugment:
+    """The released depth augmentation.
+
+    Attributes:
+        crop: (height, width) that is cut out; smaller pictures are padded
+        cutdepth: on every 4th sample, draw a strip of the depth into the picture: "released" wraps it as the released
+            code does, "scaled" does not, none leaves it out
+        flip: probability of mirroring
+        color: whether brightness, contrast, gamma, hue, saturation and value are changed
+    """
+
+    crop: tuple[int, int]
+    cutdepth: Literal["released", "scaled"] | None = None
+    flip: float = 0.5
+    color: bool = True
+
+    def transforms(self, data: DepthData, max_depth_m: float) -> list[Transform]:
+        """The training transforms, in order."""
+        cut: list[Transform] = []
+        if self.cutdepth is not None:
+            strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, units_per_meter=data.stored_units_per_meter)
+            cut = [EveryNth(strip, _CUT_EVERY)]
+        return [
+            *data.scale((1.0, 1.0)),
+            *cut,
+            RandomFlip(self.flip),
+            RandomCrop(*self.crop),
+            *([DepthColor()] if self.color else []),
+        ]

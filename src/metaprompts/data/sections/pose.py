@@ -1,0 +1,95 @@
+"""Data and augmentation of pose recipes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaprompts.data.layouts.counts import OFFICIAL
+from metaprompts.data.pose import CocoKeypoints
+from metaprompts.data.sections.base import Openers, Section, Split
+from metaprompts.data.transforms.pose_crop import PoseCrop
+from metaprompts.data.transforms.transform import Transform
+
+_COCO_FILES = (
+    "person_keypoints_train2017.json",
+    "person_keypoints_val2017.json",
+    "COCO_val2017_detections_AP_H_56_person.json",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseData(Section):
+    """People annotated with keypoints.
+
+    Attributes:
+        train: COCO keypoint JSON
+        train_images: folder of its pictures
+        val: COCO keypoint JSON
+        val_images: folder of its pictures
+        val_boxes: JSON of detected boxes that take the place of the annotated ones
+    """
+
+    train: str = "annotations/person_keypoints_train2017.json"
+    train_images: str = "train2017"
+    val: str = "annotations/person_keypoints_val2017.json"
+    val_images: str = "val2017"
+    val_boxes: str | None = None
+
+    def dataset(self, split: Split) -> CocoKeypoints:
+        """The samples of a split, one for each person."""
+        if split == "train":
+            return CocoKeypoints(self.folder(), self.train, self.train_images)
+        return CocoKeypoints(self.folder(), self.val, self.val_images, detections=self.val_boxes)
+
+    def parts(self, split: Split) -> Openers:
+        """The parts of a split, to be opened one by one."""
+        boxes = split == "val" and self.val_boxes is not None
+        return {"val_boxes" if boxes else split: lambda: self.dataset(split)}
+
+    def unlabeled(self) -> dict[str, str]:
+        """None: all pictures that are read have people."""
+        return {}
+
+    def official(self) -> dict[str, int]:
+        """How many people the published data set has, where its own file names are used: part -> number."""
+        names = {"train": (self.train,), "val": (self.val,), "val_boxes": (self.val, self.val_boxes)}
+        return {part: number for part, number in OFFICIAL["coco"].items() if all(map(_is_coco, names[part]))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseAugment:
+    """mmpose's standard top-down augmentation.
+
+    Attributes:
+        flip: probability of mirroring
+        half_body: probability of cropping to the upper or lower body
+        scale: lowest and highest factor on the crop's size
+        rotation_deg: standard deviation of the rotation, cut off at twice this
+        rotation: probability of rotating
+    """
+
+    flip: float = 0.5
+    half_body: float = 0.3
+    scale: tuple[float, float] = (0.75, 1.25)
+    rotation_deg: float = 40.0
+    rotation: float = 0.6
+
+    def transforms(self, crop: tuple[int, int], joints: Sequence[str], padding: float) -> list[Transform]:
+        """The training transforms, in order."""
+        return [
+            PoseCrop(
+                *crop,
+                tuple(joints),
+                augment=True,
+                padding=padding,
+                flip_probability=self.flip,
+                half_body_probability=self.half_body,
+                scale=self.scale,
+                rotation_deg=self.rotation_deg,
+                rotation_probability=self.rotation,
+            )
+        ]
+
+
+def _is_coco(name: str | None) -> bool:
+    return name is not None and Path(name).name in _COCO_FILES

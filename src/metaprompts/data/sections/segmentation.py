@@ -1,0 +1,122 @@
+"""Data and augmentation of segmentation recipes."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from metaprompts.data.layouts.ade20k import Ade20k
+from metaprompts.data.layouts.cityscapes import Cityscapes
+from metaprompts.data.layouts.counts import OFFICIAL
+from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion
+from metaprompts.data.samples import SampleDataset
+from metaprompts.data.sections.base import Openers, PairedSection, Split, joined
+from metaprompts.data.segmentation import SegmentationFolder
+from metaprompts.data.transforms.color import PhotometricDistortion
+from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationData(PairedSection):
+    """Pictures with masks of class indices.
+
+    Attributes:
+        layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published, found by its folders:
+            "ade20k", "cityscapes" or "mapillary"
+        labels: folder of masks; cityscapes: gtFine (none), gtCoarse or another; mapillary: v1.2 (none) or v2.0
+        extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, which are trained on as well
+        as_cityscapes: mapillary v1.2: turn its labels into the 19 classes of Cityscapes
+        ignored: mask values that are no class, besides 255
+        reduce_zero_label: 0 is "ignore" in the masks and 1 the first class; ade20k knows that itself
+    """
+
+    layout: Literal["lists", "ade20k", "cityscapes", "mapillary"] = "lists"
+    labels: str | None = None
+    extra: str | None = None
+    as_cityscapes: bool = False
+    ignored: tuple[int, ...] = ()
+    reduce_zero_label: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.refuse_unless(("lists",), *self.list_keys, "ignored")
+        self.refuse_unless(("lists", "ade20k"), "reduce_zero_label")
+        self.refuse_unless(("cityscapes", "mapillary"), "labels")
+        self.refuse_unless(("cityscapes",), "extra")
+        self.refuse_unless(("mapillary",), "as_cityscapes")
+        if self.layout == "mapillary" and self.labels not in (None, "v1.2", "v2.0"):
+            raise InputError(f"data.labels is {self.labels!r}; mapillary has v1.2 and v2.0")
+        if self.as_cityscapes and self.labels == "v2.0":
+            raise InputError("data.as_cityscapes is of mapillary v1.2, data.labels is v2.0: leave one of them out")
+
+    def dataset(self, split: Split, classes: int) -> SampleDataset:
+        """The samples of a split."""
+        return joined(self.parts(split, classes))
+
+    def parts(self, split: Split, classes: int) -> Openers:
+        """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
+        if self.layout == "ade20k":
+            return {split: lambda: Ade20k(self.folder(), split, classes=classes)}
+        if self.layout == "cityscapes":
+            return self._cityscapes(split, classes)
+        if self.layout == "mapillary":
+            version: VistasVersion = "v2.0" if self.labels == "v2.0" else "v1.2"
+            settings: dict[str, Any] = {"version": version, "as_cityscapes": self.as_cityscapes}
+            return {split: lambda: Mapillary(self.folder(), split, classes=classes, **settings)}
+        return {split: lambda: self._listed(split, classes)}
+
+    def unlabeled(self) -> dict[str, str]:
+        """Folders of pictures whose labels are not published: part -> folder."""
+        return {"cityscapes": {"test": "leftImg8bit/test"}, "mapillary": {"test": "testing/images"}}.get(
+            self.layout, {}
+        )
+
+    def official(self) -> dict[str, int]:
+        """How many samples the published data set has: part -> number."""
+        return OFFICIAL.get(self.layout, {})
+
+    def _cityscapes(self, split: Split, classes: int) -> Openers:
+        labels, extra = self.labels or "gtFine", self.extra
+        parts: Openers = {split: lambda: Cityscapes(self.folder(), split, labels=labels, classes=classes)}
+        if split == "train" and extra is not None:
+            parts["train_extra"] = lambda: Cityscapes(self.folder(), "train_extra", labels=extra, classes=classes)
+        return parts
+
+    def _listed(self, split: Split, classes: int) -> SampleDataset:
+        images, labels = self.names(split)
+        return SegmentationFolder(
+            self.folder(),
+            images,
+            labels,
+            classes=classes,
+            ignored=self.ignored,
+            reduce_zero_label=self.reduce_zero_label,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationAugment:
+    """mmsegmentation's standard augmentation.
+
+    Attributes:
+        ratio: lowest and highest factor on ``data.image_size``
+        crop: (height, width) that is cut out; smaller pictures are padded
+        max_class_share: a crop with more than this of one class is drawn again, up to 10 times
+        flip: probability of mirroring
+        color: whether brightness, contrast, saturation and hue are distorted
+    """
+
+    crop: tuple[int, int]
+    ratio: tuple[float, float] = (0.5, 2.0)
+    max_class_share: float = 0.75
+    flip: float = 0.5
+    color: bool = True
+
+    def transforms(self, data: SegmentationData) -> list[Transform]:
+        """The training transforms, in order."""
+        return [
+            *data.scale(self.ratio),
+            RandomCrop(*self.crop, max_class_share=self.max_class_share),
+            RandomFlip(self.flip),
+            *([PhotometricDistortion()] if self.color else []),
+        ]

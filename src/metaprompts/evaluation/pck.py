@@ -1,0 +1,63 @@
+"""The share of joints that are found near enough."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from metaprompts.errors import InputError
+
+
+class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
+    """PCK: the share of labelled joints that lie within ``threshold`` times the long side of the person's box.
+
+    Joints are pooled over people and processes before dividing.
+
+    Args:
+        threshold: allowed distance in long sides of the box
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    correct: Tensor
+    labelled: Tensor
+
+    def __init__(self, threshold: float = 0.2) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("labelled", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, target: Tensor, box_xywh: Tensor) -> None:
+        """Count the joints of a batch.
+
+        Args:
+            predicted: (B,J,2) pixels
+            target: (B,J,3) x, y in pixels and visibility; only joints with visibility > 0 count
+            box_xywh: (B,4) pixels
+
+        Raises:
+            InputError: the shapes do not belong together
+        """
+        people, joints = predicted.shape[:2]
+        if predicted.shape[2:] != (2,) or target.shape != (people, joints, 3) or box_xywh.shape != (people, 4):
+            raise InputError(
+                f"PCK got predictions {tuple(predicted.shape)}, targets {tuple(target.shape)}, boxes "
+                f"{tuple(box_xywh.shape)}; expected (B,J,2), (B,J,3) and (B,4)"
+            )
+        reach = self.threshold * box_xywh[:, 2:].amax(1, keepdim=True)
+        labelled = target[..., 2] > 0
+        near = (predicted - target[..., :2]).square().sum(-1).sqrt() <= reach
+        self.correct += (near & labelled).sum().to(self.correct.device)
+        self.labelled += labelled.sum().to(self.labelled.device)
+
+    def compute(self) -> dict[str, float]:
+        """The share of correct joints over all processes; see `scores`."""
+        return self.scores()
+
+    def scores(self) -> dict[str, float]:
+        """The share of correct joints of this process.
+
+        Returns:
+            ``pck@THRESHOLD`` in 0..1, nan if no joint was labelled
+        """
+        return {f"pck@{self.threshold:g}": (self.correct.double() / self.labelled).item()}

@@ -1,0 +1,148 @@
+"""A split as evaluation sees it: every picture once, at each scale, with its name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from metaprompts.data.augmented import quiet_opencv
+from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.data.transforms.geometric import keep_aspect
+from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.tensors import image_tensor, to_tensors
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.evaluation.protocols import EvaluationProtocol, scaled_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenPicture:
+    """One sample, ready to be predicted.
+
+    Attributes:
+        index: its place in the split
+        path: the picture's file
+        tensors: those of `to_tensors`, "picture_size" (2,) height and width before resizing, and "image@RATIO"
+    """
+
+    index: int
+    path: str
+    tensors: dict[str, Tensor]
+
+
+class SeenPictures(Dataset[SeenPicture]):
+    """The samples of a split, cropped and scaled as a protocol says.
+
+    Args:
+        samples: what is read
+        transforms: what the data section does to them, without chance
+        protocol: its own transforms come first; its ratios are scales
+    """
+
+    def __init__(self, samples: SampleDataset, transforms: Sequence[Transform], protocol: EvaluationProtocol) -> None:
+        self.samples = samples
+        self._first = protocol.transforms()
+        self._transforms = {ratio: scaled_transforms(transforms, ratio) for ratio in {1.0, *protocol.ratios()}}
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> SeenPicture:
+        """Read one sample and make its views.
+
+        Raises:
+            InputError: a file is bad
+        """
+        sample = _applied(self._first, self.samples[range(len(self))[index]])
+        tensors = to_tensors(_applied(self._transforms[1.0], sample))
+        tensors["picture_size"] = torch.tensor(sample.image.shape[:2])
+        for ratio, transforms in self._transforms.items():
+            if ratio != 1:
+                tensors[scaled_name(ratio)] = image_tensor(_applied(transforms, sample).image)
+        return SeenPicture(index=index, path=sample.path, tensors=tensors)
+
+
+def seen_batches(pictures: SeenPictures, *, batch_size: int, workers: int) -> DataLoader[dict[str, Tensor]]:
+    """A split in order, for `evaluate`.
+
+    Args:
+        pictures: the split
+        batch_size: pictures of different sizes need 1
+        workers: processes that read
+    """
+    return DataLoader(
+        pictures,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_tensors_of,
+        worker_init_fn=quiet_opencv,
+    )
+
+
+def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
+    """The same transforms for a picture that shall be looked at ``ratio`` times as large.
+
+    The size to which the picture is brought is scaled, so it is resized once, from its own pixels. Bilinearly, as
+    mmsegmentation does.
+
+    Args:
+        transforms: those at ratio 1
+        ratio: above 0
+    """
+    if ratio == 1:
+        return list(transforms)
+    scaled = [ScaledResize(each, ratio) if isinstance(each, ResizeImage) else each for each in transforms]
+    return scaled if any(isinstance(each, ScaledResize) for each in scaled) else [*scaled, ScaledResize(None, ratio)]
+
+
+@dataclass(frozen=True)
+class ScaledResize:
+    """Resize the image alone to a ratio of what another transform would bring it to.
+
+    Args:
+        plain: the transform at ratio 1; None: the picture's own size
+        ratio: above 0
+    """
+
+    plain: ResizeImage | None
+    ratio: float
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize."""
+        del generator
+        own = sample.image.shape[:2]
+        wanted = own if self.plain is None else (self.plain.height, self.plain.width)
+        height, width = (max(1, int(side * self.ratio)) for side in wanted)
+        if self.plain is None or self.plain.keeps_aspect:
+            height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
+        image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return replace(sample, image=image)
+
+
+def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[str, Tensor]]]:
+    """Gather pictures whose tensors have the same shapes into batches; order within a batch is kept."""
+    by_shape: dict[tuple[tuple[int, ...], ...], list[SeenPicture]] = {}
+    for picture in group:
+        shapes = tuple(tuple(tensor.shape) for _, tensor in sorted(picture.tensors.items()))
+        by_shape.setdefault(shapes, []).append(picture)
+    return [
+        (alike, {name: torch.stack([each.tensors[name] for each in alike]) for name in alike[0].tensors})
+        for alike in by_shape.values()
+    ]
+
+
+def _tensors_of(pictures: Sequence[SeenPicture]) -> dict[str, Tensor]:
+    batch: dict[str, Tensor] = default_collate([picture.tensors for picture in pictures])
+    return batch
+
+
+def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:
+    # Nothing here draws: the generator is only what transforms expect.
+    generator = np.random.default_rng(0)
+    for transform in transforms:
+        sample = transform(sample, generator)
+    return sample

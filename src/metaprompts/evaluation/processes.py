@@ -1,0 +1,53 @@
+"""Several processes that share an evaluation, as torchrun starts them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+# The first process to be done waits for the last.
+_PATIENCE = timedelta(days=7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """Which of how many processes this is.
+
+    Attributes:
+        rank: 0 for the one that writes and speaks
+        count: how many there are
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.count > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """Meet the other processes that torchrun started, over gloo; alone without torchrun."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    try:
+        yield Processes(rank=distributed.get_rank(), count=count)
+    finally:
+        distributed.destroy_process_group()
+
+
+def local_device(device: str | None) -> str | None:
+    """The device of this process: with several GPUs in a machine each process takes its own."""
+    place = os.environ.get("LOCAL_RANK")
+    if place is None or device not in (None, "cuda") or not torch.cuda.is_available():
+        return device
+    return f"cuda:{int(place) % torch.cuda.device_count()}"

@@ -1,0 +1,193 @@
+"""How a split is predicted when it is scored: the ``test`` section of recipes. By default the picture is seen once."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import torch
+from torch import Tensor
+
+from metaprompts.data.joints import mirrored_order
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+from metaprompts.evaluation.cropping import KittiCrop
+from metaprompts.evaluation.depth import CROPS
+from metaprompts.evaluation.segmenting import mean_probabilities
+from metaprompts.evaluation.windows import predict_windows
+
+if TYPE_CHECKING:
+    from metaprompts.evaluation.run import Predictor
+
+Batch = Mapping[str, Tensor]
+
+
+def scaled_name(ratio: float) -> str:
+    """Under which name a batch holds its pictures at a scale."""
+    return "image" if ratio == 1 else f"image@{ratio:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationProtocol(ABC):
+    """What every ``test`` section has.
+
+    Attributes:
+        flip: also look at the mirrored picture and average
+    """
+
+    flip: bool = False
+
+    @abstractmethod
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """The raw output that the task scores.
+
+        Args:
+            model: (B,3,h,w) -> raw output
+            batch: "image" (B,3,H,W), and for other scales "image@RATIO"
+        """
+
+    def quick(self) -> Self:
+        """The same without what only polishes the numbers; training validates so."""
+        return replace(self, flip=False)
+
+    def facts(self) -> dict[str, Any]:
+        """What the task's scorer needs to know of it."""
+        return {}
+
+    def transforms(self) -> list[Transform]:
+        """What is done to picture and target before anything else."""
+        return []
+
+    def ratios(self) -> tuple[float, ...]:
+        """The scales at which a picture is looked at; 1 is the one that the data section gives."""
+        return (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationProtocol(EvaluationProtocol):
+    """How segmentation is tested. Windows average logits; scales and mirror images average softmax outputs.
+
+    Attributes:
+        windows: side and stride of square windows, in pixels (ADE20K: 512,341; Cityscapes: 1024,512); none for the
+            whole picture at once
+        scales: factors on the size at which pictures are looked at (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+        window_batch: windows in one pass
+    """
+
+    windows: tuple[int, int] | None = None
+    scales: tuple[float, ...] = (1.0,)
+    window_batch: int = 1
+
+    def __post_init__(self) -> None:
+        if self.windows is not None and not 1 <= self.windows[1] <= self.windows[0]:
+            side, stride = self.windows
+            raise InputError(f"test.windows is {side},{stride}; wanted SIDE,STRIDE with 1 <= stride <= side")
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise InputError(f"test.scales is {list(self.scales)}; wanted numbers above 0, such as 0.5,1,2")
+        if len(set(self.scales)) != len(self.scales):
+            raise InputError(f"test.scales is {list(self.scales)}; wanted each scale once")
+        if self.window_batch < 1:
+            raise InputError(f"test.window_batch is {self.window_batch}; wanted at least 1")
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Logits (B,C,H,W) where a picture is seen once, else probabilities (B,C,H,W) at the labels' size."""
+        if self.windows is None and not self.flip and self.scales == (1.0,):
+            return model(batch["image"])
+        return mean_probabilities(
+            model,
+            [batch[scaled_name(scale)] for scale in self.scales],
+            picture_size(batch),
+            windows=self.windows,
+            flip=self.flip,
+            batch=self.window_batch,
+        )
+
+    def quick(self) -> Self:
+        """One scale, no mirror image; windows stay, as the model learned at their size."""
+        return replace(self, flip=False, scales=(1.0,))
+
+    def ratios(self) -> tuple[float, ...]:
+        """The scales."""
+        return self.scales
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthProtocol(EvaluationProtocol):
+    """How depth is tested. Windows and mirror images are averaged in meters.
+
+    Attributes:
+        windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole picture at once
+        crop: pixels that count: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
+        kitti_crop: cut pictures and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216 columns
+    """
+
+    windows: int | None = None
+    crop: Literal["nyu", "garg", "eigen"] | None = None
+    kitti_crop: bool = False
+
+    def __post_init__(self) -> None:
+        if self.windows is not None and self.windows < 2:
+            raise InputError(f"test.windows is {self.windows}; wanted at least 2, or none for the whole picture")
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Meters (B,1,h,w)."""
+        if self.windows is None and not self.flip:
+            return model(batch["image"])
+        return predict_windows(model, batch["image"], windows=self.windows, flip=self.flip)
+
+    def facts(self) -> dict[str, Any]:
+        """The crop."""
+        return {"crop": None if self.crop is None else CROPS[self.crop]}
+
+    def transforms(self) -> list[Transform]:
+        """KITTI's benchmark crop."""
+        return [KittiCrop()] if self.kitti_crop else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseProtocol(EvaluationProtocol):
+    """How pose is tested. Heatmaps of the mirrored crop, left and right exchanged, are averaged with the crop's own.
+
+    A person's final score is box score x mean of the joint scores above 0.2, as in mmpose and SimpleBaseline.
+
+    Attributes:
+        oks_nms: of people in one picture more similar than this only the best stays (published: 0.9, for detected
+            boxes); none keeps all
+    """
+
+    oks_nms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.oks_nms is not None and not 0 < self.oks_nms <= 1:
+            raise InputError(f"test.oks_nms is {self.oks_nms}; wanted above 0 and at most 1, or none")
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
+        heatmaps = model(batch["image"]).float()
+        if not self.flip:
+            return heatmaps
+        order = torch.tensor(mirrored_order(model.task.joints), device=heatmaps.device)  # type: ignore[attr-defined]
+        mirrored = model(batch["image"].flip(-1)).float()
+        return (heatmaps + mirrored.flip(-1)[:, order]) / 2
+
+    def facts(self) -> dict[str, Any]:
+        """The threshold of non-maximum suppression."""
+        return {"oks_nms": self.oks_nms}
+
+
+PROTOCOLS: dict[str, type[EvaluationProtocol]] = {
+    "segmentation": SegmentationProtocol,
+    "depth": DepthProtocol,
+    "pose": PoseProtocol,
+}
+
+
+def picture_size(batch: Batch) -> tuple[int, int]:
+    """Height and width that predictions of a batch are wanted in: the labels', else the picture's before resizing."""
+    if "labels" in batch:
+        return batch["labels"].shape[-2], batch["labels"].shape[-1]
+    if "picture_size" in batch:
+        height, width = batch["picture_size"][0].tolist()
+        return int(height), int(width)
+    return batch["image"].shape[-2], batch["image"].shape[-1]

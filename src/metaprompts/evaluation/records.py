@@ -1,0 +1,135 @@
+"""What an evaluation has found so far, a line a sample, so that it can go on after it was interrupted.
+
+A line holds "index" (place in the split), "name", the sample's scores, and "tally": what the metric needs of it. While
+an evaluation runs, each process appends to a file of its own; at the end they become one.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from metaprompts.errors import InputError
+from metaprompts.files import read_json, write_json, write_text
+
+WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
+Record = dict[str, Any]
+
+
+class RecordWriter:
+    """Appends records to a process's file; a record is there as soon as `write` returns.
+
+    A process that is killed loses at most the line it was writing, which is cut off when the file is opened again.
+
+    Args:
+        folder: of the evaluation
+        rank: of the process
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+
+    def __init__(self, folder: Path, rank: int) -> None:
+        path = _part(folder, rank)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("ab", buffering=0)
+            self._file.truncate(_complete_bytes(path))
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record."""
+        line = json.dumps(_without_nan(record), separators=(",", ":")) + "\n"
+        # One call without a buffer: the line is the operating system's before the next sample begins.
+        self._file.write(line.encode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def read_records(folder: Path) -> dict[int, Record]:
+    """Everything that finished samples left behind, by their index.
+
+    Raises:
+        InputError: a file is damaged
+    """
+    records = {}
+    for path in [folder / WHOLE, *_parts(folder)]:
+        if path.is_file():
+            for number, line in enumerate(path.read_bytes()[: _complete_bytes(path)].splitlines(), 1):
+                try:
+                    record = json.loads(line)
+                    records[int(record["index"])] = record
+                except (ValueError, KeyError, TypeError) as error:
+                    raise InputError(f"{path}, line {number}, is damaged: delete the file or say --restart") from error
+    return records
+
+
+def write_records(folder: Path, records: Mapping[int, Record]) -> None:
+    """Make one file of all records, in the order of the split, and remove the processes' own."""
+    lines = (json.dumps(records[index], separators=(",", ":")) for index in sorted(records))
+    write_text(folder / WHOLE, "".join(line + "\n" for line in lines))
+    for path in _parts(folder):
+        path.unlink()
+
+
+def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
+    """Say whether a folder's records are of this very evaluation, so that it may go on.
+
+    Args:
+        folder: of the evaluation
+        what: plain values that tell this evaluation from others: weights, data, protocol
+        restart: say no in any case
+
+    Returns:
+        False where there are none, or where they are of another evaluation that is finished
+
+    Raises:
+        InputError: they are of another evaluation that is not finished
+    """
+    if restart or not (folder / WHAT).is_file():
+        return False
+    found = read_json(folder / WHAT)
+    # Through JSON, as the stored one went: tuples become lists.
+    wanted = json.loads(json.dumps(dict(what)))
+    if found == wanted:
+        return True
+    if _parts(folder):
+        differing = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+        raise InputError(
+            f"{folder} holds an unfinished evaluation with another {', '.join(differing) or 'version'}: "
+            "give another --out, or --restart to discard it"
+        )
+    return False
+
+
+def begin(folder: Path, what: Mapping[str, Any]) -> None:
+    """Discard a folder's records and write down what is evaluated."""
+    for path in [folder / WHAT, folder / WHOLE, folder / "metrics.json", *_parts(folder)]:
+        path.unlink(missing_ok=True)
+    write_json(folder / WHAT, dict(what))
+
+
+def _part(folder: Path, rank: int) -> Path:
+    return folder / f"per_image-part{rank}.jsonl"
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("per_image-part*.jsonl"))
+
+
+def _complete_bytes(path: Path) -> int:
+    """How much of a file is whole lines."""
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _without_nan(record: Mapping[str, Any]) -> Record:
+    """JSON has no NaN: a score that nothing was measured for is null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
+    }

@@ -1,0 +1,164 @@
+"""Evaluate a whole split: sample by sample, over several processes, and on from where it was interrupted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from metaprompts.data.augmented import quiet_opencv
+from metaprompts.evaluation.pictures import SeenPicture, SeenPictures, stacked
+from metaprompts.evaluation.processes import Processes
+from metaprompts.evaluation.protocols import EvaluationProtocol
+from metaprompts.evaluation.records import RecordWriter, begin, belongs_to, read_records, write_records
+from metaprompts.evaluation.run import Predictor, predict, targets
+from metaprompts.files import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is evaluated, and where the results go.
+
+    Attributes:
+        pictures: the split
+        test: how it is predicted
+        facts: what the task's scorer needs to know of the split
+        out: folder for metrics.json, per_image.jsonl and evaluation.json
+        what: plain values that tell this evaluation from others; a stored one goes on only if they are the same
+        root: paths are named relative to it, where they lie in it
+        group: samples read and predicted together
+        workers: processes that read
+    """
+
+    pictures: SeenPictures
+    test: EvaluationProtocol
+    facts: Mapping[str, Any]
+    out: Path
+    what: Mapping[str, Any]
+    root: Path
+    group: int = 1
+    workers: int = 0
+
+
+@torch.no_grad()
+def evaluate_split(
+    model: Predictor,
+    evaluation: Evaluation,
+    *,
+    restart: bool = False,
+    processes: Processes | None = None,
+    on_done: Callable[[int], None] = lambda samples: None,
+) -> dict[str, Any]:
+    """Predict what no earlier run has predicted, and score the whole split.
+
+    Samples form the same groups in every run and with any number of processes, so the numbers are the same, too.
+
+    Args:
+        model: is put into evaluation mode, and back afterwards
+        evaluation: what to do
+        restart: discard what an earlier run found
+        processes: who else works on it
+        on_done: called with how many samples are newly done: first those of earlier runs
+
+    Returns:
+        the metric's numbers by name
+
+    Raises:
+        InputError: a file is bad, or the folder holds another unfinished evaluation
+    """
+    together = processes or Processes()
+    goes_on = belongs_to(evaluation.out, evaluation.what, restart=restart)
+    together.wait()
+    if together.rank == 0 and not goes_on:
+        begin(evaluation.out, evaluation.what)
+    together.wait()
+    finished = set(read_records(evaluation.out))
+    # Nobody may write before everybody has read: all must agree on who does what.
+    together.wait()
+    on_done(len(finished))
+    groups = _unfinished(len(evaluation.pictures), evaluation.group, finished)[together.rank :: together.count]
+    _predict_groups(model, evaluation, groups, finished, together.rank, on_done)
+    together.wait()
+    scores = _scores(model, evaluation)
+    together.wait()
+    if together.rank == 0:
+        write_records(evaluation.out, read_records(evaluation.out))
+        write_json(evaluation.out / "metrics.json", scores)
+    return scores
+
+
+def _unfinished(samples: int, group: int, finished: set[int]) -> list[list[int]]:
+    """Groups of indices that hold one at least which is not finished."""
+    groups = [list(range(first, min(first + group, samples))) for first in range(0, samples, group)]
+    return [indices for indices in groups if not finished.issuperset(indices)]
+
+
+def _predict_groups(
+    model: Predictor,
+    evaluation: Evaluation,
+    groups: list[list[int]],
+    finished: set[int],
+    rank: int,
+    on_done: Callable[[int], None],
+) -> None:
+    if not groups:
+        return
+    loader = DataLoader(
+        evaluation.pictures,
+        batch_sampler=groups,
+        num_workers=evaluation.workers,
+        collate_fn=list,
+        worker_init_fn=quiet_opencv,
+    )
+    scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
+    was_training = model.training
+    model.eval()
+    try:
+        with RecordWriter(evaluation.out, rank) as writer:
+            for pictures in loader:
+                new = [
+                    record
+                    for record in _records(model, evaluation, scorer, pictures)
+                    if record["index"] not in finished
+                ]
+                for record in new:
+                    writer.write(record)
+                on_done(len(new))
+    finally:
+        model.train(was_training)
+
+
+def _records(
+    model: Predictor, evaluation: Evaluation, scorer: Any, pictures: Sequence[SeenPicture]
+) -> list[dict[str, Any]]:
+    records = []
+    for alike, batch in stacked(pictures):
+        raw, wanted = predict(model, batch, evaluation.test), targets(batch)
+        for place, picture in enumerate(alike):
+            scorer.reset()
+            one = slice(place, place + 1)
+            model.task.score(scorer, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
+            record = {"index": picture.index, "name": _name(picture.path, evaluation.root)}
+            if "annotation_id" in wanted:
+                record["annotation_id"] = int(wanted["annotation_id"][place])
+            records.append({**record, **scorer.summary(), "tally": scorer.tally()})
+    return records
+
+
+def _scores(model: Predictor, evaluation: Evaluation) -> dict[str, Any]:
+    """The scores of the whole split, summed in its order whoever predicted what and when."""
+    scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
+    records = read_records(evaluation.out)
+    missing = [index for index in range(len(evaluation.pictures)) if index not in records]
+    assert not missing, f"samples {missing[:5]} were not predicted"
+    for index in range(len(evaluation.pictures)):
+        scorer.add(records[index]["tally"])
+    scores: dict[str, Any] = scorer.scores()
+    return scores
+
+
+def _name(path: str, root: Path) -> str:
+    whole, folder = Path(path).resolve(), root.resolve()
+    return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()

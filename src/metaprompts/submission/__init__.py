@@ -1,0 +1,1 @@
+"""Predictions in the form that the benchmarks' servers take."""

@@ -1,0 +1,41 @@
+"""Files into a folder, or into one zip archive that appears when it is whole."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from metaprompts.errors import InputError
+from metaprompts.files import write_whole
+
+Add = Callable[[str, bytes], None]
+
+
+@contextmanager
+def packed(out: Path) -> Iterator[Add]:
+    """Yield a function that stores a file by name and content.
+
+    Args:
+        out: a name that ends in .zip for an archive, with all files at its top; else a folder
+
+    Raises:
+        InputError: it cannot be written, or a name comes twice
+    """
+    taken: set[str] = set()
+    if out.suffix == ".zip":
+        with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            yield lambda name, content: archive.writestr(_new(name, taken), content)
+        return
+
+    def add(name: str, content: bytes) -> None:
+        with write_whole(out / _new(name, taken)) as scratch:
+            scratch.write_bytes(content)
+
+    yield add
+
+
+def _new(name: str, taken: set[str]) -> str:
+    if name in taken:
+        raise InputError(f"two pictures would become {name}: give one test split, in which names differ")
+    taken.add(name)
+    return name

@@ -1,0 +1,104 @@
+"""Pictures without targets: the test splits, whose targets only the servers have."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metaprompts.data.pictures import pictures_in, read_picture
+from metaprompts.data.samples import Person, Sample
+from metaprompts.errors import InputError
+from metaprompts.files import read_json
+
+
+class PictureFolder:
+    """The pictures of a folder and its subfolders, sorted.
+
+    Args:
+        folder: where to look
+
+    Raises:
+        InputError: there is none
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = pictures_in(folder) if folder.is_dir() else []
+        if not self.paths:
+            raise InputError(f"--pictures {folder} holds no pictures: give the folder of the test pictures")
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture.
+
+        Raises:
+            InputError: the file is bad
+        """
+        return Sample(image=read_picture(self.paths[index]), path=str(self.paths[index]))
+
+
+class DetectedPeople:
+    """The boxes of people that a detector found in COCO's test pictures.
+
+    Args:
+        folder: of the pictures
+        info: COCO's image_info JSON, or any annotation file of the pictures
+        boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are left out
+        joints: how many joints a person has
+
+    Attributes:
+        images: the entries of the pictures in ``info``
+
+    Raises:
+        InputError: a file is broken, or no box of a listed picture is left
+    """
+
+    def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:
+        self._folder, self._joints = folder, joints
+        try:
+            self.images: list[dict[str, Any]] = [
+                {"id": int(entry["id"]), "file_name": str(entry["file_name"])} for entry in read_json(info)["images"]
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{info} lists no images with id and file_name: give COCO's image_info JSON") from error
+        self._names = {entry["id"]: entry["file_name"] for entry in self.images}
+        self._boxes = _people(read_json(boxes), boxes, self._names.keys())
+
+    def __len__(self) -> int:
+        """Return the number of boxes."""
+        return len(self._boxes)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read the picture of one box.
+
+        Raises:
+            InputError: the file is bad
+        """
+        image_id, box, score = self._boxes[index]
+        person = Person(
+            keypoints=np.zeros((self._joints, 3), np.float32),
+            box_xywh=np.array(box, np.float32),
+            image_id=image_id,
+            annotation_id=index,
+            score=score,
+            area=box[2] * box[3],
+        )
+        path = self._folder / self._names[image_id]
+        return Sample(image=read_picture(path), path=str(path), person=person)
+
+
+def _people(entries: Any, path: Path, known: Any) -> list[tuple[int, list[float], float]]:
+    try:
+        people = [
+            (int(entry["image_id"]), [float(number) for number in entry["bbox"]], float(entry["score"]))
+            for entry in entries
+            if entry["category_id"] == 1
+        ]
+        found = [each for each in people if each[0] in known and len(each[1]) == 4 and min(each[1][2:]) > 0]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no list of image_id, category_id, bbox and score") from error
+    if not found:
+        raise InputError(f"{path} holds no person's box of a listed picture: give the detections of these pictures")
+    return found

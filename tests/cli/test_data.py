@@ -1,0 +1,129 @@
+"""metaprompts data check."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.classes import ADE20K, CITYSCAPES
+from metaprompts.cli import main
+from metaprompts.data.scenes.layouts import write_scenes
+
+TASKS = {
+    "ade20k": {"name": "segmentation", "classes": ADE20K},
+    "cityscapes": {"name": "segmentation", "classes": CITYSCAPES},
+    "kitti": {"name": "depth", "max_depth_m": 80},
+    "coco": {"name": "pose"},
+}
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("layouts")
+    for name in ("ade20k", "cityscapes", "kitti"):
+        write_scenes(name, 4, folder / name, height=64, width=96)
+    write_scenes("coco", 12, folder / "coco", height=64, width=96, val_count=6)
+    return folder
+
+
+@pytest.fixture
+def check(roots, tmp_path, capsys):
+    """Check a copy of a layout after something was done to it; returns exit code, output and errors."""
+
+    def run(layout, *words, spoil=lambda root: None):
+        root = shutil.copytree(roots / layout, tmp_path / layout)
+        spoil(root)
+        recipe = {
+            "task": TASKS[layout],
+            "data": {} if layout == "coco" else {"layout": layout},
+            "augment": {} if layout == "coco" else {"crop": [64, 64]},
+            "optimizer": {"lr": 1e-3, "weight_decay": 0.0},
+            "training": {"steps": 1, "batch_size": 2},
+        }
+        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+        code = main(["data", "check", str(tmp_path / "recipe.json"), "--data.root", str(root), *words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def spoil_all(pattern):
+    def write(root):
+        for path in root.glob(pattern):
+            Image.new("RGB", (96, 64)).save(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("layout", "lines"),
+    [
+        ("ade20k", ["train 3 pictures (published: 20210)", "val 1 pictures (published: 2000)"]),
+        ("cityscapes", ["train 2 pictures (published: 2975)", "test 1 of 1525 pictures"]),
+        ("kitti", ["train 3 pictures (published: 23158)", "val 1 pictures (published: 652)"]),
+        ("coco", ["persons (published: 149813)", "6 pictures listed (published: 5000)"]),
+    ],
+)
+def test_whole_data(check, tmp_path, layout, lines):
+    code, out, _ = check(layout, "--out", str(tmp_path / "sheet.png"))
+    assert code == 0
+    assert all(line in " ".join(out.split()) for line in lines)
+    assert f"wrote {tmp_path / 'sheet.png'}" in out
+    assert np.unique(np.array(Image.open(tmp_path / "sheet.png"))).size > 20
+
+
+def test_a_missing_split_is_code_1(check):
+    code, out, _ = check("cityscapes", spoil=lambda root: shutil.rmtree(root / "gtFine/val"))
+    assert code == 1
+    assert "MISSING: folder" in out
+    assert "gtFine/val does not exist" in out
+
+
+def test_bad_files_are_listed_and_code_1(check):
+    code, out, err = check("ade20k", "--full", spoil=spoil_all("ADEChallengeData2016/annotations/training/*01.png"))
+    assert code == 1
+    assert out.count("bad: label file") == 1
+    assert "ADE_train_00000001.png is RGB" in out
+    assert "reading train: 3/3" in err
+
+
+def test_nothing_usable_is_one_line_and_code_2(check, tmp_path):
+    code, out, err = check("ade20k", "--out", str(tmp_path / "a.png"), spoil=spoil_all("**/annotations/*/*.png"))
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "can be used: label file" in err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_folder_of_something_else_is_code_2(check):
+    code, _, err = check("kitti", spoil=lambda root: [path.unlink() for path in root.glob("*.txt")])
+    assert code == 2
+    assert "no train_list.txt" in err
+
+
+def test_joints_of_another_data_set(check):
+    code, _, err = check("coco", "--task.joints", "head,neck", "--task.skeleton", "[]")
+    assert code == 2
+    assert "the recipe's task.joints are head, neck" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["data"], None),
+        (["data", "check", "micro_depth", "--help"], None),
+        (["data", "look"], "wanted metaprompts data check RECIPE"),
+        (["data", "check"], "wanted metaprompts data check RECIPE"),
+        (["data", "check", "--full"], "wanted metaprompts data check RECIPE"),
+        (["data", "check", "micro_depth", "--out"], "--out has no value"),
+        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is no picture's name"),
+        (["data", "check", "micro_depth"], "say --data.root DIR"),
+        (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is no folder"),
+    ],
+)
+def test_words(words, wanted, capsys):
+    assert main(words) == (0 if wanted is None else 2)
+    out, err = capsys.readouterr()
+    assert "usage: metaprompts data check" in out if wanted is None else wanted in err

@@ -1,0 +1,158 @@
+"""The data sections of recipes: which reader a layout chooses, and which keys go with it."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.data.layouts.ade20k import Ade20k
+from metaprompts.data.layouts.kitti import KittiEigen, KittiSelection
+from metaprompts.data.layouts.nyu import NyuDepth
+from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.data.splits import DepthAugment, DepthData, PoseData, SegmentationData
+from metaprompts.errors import InputError
+from metaprompts.typed import build, plain
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with a folder of each layout."""
+    folder = tmp_path_factory.mktemp("layouts")
+    for name in ("ade20k", "cityscapes", "mapillary", "nyu", "kitti"):
+        write_scenes(name, 4, folder / name, height=64, width=96)
+    write_scenes("coco", 12, folder / "coco", height=64, width=96, val_count=6)
+    return folder
+
+
+class TestSegmentation:
+    @pytest.mark.parametrize(
+        ("settings", "classes"),
+        [
+            ({"layout": "ade20k"}, 150),
+            ({"layout": "cityscapes"}, 19),
+            ({"layout": "mapillary"}, 66),
+            ({"layout": "mapillary", "labels": "v1.2"}, 65),
+            ({"layout": "mapillary", "labels": "v2.0"}, 116),
+            ({"layout": "mapillary", "as_cityscapes": True}, 19),
+        ],
+    )
+    def test_the_root_is_all_that_must_be_said(self, root, settings, classes):
+        data = SegmentationData(root=root / settings["layout"], **settings)
+        assert len(data.dataset("train", classes)) == {"cityscapes": 2}.get(data.layout, 3)
+        assert data.dataset("val", classes)[0].labels.shape == (64, 96)
+        assert build(SegmentationData, plain(data)) == data
+
+    def test_lists_are_the_default(self, root):
+        data = SegmentationData(root=root / "ade20k", reduce_zero_label=True)
+        official = Ade20k(root / "ade20k", "train")
+        found = data.dataset("train", 150)
+        assert [sample.path for sample in found] == [sample.path for sample in official]
+        assert data.official() == {}
+
+    def test_zero_may_be_said_to_be_ignored_where_it_is_anyway(self):
+        assert SegmentationData(layout="ade20k", reduce_zero_label=True).official()["train"] == 20210
+
+    def test_extra_is_trained_on_and_not_validated(self, root, tmp_path):
+        folder = shutil.copytree(root / "cityscapes", tmp_path / "cityscapes")
+        (folder / "leftImg8bit/train_extra/aachen").mkdir(parents=True)
+        (folder / "auto/aachen").mkdir(parents=True)
+        name = "aachen_000000_000020_leftImg8bit.png"
+        Image.new("RGB", (96, 64)).save(folder / "leftImg8bit/train_extra/aachen" / name)
+        Image.new("L", (96, 64), 26).save(folder / "auto/aachen" / name)
+        data = SegmentationData(root=folder, layout="cityscapes", extra="auto")
+        assert list(data.parts("train", 19)) == ["train", "train_extra"]
+        assert list(data.parts("val", 19)) == ["val"]
+        samples = data.dataset("train", 19)
+        assert len(samples) == 3
+        assert np.unique(samples[2].labels).tolist() == [13]
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"extra": "gtCoarse"}, "data.extra is gtCoarse, but data.layout is 'lists'.* choose layout cityscapes"),
+            ({"layout": "ade20k", "train": "a.txt"}, "data.train is a.txt, .*choose layout lists"),
+            ({"layout": "cityscapes", "ignored": (11,)}, "data.ignored is"),
+            ({"layout": "cityscapes", "reduce_zero_label": True}, "choose layout lists or ade20k"),
+            ({"layout": "cityscapes", "as_cityscapes": True}, "data.as_cityscapes is True.*choose layout mapillary"),
+            ({"layout": "ade20k", "labels": "v1.2"}, "choose layout cityscapes or mapillary"),
+            ({"layout": "mapillary", "labels": "v3"}, "data.labels is 'v3'; mapillary has v1.2 and v2.0"),
+            ({"layout": "mapillary", "labels": "v2.0", "as_cityscapes": True}, "leave one of them out"),
+        ],
+    )
+    def test_keys_that_do_not_go_together(self, settings, words):
+        with pytest.raises(InputError, match=words):
+            SegmentationData(**settings)
+
+    def test_unknown_layout(self):
+        with pytest.raises(InputError, match=r"data.layout is 'voc'; wanted one of lists, ade20k"):
+            build(SegmentationData, {"layout": "voc"}, "data")
+
+
+class TestDepth:
+    @pytest.mark.parametrize(("layout", "kind", "units"), [("nyu", NyuDepth, 1000), ("kitti", KittiEigen, 256)])
+    def test_the_root_is_all_that_must_be_said(self, root, layout, kind, units):
+        data = DepthData(root=root / layout, layout=layout)
+        for split, count in (("train", 3), ("val", 1)):
+            samples = data.dataset(split)
+            assert isinstance(samples, kind)
+            assert len(samples) == count
+        assert samples.units_per_meter == data.stored_units_per_meter == units
+        assert build(DepthData, plain(data)) == data
+
+    def test_selection(self, root):
+        data = DepthData(root=root / "kitti", layout="kitti", val_selection=True)
+        assert isinstance(data.dataset("val"), KittiSelection)
+        assert isinstance(data.dataset("train"), KittiEigen)
+
+    def test_named_lists(self, root):
+        data = DepthData(root=root / "nyu", layout="nyu", train_list="test_list.txt", val_list="none.txt")
+        with pytest.raises(InputError, match=r"no none\.txt in "):
+            data.dataset("val")
+        with pytest.raises(InputError, match=r"test_list\.txt, line 1: no file"):
+            data.dataset("train")
+
+    def test_cutdepth_gets_the_units_of_the_layout(self):
+        """CutDepth as released wraps stored integers: with 1000 in place of 256 it would draw other strips."""
+        augment = DepthAugment(crop=(8, 8), cutdepth="released")
+        for data, units in ((DepthData(layout="kitti"), 256), (DepthData(), 1000), (DepthData(units_per_meter=5), 5)):
+            assert augment.transforms(data, 80.0)[0].transform.units_per_meter == units
+
+    def test_mat_files_are_looked_for(self, root):
+        with pytest.raises(InputError, match=r"no nyu_depth_v2_labeled\.mat"):
+            DepthData(root=root / "nyu", layout="nyu_mat").dataset("train")
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"layout": "kitti", "units_per_meter": 1000.0}, "data.units_per_meter is 1000.0"),
+            ({"layout": "nyu", "val": "test_list.txt"}, "data.val is test_list.txt, .*choose layout lists"),
+            ({"layout": "nyu_mat", "val_list": "a.txt"}, "choose layout nyu or kitti"),
+            ({"layout": "nyu", "val_selection": True}, "choose layout kitti"),
+            ({"layout": "kitti", "val_selection": True, "val_list": "a.txt"}, "leave one of them out"),
+            ({"units_per_meter": 0.0}, "wanted more than 0"),
+        ],
+    )
+    def test_keys_that_do_not_go_together(self, settings, words):
+        with pytest.raises(InputError, match=words):
+            DepthData(**settings)
+
+
+class TestPose:
+    def test_the_root_is_all_that_must_be_said(self, root):
+        data = PoseData(root=root / "coco")
+        assert data.dataset("train")[0].person is not None
+        assert len(data.dataset("val")) > 0
+        assert data.official() == {"train": 149813, "val": 6352}
+
+    def test_genuine_sample(self, shared_data):
+        boxes = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
+        root = shared_data / "formats/coco"
+        assert len(PoseData(root=root).dataset("val")) == 12
+        data = PoseData(root=root, val_boxes=boxes)
+        assert list(data.parts("val")) == ["val_boxes"]
+        assert len(data.dataset("val")) == 118
+        assert data.official()["val_boxes"] == 104125
+
+    def test_other_files_have_no_official_number(self):
+        assert PoseData(train="mine.json", val="yours.json").official() == {}

@@ -1,0 +1,80 @@
+import json
+import math
+
+import pytest
+
+from metaprompts.errors import InputError
+from metaprompts.evaluation.records import RecordWriter, begin, belongs_to, read_records, write_records
+
+WHAT = {"weights": "abc", "test": {"windows": (16, 8)}}
+
+
+def records(*indices):
+    return [{"index": index, "name": f"{index}.png", "tally": [index, 0.1]} for index in indices]
+
+
+def test_records_of_all_processes_become_one_file_in_order(tmp_path):
+    for rank, found in enumerate([records(0, 4), records(3), records(1, 2)]):
+        with RecordWriter(tmp_path, rank) as writer:
+            for record in found:
+                writer.write(record)
+    assert sorted(read_records(tmp_path)) == [0, 1, 2, 3, 4]
+    write_records(tmp_path, read_records(tmp_path))
+    lines = [json.loads(line) for line in (tmp_path / "per_image.jsonl").read_text().splitlines()]
+    assert lines == records(0, 1, 2, 3, 4)
+    assert [path.name for path in tmp_path.iterdir()] == ["per_image.jsonl"]
+
+
+@pytest.mark.parametrize("torn", ['{"index": 9', '{"index": 9, "name": "9.png", "tally": [9, 0.1]}'])
+def test_a_line_that_was_being_written_is_forgotten_and_cut_off(tmp_path, torn):
+    """Without its line end even a line that looks whole may lack its last digits."""
+    with RecordWriter(tmp_path, 0) as writer:
+        writer.write(records(0)[0])
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text() + torn)
+    assert list(read_records(tmp_path)) == [0]
+    with RecordWriter(tmp_path, 0) as writer:
+        writer.write(records(1)[0])
+    assert list(read_records(tmp_path).values()) == records(0, 1)
+
+
+def test_a_record_is_there_as_soon_as_it_is_written(tmp_path):
+    with RecordWriter(tmp_path, 0) as writer:
+        writer.write({"index": 0, "rmse": math.nan, "tally": []})
+        assert read_records(tmp_path) == {0: {"index": 0, "rmse": None, "tally": []}}
+
+
+def test_damage_is_named(tmp_path):
+    (tmp_path / "per_image.jsonl").write_text('{"index": 0}\n{"broken\n')
+    with pytest.raises(InputError, match=r"per_image.jsonl, line 2, is damaged"):
+        read_records(tmp_path)
+
+
+def test_an_evaluation_goes_on_only_where_it_is_the_same(tmp_path):
+    assert not belongs_to(tmp_path, WHAT, restart=False)
+    begin(tmp_path, WHAT)
+    assert belongs_to(tmp_path, WHAT, restart=False)
+    assert not belongs_to(tmp_path, WHAT, restart=True)
+    # Nothing is lost where the other evaluation has found nothing, or is finished.
+    assert not belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)
+    with RecordWriter(tmp_path, 0) as writer:
+        writer.write(records(0)[0])
+    with pytest.raises(InputError, match="unfinished evaluation with another weights: give another --out"):
+        belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)
+    write_records(tmp_path, read_records(tmp_path))
+    assert not belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)
+
+
+def test_beginning_discards_what_was_there(tmp_path):
+    begin(tmp_path, WHAT)
+    with RecordWriter(tmp_path, 3) as writer:
+        writer.write(records(0)[0])
+    (tmp_path / "metrics.json").write_text("{}")
+    begin(tmp_path, WHAT)
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        RecordWriter(tmp_path / "file/in", 0)

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.oracles import Samples
+from metaprompts.data.samples import Sample
+from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.errors import InputError
+from metaprompts.evaluation.cropping import KittiCrop
+from metaprompts.evaluation.pictures import SeenPictures, scaled_transforms, seen_batches, stacked
+from metaprompts.evaluation.protocols import DepthProtocol, SegmentationProtocol
+
+
+def picture(height, width):
+    columns = np.arange(width) + np.zeros((height, 1))
+    image = np.stack([columns % 256, columns // 256, np.arange(height)[:, None] % 256 + 0 * columns], 2)
+    return Sample(image=image.astype(np.uint8), path="a.png", depth_m=columns.astype(np.float32))
+
+
+def size_at(transforms, ratio, sample):
+    for transform in scaled_transforms(transforms, ratio):
+        sample = transform(sample, np.random.default_rng(0))
+    return sample.image.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted"),
+    [
+        # mmcv: scale (int(2048 r), int(512 r)), factor min(long / longest side, short / shortest), rounded half up
+        ((512, 683), {0.5: (256, 342), 1.0: (512, 683), 1.75: (896, 1195)}),
+        ((300, 1500), {0.5: (205, 1024), 1.0: (410, 2048), 1.25: (512, 2560)}),
+        ((1000, 250), {0.75: (1536, 384)}),
+    ],
+)
+def test_scales_follow_the_size_to_which_pictures_are_brought(own, wanted):
+    plain = [ResizeImage(512, 2048, keeps_aspect=True)]
+    assert {ratio: size_at(plain, ratio, picture(*own)) for ratio in wanted} == wanted
+
+
+def test_scales_without_an_image_size_are_of_the_pictures_own():
+    assert [size_at([], ratio, picture(41, 60)) for ratio in (0.5, 1.0, 2.0)] == [(20, 29), (41, 60), (82, 120)]
+    assert size_at([ResizeImage(64, 32)], 1.5, picture(41, 60)) == (96, 48)
+
+
+def test_views_of_a_picture():
+    test = SegmentationProtocol(scales=(0.5, 2.0), flip=True)
+    seen = SeenPictures(Samples(3, Path("root")), [], test)[1]
+    shapes = {name: tuple(tensor.shape) for name, tensor in seen.tensors.items()}
+    assert shapes.pop("depth_m") == (48, 48)
+    scaled = {"image@0.5": (3, 24, 24), "image@2": (3, 96, 96)}
+    assert shapes == {"image": (3, 48, 48), "labels": (48, 48), "picture_size": (2,), **scaled}
+    assert (seen.index, seen.path) == (1, str(Path("root/pictures/1.png")))
+
+
+def test_pictures_of_one_shape_form_a_batch():
+    seen = SeenPictures(Samples(5, Path("root")), [], DepthProtocol())
+    gathered = stacked([seen[index] for index in range(5)])
+    assert [[each.index for each in alike] for alike, _ in gathered] == [[0, 2, 4], [1, 3]]
+    assert gathered[1][1]["image"][1].equal(seen[3].tensors["image"])
+    (batch,) = seen_batches(SeenPictures(Samples(2, Path(), ((8, 8),)), [], DepthProtocol()), batch_size=2, workers=0)
+    assert batch["depth_m"].shape == (2, 8, 8)
+
+
+@pytest.mark.parametrize("size", [(375, 1242), (370, 1226), (352, 1216)])
+def test_kitti_crop_keeps_the_lowest_rows_and_the_middle_columns(size):
+    """The released reader: top = H - 352, left = int((W - 1216) / 2)."""
+    cropped = KittiCrop()(picture(*size), np.random.default_rng(0))
+    top, left = size[0] - 352, int((size[1] - 1216) / 2)
+    assert np.array_equal(cropped.image, picture(*size).image[top : top + 352, left : left + 1216])
+    assert np.array_equal(cropped.depth_m, picture(*size).depth_m[top : top + 352, left : left + 1216])
+    again = KittiCrop()(cropped, np.random.default_rng(0))
+    assert np.array_equal(again.image, cropped.image)
+
+
+def test_the_kitti_crop_comes_before_resizing_and_counts_as_the_picture():
+    test = DepthProtocol(kitti_crop=True)
+    whole = type("One", (), {"__len__": lambda self: 1, "__getitem__": lambda self, index: picture(375, 1242)})()
+    tensors = SeenPictures(whole, [ResizeImage(64, 192)], test)[0].tensors
+    assert tensors["image"].shape == (3, 64, 192)
+    assert tensors["depth_m"].shape == (352, 1216)
+    assert tensors["picture_size"].equal(torch.tensor([352, 1216]))
+
+
+def test_pictures_smaller_than_the_kitti_crop_are_refused():
+    with pytest.raises(InputError, match=r"a.png is 300x1300; KITTI's crop wants at least 352x1216"):
+        KittiCrop()(picture(300, 1300), np.random.default_rng(0))
