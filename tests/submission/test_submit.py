@@ -38,7 +38,9 @@ def sized(*classes):
 
 
 def test_cityscapes_files_are_found_and_read_by_the_official_evaluation(submit, tmp_path):
-    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling as official
+    from cityscapesscripts.evaluation import evalPixelLevelSemanticLabeling
+
+    official = evalPixelLevelSemanticLabeling
 
     names = ["sub/berlin_000000_000019_leftImg8bit.png", "munich_000123_000019_leftImg8bit.png"]
     out = tmp_path / "results"
