@@ -25,7 +25,7 @@ def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], worker
         for job in jobs:
             yield work(*job)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_prepare)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=prepare_worker)
     try:
         for done in as_completed([pool.submit(work, *job) for job in jobs]):
             yield done.result()
@@ -33,7 +33,8 @@ def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], worker
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare() -> None:
+def prepare_worker() -> None:
+    """Make a process one that leaves Ctrl-C to the first process and ends with it."""
     # Ctrl-C goes to every process of a terminal: the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)

@@ -8,6 +8,7 @@ from metaprompts.pretraining.loop import step_generators
 from metaprompts.pretraining.parts import Rows, write_part
 from metaprompts.pretraining.sampling import captioned_sheet
 from metaprompts.pretraining.settings import Diffusion
+from metaprompts.training.peers import Peers
 from metaprompts.training.schedules import Schedule, fall_start, learning_rate
 from metaprompts.visualize.text import PAPER
 
@@ -124,3 +125,14 @@ def test_a_sheet_shows_every_picture_over_its_words():
     black = (sheet == 0).all(axis=-1).sum()
     assert black == pytest.approx(5 * 4 * 64 * 96, abs=200)
     assert (sheet[-8:] == PAPER).all()
+
+
+def test_peers_share_a_batch_out_without_changing_it(tmp_path):
+    whole = lesson(tmp_path, batch_size=8)
+    whole.losses(5)
+    halves = [lesson(tmp_path, batch_size=8) for _ in range(2)]
+    for rank, half in enumerate(halves):
+        half._peers = Peers(rank, 2)
+        half.losses(5)
+        for wanted, found in zip(whole.model.seen, half.model.seen, strict=True):
+            assert torch.equal(found, wanted[rank::2])

@@ -17,6 +17,7 @@ from metaprompts.pretraining.parts import Rows
 from metaprompts.pretraining.pixels import channels_last, write_picture
 from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
 from metaprompts.pretraining.settings import Diffusion
+from metaprompts.training.peers import ALONE, Peers
 from metaprompts.training.progress import Progress
 
 _SAMPLE_SEED = 0
@@ -32,10 +33,19 @@ class DiffusionLesson:
         empty: (L,), the empty caption's
         settings: of the stage
         seed: of pictures, noise and dropped captions
+        peers: those who learn from the other rows of each batch
     """
 
     def __init__(
-        self, painter: Painter, latents: Rows, tokens: Tensor, empty: Tensor, settings: Diffusion, seed: int
+        self,
+        painter: Painter,
+        latents: Rows,
+        tokens: Tensor,
+        empty: Tensor,
+        settings: Diffusion,
+        *,
+        seed: int,
+        peers: Peers = ALONE,
     ) -> None:
         self.model: nn.Module = painter
         self._latents = latents
@@ -43,6 +53,7 @@ class DiffusionLesson:
         self._empty = empty
         self._settings = settings
         self._seed = seed
+        self._peers = peers
         self._scheduler = DDPMScheduler(**NOISE)
 
     def losses(self, step: int) -> dict[str, Tensor]:
@@ -51,11 +62,13 @@ class DiffusionLesson:
         numbers, chance = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
         both = torch.from_numpy(self._latents.gather(rows)).float()
+        # The whole batch is drawn, then shared out: it does not depend on the number of processes.
         clean = both[torch.arange(size), torch.from_numpy(numbers.integers(2, size=size))]
         dropped = torch.from_numpy(numbers.random(size) < self._settings.drop_caption)
         tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
         timesteps = torch.from_numpy(numbers.integers(self._scheduler.config.num_train_timesteps, size=size))
         noise = torch.randn(clean.shape, generator=chance)
+        clean, noise, timesteps, tokens = map(self._peers.share, (clean, noise, timesteps, tokens))
         noisy = self._scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         velocity = self._scheduler.get_velocity(clean, noise, timesteps)
         return {"velocity": (self.model(noisy, timesteps, tokens) - velocity).square().mean()}
@@ -107,9 +120,8 @@ def train_diffusion(
         InputError: the loss is no longer finite, or a checkpoint does not fit
     """
     channels_last(painter)
-    lesson = DiffusionLesson(
-        painter, latents, words.tokens(words.captions), words.tokens([""])[0], settings, course.seed
-    )
+    captions, empty = words.tokens(words.captions), words.tokens([""])[0]
+    lesson = DiffusionLesson(painter, latents, captions, empty, settings, seed=course.seed, peers=course.peers)
 
     def draw(step: int, average: nn.Module) -> None:
         if step % settings.sample_every and step != settings.steps:
@@ -120,6 +132,8 @@ def train_diffusion(
         write_picture(course.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
 
     average = learn(lesson, course, progress, draw)
+    if not course.peers.is_first:
+        return
     assert isinstance(average, Painter)
     with write_folder_whole(course.folder / "model") as scratch:
         average.save(scratch)

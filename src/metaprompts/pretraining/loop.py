@@ -14,6 +14,7 @@ from metaprompts.pretraining.checkpoints import Checkpoints, Learner
 from metaprompts.pretraining.folders import remove_scratch
 from metaprompts.pretraining.loss_log import LossLog
 from metaprompts.pretraining.settings import Learning
+from metaprompts.training.peers import ALONE, Peers
 from metaprompts.training.progress import Progress
 from metaprompts.training.schedules import fall_start, learning_rate
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
@@ -38,6 +39,7 @@ class Course:
         folder: for checkpoints and losses.jsonl
         identity: plain values that a checkpoint must have been made with
         checkpoint_seconds: time between checkpoints
+        peers: those who learn it together; only the first of them writes to the folder
     """
 
     settings: Learning
@@ -45,6 +47,7 @@ class Course:
     folder: Path
     identity: Mapping[str, Any]
     checkpoint_seconds: float
+    peers: Peers = ALONE
 
 
 def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
@@ -74,36 +77,53 @@ def learn(
         InputError: the checkpoints are damaged or of another model, or the loss is no longer finite
     """
     settings = course.settings
-    remove_scratch(course.folder)
+    if course.peers.is_first:
+        remove_scratch(course.folder)
     learner = Learner.start(lesson.model, settings)
-    checkpoints = Checkpoints(course.folder, course.identity)
-    checkpoints.resume(learner, settings)
-    log = LossLog(course.folder / "losses.jsonl", learner.step)
-    saved = time.monotonic()
+    diary = _Diary(course, learner)
     progress.start(settings.steps, learner.model)
     try:
         while learner.step < settings.steps:
             started = time.perf_counter()
             losses, lr = _take_step(lesson, course, learner)
             seconds = time.perf_counter() - started
-            log.add(learner.step, losses, lr)
-            after_step(learner.step, learner.average.module)
-            must_save = learner.step in (settings.steps, fall_start(settings.steps, settings.fall))
-            if must_save or time.monotonic() - saved >= course.checkpoint_seconds:
-                log.flush()
-                checkpoints.save(learner, settings)
-                saved = time.monotonic()
+            if course.peers.is_first:
+                after_step(learner.step, learner.average.module)
+                diary.note(losses, lr)
             progress.step(learner.step, losses, lr=lr, pictures=settings.batch_size, seconds=seconds)
     finally:
         progress.finish()
     return learner.average.module
 
 
+class _Diary:
+    """Brings a learner to where an earlier call got to, and keeps losses and checkpoints from there on."""
+
+    def __init__(self, course: Course, learner: Learner) -> None:
+        self._course = course
+        self._learner = learner
+        self._checkpoints = Checkpoints(course.folder, course.identity)
+        self._checkpoints.resume(learner, course.settings)
+        self._log = LossLog(course.folder / "losses.jsonl", learner.step)
+        self._saved = time.monotonic()
+
+    def note(self, losses: dict[str, float], lr: float) -> None:
+        """Note what a step lost, and save where it is time."""
+        settings, step = self._course.settings, self._learner.step
+        self._log.add(step, losses, lr)
+        must_save = step in (settings.steps, fall_start(settings.steps, settings.fall))
+        if must_save or time.monotonic() - self._saved >= self._course.checkpoint_seconds:
+            self._log.flush()
+            self._checkpoints.save(self._learner, settings)
+            self._saved = time.monotonic()
+
+
 def _take_step(lesson: Lesson, course: Course, learner: Learner) -> tuple[dict[str, float], float]:
     settings = course.settings
     lr = learning_rate(learner.step, steps=settings.steps, lr=settings.lr, schedule=settings.schedule)
     apply_learning_rate(learner.optimizer, lr)
-    losses = optimizer_step(learner.model, learner.optimizer, lesson.losses(learner.step), settings.clip_norm)
+    given = lesson.losses(learner.step)
+    losses = optimizer_step(learner.model, learner.optimizer, given, settings.clip_norm, course.peers)
     cure = f"delete {course.folder} and begin the stage again with a lower learning rate"
     refuse_non_finite(losses, learner.step + 1, cure)
     learner.average.update_parameters(learner.model)

@@ -1,7 +1,7 @@
 """A pre-training from its settings to a Stable Diffusion folder: the stages in order, finished ones skipped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,8 @@ from metaprompts.pretraining.scenes import HELD_OUT, TRAINING, Source, draw_scen
 from metaprompts.pretraining.settings import Learning, Pretraining, StageName
 from metaprompts.pretraining.text import read_tokenizer, write_tokenizer
 from metaprompts.pretraining.vae import refuse_bad_vae, train_vae, vae_is_finished
-from metaprompts.training.progress import Progress
+from metaprompts.training.peers import Peers, training_together
+from metaprompts.training.progress import Progress, Silence
 from metaprompts.typed import plain
 
 _SAMPLES = 8
@@ -98,8 +99,7 @@ def pretrain(
     Raises:
         InputError: an earlier stage is missing or not good enough, or the folder holds something else
     """
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    _use_threads(settings)
     run = Run(
         settings=settings, architecture=read_architecture(settings.architecture), source=source, progress=progress
     )
@@ -140,20 +140,33 @@ def _diffusion(run: Run) -> None:
     settings, folder = run.settings.diffusion, run.folder("diffusion")
     if diffusion_is_finished(folder, settings):
         return
-    vae_folder, count = run.folder("vae") / "model", run.settings.scenes.count
-    vae_name, tokenizer = vae_fingerprint(vae_folder), read_tokenizer(run.folder("text"))
-    if latents_of(run.folder("latents")) != vae_name:
+    vae_folder = run.folder("vae") / "model"
+    if latents_of(run.folder("latents")) != vae_fingerprint(vae_folder):
         raise InputError(f"{run.folder('latents')} was not made by the VAE in {vae_folder}: run stage latents first")
+    with training_together(run.settings.processes, _learn_diffusion, replace(run, progress=Silence())) as peers:
+        _learn_diffusion(peers, run)
+
+
+def _learn_diffusion(peers: Peers, run: Run) -> None:
+    _use_threads(run.settings)
+    vae_folder, count = run.folder("vae") / "model", run.settings.scenes.count
+    tokenizer = read_tokenizer(run.folder("text"))
+    course = run.course("diffusion", run.settings.diffusion, run.diffusion_identity(vae_fingerprint(vae_folder)))
     torch.manual_seed(run.settings.seed)
     train_diffusion(
         build_painter(run.architecture, tokenizer),
         AutoencoderKL.from_pretrained(vae_folder),
         Rows(run.folder("latents"), count),
         Words(tokenizer=tokenizer, captions=run.captions(TRAINING, count), samples=run.samples()),
-        settings,
-        run.course("diffusion", settings, run.diffusion_identity(vae_name)),
+        run.settings.diffusion,
+        replace(course, peers=peers),
         run.progress,
     )
+
+
+def _use_threads(settings: Pretraining) -> None:
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
 
 
 def _export(run: Run) -> None:

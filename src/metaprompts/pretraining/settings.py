@@ -161,7 +161,9 @@ class Pretraining:
     seed: int = 0
     """Of all chance."""
     threads: int | None = None
-    """Of PyTorch; by default one for each core."""
+    """Of PyTorch, in each process; by default one for each core."""
+    processes: int = 1
+    """Train the UNet in so many, each on its share of a batch; a CPU is fastest with one of one thread a core."""
     checkpoint_seconds: float = 120.0
     """Time between checkpoints."""
     ignore_gates: bool = False
@@ -176,6 +178,9 @@ class Pretraining:
             raise InputError(f"seed is {self.seed}; wanted 0 or more")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}; wanted at least 1")
+        if self.processes < 1 or self.diffusion.batch_size % self.processes:
+            size = self.diffusion.batch_size
+            raise InputError(f"processes is {self.processes}; wanted a divisor of diffusion.batch_size, {size}")
         if self.vae.scenes > self.scenes.count:
             raise InputError(f"vae.scenes is {self.vae.scenes}; wanted at most scenes.count, {self.scenes.count}")
         if self.vae.crop > min(self.scenes.height, self.scenes.width):

@@ -65,7 +65,7 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, An
 
 def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
     """AdamW over `parameter_groups`, with the released betas (0.9, 0.999)."""
-    return torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, 0.999), eps=1e-8)
+    return torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
 def _rates(name: str, parameter: nn.Parameter, settings: Optimizer) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
+from metaprompts.training.peers import ALONE, Peers
 
 
 def apply_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -16,7 +17,11 @@ def apply_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def optimizer_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, losses: Mapping[str, Tensor], clip_norm: float | None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Mapping[str, Tensor],
+    clip_norm: float | None,
+    peers: Peers = ALONE,
 ) -> dict[str, float]:
     """Go one step down the sum of the losses; where the sum is not finite, the weights stay.
 
@@ -25,18 +30,24 @@ def optimizer_step(
         optimizer: of its parameters
         losses: scalars with a graph
         clip_norm: largest norm of all gradients together; None to leave them
+        peers: those who take the same step, on other rows of the batch
 
     Returns:
-        the loss's parts and their sum, "total"
+        the loss's parts and their sum, "total", means over all peers
     """
-    total = torch.stack(list(losses.values())).sum()
+    parts = torch.stack(list(losses.values()))
+    total = parts.sum()
+    shown = torch.cat([total.detach()[None], parts.detach()])
+    # Before the backward pass: all peers must see the same, and go down together or not at all.
+    peers.average([shown])
     optimizer.zero_grad(set_to_none=True)
-    if torch.isfinite(total):
+    if torch.isfinite(shown[0]):
         total.backward()  # type: ignore[no-untyped-call]
+        peers.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
         if clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         optimizer.step()
-    return {"total": total.item(), **{name: loss.item() for name, loss in losses.items()}}
+    return dict(zip(["total", *losses], shown.tolist(), strict=True))
 
 
 def refuse_non_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
