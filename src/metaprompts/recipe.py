@@ -60,6 +60,8 @@ class Training:
         epochs: passes over the training split; or give ``steps``
         batch_size: pictures in a step
         seed: of all chance
+        start_from: folder of a trained model, such as runs/first/best, whose weights are taken as far as they fit; none
+            for the backbone's alone
         validate_every: steps between validations; the last step is always validated
         val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
         out: folder for checkpoints, metrics and the resolved recipe
@@ -71,6 +73,7 @@ class Training:
     steps: int | None = None
     epochs: int | None = None
     seed: int = 0
+    start_from: Path | None = None
     validate_every: int = 1000
     val_batch_size: int = 1
     out: Path = Path("runs/latest")
@@ -167,6 +170,9 @@ def section_types(task: str) -> dict[str, type[Any]]:
 def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and change it.
 
+    A recipe that begins with ``extends = "nyu"`` says only what differs from that one: a shipped recipe, or a file
+    beside it.
+
     Args:
         source: the name of a shipped recipe, a .toml file, or the recipe.json that training wrote
         overrides: "--section.key", "value", ... or "--section.key=value", ...
@@ -174,7 +180,7 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: no such recipe, broken TOML, an unknown key or a wrong value
     """
-    values = _read_toml(source)
+    values = _read_sections(source)
     for key, value in _pairs(overrides):
         section, _, name = key.partition(".")
         values.setdefault(section, {})
@@ -184,7 +190,30 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe.from_plain(values)
 
 
-def _read_toml(source: str) -> dict[str, Any]:
+def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The sections of a recipe, laid over those of the recipe that it extends."""
+    if source in extending:
+        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
+    values = _read_file(source)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise InputError(f"recipe {source}: extends is {base!r}; wanted the name of a recipe or a .toml file")
+    place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
+    return _laid_over(_read_sections(place, (*extending, source)), values)
+
+
+def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Each section key by key; what is no section is replaced, and refused later."""
+    merged = dict(base)
+    for name, section in own.items():
+        under = base.get(name)
+        merged[name] = {**under, **section} if isinstance(under, Mapping) and isinstance(section, Mapping) else section
+    return merged
+
+
+def _read_file(source: str) -> dict[str, Any]:
     if source in recipe_names():
         text = (resources.files("metaprompts") / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
         return tomllib.loads(text)

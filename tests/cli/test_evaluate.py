@@ -1,11 +1,13 @@
 import json
 import shutil
+from dataclasses import fields
 
 import pytest
 
 from cli.test_train import LISTS
 from metaprompts import embedded
 from metaprompts.cli import main
+from metaprompts.evaluation.protocols import PROTOCOLS
 from metaprompts.recipe import read_recipe
 from small import SMALL
 
@@ -70,3 +72,41 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_a_bad_picture_is_one_line_with_worker_processes_too(home, data, tmp_path, capsys):
+    """A worker's error came with its traceback in the one line."""
+    root = tmp_path / "copy"
+    shutil.copytree(data, root)
+    (root / "images/002.png").write_text("no picture")
+    for workers in ("0", "1"):
+        words = ["--data.root", str(root), "--data.workers", workers, "--restart"]
+        assert main(["evaluate", "micro-depth", *words]) == 2
+        error = capsys.readouterr().err
+        assert f"error: picture {root}/images/002.png is not an image" in error
+        assert "Traceback" not in error
+
+
+def test_a_flag_of_the_protocol_may_stand_alone(home, data):
+    words = ["micro-depth", "--data.root", str(data), "--test.flip", "--test.crop", "garg", "--out", "flipped"]
+    assert main(["evaluate", *words]) == 0
+    what = json.loads((home.parent / "here/flipped/evaluation.json").read_text())
+    assert what["test"] == {"flip": True, "windows": None, "crop": "garg", "kitti_crop": False}
+
+
+def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_folder(home, data, capsys, monkeypatch):
+    words = ["evaluate", "micro-depth", "--out", str(home.parent / "out"), "--data.root"]
+    assert main([*words, str(data)]) == 0
+    monkeypatch.chdir(data.parent)
+    capsys.readouterr()
+    assert main([*words, data.name]) == 0
+    assert "evaluating: 4 of 4 done before; --restart discards them" in capsys.readouterr().err
+
+
+def test_help_lists_every_key_of_the_protocols_with_its_default(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for protocol in PROTOCOLS.values():
+        for field in fields(protocol):
+            default = field.default[0] if isinstance(field.default, tuple) else field.default
+            assert f"--test.{field.name} {str(default).lower()} " in shown

@@ -10,7 +10,7 @@ from metaprompts.data.samples import Crop, Person, Sample
 from metaprompts.data.segmentation import SegmentationFolder
 from metaprompts.data.transforms.color import PhotometricDistortion
 from metaprompts.data.transforms.cutdepth import CutDepth
-from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip, RandomScale
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomScale
 from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.data.transforms.transform import EveryNth
 from metaprompts.errors import InputError
@@ -38,6 +38,7 @@ TRANSFORMS = (
     RandomCrop(32, 32, 0.75),
     RandomFlip(),
     PhotometricDistortion(),
+    Pad(32, 32),
 )
 
 

@@ -45,6 +45,12 @@ class TestHsv:
         """Units of 2 degrees: 60 turns red by a third, to green."""
         assert shift_hsv(pixel(255, 0, 0), hue=hue).ravel().tolist() == expected
 
+    def test_fractions_of_hue_are_cut_off(self):
+        """As the released depth code's albumentations: red's hue 0 - 0.5 is 179.5, of which 179 remains."""
+        red = shift_hsv(pixel(255, 0, 0), hue=-0.5)
+        assert red.ravel().tolist() == shift_hsv(pixel(255, 0, 0), hue=-1).ravel().tolist() != [255, 0, 0]
+        assert shift_hsv(pixel(255, 0, 0), hue=0.9).ravel().tolist() == [255, 0, 0]
+
     def test_value_and_saturation(self):
         assert shift_hsv(pixel(100, 100, 100), value_offset=20).ravel().tolist() == [120, 120, 120]
         assert shift_hsv(pixel(200, 100, 100), saturation_factor=0).ravel().tolist() == [200, 200, 200]

@@ -6,10 +6,11 @@ from metaprompts.data.transforms.geometric import (
     Pad,
     RandomCrop,
     RandomFlip,
+    RandomResize,
     RandomScale,
-    Resize,
     keep_aspect,
     largest_class_share,
+    resize,
 )
 
 
@@ -64,7 +65,7 @@ class TestScale:
         sample = Sample(
             image=np.repeat(values[:, :, None], 3, 2), path="", labels=values, depth_m=values.astype(np.float32)
         )
-        resized = Resize(3, 7)(sample, np.random.default_rng(0))
+        resized = resize(sample, 3, 7)
         assert set(np.unique(resized.labels)) == set(np.unique(resized.depth_m)) == {0, 200}
         assert len(np.unique(resized.image)) > 2
         assert resized.labels.dtype == np.uint8
@@ -76,12 +77,49 @@ class TestScale:
             RandomScale(*arguments)
 
 
+class TestResize:
+    def test_bilinear(self):
+        """Twice as wide: new column j lies at old (j + 0.5) / 2 - 0.5, clamped: -0.25, 0.25, 0.75, 1.25."""
+        values = np.array([[0, 200]], np.uint8)
+        sample = Sample(image=np.repeat(values[:, :, None], 3, 2), path="", labels=values)
+        resized = resize(sample, 1, 4)
+        assert resized.image[0, :, 0].tolist() == [0, 50, 150, 200]
+        assert resized.labels.tolist() == [[0, 0, 200, 200]]
+
+    def test_fixed(self, script):
+        resized = RandomResize(4, 10)(numbered(2, 5), script(1.0))
+        assert resized.labels.tolist() == np.kron(numbered(2, 5).labels, np.ones((2, 2))).tolist()
+        assert resized.image.shape == (4, 10, 3)
+        assert resized.depth_m.tolist() == resized.labels.tolist()
+
+    def test_own_size_is_left_alone(self, script):
+        sample = numbered(4, 6)
+        assert RandomResize(4, 6)(sample, script(1.0)) is sample
+
+    def test_shape_is_not_kept(self, script):
+        """(10, 4) x 1.25 = 12.5 and 5; halves are rounded to even."""
+        assert RandomResize(10, 4, (0.5, 2.0))(numbered(6, 9), script(1.25)).image.shape == (12, 5, 3)
+
+    def test_never_empty(self, script):
+        assert RandomResize(1, 1, (0.1, 2.0))(numbered(3, 3), script(0.1)).labels.shape == (1, 1)
+
+    @pytest.mark.parametrize("arguments", [(0, 5), (5, 0), (5, 5, (0, 1)), (5, 5, (2, 1))])
+    def test_nonsense(self, arguments):
+        with pytest.raises(ValueError, match="expected"):
+            RandomResize(*arguments)
+
+
 class TestPad:
     def test_right_and_bottom(self):
         padded = Pad(3, 4)(numbered(2, 3), np.random.default_rng(0))
         assert padded.labels.tolist() == [[0, 1, 2, 255], [10, 11, 12, 255], [255] * 4]
         assert padded.depth_m.tolist() == [[0, 1, 2, 0], [10, 11, 12, 0], [0] * 4]
-        assert padded.image[:, :, 1].tolist() == padded.depth_m.tolist()
+        for channel in range(3):
+            assert padded.image[:, :, channel].tolist() == [[0, 1, 2, 128], [10, 11, 12, 128], [128] * 4]
+        assert (padded.image.dtype, padded.labels.dtype, padded.depth_m.dtype) == (np.uint8, np.uint8, np.float32)
+
+    def test_only_one_side(self):
+        assert Pad(1, 3)(numbered(2, 2), np.random.default_rng(0)).labels.tolist() == [[0, 1, 255], [10, 11, 255]]
 
     def test_large_enough(self):
         sample = numbered(3, 4)
@@ -97,10 +135,10 @@ class TestCrop:
         corners = {RandomCrop(2, 3)(numbered(4, 5), generator).labels[0, 0] for _ in range(200)}
         assert corners == {10 * top + left for top in range(3) for left in range(3)}
 
-    def test_smaller_picture_is_padded(self, script):
-        cropped = RandomCrop(3, 2)(numbered(2, 3), script(0, 1))
-        assert cropped.labels.tolist() == [[1, 2], [11, 12], [255, 255]]
-        assert cropped.image[:, :, 2].tolist() == [[1, 2], [11, 12], [0, 0]]
+    def test_of_a_smaller_picture_all_is_left(self, script):
+        """Of the side that is long enough a part is cut; padding comes later."""
+        assert all_equal(RandomCrop(3, 2)(numbered(2, 3), script(0, 1)), [[1, 2], [11, 12]])
+        assert all_equal(RandomCrop(3, 4)(numbered(2, 3), script(0, 0)), [[0, 1, 2], [10, 11, 12]])
 
     @pytest.mark.parametrize(
         ("labels", "share"),
@@ -108,6 +146,12 @@ class TestCrop:
     )
     def test_largest_class_share(self, labels, share):
         assert largest_class_share(np.array(labels, np.uint8)) == share
+
+    def test_share_of_a_window(self):
+        """A window is a view that is not contiguous: what lies beside it must not be counted."""
+        labels = np.full((6, 8), 9, np.uint8)
+        labels[1:3, 2:6] = [[0, 0, 1, 255], [0, 2, 3, 254]]
+        assert largest_class_share(labels[1:3, 2:6]) == pytest.approx(3 / 7)
 
     def test_draws_again_while_one_class_prevails(self, script):
         """Columns 0 and 1 are one class, columns 2 and 3 two: the third place is the first good one."""
@@ -151,4 +195,4 @@ def test_joints_are_not_left_behind():
     )
     sample = Sample(image=np.zeros((4, 4, 3), np.uint8), path="", person=person)
     with pytest.raises(ValueError, match="PoseCrop"):
-        Resize(2, 2)(sample, np.random.default_rng(0))
+        resize(sample, 2, 2)

@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_a_record_is_there_as_soon_as_it_is_written(tmp_path):
 
 
 def test_damage_is_named(tmp_path):
-    (tmp_path / "per_image.jsonl").write_text('{"index": 0}\n{"broken\n')
+    (tmp_path / "per_image.jsonl").write_text('{"index": 0, "tally": []}\n{"broken\n')
     with pytest.raises(InputError, match=r"per_image.jsonl, line 2, is damaged"):
         read_records(tmp_path)
 
@@ -78,3 +79,29 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         RecordWriter(tmp_path / "file/in", 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no limits on files")
+def test_a_full_disk_is_one_line_and_loses_nothing_that_was_finished(tmp_path):
+    """A line that was written in part spoiled the next one."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with RecordWriter(tmp_path, 0) as writer:
+        writer.write(records(0)[0])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60, before[1]))
+        try:
+            with pytest.raises(InputError, match="the same command goes on from here"):
+                writer.write(records(1)[0])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with RecordWriter(tmp_path, 0) as writer:
+        writer.write(records(2)[0])
+    assert list(read_records(tmp_path)) == [0, 2]
+
+
+def test_an_unfinished_evaluation_that_found_nothing_gives_way(tmp_path):
+    begin(tmp_path, WHAT)
+    with RecordWriter(tmp_path, 0):
+        pass
+    assert not belongs_to(tmp_path, WHAT | {"weights": "xyz"}, restart=False)

@@ -115,6 +115,7 @@ def test_coco_results_are_taken_by_pycocotools(submit, tmp_path):
 
 def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     out = ["--out", str(tmp_path / "results")]
+    (tmp_path / "folder.zip").mkdir()
     assert submit("cityscapes", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
     assert "2 classes; the server wants 19" in capsys.readouterr().err
     assert submit("cityscapes", "segmentation", ["a.png"], sized(*CITYSCAPES), *out) == 2
@@ -123,8 +124,13 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     assert "kitti is a benchmark of depth" in capsys.readouterr().err
     assert submit("coco", "pose", ["a.png"], [], *out) == 2
     assert "coco wants --info FILE" in capsys.readouterr().err
+    folder = ["--out", str(tmp_path / "folder.zip")]
+    assert submit("kitti", "depth", ["a.png"], ["--data.image_size", "none"], *folder) == 2
+    assert "folder.zip is a folder; wanted the name of a file" in capsys.readouterr().err
     assert submit("kitti", "depth", ["a.png", "sub/a.png"], ["--data.image_size", "none"], *out) == 2
     assert "two pictures would become a.png" in capsys.readouterr().err
+    # Told before anything is predicted, not in the middle.
+    assert not (tmp_path / "results").exists()
     assert submit("voc", "depth", ["a.png"], [], *out) == 2
     assert "wanted one of cityscapes, ade20k, kitti, coco" in capsys.readouterr().err
     assert main(["submit", "model"]) == 2

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +24,30 @@ an embedded model, or any model folder together with --recipe RECIPE, the recipe
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
   --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
 
-How pictures are predicted is the recipe's test section; by default each is seen once:
+How pictures are predicted is the recipe's test section; by default each is seen once. Its keys, with their defaults:
 
-  segmentation  --test.windows 1024,512  --test.scales 0.5,0.75,1,1.25  --test.flip true  --test.window_batch 4
-  depth         --test.windows 16  --test.flip true  --test.crop garg  --test.kitti_crop true
-  pose          --test.flip true  --test.oks_nms 0.9
+  segmentation, depth and pose
+  --test.flip false          also look at the mirrored picture and average; --test.flip alone means true
 
-DIR gets metrics.json, per_image.jsonl (a line for each picture) and evaluation.json (what was evaluated). Several
+  segmentation
+  --test.windows none        SIDE,STRIDE of square windows in pixels (ADE20K: 512,341; Cityscapes: 1024,512)
+  --test.scales 1.0          factors on the pictures' size (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+  --test.window_batch 1      windows in one pass
+
+  depth
+  --test.windows none        how many square windows along the long side (NYU: 2, KITTI: 16)
+  --test.crop none           pixels that count: nyu, garg or eigen
+  --test.kitti_crop false    cut pictures and depth to KITTI's benchmark crop first
+
+  pose
+  --test.oks_nms none        of people in one picture more alike than this only the best stays (published: 0.9)
+  --data.val_boxes none      JSON of detected boxes, with scores, in the place of the annotated ones
+
+DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person) and evaluation.json (what
+was evaluated). Numbers are shares of 1 or meters; what nothing was measured for is "-", null in the files. Several
 processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
-All keys of the recipe's data, test and training sections can be changed; see metaprompts train RECIPE --help.
+Of use, too: --training.device cuda, --training.val_batch_size 4 (pictures in a group), --data.workers 2. All keys of
+the data and training sections: metaprompts train RECIPE --help.
 """
 
 
@@ -91,7 +106,14 @@ class Evaluate:
             processes() as together,
             SampleBar("evaluating", len(evaluation.pictures), quiet=together.rank > 0) as bar,
         ):
-            scores = evaluate_split(model, evaluation, restart=self.restart, processes=together, on_done=bar.advance)
+            scores = evaluate_split(
+                model,
+                evaluation,
+                restart=self.restart,
+                processes=together,
+                on_done=bar.advance,
+                on_earlier=bar.goes_on,
+            )
         if together.rank == 0:
             _show(scores, model, evaluation.out)
         return 0
@@ -111,7 +133,8 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evalu
 
     split = validation_split(recipe)
     pictures = SeenPictures(split.samples, split.transforms, recipe.test)
-    data: dict[str, Any] = plain(recipe.data)
+    # Seen from another folder the same data have another relative name.
+    data: dict[str, Any] = plain(replace(recipe.data, root=recipe.data.folder().resolve()))
     what = {
         "weights": fingerprint(model),
         "task": model.config.plain()["task"],

@@ -1,12 +1,19 @@
 """A model and the recipe that belongs to it, for commands that read data as training did."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from metaprompts.cli.words import spell_out
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
+from metaprompts.hub import hub_folder
 from metaprompts.model import MetaPromptModel, load
 from metaprompts.recipe import Recipe, read_recipe
+
+_RECIPE = "recipe.json"
 
 
 def load_with_recipe(
@@ -19,14 +26,16 @@ def load_with_recipe(
 
     Args:
         source: a model folder, the name of an embedded model, or a hub id
-        recipe: name or file; None for the recipe.json beside the model
+        recipe: name or file; None for the recipe.json beside the model, in the hub's repository, too
         overrides: --section.key, value, ...
         choose_device: from the recipe's device to that of this process
 
     Raises:
         InputError: one of them cannot be read, or they do not fit each other
     """
-    read = read_recipe(recipe or str(_beside(source)), overrides)
+    read = read_recipe(recipe or str(_beside(source)), spell_out(overrides))
+    if read.training.threads is not None:
+        torch.set_num_threads(read.training.threads)
     model = load(source, choose_device(read.training.device))
     if model.task.name != read.task.name:
         raise InputError(f"{source} predicts {model.task.name}, the recipe is of {read.task.name}")
@@ -34,14 +43,17 @@ def load_with_recipe(
         own, wanted = getattr(model.task, name, None), getattr(read.task, name, None)
         if own != wanted:
             raise InputError(f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training")
-    return model, read
+    # The model is as it is, whatever a recipe says of its task: crops and ranges must be those that it learned.
+    return model, replace(read, task=model.task)
 
 
 def _beside(source: Path) -> Path:
-    folder = source.expanduser()
-    if not folder.is_dir() and str(source) in embedded_models():
-        folder = embedded_folder(str(source))
-    path = folder / "recipe.json"
+    folder, name = source.expanduser(), str(source)
+    if not folder.is_dir() and name in embedded_models():
+        folder = embedded_folder(name)
+    elif not folder.exists() and len(source.parts) == 2 and not folder.is_absolute() and not name.startswith("."):
+        folder = hub_folder(name, [_RECIPE])
+    path = folder / _RECIPE
     if not path.is_file():
         raise InputError(f"there is no {path}: give a model folder that training wrote, or --recipe RECIPE")
     return path

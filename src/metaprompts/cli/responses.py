@@ -1,16 +1,12 @@
 """Prompts measured over a data set, for ``metaprompts heatmaps MODEL --data.root DIR``."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-from metaprompts.errors import InputError
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from metaprompts.evaluation.preferences import DepthPreferences, Preferences
-    from metaprompts.model import MetaPromptModel
-    from metaprompts.recipe import Recipe
 
 _SHOWN = 10
 
@@ -27,7 +23,7 @@ def measure(
     """Measure what every prompt of a model responds to over the validation split of a recipe.
 
     Args:
-        source: of the model
+        source: a model folder, the name of an embedded model, or a hub id
         recipe: name or file; None for the one beside the model
         overrides: --section.key, value, ...
         out: folder for responses.json, responses.md and responses.png
@@ -37,32 +33,23 @@ def measure(
     Raises:
         InputError: model, recipe or data cannot be read, or do not fit each other
     """
+    from metaprompts.cli.models import load_with_recipe
+    from metaprompts.evaluation.progress import SampleBar
     from metaprompts.explaining import prompt_responses
-    from metaprompts.model import load
-    from metaprompts.recipe import read_recipe
     from metaprompts.training.data import validation_batches, validation_split
-    from metaprompts.training.progress import ProgressLine
 
-    beside = Path(source) / "recipe.json"
-    if recipe is None and not beside.is_file():
-        raise InputError(f"there is no {beside}: give a model folder that training wrote, or --recipe RECIPE")
-    read = read_recipe(recipe or str(beside), overrides)
-    model = load(source, device or read.training.device)
-    _refuse_other_task(model, read, source)
+    model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: device or own)
     split = validation_split(read)
-    batches = ProgressLine().validating(validation_batches(split, read))
-    responses = prompt_responses(model, batches, level=level)
+    with SampleBar("measuring", len(split.samples)) as bar:
+        responses = prompt_responses(model, _counted(validation_batches(split, read), bar.advance), level=level)
     _write(responses, out, f"{source}, level {level}, {len(split.samples)} validation samples")
     return 0
 
 
-def _refuse_other_task(model: "MetaPromptModel", recipe: "Recipe", source: str) -> None:
-    if model.task.name != recipe.task.name:
-        raise InputError(f"{source} predicts {model.task.name}, the recipe is of {recipe.task.name}")
-    for name in ("classes", "joints", "crop_height", "crop_width"):
-        own, wanted = getattr(model.task, name, None), getattr(recipe.task, name, None)
-        if own != wanted:
-            raise InputError(f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training")
+def _counted(batches: Iterable[dict[str, Any]], on_done: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        yield batch
+        on_done(len(batch["image"]))
 
 
 def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -> None:

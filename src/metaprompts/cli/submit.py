@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: metaprompts submit MODEL FORMAT --pictures DIR --out PATH [--section.key value ...]
 
-Predict a test split, whose targets only a benchmark's server has, and write what the server takes. FORMAT is one of:
+Predict a test split, whose targets only a benchmark's server has, and write what the server takes. MODEL is a folder
+that training wrote, an embedded model or a hub id. FORMAT is one of:
 
   cityscapes   PNG files of labelIds, named as the pictures          PATH: a folder, or a name that ends in .zip
   ade20k       PNG files of classes 1 to 150, named as the pictures  PATH: a folder, or a name that ends in .zip
@@ -28,7 +29,7 @@ Predict a test split, whose targets only a benchmark's server has, and write wha
   --boxes FILE     coco: JSON of detected boxes
   --recipe RECIPE  recipe name or file (default: MODEL/recipe.json)
 
-How pictures are predicted is the recipe's test section, as for metaprompts evaluate: --test.flip true and so on.
+How pictures are predicted is the recipe's test section, as for metaprompts evaluate: see metaprompts evaluate --help.
 """
 _OPTIONS = ("--pictures", "--out", "--info", "--boxes", "--recipe")
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from metaprompts.errors import InputError
 
+_FLAGS = ("--test.flip", "--test.kitti_crop", "--test.kitti-crop")
+
 
 def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None]:
     """Remove options and their values.
@@ -40,3 +42,18 @@ def take_flag(words: list[str], name: str) -> bool:
         return False
     words.remove(name)
     return True
+
+
+def spell_out(words: Sequence[str]) -> list[str]:
+    """Recipe keys with their values: a flag of the test section that stands alone is meant to be true.
+
+    Args:
+        words: "--section.key", "value", ...; "--test.flip" needs no value
+    """
+    spelled: list[str] = []
+    followings = [*words, "--"][1:]
+    for word, following in zip(words, followings, strict=True):
+        spelled.append(word)
+        if word in _FLAGS and following.startswith("--"):
+            spelled.append("true")
+    return spelled

@@ -1,7 +1,9 @@
 """A split as evaluation sees it: every picture once, at each scale, with its name."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -15,7 +17,10 @@ from metaprompts.data.transforms.geometric import keep_aspect
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.tensors import image_tensor, to_tensors
 from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
 from metaprompts.evaluation.protocols import EvaluationProtocol, scaled_name
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,51 @@ class SeenPictures(Dataset[SeenPicture]):
         return SeenPicture(index=index, path=sample.path, tensors=tensors)
 
 
-def seen_batches(pictures: SeenPictures, *, batch_size: int, workers: int) -> DataLoader[dict[str, Tensor]]:
+class PictureReader(Generic[T]):
+    """Reads pictures in groups, in processes of its own if wanted.
+
+    Args:
+        pictures: what is read
+        groups: indices of the pictures that come together
+        gather: what is made of a group
+        workers: processes that read
+    """
+
+    def __init__(
+        self,
+        pictures: SeenPictures,
+        groups: Sequence[list[int]],
+        gather: Callable[[Sequence[SeenPicture]], T],
+        *,
+        workers: int,
+    ) -> None:
+        self._pictures, self._groups, self._gather, self._workers = pictures, groups, gather, workers
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the groups.
+
+        Raises:
+            InputError: a file is bad
+        """
+        loader = DataLoader(
+            _Outcomes(self._pictures),
+            batch_sampler=self._groups,
+            num_workers=self._workers,
+            collate_fn=list,
+            worker_init_fn=_prepare_worker,
+        )
+        for outcomes in loader:
+            for outcome in outcomes:
+                if isinstance(outcome, InputError):
+                    raise outcome
+            yield self._gather(outcomes)
+
+
+def seen_batches(pictures: SeenPictures, *, batch_size: int, workers: int) -> PictureReader[dict[str, Tensor]]:
     """A split in order, for `evaluate`.
 
     Args:
@@ -74,13 +123,12 @@ def seen_batches(pictures: SeenPictures, *, batch_size: int, workers: int) -> Da
         batch_size: pictures of different sizes need 1
         workers: processes that read
     """
-    return DataLoader(
-        pictures,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        num_workers=workers,
-        collate_fn=_tensors_of,
-        worker_init_fn=quiet_opencv,
-    )
+    return PictureReader(pictures, in_groups(len(pictures), batch_size), _tensors_of, workers=workers)
+
+
+def in_groups(samples: int, size: int) -> list[list[int]]:
+    """The indices of so many samples, in groups of a size; the last one may be smaller."""
+    return [list(range(first, min(first + size, samples))) for first in range(0, samples, size)]
 
 
 def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
@@ -133,6 +181,25 @@ def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[
         (alike, {name: torch.stack([each.tensors[name] for each in alike]) for name in alike[0].tensors})
         for alike in by_shape.values()
     ]
+
+
+class _Outcomes(Dataset[SeenPicture | InputError]):
+    """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+
+    def __init__(self, pictures: SeenPictures) -> None:
+        self._pictures = pictures
+
+    def __getitem__(self, index: int) -> SeenPicture | InputError:
+        try:
+            return self._pictures[index]
+        except InputError as error:
+            return error
+
+
+def _prepare_worker(worker: int) -> None:
+    # Ctrl-C goes to every process of a terminal: the first one ends the others, without their tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet_opencv(worker)
 
 
 def _tensors_of(pictures: Sequence[SeenPicture]) -> dict[str, Tensor]:

@@ -41,6 +41,12 @@ class SampleBar:
             self._told = time.monotonic()
             self._console.print(f"{self._title}: {self._done}/{self._samples}", highlight=False)
 
+    def goes_on(self, samples: int) -> None:
+        """So many were done before; says so, because numbers of an earlier run may come as a surprise."""
+        if samples:
+            self._console.print(f"{self._title}: {samples} of {self._samples} done before; --restart discards them")
+            self.advance(samples)
+
     def __enter__(self) -> Self:
         self._bar.start()
         return self

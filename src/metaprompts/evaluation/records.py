@@ -31,19 +31,31 @@ class RecordWriter:
     """
 
     def __init__(self, folder: Path, rank: int) -> None:
-        path = _part(folder, rank)
+        self._path = _part(folder, rank)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)
-            self._file.truncate(_complete_bytes(path))
+            self._file = self._path.open("ab", buffering=0)
+            self._file.truncate(_complete_bytes(self._path))
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+            raise InputError(f"cannot write {self._path}: {error.strerror}") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record."""
-        line = json.dumps(_without_nan(record), separators=(",", ":")) + "\n"
-        # One call without a buffer: the line is the operating system's before the next sample begins.
-        self._file.write(line.encode())
+        """Append one record.
+
+        Raises:
+            InputError: it cannot be written whole; what was written before stays
+        """
+        line = (json.dumps(_without_nan(record), separators=(",", ":")) + "\n").encode()
+        try:
+            # One call without a buffer: the line is the operating system's before the next sample begins.
+            written = self._file.write(line)
+        except OSError as error:
+            raise self._cut_short(error.strerror or "an error of the system") from error
+        if written != len(line):
+            raise self._cut_short("no space left")
+
+    def _cut_short(self, reason: str) -> InputError:
+        return InputError(f"cannot write {self._path}: {reason}; make room, and the same command goes on from here")
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +77,7 @@ def read_records(folder: Path) -> dict[int, Record]:
                 try:
                     record = json.loads(line)
                     records[int(record["index"])] = record
+                    record["tally"]
                 except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}, line {number}, is damaged: delete the file or say --restart") from error
     return records
@@ -99,7 +112,7 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
     wanted = json.loads(json.dumps(dict(what)))
     if found == wanted:
         return True
-    if _parts(folder):
+    if any(map(_complete_bytes, _parts(folder))):
         differing = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
         raise InputError(
             f"{folder} holds an unfinished evaluation with another {', '.join(differing) or 'version'}: "

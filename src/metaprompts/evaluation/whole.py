@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
-from metaprompts.data.augmented import quiet_opencv
-from metaprompts.evaluation.pictures import SeenPicture, SeenPictures, stacked
+from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
 from metaprompts.evaluation.processes import Processes
 from metaprompts.evaluation.protocols import EvaluationProtocol
 from metaprompts.evaluation.records import RecordWriter, begin, belongs_to, read_records, write_records
@@ -50,6 +48,7 @@ def evaluate_split(
     restart: bool = False,
     processes: Processes | None = None,
     on_done: Callable[[int], None] = lambda samples: None,
+    on_earlier: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Any]:
     """Predict what no earlier run has predicted, and score the whole split.
 
@@ -60,7 +59,8 @@ def evaluate_split(
         evaluation: what to do
         restart: discard what an earlier run found
         processes: who else works on it
-        on_done: called with how many samples are newly done: first those of earlier runs
+        on_done: called with how many samples are newly done
+        on_earlier: called once with how many samples earlier runs have done
 
     Returns:
         the metric's numbers by name
@@ -77,8 +77,8 @@ def evaluate_split(
     finished = set(read_records(evaluation.out))
     # Nobody may write before everybody has read: all must agree on who does what.
     together.wait()
-    on_done(len(finished))
-    groups = _unfinished(len(evaluation.pictures), evaluation.group, finished)[together.rank :: together.count]
+    on_earlier(len(finished))
+    groups = _unfinished(evaluation, finished)[together.rank :: together.count]
     _predict_groups(model, evaluation, groups, finished, together.rank, on_done)
     together.wait()
     scores = _scores(model, evaluation)
@@ -89,9 +89,9 @@ def evaluate_split(
     return scores
 
 
-def _unfinished(samples: int, group: int, finished: set[int]) -> list[list[int]]:
+def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
     """Groups of indices that hold one at least which is not finished."""
-    groups = [list(range(first, min(first + group, samples))) for first in range(0, samples, group)]
+    groups = in_groups(len(evaluation.pictures), evaluation.group)
     return [indices for indices in groups if not finished.issuperset(indices)]
 
 
@@ -105,19 +105,13 @@ def _predict_groups(
 ) -> None:
     if not groups:
         return
-    loader = DataLoader(
-        evaluation.pictures,
-        batch_sampler=groups,
-        num_workers=evaluation.workers,
-        collate_fn=list,
-        worker_init_fn=quiet_opencv,
-    )
+    reader = PictureReader(evaluation.pictures, groups, list, workers=evaluation.workers)
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
     was_training = model.training
     model.eval()
     try:
         with RecordWriter(evaluation.out, rank) as writer:
-            for pictures in loader:
+            for pictures in reader:
                 new = [
                     record
                     for record in _records(model, evaluation, scorer, pictures)

@@ -1,7 +1,7 @@
 """Files into a folder, or into one zip archive that appears when it is whole."""
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ def packed(out: Path) -> Iterator[Add]:
     """
     taken: set[str] = set()
     if out.suffix == ".zip":
+        refuse_folder(out)
         with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
             yield lambda name, content: archive.writestr(_new(name, taken), content)
         return
@@ -32,6 +33,27 @@ def packed(out: Path) -> Iterator[Add]:
             scratch.write_bytes(content)
 
     yield add
+
+
+def refuse_doubles(names: Iterable[str]) -> None:
+    """Check that no name comes twice.
+
+    Raises:
+        InputError: one does
+    """
+    taken: set[str] = set()
+    for name in names:
+        _new(name, taken)
+
+
+def refuse_folder(out: Path) -> None:
+    """Check that a file may come to be here, before the work that it is to hold.
+
+    Raises:
+        InputError: there is a folder of this name
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; wanted the name of a file")
 
 
 def _new(name: str, taken: set[str]) -> str:

@@ -3,26 +3,22 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
-from metaprompts.data.augmented import quiet_opencv
-from metaprompts.data.samples import SampleDataset
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
-from metaprompts.evaluation.pictures import SeenPictures, stacked
+from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
 from metaprompts.evaluation.pose import KeypointScores
 from metaprompts.evaluation.protocols import EvaluationProtocol, PoseProtocol
 from metaprompts.evaluation.run import predict, targets
 from metaprompts.files import write_text
 from metaprompts.model import MetaPromptModel
 from metaprompts.submission.formats import Format, png
-from metaprompts.submission.packing import packed
-from metaprompts.submission.unlabeled import DetectedPeople
+from metaprompts.submission.packing import packed, refuse_doubles, refuse_folder
+from metaprompts.submission.unlabeled import DetectedPeople, PictureFolder
 from metaprompts.tasks import Pose
 
 OnDone = Callable[[int], None]
@@ -31,7 +27,7 @@ OnDone = Callable[[int], None]
 @torch.no_grad()
 def submit_maps(
     model: MetaPromptModel,
-    samples: SampleDataset,
+    samples: PictureFolder,
     transforms: Sequence[Transform],
     test: EvaluationProtocol,
     form: Format,
@@ -56,8 +52,10 @@ def submit_maps(
         InputError: a picture is bad or wrongly named, or ``out`` cannot be written
     """
     assert form.encode is not None
+    # A wrong name is told before hours of work, not after.
+    refuse_doubles([form.name(path) for path in samples.paths])
     with packed(out) as add:
-        for picture in _loader(SeenPictures(samples, transforms, test), 1, workers):
+        for picture in _reader(SeenPictures(samples, transforms, test), 1, workers):
             ((_, batch),) = stacked(picture)
             name = form.name(Path(picture[0].path))
             raw = _at_picture_size(predict(model.eval(), batch, test), batch)
@@ -92,9 +90,10 @@ def submit_people(
     """
     task = model.task
     assert isinstance(task, Pose)
+    refuse_folder(out)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
     found = _Found(people, task, test)
-    for group in _loader(SeenPictures(people, [crop], test), batch_size, workers):
+    for group in _reader(SeenPictures(people, [crop], test), batch_size, workers):
         for _, batch in stacked(group):
             # The task's own scoring brings joints from the crop to the picture.
             task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]
@@ -113,8 +112,8 @@ class _Found:
         self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))
 
 
-def _loader(pictures: SeenPictures, group: int, workers: int) -> DataLoader[Any]:
-    return DataLoader(pictures, batch_size=group, num_workers=workers, collate_fn=list, worker_init_fn=quiet_opencv)
+def _reader(pictures: SeenPictures, group: int, workers: int) -> PictureReader[Sequence[SeenPicture]]:
+    return PictureReader(pictures, in_groups(len(pictures), group), tuple, workers=workers)
 
 
 def _at_picture_size(raw: Tensor, batch: Mapping[str, Tensor]) -> Tensor:

@@ -34,12 +34,17 @@ class Split:
 
 
 def training_split(recipe: Recipe) -> Split:
-    """The training split with the recipe's augmentation."""
+    """The training split with the recipe's augmentation.
+
+    What the test section does to a picture first, KITTI's benchmark crop, is done here, too: augmentation cuts its
+    crops out of what is left (released code).
+    """
     task, data, augment = recipe.task, recipe.data, recipe.augment
     if isinstance(task, Segmentation):
         return Split(data.dataset("train", len(task.classes)), augment.transforms(data), {})
     if isinstance(task, Depth):
-        return Split(data.dataset("train"), augment.transforms(data, task.max_depth_m), {})
+        first = recipe.test.transforms()
+        return Split(data.dataset("train"), [*first, *augment.transforms(data, task.max_depth_m)], {})
     assert isinstance(task, Pose)
     people = _people(recipe, "train")
     return Split(people, augment.transforms((task.crop_height, task.crop_width), task.joints, task.padding), {})

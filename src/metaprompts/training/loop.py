@@ -23,6 +23,7 @@ from metaprompts.training.data import EndlessBatches, Split, training_split, val
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.progress import Progress
 from metaprompts.training.schedules import learning_rate
+from metaprompts.training.starting import start_from
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
 
 logger = logging.getLogger(__name__)
@@ -120,8 +121,10 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
         refinement=recipe.refinement,
         rearrangement=recipe.rearrangement,
         scaled_latent=choice.scaled_latent,
-        working_size=getattr(recipe.data, "image_size", None),
+        working_size=recipe.data.size_of_prediction(),
     )
+    if recipe.training.start_from is not None:
+        start_from(model, recipe.training.start_from)
     # Training does not notice the encoder's rounding, but its time.
     model.latent_encoder.precise = False
     model.latent_encoder.cache = LatentCache() if choice.cache_latents else None

@@ -33,6 +33,10 @@ class Section:
         if self.workers < 0:
             raise InputError(f"data.workers is {self.workers}; wanted 0 or more")
 
+    def size_of_prediction(self) -> tuple[int, int] | None:
+        """(height, width) whose area a trained model brings pictures to; none for their own."""
+        return None
+
     def folder(self) -> Path:
         """The root.
 
@@ -68,6 +72,8 @@ class PairedSection(Section):
         val_labels: as ``train_labels``
         image_size: (height, width) to which pictures are brought; none for their own
         keep_aspect: whether pictures keep their shape: then the sides of ``image_size`` are only upper bounds
+        working_size: (height, width) whose area the trained model brings pictures of its own to, goes into its
+            config.json; none for ``image_size``
     """
 
     train: str = "train.txt"
@@ -76,12 +82,17 @@ class PairedSection(Section):
     val_labels: str | None = None
     image_size: tuple[int, int] | None = None
     keep_aspect: bool = True
+    working_size: tuple[int, int] | None = None
 
     list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
 
     def names(self, split: Split) -> tuple[str, str | None]:
         """List file, or folders of pictures and labels, of a split."""
         return (self.train, self.train_labels) if split == "train" else (self.val, self.val_labels)
+
+    def size_of_prediction(self) -> tuple[int, int] | None:
+        """(height, width) whose area a trained model brings pictures to; none for their own."""
+        return self.working_size or self.image_size
 
     def val_transforms(self) -> list[Transform]:
         """Only the picture is resized: predictions are compared with the labels at the labels' own size."""

@@ -9,9 +9,10 @@ from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.nyu_mat import NyuMat
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.sections.base import Openers, PairedSection, Split, joined
+from metaprompts.data.sections.limits import refuse_no_crop, refuse_no_probability
 from metaprompts.data.transforms.color import DepthColor
 from metaprompts.data.transforms.cutdepth import CutDepth
-from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import EveryNth, Transform
 from metaprompts.errors import InputError
 
@@ -87,7 +88,7 @@ class DepthAugment:
     """The released depth augmentation.
 
     Attributes:
-        crop: (height, width) that is cut out; smaller pictures are padded
+        crop: (height, width) that is cut out; smaller pictures are padded, at last, with gray and depth 0
         cutdepth: on every 4th sample, draw a strip of the depth into the picture: "released" wraps it as the released
             code does, "scaled" does not, none leaves it out
         flip: probability of mirroring
@@ -98,6 +99,10 @@ class DepthAugment:
     cutdepth: Literal["released", "scaled"] | None = None
     flip: float = 0.5
     color: bool = True
+
+    def __post_init__(self) -> None:
+        refuse_no_crop(self.crop)
+        refuse_no_probability(flip=self.flip)
 
     def transforms(self, data: DepthData, max_depth_m: float) -> list[Transform]:
         """The training transforms, in order."""
@@ -111,4 +116,5 @@ class DepthAugment:
             RandomFlip(self.flip),
             RandomCrop(*self.crop),
             *([DepthColor()] if self.color else []),
+            Pad(*self.crop),
         ]

@@ -7,8 +7,10 @@ from pathlib import Path
 from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.pose import CocoKeypoints
 from metaprompts.data.sections.base import Openers, Section, Split
+from metaprompts.data.sections.limits import refuse_no_factors, refuse_no_probability
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
 
 _COCO_FILES = (
     "person_keypoints_train2017.json",
@@ -58,12 +60,12 @@ class PoseData(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class PoseAugment:
-    """mmpose's standard top-down augmentation.
+    """mmpose's top-down augmentation.
 
     Attributes:
         flip: probability of mirroring
         half_body: probability of cropping to the upper or lower body
-        scale: lowest and highest factor on the crop's size
+        scale: lowest and highest factor on the crop's size; mmpose 0.x has (0.5, 1.5)
         rotation_deg: standard deviation of the rotation, cut off at twice this
         rotation: probability of rotating
     """
@@ -73,6 +75,12 @@ class PoseAugment:
     scale: tuple[float, float] = (0.75, 1.25)
     rotation_deg: float = 40.0
     rotation: float = 0.6
+
+    def __post_init__(self) -> None:
+        refuse_no_probability(flip=self.flip, half_body=self.half_body, rotation=self.rotation)
+        refuse_no_factors(scale=self.scale)
+        if self.rotation_deg < 0:
+            raise InputError(f"augment.rotation_deg is {self.rotation_deg}; wanted 0 or more")
 
     def transforms(self, crop: tuple[int, int], joints: Sequence[str], padding: float) -> list[Transform]:
         """The training transforms, in order."""

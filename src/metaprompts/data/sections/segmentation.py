@@ -9,9 +9,10 @@ from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.sections.base import Openers, PairedSection, Split, joined
+from metaprompts.data.sections.limits import refuse_no_crop, refuse_no_factors, refuse_no_probability
 from metaprompts.data.segmentation import SegmentationFolder
 from metaprompts.data.transforms.color import PhotometricDistortion
-from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 
@@ -100,8 +101,8 @@ class SegmentationAugment:
 
     Attributes:
         ratio: lowest and highest factor on ``data.image_size``
-        crop: (height, width) that is cut out; smaller pictures are padded
-        max_class_share: a crop with more than this of one class is drawn again, up to 10 times
+        crop: (height, width) that is cut out; smaller pictures are padded, at last, with gray and ignored labels
+        max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 takes any crop
         flip: probability of mirroring
         color: whether brightness, contrast, saturation and hue are distorted
     """
@@ -112,11 +113,20 @@ class SegmentationAugment:
     flip: float = 0.5
     color: bool = True
 
+    def __post_init__(self) -> None:
+        refuse_no_crop(self.crop)
+        refuse_no_factors(ratio=self.ratio)
+        refuse_no_probability(flip=self.flip)
+        if not 0 < self.max_class_share <= 1:
+            raise InputError(f"augment.max_class_share is {self.max_class_share}; wanted above 0 and at most 1")
+
     def transforms(self, data: SegmentationData) -> list[Transform]:
-        """The training transforms, in order."""
+        """The training transforms, in mmsegmentation's order."""
+        share = self.max_class_share if self.max_class_share < 1 else None
         return [
             *data.scale(self.ratio),
-            RandomCrop(*self.crop, max_class_share=self.max_class_share),
+            RandomCrop(*self.crop, max_class_share=share),
             RandomFlip(self.flip),
             *([PhotometricDistortion()] if self.color else []),
+            Pad(*self.crop),
         ]

@@ -84,7 +84,7 @@ class DepthColor:
             image = raise_levels(image, generator.uniform(*self.gamma))
         if generator.random() < self.probability:
             hue, saturation, value = generator.uniform(-1, 1, size=3) * (self.hue, self.saturation, self.value)
-            image = shift_hsv(image, hue=int(hue), saturation_offset=saturation, value_offset=value)
+            image = shift_hsv(image, hue=hue, saturation_offset=saturation, value_offset=value)
         return replace(sample, image=image)
 
 
@@ -114,7 +114,7 @@ def raise_levels(image: NDArray[np.uint8], gamma: float) -> NDArray[np.uint8]:
 def shift_hsv(
     image: NDArray[np.uint8],
     *,
-    hue: int = 0,
+    hue: float = 0,
     saturation_factor: float = 1.0,
     saturation_offset: float = 0.0,
     value_offset: float = 0.0,
@@ -123,7 +123,7 @@ def shift_hsv(
 
     Args:
         image: (H, W, 3) uint8 RGB
-        hue: turn, in units of 2 degrees
+        hue: turn, in units of 2 degrees; fractions of the new hue are cut off, as albumentations does
         saturation_factor: what saturation is multiplied by
         saturation_offset: what is added to saturation
         value_offset: what is added to value

@@ -15,6 +15,8 @@ from metaprompts.data.samples import IGNORED_LABEL, Sample
 from metaprompts.data.transforms.transform import change_all, check_probability
 
 _CROP_TRIES = 10
+# 0 where a model sees -1..1, up to half a level: the exact 127.5 is no 8-bit value.
+_MID_GRAY = 128
 
 
 @dataclass(frozen=True)
@@ -72,23 +74,16 @@ class RandomResize:
 
 
 @dataclass(frozen=True)
-class Resize:
-    """Resize to a fixed height and width, whatever the aspect."""
-
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        _check_size(self.height, self.width)
-
-    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize; nothing is drawn."""
-        return resize(sample, self.height, self.width)
-
-
-@dataclass(frozen=True)
 class Pad:
-    """Pad at the right and bottom to at least a height and width: image 0, labels 255, depth 0."""
+    """Pad at the right and bottom to at least a height and width: image mid-gray, labels 255, depth 0.
+
+    mmsegmentation pads last of all, after the values were brought to -1..1, so with the middle of their range. Here,
+    too, what is padded shall be the last transform: neither mirrored to the left nor changed in color.
+
+    Args:
+        height: in pixels
+        width: in pixels
+    """
 
     height: int
     width: int
@@ -103,11 +98,11 @@ class Pad:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut out a random window; a smaller picture is padded first.
+    """Cut out a random window; of a picture that is smaller, all there is: `Pad` comes later.
 
     Args:
-        height: of the window
-        width: of the window
+        height: of the window, at most
+        width: of the window, at most
         max_class_share: draw again, up to 10 times, while one class has this share of the window's labeled pixels or
             more (mmsegmentation's ``cat_max_ratio``); None for off
     """
@@ -123,7 +118,6 @@ class RandomCrop:
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Crop at one drawn place."""
-        sample = pad(sample, self.height, self.width)
         top, left = self._draw(sample, generator)
         tries = 0 if sample.labels is None or self.max_class_share is None else _CROP_TRIES
         for _ in range(tries):
@@ -134,8 +128,8 @@ class RandomCrop:
 
     def _draw(self, sample: Sample, generator: np.random.Generator) -> tuple[int, int]:
         height, width = sample.image.shape[:2]
-        top = generator.integers(height - self.height, endpoint=True)
-        left = generator.integers(width - self.width, endpoint=True)
+        top = generator.integers(max(height - self.height, 0), endpoint=True)
+        left = generator.integers(max(width - self.width, 0), endpoint=True)
         return int(top), int(left)
 
     def _is_mixed(self, labels: NDArray[np.uint8] | None, top: int, left: int) -> bool:
@@ -183,7 +177,8 @@ def largest_class_share(labels: NDArray[np.uint8]) -> float:
     Returns:
         0 to 1; 1 where nothing is labeled
     """
-    counts = np.bincount(labels.ravel(), minlength=IGNORED_LABEL + 1)[:IGNORED_LABEL]
+    # OpenCV counts in the cropped view itself; numpy would copy it, and widen it to 64 bits.
+    counts = cv2.calcHist([labels], [0], None, [IGNORED_LABEL], [0, IGNORED_LABEL]).astype(np.float64)
     total = counts.sum()
     return float(counts.max() / total) if total else 1.0
 
@@ -200,17 +195,18 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
 
 
 def pad(sample: Sample, height: int, width: int) -> Sample:
-    """Pad at the right and bottom to at least a height and width: image 0, labels 255, depth 0."""
+    """Pad at the right and bottom to at least a height and width: image mid-gray, labels 255, depth 0."""
     below = max(0, height - sample.image.shape[0])
     beside = max(0, width - sample.image.shape[1])
     if not below and not beside:
         return sample
 
     def pad_with(array: NDArray[Any], value: int) -> NDArray[Any]:
-        padding = [(0, below), (0, beside), (0, 0)][: array.ndim]
-        return np.pad(array, padding, constant_values=value)
+        fill = (value,) * 4
+        padded: NDArray[Any] = cv2.copyMakeBorder(array, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=fill)
+        return padded
 
-    return change_all(sample, lambda image: pad_with(image, 0), pad_with)
+    return change_all(sample, lambda image: pad_with(image, _MID_GRAY), pad_with)
 
 
 def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:

@@ -13,15 +13,16 @@ from metaprompts.data.transforms.transform import check_probability
 
 _FEWEST_HALF_JOINTS = 3
 _HALF_PADDING = 1.5
+_UPPER_BODY_PROBABILITY = 0.7
 
 
 @dataclass(frozen=True)
 class PoseCrop:
     """Cut out the person's box, enlarged to the crop's aspect and by ``padding``, without bias (UDP).
 
-    With ``augment``: mirror (left and right joints change places), keep only the upper or lower body, scale the box,
-    rotate. Scale and angle are normally distributed and clipped, as in mmpose 0.x: the scale about 1 with half the
-    range as standard deviation, the angle with ``rotation_deg``, clipped at twice that.
+    With ``augment``: mirror (left and right joints change places), keep only the upper (7 of 10) or lower body, scale
+    the box, rotate. Scale and angle are normally distributed and clipped, as in mmpose 0.x: scale about the middle of
+    its range with half the range as standard deviation, the angle with ``rotation_deg``, clipped at twice that.
 
     Args:
         height: of the crop, at least 2
@@ -95,7 +96,7 @@ class PoseCrop:
         is_labeled = person.keypoints[:, 2] > 0
         if is_labeled.sum() <= self.half_body_joints or generator.random() >= self.half_body_probability:
             return center, size
-        wants_upper = generator.random() < 0.5
+        wants_upper = generator.random() < _UPPER_BODY_PROBABILITY
         is_lower = np.isin(np.arange(len(self.joint_names)), lower_body(self.joint_names))
         upper, lower = (person.keypoints[is_labeled & part, :2] for part in (~is_lower, is_lower))
         wanted = upper if wants_upper else lower
