@@ -119,8 +119,8 @@ class DepthProtocol(EvaluationProtocol):
     Attributes:
         windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole picture at once
         crop: pixels that count: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
-        kitti_crop: cut pictures and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216 columns;
-            training does so, too
+        kitti_crop: cut pictures and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216
+            columns; training does so, too
     """
 
     windows: int | None = None
