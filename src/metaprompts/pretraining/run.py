@@ -15,12 +15,13 @@ from metaprompts.pretraining.export import export
 from metaprompts.pretraining.folders import fingerprint
 from metaprompts.pretraining.latents import latents_of, vae_fingerprint, write_latents
 from metaprompts.pretraining.loop import Course
-from metaprompts.pretraining.painter import NOISE, build_painter
+from metaprompts.pretraining.painter import NOISE, Painter, build_painter
 from metaprompts.pretraining.parts import Rows, read_notes
+from metaprompts.pretraining.published import published_fingerprint, published_folder, take_over
 from metaprompts.pretraining.scenes import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
 from metaprompts.pretraining.settings import Learning, Pretraining, StageName
 from metaprompts.pretraining.text import read_tokenizer, write_tokenizer
-from metaprompts.pretraining.vae import refuse_bad_vae, train_vae, vae_is_finished
+from metaprompts.pretraining.vae import refuse_bad_vae, take_over_vae, train_vae, vae_is_finished
 from metaprompts.training.peers import Peers, training_together
 from metaprompts.training.progress import Progress, Silence
 from metaprompts.typed import plain
@@ -37,12 +38,14 @@ class Run:
         architecture: of the networks
         source: of the scenes
         progress: is told of every step
+        start: a Stable Diffusion folder to begin with; None for random weights
     """
 
     settings: Pretraining
     architecture: Architecture
     source: Source
     progress: Progress
+    start: Path | None
 
     def folder(self, stage: StageName) -> Path:
         """Where a stage writes."""
@@ -72,10 +75,10 @@ class Run:
 
     def diffusion_identity(self, vae: str) -> dict[str, object]:
         """What a checkpoint of the diffusion stage must have been made with."""
+        networks = {"unet": self.architecture.unet, "text_encoder": self.architecture.text_encoder}
         return {
-            "unet": self.architecture.unet,
+            **({"start_from": published_fingerprint(self.start)} if self.start else networks),
             "noise": NOISE,
-            "text_encoder": self.architecture.text_encoder,
             "vae": vae,
             "words": fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),
         }
@@ -101,7 +104,11 @@ def pretrain(
     """
     _use_threads(settings)
     run = Run(
-        settings=settings, architecture=read_architecture(settings.architecture), source=source, progress=progress
+        settings=settings,
+        architecture=read_architecture(settings.architecture),
+        source=source,
+        progress=progress,
+        start=published_folder(settings.start_from) if settings.start_from else None,
     )
     write_json(settings.out / "settings.json", plain(settings))
     for name, work in _STAGES.items():
@@ -119,6 +126,9 @@ def _vae(run: Run) -> None:
         return
     pictures = run.pictures(TRAINING, settings.scenes)
     held_out = run.pictures(HELD_OUT, run.settings.scenes.held_out)
+    if run.start:
+        take_over_vae(run.start / "vae", settings, folder, held_out)
+        return
     course = run.course("vae", settings, {"architecture": run.architecture.vae})
     train_vae(run.architecture.vae, settings, course, pictures, held_out, run.progress)
 
@@ -132,7 +142,11 @@ def _latents(run: Run) -> None:
 
 def _text(run: Run) -> None:
     # A vocabulary stays as it is once it is made: the diffusion stage is trained with it.
-    if not run.folder("text").is_dir():
+    if run.folder("text").is_dir():
+        return
+    if run.start:
+        take_over(run.start / "tokenizer", run.folder("text"))
+    else:
         write_tokenizer(run.captions(TRAINING, run.settings.scenes.count), run.settings.text, run.folder("text"))
 
 
@@ -154,7 +168,7 @@ def _learn_diffusion(peers: Peers, run: Run) -> None:
     course = run.course("diffusion", run.settings.diffusion, run.diffusion_identity(vae_fingerprint(vae_folder)))
     torch.manual_seed(run.settings.seed)
     train_diffusion(
-        build_painter(run.architecture, tokenizer),
+        Painter.read(run.start) if run.start else build_painter(run.architecture, tokenizer),
         AutoencoderKL.from_pretrained(vae_folder),
         Rows(run.folder("latents"), count),
         Words(tokenizer=tokenizer, captions=run.captions(TRAINING, count), samples=run.samples()),

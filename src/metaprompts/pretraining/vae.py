@@ -109,12 +109,30 @@ def train_vae(
     # A channel that the encoder leaves alone has no spread to divide by.
     each = std.clamp_min(_LEAST_SPREAD)
     standardize(average, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
-    measured = _measure(average, held_out, course.folder / "sheet.png")
-    with write_folder_whole(course.folder / "model") as scratch:
-        average.save_pretrained(scratch)
-    # The metrics come last: where they are, the stage is finished.
     latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
-    write_json(course.folder / "metrics.json", {"steps": settings.steps, **asdict(measured), **latent})
+    return _finish(average, settings, course.folder, held_out, latent)
+
+
+def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
+    """Write what `train_vae` writes, for a VAE that is trained already.
+
+    Args:
+        part: the vae/ of a diffusers folder
+        settings: of the stage, which is finished with it
+        folder: of the stage
+        held_out: to measure on
+    """
+    vae = AutoencoderKL.from_pretrained(part)
+    channels_last(vae)
+    return _finish(vae, settings, folder, held_out, {"taken_from": str(part)})
+
+
+def _finish(vae: AutoencoderKL, settings: Vae, folder: Path, held_out: Rows, facts: dict[str, Any]) -> Reconstruction:
+    measured = _measure(vae, held_out, folder / "sheet.png")
+    with write_folder_whole(folder / "model") as scratch:
+        vae.save_pretrained(scratch)
+    # The metrics come last: where they are, the stage is finished.
+    write_json(folder / "metrics.json", {"steps": settings.steps, **asdict(measured), **facts})
     return measured
 
 

@@ -1,0 +1,58 @@
+"""A pre-training may begin with the networks of a finished one."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.run import pretrain
+from metaprompts.training.progress import Silence
+from pretraining.drawn import rectangle, small_settings
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+def begun_with(folder: Path, out: Path, **diffusion):
+    """The run folder of a pre-training that began with ``folder``."""
+    settings = small_settings(out, diffusion=diffusion, seed=1)
+    pretrain(dataclasses.replace(settings, architecture=None, start_from=folder), Silence(), source=rectangle)
+    return out
+
+
+def test_it_goes_on_with_the_networks_and_keeps_vae_and_words(run, tmp_path):
+    # A step that changes nothing: what is written is what it began with.
+    out = begun_with(run / "model", tmp_path / "run", steps=1, lr=0.0)
+    for part in (UNET, "text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
+        wanted, found = load_file(run / "model" / part), load_file(out / "model" / part)
+        assert wanted.keys() == found.keys()
+        for name in wanted:
+            torch.testing.assert_close(found[name], wanted[name], rtol=0, atol=0)
+    for name in ("vocab.json", "merges.txt"):
+        assert (out / "model/tokenizer" / name).read_bytes() == (run / "model/tokenizer" / name).read_bytes()
+
+
+def test_it_learns(run, tmp_path):
+    out = begun_with(run / "model", tmp_path / "run")
+    wanted, found = load_file(run / "model" / UNET), load_file(out / "model" / UNET)
+    assert any(not torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_checkpoints_of_another_beginning_are_refused(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(begun_with(run / "model", tmp_path / "run") / "model", other)
+    with pytest.raises(InputError, match="made with another start_from"):
+        begun_with(other, tmp_path / "run", steps=6)
+
+
+def test_a_folder_that_lacks_a_part_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"start_from .*nothing lacks vae/diffusion_pytorch_model.safetensors, "):
+        begun_with(tmp_path / "nothing", tmp_path / "run")
+
+
+def test_an_architecture_beside_it_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match="architecture and start_from exclude each other"):
+        dataclasses.replace(small_settings(tmp_path / "run"), start_from=run / "model")
