@@ -21,6 +21,7 @@ def picture(value):
 def page(tmp_path):
     report = Report(
         scenes=12,
+        overview=picture(50),
         scores=[
             Score(task="depth", metric="d1", better="higher", model=0.75, baseline=0.5, baseline_name="mean <depth>"),
             Score(task="depth", metric="rmse", better="lower", model=3.0, baseline=2.0, baseline_name="mean"),
@@ -66,7 +67,8 @@ def test_page_is_well_formed_and_needs_no_other_file(page):
     collector = Collector()
     collector.feed(page)
     assert collector.open == []
-    assert len(collector.sources) == 3
+    # The overview, a row of two, a legend.
+    assert len(collector.sources) == 4
     assert all(source.startswith("data:image/png;base64,") for source in collector.sources)
     assert not re.search(r"https?://", page)
     assert "@import" not in page

@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metaprompts import embedded
 from metaprompts.backbone.sources import load_backbone
@@ -49,6 +51,10 @@ def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
         assert shown in page
     assert page.count("data:image/png;base64,") > 30
     assert not re.search(r"https?://", page)
+    # Four pictures side by side; below each its classes, depth and people.
+    overview = np.asarray(Image.open(report.parent / "overview.png"))
+    assert overview.shape == (4 * (256 + 8) + 8, 4 * (384 + 8) + 8, 3)
+    assert all(overview[row : row + 256, 8:392].std() > 1 for row in range(8, 1000, 264))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from metaprompts.visualize.pose import draw_skeleton
 from metaprompts.visualize.segmentation import class_legend, overlay_labels, palette
 
 _ROWS, _STEP_ROWS, _PROMPTS = 4, 2, 6
-_SCALE = 2
+SCALE = 2
 _TITLES = {"segmentation": "What is where", "depth": "How far away it is", "pose": "How people stand"}
 _TEXTS = {
     "segmentation": "Each pixel's class, of 17.",
@@ -29,7 +29,9 @@ def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str |
     """Pictures, truths and predictions of a task."""
     name = model.task.name
     chosen = _distinct_pictures(samples)[:_ROWS]
-    rows = [[_large(sample.image), _large(_truth(model, sample)), _large(_shown(model, sample))] for sample in chosen]
+    rows = [
+        [enlarge(sample.image), enlarge(_truth(model, sample)), enlarge(_shown(model, sample))] for sample in chosen
+    ]
     legend = None
     if name == "segmentation":
         classes = model.task.classes  # type: ignore[attr-defined]
@@ -49,7 +51,7 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
     rows = []
     for sample in _distinct_pictures(samples)[:_STEP_ROWS]:
         predictions = predictions_by_step(model, sample.image)
-        rows.append([_large(sample.image), *(_large(_drawn(each, sample)) for each in predictions)])
+        rows.append([enlarge(sample.image), *(enlarge(_drawn(each, sample)) for each in predictions)])
     return Gallery(
         title=f"Refinement: {model.task.name}",
         text="The UNet looks several times, its own output fed back. Only the last step was trained to be read.",
@@ -63,7 +65,7 @@ def heatmap_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Galler
     sample = _distinct_pictures(samples)[0]
     boxes = None if sample.person is None else [sample.person.box_xywh.tolist()]
     heatmaps = prompt_heatmaps(model, sample.image, top=_PROMPTS, boxes=boxes)
-    pictures = [_large(overlay_heat(sample.image, heatmap.map)) for heatmap in heatmaps]
+    pictures = [enlarge(overlay_heat(sample.image, heatmap.map)) for heatmap in heatmaps]
     return Gallery(
         title=f"Meta prompts: {model.task.name}",
         text="Where single learned prompts respond in this picture, the most distinct ones.",
@@ -77,9 +79,10 @@ def _distinct_pictures(samples: Sequence[Sample]) -> list[Sample]:
     return list({sample.path: sample for sample in reversed(samples)}.values())[::-1]
 
 
-def _large(picture: Picture) -> Picture:
+def enlarge(picture: Picture) -> Picture:
+    """A picture `SCALE` times as large: scenes are small."""
     height, width = picture.shape[:2]
-    size = (width * _SCALE, height * _SCALE)
+    size = (width * SCALE, height * SCALE)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 

@@ -67,6 +67,7 @@ class Report:
 
     Attributes:
         scenes: number of scenes that were scored
+        overview: the first picture
         scores: the table
         galleries: pictures, in order
         curve: of the live training
@@ -76,6 +77,7 @@ class Report:
     """
 
     scenes: int
+    overview: Picture
     scores: Sequence[Score]
     galleries: Sequence[Gallery]
     curve: Sequence[Point]

@@ -6,23 +6,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.scenes.layouts import write_scenes
 from metaprompts.demo.baselines import best_constant
 from metaprompts.demo.galleries import heatmap_gallery, steps_gallery, task_gallery
 from metaprompts.demo.live import Point, fine_tune, starting_model
+from metaprompts.demo.overview import overview
 from metaprompts.demo.report import Gallery, Report, Score, write_report
 from metaprompts.demo.settings import DemoSettings
 from metaprompts.embedded import embedded_folder
 from metaprompts.evaluation.run import evaluate
 from metaprompts.model import MetaPromptModel, load
+from metaprompts.pretraining.pixels import write_picture
 from metaprompts.recipe import Recipe, read_recipe
 from metaprompts.training.data import Split, training_split, validation_batches, validation_split
 
 logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
+OVERVIEW = "overview.png"
 _LIVE_TASK = "depth"
 _LIVE_CHECK = 32
+_SHOWN = 12
 
 # What is told of each task: metrics with the better direction, and what its best constant is.
 _METRICS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
@@ -75,7 +80,7 @@ class _Subject:
 
 
 def run_demo(settings: DemoSettings, teller: Teller) -> Path:
-    """Do everything.
+    """Do everything; writes the report, and beside it the picture it begins with.
 
     Args:
         settings: how much of it
@@ -104,8 +109,11 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
     galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, teller)]
     teller.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
     curve, live, before_after = _live(scenes, settings.live_seconds, teller)
+    people = subjects["pose"].split.samples
+    seen = overview({task: each.model for task, each in subjects.items()}, _some(people, _SHOWN))
     report = Report(
         scenes=settings.scenes,
+        overview=seen,
         scores=scores,
         galleries=[*galleries, before_after],
         curve=curve,
@@ -114,6 +122,7 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
         commands=_COMMANDS,
     )
     path = settings.out / REPORT
+    write_picture(settings.out / OVERVIEW, seen)
     write_report(report, path)
     return path
 
@@ -153,7 +162,7 @@ def _scores(subject: _Subject, teller: Teller) -> list[Score]:
 
 def _galleries(subject: _Subject, teller: Teller) -> list[Gallery]:
     teller.stage(f"looking inside {subject.model.task.name}")
-    samples = [subject.split.samples[number] for number in range(min(len(subject.split.samples), 12))]
+    samples = _some(subject.split.samples, _SHOWN)
     galleries = [task_gallery(subject.model, samples)]
     if subject.model.task.name != "pose":
         galleries.append(steps_gallery(subject.model, samples))
@@ -169,8 +178,12 @@ def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], li
     model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
     before, after = (evaluate(each, validation_batches(few, recipe), facts=few.facts) for each in (untrained, model))
     changes = [(name, float(before[name]), float(after[name])) for name in ("d1", "rmse", "rel")]
-    gallery = task_gallery(model, [few.samples[number] for number in range(3)], title="Depth after the minute below")
+    gallery = task_gallery(model, _some(few.samples, 3), title="Depth after the minute below")
     return curve, changes, gallery
+
+
+def _some(samples: SampleDataset, count: int) -> list[Sample]:
+    return [samples[number] for number in range(min(len(samples), count))]
 
 
 class _First:
