@@ -114,6 +114,13 @@ def test_depth_keeps_the_released_cutdepth(name):
     assert read_recipe(name).augment.cutdepth == "released"
 
 
+def test_pose_is_augmented_by_mmposes_standard():
+    """The box was scaled by 0.75 to 1.25 only."""
+    augment = read_recipe("coco_pose").augment
+    assert (augment.flip, augment.half_body, augment.scale) == (0.5, 0.3, (0.5, 1.5))
+    assert (augment.rotation_deg, augment.rotation) == (40.0, 0.6)
+
+
 @pytest.mark.parametrize("name", ["kitti", "micro_kitti"])
 def test_kitti_trains_inside_the_benchmark_crop(name, monkeypatch):
     """Random crops came from the whole picture, where a test never looks."""

@@ -65,14 +65,14 @@ class PoseAugment:
     Attributes:
         flip: probability of mirroring
         half_body: probability of cropping to the upper or lower body
-        scale: lowest and highest factor on the crop's size; mmpose 0.x has (0.5, 1.5)
+        scale: lowest and highest factor on the crop's size (mmpose: 0.5 to 1.5)
         rotation_deg: standard deviation of the rotation, cut off at twice this
         rotation: probability of rotating
     """
 
     flip: float = 0.5
     half_body: float = 0.3
-    scale: tuple[float, float] = (0.75, 1.25)
+    scale: tuple[float, float] = (0.5, 1.5)
     rotation_deg: float = 40.0
     rotation: float = 0.6
 

@@ -33,7 +33,7 @@ class PoseCrop:
         flip_probability: of mirroring
         half_body_probability: of keeping half a body, for persons with more than ``half_body_joints`` labeled joints
         half_body_joints: see above
-        scale: lowest and highest factor of the box; mmpose's own default is (0.5, 1.5)
+        scale: lowest and highest factor of the box
         rotation_deg: standard deviation of the angle
         rotation_probability: of rotating at all
     """
@@ -46,7 +46,7 @@ class PoseCrop:
     flip_probability: float = 0.5
     half_body_probability: float = 0.3
     half_body_joints: int = 8
-    scale: tuple[float, float] = (0.75, 1.25)
+    scale: tuple[float, float] = (0.5, 1.5)
     rotation_deg: float = 40.0
     rotation_probability: float = 0.6
 
