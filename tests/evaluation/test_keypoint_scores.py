@@ -126,6 +126,39 @@ def test_scores_of_one_file_equal_those_of_the_dict(tmp_path):
     )
 
 
+@pytest.mark.parametrize("key", ["iscrowd", "area", "num_keypoints", "category_id"])
+def test_what_an_annotation_lacks_is_filled_in(key):
+    """It was a KeyError: many files of one's own have none."""
+    generator = np.random.default_rng(4)
+    truth = annotated(generator, 12, 17)
+    for annotation in truth["annotations"]:
+        annotation["iscrowd"] = 0
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    rows = predictions(generator, truth, 17, 12)
+    without = copy.deepcopy(truth)
+    for annotation in without["annotations"]:
+        del annotation[key]
+    found = []
+    for each in (truth, without):
+        scores = KeypointScores(each)
+        scores.update(*rows)
+        found.append(scores.compute())
+    assert found[1] == pytest.approx(found[0], abs=1e-9)
+    assert found[0]["AP"] > 0.05
+
+
+def test_people_of_another_category_number_are_scored():
+    """Predictions were always of category 1: in a file that calls people 7 nobody was found."""
+    truth, points = one_person()
+    truth["categories"][0]["id"] = truth["annotations"][0]["category_id"] = 7
+    truth["categories"].append({"id": 8, "name": "cat"})
+    truth["annotations"].append({"id": 2, "image_id": 1, "category_id": 8, "bbox": [0, 0, 9, 9], "area": 81.0})
+    scores = KeypointScores(truth)
+    scores.update(torch.tensor([1]), points, torch.ones(1, 17), torch.ones(1), torch.ones(1))
+    assert scores.compute()["AP"] == pytest.approx(1)
+    assert [entry["category_id"] for entry in scores.results()] == [7]
+
+
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nobody_predicted_scores_zero():
     truth, _ = one_person()
@@ -185,6 +218,8 @@ def test_nonsense_is_refused():
         KeypointScores(truth, LSP_SIGMAS)
     with pytest.raises(InputError, match="lack images"):
         KeypointScores({"images": []})
+    with pytest.raises(InputError, match="have no category"):
+        KeypointScores({"images": [], "annotations": [], "categories": []})
     scores = KeypointScores(truth)
     with pytest.raises(InputError, match="expected \\(1,17,2\\)"):
         scores.update(torch.tensor([1]), points[:, :14], torch.ones(1, 14), torch.ones(1), torch.ones(1))

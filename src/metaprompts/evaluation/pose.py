@@ -33,7 +33,9 @@ class KeypointScores(Metric):  # type: ignore[misc]
     that has float64.
 
     Args:
-        ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed
+        ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. Where an annotation lacks
+            "iscrowd" it is none, where it lacks "area" its box's counts; those of other categories than the first are
+            left out, as in training.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at most this do not count in the person's score
         nms_threshold: remove people more similar than this to a better one in the same picture (mmpose: 0.9); None: off
@@ -55,11 +57,12 @@ class KeypointScores(Metric):  # type: ignore[misc]
         nms_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self.ground_truth = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
+        self.ground_truth = _completed(read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth)
         self.sigmas = tuple(float(sigma) for sigma in sigmas)
         self.joint_threshold = joint_threshold
         self.nms_threshold = nms_threshold
         _check_annotations(self.ground_truth, len(self.sigmas))
+        self._category = int(self.ground_truth["categories"][0]["id"])
         self.add_state("people", [], dist_reduce_fx="cat")
         self.reset()
 
@@ -76,7 +79,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         keypoint_scores: Tensor,
         box_score: Tensor,
         area: Tensor,
-        category_id: Tensor | int = 1,
+        category_id: Tensor | int | None = None,
     ) -> None:
         """Take the predictions of P people, of any pictures.
 
@@ -86,7 +89,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
             keypoint_scores: (P,J), usually in 0..1
             box_score: (P,), the detector's score; 1 for annotated boxes
             area: (P,) square pixels, the person's box or mask; used by the removal of doubles only
-            category_id: (P,) integers or one for all
+            category_id: (P,) integers or one for all; by default the annotations' first category
 
         Raises:
             InputError: shapes disagree with each other or with the sigmas
@@ -97,7 +100,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
                 f"keypoints are {tuple(keypoints.shape)} with scores {tuple(keypoint_scores.shape)}; expected "
                 f"({people},{joints},2) and ({people},{joints}) for {people} image ids and {joints} sigmas"
             )
-        category = torch.as_tensor(category_id).expand(people)
+        category = torch.as_tensor(self._category if category_id is None else category_id).expand(people)
         columns = [_column(values, self.device) for values in (image_id, category, box_score, area)]
         joint_rows = torch.cat([keypoints.detach().double(), keypoint_scores.detach().double()[..., None]], -1)
         rows = torch.cat([torch.stack(columns, 1), joint_rows.to(self.device).flatten(1)], 1)
@@ -187,9 +190,32 @@ class KeypointScores(Metric):  # type: ignore[misc]
             )
 
 
-def _check_annotations(ground_truth: Any, joints: int) -> None:
-    if not isinstance(ground_truth, dict) or not {"images", "annotations", "categories"} <= ground_truth.keys():
+def _completed(ground_truth: Any) -> dict[str, Any]:
+    """The annotations as COCO's own evaluation wants them."""
+    wanted = ("images", "annotations", "categories")
+    if not isinstance(ground_truth, dict) or not all(isinstance(ground_truth.get(key), list) for key in wanted):
         raise InputError("keypoint annotations lack images, annotations or categories; give a COCO keypoint JSON")
+    if not ground_truth["categories"]:
+        raise InputError("keypoint annotations have no category; give a COCO keypoint JSON with one that has keypoints")
+    category = ground_truth["categories"][0]["id"]
+    annotations = [
+        {"iscrowd": 0, "area": _box_area(entry), "num_keypoints": _labeled(entry), "category_id": category, **entry}
+        for entry in ground_truth["annotations"]
+        if entry.get("category_id", category) == category
+    ]
+    return {**ground_truth, "annotations": annotations}
+
+
+def _box_area(annotation: dict[str, Any]) -> float:
+    *_, width, height = annotation.get("bbox") or (0.0, 0.0)
+    return float(width * height)
+
+
+def _labeled(annotation: dict[str, Any]) -> int:
+    return sum(visibility > 0 for visibility in annotation.get("keypoints", ())[2::3])
+
+
+def _check_annotations(ground_truth: dict[str, Any], joints: int) -> None:
     for annotation in ground_truth["annotations"]:
         found = len(annotation.get("keypoints", ())) // 3
         if found != joints:

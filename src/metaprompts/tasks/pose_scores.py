@@ -28,8 +28,7 @@ class PoseScores:
         self.correct = PercentageCorrectKeypoints()
         self._truth = {
             person["id"]: torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3)
-            for person in content["annotations"]
-            if person.get("num_keypoints")
+            for person in self.precision.ground_truth["annotations"]
         }
 
     def update(self, points: Tensor, scores: Tensor, batch: Batch) -> None:
