@@ -44,6 +44,13 @@ def test_scales_without_an_image_size_are_of_the_pictures_own():
     assert size_at([ResizeImage(64, 32)], 1.5, picture(41, 60)) == (96, 48)
 
 
+def test_a_scale_that_leaves_nothing_is_refused():
+    """The encoder's own message came, with a traceback."""
+    assert size_at([], 0.2, picture(41, 60)) == (8, 12)
+    with pytest.raises(InputError, match=r"test.scales 0.01 leaves 2x1 pixels of a.png; wanted at least 8 a side"):
+        size_at([], 0.01, picture(100, 200))
+
+
 def test_views_of_a_picture():
     test = SegmentationProtocol(scales=(0.5, 2.0), flip=True)
     seen = SeenPictures(Samples(3, Path("root")), [], test)[1]

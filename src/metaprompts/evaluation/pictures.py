@@ -22,6 +22,9 @@ from metaprompts.evaluation.protocols import EvaluationProtocol, scaled_name
 
 T = TypeVar("T")
 
+# The encoder halves three times.
+_SMALLEST_SIDE = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeenPicture:
@@ -160,13 +163,22 @@ class ScaledResize:
     ratio: float
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize."""
+        """Resize.
+
+        Raises:
+            InputError: too little would be left
+        """
         del generator
         own = sample.image.shape[:2]
         wanted = own if self.plain is None else (self.plain.height, self.plain.width)
         height, width = (max(1, int(side * self.ratio)) for side in wanted)
         if self.plain is None or self.plain.keeps_aspect:
             height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
+        if min(height, width) < _SMALLEST_SIDE:
+            raise InputError(
+                f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; wanted at least "
+                f"{_SMALLEST_SIDE} a side: leave that scale out"
+            )
         image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
         return replace(sample, image=image)
 
