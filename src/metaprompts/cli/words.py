@@ -1,10 +1,9 @@
 """Options among the words of commands that also take recipe keys."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from metaprompts.errors import InputError
-
-_FLAGS = ("--test.flip", "--test.kitti_crop", "--test.kitti-crop")
 
 
 def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None]:
@@ -50,10 +49,20 @@ def spell_out(words: Sequence[str]) -> list[str]:
     Args:
         words: "--section.key", "value", ...; "--test.flip" needs no value
     """
+    flags = _test_flags()
     spelled: list[str] = []
     followings = [*words, "--"][1:]
     for word, following in zip(words, followings, strict=True):
         spelled.append(word)
-        if word in _FLAGS and following.startswith("--"):
+        if word in flags and following.startswith("--"):
             spelled.append("true")
     return spelled
+
+
+def _test_flags() -> set[str]:
+    """The test section's keys that are true or false, as they may be spelled."""
+    # Protocols need PyTorch, which --help can do without.
+    from metaprompts.evaluation.protocols import PROTOCOLS
+
+    names = {field.name for protocol in PROTOCOLS.values() for field in fields(protocol) if field.type is bool}
+    return {f"--test.{spelled}" for name in names for spelled in (name, name.replace("_", "-"))}
