@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: test test-full check format clean
+.PHONY: demo test test-full check format clean
+
+# A few minutes: metaprompts-demo/report.html.
+demo: $(READY)
+	$(BIN)/metaprompts demo
 
 # One thread for each of the two workers: more would wait for each other.
 test: $(READY)
