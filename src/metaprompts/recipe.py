@@ -1,5 +1,6 @@
 """What a training is: a typed recipe, read from TOML, changed by the command line, written beside the weights."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,9 @@ class Training:
             for the backbone's alone
         validate_every: steps between validations; the last step is always validated
         val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
-        out: folder for checkpoints, metrics and the resolved recipe
+        out: folder for models, metrics, checkpoints and the resolved recipe
+        checkpoint_seconds: time between checkpoints, from which --resume auto goes on
+        keep_checkpoints: how many of them stay
         device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
         threads: of PyTorch on the CPU; none for its own choice
     """
@@ -77,16 +80,22 @@ class Training:
     validate_every: int = 1000
     val_batch_size: int = 1
     out: Path = Path("runs/latest")
+    checkpoint_seconds: float = 600.0
+    keep_checkpoints: int = 2
     device: str | None = None
     threads: int | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise InputError("training.steps and training.epochs: give exactly one of them")
-        for name in ("batch_size", "steps", "epochs", "validate_every", "val_batch_size", "threads"):
+        whole = ("batch_size", "steps", "epochs", "validate_every", "val_batch_size", "threads", "keep_checkpoints")
+        for name in whole:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"training.{name} is {value}; wanted at least 1")
+        # NaN is neither below 0 nor above it.
+        if not 0 <= self.checkpoint_seconds < math.inf:
+            raise InputError(f"training.checkpoint_seconds is {self.checkpoint_seconds}; wanted 0 or more")
         if self.seed < 0:
             raise InputError(f"training.seed is {self.seed}; wanted 0 or more")
 

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.model import load
@@ -15,41 +14,7 @@ from metaprompts.training.data import EndlessBatches, training_split
 from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.optimizer import Optimizer, make_optimizer
 from metaprompts.training.progress import Silence
-from small import SMALL
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Five training and two validation pictures of 64x64 with depth in millimeters and two classes."""
-    folder = tmp_path_factory.mktemp("pictures")
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 5), ("val", 2)):
-        lines = []
-        for index in range(count):
-            image = generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)
-            Image.fromarray(image).save(folder / f"{split}{index}.png")
-            depth = generator.integers(500, 9000, (64, 64)).astype(np.uint16)
-            Image.fromarray(depth).save(folder / f"{split}{index}_depth.png")
-            Image.fromarray((image[..., 0] > 127).astype(np.uint8)).save(folder / f"{split}{index}_labels.png")
-            lines.append(f"{split}{index}.png {split}{index}_KIND.png\n")
-        for kind in ("depth", "labels"):
-            (folder / f"{split}_{kind}.txt").write_text("".join(lines).replace("KIND", kind))
-    return folder
-
-
-def recipe(task, pictures, out, *overrides):
-    kind = {"depth": "depth", "segmentation": "labels"}[task]
-    return read_recipe(
-        f"micro_{task}",
-        [
-            *SMALL[task],
-            *("--data.root", str(pictures), "--data.train", f"train_{kind}.txt", "--data.val", f"val_{kind}.txt"),
-            *("--data.image_size", "64,64", "--augment.crop", "64,64", "--data.workers", "0"),
-            *("--prompts.count", "4", "--refinement.steps", "2", "--training.out", str(out)),
-            *("--training.device", "cpu", "--training.batch_size", "2", "--training.steps", "2"),
-            *overrides,
-        ],
-    )
+from training.pictures import made_recipe as recipe
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation"])

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,9 @@ from typing import Any
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
+
+# What is added to the number of the signal that a command has ended by.
+_SIGNALED = 128
 
 
 def results_folder(out: Path) -> Path:
@@ -78,14 +82,16 @@ def _train(run: Run, out: Path, root: Path) -> dict[str, Any]:
     words = ["train", *run.words(root, folder)]
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         ended = subprocess.run(
-            [sys.executable, "-m", "metaprompts", *words],
+            [sys.executable, "-m", "metaprompts", *words, "--resume", "auto"],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             check=False,
         )
-    if ended.returncode < 0:
-        raise InputError(f"training {run.name} was killed by signal {-ended.returncode}; see {folder / 'log.txt'}")
+    # It may have been killed, or have stopped in good order and told so as a shell would.
+    number = -ended.returncode if ended.returncode < 0 else ended.returncode - _SIGNALED
+    if number in set(signal.Signals):
+        raise InputError(f"training {run.name} was ended by signal {number}; the same command goes on with it")
     result = {
         "cell": run.cell.name,
         "variant": run.variant.name,

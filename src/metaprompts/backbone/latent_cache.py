@@ -35,8 +35,8 @@ class LatentCache:
             (B, C, h, w)
         """
         keys = [_fingerprint(image) for image in images]
-        new = [place for place, key in enumerate(keys) if key not in self._kept]
-        fresh = dict(zip(new, encode(images[new]), strict=True)) if new else {}
+        # Each by itself: in the last bit a latent depends on its batch, and what is kept must not.
+        fresh = {place: encode(images[place : place + 1])[0] for place, key in enumerate(keys) if key not in self._kept}
         found = [
             fresh[place] if place in fresh else self._kept[key].to(images.device) for place, key in enumerate(keys)
         ]

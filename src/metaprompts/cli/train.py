@@ -1,10 +1,15 @@
 """``metaprompts train``."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metaprompts.cli.words import take_options
 from metaprompts.errors import InputError
+
+# What a shell calls a command that a signal has ended.
+_SIGNALED = 128
 
 _USAGE = """usage: metaprompts train RECIPE [--section.key value ...]
 
@@ -16,8 +21,11 @@ Every key of the recipe can be changed on the command line; most often these:
   --training.steps N         length of the training
   --backbone.source SOURCE   hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
 
+  --resume auto|never        go on with the unfinished training in training.out, or begin it anew
+
 metaprompts train RECIPE --help lists all keys of a recipe with their values.
-Writes to training.out: best/ and last/ (model folders), metrics.json, recipe.json.
+Writes to training.out: best/ and last/ (model folders), metrics.json, recipe.json, checkpoints/. Ctrl-C and SIGTERM
+end it after the current step, with a checkpoint from which --resume auto goes on as if nothing had happened.
 """
 
 
@@ -29,6 +37,8 @@ class Train:
     """A .toml file, or the name of a shipped recipe."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
+    resume: str | None = None
+    """auto or never."""
     wants_help: bool = False
     """Explain instead of train."""
 
@@ -37,13 +47,18 @@ class Train:
         """Read the words after ``train``.
 
         Raises:
-            InputError: no recipe is given
+            InputError: no recipe is given, or --resume is not understood
         """
         wants_help = "--help" in words or "-h" in words
         words = [word for word in words if word not in ("--help", "-h")]
         if not wants_help and (not words or words[0].startswith("-")):
             raise InputError("no recipe given: metaprompts train RECIPE [--section.key value ...]; see train --help")
-        return cls(recipe=words[0] if words else "", overrides=tuple(words[1:]), wants_help=wants_help)
+        overrides = words[1:]
+        resume = take_options(overrides, ("--resume",))["--resume"]
+        if resume not in (None, "auto", "never"):
+            raise InputError(f"--resume is {resume!r}; wanted auto or never")
+        recipe = words[0] if words else ""
+        return cls(recipe=recipe, overrides=tuple(overrides), resume=resume, wants_help=wants_help)
 
     def run(self) -> int:
         """Train, or explain."""
@@ -62,8 +77,14 @@ class Train:
             return 0
         from metaprompts.training.loop import train
         from metaprompts.training.progress import ProgressLine
+        from metaprompts.training.stopping import TrainingStopped
 
-        history = train(recipe, ProgressLine())
+        try:
+            history = train(recipe, ProgressLine(), resume=self.resume or "ask")  # type: ignore[arg-type]
+        except TrainingStopped as stopped:
+            command = shlex.join(["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"])
+            sys.stderr.write(f"{stopped}; go on with: {command}\n")
+            return _SIGNALED + stopped.signal
         sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
         return 0
 

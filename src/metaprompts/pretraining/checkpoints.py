@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from metaprompts.errors import InputError
-from metaprompts.files import write_whole
 from metaprompts.pretraining.settings import Learning
 from metaprompts.training.optimizer import Optimizer, make_optimizer
 from metaprompts.training.schedules import fall_start
+from metaprompts.training.states import first_whole_state, write_state
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -81,9 +81,9 @@ class Checkpoints:
         state = {**learner.state(), "steps": settings.steps, "fall": settings.fall, "identity": self._identity}
         if newest.exists():
             newest.replace(self._folder / _FORMER)
-        _write(newest, state)
+        write_state(newest, state)
         if learner.step == fall_start(settings.steps, settings.fall):
-            _write(self._folder / _BEFORE_FALL, state)
+            write_state(self._folder / _BEFORE_FALL, state)
 
     def resume(self, learner: Learner, settings: Learning) -> None:
         """Continue from the newest checkpoint that is whole, if there is any.
@@ -106,21 +106,12 @@ class Checkpoints:
         learner.restore(state)
 
     def _first_whole(self, *names: str) -> dict[str, Any] | None:
-        damaged = []
-        for path in (self._folder / name for name in names):
-            if not path.is_file():
-                continue
-            try:
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
-                logger.warning("%s is damaged (%s): passing over it", path, " ".join(str(error).split())[:80])
-                damaged.append(path)
-                continue
-            self._check(state, path)
-            return state
-        if damaged:
-            raise InputError(f"no checkpoint is whole: {', '.join(map(str, damaged))}; delete them to begin again")
-        return None
+        found = first_whole_state(self._folder / name for name in names)
+        if found is None:
+            return None
+        path, state = found
+        self._check(state, path)
+        return state
 
     def _check(self, state: Mapping[str, Any], path: Path) -> None:
         found = state.get("identity") if isinstance(state, dict) else None
@@ -144,8 +135,3 @@ class _Average:
     def __call__(self, averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
         decay = min(self._decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averages, values, 1 - decay)
-
-
-def _write(path: Path, state: dict[str, Any]) -> None:
-    with write_whole(path) as scratch:
-        torch.save(state, scratch)

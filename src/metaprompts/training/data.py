@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, Sampler
 
 from metaprompts.data.augmented import Transformed, quiet_opencv
 from metaprompts.data.pose import CocoKeypoints
@@ -82,34 +82,60 @@ class EndlessBatches:
     """
 
     def __init__(self, split: Split, recipe: Recipe) -> None:
-        size = recipe.training.batch_size
+        self._size = size = recipe.training.batch_size
         if len(split.samples) < size:
             raise InputError(f"{len(split.samples)} training pictures are fewer than training.batch_size {size}")
         self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
-        self._order = torch.Generator()
-        self._seed = recipe.training.seed
+        self._order = _Order(len(self._dataset), recipe.training.seed)
         self._loader = DataLoader(
             self._dataset,
             batch_size=size,
-            sampler=RandomSampler(self._dataset, generator=self._order),
+            sampler=self._order,
             drop_last=True,
             num_workers=recipe.data.workers,
             persistent_workers=recipe.data.workers > 0,
             worker_init_fn=quiet_opencv,
+            # One of its own: what a loader draws must not depend on how often the training was stopped.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._loader)
+        return len(self._order) // self._size
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield batches, epoch after epoch."""
-        epoch = 0
+        return self.after(0)
+
+    def after(self, batches: int) -> Iterator[dict[str, Tensor]]:
+        """Yield what comes after so many batches; nothing is read of those."""
+        epoch, passed = divmod(batches, len(self))
         while True:
             self._dataset.set_epoch(epoch)
-            self._order.manual_seed(self._seed * 1_000_003 + epoch)
+            self._order.begin(epoch, passed * self._size)
             yield from self._loader
-            epoch += 1
+            epoch, passed = epoch + 1, 0
+
+
+class _Order(Sampler[int]):
+    """The order of an epoch, or what is left of it; the seed decides."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._seed = seed
+        self.begin(0, 0)
+
+    def begin(self, epoch: int, passed: int) -> None:
+        """Choose the epoch, and how many samples of it are over."""
+        self._epoch = epoch
+        self._passed = passed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
+        return iter(torch.randperm(self._count, generator=generator).tolist()[self._passed :])
 
 
 def validation_batches(split: Split, recipe: Recipe) -> DataLoader[dict[str, Tensor]]:

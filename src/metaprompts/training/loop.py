@@ -4,7 +4,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,14 @@ from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json
 from metaprompts.model import MetaPromptModel, pick_device
 from metaprompts.recipe import Recipe
+from metaprompts.training.checkpoints import Checkpoints, History, Resume, Trainee
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.progress import Progress
 from metaprompts.training.schedules import learning_rate
 from metaprompts.training.starting import start_from
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
+from metaprompts.training.stopping import TrainingStopped, noticing_signals
 
 logger = logging.getLogger(__name__)
 
@@ -36,35 +37,23 @@ _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
-@dataclass
-class History:
-    """What a training has measured so far; metrics.json holds it.
-
-    Attributes:
-        losses: {"step", "lr", "total", and the loss's parts}, one each step
-        validations: {"step", and the metric's numbers}
-        best: the best of ``validations``
-    """
-
-    losses: list[dict[str, float]] = field(default_factory=list)
-    validations: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
-
-
-def train(recipe: Recipe, progress: Progress) -> History:
+def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> History:
     """Train as a recipe says.
 
-    Writes to ``recipe.training.out``: recipe.json (resolved), metrics.json, and the model folders best/ and last/.
+    Writes to ``recipe.training.out``: recipe.json (resolved), metrics.json, the model folders best/ and last/, and now
+    and then a checkpoint. SIGINT and SIGTERM end it after a step, with a checkpoint.
 
     Args:
         recipe: what to do
         progress: is told of every step
+        resume: what to do with an unfinished training in that folder
 
     Returns:
         everything measured
 
     Raises:
         InputError: data, backbone or recipe do not fit, or the loss is no longer finite
+        TrainingStopped: a signal asked for it
     """
     settings = recipe.training
     device = pick_device(settings.device)
@@ -76,30 +65,47 @@ def train(recipe: Recipe, progress: Progress) -> History:
     steps = settings.total_steps(len(train_split.samples))
 
     model = build_model(recipe).to(device)
-    optimizer = make_optimizer(model, recipe.optimizer)
+    trainee = Trainee(model, make_optimizer(model, recipe.optimizer))
+    checkpoints = Checkpoints(recipe, steps)
+    checkpoints.resume(trainee, resume)
     write_json(settings.out / "recipe.json", recipe.plain())
-    history = History()
 
     model.train()
     progress.start(steps, model)
+    saved = started = time.perf_counter()
     try:
-        started = time.perf_counter()
-        for step, batch in enumerate(islice(batches, steps), 1):
-            lr = set_learning_rate(optimizer, step - 1, steps, recipe)
-            losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
-            _refuse_non_finite(losses, step, settings.out)
-            seconds = time.perf_counter() - started
-            progress.step(step, losses, lr=lr, pictures=len(batch["image"]), seconds=seconds)
-            history.losses.append({"step": step, "lr": lr, **losses})
-
-            if step % settings.validate_every == 0 or step == steps:
-                scores = _validate(model, val_split, recipe, progress)
-                _record(model, scores, step, history, recipe)
-                progress.validated(step, scores)
-            started = time.perf_counter()
+        with noticing_signals() as request:
+            for batch in islice(batches.after(trainee.step), steps - trainee.step):
+                losses, lr = _take_step(trainee, batch, steps, recipe)
+                seconds = time.perf_counter() - started
+                progress.step(trainee.step, losses, lr=lr, pictures=len(batch["image"]), seconds=seconds)
+                if trainee.step % settings.validate_every == 0 or trainee.step == steps:
+                    scores = _validate(model, val_split, recipe, progress)
+                    _record(model, scores, trainee.step, trainee.history, recipe)
+                    progress.validated(trainee.step, scores)
+                if request.signal is not None or time.perf_counter() - saved >= settings.checkpoint_seconds:
+                    checkpoints.save(trainee)
+                    saved = time.perf_counter()
+                if request.signal is not None and trainee.step < steps:
+                    raise TrainingStopped(trainee.step, steps, request.signal)
+                started = time.perf_counter()
+            checkpoints.finish(trainee)
     finally:
         progress.finish()
-    return history
+    return trainee.history
+
+
+def _take_step(
+    trainee: Trainee, batch: dict[str, Tensor], steps: int, recipe: Recipe
+) -> tuple[dict[str, float], float]:
+    model, optimizer = trainee.model, trainee.optimizer
+    assert isinstance(model, MetaPromptModel)
+    lr = set_learning_rate(optimizer, trainee.step, steps, recipe)
+    losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+    trainee.step += 1
+    _refuse_non_finite(losses, trainee.step, recipe.training.out)
+    trainee.history.losses.append({"step": trainee.step, "lr": lr, **losses})
+    return losses, lr
 
 
 def _validate(model: MetaPromptModel, split: Split, recipe: Recipe, progress: Progress) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""The checkpoints of a training: from the newest whole one it goes on as if it had never stopped."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from metaprompts.errors import InputError
+from metaprompts.recipe import Recipe
+from metaprompts.training.states import first_whole_state, write_state
+
+Resume = Literal["ask", "auto", "never"]
+"""What to do with an unfinished training in the folder: refuse to touch it, go on with it, or begin anew."""
+
+# What a training may be changed in while it is stopped: nothing here changes what it learns.
+_FREE = {
+    "data": ("root", "workers"),
+    "training": ("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
+}
+
+
+@dataclass
+class History:
+    """What a training has measured so far; metrics.json holds it.
+
+    Attributes:
+        losses: {"step", "lr", "total", and the loss's parts}, one each step
+        validations: {"step", and the metric's numbers}
+        best: the best of ``validations``
+    """
+
+    losses: list[dict[str, float]] = field(default_factory=list)
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+@dataclass
+class Trainee:
+    """What changes while training.
+
+    Attributes:
+        model: the weights
+        optimizer: with its moments
+        history: what was measured
+        step: optimizer steps taken
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    history: History = field(default_factory=History)
+    step: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of one training, in OUT/checkpoints.
+
+    Args:
+        recipe: of the training; a checkpoint must have been made with the same, but for folders and machines
+        steps: of the whole training
+    """
+
+    def __init__(self, recipe: Recipe, steps: int) -> None:
+        self._recipe = recipe.plain()
+        self._steps = steps
+        self._keep = recipe.training.keep_checkpoints
+        self._folder = recipe.training.out / "checkpoints"
+
+    def resume(self, trainee: Trainee, resume: Resume) -> None:
+        """Bring a trainee to where an earlier call got to, if it is to go on.
+
+        Raises:
+            InputError: there is an unfinished training and nobody said what to do with it; or it cannot go on, as the
+                recipe differs or all checkpoints are damaged
+        """
+        paths = self._paths()
+        if resume == "never":
+            for path in paths:
+                path.unlink()
+            return
+        found = first_whole_state(paths)
+        if found is None:
+            return
+        path, state = found
+        is_finished = state["step"] == state["steps"]
+        if resume == "ask":
+            if is_finished:
+                return
+            raise InputError(
+                f"{self._folder.parent} holds a training that stopped at step {state['step']} of {state['steps']}: say "
+                "--resume auto to go on, --resume never to begin anew, or choose another --training.out"
+            )
+        self._refuse_other_recipe(state["recipe"], path)
+        trainee.step = state["step"]
+        trainee.history = History(**state["history"])
+        if not is_finished:
+            trainee.model.load_state_dict(state["model"])
+            trainee.optimizer.load_state_dict(state["optimizer"])
+            _restore_chance(state["chance"])
+
+    def save(self, trainee: Trainee) -> None:
+        """Write a checkpoint, then remove those that are too old.
+
+        Raises:
+            InputError: it cannot be written; the former ones stay
+        """
+        self._write(
+            trainee,
+            model=trainee.model.state_dict(),
+            optimizer=trainee.optimizer.state_dict(),
+            chance=_chance(),
+        )
+        for path in self._paths()[self._keep :]:
+            path.unlink()
+
+    def finish(self, trainee: Trainee) -> None:
+        """Keep only the fact that the training is finished: its weights are in last/."""
+        self._write(trainee)
+        for path in self._paths()[1:]:
+            path.unlink()
+
+    def _write(self, trainee: Trainee, **state: Any) -> None:
+        facts = {"step": trainee.step, "steps": self._steps, "recipe": self._recipe, "history": asdict(trainee.history)}
+        write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, **state})
+
+    def _paths(self) -> list[Path]:
+        """The newest first."""
+        return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
+
+    def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> None:
+        if changed := changed_keys(found, self._recipe):
+            raise InputError(
+                f"{path} was made with another {', '.join(changed)}: give the same, or say --resume never to begin anew"
+            )
+
+
+def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The keys in which two recipes differ, as the command line spells them, less those that a training may change."""
+    return [
+        f"{section}.{key}"
+        for section in sorted({*found, *wanted})
+        for key in sorted({*found.get(section, {}), *wanted.get(section, {})})
+        if key not in _FREE.get(section, ()) and found.get(section, {}).get(key) != wanted.get(section, {}).get(key)
+    ]
+
+
+def _chance() -> dict[str, Any]:
+    """The generators of dropout; the order of pictures and what is done to them follow from seed and step."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def _restore_chance(chance: Mapping[str, Any]) -> None:
+    torch.set_rng_state(chance["cpu"])
+    # Elsewhere there may be another number of GPUs, or none.
+    for number, state in enumerate(chance["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state, number)

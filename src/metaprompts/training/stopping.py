@@ -1,0 +1,59 @@
+"""Ending a training between two steps when the system or the user asks for it."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TrainingStopped(Exception):  # noqa: N818  # it is no error
+    """A training was asked to stop, and did, after it had saved its state.
+
+    Attributes:
+        step: steps done
+        steps: of the whole training
+        signal: the one that asked
+    """
+
+    def __init__(self, step: int, steps: int, number: int) -> None:
+        super().__init__(f"stopped at step {step} of {steps}")
+        self.step = step
+        self.steps = steps
+        self.signal = number
+
+
+class StopRequest:
+    """Whether somebody has asked.
+
+    Attributes:
+        signal: the one that asked, if any
+    """
+
+    signal: int | None = None
+
+
+@contextmanager
+def noticing_signals() -> Iterator[StopRequest]:
+    """While the body runs, remember SIGINT and SIGTERM instead of ending at once; the second one ends at once.
+
+    Signals can be noticed by the main thread only; in another one nothing is changed.
+    """
+    request = StopRequest()
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+        for each in _SIGNALS:
+            signal.signal(each, former[each])
+
+    try:
+        former = {each: signal.signal(each, notice) for each in _SIGNALS}
+    except ValueError:
+        yield request
+        return
+    try:
+        yield request
+    finally:
+        for each in _SIGNALS:
+            signal.signal(each, former[each])

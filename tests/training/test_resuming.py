@@ -1,0 +1,164 @@
+"""A stopped training must end, bit for bit, as one that was not stopped."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.model import load
+from metaprompts.training.checkpoints import changed_keys
+from metaprompts.training.loop import train
+from metaprompts.training.progress import Silence
+from metaprompts.training.states import first_whole_state, write_state
+from metaprompts.training.stopping import TrainingStopped, noticing_signals
+from training.pictures import made_recipe
+
+STEPS = 7
+# Every step, as good as: so that there is always one to go on from.
+OFTEN = ("--training.checkpoint_seconds", "0", "--training.steps", str(STEPS), "--training.validate_every", "3")
+
+
+class SignalAt(Silence):
+    """Ends the training after a step, as a user or a cluster would."""
+
+    def __init__(self, step, number=signal.SIGTERM):
+        self.last, self.number = step, number
+
+    def step(self, step, losses, *, lr, pictures, seconds):
+        if step == self.last:
+            os.kill(os.getpid(), self.number)
+
+
+def recipe(task, pictures, out, *overrides):
+    # Dropout draws from the generator that a checkpoint holds.
+    dropout = ["--task.dropout", "0.1"] if task == "segmentation" else []
+    return made_recipe(task, pictures, out, *OFTEN, *dropout, *overrides)
+
+
+def weights(out):
+    return (out / "last/model.safetensors").read_bytes()
+
+
+def numbers(out):
+    return json.loads((out / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module", params=["depth", "segmentation"])
+def straight(request, pictures, tmp_path_factory):
+    """A task, and the folder of a training that was not stopped."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    train(recipe(request.param, pictures, out), Silence())
+    return request.param, out
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, pictures, tmp_path, number, workers):
+    """Stopped within an epoch of two steps, after a validation, and with other workers."""
+    task, wanted = straight
+    made = recipe(task, pictures, tmp_path / "run", "--data.workers", str(workers))
+    for step in (1, 3, 6):
+        with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
+            train(made, SignalAt(step, number), resume="auto")
+    history = train(made, Silence(), resume="auto")
+    assert weights(tmp_path / "run") == weights(wanted)
+    assert numbers(tmp_path / "run") == numbers(wanted)
+    assert [entry["step"] for entry in history.losses] == list(range(1, STEPS + 1))
+
+
+def test_a_finished_training_is_not_trained_again(straight, pictures):
+    task, out = straight
+    before = weights(out)
+    history = train(recipe(task, pictures, out), SignalAt(1), resume="auto")
+    assert weights(out) == before
+    assert history.best == numbers(out)["best"]
+    assert [path.name for path in (out / "checkpoints").iterdir()] == [f"{STEPS:08d}.pt"]
+    assert (out / "checkpoints" / f"{STEPS:08d}.pt").stat().st_size < 50_000
+
+
+def test_an_unfinished_training_is_not_written_over_unasked(pictures, tmp_path):
+    made = recipe("depth", pictures, tmp_path / "run")
+    with pytest.raises(TrainingStopped):
+        train(made, SignalAt(2))
+    with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to go on"):
+        train(made, Silence())
+    train(made, Silence(), resume="never")
+    assert [entry["step"] for entry in numbers(tmp_path / "run")["losses"]] == list(range(1, STEPS + 1))
+
+
+def test_another_recipe_is_refused_by_its_keys(pictures, tmp_path):
+    with pytest.raises(TrainingStopped):
+        train(recipe("depth", pictures, tmp_path / "run"), SignalAt(2))
+    other = recipe("depth", pictures, tmp_path / "run", "--optimizer.lr", "0.5", "--training.batch_size", "3")
+    with pytest.raises(InputError, match=r"made with another optimizer\.lr, training\.batch_size: give the same"):
+        train(other, Silence(), resume="auto")
+
+
+def test_what_a_machine_decides_may_change():
+    found = {"training": {"out": "a", "threads": 1, "steps": 5}, "data": {"root": "x", "workers": 0, "train": "t"}}
+    wanted = {"training": {"out": "b", "threads": 2, "steps": 5}, "data": {"root": "y", "workers": 2, "train": "t"}}
+    assert changed_keys(found, wanted) == []
+    assert changed_keys(found, {**wanted, "task": {"width": 3}}) == ["task.width"]
+
+
+def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(pictures, tmp_path, straight):
+    task, wanted = straight
+    made = recipe(task, pictures, tmp_path / "run", "--training.keep_checkpoints", "3")
+    with pytest.raises(TrainingStopped):
+        train(made, SignalAt(5))
+    names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
+    assert names == [f"{step:08d}.pt" for step in (3, 4, 5)]
+    newest = tmp_path / "run/checkpoints" / names[-1]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train(made, Silence(), resume="auto")
+    assert weights(tmp_path / "run") == weights(wanted)
+
+
+def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, pictures, tmp_path):
+    """SIGKILL, while a checkpoint is written too."""
+    task, wanted = straight
+    made = recipe(task, pictures, tmp_path / "run")
+    (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
+    command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
+    folder = tmp_path / "run/checkpoints"
+    for kill in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        known = set(folder.glob("*.pt"))
+        while process.poll() is None and set(folder.glob("*.pt")) <= known:
+            time.sleep(0.01)
+        time.sleep(0.02 * kill)
+        process.kill()
+        process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert weights(tmp_path / "run") == weights(wanted)
+    assert load(tmp_path / "run/last").config == load(wanted / "last").config
+
+
+def test_a_full_disk_is_one_error_and_leaves_the_former_checkpoint(tmp_path):
+    path = tmp_path / "state.pt"
+    write_state(path, {"weights": torch.arange(10.0)})
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, former[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*state\.pt: .*nothing there was changed"):
+            write_state(path, {"weights": torch.rand(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert first_whole_state([path])[1]["weights"].tolist() == list(range(10))
+    assert [each.name for each in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_second_signal_ends_at_once():
+    with noticing_signals() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
