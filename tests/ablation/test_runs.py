@@ -1,10 +1,13 @@
 """What a training leaves behind."""
 
 import json
+import signal
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 
-from metaprompts.ablation.runs import _outcome
+from metaprompts.ablation.runs import _outcome, _train
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
 
@@ -31,3 +34,12 @@ def test_an_unknown_metric_is_named(run, tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"validations": [{"step": 1, "rmse": 0.9}]}))
     with pytest.raises(InputError, match="wants metric 'd1'; there are rmse"):
         _outcome(run, tmp_path, 0)
+
+
+@pytest.mark.parametrize("code", [-signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM])
+def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeypatch):
+    """Ctrl-C reaches the trainings, too: each was then recorded as diverged, and never trained again."""
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code))
+    with pytest.raises(InputError, match="c--v--0 was ended by signal"):
+        _train(run, tmp_path, tmp_path)
+    assert not (tmp_path / "results").exists()
