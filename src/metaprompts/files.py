@@ -7,9 +7,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -51,6 +55,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all; NaN and infinity, which JSON lacks, become null."""
     write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def json_line(value: Any) -> str:
+    """``value`` as JSON without line breaks, and one at its end; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
+    """Write (H, W, 3) RGB as a picture of the kind that the suffix says, whole or not at all."""
+    from PIL import Image
+
+    with write_whole(path) as scratch:
+        Image.fromarray(picture).save(scratch)
 
 
 def read_json(path: Path) -> Any:

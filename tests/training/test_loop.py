@@ -1,16 +1,19 @@
 """Whole trainings of a few steps, on pictures made here."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.model import load
 from metaprompts.recipe import read_recipe
 from metaprompts.training import loop
 from metaprompts.training.data import EndlessBatches, training_split
+from metaprompts.training.diagnosis import replay
 from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.optimizer import Optimizer, make_optimizer
 from metaprompts.training.progress import Silence
@@ -34,10 +37,16 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_p
     history = train(made, Silence())
     assert read_recipe(str(out / "recipe.json")) == made
     written = json.loads((out / "metrics.json").read_text())
-    assert [entry["step"] for entry in history.losses] == [entry["step"] for entry in written["losses"]] == [1, 2, 3]
     assert [entry["step"] for entry in history.validations] == [2, 3]
+    logged = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [(entry["step"], "validation" in entry) for entry in logged] == [
+        *((1, False), (2, False), (2, True), (3, False), (3, True))
+    ]
     assert history.best == min(history.validations, key=lambda entry: entry["rmse"])
-    assert history.losses[0].keys() == {"step", "lr", "total", "silog"}
+    assert logged[0].keys() == {"step", "lr", "total", "silog", "seconds", "waited"}
+    assert logged[-1]["validation"]["rmse"] == history.validations[-1]["rmse"]
+    assert 0 <= logged[0]["waited"] <= logged[0]["seconds"]
+    assert np.asarray(Image.open(out / "curves.png")).std() > 1
     assert written["best"]["step"] == history.best["step"]
     best, last = load(out / "best"), load(out / "last")
     assert best.config == last.config
@@ -81,8 +90,39 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(pictur
     losses = training_step(model, optimizer, batch, clip_norm=None)
     assert not np.isfinite(losses["total"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
-    with pytest.raises(InputError, match=r"no longer finite at step 8 .* lower optimizer\.lr"):
-        loop._refuse_non_finite(losses, 8, tmp_path)
+
+
+def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(pictures, tmp_path):
+    overrides = ("--optimizer.lr", "1e30", "--training.steps", "9", "--schedule.kind", "constant")
+    made = recipe(
+        "depth", pictures, tmp_path, *overrides, "--optimizer.clip_norm", "none", "--schedule.warmup_steps", "0"
+    )
+    with pytest.raises(
+        InputError, match=r"no longer finite at step \d .*its pictures are .*train\d\.png, .*train\d\.png"
+    ):
+        train(made, Silence())
+    (kept,) = tmp_path.glob("not_finite_*.pt")
+    losses = replay(kept)
+    assert losses.keys() == {"silog"}
+    assert not losses["silog"].isfinite()
+
+
+def test_bad_pictures_are_skipped_counted_and_limited(pictures, tmp_path, caplog):
+    """By default the first one stops the training."""
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    (root / "broken.png").write_bytes(b"no picture")
+    with (root / "train_depth.txt").open("a") as file:
+        file.write("broken.png train0_depth.png\n" * 2)
+    words = ("--training.steps", "6")
+    with pytest.raises(InputError, match=r"broken\.png"):
+        train(recipe("depth", root, tmp_path / "a", *words), Silence())
+    skip = (*words, "--data.on_error", "skip")
+    train(recipe("depth", root, tmp_path / "b", *skip), Silence())
+    assert json.loads((tmp_path / "b/metrics.json").read_text())["skipped"] == 2
+    assert sum("passing over a sample" in record.message for record in caplog.records) == 2
+    with pytest.raises(InputError, match=r"2 of 7 training samples cannot be read, data.skip_at_most is 1; .*broken"):
+        train(recipe("depth", root, tmp_path / "c", *skip, "--data.skip_at_most", "1"), Silence())
 
 
 def test_gradients_are_clipped_together(pictures, tmp_path):

@@ -15,8 +15,11 @@ from PIL import Image
 
 from metaprompts.demo.live import Point
 from metaprompts.files import write_text
+from metaprompts.visualize.curves import running_mean
 
 Picture = NDArray[np.uint8]
+
+_SMOOTH = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +120,7 @@ def curve_svg(points: Sequence[Point], width: int = 720, height: int = 220) -> d
     seconds = np.array([point.seconds for point in points])
     # The first steps of an untrained head may be far above all others.
     top, bottom = float(np.percentile(losses, 98)), float(losses.min())
-    mean = _running_mean(losses)
+    mean = running_mean(losses, _SMOOTH)
     x = seconds / max(seconds[-1], 1e-9) * width
 
     def polyline(values: NDArray[np.float64]) -> str:
@@ -133,12 +136,3 @@ def curve_svg(points: Sequence[Point], width: int = 720, height: int = 220) -> d
         "bottom": bottom,
         "seconds": float(seconds[-1]),
     }
-
-
-def _running_mean(values: NDArray[np.float64], window: int = 9) -> NDArray[np.float64]:
-    """Mean of each value and up to ``window`` - 1 before it."""
-    totals = np.concatenate([[0.0], values.cumsum()])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    means: NDArray[np.float64] = (totals[ends] - totals[starts]) / (ends - starts)
-    return means

@@ -16,8 +16,8 @@ from metaprompts.demo.report import Gallery, Report, Score, write_report
 from metaprompts.demo.settings import DemoSettings
 from metaprompts.embedded import embedded_folder
 from metaprompts.evaluation.run import evaluate
+from metaprompts.files import write_picture
 from metaprompts.model import MetaPromptModel, load
-from metaprompts.pretraining.pixels import write_picture
 from metaprompts.recipe import Recipe, read_recipe
 from metaprompts.training.data import Split, training_split, validation_batches, validation_split
 

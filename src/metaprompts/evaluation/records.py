@@ -5,13 +5,12 @@ an evaluation runs, each process appends to a file of its own; at the end they b
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json, write_text
+from metaprompts.files import json_line, read_json, write_json, write_text
 
 WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
 Record = dict[str, Any]
@@ -45,7 +44,7 @@ class RecordWriter:
         Raises:
             InputError: it cannot be written whole; what was written before stays
         """
-        line = (json.dumps(_without_nan(record), separators=(",", ":")) + "\n").encode()
+        line = json_line(dict(record)).encode()
         try:
             # One call without a buffer: the line is the operating system's before the next sample begins.
             written = self._file.write(line)
@@ -85,8 +84,7 @@ def read_records(folder: Path) -> dict[int, Record]:
 
 def write_records(folder: Path, records: Mapping[int, Record]) -> None:
     """Make one file of all records, in the order of the split, and remove the processes' own."""
-    lines = (json.dumps(records[index], separators=(",", ":")) for index in sorted(records))
-    write_text(folder / WHOLE, "".join(line + "\n" for line in lines))
+    write_text(folder / WHOLE, "".join(json_line(records[index]) for index in sorted(records)))
     for path in _parts(folder):
         path.unlink()
 
@@ -139,10 +137,3 @@ def _parts(folder: Path) -> list[Path]:
 def _complete_bytes(path: Path) -> int:
     """How much of a file is whole lines."""
     return path.read_bytes().rfind(b"\n") + 1
-
-
-def _without_nan(record: Mapping[str, Any]) -> Record:
-    """JSON has no NaN: a score that nothing was measured for is null."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
-    }

@@ -9,12 +9,12 @@ from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from metaprompts.files import read_json, write_json
+from metaprompts.files import read_json, write_json, write_picture
 from metaprompts.pretraining.folders import write_folder_whole
 from metaprompts.pretraining.loop import Course, learn, step_generators
 from metaprompts.pretraining.painter import NOISE, Painter, make_pipeline
 from metaprompts.pretraining.parts import Rows
-from metaprompts.pretraining.pixels import channels_last, write_picture
+from metaprompts.pretraining.pixels import channels_last
 from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
 from metaprompts.pretraining.settings import Diffusion
 from metaprompts.training.peers import ALONE, Peers

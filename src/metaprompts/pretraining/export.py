@@ -6,10 +6,9 @@ from pathlib import Path
 
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from metaprompts.files import read_json, write_json
+from metaprompts.files import read_json, write_json, write_picture
 from metaprompts.pretraining.folders import fingerprint, write_folder_whole
 from metaprompts.pretraining.painter import Painter, make_pipeline
-from metaprompts.pretraining.pixels import write_picture
 from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
 from metaprompts.pretraining.settings import Diffusion
 from metaprompts.pretraining.text import read_tokenizer

@@ -1,16 +1,12 @@
 """Stored pictures to what the VAE takes, and back."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
-
-from metaprompts.files import write_whole
 
 
 def to_pixels(images: NDArray[np.uint8]) -> Tensor:
@@ -40,9 +36,3 @@ def encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """(B, C, h, w) -> pictures (B, 3, 8 h, 8 w) in [-1, 1], but for overshoot."""
     return vae.decode(latents).sample  # type: ignore[no-any-return]
-
-
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) as a file, whole or not at all."""
-    with write_whole(path) as scratch:
-        Image.fromarray(picture).save(scratch)

@@ -17,22 +17,20 @@ Resume = Literal["ask", "auto", "never"]
 
 # What a training may be changed in while it is stopped: nothing here changes what it learns.
 _FREE = {
-    "data": ("root", "workers"),
+    "data": ("root", "workers", "skip_at_most"),
     "training": ("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
 }
 
 
 @dataclass
 class History:
-    """What a training has measured so far; metrics.json holds it.
+    """How good a training has become so far; metrics.json holds it. The losses are in log.jsonl.
 
     Attributes:
-        losses: {"step", "lr", "total", and the loss's parts}, one each step
         validations: {"step", and the metric's numbers}
         best: the best of ``validations``
     """
 
-    losses: list[dict[str, float]] = field(default_factory=list)
     validations: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] | None = None
 
@@ -98,7 +96,7 @@ class Checkpoints:
         if not is_finished:
             trainee.model.load_state_dict(state["model"])
             trainee.optimizer.load_state_dict(state["optimizer"])
-            _restore_chance(state["chance"])
+            restore_chance(state["chance"])
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, then remove those that are too old.
@@ -110,7 +108,7 @@ class Checkpoints:
             trainee,
             model=trainee.model.state_dict(),
             optimizer=trainee.optimizer.state_dict(),
-            chance=_chance(),
+            chance=chance(),
         )
         for path in self._paths()[self._keep :]:
             path.unlink()
@@ -146,14 +144,15 @@ def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     ]
 
 
-def _chance() -> dict[str, Any]:
+def chance() -> dict[str, Any]:
     """The generators of dropout; the order of pictures and what is done to them follow from seed and step."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def _restore_chance(chance: Mapping[str, Any]) -> None:
-    torch.set_rng_state(chance["cpu"])
+def restore_chance(state: Mapping[str, Any]) -> None:
+    """Bring the generators back to what `chance` gave."""
+    torch.set_rng_state(state["cpu"])
     # Elsewhere there may be another number of GPUs, or none.
-    for number, state in enumerate(chance["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(state, number)
+    for number, of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(of_gpu, number)

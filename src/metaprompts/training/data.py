@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from metaprompts.data.augmented import Transformed, quiet_opencv
 from metaprompts.data.pose import CocoKeypoints
 from metaprompts.data.samples import SampleDataset
+from metaprompts.data.skipping import Skipping
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
@@ -41,13 +42,15 @@ def training_split(recipe: Recipe) -> Split:
     """
     task, data, augment = recipe.task, recipe.data, recipe.augment
     if isinstance(task, Segmentation):
-        return Split(data.dataset("train", len(task.classes)), augment.transforms(data), {})
-    if isinstance(task, Depth):
+        samples, transforms = data.dataset("train", len(task.classes)), augment.transforms(data)
+    elif isinstance(task, Depth):
         first = recipe.test.transforms()
-        return Split(data.dataset("train"), [*first, *augment.transforms(data, task.max_depth_m)], {})
-    assert isinstance(task, Pose)
-    people = _people(recipe, "train")
-    return Split(people, augment.transforms((task.crop_height, task.crop_width), task.joints, task.padding), {})
+        samples, transforms = data.dataset("train"), [*first, *augment.transforms(data, task.max_depth_m)]
+    else:
+        assert isinstance(task, Pose)
+        crop = task.crop_height, task.crop_width
+        samples, transforms = _people(recipe, "train"), augment.transforms(crop, task.joints, task.padding)
+    return Split(Skipping(samples, data.skip_at_most) if data.on_error == "skip" else samples, transforms, {})
 
 
 def validation_split(recipe: Recipe) -> Split:
@@ -116,6 +119,12 @@ class EndlessBatches:
             yield from self._loader
             epoch, passed = epoch + 1, 0
 
+    def files(self, batch: int) -> list[str]:
+        """The pictures that a batch was made of, 0 being the first of all; they are read anew."""
+        epoch, number = divmod(batch, len(self))
+        places = self._order.of_epoch(epoch)[number * self._size : (number + 1) * self._size]
+        return [self._dataset.dataset[place].path for place in places]
+
 
 class _Order(Sampler[int]):
     """The order of an epoch, or what is left of it; the seed decides."""
@@ -134,8 +143,13 @@ class _Order(Sampler[int]):
         return self._count
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self._epoch)
-        return iter(torch.randperm(self._count, generator=generator).tolist()[self._passed :])
+        return iter(self.of_epoch(self._epoch)[self._passed :])
+
+    def of_epoch(self, epoch: int) -> list[int]:
+        """The whole order of an epoch."""
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        places: list[int] = torch.randperm(self._count, generator=generator).tolist()
+        return places
 
 
 def validation_batches(split: Split, recipe: Recipe) -> DataLoader[dict[str, Tensor]]:

@@ -3,7 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,27 @@ from torch import Tensor
 
 from metaprompts.backbone import load_backbone, with_random_unet
 from metaprompts.backbone.latent_cache import LatentCache
+from metaprompts.data.skipping import Skipping
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
-from metaprompts.files import write_json
+from metaprompts.files import write_json, write_picture
 from metaprompts.model import MetaPromptModel, pick_device
 from metaprompts.recipe import Recipe
-from metaprompts.training.checkpoints import Checkpoints, History, Resume, Trainee
+from metaprompts.training.checkpoints import Checkpoints, History, Resume, Trainee, chance
+from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
+from metaprompts.training.diagnosis import keep_step, shown_files
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.progress import Progress
 from metaprompts.training.schedules import learning_rate
 from metaprompts.training.starting import start_from
+from metaprompts.training.step_log import StepLog, read_lines
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
 from metaprompts.training.stopping import TrainingStopped, noticing_signals
 
 logger = logging.getLogger(__name__)
+
+LOG_FILE, CURVES_FILE = "log.jsonl", "curves.png"
 
 # By which number, and in which direction, one validation is better than another.
 _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -40,8 +47,9 @@ _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> History:
     """Train as a recipe says.
 
-    Writes to ``recipe.training.out``: recipe.json (resolved), metrics.json, the model folders best/ and last/, and now
-    and then a checkpoint. SIGINT and SIGTERM end it after a step, with a checkpoint.
+    Writes to ``recipe.training.out``: recipe.json (resolved), log.jsonl (every step), metrics.json and curves.png
+    (every validation), the model folders best/ and last/, and now and then a checkpoint. SIGINT and SIGTERM end it
+    after a step, with a checkpoint.
 
     Args:
         recipe: what to do
@@ -49,7 +57,7 @@ def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> Hist
         resume: what to do with an unfinished training in that folder
 
     Returns:
-        everything measured
+        every validation
 
     Raises:
         InputError: data, backbone or recipe do not fit, or the loss is no longer finite
@@ -72,39 +80,56 @@ def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> Hist
 
     model.train()
     progress.start(steps, model)
-    saved = started = time.perf_counter()
+    saved = time.perf_counter()
     try:
-        with noticing_signals() as request:
-            for batch in islice(batches.after(trainee.step), steps - trainee.step):
-                losses, lr = _take_step(trainee, batch, steps, recipe)
-                seconds = time.perf_counter() - started
-                progress.step(trainee.step, losses, lr=lr, pictures=len(batch["image"]), seconds=seconds)
+        with noticing_signals() as request, closing(StepLog(settings.out / LOG_FILE, trainee.step)) as log:
+            for batch, waited in _with_waits(islice(batches.after(trainee.step), steps - trainee.step)):
+                started = time.perf_counter()
+                losses, lr = _take_step(trainee, batch, batches, steps, recipe)
+                seconds = waited + time.perf_counter() - started
+                log.add(trainee.step, {"lr": lr, **losses, "seconds": seconds, "waited": waited})
+                pictures = len(batch["image"])
+                progress.step(trainee.step, losses, lr=lr, pictures=pictures, seconds=seconds, waited=waited)
                 if trainee.step % settings.validate_every == 0 or trainee.step == steps:
                     scores = _validate(model, val_split, recipe, progress)
-                    _record(model, scores, trainee.step, trainee.history, recipe)
+                    log.add(trainee.step, {"validation": scores})
+                    _record(trainee, scores, train_split, recipe)
                     progress.validated(trainee.step, scores)
                 if request.signal is not None or time.perf_counter() - saved >= settings.checkpoint_seconds:
                     checkpoints.save(trainee)
                     saved = time.perf_counter()
                 if request.signal is not None and trainee.step < steps:
                     raise TrainingStopped(trainee.step, steps, request.signal)
-                started = time.perf_counter()
             checkpoints.finish(trainee)
     finally:
         progress.finish()
     return trainee.history
 
 
+def _with_waits(batches: Iterable[dict[str, Tensor]]) -> Iterator[tuple[dict[str, Tensor], float]]:
+    """Batches, each with the seconds that it was waited for."""
+    asked = time.perf_counter()
+    for batch in batches:
+        yield batch, time.perf_counter() - asked
+        asked = time.perf_counter()
+
+
 def _take_step(
-    trainee: Trainee, batch: dict[str, Tensor], steps: int, recipe: Recipe
+    trainee: Trainee, batch: dict[str, Tensor], batches: EndlessBatches, steps: int, recipe: Recipe
 ) -> tuple[dict[str, float], float]:
-    model, optimizer = trainee.model, trainee.optimizer
+    """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
+    model, optimizer, before = trainee.model, trainee.optimizer, chance()
     assert isinstance(model, MetaPromptModel)
     lr = set_learning_rate(optimizer, trainee.step, steps, recipe)
     losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+    if not all(map(math.isfinite, losses.values())):
+        files = batches.files(trainee.step)
+        kept = keep_step(recipe.training.out, trainee.step + 1, model, batch, files, before, recipe)
+        cure = (
+            f"lower optimizer.lr or set optimizer.clip_norm; its pictures are {shown_files(files)}, and {kept} holds "
+        )
+        refuse_non_finite(losses, trainee.step + 1, f"{cure}all that metaprompts.training.diagnosis.replay needs")
     trainee.step += 1
-    _refuse_non_finite(losses, trainee.step, recipe.training.out)
-    trainee.history.losses.append({"step": trainee.step, "lr": lr, **losses})
     return losses, lr
 
 
@@ -160,26 +185,21 @@ def training_step(
     return optimizer_step(model, optimizer, losses, clip_norm)
 
 
-def _refuse_non_finite(losses: dict[str, float], step: int, out: Path) -> None:
-    cure = f"lower optimizer.lr or set optimizer.clip_norm; the last validated weights are in {out}"
-    refuse_non_finite(losses, step, cure)
-
-
 def _save(model: MetaPromptModel, folder: Path, recipe: Recipe) -> None:
     model.save(folder)
     write_json(folder / "recipe.json", recipe.plain())
 
 
-def _record(model: MetaPromptModel, scores: dict[str, Any], step: int, history: History, recipe: Recipe) -> None:
-    out = recipe.training.out
-    entry = {"step": step, **scores}
+def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Recipe) -> None:
+    model, history, out = trainee.model, trainee.history, recipe.training.out
+    assert isinstance(model, MetaPromptModel)
+    entry = {"step": trainee.step, **scores}
     history.validations.append(entry)
     name, is_better = _BEST_BY[model.task.name]
     if history.best is None or math.isnan(history.best[name]) or is_better(scores[name], history.best[name]):
         history.best = entry
         _save(model, out / "best", recipe)
     _save(model, out / "last", recipe)
-    write_json(
-        out / "metrics.json",
-        {"best": history.best, "validations": history.validations, "losses": history.losses},
-    )
+    skipped = {"skipped": split.samples.skipped} if isinstance(split.samples, Skipping) else {}
+    write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **skipped})
+    write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), name))

@@ -22,8 +22,17 @@ class Progress(Protocol):
     def start(self, steps: int, model: nn.Module) -> None:
         """Training begins."""
 
-    def step(self, step: int, losses: dict[str, float], *, lr: float, pictures: int, seconds: float) -> None:
-        """A step is done."""
+    def step(
+        self,
+        step: int,
+        losses: dict[str, float],
+        *,
+        lr: float,
+        pictures: int,
+        seconds: float,
+        waited: float | None = None,
+    ) -> None:
+        """A step is done; ``waited`` of its seconds were spent waiting for pictures."""
 
     def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Pass on the batches of a validation."""
@@ -41,8 +50,17 @@ class Silence:
     def start(self, steps: int, model: nn.Module) -> None:
         """Training begins."""
 
-    def step(self, step: int, losses: dict[str, float], *, lr: float, pictures: int, seconds: float) -> None:
-        """A step is done."""
+    def step(
+        self,
+        step: int,
+        losses: dict[str, float],
+        *,
+        lr: float,
+        pictures: int,
+        seconds: float,
+        waited: float | None = None,
+    ) -> None:
+        """A step is done; ``waited`` of its seconds were spent waiting for pictures."""
 
     def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Pass on the batches of a validation."""
@@ -70,6 +88,7 @@ class ProgressLine:
             disable=not sys.stderr.isatty(),
         )
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=_WINDOW)
+        self._waited: deque[float] = deque(maxlen=_WINDOW)
 
     def start(self, steps: int, model: nn.Module) -> None:
         """Show the size of the model and an empty bar."""
@@ -79,15 +98,28 @@ class ProgressLine:
         self._steps = steps
         self._told = time.monotonic()
         self._recent.clear()
+        self._waited.clear()
         self._bar.start()
         self._task = self._bar.add_task("training", total=steps, facts="")
 
-    def step(self, step: int, losses: dict[str, float], *, lr: float, pictures: int, seconds: float) -> None:
+    def step(
+        self,
+        step: int,
+        losses: dict[str, float],
+        *,
+        lr: float,
+        pictures: int,
+        seconds: float,
+        waited: float | None = None,
+    ) -> None:
         """Move the bar, or print a line now and then."""
         self._recent.append((pictures, seconds, losses["total"]))
+        self._waited.append(waited or 0.0)
         loss = sum(entry[2] for entry in self._recent) / len(self._recent)
         rate = sum(entry[0] for entry in self._recent) / sum(entry[1] for entry in self._recent)
         facts = f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s"
+        if waited is not None:
+            facts += f"  {sum(self._waited) / sum(entry[1] for entry in self._recent):.0%} waiting"
         self._bar.update(self._task, completed=step, facts=facts)
         is_due = time.monotonic() - self._told >= _LOG_SECONDS or step % _LOG_EVERY == 0 or step == self._steps
         if self._bar.disable and is_due:

@@ -24,12 +24,19 @@ class Section:
     Attributes:
         root: folder that everything is relative to
         workers: processes that read and transform
+        on_error: what to do with a training sample that cannot be read: "stop" the training, or "skip" it and take the
+            next; validation always stops
+        skip_at_most: with "skip": how many samples may be bad before it stops all the same
     """
 
     root: Path | None = None
     workers: int = 0
+    on_error: Literal["stop", "skip"] = "stop"
+    skip_at_most: int = 100
 
     def __post_init__(self) -> None:
+        if self.skip_at_most < 0:
+            raise InputError(f"data.skip_at_most is {self.skip_at_most}; wanted 0 or more")
         if self.workers < 0:
             raise InputError(f"data.workers is {self.workers}; wanted 0 or more")
 

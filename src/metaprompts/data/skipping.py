@@ -1,0 +1,61 @@
+"""Samples that cannot be read, passed over instead of ending a training of days."""
+
+import logging
+
+import torch
+
+from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+class Skipping:
+    """A data set in which the next good sample takes the place of one that cannot be read.
+
+    Which one does not depend on order or workers. Each bad sample is named once in the log (once a process that reads).
+
+    Args:
+        samples: what is read
+        at_most: how many samples may be bad
+    """
+
+    def __init__(self, samples: SampleDataset, at_most: int) -> None:
+        self._samples = samples
+        self._at_most = at_most
+        # Shared memory: each worker marks what it found, and nothing is counted twice.
+        self._is_bad = torch.zeros(len(samples), dtype=torch.uint8)
+        self._is_bad.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def skipped(self) -> int:
+        """How many samples were found to be bad, in all processes."""
+        return int(self._is_bad.sum())
+
+    def __len__(self) -> int:
+        """Return the number of samples, bad ones included."""
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read a sample, or the next one that is good.
+
+        Raises:
+            InputError: too many are bad
+        """
+        place = range(len(self))[index]
+        while True:
+            try:
+                return self._samples[place]
+            except InputError as error:
+                self._note(place, error)
+            place = (place + 1) % len(self)
+
+    def _note(self, place: int, error: InputError) -> None:
+        if not self._is_bad[place]:
+            self._is_bad[place] = 1
+            logger.warning("passing over a sample: %s", error)
+        if self.skipped > min(self._at_most, len(self) - 1):
+            raise InputError(
+                f"{self.skipped} of {len(self)} training samples cannot be read, data.skip_at_most is "
+                f"{self._at_most}; the last: {error}"
+            ) from error

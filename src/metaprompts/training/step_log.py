@@ -1,0 +1,57 @@
+"""Everything a training measures, as JSON lines, while it runs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metaprompts.errors import InputError
+from metaprompts.files import json_line, write_text
+
+
+class StepLog:
+    """A file that gets a line for each step and each validation as soon as it is over.
+
+    Lines hold "step"; a step's also "lr", "total", the parts of the loss, "seconds", and "waited", those of them that
+    were spent waiting for pictures; a validation's hold the scores under "validation".
+
+    Args:
+        path: the file
+        step: steps taken so far; what a killed training wrote of later ones is dropped
+
+    Raises:
+        InputError: the file cannot be read or written
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        lines = [line for line in read_lines(path) if line["step"] <= step]
+        write_text(path, "".join(map(json_line, lines)))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def add(self, step: int, values: Mapping[str, Any]) -> None:
+        """Append a line.
+
+        Raises:
+            InputError: it cannot be written
+        """
+        try:
+            self._file.write(json_line({"step": step, **values}))
+        except OSError as error:
+            raise InputError(f"cannot write {self._path}: {error.strerror}; make room, and --resume auto") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; one that was cut off, and all after it, are left out."""
+    lines: list[dict[str, Any]] = []
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines
