@@ -24,8 +24,9 @@ Every key of the recipe can be changed on the command line; most often these:
   --resume auto|never        go on with the unfinished training in training.out, or begin it anew
 
 metaprompts train RECIPE --help lists all keys of a recipe with their values.
-Writes to training.out: best/ and last/ (model folders), metrics.json, recipe.json, checkpoints/. Ctrl-C and SIGTERM
-end it after the current step, with a checkpoint from which --resume auto goes on as if nothing had happened.
+Writes to training.out: best/ and last/ (model folders), metrics.json (validations), log.jsonl (every step), curves.png,
+recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the current step, with a checkpoint from which --resume
+auto goes on as if nothing had happened.
 """
 
 
