@@ -1,5 +1,6 @@
 """What a model is: the typed content of its config.json."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +71,38 @@ class Rearrangement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Base:
+    """The frozen backbone that a small training was made on; its weights are not saved with the model.
+
+    Attributes:
+        source: where it comes from, see `load_backbone`
+        fingerprint: by which its weights are known again
+    """
+
+    source: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank changes of the UNet's attention.
+
+    Attributes:
+        rank: of the change of each projection
+        alpha: the change counts alpha / rank times
+    """
+
+    rank: int = 8
+    alpha: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise InputError(f"lora.rank is {self.rank}; wanted at least 1")
+        if not 0 < self.alpha < math.inf:
+            raise InputError(f"lora.alpha is {self.alpha}; wanted more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """All that is needed to build a model.
 
@@ -82,6 +115,8 @@ class ModelConfig:
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
             UNet's own training; the released models do without
         working_size: (height, width) of the pictures it was trained on; `predict` brings pictures to that area
+        base: the backbone, where it stayed frozen; None where it was trained and is saved with the rest
+        lora: what was trained beside its attention; None for nothing
     """
 
     task: Task
@@ -91,6 +126,12 @@ class ModelConfig:
     rearrangement: Rearrangement = field(default_factory=Rearrangement)
     scaled_latent: bool = False
     working_size: tuple[int, int] | None = None
+    base: Base | None = None
+    lora: Lora | None = None
+
+    def __post_init__(self) -> None:
+        if self.lora is not None and self.base is None:
+            raise InputError("config.json has 'lora' but no 'base': say which backbone it belongs to")
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "ModelConfig":
@@ -102,11 +143,13 @@ class ModelConfig:
         if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
             raise InputError("this config.json is not of a metaprompts model: it has no 'task' and 'backbone'")
         parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
-        known = [*parts, "task", "scaled_latent", "working_size"]
+        optional = {"base": Base, "lora": Lora}
+        known = [*parts, *optional, "task", "scaled_latent", "working_size"]
         for key in values:
             if key not in known:
                 raise InputError(unknown_key(key, known))
         made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}
+        made |= {key: build(kind, values[key], key) for key, kind in optional.items() if values.get(key) is not None}
         size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
         scaled = convert(bool, values.get("scaled_latent", False), "scaled_latent")
         return cls(task=build_task(values["task"]), scaled_latent=scaled, working_size=size, **made)

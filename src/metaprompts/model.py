@@ -9,8 +9,9 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from metaprompts.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
-from metaprompts.backbone.sources import plain_config
-from metaprompts.config import Architecture, ModelConfig
+from metaprompts.backbone.lora import LORA_MARK, add_lora, sharing_weights
+from metaprompts.backbone.sources import backbone_fingerprint, plain_config
+from metaprompts.config import Architecture, Base, ModelConfig
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
@@ -20,6 +21,8 @@ from metaprompts.weights import load_tensors, read_tensors, write_tensors
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+
+_BACKBONE = ("unet.", "latent_encoder.")
 
 
 class MetaPromptModel(
@@ -47,6 +50,10 @@ class MetaPromptModel(
         steps = config.refinement.steps
         self.latent_encoder = LatentEncoder(backbone.vae, scaled=config.scaled_latent)
         self.unet = PyramidUNet(backbone.unet, refines=steps > 1)
+        if config.base is not None:
+            self.unet.requires_grad_(False)
+        if config.lora is not None:
+            add_lora(self.unet, config.lora.rank, config.lora.alpha)
         width, levels = self.unet.prompt_channels, self.unet.channels
         self.prompts = MetaPrompts(
             config.prompts.count,
@@ -164,6 +171,8 @@ class MetaPromptModel(
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
         """Write config.json and model.safetensors; each appears whole or not at all.
 
+        Of a model on a frozen base only what was trained beside it is written: config.json names the base.
+
         Args:
             folder: made if needed
             dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
@@ -171,31 +180,50 @@ class MetaPromptModel(
         Raises:
             InputError: the folder cannot be written
         """
-        weights = self.state_dict()
+        weights = self.own_tensors()
         if dtype is not None:
             weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
         write_tensors(Path(folder) / WEIGHTS_FILE, weights)
         write_json(Path(folder) / CONFIG_FILE, self.config.plain())
 
+    def own_tensors(self) -> dict[str, Tensor]:
+        """What the model does not share with its frozen base; all there is where it has none."""
+        tensors = self.state_dict()
+        if self.config.base is None:
+            return tensors
+        return {name: each for name, each in tensors.items() if not name.startswith(_BACKBONE) or LORA_MARK in name}
+
     @classmethod
-    def read(cls, folder: str | Path) -> Self:
+    def read(cls, folder: str | Path, base: Backbone | None = None) -> Self:
         """Load what `save` wrote, in float32 on the CPU, in evaluation mode.
 
         The weights stay in the file until they are used. Training the model does not change the file.
 
+        Args:
+            folder: with config.json and model.safetensors
+            base: the frozen backbone, if it is loaded already: several models then share its weights; by default that
+                which config.json names
+
         Raises:
-            InputError: a file is missing, damaged, or does not fit
+            InputError: a file is missing, damaged, or does not fit, or the base is another
         """
         folder = Path(folder).expanduser()
-        model = cls._empty_as_in(folder / CONFIG_FILE)
-        load_tensors(model, read_tensors(folder / WEIGHTS_FILE), origin=folder / WEIGHTS_FILE)
+        config, weights = cls._read_config(folder / CONFIG_FILE), folder / WEIGHTS_FILE
+        if config.base is None:
+            model = cls.empty(config)
+            load_tensors(model, read_tensors(weights), origin=weights)
+        else:
+            backbone = base or load_backbone(config.base.source)
+            _refuse_other_base(config.base, backbone, folder)
+            model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
+            load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
         return model.eval()
 
     @classmethod
-    def _empty_as_in(cls, path: Path) -> Self:
+    def _read_config(cls, path: Path) -> ModelConfig:
         values = read_json(path)
         try:
-            return cls.empty(ModelConfig.from_plain(values))
+            return ModelConfig.from_plain(values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except (AttributeError, TypeError, ValueError) as error:
@@ -244,6 +272,25 @@ class MetaPromptModel(
         if Path(pretrained_model_name_or_path).is_dir():
             return cls.read(pretrained_model_name_or_path)
         return cls.read(hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options))
+
+
+def _refuse_other_base(named: Base, backbone: Backbone, folder: Path) -> None:
+    found = backbone_fingerprint(backbone)
+    if found != named.fingerprint:
+        raise InputError(
+            f"{folder} was trained on {named.source} with weights {named.fingerprint}; these are {found}: "
+            "give the same base"
+        )
+
+
+def _beside_base(model: MetaPromptModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
+    """A file's tensors and those of the frozen base, which the file must not have."""
+    base = {name: each for name, each in model.state_dict().items() if name not in model.own_tensors()}
+    if both := sorted(base.keys() & own.keys()):
+        raise InputError(
+            f"{origin} holds {len(both)} tensors of the frozen base, such as {both[0]}: it was not saved so"
+        )
+    return {**own, **base}
 
 
 def load(source: str | Path, device: str | torch.device | None = None) -> MetaPromptModel:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from metaprompts.config import Prompts, Rearrangement, Refinement, build_task
+from metaprompts.config import Lora, Prompts, Rearrangement, Refinement, build_task
 from metaprompts.data.splits import (
     DepthAugment,
     DepthData,
@@ -61,6 +61,10 @@ class Training:
         epochs: passes over the training split; or give ``steps``
         batch_size: pictures in a step
         seed: of all chance
+        trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
+            and all that is not the UNet) or "prompts" (all that is not the UNet)
+        lora_rank: of the low-rank changes
+        lora_alpha: they count alpha / rank times
         start_from: folder of a trained model, such as runs/first/best, whose weights are taken as far as they fit; none
             for the backbone's alone
         validate_every: steps between validations; the last step is always validated
@@ -76,6 +80,9 @@ class Training:
     steps: int | None = None
     epochs: int | None = None
     seed: int = 0
+    trainable: Literal["full", "lora", "prompts"] = "full"
+    lora_rank: int = 8
+    lora_alpha: float = 8.0
     start_from: Path | None = None
     validate_every: int = 1000
     val_batch_size: int = 1
@@ -96,8 +103,15 @@ class Training:
         # NaN is neither below 0 nor above it.
         if not 0 <= self.checkpoint_seconds < math.inf:
             raise InputError(f"training.checkpoint_seconds is {self.checkpoint_seconds}; wanted 0 or more")
+        if self.trainable != "full" and self.start_from is not None:
+            raise InputError(f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none")
         if self.seed < 0:
             raise InputError(f"training.seed is {self.seed}; wanted 0 or more")
+
+    @property
+    def lora(self) -> Lora | None:
+        """What is trained beside the UNet's attention, if anything."""
+        return Lora(rank=self.lora_rank, alpha=self.lora_alpha) if self.trainable == "lora" else None
 
     def total_steps(self, pictures: int) -> int:
         """Optimizer steps of the whole training over a split of so many pictures."""
@@ -138,6 +152,13 @@ class Recipe:
         if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
             # UPerNet pools to one pixel, and batch norm has no variance of one value.
             raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
+        if self.training.trainable != "full" and (
+            self.backbone.forget_unet or self.backbone.source.startswith("random:")
+        ):
+            raise InputError(
+                f"training.trainable {self.training.trainable} keeps the UNet as it is, but this one would be random: "
+                "choose a trained backbone.source"
+            )
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "Recipe":

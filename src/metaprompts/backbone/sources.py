@@ -1,5 +1,6 @@
 """Where a backbone comes from: the hub, a diffusers folder, a single file, or its bare architecture."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
 
 _PARTS = ("unet", "vae")
+# Numbers at both ends of a tensor that its fingerprint is made of: a whole model takes long to read.
+_HASHED = 256
 _LDM_UNET = "model.diffusion_model."
 _LDM_VAE = "first_stage_model."
 # A repository may hold the same weights in several precisions: half precision is taken only where there is no other.
@@ -123,6 +126,19 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
 def with_random_unet(backbone: Backbone) -> Backbone:
     """The backbone's VAE with a UNet of the same shape that has learned nothing."""
     return Backbone(UNet2DConditionModel.from_config(backbone.unet.config), backbone.vae)
+
+
+def backbone_fingerprint(backbone: Backbone) -> str:
+    """A short name for a backbone's weights: of every tensor its name, shape, and first and last numbers."""
+    digest = hashlib.sha256()
+    parts = {"unet": backbone.unet, "encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv}
+    for part, module in parts.items():
+        for name, tensor in sorted(module.state_dict().items()) if module is not None else ():
+            digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
+            numbers = tensor.detach().flatten()
+            few = torch.cat([numbers[:_HASHED], numbers[-_HASHED:]])
+            digest.update(few.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

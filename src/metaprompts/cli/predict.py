@@ -25,11 +25,13 @@ class Predict:
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A model folder, or a hub id."""
+    """A model folder, or a hub id; with --adapter the backbone they were trained on."""
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
     """Pictures: files, folders or quoted globs."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
+    adapter: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="DIR")] = ()
+    """A model trained on a frozen MODEL; several of different tasks share its weights, and each picture's latent."""
     boxes: Path | None = None
     """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
     raw: bool = False
@@ -44,6 +46,7 @@ class Predict:
         from rich.console import Console
         from rich.progress import track
 
+        from metaprompts.adapters import load_adapters
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
@@ -55,7 +58,9 @@ class Predict:
             raise InputError("no pictures given: name files, folders or quoted globs")
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
-        model = load(self.model, self.device)
+        models = (
+            load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
+        )
         stems = output_stems(paths)
         groups = [paths[start : start + self.batch_size] for start in range(0, len(paths), self.batch_size)]
         failures: list[str] = []
@@ -63,7 +68,7 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(model, group, boxes, failures):
+            for path, prediction in _predict_group(models, group, boxes, failures):
                 prediction.save(self.out, stems[path], raw=self.raw)
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
@@ -84,7 +89,7 @@ class Predict:
 
 
 def _predict_group(
-    model: "MetaPromptModel", paths: list[Path], boxes: "Boxes | None", failures: list[str]
+    models: "list[MetaPromptModel]", paths: list[Path], boxes: "Boxes | None", failures: list[str]
 ) -> "list[tuple[Path, Prediction]]":
     """The predictions of the pictures that can be read; the others are added to ``failures``."""
     from metaprompts.data.pictures import read_picture
@@ -96,7 +101,8 @@ def _predict_group(
         except InputError as error:
             failures.append(str(error))
     inputs = [(picture, found) for _, picture, found in readable]
-    return list(zip([path for path, _, _ in readable], model.predict_many(inputs, len(paths)), strict=True))
+    names = [path for path, _, _ in readable]
+    return [pair for model in models for pair in zip(names, model.predict_many(inputs, len(paths)), strict=True)]
 
 
 def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, prediction: "Prediction") -> None:

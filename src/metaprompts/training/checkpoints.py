@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from metaprompts.errors import InputError
+from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.training.states import first_whole_state, write_state
 
@@ -46,7 +46,7 @@ class Trainee:
         step: optimizer steps taken
     """
 
-    model: nn.Module
+    model: MetaPromptModel
     optimizer: torch.optim.Optimizer
     history: History = field(default_factory=History)
     step: int = 0
@@ -94,7 +94,9 @@ class Checkpoints:
         trainee.step = state["step"]
         trainee.history = History(**state["history"])
         if not is_finished:
-            trainee.model.load_state_dict(state["model"])
+            # Of a frozen base nothing is stored, and all else is.
+            assert state["model"].keys() == trainee.model.own_tensors().keys()
+            trainee.model.load_state_dict(state["model"], strict=False)
             trainee.optimizer.load_state_dict(state["optimizer"])
             restore_chance(state["chance"])
 
@@ -106,7 +108,7 @@ class Checkpoints:
         """
         self._write(
             trainee,
-            model=trainee.model.state_dict(),
+            model=trainee.model.own_tensors(),
             optimizer=trainee.optimizer.state_dict(),
             chance=chance(),
         )

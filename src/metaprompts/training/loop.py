@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.backbone import load_backbone, with_random_unet
+from metaprompts.backbone import Backbone, load_backbone, with_random_unet
 from metaprompts.backbone.latent_cache import LatentCache
+from metaprompts.backbone.sources import backbone_fingerprint
+from metaprompts.config import Base
 from metaprompts.data.skipping import Skipping
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
@@ -119,7 +121,6 @@ def _take_step(
 ) -> tuple[dict[str, float], float]:
     """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
     model, optimizer, before = trainee.model, trainee.optimizer, chance()
-    assert isinstance(model, MetaPromptModel)
     lr = set_learning_rate(optimizer, trainee.step, steps, recipe)
     losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
     if not all(map(math.isfinite, losses.values())):
@@ -153,6 +154,8 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
         rearrangement=recipe.rearrangement,
         scaled_latent=choice.scaled_latent,
         working_size=recipe.data.size_of_prediction(),
+        base=_base(recipe, backbone),
+        lora=recipe.training.lora,
     )
     if recipe.training.start_from is not None:
         start_from(model, recipe.training.start_from)
@@ -163,6 +166,12 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
     if choice.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def _base(recipe: Recipe, backbone: Backbone) -> Base | None:
+    if recipe.training.trainable == "full":
+        return None
+    return Base(source=recipe.backbone.source, fingerprint=backbone_fingerprint(backbone))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, recipe: Recipe) -> float:
@@ -192,7 +201,6 @@ def _save(model: MetaPromptModel, folder: Path, recipe: Recipe) -> None:
 
 def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Recipe) -> None:
     model, history, out = trainee.model, trainee.history, recipe.training.out
-    assert isinstance(model, MetaPromptModel)
     entry = {"step": trainee.step, **scores}
     history.validations.append(entry)
     name, is_better = _BEST_BY[model.task.name]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from metaprompts.backbone.lora import LORA_MARK
 from metaprompts.errors import InputError
 
 
@@ -17,7 +18,7 @@ class Optimizer:
     Attributes:
         lr: learning rate at the schedule's height, of everything but the UNet
         weight_decay: decoupled weight decay
-        unet_lr_scale: factor on the learning rate of the UNet, its output layer included
+        unet_lr_scale: factor on the learning rate of the UNet, its output layer included, LoRA excepted
         decay_vectors: whether biases and other one-dimensional tensors decay too (released: segmentation yes, depth no)
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
             without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
@@ -74,7 +75,9 @@ def _rates(name: str, parameter: nn.Parameter, settings: Optimizer) -> tuple[flo
         return 1.0, 0.0
     is_vector = parameter.ndim == 1 or name.endswith(".bias")
     decay = 0.0 if is_vector and not settings.decay_vectors else settings.weight_decay
-    return (settings.unet_lr_scale if name.startswith("unet.") else 1.0), decay
+    # What LoRA adds to the UNet begins at nothing and has to learn as fast as the head.
+    is_pretrained = name.startswith("unet.") and LORA_MARK not in name
+    return (settings.unet_lr_scale if is_pretrained else 1.0), decay
 
 
 def _is_attention_norm(name: str) -> bool:
