@@ -24,7 +24,13 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> Picture:
     numbers = [line["step"] for line in steps]
     smooth = max(1, round(_SMOOTH_SHARE * len(steps)))
     curves = [
-        Curve(title="loss", steps=numbers, values=[_number(line["total"]) for line in steps], smooth=smooth),
+        Curve(
+            title="loss",
+            steps=numbers,
+            values=[_number(line["total"]) for line in steps],
+            smooth=smooth,
+            cut_outliers=True,
+        ),
         Curve(title="learning rate", steps=numbers, values=[line["lr"] for line in steps]),
         Curve(
             title=f"validation {metric}",

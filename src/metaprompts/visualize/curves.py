@@ -27,12 +27,14 @@ class Curve:
         steps: (N,), ascending
         values: (N,); what is not finite is left out
         smooth: points of a running mean, drawn over the values; 1 draws the values alone
+        cut_outliers: end the panel at what few values exceed: the first losses may be far above all others
     """
 
     title: str
     steps: Sequence[float]
     values: Sequence[float]
     smooth: int = 1
+    cut_outliers: bool = False
 
 
 def draw_curves(curves: Sequence[Curve], last_step: float) -> Picture:
@@ -55,7 +57,7 @@ def _panel(curve: Curve, last_step: float) -> Picture:
     cv2.rectangle(sheet, (_LEFT, _TOP), (_LEFT + _WIDTH, _TOP + _HEIGHT), _FAINT)
     texts = [(_LEFT, 6, curve.title), (_LEFT, _TOP + _HEIGHT + 4, f"0 to {last_step:g} steps")]
     if len(values):
-        low, high = _range(values)
+        low, high = _range(values, 98 if curve.cut_outliers else 100)
         texts += [(4, _TOP, f"{high:.3g}"), (4, _TOP + _HEIGHT - _SIZE_PX, f"{low:.3g}")]
         x = _LEFT + steps / max(last_step, 1) * _WIDTH
         for shown, color in (
@@ -74,9 +76,8 @@ def _draw(sheet: Picture, x: NDArray[np.float64], y: NDArray[np.float64], color:
         cv2.circle(sheet, (round(float(x[0])), round(float(y[0]))), 3, color, -1, cv2.LINE_AA)
 
 
-def _range(values: NDArray[np.float64]) -> tuple[float, float]:
-    """From the smallest value to what few exceed: the first losses may be far above all others."""
-    low, high = float(values.min()), float(np.percentile(values, 98))
+def _range(values: NDArray[np.float64], percentile: float) -> tuple[float, float]:
+    low, high = float(values.min()), float(np.percentile(values, percentile))
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
 
