@@ -44,7 +44,7 @@ def embed_task_model(source: Path, target: Path) -> None:
     MetaPromptModel.read(source).save(target, dtype=torch.float16)
     recipe = read_json(source / "recipe.json")
     recipe["data"]["root"] = None
-    recipe["training"]["out"] = "runs/latest"
+    recipe["training"] |= {"out": "runs/latest", "threads": None, "checkpoint_seconds": 600.0}
     recipe["backbone"]["source"] = BACKBONE
     write_json(target / "recipe.json", recipe)
 
