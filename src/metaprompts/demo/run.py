@@ -2,24 +2,20 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.demo.baselines import best_constant
 from metaprompts.demo.galleries import heatmap_gallery, steps_gallery, task_gallery
 from metaprompts.demo.live import Point, fine_tune, starting_model
 from metaprompts.demo.overview import overview
-from metaprompts.demo.report import Gallery, Report, Score, write_report
+from metaprompts.demo.report import Gallery, Report, write_report
+from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, subject_of
 from metaprompts.demo.settings import DemoSettings
-from metaprompts.embedded import embedded_folder
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_picture
-from metaprompts.model import MetaPromptModel, load
-from metaprompts.recipe import Recipe, read_recipe
-from metaprompts.training.data import Split, training_split, validation_batches, validation_split
+from metaprompts.training.data import Split, validation_batches, validation_split
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +24,6 @@ OVERVIEW = "overview.png"
 _LIVE_TASK = "depth"
 _LIVE_CHECK = 32
 _SHOWN = 12
-
-# What is told of each task: metrics with the better direction, and what its best constant is.
-_METRICS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
-    "segmentation": ((("mIoU", "higher"), ("aAcc", "higher")), "the most frequent class at each pixel"),
-    "depth": ((("d1", "higher"), ("rmse", "lower"), ("rel", "lower")), "the mean depth at each pixel"),
-    "pose": ((("pck@0.2", "higher"), ("AP", "higher")), "the mean pose in each box"),
-}
 
 _COMMANDS = (
     (
@@ -70,15 +59,6 @@ class Teller(Protocol):
         """A step of the live training is done, out of so many seconds."""
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """An embedded model with its recipe, on the demonstration's scenes."""
-
-    model: MetaPromptModel
-    recipe: Recipe
-    split: Split
-
-
 def run_demo(settings: DemoSettings, teller: Teller) -> Path:
     """Do everything; writes the report, and beside it the picture it begins with.
 
@@ -104,8 +84,11 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
         workers=settings.workers,
         progress=teller.scenes,
     )
-    subjects = {task: _subject(task, scenes) for task in _METRICS}
-    scores = [score for subject in subjects.values() for score in _scores(subject, teller)]
+    subjects = {task: subject_of(task, scenes) for task in METRICS}
+    scores = []
+    for task, subject in subjects.items():
+        teller.stage(f"scoring {task}")
+        scores += scores_of(subject, teller.batches)
     galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, teller)]
     teller.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
     curve, live, before_after = _live(scenes, settings.live_seconds, teller)
@@ -127,40 +110,7 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
     return path
 
 
-def _subject(task: str, scenes: Path) -> _Subject:
-    folder = embedded_folder(f"micro-{task}")
-    recipe = _on_scenes(str(folder / "recipe.json"), scenes)
-    return _Subject(load(folder, "cpu"), recipe, validation_split(recipe))
-
-
-def _on_scenes(recipe: str, scenes: Path) -> Recipe:
-    return read_recipe(recipe, [f"--data.root={scenes}", "--data.workers=0", "--training.val_batch_size=8"])
-
-
-def _scores(subject: _Subject, teller: Teller) -> list[Score]:
-    task = subject.model.task
-    teller.stage(f"scoring {task.name}")
-    metrics, baseline_name = _METRICS[task.name]
-    batches = validation_batches(subject.split, subject.recipe)
-    found = evaluate(subject.model, teller.batches(batches), facts=subject.split.facts)
-    training = training_split(subject.recipe)
-    plainly = Split(training.samples, subject.split.transforms, {})
-    constant = best_constant(task, validation_batches(plainly, subject.recipe))
-    without = evaluate(constant, batches, facts=subject.split.facts)
-    return [
-        Score(
-            task=task.name,
-            metric=metric,
-            better=better,
-            model=float(found[metric]),
-            baseline=float(without[metric]),
-            baseline_name=baseline_name,
-        )
-        for metric, better in metrics
-    ]
-
-
-def _galleries(subject: _Subject, teller: Teller) -> list[Gallery]:
+def _galleries(subject: Subject, teller: Teller) -> list[Gallery]:
     teller.stage(f"looking inside {subject.model.task.name}")
     samples = _some(subject.split.samples, _SHOWN)
     galleries = [task_gallery(subject.model, samples)]
@@ -171,7 +121,7 @@ def _galleries(subject: _Subject, teller: Teller) -> list[Gallery]:
 
 def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
     """Train depth from the miniature's weights, scored before and after."""
-    recipe = _on_scenes(f"scenes_{_LIVE_TASK}", scenes)
+    recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes)
     split = validation_split(recipe)
     few = Split(_First(split.samples, _LIVE_CHECK), split.transforms, split.facts)
     untrained = starting_model(recipe).eval()

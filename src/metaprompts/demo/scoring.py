@@ -1,0 +1,76 @@
+"""The embedded models' numbers, beside those of answers that do not look."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaprompts.demo.baselines import best_constant
+from metaprompts.demo.report import Score
+from metaprompts.embedded import embedded_folder
+from metaprompts.evaluation.run import evaluate
+from metaprompts.model import MetaPromptModel, load
+from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.training.data import Split, training_split, validation_batches, validation_split
+
+METRICS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
+    "segmentation": ((("mIoU", "higher"), ("aAcc", "higher")), "the most frequent class at each pixel"),
+    "depth": ((("d1", "higher"), ("rmse", "lower"), ("rel", "lower")), "the mean depth at each pixel"),
+    "pose": ((("pck@0.2", "higher"), ("AP", "higher")), "the mean pose in each box"),
+}
+"""What is told of each task: metrics with the better direction, and what its best constant is."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An embedded model with its recipe, on a folder of scenes."""
+
+    model: MetaPromptModel
+    recipe: Recipe
+    split: Split
+
+
+def subject_of(task: str, scenes: Path) -> Subject:
+    """An embedded model and the validation split of scenes.
+
+    Args:
+        task: of `METRICS`
+        scenes: folder that ``write_scenes("plain", ...)`` wrote
+    """
+    folder = embedded_folder(f"micro-{task}")
+    recipe = on_scenes(str(folder / "recipe.json"), scenes)
+    return Subject(load(folder, "cpu"), recipe, validation_split(recipe))
+
+
+def on_scenes(recipe: str, scenes: Path) -> Recipe:
+    """A recipe whose data are scenes."""
+    return read_recipe(recipe, [f"--data.root={scenes}", "--data.workers=0", "--training.val_batch_size=8"])
+
+
+def scores_of(
+    subject: Subject, watched: Callable[[Iterable[Any]], Iterable[Any]] = lambda batches: batches
+) -> list[Score]:
+    """Score a model and the best constant of the training split, both on the validation split.
+
+    Args:
+        subject: the model
+        watched: passes on the model's batches
+    """
+    task = subject.model.task
+    metrics, baseline_name = METRICS[task.name]
+    batches = validation_batches(subject.split, subject.recipe)
+    found = evaluate(subject.model, watched(batches), facts=subject.split.facts)
+    plainly = Split(training_split(subject.recipe).samples, subject.split.transforms, {})
+    constant = best_constant(task, validation_batches(plainly, subject.recipe))
+    without = evaluate(constant, batches, facts=subject.split.facts)
+    return [
+        Score(
+            task=task.name,
+            metric=metric,
+            better=better,
+            model=float(found[metric]),
+            baseline=float(without[metric]),
+            baseline_name=baseline_name,
+        )
+        for metric, better in metrics
+    ]
