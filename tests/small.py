@@ -16,4 +16,5 @@ SMALL = {
 def small_model(task: str) -> MetaPromptModel:
     torch.manual_seed(0)
     sized = [] if task == "pose" else ["--data.image_size", "64,64"]
-    return build_model(read_recipe(f"micro_{task}", [*SMALL[task], *sized, "--prompts.count", "4"])).eval()
+    words = [*SMALL[task], *sized, "--prompts.count", "4", "--backbone.source", "random:micro"]
+    return build_model(read_recipe(f"micro_{task}", words)).eval()

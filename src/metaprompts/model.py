@@ -1,6 +1,7 @@
 """The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -208,9 +209,13 @@ class MetaPromptModel(
             InputError: a file is missing, damaged, or does not fit, or the base is another
         """
         folder = Path(folder).expanduser()
-        config, weights = cls._read_config(folder / CONFIG_FILE), folder / WEIGHTS_FILE
+        path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        values = read_json(path)
+        with _naming(path):
+            config = ModelConfig.from_plain(values)
+            if config.base is None:
+                model = cls.empty(config)
         if config.base is None:
-            model = cls.empty(config)
             load_tensors(model, read_tensors(weights), origin=weights)
         else:
             backbone = base or load_backbone(config.base.source)
@@ -218,18 +223,6 @@ class MetaPromptModel(
             model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
             load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
         return model.eval()
-
-    @classmethod
-    def _read_config(cls, path: Path) -> ModelConfig:
-        values = read_json(path)
-        try:
-            return ModelConfig.from_plain(values)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
-            ) from error
 
     @classmethod
     def empty(cls, config: ModelConfig) -> Self:
@@ -272,6 +265,19 @@ class MetaPromptModel(
         if Path(pretrained_model_name_or_path).is_dir():
             return cls.read(pretrained_model_name_or_path)
         return cls.read(hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the config file in errors that its content leads to."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
+        ) from error
 
 
 def _refuse_other_base(named: Base, backbone: Backbone, folder: Path) -> None:

@@ -21,6 +21,16 @@ from metaprompts.training.stopping import TrainingStopped, noticing_signals
 from training.pictures import made_recipe
 
 STEPS = 7
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """As in a terminal, wherever the tests run: in a shell's background SIGINT is ignored."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 # Every step, as good as: so that there is always one to go on from.
 OFTEN = ("--training.checkpoint_seconds", "0", "--training.steps", str(STEPS), "--training.validate_every", "3")
 
@@ -159,6 +169,13 @@ def test_a_full_disk_is_one_error_and_leaves_the_former_checkpoint(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
     assert first_whole_state([path])[1]["weights"].tolist() == list(range(10))
     assert [each.name for each in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_an_ignored_signal_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with noticing_signals() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.signal is None
 
 
 def test_a_second_signal_ends_at_once():

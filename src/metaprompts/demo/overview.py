@@ -1,6 +1,7 @@
 """What the three models see in a few pictures, at one look."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from metaprompts.predictions import PosePrediction, Prediction
 from metaprompts.visualize.sheets import contact_sheet
 
 _PICTURES = 4
+_SKY = "sky"
 
 
 def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> Picture:
     """Pictures side by side; below each what every model predicts.
 
     Args:
-        models: by the name of their task
+        models: by the name of their task, all three
         people: samples of the pose task; the first pictures are shown, with all the people known in them
 
     Returns:
@@ -35,8 +37,12 @@ def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) ->
     # Enlarged first, as results have the picture's own size: lines stay thin.
     picture = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
-    predictions = [model.predict(picture, boxes if name == "pose" else None) for name, model in models.items()]
-    return [picture, *map(_drawn, predictions)]
+    seen = {name: model.predict(picture, boxes if name == "pose" else None) for name, model in models.items()}
+    if _SKY in seen["segmentation"].classes:
+        # No depth was ever measured there: what the model says of it means nothing.
+        is_sky = seen["segmentation"].labels == seen["segmentation"].classes.index(_SKY)
+        seen["depth"] = replace(seen["depth"], valid=seen["depth"].valid & ~is_sky)
+    return [picture, *map(_drawn, seen.values())]
 
 
 def _drawn(prediction: Prediction) -> Picture:

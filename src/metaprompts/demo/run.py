@@ -120,8 +120,8 @@ def _galleries(subject: Subject, teller: Teller) -> list[Gallery]:
 
 
 def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
-    """Train depth from the miniature's weights, scored before and after."""
-    recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes)
+    """Train depth from the miniature's weights, scored before and after; with K = 1, as there is only a minute."""
+    recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes, "--refinement.steps=1")
     split = validation_split(recipe)
     few = Split(_First(split.samples, _LIVE_CHECK), split.transforms, split.facts)
     untrained = starting_model(recipe).eval()

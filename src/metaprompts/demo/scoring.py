@@ -42,9 +42,10 @@ def subject_of(task: str, scenes: Path) -> Subject:
     return Subject(load(folder, "cpu"), recipe, validation_split(recipe))
 
 
-def on_scenes(recipe: str, scenes: Path) -> Recipe:
+def on_scenes(recipe: str, scenes: Path, *overrides: str) -> Recipe:
     """A recipe whose data are scenes."""
-    return read_recipe(recipe, [f"--data.root={scenes}", "--data.workers=0", "--training.val_batch_size=8"])
+    data = [f"--data.root={scenes}", "--data.workers=0", "--training.val_batch_size=8"]
+    return read_recipe(recipe, [*data, *overrides])
 
 
 def scores_of(

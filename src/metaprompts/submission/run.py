@@ -105,7 +105,7 @@ class _Found:
     """Takes what `Pose.score` finds."""
 
     def __init__(self, people: DetectedPeople, task: Pose, test: PoseProtocol) -> None:
-        nobody = {"images": people.images, "annotations": [], "categories": []}
+        nobody = {"images": people.images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
         self.scores = KeypointScores(nobody, task.sigmas, nms_threshold=test.oks_nms)
 
     def update(self, points: Tensor, scores: Tensor, batch: Mapping[str, Tensor]) -> None:

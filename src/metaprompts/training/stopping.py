@@ -1,9 +1,10 @@
 """Ending a training between two steps when the system or the user asks for it."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,22 +39,28 @@ class StopRequest:
 def noticing_signals() -> Iterator[StopRequest]:
     """While the body runs, remember SIGINT and SIGTERM instead of ending at once; the second one ends at once.
 
-    Signals can be noticed by the main thread only; in another one nothing is changed.
+    A signal that is ignored stays so: a shell starts what runs in its background that way. Signals can be noticed by
+    the main thread only; in another one nothing is changed.
     """
     request = StopRequest()
+    handlers = {each: signal.getsignal(each) for each in _SIGNALS}
+    former = {each: handler for each, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def notice(number: int, frame: FrameType | None) -> None:
         request.signal = number
-        for each in _SIGNALS:
-            signal.signal(each, former[each])
+        _handle_by(former)
 
     try:
-        former = {each: signal.signal(each, notice) for each in _SIGNALS}
+        _handle_by(dict.fromkeys(former, notice))
     except ValueError:
         yield request
         return
     try:
         yield request
     finally:
-        for each in _SIGNALS:
-            signal.signal(each, former[each])
+        _handle_by(former)
+
+
+def _handle_by(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
