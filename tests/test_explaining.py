@@ -147,7 +147,9 @@ def test_step_k_is_what_a_model_of_k_steps_with_these_weights_predicts(task):
         cut = changed(model, refinement={"steps": steps})
         assert len(cut.refinement.time) == steps
         assert len(cut.prompts.sets) == (steps if task == "depth" else 1)
-        np.testing.assert_allclose(exact(found[steps - 1]), exact(cut.predict(PICTURE)), rtol=1e-5, atol=1e-6)
+        # Joints are fitted to a heatmap's logarithm, which amplifies rounding: they are compared to 1e-4 pixels.
+        close = 1e-4 if task == "pose" else 1e-6
+        np.testing.assert_allclose(exact(found[steps - 1]), exact(cut.predict(PICTURE)), rtol=1e-5, atol=close)
     assert not np.allclose(exact(found[0]), exact(found[1]))
     assert not np.allclose(exact(found[1]), exact(found[2]))
 

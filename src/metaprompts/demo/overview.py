@@ -41,7 +41,7 @@ def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) ->
     if _SKY in seen["segmentation"].classes:
         # No depth was ever measured there: what the model says of it means nothing.
         is_sky = seen["segmentation"].labels == seen["segmentation"].classes.index(_SKY)
-        seen["depth"] = replace(seen["depth"], valid=seen["depth"].valid & ~is_sky)
+        seen["depth"] = replace(seen["depth"], valid=~is_sky)
     return [picture, *map(_drawn, seen.values())]
 
 
