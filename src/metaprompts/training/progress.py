@@ -4,7 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -16,36 +16,8 @@ _LOG_EVERY = 50
 _LOG_SECONDS = 30.0
 
 
-class Progress(Protocol):
-    """Who is told of a training's steps."""
-
-    def start(self, steps: int, model: nn.Module) -> None:
-        """Training begins."""
-
-    def step(
-        self,
-        step: int,
-        losses: dict[str, float],
-        *,
-        lr: float,
-        pictures: int,
-        seconds: float,
-        waited: float | None = None,
-    ) -> None:
-        """A step is done; ``waited`` of its seconds were spent waiting for pictures."""
-
-    def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Pass on the batches of a validation."""
-
-    def validated(self, step: int, scores: dict[str, Any]) -> None:
-        """A validation is done."""
-
-    def finish(self) -> None:
-        """Training is over."""
-
-
-class Silence:
-    """Tells nothing."""
+class Progress:
+    """Who is told of a training's steps; whoever wants to do something about it overrides."""
 
     def start(self, steps: int, model: nn.Module) -> None:
         """Training begins."""
@@ -73,7 +45,11 @@ class Silence:
         """Training is over."""
 
 
-class ProgressLine:
+class Silence(Progress):
+    """Tells nothing."""
+
+
+class ProgressLine(Progress):
     """A bar in a terminal; a line every 50 steps, or every half minute, in a log file."""
 
     def __init__(self) -> None:
