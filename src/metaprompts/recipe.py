@@ -29,6 +29,19 @@ from metaprompts.typed import build, plain, unknown_key
 _DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}
 _AUGMENT: dict[str, type[Any]] = {"segmentation": SegmentationAugment, "depth": DepthAugment, "pose": PoseAugment}
 
+_AT_LEAST_1 = (
+    "batch_size",
+    "micro_batch_size",
+    "loss_batch_size",
+    "steps",
+    "epochs",
+    "validate_every",
+    "val_batch_size",
+    "threads",
+    "keep_checkpoints",
+)
+_TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneChoice:
@@ -59,7 +72,20 @@ class Training:
     Attributes:
         steps: optimizer steps; or give ``epochs``
         epochs: passes over the training split; or give ``steps``
-        batch_size: pictures in a step
+        batch_size: pictures in a step, of all processes together
+        micro_batch_size: pictures in one pass through the model; none for all that a process has of a step. Smaller
+            passes need less memory: their gradients are added up
+        loss_batch_size: pictures that share a loss, consecutive ones of a step; none for those of a pass. The released
+            recipes share it among those of one GPU, which depth's and Lovasz's loss notice. A fixed number makes a
+            step the same however it is split
+        batch_norm: statistics in training: "own" of each pass, "synchronized" over the processes' passes, or "frozen",
+            those that the model starts with
+        precision: of the passes: "fp32", "bf16" or "fp16" (with scaled gradients); weights and moments stay fp32
+        fsdp: with several processes, split weights, gradients and moments among them (FSDP2); else each holds all (DDP)
+        compile: compile the model first (torch.compile)
+        ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share.
+            None for the weights themselves
+        trackers: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
         seed: of all chance
         trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
             and all that is not the UNet) or "prompts" (all that is not the UNet)
@@ -79,6 +105,14 @@ class Training:
     batch_size: int
     steps: int | None = None
     epochs: int | None = None
+    micro_batch_size: int | None = None
+    loss_batch_size: int | None = None
+    batch_norm: Literal["own", "synchronized", "frozen"] = "own"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    fsdp: bool = False
+    compile: bool = False
+    ema_decay: float | None = None
+    trackers: tuple[str, ...] | None = ("tensorboard",)
     seed: int = 0
     trainable: Literal["full", "lora", "prompts"] = "full"
     lora_rank: int = 8
@@ -95,14 +129,18 @@ class Training:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise InputError("training.steps and training.epochs: give exactly one of them")
-        whole = ("batch_size", "steps", "epochs", "validate_every", "val_batch_size", "threads", "keep_checkpoints")
-        for name in whole:
+        for name in _AT_LEAST_1:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"training.{name} is {value}; wanted at least 1")
         # NaN is neither below 0 nor above it.
         if not 0 <= self.checkpoint_seconds < math.inf:
             raise InputError(f"training.checkpoint_seconds is {self.checkpoint_seconds}; wanted 0 or more")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise InputError(f"training.ema_decay is {self.ema_decay}; wanted at least 0 and below 1, or none")
+        for name in self.trackers or ():
+            if name not in _TRACKERS:
+                raise InputError(f"training.trackers has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
         if self.trainable != "full" and self.start_from is not None:
             raise InputError(f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none")
         if self.seed < 0:

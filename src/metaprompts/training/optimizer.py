@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ class Optimizer:
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
             without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
         clip_norm: largest norm of all gradients together; none to leave them
+        kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
 
     lr: float
@@ -31,6 +32,7 @@ class Optimizer:
     decay_vectors: bool = True
     attention_norms_apart: bool = False
     clip_norm: float | None = None
+    kind: Literal["adamw", "adamw_8bit"] = "adamw"
 
     def __post_init__(self) -> None:
         for name in ("lr", "weight_decay", "unet_lr_scale"):
