@@ -1,6 +1,6 @@
 """The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -169,7 +169,9 @@ class MetaPromptModel(
 
         return predict_many(self, pictures, batch_size)
 
-    def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> None:
+    def save(
+        self, folder: str | Path, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Write config.json and model.safetensors; each appears whole or not at all.
 
         Of a model on a frozen base only what was trained beside it is written: config.json names the base.
@@ -177,19 +179,24 @@ class MetaPromptModel(
         Args:
             folder: made if needed
             dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
+            state: all tensors by name, where the model itself holds only parts of them; by default its own
 
         Raises:
             InputError: the folder cannot be written
         """
-        weights = self.own_tensors()
+        weights = self.own_tensors(state)
         if dtype is not None:
             weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
         write_tensors(Path(folder) / WEIGHTS_FILE, weights)
         write_json(Path(folder) / CONFIG_FILE, self.config.plain())
 
-    def own_tensors(self) -> dict[str, Tensor]:
-        """What the model does not share with its frozen base; all there is where it has none."""
-        tensors = self.state_dict()
+    def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """What the model does not share with its frozen base; all there is where it has none.
+
+        Args:
+            state: all tensors by name; by default the model's
+        """
+        tensors = dict(self.state_dict() if state is None else state)
         if self.config.base is None:
             return tensors
         return {name: each for name, each in tensors.items() if not name.startswith(_BACKBONE) or LORA_MARK in name}

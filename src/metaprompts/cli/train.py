@@ -79,14 +79,17 @@ class Train:
         from metaprompts.training.loop import train
         from metaprompts.training.progress import ProgressLine
         from metaprompts.training.stopping import TrainingStopped
+        from metaprompts.training.team import is_first_process
 
         try:
             history = train(recipe, ProgressLine(), resume=self.resume or "ask")  # type: ignore[arg-type]
         except TrainingStopped as stopped:
             command = shlex.join(["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"])
-            sys.stderr.write(f"{stopped}; go on with: {command}\n")
+            if is_first_process():
+                sys.stderr.write(f"{stopped}; go on with: {command}\n")
             return _SIGNALED + stopped.signal
-        sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
+        if is_first_process():
+            sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
         return 0
 
 

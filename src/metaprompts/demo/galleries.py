@@ -9,11 +9,9 @@ from metaprompts.data.samples import Sample
 from metaprompts.demo.report import Gallery, Picture
 from metaprompts.explaining import predictions_by_step, prompt_heatmaps
 from metaprompts.model import MetaPromptModel
-from metaprompts.predictions import DepthPrediction, PosePrediction, Prediction, SegmentationPrediction
-from metaprompts.visualize.depth import color_depth, depth_range
+from metaprompts.visualize.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
 from metaprompts.visualize.heatmaps import overlay_heat
-from metaprompts.visualize.pose import draw_skeleton
-from metaprompts.visualize.segmentation import class_legend, overlay_labels, palette
+from metaprompts.visualize.segmentation import class_legend, palette
 
 _ROWS, _STEP_ROWS, _PROMPTS = 4, 2, 6
 SCALE = 2
@@ -28,9 +26,9 @@ _TEXTS = {
 def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str | None = None) -> Gallery:
     """Pictures, truths and predictions of a task."""
     name = model.task.name
-    chosen = _distinct_pictures(samples)[:_ROWS]
+    chosen = distinct_pictures(samples)[:_ROWS]
     rows = [
-        [enlarge(sample.image), enlarge(_truth(model, sample)), enlarge(_shown(model, sample))] for sample in chosen
+        [enlarge(sample.image), enlarge(draw_truth(model.task, sample)), enlarge(_shown(model, sample))] for sample in chosen
     ]
     legend = None
     if name == "segmentation":
@@ -49,9 +47,9 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
     """What would be predicted after each refinement step."""
     steps = model.config.refinement.steps
     rows = []
-    for sample in _distinct_pictures(samples)[:_STEP_ROWS]:
+    for sample in distinct_pictures(samples)[:_STEP_ROWS]:
         predictions = predictions_by_step(model, sample.image)
-        rows.append([enlarge(sample.image), *(enlarge(_drawn(each, sample)) for each in predictions)])
+        rows.append([enlarge(sample.image), *(enlarge(draw_prediction(each, sample)) for each in predictions)])
     return Gallery(
         title=f"Refinement: {model.task.name}",
         text="The UNet looks several times, its own output fed back. Only the last step was trained to be read.",
@@ -62,9 +60,8 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
 
 def heatmap_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
     """Where the most distinct prompts respond."""
-    sample = _distinct_pictures(samples)[0]
-    boxes = None if sample.person is None else [sample.person.box_xywh.tolist()]
-    heatmaps = prompt_heatmaps(model, sample.image, top=_PROMPTS, boxes=boxes)
+    sample = distinct_pictures(samples)[0]
+    heatmaps = prompt_heatmaps(model, sample.image, top=_PROMPTS, boxes=box_of(sample))
     pictures = [enlarge(overlay_heat(sample.image, heatmap.map)) for heatmap in heatmaps]
     return Gallery(
         title=f"Meta prompts: {model.task.name}",
@@ -74,11 +71,6 @@ def heatmap_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Galler
     )
 
 
-def _distinct_pictures(samples: Sequence[Sample]) -> list[Sample]:
-    """One sample of each picture: pose has as many as there are people in it."""
-    return list({sample.path: sample for sample in reversed(samples)}.values())[::-1]
-
-
 def enlarge(picture: Picture) -> Picture:
     """A picture `SCALE` times as large: scenes are small."""
     height, width = picture.shape[:2]
@@ -86,36 +78,5 @@ def enlarge(picture: Picture) -> Picture:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
-def _truth(model: MetaPromptModel, sample: Sample) -> Picture:
-    if sample.labels is not None:
-        return overlay_labels(sample.image, sample.labels, palette(len(model.task.classes)))  # type: ignore[attr-defined]
-    if sample.depth_m is not None:
-        return color_depth(sample.depth_m, *_range(sample))
-    assert sample.person is not None
-    keypoints = sample.person.keypoints[None]
-    return draw_skeleton(
-        sample.image,
-        keypoints[..., :2],
-        keypoints[..., 2],
-        model.task.skeleton,  # type: ignore[attr-defined]
-        joints=model.task.joints,  # type: ignore[attr-defined]
-    )
-
-
 def _shown(model: MetaPromptModel, sample: Sample) -> Picture:
-    boxes = None if sample.person is None else [sample.person.box_xywh.tolist()]
-    return _drawn(model.predict(sample.image, boxes), sample)
-
-
-def _drawn(prediction: Prediction, sample: Sample) -> Picture:
-    if isinstance(prediction, DepthPrediction):
-        return color_depth(prediction.depth_m, *_range(sample))
-    if isinstance(prediction, SegmentationPrediction):
-        return np.asarray(prediction.show(legend=False))
-    assert isinstance(prediction, PosePrediction)
-    return np.asarray(prediction.show())
-
-
-def _range(sample: Sample) -> tuple[float, float]:
-    assert sample.depth_m is not None
-    return depth_range(sample.depth_m)
+    return draw_prediction(model.predict(sample.image, box_of(sample)), sample)

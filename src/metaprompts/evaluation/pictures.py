@@ -118,15 +118,19 @@ class PictureReader(Generic[T]):
             yield self._gather(outcomes)
 
 
-def seen_batches(pictures: SeenPictures, *, batch_size: int, workers: int) -> PictureReader[dict[str, Tensor]]:
-    """A split in order, for `evaluate`.
+def seen_batches(
+    pictures: SeenPictures, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
+) -> PictureReader[dict[str, Tensor]]:
+    """A split in order, or a process's share of it, for `evaluate`.
 
     Args:
         pictures: the split
         batch_size: pictures of different sizes need 1
         workers: processes that read
+        share: number of the process, and how many there are
     """
-    return PictureReader(pictures, in_groups(len(pictures), batch_size), _tensors_of, workers=workers)
+    number, of = share
+    return PictureReader(pictures, in_groups(len(pictures), batch_size)[number::of], _tensors_of, workers=workers)
 
 
 def in_groups(samples: int, size: int) -> list[list[int]]:

@@ -42,6 +42,7 @@ def evaluate(
     facts: dict[str, Any],
     test: "EvaluationProtocol | None" = None,
     on_batch: Callable[[int], None] = lambda pictures: None,
+    gather: Callable[[Any], list[Any]] = lambda tally: [tally],
 ) -> dict[str, Any]:
     """Predict every batch and score the whole split.
 
@@ -51,6 +52,7 @@ def evaluate(
         facts: what the task's scorer needs to know of the split, see `Task.scorer`
         test: how to predict; None: each picture is seen once
         on_batch: called with the number of pictures after each batch
+        gather: where processes share the split: gives every process what all of them counted
 
     Returns:
         the metric's numbers by name
@@ -64,7 +66,11 @@ def evaluate(
             on_batch(len(batch["image"]))
     finally:
         model.train(was_training)
-    scores: dict[str, Any] = scorer.compute()
+    tallies = gather(scorer.tally())
+    scorer.reset()
+    for tally in tallies:
+        scorer.add(tally)
+    scores: dict[str, Any] = scorer.scores()
     return scores
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,8 +123,8 @@ def _take_step(lesson: Lesson, course: Course, learner: Learner) -> tuple[dict[s
     settings = course.settings
     lr = learning_rate(learner.step, steps=settings.steps, lr=settings.lr, schedule=settings.schedule)
     apply_learning_rate(learner.optimizer, lr)
-    given = lesson.losses(learner.step)
-    losses = optimizer_step(learner.model, learner.optimizer, given, settings.clip_norm, course.peers)
+    one_pass = partial(lesson.losses, learner.step)
+    losses = optimizer_step(learner.model, learner.optimizer, [one_pass], settings.clip_norm, course.peers)
     cure = f"delete {course.folder} and begin the stage again with a lower learning rate"
     refuse_non_finite(losses, learner.step + 1, cure)
     learner.average.update_parameters(learner.model)

@@ -1,55 +1,32 @@
 """The checkpoints of a training: from the newest whole one it goes on as if it had never stopped."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.training.states import first_whole_state, write_state
+from metaprompts.training.team import Team
+from metaprompts.training.trainee import History, Trainee
+
+logger = logging.getLogger(__name__)
 
 Resume = Literal["ask", "auto", "never"]
 """What to do with an unfinished training in the folder: refuse to touch it, go on with it, or begin anew."""
 
-# What a training may be changed in while it is stopped: nothing here changes what it learns.
+# What a training may be changed in while it is stopped: nothing here changes what it learns, but for rounding.
 _FREE = {
-    "data": ("root", "workers", "skip_at_most"),
-    "training": ("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
+    "data": ("root", "workers", "prefetch", "skip_at_most"),
+    "training": (
+        *("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
+        *("micro_batch_size", "fsdp", "compile", "trackers"),
+    ),
 }
-
-
-@dataclass
-class History:
-    """How good a training has become so far; metrics.json holds it. The losses are in log.jsonl.
-
-    Attributes:
-        validations: {"step", and the metric's numbers}
-        best: the best of ``validations``
-    """
-
-    validations: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Any] | None = None
-
-
-@dataclass
-class Trainee:
-    """What changes while training.
-
-    Attributes:
-        model: the weights
-        optimizer: with its moments
-        history: what was measured
-        step: optimizer steps taken
-    """
-
-    model: MetaPromptModel
-    optimizer: torch.optim.Optimizer
-    history: History = field(default_factory=History)
-    step: int = 0
 
 
 class Checkpoints:
@@ -58,11 +35,13 @@ class Checkpoints:
     Args:
         recipe: of the training; a checkpoint must have been made with the same, but for folders and machines
         steps: of the whole training
+        team: the processes; the first of them writes
     """
 
-    def __init__(self, recipe: Recipe, steps: int) -> None:
+    def __init__(self, recipe: Recipe, steps: int, team: Team) -> None:
         self._recipe = recipe.plain()
         self._steps = steps
+        self._team = team
         self._keep = recipe.training.keep_checkpoints
         self._folder = recipe.training.out / "checkpoints"
 
@@ -73,12 +52,12 @@ class Checkpoints:
             InputError: there is an unfinished training and nobody said what to do with it; or it cannot go on, as the
                 recipe differs or all checkpoints are damaged
         """
-        paths = self._paths()
-        if resume == "never":
-            for path in paths:
+        found = None if resume == "never" else first_whole_state(self._paths())
+        # Nobody may write or remove before everybody has read.
+        self._team.wait()
+        if resume == "never" and self._team.is_first:
+            for path in self._paths():
                 path.unlink()
-            return
-        found = first_whole_state(paths)
         if found is None:
             return
         path, state = found
@@ -94,36 +73,44 @@ class Checkpoints:
         trainee.step = state["step"]
         trainee.history = History(**state["history"])
         if not is_finished:
-            # Of a frozen base nothing is stored, and all else is.
-            assert state["model"].keys() == trainee.model.own_tensors().keys()
-            trainee.model.load_state_dict(state["model"], strict=False)
-            trainee.optimizer.load_state_dict(state["optimizer"])
-            restore_chance(state["chance"])
+            trainee.load(state["state"])
+            self._restore_chance(state["chance"])
 
     def save(self, trainee: Trainee) -> None:
-        """Write a checkpoint, then remove those that are too old.
+        """Write a checkpoint, then remove those that are too old; all processes must call this.
 
         Raises:
             InputError: it cannot be written; the former ones stay
         """
-        self._write(
-            trainee,
-            model=trainee.model.own_tensors(),
-            optimizer=trainee.optimizer.state_dict(),
-            chance=chance(),
-        )
-        for path in self._paths()[self._keep :]:
-            path.unlink()
+        self._write(trainee, state=trainee.state(), chance=self._team.gather(chance()))
+        self._remove_all_but(self._keep)
 
     def finish(self, trainee: Trainee) -> None:
         """Keep only the fact that the training is finished: its weights are in last/."""
         self._write(trainee)
-        for path in self._paths()[1:]:
-            path.unlink()
+        self._remove_all_but(1)
 
-    def _write(self, trainee: Trainee, **state: Any) -> None:
+    def _write(self, trainee: Trainee, **more: Any) -> None:
+        if not self._team.is_first:
+            return
         facts = {"step": trainee.step, "steps": self._steps, "recipe": self._recipe, "history": asdict(trainee.history)}
-        write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, **state})
+        write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, **more})
+
+    def _remove_all_but(self, newest: int) -> None:
+        if self._team.is_first:
+            for path in self._paths()[newest:]:
+                path.unlink()
+
+    def _restore_chance(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
+        if len(of_processes) != self._team.count:
+            logger.warning(
+                "the checkpoint is of %d processes, now there are %d: dropout draws differently from here on, batch "
+                "norm sees other passes unless it is synchronized or frozen, and sums round differently",
+                len(of_processes),
+                self._team.count,
+            )
+        if self._team.rank < len(of_processes):
+            restore_chance(of_processes[self._team.rank])
 
     def _paths(self) -> list[Path]:
         """The newest first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.training.splitting import StepSplit
 
 
 @dataclass(frozen=True)
@@ -79,24 +81,30 @@ class EndlessBatches:
     Args:
         split: what to read
         recipe: batch size, seed and workers
+        step: how a batch is split; None for one process and one pass
+        rank: which process's pictures to give
 
     Raises:
         InputError: the split is smaller than a batch
     """
 
-    def __init__(self, split: Split, recipe: Recipe) -> None:
-        self._size = size = recipe.training.batch_size
+    def __init__(self, split: Split, recipe: Recipe, step: StepSplit | None = None, rank: int = 0) -> None:
+        size = recipe.training.batch_size
         if len(split.samples) < size:
             raise InputError(f"{len(split.samples)} training pictures are fewer than training.batch_size {size}")
+        self._step = step or StepSplit(batch=size, micro_batch=size, loss_batch=size)
         self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
-        self._order = _Order(len(self._dataset), recipe.training.seed)
+        self._order = _Order(len(self._dataset), recipe.training.seed, self._step, rank)
+        workers = recipe.data.workers
         self._loader = DataLoader(
             self._dataset,
-            batch_size=size,
+            batch_size=self._step.micro_batch,
             sampler=self._order,
-            drop_last=True,
-            num_workers=recipe.data.workers,
-            persistent_workers=recipe.data.workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=recipe.data.prefetch if workers > 0 else None,
+            # Pages that a GPU can fetch by itself, beside its work.
+            pin_memory=torch.cuda.is_available() and recipe.training.device != "cpu",
             worker_init_fn=quiet_opencv,
             # One of its own: what a loader draws must not depend on how often the training was stopped.
             generator=torch.Generator(),
@@ -104,49 +112,65 @@ class EndlessBatches:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._order) // self._size
+        return self._order.steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield batches, epoch after epoch."""
-        return self.after(0)
+        """Yield this process's passes, epoch after epoch; one pass is a batch, where it is not split."""
+        return self._passes(0)
 
-    def after(self, batches: int) -> Iterator[dict[str, Tensor]]:
-        """Yield what comes after so many batches; nothing is read of those."""
-        epoch, passed = divmod(batches, len(self))
+    def after(self, batches: int) -> Iterator[list[dict[str, Tensor]]]:
+        """Yield the passes of each batch that comes after so many; nothing is read of those."""
+        passes = self._passes(batches)
+        while True:
+            yield list(islice(passes, self._step.passes))
+
+    def _passes(self, batches: int) -> Iterator[dict[str, Tensor]]:
+        epoch, over = divmod(batches, len(self))
         while True:
             self._dataset.set_epoch(epoch)
-            self._order.begin(epoch, passed * self._size)
+            self._order.begin(epoch, over)
             yield from self._loader
-            epoch, passed = epoch + 1, 0
+            epoch, over = epoch + 1, 0
 
     def files(self, batch: int) -> list[str]:
-        """The pictures that a batch was made of, 0 being the first of all; they are read anew."""
+        """The pictures of a batch that this process has, 0 being the first batch of all; they are read anew."""
         epoch, number = divmod(batch, len(self))
-        places = self._order.of_epoch(epoch)[number * self._size : (number + 1) * self._size]
-        return [self._dataset.dataset[place].path for place in places]
+        return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
 
 
 class _Order(Sampler[int]):
-    """The order of an epoch, or what is left of it; the seed decides."""
+    """One process's part of an epoch's order, or what is left of it; the seed decides."""
 
-    def __init__(self, count: int, seed: int) -> None:
+    def __init__(self, count: int, seed: int, step: StepSplit, rank: int) -> None:
         self._count = count
         self._seed = seed
+        self._step = step
+        self._rank = rank
+        self.steps = count // step.batch
         self.begin(0, 0)
 
-    def begin(self, epoch: int, passed: int) -> None:
-        """Choose the epoch, and how many samples of it are over."""
+    def begin(self, epoch: int, over: int) -> None:
+        """Choose the epoch, and how many batches of it are over."""
         self._epoch = epoch
-        self._passed = passed
+        self._over = over
 
     def __len__(self) -> int:
-        return self._count
+        return self.steps * self._step.share
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.of_epoch(self._epoch)[self._passed :])
+        order = self._of_epoch(self._epoch)
+        for number in range(self._over, self.steps):
+            yield from self._part(order, number)
 
-    def of_epoch(self, epoch: int) -> list[int]:
-        """The whole order of an epoch."""
+    def of_batch(self, epoch: int, number: int) -> list[int]:
+        """This process's places of a batch."""
+        return self._part(self._of_epoch(epoch), number)
+
+    def _part(self, order: list[int], number: int) -> list[int]:
+        first = number * self._step.batch + self._rank * self._step.share
+        return order[first : first + self._step.share]
+
+    def _of_epoch(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
         places: list[int] = torch.randperm(self._count, generator=generator).tolist()
         return places

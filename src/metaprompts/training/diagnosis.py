@@ -1,59 +1,72 @@
 """A step whose loss was not finite, kept so that it can be looked at again."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from metaprompts.config import ModelConfig
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
+from metaprompts.training.batch_norm import take_statistics
 from metaprompts.training.checkpoints import restore_chance
+from metaprompts.training.passes import TrainingPass
 from metaprompts.training.states import first_whole_state, write_state
 
 _NAMED_AT_MOST = 8
 
 
-def keep_step(
-    folder: Path,
-    step: int,
-    model: MetaPromptModel,
-    batch: Mapping[str, Tensor],
-    files: Sequence[str],
-    chance: Mapping[str, Any],
-    recipe: Recipe,
-) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class KeptStep:
+    """A step as one process took it.
+
+    Attributes:
+        step: 1 for the first
+        rank: of the process
+        passes: pictures and targets, pass by pass
+        files: of the pictures
+        chance: the generators before the step
+    """
+
+    step: int
+    rank: int
+    passes: Sequence[Mapping[str, Tensor]]
+    files: Sequence[str]
+    chance: Mapping[str, Any]
+
+
+def keep_step(kept: KeptStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
     """Write all that a step's loss follows from.
 
     Args:
-        folder: of the training
-        step: 1 for the first
-        model: with the weights that the step was taken with
-        batch: the pictures and targets
-        files: of the pictures
-        chance: the generators before the step
+        kept: the step
+        model: that took it
+        tensors: its whole weights, as they were
         recipe: of the training
 
     Returns:
         the file, for `replay`
     """
-    path = folder / f"not_finite_{step:08d}.pt"
-    facts = {"step": step, "files": list(files), "chance": dict(chance), "recipe": recipe.plain()}
-    batch = {name: tensor.cpu() for name, tensor in batch.items()}
-    write_state(path, {**facts, "batch": batch, "model": model.state_dict(), "config": model.config.plain()})
+    name = f"not_finite_{kept.step:08d}{f'_process{kept.rank}' if kept.rank else ''}.pt"
+    path = recipe.training.out / name
+    passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
+    facts = {"step": kept.step, "files": list(kept.files), "chance": dict(kept.chance), "recipe": recipe.plain()}
+    write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.plain()})
     return path
 
 
 def replay(path: str | Path) -> dict[str, Tensor]:
-    """Compute the losses of a kept step again, with their graph, on the CPU.
+    """Compute the losses of a kept step again, with their graph, on the CPU in float32.
 
     Args:
         path: not_finite_STEP.pt, which a training wrote
 
     Returns:
-        the loss's parts by name
+        the loss's parts by name, means over the passes of that process
 
     Raises:
         InputError: the file is missing or damaged
@@ -66,11 +79,11 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     model = MetaPromptModel(ModelConfig.from_plain(state["config"]))
     model.load_state_dict(state["model"])
     model.latent_encoder.precise = False
+    take_statistics(model, recipe.training.batch_norm)
     restore_chance(state["chance"])
-    losses: dict[str, Tensor] = recipe.task.losses(
-        *model.train().training_outputs(state["batch"]["image"]), state["batch"]
-    )
-    return losses
+    one_pass = TrainingPass(model, recipe.training.loss_batch_size).train()
+    losses = [one_pass(batch) for batch in state["passes"]]
+    return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 
 
 def shown_files(files: Sequence[str]) -> str:

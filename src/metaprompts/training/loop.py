@@ -1,12 +1,11 @@
 """Training, from a recipe to the best weights. `train` reads top to bottom."""
 
-import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,23 +19,29 @@ from metaprompts.data.skipping import Skipping
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
-from metaprompts.model import MetaPromptModel, pick_device
+from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
-from metaprompts.training.checkpoints import Checkpoints, History, Resume, Trainee, chance
+from metaprompts.training.checkpoints import Checkpoints, Resume, chance
 from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
-from metaprompts.training.diagnosis import keep_step, shown_files
-from metaprompts.training.optimizer import make_optimizer
-from metaprompts.training.progress import Progress
+from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
+from metaprompts.training.diary import LOG_FILE, Diary, diary
+from metaprompts.training.passes import TrainingPass
+from metaprompts.training.progress import Progress, Silence
+from metaprompts.training.samples import sample_pictures, samples_to_watch
 from metaprompts.training.schedules import learning_rate
+from metaprompts.training.splitting import StepSplit
 from metaprompts.training.starting import start_from
-from metaprompts.training.step_log import StepLog, read_lines
+from metaprompts.training.step_log import read_lines
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
 from metaprompts.training.stopping import TrainingStopped, noticing_signals
+from metaprompts.training.team import Team, training_team
+from metaprompts.training.trainee import History, Trainee
 
-logger = logging.getLogger(__name__)
+Passes = list[dict[str, Tensor]]
+"""The pictures and targets of a step that one process has, pass by pass."""
 
-LOG_FILE, CURVES_FILE = "log.jsonl", "curves.png"
+CURVES_FILE = "curves.png"
 
 # By which number, and in which direction, one validation is better than another.
 _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -65,50 +70,65 @@ def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> Hist
         InputError: data, backbone or recipe do not fit, or the loss is no longer finite
         TrainingStopped: a signal asked for it
     """
+    with training_team(recipe.training) as team:
+        return _train(recipe, team, progress if team.is_first else Silence(), resume)
+
+
+def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> History:
     settings = recipe.training
-    device = pick_device(settings.device)
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    split = StepSplit.of(
+        settings.batch_size,
+        processes=team.count,
+        micro_batch=settings.micro_batch_size,
+        loss_batch=settings.loss_batch_size,
+    )
     train_split, val_split = training_split(recipe), validation_split(recipe)
-    batches = EndlessBatches(train_split, recipe)
+    batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples))
 
-    model = build_model(recipe).to(device)
-    trainee = Trainee(model, make_optimizer(model, recipe.optimizer))
-    checkpoints = Checkpoints(recipe, steps)
+    trainee = Trainee(build_model(recipe).to(team.device), recipe, team, split)
+    if not team.is_first:
+        # All begin with the same weights, and then draw their own dropout.
+        torch.manual_seed(settings.seed * 1_000_003 + team.rank)
+    checkpoints = Checkpoints(recipe, steps, team)
     checkpoints.resume(trainee, resume)
-    write_json(settings.out / "recipe.json", recipe.plain())
+    if team.is_first:
+        write_json(settings.out / "recipe.json", recipe.plain())
 
-    model.train()
-    progress.start(steps, model)
+    trainee.model.train()
+    progress.start(steps, trainee.model, str(split))
     saved = time.perf_counter()
     try:
-        with noticing_signals() as request, closing(StepLog(settings.out / LOG_FILE, trainee.step)) as log:
-            for batch, waited in _with_waits(islice(batches.after(trainee.step), steps - trainee.step)):
+        with noticing_signals() as request, diary(recipe, team, trainee.step) as notes:
+            for passes, waited in _with_waits(islice(batches.after(trainee.step), steps - trainee.step)):
                 started = time.perf_counter()
-                losses, lr = _take_step(trainee, batch, batches, steps, recipe)
+                losses, lr = _take_step(trainee, passes, batches, steps, recipe, team)
                 seconds = waited + time.perf_counter() - started
-                log.add(trainee.step, {"lr": lr, **losses, "seconds": seconds, "waited": waited})
-                pictures = len(batch["image"])
-                progress.step(trainee.step, losses, lr=lr, pictures=pictures, seconds=seconds, waited=waited)
+                notes.step(trainee.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
+                progress.step(trainee.step, losses, lr=lr, pictures=split.batch, seconds=seconds, waited=waited)
                 if trainee.step % settings.validate_every == 0 or trainee.step == steps:
-                    scores = _validate(model, val_split, recipe, progress)
-                    log.add(trainee.step, {"validation": scores})
-                    _record(trainee, scores, train_split, recipe)
+                    with trainee.averaged():
+                        scores = _validate(trainee, val_split, recipe, team, progress, notes)
+                        notes.validation(trainee.step, scores)
+                        _record(trainee, scores, train_split, recipe, team)
                     progress.validated(trainee.step, scores)
-                if request.signal is not None or time.perf_counter() - saved >= settings.checkpoint_seconds:
+                is_due = team.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
+                must_stop, must_save = team.any(request.signal is not None, is_due)
+                if must_stop or must_save:
                     checkpoints.save(trainee)
                     saved = time.perf_counter()
-                if request.signal is not None and trainee.step < steps:
-                    raise TrainingStopped(trainee.step, steps, request.signal)
+                if must_stop and trainee.step < steps:
+                    raise TrainingStopped(trainee.step, steps, request.signal or signal.SIGTERM)
             checkpoints.finish(trainee)
     finally:
         progress.finish()
     return trainee.history
 
 
-def _with_waits(batches: Iterable[dict[str, Tensor]]) -> Iterator[tuple[dict[str, Tensor], float]]:
+def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
     """Batches, each with the seconds that it was waited for."""
     asked = time.perf_counter()
     for batch in batches:
@@ -117,29 +137,44 @@ def _with_waits(batches: Iterable[dict[str, Tensor]]) -> Iterator[tuple[dict[str
 
 
 def _take_step(
-    trainee: Trainee, batch: dict[str, Tensor], batches: EndlessBatches, steps: int, recipe: Recipe
+    trainee: Trainee, passes: Passes, batches: EndlessBatches, steps: int, recipe: Recipe, team: Team
 ) -> tuple[dict[str, float], float]:
     """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
-    model, optimizer, before = trainee.model, trainee.optimizer, chance()
-    lr = set_learning_rate(optimizer, trainee.step, steps, recipe)
-    losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+    before, clip_norm = chance(), recipe.optimizer.clip_norm
+    lr = set_learning_rate(trainee.optimizer, trainee.step, steps, recipe)
+    losses_of = [partial(trainee.one_pass, batch) for batch in passes]
+    losses = optimizer_step(trainee.model, trainee.optimizer, losses_of, clip_norm, team)
     if not all(map(math.isfinite, losses.values())):
         files = batches.files(trainee.step)
-        kept = keep_step(recipe.training.out, trainee.step + 1, model, batch, files, before, recipe)
+        step = KeptStep(step=trainee.step + 1, rank=team.rank, passes=passes, files=files, chance=before)
+        kept = keep_step(step, trainee.model, trainee.tensors(), recipe)
         cure = (
             f"lower optimizer.lr or set optimizer.clip_norm; its pictures are {shown_files(files)}, and {kept} holds "
         )
         refuse_non_finite(losses, trainee.step + 1, f"{cure}all that metaprompts.training.diagnosis.replay needs")
-    trainee.step += 1
+    trainee.stepped()
     return losses, lr
 
 
-def _validate(model: MetaPromptModel, split: Split, recipe: Recipe, progress: Progress) -> dict[str, Any]:
+def _validate(
+    trainee: Trainee, split: Split, recipe: Recipe, team: Team, progress: Progress, notes: Diary
+) -> dict[str, Any]:
     """Score the validation split as the recipe tests, but with one look at each picture."""
     test = recipe.test.quick()
     pictures = SeenPictures(split.samples, split.transforms, test)
-    batches = seen_batches(pictures, batch_size=recipe.training.val_batch_size, workers=recipe.data.workers)
-    return evaluate(model, progress.validating(batches), facts=split.facts, test=test)
+    batches = seen_batches(
+        pictures,
+        batch_size=recipe.training.val_batch_size,
+        workers=recipe.data.workers,
+        share=(team.rank, team.count),
+    )
+    with trainee.alone():
+        scores = evaluate(
+            trainee.model, progress.validating(batches), facts=split.facts, test=test, gather=team.gather
+        )
+        if notes.tracks:
+            notes.pictures(trainee.step, sample_pictures(trainee.model, samples_to_watch(split.samples)))
+    return scores
 
 
 def build_model(recipe: Recipe) -> MetaPromptModel:
@@ -184,30 +219,29 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, r
 def training_step(
     model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], clip_norm: float | None
 ) -> dict[str, float]:
-    """One optimizer step.
+    """One optimizer step in this process alone.
 
     Returns:
         the loss's parts and their sum, "total"
     """
-    batch = {name: tensor.to(model.device, non_blocking=True) for name, tensor in batch.items()}
-    losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
-    return optimizer_step(model, optimizer, losses, clip_norm)
+    return optimizer_step(model, optimizer, [partial(TrainingPass(model), batch)], clip_norm)
 
 
-def _save(model: MetaPromptModel, folder: Path, recipe: Recipe) -> None:
-    model.save(folder)
-    write_json(folder / "recipe.json", recipe.plain())
-
-
-def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Recipe) -> None:
-    model, history, out = trainee.model, trainee.history, recipe.training.out
+def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Recipe, team: Team) -> None:
+    """Keep the scores, and the weights that reached them."""
+    history, out = trainee.history, recipe.training.out
     entry = {"step": trainee.step, **scores}
     history.validations.append(entry)
-    name, is_better = _BEST_BY[model.task.name]
-    if history.best is None or math.isnan(history.best[name]) or is_better(scores[name], history.best[name]):
+    name, is_better = _BEST_BY[trainee.model.task.name]
+    is_best = history.best is None or math.isnan(history.best[name]) or is_better(scores[name], history.best[name])
+    if is_best:
         history.best = entry
-        _save(model, out / "best", recipe)
-    _save(model, out / "last", recipe)
+    tensors = trainee.tensors()
+    if not team.is_first:
+        return
+    for folder in ("best", "last") if is_best else ("last",):
+        trainee.model.save(out / folder, state=tensors)
+        write_json(out / folder / "recipe.json", recipe.plain())
     skipped = {"skipped": split.samples.skipped} if isinstance(split.samples, Skipping) else {}
     write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **skipped})
     write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), name))

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from multiprocessing import get_context
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Event
@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from metaprompts.processes import prepare_worker
 
@@ -38,6 +38,32 @@ class Peers:
     def share(self, batch: Tensor) -> Tensor:
         """This process's rows of (B, ...); B is a multiple of the count."""
         return batch[self.rank :: self.count]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes, which must all call this."""
+        if self.count == 1:
+            return values
+        values = values.clone()
+        distributed.all_reduce(values)
+        return values / self.count
+
+    def in_pass(self, number: int, passes: int) -> AbstractContextManager[Any]:
+        """Forward and backward pass of this number, of so many in a step, belong into it."""
+        del number, passes
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def exchange(self, model: nn.Module) -> None:
+        """After the last backward pass: make gradients the mean over all processes."""
+        self.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+
+    def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
+        """Bring the norm of all gradients together down to a limit."""
+        del optimizer
+        torch.nn.utils.clip_grad_norm_(model.parameters(), largest_norm)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their mean over all processes, which must all call this."""

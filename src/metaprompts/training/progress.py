@@ -19,8 +19,8 @@ _LOG_SECONDS = 30.0
 class Progress:
     """Who is told of a training's steps; whoever wants to do something about it overrides."""
 
-    def start(self, steps: int, model: nn.Module) -> None:
-        """Training begins."""
+    def start(self, steps: int, model: nn.Module, about: str = "") -> None:
+        """Training begins; ``about`` says more of how it is done."""
 
     def step(
         self,
@@ -66,11 +66,13 @@ class ProgressLine(Progress):
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=_WINDOW)
         self._waited: deque[float] = deque(maxlen=_WINDOW)
 
-    def start(self, steps: int, model: nn.Module) -> None:
+    def start(self, steps: int, model: nn.Module, about: str = "") -> None:
         """Show the size of the model and an empty bar."""
         total = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         self._console.print(f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {steps} steps")
+        if about:
+            self._console.print(about, highlight=False)
         self._steps = steps
         self._told = time.monotonic()
         self._recent.clear()

@@ -24,6 +24,7 @@ class Section:
     Attributes:
         root: folder that everything is relative to
         workers: processes that read and transform
+        prefetch: batches that each of them has ready in training
         on_error: what to do with a training sample that cannot be read: "stop" the training, or "skip" it and take the
             next; validation always stops
         skip_at_most: with "skip": how many samples may be bad before it stops all the same
@@ -31,6 +32,7 @@ class Section:
 
     root: Path | None = None
     workers: int = 0
+    prefetch: int = 2
     on_error: Literal["stop", "skip"] = "stop"
     skip_at_most: int = 100
 
@@ -39,6 +41,8 @@ class Section:
             raise InputError(f"data.skip_at_most is {self.skip_at_most}; wanted 0 or more")
         if self.workers < 0:
             raise InputError(f"data.workers is {self.workers}; wanted 0 or more")
+        if self.prefetch < 1:
+            raise InputError(f"data.prefetch is {self.prefetch}; wanted at least 1")
 
     def size_of_prediction(self) -> tuple[int, int] | None:
         """(height, width) whose area a trained model brings pictures to; none for their own."""

@@ -1,0 +1,54 @@
+"""The exponential average of a training's weights, which is often better than the weights (EMA)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class WeightAverage:
+    """Follows the trained weights of a model; batch norm's statistics are averages already.
+
+    Args:
+        model: begins with its weights
+        decay: share of the former average that stays at each step, 0 to below 1
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._own = {name: each for name, each in model.named_parameters() if each.requires_grad}
+        self._average = {name: each.detach().clone() for name, each in self._own.items()}
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Count the weights as they are now."""
+        averages, own = list(self._average.values()), list(self._own.values())
+        torch._foreach_lerp_(averages, own, 1 - self._decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While the body runs, the model has the averages; afterwards its own weights, bit for bit."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def state(self) -> dict[str, Tensor]:
+        """The averages by parameter name; `load` takes them."""
+        return self._average
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        for name, average in self._average.items():
+            average.copy_(state[name])
+
+    @torch.no_grad()
+    def _exchange(self) -> None:
+        for name, average in self._average.items():
+            own = self._own[name]
+            kept = own.detach().clone()
+            own.copy_(average)
+            average.copy_(kept)

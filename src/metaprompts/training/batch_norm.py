@@ -1,0 +1,111 @@
+"""Where batch norm takes its statistics from in training."""
+
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch import distributed
+
+Statistics = Literal["own", "synchronized", "frozen"]
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Batch norm that keeps the statistics it has; its weight and bias are trained."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever the rest of the model does."""
+        del mode
+        return super().train(False)
+
+
+class SynchronizedBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the pictures of all processes, which must have equally many.
+
+    PyTorch has one too, for GPUs only.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalize (B, C, h, w)."""
+        if not self.training or not distributed.is_initialized() or distributed.get_world_size() == 1:
+            return super().forward(maps)
+        values = maps.float()
+        mean = _mean_of_all(values.mean(dim=(0, 2, 3)))
+        variance = _mean_of_all((values - mean[:, None, None]).square().mean(dim=(0, 2, 3)))
+        self._remember(mean, variance, values.numel() // values.shape[1] * distributed.get_world_size())
+        scale = (variance + self.eps).rsqrt() * self.weight
+        normalized = (values - mean[:, None, None]) * scale[:, None, None] + self.bias[:, None, None]
+        return normalized.to(maps.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+
+
+def take_statistics(model: nn.Module, statistics: Statistics) -> None:
+    """Make every batch norm of a model take its statistics from there; names, weights and statistics stay.
+
+    Where they are those of the pass, a bias in front of batch norm changes nothing, and is not trained: its gradient is
+    0 but for rounding, which AdamW would blow up to steps of full length, other ones on every machine.
+
+    Args:
+        model: is changed
+        statistics: "own" of each pass, "synchronized" over all processes, or "frozen"
+    """
+    if statistics != "frozen":
+        _leave_biases_without_effect(model)
+    if statistics == "own":
+        return
+    if statistics == "synchronized" and next(model.parameters()).is_cuda:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return
+    kind = FrozenBatchNorm if statistics == "frozen" else SynchronizedBatchNorm
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.BatchNorm2d:
+                setattr(parent, name, _of_kind(kind, child))
+
+
+def _leave_biases_without_effect(model: nn.Module) -> None:
+    for sequence in model.modules():
+        if isinstance(sequence, nn.Sequential):
+            for layer, following in pairwise(sequence):
+                bias = getattr(layer, "bias", None)
+                if isinstance(following, nn.BatchNorm2d) and isinstance(bias, nn.Parameter):
+                    bias.requires_grad_(False)
+
+
+def _of_kind(kind: type[nn.BatchNorm2d], former: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    # On the meta device: it gets the former's tensors.
+    norm = kind(former.num_features, former.eps, former.momentum, device="meta")
+    norm.load_state_dict(former.state_dict(keep_vars=True), assign=True)
+    return norm.train(former.training)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes: what one has adds to the losses of all."""
+
+    @staticmethod
+    def forward(context: Any, own: Tensor) -> Tensor:
+        del context
+        total = own.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        del context
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def _mean_of_all(own: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(own)
+    return total / distributed.get_world_size()

@@ -1,0 +1,129 @@
+"""All that a training tells of itself while it runs: log.jsonl always, TensorBoard and its like where wanted."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metaprompts.errors import InputError
+from metaprompts.training.step_log import StepLog
+from metaprompts.visualize.text import Picture
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from metaprompts.recipe import Recipe
+    from metaprompts.training.team import Team
+
+LOG_FILE = "log.jsonl"
+TRACKED_FOLDER = "tensorboard"
+_PROJECT = "metaprompts"
+
+
+class Diary:
+    """Writes down nothing: what all processes but the first keep."""
+
+    tracks = False
+    """Whether somebody wants pictures."""
+
+    def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
+        """Note a step: the learning rate and losses by name, how long it took, and how much of that was waiting."""
+
+    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
+        """Note a validation's scores."""
+
+    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        """Note pictures (H, W, 3) by name."""
+
+
+class WrittenDiary(Diary):
+    """Writes everything down.
+
+    Args:
+        log: gets it all but pictures
+        accelerator: knows the trackers
+    """
+
+    def __init__(self, log: StepLog, accelerator: "Accelerator") -> None:
+        self._log = log
+        self._accelerator = accelerator
+        self.tracks = bool(accelerator.trackers)
+
+    def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
+        self._log.add(step, {**losses, "seconds": seconds, "waited": waited})
+        times = {"seconds": seconds, "waited": waited}
+        self._track(step, {f"training/{name}": value for name, value in {**losses, **times}.items()})
+
+    def validation(self, step: int, scores: Mapping[str, Any]) -> None:
+        self._log.add(step, {"validation": scores})
+        numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+        self._track(step, {f"validation/{name}": value for name, value in numbers.items()})
+
+    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        for tracker in self._accelerator.trackers:
+            if not hasattr(tracker, "log_images"):
+                continue
+            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images({name: np.stack([picture]) for name, picture in pictures.items()}, step=step, **layout)
+
+    def _track(self, step: int, values: Mapping[str, float]) -> None:
+        if self.tracks:
+            self._accelerator.log(dict(values), step=step)
+
+
+@contextmanager
+def diary(recipe: "Recipe", team: "Team", step: int) -> Iterator[Diary]:
+    """Open the diary of a training that has taken so many steps; what was noted of later ones is dropped.
+
+    Raises:
+        InputError: a file cannot be written, or a tracker cannot be started
+    """
+    if not team.is_first:
+        yield Diary()
+        return
+    log = StepLog(recipe.training.out / LOG_FILE, step)
+    try:
+        _start_trackers(team.accelerator, recipe, step)
+        yield WrittenDiary(log, team.accelerator)
+    finally:
+        log.close()
+        for tracker in team.accelerator.trackers:
+            tracker.finish()
+        team.accelerator.trackers = []
+
+
+def refuse_missing_trackers(names: tuple[str, ...] | None) -> None:
+    """Check that trackers are installed.
+
+    Raises:
+        InputError: one is not
+    """
+    from accelerate.tracking import get_available_trackers
+
+    installed = [str(tracker) for tracker in get_available_trackers()]
+    if missing := [name for name in names or () if name not in installed]:
+        raise InputError(
+            f"training.trackers names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, or "
+            "leave it out (--training.trackers none for no tracker)"
+        )
+
+
+def _start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> None:
+    # Of a training that was killed TensorBoard may know steps that will be taken again.
+    options = {"tensorboard": {"purge_step": step + 1}}
+    try:
+        accelerator.init_trackers(_PROJECT, config=_flat(recipe), init_kwargs=options)
+    except Exception as error:  # each tracker has its own: no network, no account, ...
+        raise InputError(
+            f"cannot start {', '.join(map(str, accelerator.log_with))}: {' '.join(str(error).split())[:200]}; "
+            "mend it, or say --training.trackers none"
+        ) from error
+
+
+def _flat(recipe: "Recipe") -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value if isinstance(value, bool | int | float | str) else str(value)
+        for section, values in recipe.plain().items()
+        for key, value in values.items()
+    }

@@ -1,0 +1,81 @@
+"""One pass through the model in training, from pictures to losses."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaprompts.model import MetaPromptModel
+from metaprompts.tasks import Task
+
+
+class TrainingPass(nn.Module):
+    """A model and its losses as one module, for what wraps modules: DistributedDataParallel and torch.compile.
+
+    Args:
+        model: is trained
+        loss_batch: how many pictures share a loss; None for all of a pass
+        autocast: makes the context in which the model computes; by default the weights' own precision
+    """
+
+    def __init__(
+        self,
+        model: MetaPromptModel,
+        loss_batch: int | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._loss_batch = loss_batch
+        self._autocast = autocast
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the parts of the loss by name, means over the pass.
+
+        Args:
+            batch: "image" (B, 3, H, W) in [0, 1], and the task's targets, on any device
+        """
+        batch = {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in batch.items()}
+        with self._autocast():
+            raw, auxiliary = self.model.training_outputs(batch["image"])
+        # Sums over many pixels, and logarithms: what half precision does badly.
+        with torch.autocast(raw.device.type, enabled=False):
+            return grouped_losses(self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch)
+
+
+def grouped_losses(
+    task: Task, raw: Tensor, auxiliary: Tensor | None, batch: Mapping[str, Tensor], loss_batch: int | None
+) -> dict[str, Tensor]:
+    """The losses of consecutive groups of pictures, their mean weighted by the groups' sizes.
+
+    Some losses, SILog and Lovasz, are no means over pictures, so it matters which pictures share one.
+
+    Args:
+        task: whose losses
+        raw: (B, ...)
+        auxiliary: (B, ...) or None
+        batch: targets (B, ...)
+        loss_batch: pictures of a group; the last may have fewer. None for all
+
+    Returns:
+        the parts by name
+    """
+    count = len(raw)
+    size = loss_batch or count
+    if size >= count:
+        return task.losses(raw, auxiliary, batch)
+    means: dict[str, Tensor] = {}
+    for first in range(0, count, size):
+        group = slice(first, first + size)
+        own = {name: tensor[group] for name, tensor in batch.items()}
+        losses = task.losses(raw[group], None if auxiliary is None else auxiliary[group], own)
+        weight = len(raw[group]) / count
+        for name, loss in losses.items():
+            means[name] = means.get(name, 0) + loss * weight
+    return means
+
+
+def _float(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float()

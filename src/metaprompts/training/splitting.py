@@ -1,0 +1,77 @@
+"""How the pictures of a step are split: over processes, over passes, and into groups that share a loss."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from metaprompts.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSplit:
+    """The split of one step.
+
+    Consecutive pictures of a step belong to one process, in one pass, sharing one loss: what a step learns depends on
+    the groups alone, and they do not depend on the processes if the recipe fixes their size.
+
+    Attributes:
+        batch: pictures of a step
+        processes: that share them
+        micro_batch: pictures of a pass
+        loss_batch: pictures that share a loss
+    """
+
+    batch: int
+    processes: int = 1
+    micro_batch: int
+    loss_batch: int
+
+    @classmethod
+    def of(cls, batch: int, *, processes: int, micro_batch: int | None, loss_batch: int | None) -> Self:
+        """Split a step as a recipe's training section says.
+
+        Args:
+            batch: training.batch_size
+            processes: how many there are
+            micro_batch: training.micro_batch_size
+            loss_batch: training.loss_batch_size
+
+        Raises:
+            InputError: it does not come out even
+        """
+        if batch % processes:
+            raise InputError(
+                f"training.batch_size {batch} cannot be shared by {processes} processes: choose a multiple of "
+                f"{processes}, or start another number of processes"
+            )
+        share = batch // processes
+        micro_batch = min(micro_batch or share, share)
+        if share % micro_batch:
+            raise InputError(
+                f"each of {processes} processes has {share} pictures of a step, which are no whole number of passes of "
+                f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
+            )
+        group = min(loss_batch or micro_batch, batch)
+        if micro_batch != batch and micro_batch % group:
+            raise InputError(
+                f"training.loss_batch_size is {group}, and a pass has {micro_batch} of a step's {batch} pictures: a "
+                f"pass must hold whole groups, so choose a divisor of {micro_batch}, or larger passes"
+            )
+        return cls(batch=batch, processes=processes, micro_batch=micro_batch, loss_batch=group)
+
+    @property
+    def share(self) -> int:
+        """Pictures of a step that one process has."""
+        return self.batch // self.processes
+
+    @property
+    def passes(self) -> int:
+        """Passes of a step in one process."""
+        return self.share // self.micro_batch
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        of = f"{self.processes} process{'es' if self.processes > 1 else ''}"
+        return (
+            f"a step: {self.batch} picture{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
+            f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss"
+        )

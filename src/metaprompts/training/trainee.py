@@ -1,0 +1,126 @@
+"""What changes while training: weights, moments, averages, and what was measured."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaprompts.model import MetaPromptModel
+from metaprompts.recipe import Recipe
+from metaprompts.training.average import WeightAverage
+from metaprompts.training.batch_norm import take_statistics
+from metaprompts.training.optimizer import make_optimizer
+from metaprompts.training.passes import TrainingPass
+from metaprompts.training.sharding import (
+    load_model_state,
+    load_optimizer_state,
+    model_state,
+    optimizer_state,
+    part_like,
+    put_together,
+    whole,
+)
+from metaprompts.training.splitting import StepSplit
+from metaprompts.training.team import Team
+
+
+@dataclass
+class History:
+    """How good a training has become so far; metrics.json holds it. The losses are in log.jsonl.
+
+    Attributes:
+        validations: {"step", and the metric's numbers}
+        best: the best of ``validations``
+    """
+
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+class Trainee:
+    """A model in training.
+
+    Args:
+        model: fresh, the same in every process
+        recipe: how it is trained
+        team: the processes that train it
+        split: how a step is split among them
+
+    Attributes:
+        model: the weights, or this process's parts of them
+        one_pass: computes the losses of a batch
+        optimizer: with its moments
+        history: what was measured
+        step: optimizer steps taken
+    """
+
+    def __init__(self, model: MetaPromptModel, recipe: Recipe, team: Team, split: StepSplit) -> None:
+        settings = recipe.training
+        self._team = team
+        take_statistics(model, settings.batch_norm)
+        team.shard(model)
+        self.model = model
+        one_pass = TrainingPass(model, split.loss_batch, team.autocast)
+        if settings.compile:
+            one_pass.compile()
+        self.one_pass: nn.Module = team.join(one_pass)
+        self.optimizer = team.prepared(make_optimizer(model, recipe.optimizer))
+        decay = settings.ema_decay
+        self._average = None if decay is None else WeightAverage(model, decay)
+        self.history = History()
+        self.step = 0
+
+    def stepped(self) -> None:
+        """Count an optimizer step."""
+        self.step += 1
+        if self._average is not None:
+            self._average.update()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While the body runs, the weights are their average, where one is kept."""
+        if self._average is None:
+            yield
+        else:
+            with self._average.in_place():
+                yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the body runs, the model can be called without the other processes."""
+        with put_together(self.model), self._team.autocast():
+            yield
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's whole tensors; all processes must call this, and the first gets them."""
+        return model_state(self.model) if self._team.shards else self.model.state_dict()
+
+    def state(self) -> dict[str, Any]:
+        """All of it but the history, for `load`; all processes must call this, and the first gets it."""
+        average = {} if self._average is None else self._average.state()
+        scaler = self._team.accelerator.scaler
+        return {
+            "model": self.model.own_tensors(self.tensors()),
+            "optimizer": optimizer_state(self.model, self._plain_optimizer),
+            "average": {name: whole(tensor) for name, tensor in average.items()},
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        # Of a frozen base nothing is stored.
+        load_model_state(self.model, state["model"], strict=self.model.config.base is None)
+        load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
+        if self._average is not None:
+            kept = self._average.state()
+            self._average.load({name: part_like(tensor, kept[name]) for name, tensor in state["average"].items()})
+        if state["scaler"] is not None and self._team.accelerator.scaler is not None:
+            self._team.accelerator.scaler.load_state_dict(state["scaler"])
+
+    @property
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        return optimizer
