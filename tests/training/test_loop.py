@@ -157,3 +157,60 @@ def test_a_split_smaller_than_a_batch_is_refused(pictures, tmp_path):
     made = recipe("depth", pictures, tmp_path, "--training.batch_size", "6")
     with pytest.raises(InputError, match=r"5 training pictures are fewer than training\.batch_size 6"):
         train(made, Silence())
+
+
+def test_tensorboard_gets_numbers_and_the_same_pictures_at_each_validation(pictures, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ("--training.steps", "4", "--training.validate_every", "2")
+    train(recipe("depth", pictures, tmp_path, *words), Silence())
+    events = EventAccumulator(str(tmp_path / "tensorboard/metaprompts"), size_guidance={"images": 0})
+    events.Reload()
+    logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [(each["step"], each["total"]) for each in logged if "total" in each]
+    assert [(each.step, each.value) for each in events.Scalars("training/total")] == [
+        (step, pytest.approx(loss)) for step, loss in losses
+    ]
+    assert {"training/lr", "validation/rmse"} <= set(events.Tags()["scalars"])
+    for name in ("predictions", "prompts"):
+        assert [each.step for each in events.Images(name)] == [2, 4]
+
+
+def test_no_tracker_and_one_that_is_missing(pictures, tmp_path):
+    train(recipe("depth", pictures, tmp_path / "none", "--training.trackers", "none"), Silence())
+    assert not (tmp_path / "none/tensorboard").exists()
+    with pytest.raises(InputError, match=r"names mlflow, which is not installed: pip install mlflow"):
+        train(recipe("depth", pictures, tmp_path / "other", "--training.trackers", "mlflow"), Silence())
+
+
+def test_bfloat16_passes_leave_weights_and_moments_in_float32(pictures, tmp_path):
+    words = ("--training.steps", "3", "--training.trackers", "none")
+    train(recipe("depth", pictures, tmp_path / "fp32", *words), Silence())
+    train(recipe("depth", pictures, tmp_path / "bf16", *words, "--training.precision", "bf16"), Silence())
+    full, half = (load(tmp_path / name / "last").state_dict() for name in ("fp32", "bf16"))
+    assert all(tensor.dtype == full[name].dtype for name, tensor in half.items())
+    first, second = (
+        json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[0])["total"] for name in ("fp32", "bf16")
+    )
+    assert first != second
+    assert second == pytest.approx(first, rel=0.02)
+    with pytest.raises(InputError, match="fp16 wants a GPU"):
+        train(recipe("depth", pictures, tmp_path / "fp16", *words, "--training.precision", "fp16"), Silence())
+
+
+def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path):
+    """With a decay near 1 the average is still the model that training began with."""
+    words = ("--training.trackers", "none", "--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
+    made = recipe("depth", pictures, tmp_path, *words, "--training.ema_decay", "0.999999")
+    torch.manual_seed(made.training.seed)
+    fresh = loop.build_model(made)
+    train(made, Silence())
+    kept = load(tmp_path / "last").state_dict()
+    for name, parameter in fresh.named_parameters():
+        assert torch.allclose(kept[name], parameter, atol=1e-5), name
+
+
+def test_one_picture_a_pass_is_too_few_for_segmentation(pictures, tmp_path):
+    words = ("--training.micro_batch_size", "1", "--training.loss_batch_size", "1")
+    with pytest.raises(InputError, match=r"batch norm wants at least 2: choose a larger training\.micro_batch_size"):
+        train(recipe("segmentation", pictures, tmp_path, *words), Silence())

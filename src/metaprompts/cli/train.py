@@ -21,7 +21,14 @@ Every key of the recipe can be changed on the command line; most often these:
   --training.steps N         length of the training
   --backbone.source SOURCE   hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
 
+  --trainable full|lora|prompts
+                             all; or on a frozen backbone, saved without it: low-rank changes of its attention and all
+                             around it, or only what is around it (short for --training.trainable)
   --resume auto|never        go on with the unfinished training in training.out, or begin it anew
+
+Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays what it
+is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
+backbone.gradient_checkpointing, --trainable lora.
 
 metaprompts train RECIPE --help lists all keys of a recipe with their values.
 Writes to training.out: best/ and last/ (model folders), metrics.json (validations), log.jsonl (every step), curves.png,
@@ -55,7 +62,10 @@ class Train:
         if not wants_help and (not words or words[0].startswith("-")):
             raise InputError("no recipe given: metaprompts train RECIPE [--section.key value ...]; see train --help")
         overrides = words[1:]
-        resume = take_options(overrides, ("--resume",))["--resume"]
+        options = take_options(overrides, ("--resume", "--trainable"))
+        resume, trainable = options["--resume"], options["--trainable"]
+        if trainable is not None:
+            overrides += ["--training.trainable", trainable]
         if resume not in (None, "auto", "never"):
             raise InputError(f"--resume is {resume!r}; wanted auto or never")
         recipe = words[0] if words else ""

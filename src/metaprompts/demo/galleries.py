@@ -28,7 +28,8 @@ def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str |
     name = model.task.name
     chosen = distinct_pictures(samples)[:_ROWS]
     rows = [
-        [enlarge(sample.image), enlarge(draw_truth(model.task, sample)), enlarge(_shown(model, sample))] for sample in chosen
+        [enlarge(sample.image), enlarge(draw_truth(model.task, sample)), enlarge(_shown(model, sample))]
+        for sample in chosen
     ]
     legend = None
     if name == "segmentation":

@@ -4,8 +4,7 @@ from itertools import pairwise
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
-from torch import distributed
+from torch import Tensor, distributed, nn
 
 Statistics = Literal["own", "synchronized", "frozen"]
 

@@ -16,11 +16,13 @@ from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.backbone.sources import backbone_fingerprint
 from metaprompts.config import Base
 from metaprompts.data.skipping import Skipping
+from metaprompts.errors import InputError
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
+from metaprompts.tasks import Segmentation
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance
 from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
@@ -42,6 +44,7 @@ Passes = list[dict[str, Tensor]]
 """The pictures and targets of a step that one process has, pass by pass."""
 
 CURVES_FILE = "curves.png"
+_SEEN_AT_LEAST = 2
 
 # By which number, and in which direction, one validation is better than another.
 _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -85,6 +88,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
         micro_batch=settings.micro_batch_size,
         loss_batch=settings.loss_batch_size,
     )
+    _refuse_single_pixels(recipe, split)
     train_split, val_split = training_split(recipe), validation_split(recipe)
     batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples))
@@ -128,6 +132,16 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     return trainee.history
 
 
+def _refuse_single_pixels(recipe: Recipe, split: StepSplit) -> None:
+    """UPerNet pools to one pixel, and batch norm has no variance of one value."""
+    seen = split.micro_batch * (split.processes if recipe.training.batch_norm == "synchronized" else 1)
+    if isinstance(recipe.task, Segmentation) and recipe.training.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
+        raise InputError(
+            "a pass has one picture, and segmentation's batch norm wants at least 2: choose a larger "
+            "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
+        )
+
+
 def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
     """Batches, each with the seconds that it was waited for."""
     asked = time.perf_counter()
@@ -169,9 +183,7 @@ def _validate(
         share=(team.rank, team.count),
     )
     with trainee.alone():
-        scores = evaluate(
-            trainee.model, progress.validating(batches), facts=split.facts, test=test, gather=team.gather
-        )
+        scores = evaluate(trainee.model, progress.validating(batches), facts=split.facts, test=test, gather=team.gather)
         if notes.tracks:
             notes.pictures(trainee.step, sample_pictures(trainee.model, samples_to_watch(split.samples)))
     return scores

@@ -10,6 +10,8 @@ from torch import nn
 from metaprompts.backbone.lora import LORA_MARK
 from metaprompts.errors import InputError
 
+_BETAS, _EPS = (0.9, 0.999), 1e-8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
@@ -66,9 +68,27 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, An
     return list(groups.values())
 
 
-def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`, with the released betas (0.9, 0.999)."""
-    return torch.optim.AdamW(parameter_groups(model, settings), betas=(0.9, 0.999), eps=1e-8, fused=True)
+def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """AdamW over `parameter_groups`, with the released betas (0.9, 0.999).
+
+    Raises:
+        InputError: 8-bit moments are wanted where they are not to be had
+    """
+    groups = parameter_groups(model, settings)
+    if settings.kind == "adamw_8bit":
+        return _adamw_8bit(groups)
+    return torch.optim.AdamW(groups, betas=_BETAS, eps=_EPS, fused=True)
+
+
+def _adamw_8bit(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if not torch.cuda.is_available():
+        raise InputError("optimizer.kind adamw_8bit wants an NVIDIA GPU: choose adamw")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise InputError("optimizer.kind adamw_8bit needs bitsandbytes: pip install 'metaprompts[8bit]'") from error
+    optimizer: torch.optim.Optimizer = AdamW8bit(groups, betas=_BETAS, eps=_EPS)
+    return optimizer
 
 
 def _rates(name: str, parameter: nn.Parameter, settings: Optimizer) -> tuple[float, float]:

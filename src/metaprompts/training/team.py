@@ -136,7 +136,7 @@ def training_team(settings: "Training") -> Iterator[Team]:
             cpu=device.type == "cpu",
             mixed_precision=_MIXED[settings.precision],
             device_placement=False,
-            log_with=list(settings.trackers or ()),
+            log_with=list(settings.trackers or ()) or None,
             project_config=ProjectConfiguration(logging_dir=str(settings.out / TRACKED_FOLDER)),
         )
         with _naming_the_lost():

@@ -1,0 +1,166 @@
+"""However a step is split over processes and passes, it learns the same."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from metaprompts.errors import InputError
+from metaprompts.training.splitting import StepSplit
+from training.pictures import made_recipe
+
+BATCH = ("--training.batch_size", "4", "--training.loss_batch_size", "2", "--training.steps", "5")
+RARELY = ("--training.validate_every", "100", "--training.trackers", "none", "--training.threads", "1")
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    """Trains a task so many processes wide, as a user would, and gives the folder; the same words only once."""
+    folder = tmp_path_factory.mktemp("together")
+    finished = {}
+
+    def run(task, processes, *words):
+        key = (task, processes, words)
+        if key not in finished:
+            out = folder / str(len(finished))
+            command = train_command(folder, task, pictures, out, processes, *words)
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-3000:]
+            finished[key] = out, done.stderr
+        return finished[key]
+
+    return run
+
+
+def train_command(folder, task, pictures, out, processes, *words):
+    made = made_recipe(task, pictures, out, *BATCH, *RARELY, *words)
+    path = folder / f"{out.name}.json"
+    path.write_text(json.dumps(made.plain()))
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [*launcher, "-m", "metaprompts", "train", str(path), "--resume", "auto"]
+
+
+def furthest(first, second):
+    """The largest difference of a weight, or of batch norm's statistics relative to their size."""
+    one, other = (load_file(out / "last/model.safetensors") for out in (first, second))
+    assert one.keys() == other.keys()
+    return max(difference(name, one[name].double(), other[name].double()) for name in one)
+
+
+def difference(name, one, other):
+    scale = one.abs().max().clamp_min(1) if ".running_" in name else 1
+    return ((one - other).abs().max() / scale).item()
+
+
+WAYS = {
+    "two passes": (1, "--training.micro_batch_size", "2"),
+    "two processes": (2,),
+    "two processes, model split": (2, "--training.fsdp", "true"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_step_learns_the_same_however_it_is_split(trained, way):
+    processes, *words = WAYS[way]
+    frozen = ("--training.batch_norm", "frozen")
+    whole, _ = trained("depth", 1, *frozen)
+    split, said = trained("depth", processes, *frozen, *words)
+    assert furthest(whole, split) < 1e-6
+    (line,) = [line for line in said.splitlines() if line.startswith("a step: ")]
+    passes = "2 passes" if way == "two passes" else "1 pass"
+    assert line == f"a step: 4 pictures = {processes} process{'es' if processes > 1 else ''} x {passes} x 2; " + (
+        "2 share a loss"
+    )
+    one, other = (json.loads((out / "metrics.json").read_text())["best"] for out in (whole, split))
+    assert one == pytest.approx(other, rel=1e-4)
+
+
+def test_batch_norm_sees_all_processes_if_it_is_told_to(trained):
+    words = ("--training.batch_norm", "synchronized")
+    (whole, _), (split, _) = trained("depth", 1, *words), trained("depth", 2, *words)
+    assert furthest(whole, split) < 1e-6
+    own, _ = trained("depth", 2, "--training.batch_norm", "own")
+    assert furthest(whole, own) > 1e-5
+
+
+def test_segmentation_learns_the_same_in_two_processes(trained):
+    """UPerNet normalizes single pixels here, so single gradients are all rounding, and AdamW steps on them."""
+    words = ("--training.batch_norm", "synchronized")
+    (whole, _), (split, _) = trained("segmentation", 1, *words), trained("segmentation", 2, *words)
+    one, other = (load_file(out / "last/model.safetensors") for out in (whole, split))
+    apart = torch.cat([(one[name] - other[name]).flatten().abs() for name in one if ".running_" not in name])
+    assert (apart > 1e-6).float().mean() < 1e-3
+    assert furthest(whole, split) < 1e-4
+
+
+def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pictures, tmp_path):
+    """SIGTERM to torchrun, as a cluster sends it; then one process goes on, and says what differs."""
+    words = ("--training.batch_norm", "frozen", "--training.steps", "40", "--training.checkpoint_seconds", "0")
+    out = tmp_path / "run"
+    command = train_command(tmp_path, "depth", pictures, out, 2, *words)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and not list(out.glob("checkpoints/*.pt")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "go on with: metaprompts train" in said
+    on = [*train_command(tmp_path, "depth", pictures, out, 1, *words)]
+    done = subprocess.run(on, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint is of 2 processes, now there are 1" in done.stderr
+    straight, _ = trained("depth", 1, *words)
+    assert furthest(straight, out) < 1e-4
+    steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == [*range(1, 41), 40]
+
+
+def test_an_error_of_one_process_ends_all(pictures, tmp_path):
+    broken = tmp_path / "pictures"
+    broken.mkdir()
+    for path in pictures.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    (broken / "train3.png").write_bytes(b"no picture")
+    command = train_command(tmp_path, "depth", broken, tmp_path / "run", 2)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    own = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert any("train3.png" in line for line in own)
+    assert all("train3.png" in line or "another process of this training has ended" in line for line in own)
+
+
+@pytest.mark.parametrize(
+    ("batch", "settings", "message"),
+    [
+        (24, {"processes": 7}, "batch_size 24 cannot be shared by 7 processes"),
+        (24, {"processes": 8, "micro_batch": 2}, "has 3 pictures of a step.*micro_batch_size 2: choose a divisor of 3"),
+        (24, {"processes": 4, "loss_batch": 4}, "loss_batch_size is 4, and a pass has 6 .* choose a divisor of 6"),
+    ],
+)
+def test_what_does_not_come_out_even_is_refused(batch, settings, message):
+    with pytest.raises(InputError, match=message):
+        StepSplit.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
+
+
+@pytest.mark.parametrize(
+    ("batch", "settings", "wanted"),
+    [
+        (24, {"processes": 8, "loss_batch": 3}, (3, 1, 3)),
+        (24, {"processes": 2, "micro_batch": 3, "loss_batch": 3}, (3, 4, 3)),
+        (24, {"processes": 2, "micro_batch": 6, "loss_batch": 3}, (6, 2, 3)),
+        (1, {"loss_batch": 3}, (1, 1, 1)),
+        (5, {"loss_batch": 2}, (5, 1, 2)),
+        (8, {"micro_batch": 16}, (8, 1, 8)),
+    ],
+)
+def test_a_step_is_split_evenly(batch, settings, wanted):
+    split = StepSplit.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
+    assert (split.micro_batch, split.passes, split.loss_batch) == wanted
+    assert split.processes * split.passes * split.micro_batch == batch
