@@ -36,7 +36,7 @@ class Learner:
 
     model: nn.Module
     average: AveragedModel
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     step: int = 0
 
     @classmethod

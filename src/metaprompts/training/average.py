@@ -23,7 +23,7 @@ class WeightAverage:
     @torch.no_grad()
     def update(self) -> None:
         """Count the weights as they are now."""
-        averages, own = list(self._average.values()), list(self._own.values())
+        averages, own = list(self._average.values()), list[Tensor](self._own.values())
         torch._foreach_lerp_(averages, own, 1 - self._decay)
 
     @contextmanager

@@ -62,7 +62,7 @@ def take_statistics(model: nn.Module, statistics: Statistics) -> None:
     if statistics == "own":
         return
     if statistics == "synchronized" and next(model.parameters()).is_cuda:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
     kind = FrozenBatchNorm if statistics == "frozen" else SynchronizedBatchNorm
     for parent in list(model.modules()):
@@ -106,5 +106,5 @@ class _Sum(torch.autograd.Function):
 
 
 def _mean_of_all(own: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(own)
+    total: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
     return total / distributed.get_world_size()

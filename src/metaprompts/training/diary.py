@@ -51,16 +51,19 @@ class WrittenDiary(Diary):
         self.tracks = bool(accelerator.trackers)
 
     def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
+        """Note a step."""
         self._log.add(step, {**losses, "seconds": seconds, "waited": waited})
         times = {"seconds": seconds, "waited": waited}
         self._track(step, {f"training/{name}": value for name, value in {**losses, **times}.items()})
 
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
+        """Note a validation."""
         self._log.add(step, {"validation": scores})
         numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
         self._track(step, {f"validation/{name}": value for name, value in numbers.items()})
 
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        """Note pictures."""
         for tracker in self._accelerator.trackers:
             if not hasattr(tracker, "log_images"):
                 continue
@@ -104,8 +107,8 @@ def refuse_missing_trackers(names: tuple[str, ...] | None) -> None:
     installed = [str(tracker) for tracker in get_available_trackers()]
     if missing := [name for name in names or () if name not in installed]:
         raise InputError(
-            f"training.trackers names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, or "
-            "leave it out (--training.trackers none for no tracker)"
+            f"training.trackers names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, "
+            "or leave it out (--training.trackers none for no tracker)"
         )
 
 

@@ -70,7 +70,7 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: b
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """An optimizer's whole state by parameter name, as `model_state`."""
-    return get_optimizer_state_dict(model, optimizer, options=_WHOLE)  # type: ignore[return-value]
+    return get_optimizer_state_dict(model, optimizer, options=_WHOLE)
 
 
 def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
