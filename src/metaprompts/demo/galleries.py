@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from metaprompts.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
 from metaprompts.data.samples import Sample
 from metaprompts.demo.report import Gallery, Picture
 from metaprompts.explaining import predictions_by_step, prompt_heatmaps
 from metaprompts.model import MetaPromptModel
-from metaprompts.visualize.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
 from metaprompts.visualize.heatmaps import overlay_heat
 from metaprompts.visualize.segmentation import class_legend, palette
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from metaprompts.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.explaining import prompt_heatmaps
 from metaprompts.model import MetaPromptModel
-from metaprompts.visualize.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
 from metaprompts.visualize.heatmaps import overlay_heat
 from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import Picture
