@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -155,6 +156,29 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, pictures, 
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert weights(tmp_path / "run") == weights(wanted)
     assert load(tmp_path / "run/last").config == load(wanted / "last").config
+
+
+@pytest.mark.full
+def test_twenty_kills_at_random_moments_change_nothing(pictures, tmp_path):
+    """While steps are taken, checkpoints and models written; the newest checkpoint is whole each time."""
+    words = ("--training.steps", "90", "--training.validate_every", "5")
+    train(recipe("depth", pictures, tmp_path / "straight", *words), Silence())
+    made = recipe("depth", pictures, tmp_path / "run", *words)
+    (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
+    command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
+    log, moments = tmp_path / "run/log.jsonl", random.Random(0)
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = log.stat().st_mtime_ns if log.exists() else 0
+        while process.poll() is None and (not log.exists() or log.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.6))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "it was finished before it could be killed"
+        assert first_whole_state(sorted((tmp_path / "run/checkpoints").glob("[0-9]*.pt"), reverse=True)[:1])
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert weights(tmp_path / "run") == weights(tmp_path / "straight")
+    assert logged(tmp_path / "run") == logged(tmp_path / "straight")
 
 
 def test_a_full_disk_is_one_error_and_leaves_the_former_checkpoint(tmp_path):
