@@ -17,7 +17,7 @@ Resume = Literal["ask", "auto", "never"]
 
 # What a training may be changed in while it is stopped: nothing here changes what it learns.
 _FREE = {
-    "data": ("root", "workers", "skip_at_most"),
+    "data": ("root", "shards", "workers", "skip_at_most"),
     "training": ("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
 }
 
