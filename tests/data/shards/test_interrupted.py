@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data.shards.sharding import Spoiled, files, refuse_difference, shard
+from metaprompts.data.shards import writing
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.skipping import Skipping
 from metaprompts.data.splits import PoseData
@@ -62,6 +63,20 @@ class TestInterrupted:
             (folder / f".train-000003-{'0' * 16}.tar").write_bytes(b"half")
         shard(nyu, out, shard_bytes=10_000)
         assert files(out) == wanted
+
+    def test_killed_when_all_is_written(self, nyu, tmp_path, monkeypatch):
+        wanted = self.wanted(nyu, tmp_path)
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writing, "_remove_parts", stop)
+            with pytest.raises(KeyboardInterrupt):
+                shard(nyu, tmp_path / "out", shard_bytes=10_000)
+        assert (tmp_path / "out/.unfinished").is_dir()
+        shard(nyu, tmp_path / "out", shard_bytes=10_000)
+        assert files(tmp_path / "out") == wanted
 
     def test_finished_shards_are_not_written_again(self, nyu, tmp_path):
         wanted = self.wanted(nyu, tmp_path)

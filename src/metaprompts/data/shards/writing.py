@@ -95,13 +95,15 @@ def write_split(
     index = read_index(folder)
     begun = _begun(folder, split, index, samples)
     groups = groups_of(samples)
-    left = _left(groups, begun)
-    on_earlier(sum(map(len, groups)) - sum(map(len, left)))
+    remaining = _remaining(groups, begun)
+    on_earlier(sum(map(len, groups)) - sum(map(len, remaining)))
     if begun.is_whole:
+        # The call that finished it may have been killed before it had tidied up.
+        _remove_parts(folder, split)
         return begun
     write_index(folder, _with_split(index, split, begun))
     shards, left_out = list(begun.shards), list(begun.left_out)
-    records = encoded(samples, left, root=index.origin.root, units_per_meter=units_per_meter, workers=workers)
+    records = encoded(samples, remaining, root=index.origin.root, units_per_meter=units_per_meter, workers=workers)
     good = _good(records, left_out, at_most, len(samples), on_done)
     # One turn for each shard, which takes what follows its first record.
     for first in good:
@@ -197,7 +199,7 @@ def _is_there(folder: Path, shard: Shard) -> bool:
     return path.is_file() and path.stat().st_size == shard.size
 
 
-def _left(groups: list[tuple[int, ...]], begun: SplitIndex) -> list[tuple[int, ...]]:
+def _remaining(groups: list[tuple[int, ...]], begun: SplitIndex) -> list[tuple[int, ...]]:
     """The groups that are neither written nor left out."""
     if begun.is_whole:
         return []
