@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from metaprompts.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_SCRATCH = re.compile(r"\..+-[0-9a-f]{16}(\.\w+)?")
 
 
 @contextmanager
@@ -44,6 +47,11 @@ def write_whole(path: Path) -> Iterator[Path]:
     # The new name itself reaches the disk with its folder, where the platform lets a folder be flushed.
     with suppress(OSError):
         _flush(path.parent, os.O_RDONLY)
+
+
+def is_scratch(path: Path) -> bool:
+    """Whether a file has a name that only `write_whole` gives; one that stays is of a process that was killed."""
+    return _SCRATCH.fullmatch(path.name) is not None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -249,7 +249,11 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         InputError: no such recipe, broken TOML, an unknown key or a wrong value
     """
     values = _read_sections(source)
-    for key, value in _pairs(overrides):
+    pairs = _pairs(overrides)
+    if any(key == "data.root" for key, _ in pairs) and isinstance(values.get("data"), dict):
+        # A trained model's recipe names the shards it was trained from: who names a folder wants that.
+        values["data"].pop("shards", None)
+    for key, value in pairs:
         section, _, name = key.partition(".")
         values.setdefault(section, {})
         if not name or not isinstance(values[section], dict):

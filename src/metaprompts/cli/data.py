@@ -1,148 +1,47 @@
-"""``metaprompts data check``."""
+"""``metaprompts data``."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
 
-if TYPE_CHECKING:
-    from metaprompts.data.checking import PartReport
-    from metaprompts.data.pose import CocoKeypoints
-    from metaprompts.data.samples import SampleDataset
-    from metaprompts.data.splits import Openers
-    from metaprompts.recipe import Recipe
-
 _USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
+       metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
 
-See whether the data of a recipe is there, whole and readable: what was found of each split, how that compares with the
-published data set, and which files are bad. RECIPE is a .toml file or one of: {recipes}.
+check   see whether the data of a recipe is there, whole and readable
+shard   write the data of a recipe into tar files, from which it is trained with --data.shards DIR
 
-  --data.root DIR      folder of the data set
-  --full               read every sample, not only 8 of each split
-  --out SHEET          write a picture (.png, .jpg) of some samples with their labels drawn in
-
-Exit code: 0 if all is well, 1 if a split is missing or files are bad, 2 if nothing can be used.
+Each explains itself: metaprompts data check --help, metaprompts data shard --help.
 """
-_NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """See whether a data set is there, whole and readable: metaprompts data check RECIPE --data.root DIR."""
+    """See whether a data set is whole, or write it into shards: metaprompts data check|shard RECIPE --data.root DIR."""
 
-    recipe: str = ""
-    """A .toml file, or the name of a shipped recipe."""
-    full: bool = False
-    """Read every sample, not only 8 of each split."""
-    out: Path | None = None
-    """Where to write a picture of samples with their labels."""
-    overrides: tuple[str, ...] = ()
-    """--section.key value ..."""
-    wants_help: bool = False
-    """Explain instead of check."""
+    words: tuple[str, ...] = ()
+    """check or shard, and what it is told."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Data":
-        """Read the words after ``data``.
-
-        Raises:
-            InputError: they are not "check RECIPE ..."
-        """
-        if not words or "--help" in words or "-h" in words:
-            return cls(wants_help=True)
-        if words[0] != "check" or len(words) < 2 or words[1].startswith("-"):
-            raise InputError("wanted metaprompts data check RECIPE --data.root DIR; see metaprompts data --help")
-        rest = [word for word in words[2:] if word != "--full"]
-        out = None
-        if "--out" in rest:
-            place = rest.index("--out")
-            if place + 1 == len(rest):
-                raise InputError("--out has no value: say --out sheet.png")
-            out = Path(rest[place + 1])
-            del rest[place : place + 2]
-        return cls(recipe=words[1], full="--full" in words, out=out, overrides=tuple(rest))
+        """Take the words after ``data``."""
+        return cls(words=tuple(words))
 
     def run(self) -> int:
-        """Check, or explain."""
-        if self.wants_help:
-            from metaprompts.recipe_names import recipe_names
+        """Run what the first word says, or explain."""
+        from metaprompts.cli.data_check import Check
+        from metaprompts.cli.data_shard import ShardData
 
-            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+        name, *rest = self.words or ("--help",)
+        if name == "check":
+            return Check.from_words(rest).run()
+        if name == "shard":
+            return ShardData.from_words(rest).run()
+        if name in ("--help", "-h"):
+            sys.stdout.write(_USAGE)
             return 0
-        from metaprompts.recipe import read_recipe
-
-        if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise InputError(f"--out {self.out} is no picture's name; wanted one that ends in .png or .jpg")
-        recipe = read_recipe(self.recipe, self.overrides)
-        reports = list(self._reports(recipe))
-        if not any(report.is_usable for report in reports):
-            raise InputError(f"nothing in {recipe.data.root} can be used: {_first_fault(reports)}")
-        sys.stdout.write(f"{recipe.data.root}:\n")
-        for report in reports:
-            sys.stdout.write(f"  {report.line()}\n")
-        for line in _unlabeled(recipe):
-            sys.stdout.write(f"  {line}\n")
-        _list_bad([fault for report in reports for fault in report.bad])
-        if self.out is not None:
-            from metaprompts.cli.data_sheet import write_sheet
-
-            write_sheet(reports, recipe, self.out)
-            sys.stdout.write(f"wrote {self.out}\n")
-        return int(any(report.missing is not None or report.bad for report in reports))
-
-    def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
-        from metaprompts.data.checking import check_part
-        from metaprompts.pretraining.tracking import tracked
-
-        recipe.data.folder()
-        known: dict[str, int] = recipe.data.official()
-        for name, open_part in _parts(recipe).items():
-
-            def progress(items: Iterable[Any], total: int, what: str = name) -> Iterable[Any]:
-                return tracked(items, total, what=f"reading {what}") if self.full else items
-
-            yield check_part(name, open_part, official=known.get(name), full=self.full, progress=progress)
-
-
-def _parts(recipe: "Recipe") -> "Openers":
-    """The parts of both splits."""
-    from metaprompts.tasks import Pose, Segmentation
-
-    task, data = recipe.task, recipe.data
-    classes = (len(task.classes),) if isinstance(task, Segmentation) else ()
-    parts: Openers = {**data.parts("train", *classes), **data.parts("val", *classes)}
-    return {name: _with_joints(part, task.joints) for name, part in parts.items()} if isinstance(task, Pose) else parts
-
-
-def _with_joints(open_part: Callable[[], Any], joints: tuple[str, ...]) -> Callable[[], "SampleDataset"]:
-    def open_people() -> "SampleDataset":
-        people: CocoKeypoints = open_part()
-        people.refuse_other_joints(joints)
-        return people
-
-    return open_people
-
-
-def _first_fault(reports: list["PartReport"]) -> str:
-    return next(fault for report in reports for fault in (report.missing, *report.bad) if fault)
-
-
-def _unlabeled(recipe: "Recipe") -> Iterator[str]:
-    """A line for each folder of pictures without published labels."""
-    from metaprompts.data.pictures import pictures_in
-
-    for name, folder in recipe.data.unlabeled().items():
-        count = len(pictures_in(recipe.data.folder() / folder))
-        official = recipe.data.official()[name]
-        found = f"{count} of {official} pictures" if count else f"no pictures in {folder}"
-        yield f"{name:<14} {found}; their labels are not published, nothing here needs them"
-
-
-def _list_bad(faults: list[str]) -> None:
-    for fault in faults[:_NAMED_AT_MOST]:
-        sys.stdout.write(f"bad: {fault}\n")
-    if len(faults) > _NAMED_AT_MOST:
-        sys.stdout.write(f"and {len(faults) - _NAMED_AT_MOST} more bad files\n")
+        raise InputError(
+            "wanted metaprompts data check RECIPE --data.root DIR or metaprompts data shard RECIPE --data.root DIR "
+            "--out DIR; see metaprompts data --help"
+        )

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key val
 Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
 an embedded model, or any model folder together with --recipe RECIPE, the recipe that tells how to read the data.
 
-  --data.root DIR      folder of the pictures
+  --data.root DIR      folder of the pictures; or --data.shards DIR, what metaprompts data shard wrote
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
   --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
@@ -133,8 +133,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evalu
 
     split = validation_split(recipe)
     pictures = SeenPictures(split.samples, split.transforms, recipe.test)
-    # Seen from another folder the same data have another relative name.
-    data: dict[str, Any] = plain(replace(recipe.data, root=recipe.data.folder().resolve()))
+    data: dict[str, Any] = plain(recipe.data.resolved())
     what = {
         "weights": fingerprint(model),
         "task": model.config.plain()["task"],
@@ -148,7 +147,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evalu
         facts=split.facts,
         out=out,
         what=what,
-        root=recipe.data.folder(),
+        root=recipe.data.names_from("val"),
         group=recipe.training.val_batch_size,
         workers=recipe.data.workers,
     )

@@ -1,14 +1,13 @@
 """``metaprompts pretrain``."""
 
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Literal
 
 import tyro
 
+from metaprompts.cli.interrupting import end_as_by_ctrl_c
 from metaprompts.pretraining.settings import Pretraining, StageName
 
 
@@ -43,12 +42,7 @@ class Pretrain(Pretraining):
         # A bar for each small file that is read hides the training's own.
         quiet_diffusers()
         quiet_transformers()  # type: ignore[no-untyped-call]
-        signal.signal(signal.SIGTERM, _interrupt)
+        end_as_by_ctrl_c()
         pretrain(self, ProgressLine(), stage=None if self.stage == "all" else self.stage)
         sys.stdout.write(f"finished: {self.out}\n")
         return 0
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C, so that drawing processes are ended too."""
-    raise KeyboardInterrupt

@@ -1,14 +1,14 @@
 """``metaprompts scenes``."""
 
-import signal
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Literal
 
 import tyro
+
+from metaprompts.cli.interrupting import end_as_by_ctrl_c
 
 Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
 
@@ -46,7 +46,7 @@ class Scenes:
         """Draw what is not drawn yet."""
         from metaprompts.data.scenes.layouts import write_scenes
 
-        signal.signal(signal.SIGTERM, _interrupt)
+        end_as_by_ctrl_c()
         write_scenes(
             self.layout,
             self.count,
@@ -67,8 +67,3 @@ def _tracked(drawn: Iterable[None], total: int) -> Iterable[None]:
     from metaprompts.pretraining.tracking import tracked
 
     return tracked(drawn, total, what="drawing scenes")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C, so that drawing processes are ended too."""
-    raise KeyboardInterrupt

@@ -17,6 +17,7 @@ Train on pictures of your own. RECIPE is a .toml file or one of: {recipes}.
 Every key of the recipe can be changed on the command line; most often these:
 
   --data.root DIR            folder of the pictures
+  --data.shards DIR          or what metaprompts data shard wrote of it
   --training.out DIR         folder for checkpoints and metrics   (default: runs/latest)
   --training.steps N         length of the training
   --backbone.source SOURCE   hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15

@@ -8,8 +8,9 @@ import numpy as np
 from metaprompts.data.layouts.counts import COCO_PICTURES
 from metaprompts.data.layouts.kitti import KittiEigen
 from metaprompts.data.layouts.nyu import NyuDepth
-from metaprompts.data.pose import CocoKeypoints
+from metaprompts.data.pose import CocoKeypoints, People
 from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.data.shards.reading import ShardedSamples
 from metaprompts.errors import InputError
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
@@ -120,6 +121,10 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 def _describe(samples: SampleDataset, name: str) -> tuple[str, str]:
     """What the samples are, and what else is to be said."""
+    if isinstance(samples, ShardedSamples):
+        left_out = sum(len(each.samples) for each in samples.left_out)
+        remark = f"in {len(samples.shards)} shards" + (f", {left_out} left out" if left_out else "")
+        return "persons" if isinstance(samples, People) else "pictures", remark
     if isinstance(samples, CocoKeypoints):
         split = "train" if name == "train" else "val"
         boxes = "boxes" if name == "val_boxes" else "persons"

@@ -8,11 +8,37 @@ from numpy.typing import NDArray
 
 from metaprompts.data.coco import Picture, read_detections, read_keypoints
 from metaprompts.data.pictures import read_picture
-from metaprompts.data.samples import Person, Sample
+from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
 
 
-class CocoKeypoints:
+class People(SampleDataset):
+    """What a data set of people offers besides its samples.
+
+    Attributes:
+        annotation_path: the annotation file, for COCO's own evaluation
+        joint_names: the J joints in order
+        skeleton: pairs of joint indices, from 0, that a drawing connects
+    """
+
+    annotation_path: Path
+    joint_names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+
+    def refuse_other_joints(self, joints: tuple[str, ...]) -> None:
+        """Check that the file's joints are those of a task.
+
+        Raises:
+            InputError: names or order differ
+        """
+        if self.joint_names != joints:
+            raise InputError(
+                f"{self.annotation_path} has the joints {', '.join(self.joint_names)}; the recipe's task.joints are "
+                f"{', '.join(joints)}: make them the same"
+            )
+
+
+class CocoKeypoints(People):
     """One sample for every person of a COCO keypoint file, or for every box that a detector found.
 
     Annotations without labeled joints, of crowds or without a box of positive size are left out.
@@ -25,11 +51,6 @@ class CocoKeypoints:
             ones; such samples have no keypoints (all 0). Boxes of other categories and of pictures that
             ``annotations`` does not list are left out.
         minimum_score: detections below it are left out
-
-    Attributes:
-        annotation_path: the annotation file, for COCO's own evaluation
-        joint_names: the J joints in order
-        skeleton: pairs of joint indices, from 0, that a drawing connects
 
     Raises:
         InputError: broken JSON, missing or impossible entries, or no person left
@@ -64,17 +85,12 @@ class CocoKeypoints:
         """How many pictures the annotation file lists, with or without people."""
         return len(self._pictures)
 
-    def refuse_other_joints(self, joints: tuple[str, ...]) -> None:
-        """Check that the file's joints are those of a task.
-
-        Raises:
-            InputError: names or order differ
-        """
-        if tuple(self.joint_names) != joints:
-            raise InputError(
-                f"{self.annotation_path} has the joints {', '.join(self.joint_names)}; the recipe's task.joints are "
-                f"{', '.join(joints)}: make them the same"
-            )
+    def by_picture(self) -> list[list[int]]:
+        """The samples of each picture that has any, pictures and samples in the samples' order."""
+        groups: dict[int, list[int]] = {}
+        for index, image_id in enumerate(self._persons.image_ids.tolist()):
+            groups.setdefault(image_id, []).append(index)
+        return list(groups.values())
 
     def __getitem__(self, index: int) -> Sample:
         """Read one person and the whole picture it is in.
@@ -85,14 +101,15 @@ class CocoKeypoints:
         Raises:
             InputError: the picture is missing, bad, or not of the size the annotation file gives
         """
-        person = self._person(index)
+        person = self.person(index)
         picture = self._pictures[person.image_id]
         path = self._folder / picture.file_name
         image = read_picture(path)
         _refuse_other_size(image, picture, path)
         return Sample(image=image, path=str(path), person=person)
 
-    def _person(self, index: int) -> Person:
+    def person(self, index: int) -> Person:
+        """The person of a sample, without its picture."""
         persons = self._persons
         return Person(
             keypoints=persons.keypoints[index].copy(),

@@ -1,10 +1,13 @@
 """What a data set hands out: one picture with whatever is known about it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Split = Literal["train", "val"]
+"""What recipes use of a data set."""
 
 IGNORED_LABEL = 255
 """The label of pixels that no loss and no metric counts."""

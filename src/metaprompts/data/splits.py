@@ -1,6 +1,7 @@
 """The data and augment sections of recipes, together."""
 
-from metaprompts.data.sections.base import Openers, Split
+from metaprompts.data.samples import Split
+from metaprompts.data.sections.base import Openers
 from metaprompts.data.sections.depth import DepthAugment, DepthData
 from metaprompts.data.sections.pose import PoseAugment, PoseData
 from metaprompts.data.sections.segmentation import SegmentationAugment, SegmentationData

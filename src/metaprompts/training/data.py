@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from metaprompts.data.augmented import Transformed, quiet_opencv
-from metaprompts.data.pose import CocoKeypoints
+from metaprompts.data.pose import People
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.skipping import Skipping
 from metaprompts.data.transforms.pose_crop import PoseCrop
@@ -43,36 +43,41 @@ def training_split(recipe: Recipe) -> Split:
     crops out of what is left (released code).
     """
     task, data, augment = recipe.task, recipe.data, recipe.augment
+    samples = samples_of(recipe, "train")
     if isinstance(task, Segmentation):
-        samples, transforms = data.dataset("train", len(task.classes)), augment.transforms(data)
+        transforms = augment.transforms(data)
     elif isinstance(task, Depth):
-        first = recipe.test.transforms()
-        samples, transforms = data.dataset("train"), [*first, *augment.transforms(data, task.max_depth_m)]
+        transforms = [*recipe.test.transforms(), *augment.transforms(data, task.max_depth_m)]
     else:
         assert isinstance(task, Pose)
-        crop = task.crop_height, task.crop_width
-        samples, transforms = _people(recipe, "train"), augment.transforms(crop, task.joints, task.padding)
+        transforms = augment.transforms((task.crop_height, task.crop_width), task.joints, task.padding)
     return Split(Skipping(samples, data.skip_at_most) if data.on_error == "skip" else samples, transforms, {})
 
 
 def validation_split(recipe: Recipe) -> Split:
     """The validation split, seen plainly."""
-    task, data = recipe.task, recipe.data
-    if isinstance(task, Segmentation):
-        return Split(data.dataset("val", len(task.classes)), data.val_transforms(), {})
-    if isinstance(task, Depth):
-        return Split(data.dataset("val"), data.val_transforms(), {})
-    assert isinstance(task, Pose)
-    people = _people(recipe, "val")
+    task, samples = recipe.task, samples_of(recipe, "val")
+    if not isinstance(task, Pose):
+        return Split(samples, recipe.data.val_transforms(), {})
+    assert isinstance(samples, People)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    return Split(people, [crop], {"annotations": people.annotation_path})
+    return Split(samples, [crop], {"annotations": samples.annotation_path})
 
 
-def _people(recipe: Recipe, split: Any) -> CocoKeypoints:
-    people: CocoKeypoints = recipe.data.dataset(split)
-    assert isinstance(recipe.task, Pose)
-    people.refuse_other_joints(recipe.task.joints)
-    return people
+def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
+    """The samples of a split as they are stored.
+
+    Raises:
+        InputError: the data are missing, or not of the recipe's classes or joints
+    """
+    task = recipe.task
+    samples: SampleDataset = recipe.data.dataset(
+        split, *((len(task.classes),) if isinstance(task, Segmentation) else ())
+    )
+    if isinstance(task, Pose):
+        assert isinstance(samples, People)
+        samples.refuse_other_joints(task.joints)
+    return samples
 
 
 class EndlessBatches:

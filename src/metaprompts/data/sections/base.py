@@ -1,18 +1,20 @@
 """What the data sections of all tasks have."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from metaprompts.data.joined import Joined
-from metaprompts.data.samples import SampleDataset
+from metaprompts.data.samples import SampleDataset, Split
+from metaprompts.data.shards.index import ShardIndex, read_index
+from metaprompts.data.shards.reading import open_shards
 from metaprompts.data.transforms.geometric import RandomResize, RandomScale
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+from metaprompts.typed import plain
 
-Split = Literal["train", "val"]
 Openers = dict[str, Callable[[], SampleDataset]]
 """The parts of a split by name; each is looked for only when it is called."""
 
@@ -23,6 +25,8 @@ class Section:
 
     Attributes:
         root: folder that everything is relative to
+        shards: folder that metaprompts data shard wrote, whose splits are read in the place of those in root; keys
+            that name files and folders are of no effect on them. A --data.root without --data.shards unsets it
         workers: processes that read and transform
         prefetch: batches that each of them has ready in training
         on_error: what to do with a training sample that cannot be read: "stop" the training, or "skip" it and take the
@@ -31,10 +35,17 @@ class Section:
     """
 
     root: Path | None = None
+    shards: Path | None = None
     workers: int = 0
     prefetch: int = 2
     on_error: Literal["stop", "skip"] = "stop"
     skip_at_most: int = 100
+
+    task: ClassVar[str]
+    # Shards must have been made with the same: it decides what is in a split, and no file shows it.
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
+    # What reads and looks at samples, but does not change them.
+    reading_keys: ClassVar[tuple[str, ...]] = ("shards", "workers", "on_error", "skip_at_most")
 
     def __post_init__(self) -> None:
         if self.skip_at_most < 0:
@@ -55,10 +66,59 @@ class Section:
             InputError: it was not given, or is no folder
         """
         if self.root is None:
-            raise InputError("data.root is not set: say --data.root DIR, the folder of the pictures")
+            beside = "" if self.shards is None else f", and {self.shards} does not hold this split"
+            raise InputError(f"data.root is not set{beside}: say --data.root DIR, the folder of the pictures")
         if not self.root.is_dir():
             raise InputError(f"data.root {self.root} is no folder: give the folder of the pictures")
         return self.root
+
+    def names_from(self, split: Split) -> Path:
+        """Folder that a split's paths are relative to: the root, or that which its shards were made from.
+
+        Raises:
+            InputError: shards or root are missing
+        """
+        index = self._shard_index(split)
+        return self.folder() if index is None else index.origin.root
+
+    def resolved(self) -> Self:
+        """The same with whole paths: seen from another folder the same data have another relative name."""
+        paths = {name: getattr(self, name) for name in ("root", "shards")}
+        return replace(self, **{name: path.resolve() for name, path in paths.items() if path is not None})
+
+    def sample_settings(self) -> dict[str, Any]:
+        """Plain values that decide what samples there are."""
+        return {key: value for key, value in plain(self).items() if key not in self.reading_keys}
+
+    def sharded(self, split: Split, classes: int | None = None) -> Openers:
+        """The one part of a split that shards hold; none where it is to be read from the root.
+
+        Raises:
+            InputError: there are no shards where they should be, or they are of other data than the recipe's
+        """
+        index = self._shard_index(split)
+        if index is None or self.shards is None:
+            return {}
+        self._refuse_other_shards(index, split, classes)
+        folder, checks_files = self.shards, split == "val" or self.on_error == "stop"
+        return {split: lambda: open_shards(folder, index, split, checks_files=checks_files)}
+
+    def _shard_index(self, split: Split) -> ShardIndex | None:
+        """What shards hold, if they hold a split."""
+        index = None if self.shards is None else read_index(self.shards)
+        return index if index is not None and split in index.splits else None
+
+    def _refuse_other_shards(self, index: ShardIndex, split: Split, classes: int | None) -> None:
+        own = plain(self)
+        wanted = {"task": self.task, "number of classes": classes, **{key: own[key] for key in self.shard_keys[split]}}
+        came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
+        for name, value in wanted.items():
+            if came.get(name) != value:
+                key = f"data.{name}" if name in own else name
+                raise InputError(
+                    f"the shards in {self.shards} were made with {key} {_shown(came.get(name))}, the recipe has "
+                    f"{_shown(value)}: make them the same, or write other shards"
+                )
 
     def refuse_unless(self, layouts: tuple[str, ...], *names: str) -> None:
         """Keys that say nothing to a layout must have their defaults, or a wish would be passed over."""
@@ -96,6 +156,7 @@ class PairedSection(Section):
     working_size: tuple[int, int] | None = None
 
     list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
+    reading_keys = (*Section.reading_keys, "image_size", "keep_aspect", "working_size")
 
     def names(self, split: Split) -> tuple[str, str | None]:
         """List file, or folders of pictures and labels, of a split."""
@@ -122,3 +183,7 @@ def joined(parts: Openers) -> SampleDataset:
     """Open all parts of a split and put them one after the other."""
     opened = [part() for part in parts.values()]
     return opened[0] if len(opened) == 1 else Joined(opened)
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -1,14 +1,14 @@
 """Data and augmentation of depth recipes."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from metaprompts.data.depth import DepthFolder
 from metaprompts.data.layouts import kitti, nyu
 from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.nyu_mat import NyuMat
-from metaprompts.data.samples import SampleDataset
-from metaprompts.data.sections.base import Openers, PairedSection, Split, joined
+from metaprompts.data.samples import SampleDataset, Split
+from metaprompts.data.sections.base import Openers, PairedSection, joined
 from metaprompts.data.sections.limits import refuse_no_crop, refuse_no_probability
 from metaprompts.data.transforms.color import DepthColor
 from metaprompts.data.transforms.cutdepth import CutDepth
@@ -39,6 +39,12 @@ class DepthData(PairedSection):
     val_selection: bool = False
     units_per_meter: float | None = None
 
+    task: ClassVar[str] = "depth"
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {
+        "train": ("layout", "units_per_meter"),
+        "val": ("layout", "units_per_meter", "val_selection"),
+    }
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.refuse_unless(("lists",), *self.list_keys, "units_per_meter")
@@ -62,6 +68,9 @@ class DepthData(PairedSection):
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, to be opened one by one."""
+        return self.sharded(split) or self._in_folders(split)
+
+    def _in_folders(self, split: Split) -> Openers:
         list_file = self.train_list if split == "train" else self.val_list
         if self.layout == "nyu":
             return {split: lambda: nyu.NyuDepth(self.folder(), split, list_file=list_file)}

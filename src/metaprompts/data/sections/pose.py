@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from metaprompts.data.layouts.counts import OFFICIAL
-from metaprompts.data.pose import CocoKeypoints
-from metaprompts.data.sections.base import Openers, Section, Split
+from metaprompts.data.pose import CocoKeypoints, People
+from metaprompts.data.samples import Split
+from metaprompts.data.sections.base import Openers, Section
 from metaprompts.data.sections.limits import refuse_no_factors, refuse_no_probability
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
@@ -37,16 +39,26 @@ class PoseData(Section):
     val_images: str = "val2017"
     val_boxes: str | None = None
 
-    def dataset(self, split: Split) -> CocoKeypoints:
+    task: ClassVar[str] = "pose"
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ("val_boxes",)}
+
+    def dataset(self, split: Split) -> People:
         """The samples of a split, one for each person."""
-        if split == "train":
-            return CocoKeypoints(self.folder(), self.train, self.train_images)
-        return CocoKeypoints(self.folder(), self.val, self.val_images, detections=self.val_boxes)
+        (open_part,) = self.parts(split).values()
+        people = open_part()
+        assert isinstance(people, People)
+        return people
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, to be opened one by one."""
-        boxes = split == "val" and self.val_boxes is not None
-        return {"val_boxes" if boxes else split: lambda: self.dataset(split)}
+        return self.sharded(split) or self._in_folders(split)
+
+    def _in_folders(self, split: Split) -> Openers:
+        if split == "train":
+            return {split: lambda: CocoKeypoints(self.folder(), self.train, self.train_images)}
+        boxes = self.val_boxes
+        name = split if boxes is None else "val_boxes"
+        return {name: lambda: CocoKeypoints(self.folder(), self.val, self.val_images, detections=boxes)}
 
     def unlabeled(self) -> dict[str, str]:
         """None: all pictures that are read have people."""

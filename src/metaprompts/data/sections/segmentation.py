@@ -1,20 +1,22 @@
 """Data and augmentation of segmentation recipes."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.cityscapes import Cityscapes
 from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion
-from metaprompts.data.samples import SampleDataset
-from metaprompts.data.sections.base import Openers, PairedSection, Split, joined
+from metaprompts.data.samples import SampleDataset, Split
+from metaprompts.data.sections.base import Openers, PairedSection, joined
 from metaprompts.data.sections.limits import refuse_no_crop, refuse_no_factors, refuse_no_probability
 from metaprompts.data.segmentation import SegmentationFolder
 from metaprompts.data.transforms.color import PhotometricDistortion
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+
+_MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,9 @@ class SegmentationData(PairedSection):
     ignored: tuple[int, ...] = ()
     reduce_zero_label: bool = False
 
+    task: ClassVar[str] = "segmentation"
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (*_MASK_KEYS, "extra"), "val": _MASK_KEYS}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.refuse_unless(("lists",), *self.list_keys, "ignored")
@@ -56,6 +61,9 @@ class SegmentationData(PairedSection):
 
     def parts(self, split: Split, classes: int) -> Openers:
         """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
+        return self.sharded(split, classes) or self._in_folders(split, classes)
+
+    def _in_folders(self, split: Split, classes: int) -> Openers:
         if self.layout == "ade20k":
             return {split: lambda: Ade20k(self.folder(), split, classes=classes)}
         if self.layout == "cityscapes":

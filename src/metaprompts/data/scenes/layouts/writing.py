@@ -1,6 +1,5 @@
 """Draw a data set of scenes; stopped at any time, the same call goes on."""
 
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ from metaprompts.data.scenes.layouts.nyu import Nyu
 from metaprompts.data.scenes.layouts.plain import Plain
 from metaprompts.data.scenes.layouts.plan import Plan
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json, write_text
+from metaprompts.files import is_scratch, read_json, write_json, write_text
 from metaprompts.processes import in_processes
 
 LAYOUTS: dict[str, type[Layout]] = {
@@ -40,7 +39,6 @@ _SETTINGS, _CAPTIONS, _README = "scenes.json", "captions.json", "README.txt"
 _PAIRS = {"train": "train.txt", "val": "val.txt"}
 # What is known of scenes that are drawn, until the lists are written.
 _RECORDS = ".records"
-_SCRATCH = re.compile(r"\..+-[0-9a-f]{16}(\.\w+)?")
 
 
 def write_scenes(
@@ -114,7 +112,7 @@ def _layout(name: str, density: float | None) -> Layout:
 def _claim(out: Path, plan: Plan) -> None:
     """Make the folder ours, or see that it is."""
     try:
-        found = [path for path in out.iterdir() if not _SCRATCH.fullmatch(path.name)]
+        found = [path for path in out.iterdir() if not is_scratch(path)]
     except FileNotFoundError:
         found = []
     except NotADirectoryError as error:
@@ -127,7 +125,7 @@ def _claim(out: Path, plan: Plan) -> None:
     _refuse_other(settings, plan)
     # Killed writers may have left some.
     for path in out.rglob(".*"):
-        if _SCRATCH.fullmatch(path.name):
+        if is_scratch(path):
             path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,145 @@
+"""``metaprompts data check``."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaprompts.cli.words import take_flag, take_options
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.data.checking import PartReport
+    from metaprompts.data.pose import People
+    from metaprompts.data.samples import SampleDataset
+    from metaprompts.data.splits import Openers
+    from metaprompts.recipe import Recipe
+
+_USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
+
+See whether the data of a recipe is there, whole and readable: what was found of each split, how that compares with the
+published data set, and which files are bad. RECIPE is a .toml file or one of: {recipes}.
+
+  --data.root DIR      folder of the data set; or --data.shards DIR, what metaprompts data shard wrote
+  --full               read every sample, not only 8 of each split
+  --out SHEET          write a picture (.png, .jpg) of some samples with their labels drawn in
+
+Exit code: 0 if all is well, 1 if a split is missing or files are bad, 2 if nothing can be used.
+"""
+_NAMED_AT_MOST = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """See whether a data set is there, whole and readable: metaprompts data check RECIPE --data.root DIR."""
+
+    recipe: str = ""
+    """A .toml file, or the name of a shipped recipe."""
+    full: bool = False
+    """Read every sample, not only 8 of each split."""
+    out: Path | None = None
+    """Where to write a picture of samples with their labels."""
+    overrides: tuple[str, ...] = ()
+    """--section.key value ..."""
+    wants_help: bool = False
+    """Explain instead of check."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Check":
+        """Read the words after ``data check``.
+
+        Raises:
+            InputError: no recipe is given, or --out has no value
+        """
+        if "--help" in words or "-h" in words:
+            return cls(wants_help=True)
+        if not words or words[0].startswith("-"):
+            raise InputError("wanted metaprompts data check RECIPE --data.root DIR; see metaprompts data check --help")
+        rest = list(words[1:])
+        out = take_options(rest, ("--out",))["--out"]
+        full = take_flag(rest, "--full")
+        return cls(recipe=words[0], full=full, out=Path(out) if out else None, overrides=tuple(rest))
+
+    def run(self) -> int:
+        """Check, or explain."""
+        if self.wants_help:
+            from metaprompts.recipe_names import recipe_names
+
+            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            return 0
+        from metaprompts.recipe import read_recipe
+
+        if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise InputError(f"--out {self.out} is no picture's name; wanted one that ends in .png or .jpg")
+        recipe = read_recipe(self.recipe, self.overrides)
+        where = recipe.data.shards or recipe.data.folder()
+        reports = list(self._reports(recipe))
+        if not any(report.is_usable for report in reports):
+            raise InputError(f"nothing in {where} can be used: {_first_fault(reports)}")
+        sys.stdout.write(f"{where}:\n")
+        for report in reports:
+            sys.stdout.write(f"  {report.line()}\n")
+        for line in () if recipe.data.shards else _unlabeled(recipe):
+            sys.stdout.write(f"  {line}\n")
+        _list_bad([fault for report in reports for fault in report.bad])
+        if self.out is not None:
+            from metaprompts.cli.data_sheet import write_sheet
+
+            write_sheet(reports, recipe, self.out)
+            sys.stdout.write(f"wrote {self.out}\n")
+        return int(any(report.missing is not None or report.bad for report in reports))
+
+    def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
+        from metaprompts.data.checking import check_part
+        from metaprompts.pretraining.tracking import tracked
+
+        # Shards may hold several of the published parts as one.
+        known: dict[str, int] = {} if recipe.data.shards else recipe.data.official()
+        for name, open_part in _parts(recipe).items():
+
+            def progress(items: Iterable[Any], total: int, what: str = name) -> Iterable[Any]:
+                return tracked(items, total, what=f"reading {what}") if self.full else items
+
+            yield check_part(name, open_part, official=known.get(name), full=self.full, progress=progress)
+
+
+def _parts(recipe: "Recipe") -> "Openers":
+    """The parts of both splits."""
+    from metaprompts.tasks import Pose, Segmentation
+
+    task, data = recipe.task, recipe.data
+    classes = (len(task.classes),) if isinstance(task, Segmentation) else ()
+    parts: Openers = {**data.parts("train", *classes), **data.parts("val", *classes)}
+    return {name: _with_joints(part, task.joints) for name, part in parts.items()} if isinstance(task, Pose) else parts
+
+
+def _with_joints(open_part: Callable[[], Any], joints: tuple[str, ...]) -> Callable[[], "SampleDataset"]:
+    def open_people() -> "SampleDataset":
+        people: People = open_part()
+        people.refuse_other_joints(joints)
+        return people
+
+    return open_people
+
+
+def _first_fault(reports: list["PartReport"]) -> str:
+    return next(fault for report in reports for fault in (report.missing, *report.bad) if fault)
+
+
+def _unlabeled(recipe: "Recipe") -> Iterator[str]:
+    """A line for each folder of pictures without published labels."""
+    from metaprompts.data.pictures import pictures_in
+
+    for name, folder in recipe.data.unlabeled().items():
+        count = len(pictures_in(recipe.data.folder() / folder))
+        official = recipe.data.official()[name]
+        found = f"{count} of {official} pictures" if count else f"no pictures in {folder}"
+        yield f"{name:<14} {found}; their labels are not published, nothing here needs them"
+
+
+def _list_bad(faults: list[str]) -> None:
+    for fault in faults[:_NAMED_AT_MOST]:
+        sys.stdout.write(f"bad: {fault}\n")
+    if len(faults) > _NAMED_AT_MOST:
+        sys.stdout.write(f"and {len(faults) - _NAMED_AT_MOST} more bad files\n")

@@ -1,0 +1,157 @@
+"""``metaprompts data shard``."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from metaprompts.cli.words import take_flag, take_options
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.data.shards.index import Origin, SplitIndex
+    from metaprompts.recipe import Recipe
+
+_USAGE = """usage: metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
+
+Write the training and the validation split of a recipe into tar files, as WebDataset lays them out, with an index by
+which they are read in any order. metaprompts train RECIPE --data.shards DIR then trains from them as from the folders,
+bit for bit. RECIPE is a .toml file or one of: {recipes}.
+
+  --data.root DIR            folder of the data set
+  --out DIR                  a new or empty folder, or one that the same command began
+  --shard-bytes SIZE         from which on a shard is closed (default: 256MB)
+  --split train|val          write only this one
+  --restart                  discard the shards that are in DIR
+  --data.workers N           processes that read
+  --data.on_error skip       leave out training samples that cannot be read, up to data.skip_at_most; the validation
+                             split is written whole or not at all
+
+DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose the annotation files, too. Stopped at any
+time, the same command goes on with the shard it was at; shards that are missing or cut off are written anew.
+"""
+_WANTED = "wanted metaprompts data shard RECIPE --data.root DIR --out DIR; see metaprompts data shard --help"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)b?", re.IGNORECASE)
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardData:
+    """Write a data set into shards: metaprompts data shard RECIPE --data.root DIR --out DIR."""
+
+    recipe: str = ""
+    """A .toml file, or the name of a shipped recipe."""
+    out: Path = Path()
+    """Folder of the shards."""
+    shard_bytes: int = 256 * 10**6
+    """Size from which on a shard is closed."""
+    splits: tuple[Literal["train", "val"], ...] = ("train", "val")
+    """What to write."""
+    restart: bool = False
+    """Discard the shards that are there."""
+    overrides: tuple[str, ...] = ()
+    """--section.key value ..."""
+    wants_help: bool = False
+    """Explain instead of write."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "ShardData":
+        """Read the words after ``data shard``.
+
+        Raises:
+            InputError: recipe or out are missing, or a value is wrong
+        """
+        if "--help" in words or "-h" in words:
+            return cls(wants_help=True)
+        rest = list(words)
+        given = take_options(rest, ("--out", "--shard-bytes", "--split"))
+        restart = take_flag(rest, "--restart")
+        if not rest or rest[0].startswith("-") or not given["--out"]:
+            raise InputError(_WANTED)
+        splits = cls.splits if given["--split"] is None else tuple(_split(given["--split"]))
+        return cls(
+            recipe=rest[0],
+            out=Path(given["--out"]),
+            shard_bytes=_bytes(given["--shard-bytes"]) if given["--shard-bytes"] else cls.shard_bytes,
+            splits=splits,
+            restart=restart,
+            overrides=tuple(rest[1:]),
+        )
+
+    def run(self) -> int:
+        """Write, or explain."""
+        if self.wants_help:
+            from metaprompts.recipe_names import recipe_names
+
+            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            return 0
+        from metaprompts.cli.interrupting import end_as_by_ctrl_c
+        from metaprompts.data.shards.writing import begin
+        from metaprompts.recipe import read_recipe
+
+        recipe = read_recipe(self.recipe, self.overrides)
+        if recipe.data.shards is not None:
+            raise InputError(f"data.shards is {recipe.data.shards}, but shards are made from folders: leave it out")
+        recipe.data.folder()
+        end_as_by_ctrl_c()
+        begin(self.out, self._origin(recipe), restart=self.restart)
+        for split in self.splits:
+            sys.stdout.write(f"{split}: {_described(self._write(recipe, split))}\n")
+        sys.stdout.write(f"shards in {self.out}\n")
+        return 0
+
+    def _origin(self, recipe: "Recipe") -> "Origin":
+        from metaprompts.data.shards.index import Origin
+        from metaprompts.tasks import Segmentation
+
+        return Origin(
+            task=recipe.task.name,
+            classes=len(recipe.task.classes) if isinstance(recipe.task, Segmentation) else None,
+            shard_bytes=self.shard_bytes,
+            data=recipe.data.sample_settings(),
+        )
+
+    def _write(self, recipe: "Recipe", split: Literal["train", "val"]) -> "SplitIndex":
+        from metaprompts.data.shards.writing import write_split
+        from metaprompts.evaluation.progress import SampleBar
+        from metaprompts.training.data import samples_of
+
+        data, samples = recipe.data, samples_of(recipe, split)
+        skips = split == "train" and data.on_error == "skip"
+        with SampleBar(f"writing {split}", len(samples)) as bar:
+            return write_split(
+                self.out,
+                split,
+                samples,
+                units_per_meter=getattr(data, "stored_units_per_meter", None),
+                at_most=data.skip_at_most if skips else None,
+                workers=data.workers,
+                on_done=bar.advance,
+                on_earlier=bar.goes_on,
+            )
+
+
+def _split(name: str) -> list[Literal["train", "val"]]:
+    if name == "train":
+        return ["train"]
+    if name == "val":
+        return ["val"]
+    raise InputError(f"--split is {name!r}; wanted train or val")
+
+
+def _bytes(text: str) -> int:
+    """256MB and the like."""
+    match = _SIZE.fullmatch(text)
+    size = int(float(match[1]) * _FACTORS[match[2].lower()]) if match else 0
+    if size < 1:
+        raise InputError(f"--shard-bytes is {text!r}; wanted a size such as 256MB or 1GB")
+    return size
+
+
+def _described(found: "SplitIndex") -> str:
+    size = sum(shard.size for shard in found.shards) / 10**6
+    left_out = sum(len(each.samples) for each in found.left_out)
+    missing = f", {left_out} of them left out" if left_out else ""
+    return f"{found.samples} samples{missing}; {len(found.shards)} tar files, {size:.1f} MB"

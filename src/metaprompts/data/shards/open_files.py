@@ -1,0 +1,45 @@
+"""Files that stay open between reads, in every process its own."""
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_OPEN_AT_MOST = 64
+
+
+class OpenFiles:
+    """Reads pieces of files; a copy in another process, pickled or forked, opens them itself."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._files: dict[Path, BinaryIO] = {}
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Read a piece of a file.
+
+        Returns:
+            ``size`` bytes from ``offset`` on, fewer where the file ends before
+
+        Raises:
+            OSError: the file cannot be read
+        """
+        file = self._opened(path)
+        file.seek(offset)
+        return file.read(size)
+
+    def _opened(self, path: Path) -> BinaryIO:
+        if self._process != os.getpid():
+            # A forked process shares the position in its parent's files: each would move the other's.
+            self._process, self._files = os.getpid(), {}
+        if path not in self._files:
+            if len(self._files) == _OPEN_AT_MOST:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[path] = path.open("rb")
+        return self._files[path]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
+    def __del__(self) -> None:
+        for file in self._files.values():
+            file.close()

@@ -1,0 +1,170 @@
+"""Shards of other data, and damaged ones."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.shards.sharding import BOXES, Spoiled, files, origin, refuse_difference, shard
+from metaprompts.data.shards.index import read_index
+from metaprompts.data.shards.writing import begin, write_split
+from metaprompts.data.skipping import Skipping
+from metaprompts.data.splits import DepthData, PoseData, SegmentationData
+from metaprompts.errors import InputError
+
+
+def of_two(nyu):
+    """The same with a list of two training pictures."""
+    lines = (nyu.root / "train_list.txt").read_text().splitlines(keepends=True)
+    (nyu.root / "short.txt").write_text("".join(lines[:2]))
+    return replace(nyu, train_list="short.txt")
+
+
+class TestRefused:
+    def test_another_task_or_other_classes(self, nyu, roots, tmp_path):
+        made = shard(nyu, tmp_path / "out")
+        with pytest.raises(InputError, match=r"made with task depth, the recipe has segmentation: make them the same"):
+            SegmentationData(shards=made.shards).dataset("train", 2)
+        with pytest.raises(InputError, match=r"made with task depth, the recipe has pose"):
+            PoseData(shards=made.shards).dataset("val")
+        data = SegmentationData(root=roots / "ade20k", layout="ade20k")
+        made = shard(data, tmp_path / "ade20k", 150)
+        with pytest.raises(InputError, match=r"made with number of classes 150, the recipe has 19"):
+            made.dataset("train", 19)
+
+    def test_other_joints(self, roots, tmp_path):
+        made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
+        with pytest.raises(InputError, match=r"has the joints nose, .* task.joints are head: make them the same"):
+            made.dataset("train").refuse_other_joints(("head",))
+
+    def test_keys_that_decide_what_is_in_a_split(self, nyu, roots, tmp_path):
+        made = shard(nyu, tmp_path / "out")
+        with pytest.raises(InputError, match=r"made with data.layout nyu, the recipe has lists: make them the same"):
+            DepthData(shards=made.shards).dataset("train")
+        made = shard(PoseData(root=roots / "coco", val_boxes=BOXES), tmp_path / "coco")
+        with pytest.raises(InputError, match=rf"made with data.val_boxes {BOXES}, the recipe has none"):
+            replace(made, val_boxes=None).dataset("val")
+        assert len(replace(made, val_boxes=None, train="another.json").dataset("train")) > 0
+
+    def test_shards_of_other_data_are_not_written_over(self, nyu, tmp_path):
+        out = tmp_path / "out"
+        shard(nyu, out)
+        before = files(out)
+        other = of_two(nyu)
+        with pytest.raises(
+            InputError, match=r"made with another data.train_list: give .* or --restart to discard them"
+        ):
+            begin(out, origin(other))
+        with pytest.raises(InputError, match=r"made with another --shard-bytes"):
+            begin(out, origin(nyu, shard_bytes=7))
+        with pytest.raises(InputError, match=r"has shards of 6 train samples, now there are 2"):
+            write_split(out, "train", other.dataset("train"))
+        assert files(out) == before
+
+    def test_restart_discards_them(self, nyu, tmp_path):
+        out = tmp_path / "out"
+        shard(nyu, out)
+        with pytest.raises(KeyboardInterrupt):
+            shard(nyu, out, restart=True, change=lambda samples: Spoiled(samples, KeyboardInterrupt(), {3}))
+        assert list(out.glob("train-*.tar"))
+        assert not list(out.glob("val-*.tar"))
+        other = of_two(nyu)
+        shard(other, out, restart=True)
+        shard(other, tmp_path / "wanted")
+        assert files(out) == files(tmp_path / "wanted")
+
+    @pytest.mark.parametrize("restart", [False, True])
+    def test_a_folder_of_something_else_is_left_alone(self, nyu, tmp_path, restart):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/thesis.tex").write_text("years")
+        with pytest.raises(InputError, match=r"is not empty and holds no shards.json: give a new or empty folder"):
+            begin(tmp_path / "out", origin(nyu), restart=restart)
+        with pytest.raises(InputError, match=r"thesis.tex is no folder"):
+            begin(tmp_path / "out/thesis.tex", origin(nyu), restart=restart)
+        assert files(tmp_path / "out") == {"thesis.tex": b"years"}
+
+
+def change_byte(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+class TestDamaged:
+    @pytest.fixture
+    def made(self, nyu, tmp_path):
+        return shard(nyu, tmp_path / "out", shard_bytes=10_000)
+
+    def second(self, made):
+        """The second shard and the place of the first sample in it."""
+        path = made.shards / "train-000001.tar"
+        return path, read_index(made.shards).splits["train"].shards[1].records[0].samples[0]
+
+    @pytest.mark.parametrize(
+        ("spoil", "words"),
+        [
+            (lambda path: path.unlink(), "does not exist"),
+            (lambda path: path.write_bytes(path.read_bytes()[:700]), "has 700 bytes instead of"),
+        ],
+    )
+    def test_missing_or_cut_off(self, nyu, made, spoil, words):
+        path, first = self.second(made)
+        spoil(path)
+        with pytest.raises(
+            InputError, match=rf"^shard {re.escape(str(path))} \(samples {first:08d} to .* {words}.*: copy"
+        ):
+            made.dataset("train")
+        assert len(made.dataset("val")) == 1
+        # Who wants bad samples to be passed over gets the others.
+        samples = replace(made, on_error="skip").dataset("train")
+        with pytest.raises(
+            InputError, match=rf"^{first:08d}\.\w+ of shard {re.escape(str(path))} (cannot be read|is cut)"
+        ):
+            samples[first]
+        bad = [record.samples[0] for record in samples.shards[1].records]
+        skipping = Skipping(samples, len(bad))
+        refuse_difference(skipping, Skipping(Spoiled(nyu.dataset("train"), InputError("bad"), bad), len(bad)))
+        assert skipping.skipped == len(bad) > 0
+
+    def test_one_bit(self, made):
+        """A picture of which a bit has changed may well be decoded, to something else."""
+        path, first = self.second(made)
+        for ending, place in read_index(made.shards).splits["train"].shards[1].records[0].members.items():
+            change_byte(path, place.offset + place.size // 2)
+            samples = made.dataset("train")
+            with pytest.raises(
+                InputError, match=rf"^{first:08d}\.{ending} of shard {re.escape(str(path))} is damaged: copy"
+            ):
+                samples[first]
+            change_byte(path, place.offset + place.size // 2)
+        assert samples[first].path
+
+    def test_validation_always_stops(self, made):
+        (made.shards / "val-000000.tar").unlink()
+        with pytest.raises(InputError, match=r"val-000000\.tar .*does not exist"):
+            replace(made, on_error="skip").dataset("val")
+
+    @pytest.mark.parametrize(
+        ("spoil", "words"),
+        [
+            (lambda path: path.unlink(), "holds no shards.json: give a folder that metaprompts data shard wrote"),
+            (lambda path: path.write_text("{"), "is no valid JSON"),
+            (lambda path: path.write_text("[]"), "is of version None"),
+            (lambda path: path.write_text(path.read_text().replace('"version":1', '"version":2')), "is of version 2"),
+            (lambda path: path.write_text(path.read_text().replace('"samples":[3]', '"samples":[2]')), "is damaged"),
+            (lambda path: path.write_text(path.read_text().replace('"records"', '"record"', 1)), "is damaged"),
+        ],
+    )
+    def test_index(self, made, spoil, words):
+        spoil(made.shards / "shards.json")
+        with pytest.raises(InputError, match=re.escape(words)):
+            made.dataset("train")
+
+    def test_annotations(self, roots, tmp_path):
+        made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
+        (tmp_path / "out/val_annotations.json").unlink()
+        with pytest.raises(InputError, match=r"annotation file .*val_annotations.json does not exist: copy it again"):
+            made.dataset("val")
+        shard(PoseData(root=roots / "coco"), tmp_path / "out")
+        assert isinstance(made.dataset("val")[0].image, np.ndarray)

@@ -1,0 +1,87 @@
+"""Training from shards ends, bit for bit, as training from folders, stopped and gone on or not."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from metaprompts.cli import main
+from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.recipe import read_recipe
+from metaprompts.training.loop import train
+from metaprompts.training.progress import Silence
+from metaprompts.training.stopping import TrainingStopped
+from small import SMALL
+from training.pictures import made_recipe
+from training.test_resuming import SignalAt
+
+# An epoch has two.
+STEPS = ("--training.steps", "3")
+
+
+def sharded(recipe, folder):
+    """The same recipe, which reads shards alone."""
+    (folder / "recipe.json").write_text(json.dumps(recipe.plain()))
+    assert main(["data", "shard", str(folder / "recipe.json"), "--out", str(folder / "shards")]) == 0
+    return replace(recipe, data=replace(recipe.data, root=None, shards=folder / "shards"))
+
+
+def at(recipe, out, **data):
+    return replace(recipe, data=replace(recipe.data, **data), training=replace(recipe.training, out=out))
+
+
+def refuse_difference(out, wanted):
+    for name in ("last/model.safetensors", "best/model.safetensors", "metrics.json"):
+        assert (out / name).read_bytes() == (wanted / name).read_bytes()
+
+
+@pytest.fixture(scope="module", params=["depth", "segmentation"])
+def trained(request, pictures, tmp_path_factory):
+    """A recipe of folders, the folder of its training, and the recipe of its shards."""
+    folder = tmp_path_factory.mktemp("shards")
+    recipe = made_recipe(request.param, pictures, folder / "run", *STEPS)
+    train(recipe, Silence())
+    return recipe, folder / "run", sharded(recipe, folder)
+
+
+def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_path):
+    """With processes that read, in the second epoch."""
+    _, wanted, recipe = trained
+    made = at(recipe, tmp_path / "run", workers=2)
+    with pytest.raises(TrainingStopped, match="stopped at step 2 of 3"):
+        train(made, SignalAt(2), resume="auto")
+    train(made, Silence(), resume="auto")
+    refuse_difference(tmp_path / "run", wanted)
+
+
+@pytest.mark.parametrize("trained", ["depth"], indirect=True)
+def test_a_training_from_folders_goes_on_from_shards(trained, tmp_path):
+    recipe, wanted, from_shards = trained
+    with pytest.raises(TrainingStopped):
+        train(at(recipe, tmp_path / "run"), SignalAt(1))
+    train(at(from_shards, tmp_path / "run"), Silence(), resume="auto")
+    refuse_difference(tmp_path / "run", wanted)
+
+
+def test_people_are_trained_and_validated_without_their_folder(tmp_path):
+    """OKS wants the annotation file, which comes with the shards."""
+    write_scenes("coco", 8, tmp_path / "coco", height=64, width=96, val_count=4)
+    settings = ("--data.root", str(tmp_path / "coco"), "--data.val_boxes", "none", "--training.batch_size", "2")
+    few = ("--prompts.count", "4", "--refinement.steps", "2", "--training.device", "cpu", "--data.workers", "0")
+    recipe = read_recipe("micro_coco_pose", [*SMALL["pose"], *settings, *few, "--training.steps", "2"])
+    train(at(recipe, tmp_path / "wanted"), Silence())
+    made = sharded(recipe, tmp_path)
+    (tmp_path / "coco").rename(tmp_path / "gone")
+    train(at(made, tmp_path / "run"), Silence())
+    refuse_difference(tmp_path / "run", tmp_path / "wanted")
+    assert "AP" in json.loads((tmp_path / "run/metrics.json").read_text())["best"]
+
+
+def test_a_folder_takes_the_place_of_the_shards_in_a_recipe(tmp_path):
+    """That of a trained model names those it was trained from."""
+    path = tmp_path / "recipe.toml"
+    path.write_text('extends = "micro_depth"\n[data]\nshards = "x"')
+    assert str(read_recipe(str(path)).data.shards) == "x"
+    assert read_recipe(str(path), ["--data.root", "y"]).data.shards is None
+    both = read_recipe(str(path), ["--data.shards", "z", "--data.root=y"]).data
+    assert (str(both.root), str(both.shards)) == ("y", "z")
