@@ -49,8 +49,8 @@ class SignalAt(Silence):
 
 def recipe(task, pictures, out, *overrides):
     # Dropout draws from the generator that a checkpoint holds.
-    dropout = ["--task.dropout", "0.1"] if task == "segmentation" else []
-    return made_recipe(task, pictures, out, *OFTEN, *dropout, *overrides)
+    more = ["--task.dropout", "0.1"] if task == "segmentation" else ["--training.ema_decay", "0.9"]
+    return made_recipe(task, pictures, out, *OFTEN, *more, *overrides)
 
 
 def weights(out):

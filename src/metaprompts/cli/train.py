@@ -1,5 +1,6 @@
 """``metaprompts train``."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -95,7 +96,8 @@ class Train:
         try:
             history = train(recipe, ProgressLine(), resume=self.resume or "ask")  # type: ignore[arg-type]
         except TrainingStopped as stopped:
-            command = shlex.join(["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"])
+            launcher = ["torchrun", "...", "-m"] if "WORLD_SIZE" in os.environ else []
+            command = shlex.join([*launcher, "metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"])
             if is_first_process():
                 sys.stderr.write(f"{stopped}; go on with: {command}\n")
             return _SIGNALED + stopped.signal
