@@ -214,3 +214,13 @@ def test_one_picture_a_pass_is_too_few_for_segmentation(pictures, tmp_path):
     words = ("--training.micro_batch_size", "1", "--training.loss_batch_size", "1")
     with pytest.raises(InputError, match=r"batch norm wants at least 2: choose a larger training\.micro_batch_size"):
         train(recipe("segmentation", pictures, tmp_path, *words), Silence())
+
+
+@pytest.mark.full
+def test_a_compiled_training_learns_the_same(pictures, tmp_path):
+    """Slow: every kind of pass is compiled first."""
+    words = ("--training.trackers", "none", "--training.batch_norm", "frozen")
+    train(recipe("depth", pictures, tmp_path / "eager", *words), Silence())
+    train(recipe("depth", pictures, tmp_path / "compiled", *words, "--training.compile", "true"), Silence())
+    eager, compiled = (load(tmp_path / name / "last").state_dict() for name in ("eager", "compiled"))
+    assert all(torch.allclose(tensor, compiled[name], atol=1e-5) for name, tensor in eager.items())

@@ -249,11 +249,12 @@ def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Reci
     if is_best:
         history.best = entry
     tensors = trainee.tensors()
+    skipped = team.gather(split.samples.skipped if isinstance(split.samples, Skipping) else None)
     if not team.is_first:
         return
     for folder in ("best", "last") if is_best else ("last",):
         trainee.model.save(out / folder, state=tensors)
         write_json(out / folder / "recipe.json", recipe.plain())
-    skipped = {"skipped": split.samples.skipped} if isinstance(split.samples, Skipping) else {}
-    write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **skipped})
+    counted = {} if None in skipped else {"skipped": sum(skipped)}
+    write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **counted})
     write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), name))
