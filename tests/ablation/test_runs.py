@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import signal
-import subprocess
-from types import SimpleNamespace
+import sys
+import time
 
 import pytest
 
@@ -12,14 +12,45 @@ from ablation.made import study, write
 from metaprompts.ablation import checking, runs
 from metaprompts.ablation.checking import check_all
 from metaprompts.ablation.results import known_results, read_results, results_folder, training_folder
-from metaprompts.ablation.runs import _outcome, train_all, train_once
+from metaprompts.ablation.runs import _outcome, run_logged, side_by_side, train_all, train_once
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
+from metaprompts.training.steps import refuse_non_finite
 
 
 @pytest.fixture
 def run():
     return Run(cell=Cell(name="c", recipe="micro_depth", data="d", metric="d1"), variant=Variant(name="v"), seed=0)
+
+
+def test_an_error_ends_trainings_that_have_begun(tmp_path):
+    """They went on alone for hours, and the same command begun again met them in their folders."""
+    codes = []
+
+    def work(number):
+        if number:
+            while not runs._RUNNING:
+                time.sleep(0.01)
+            raise InputError("one was killed")
+        codes.append(run_logged([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log.txt"))
+        return {}
+
+    with pytest.raises(InputError, match="one was killed"):
+        side_by_side(work, [0, 1], 2, lambda *_: None)
+    assert codes == [-signal.SIGTERM]
+
+
+def test_a_log_has_all_that_a_command_says(tmp_path):
+    script = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit('bad')"
+    assert run_logged([sys.executable, "-c", script], tmp_path / "log.txt") == 1
+    assert sorted((tmp_path / "log.txt").read_text().split()) == ["1", "bad"]
+
+
+def test_the_training_loops_own_words_are_a_divergence(run, tmp_path):
+    with pytest.raises(InputError) as error:
+        refuse_non_finite({"total": float("nan")}, 3, "lower optimizer.lr")
+    (tmp_path / "log.txt").write_text(f"error: {error.value}\n")
+    assert _outcome(run, tmp_path, 2)["diverged"]
 
 
 def finished(folder, validations):
@@ -59,7 +90,7 @@ def test_an_unknown_metric_is_named(run, tmp_path):
 @pytest.mark.parametrize("code", [-signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM])
 def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeypatch):
     """Ctrl-C reaches the trainings, too: each was then recorded as diverged, and never trained again."""
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code))
+    monkeypatch.setattr(runs, "run_logged", lambda *_: code)
     with pytest.raises(InputError, match="c/v/0 was ended by signal"):
         train_once(run, tmp_path, tmp_path)
 

@@ -111,13 +111,32 @@ SCENES = """
 title = "Scenes"
 seeds = [1, 2]
 variants = [{name = "a"}, {name = "b", settings = {"prompts.count" = 4}}]
-cells = [
-  {name = "few", recipe = "scenes_segmentation", data = "scenes", metric = "mIoU", settings."data.train" = "train_6.txt"},
-  {name = "more", recipe = "scenes_segmentation", data = "scenes", metric = "mIoU"},
-  {name = "people", recipe = "scenes_pose", data = "scenes", metric = "AP"},
-  {name = "real", recipe = "micro_depth", data = "camera", metric = "d1"},
-]
 scenes = {count = 12, val_count = 4, parts = [2, 6]}
+
+[[cells]]
+name = "few"
+recipe = "scenes_segmentation"
+data = "scenes"
+metric = "mIoU"
+settings = { "data.train" = "train_6.txt" }
+
+[[cells]]
+name = "more"
+recipe = "scenes_segmentation"
+data = "scenes"
+metric = "mIoU"
+
+[[cells]]
+name = "people"
+recipe = "scenes_pose"
+data = "scenes"
+metric = "AP"
+
+[[cells]]
+name = "real"
+recipe = "micro_depth"
+data = "camera"
+metric = "d1"
 """
 
 

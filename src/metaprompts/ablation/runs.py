@@ -20,6 +20,9 @@ from metaprompts.training.step_log import read_lines
 
 # What is added to the number of the signal that a command has ended by.
 _SIGNALED = 128
+_LOG = "log.txt"
+# What is to be ended when this process is: trainings that go on alone would meet their own continuation.
+_RUNNING: set[subprocess.Popen[bytes]] = set()
 
 Roots = Mapping[str, Path]
 """Folder of the pictures of each name that a cell's ``data`` may have."""
@@ -86,7 +89,7 @@ def train_all(
 def side_by_side(
     work: Callable[[T], Result], items: Iterable[T], processes: int, on_done: Callable[[T, Result], None]
 ) -> None:
-    """Work on several items at the same time; the first error ends it, after what has begun."""
+    """Work on several items at the same time; the first error ends it; trainings that have begun can go on later."""
     with ThreadPoolExecutor(processes) as pool:
         futures = {pool.submit(work, item): item for item in items}
         try:
@@ -94,6 +97,8 @@ def side_by_side(
                 on_done(futures[future], future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(_RUNNING):
+                process.terminate()
             raise
 
 
@@ -131,16 +136,10 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
         InputError: it was ended by a signal, or knows no such metric
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("w", encoding="utf-8") as log:
-        ended = subprocess.run(
-            [sys.executable, "-m", "metaprompts", "train", *run.words(root, folder), "--resume", "auto"],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
+    words = ["-m", "metaprompts", "train", *run.words(root, folder), "--resume", "auto"]
+    returned = run_logged([sys.executable, *words], folder / _LOG)
     # It may have been killed, or have stopped in good order and told so as a shell would.
-    number = -ended.returncode if ended.returncode < 0 else ended.returncode - _SIGNALED
+    number = -returned if returned < 0 else returned - _SIGNALED
     if number in set(signal.Signals):
         raise InputError(f"training {run.path} was ended by signal {number}; the same command goes on with it")
     return {
@@ -151,8 +150,24 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
         "commit": _commit(),
         "versions": _versions(),
         "settings": run.settings,
-        **_outcome(run, folder, ended.returncode),
+        **_outcome(run, folder, returned),
     }
+
+
+def run_logged(command: Sequence[str], log: Path) -> int:
+    """Run a command with one thread to its end; what it says goes into a file.
+
+    Returns:
+        its exit code, or minus the number of the signal that ended it
+    """
+    with log.open("w", encoding="utf-8") as file:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        _RUNNING.add(process)
+        try:
+            return process.wait()
+        finally:
+            _RUNNING.discard(process)
 
 
 def _waiting(pairs: Iterable[tuple[Study, Run]], out: Path, on_done: OnDone) -> list[_Training]:
@@ -180,7 +195,7 @@ def _forget(study: Study, run: Run, out: Path) -> None:
 
 def _outcome(run: Run, folder: Path, returned: int) -> Result:
     if returned:
-        lines = (folder / "log.txt").read_text(encoding="utf-8").strip().splitlines()
+        lines = (folder / _LOG).read_text(encoding="utf-8").strip().splitlines()
         said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
         return {"failed": said, "diverged": "no longer finite" in said}
     last = read_json(folder / "metrics.json")["validations"][-1]

@@ -172,7 +172,10 @@ class Run:
         from metaprompts.recipe import read_recipe, section_types
 
         recipe, *words = self.words(*_FOLDERS.values())
-        made = read_recipe(recipe, words)
+        try:
+            made = read_recipe(recipe, words)
+        except InputError as error:
+            raise InputError(f"training {self.path} cannot be: {error}") from error
         told = {"task.name": made.task.name}
         for section in ("task", *section_types(made.task.name)):
             told.update({f"{section}.{key}": value for key, value in told_values(getattr(made, section)).items()})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from metaprompts.cli.interrupting import end_as_by_ctrl_c
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Ablate:
         if self.show:
             self._write_tables(studies, out)
             return _OK
+        end_as_by_ctrl_c()
         roots = self._with_scenes(studies, given, out)
         if self.check:
             return self._check(studies, out, roots)
@@ -167,6 +169,8 @@ class Ablate:
                 results = known_results(study, out)
             else:
                 results = read_results(study, self.stored / study.name)
+            if not results and not self.show:
+                continue
             text = f"# {study.title}\n\n{markdown(study, results)}"
             write_text(out / study.name / "table.md", text)
             write_picture(out / study.name / "table.png", study_picture(study, results))

@@ -143,8 +143,8 @@ def _dash_down(sheet: Picture, x: float, top: int, bottom: int) -> None:
 
 
 def _draw_row(sheet: Picture, row: Row, axis: _Axis, y: int, color: Color) -> None:
-    # Seeds lie below the interval, which would hide them.
-    for value in row.values:
+    # Seeds lie below the interval, which would hide them; a single one is the mean.
+    for value in row.values if len(row.values) > 1 else ():
         _dot(sheet, axis.x(value), y + 6, 3.2, _faded(color))
     y -= 2
     if not math.isnan(row.half_width):
@@ -189,4 +189,4 @@ def _line(sheet: Picture, start: tuple[float, float], end: tuple[float, float], 
 
 
 def _fixed(value: float) -> int:
-    return round(value * 2**_SHIFT)
+    return round(value * (1 << _SHIFT))
