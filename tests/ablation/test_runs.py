@@ -158,6 +158,19 @@ def test_what_has_a_result_is_not_trained_again_but_where_asked_to(trained, tmp_
     assert not (training_folder(tmp_path, trained[0]) / "old").exists()
 
 
+def test_what_is_trained_again_is_new_for_every_study_that_has_it(trained, tmp_path):
+    """A run that had failed for want of disk space stayed failed in the other study."""
+    prompts, steps = two_studies()
+    train_all([prompts, steps], tmp_path, {"here": tmp_path})
+    path = results_folder(tmp_path, steps) / "c--three--0.json"
+    path.write_text(path.read_text().replace("0.32", "0.99"))
+    train_all([prompts], tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    assert not path.exists()
+    train_all([steps], tmp_path, {"here": tmp_path})
+    assert json.loads(path.read_text())["scores"]["d1"] == 0.32
+    assert len(trained) == 7
+
+
 def first_format(one):
     """Results as they were before runs had keys, in OUT/results."""
     return {

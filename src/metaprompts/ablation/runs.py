@@ -188,8 +188,10 @@ def _waiting(pairs: Iterable[tuple[Study, Run]], out: Path, on_done: OnDone) -> 
 
 
 def _forget(study: Study, run: Run, out: Path) -> None:
+    """Remove a training and its results, those of other studies that share it included."""
     shutil.rmtree(training_folder(out, run), ignore_errors=True)
-    for path in result_paths(study, run, out):
+    shared = [path for path in out.glob("*/results/*.json") if read_json(path).get("training") == run.key]
+    for path in (*result_paths(study, run, out), *shared):
         path.unlink(missing_ok=True)
 
 
