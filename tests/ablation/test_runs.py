@@ -1,37 +1,88 @@
-"""What a training leaves behind."""
+"""What a training leaves behind, and which are trained."""
 
+import dataclasses
 import json
 import signal
-import subprocess
-from types import SimpleNamespace
+import sys
+import time
 
 import pytest
 
-from metaprompts.ablation.runs import _outcome, _train
+from ablation.made import study, write
+from metaprompts.ablation import checking, runs
+from metaprompts.ablation.checking import check_all
+from metaprompts.ablation.results import known_results, read_results, results_folder, training_folder
+from metaprompts.ablation.runs import _outcome, run_logged, side_by_side, train_all, train_once
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
+from metaprompts.training.steps import refuse_non_finite
 
 
 @pytest.fixture
 def run():
-    return Run(cell=Cell(name="c", recipe="r", data="d", metric="d1"), variant=Variant(name="v"), seed=0)
+    return Run(cell=Cell(name="c", recipe="micro_depth", data="d", metric="d1"), variant=Variant(name="v"), seed=0)
+
+
+def test_an_error_ends_trainings_that_have_begun(tmp_path):
+    """They went on alone for hours, and the same command begun again met them in their folders."""
+    codes = []
+
+    def work(number):
+        if number:
+            while not runs._RUNNING:
+                time.sleep(0.01)
+            raise InputError("one was killed")
+        codes.append(run_logged([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log.txt"))
+        return {}
+
+    with pytest.raises(InputError, match="one was killed"):
+        side_by_side(work, [0, 1], 2, lambda *_: None)
+    assert codes == [-signal.SIGTERM]
+
+
+def test_a_log_has_all_that_a_command_says(tmp_path):
+    script = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit('bad')"
+    assert run_logged([sys.executable, "-c", script], tmp_path / "log.txt") == 1
+    assert sorted((tmp_path / "log.txt").read_text().split()) == ["1", "bad"]
+
+
+def test_the_training_loops_own_words_are_a_divergence(run, tmp_path):
+    with pytest.raises(InputError) as error:
+        refuse_non_finite({"total": float("nan")}, 3, "lower optimizer.lr")
+    (tmp_path / "log.txt").write_text(f"error: {error.value}\n")
+    assert _outcome(run, tmp_path, 2)["diverged"]
+
+
+def finished(folder, validations):
+    (folder / "metrics.json").write_text(json.dumps({"validations": validations}))
 
 
 def test_the_last_validation_counts(run, tmp_path):
-    validations = [{"step": 1, "d1": 0.9, "classes": {}}, {"step": 2, "d1": 0.5, "classes": {}}]
-    (tmp_path / "metrics.json").write_text(json.dumps({"validations": validations}))
-    assert _outcome(run, tmp_path, 0) == {"scores": {"d1": 0.5}}
+    finished(tmp_path, [{"step": 1, "d1": 0.9, "classes": {}}, {"step": 2, "d1": 0.5, "classes": {}}])
+    (tmp_path / "log.jsonl").write_text(
+        '{"step":1,"seconds":1.5}\n{"step":2,"seconds":0.25}\n{"step":2,"validation":{}}\n'
+    )
+    assert _outcome(run, tmp_path, 0) == {"scores": {"d1": 0.5}, "steps": 2, "seconds": 1.8}
 
 
 def test_a_failed_training_says_why_without_its_folder(run, tmp_path):
     (tmp_path / "log.txt").write_text(f"step 1\nerror: the loss is no longer finite; weights are in {tmp_path}\n")
-    assert _outcome(run, tmp_path, 2) == {"failed": "error: the loss is no longer finite; weights are in OUT"}
+    said = "error: the loss is no longer finite; weights are in OUT"
+    assert _outcome(run, tmp_path, 2) == {"failed": said, "diverged": True}
     (tmp_path / "log.txt").write_text("")
-    assert _outcome(run, tmp_path, 3) == {"failed": "exit code 3"}
+    assert _outcome(run, tmp_path, 3) == {"failed": "exit code 3", "diverged": False}
+
+
+def test_a_validation_that_is_not_finite_is_a_divergence(run, tmp_path):
+    """JSON has null for it: the metric then seemed to be missing, and that ended the whole study."""
+    finished(tmp_path, [{"step": 2, "d1": None}])
+    found = _outcome(run, tmp_path, 0)
+    assert found["diverged"]
+    assert found["failed"] == "d1 of the last validation is no longer finite"
 
 
 def test_an_unknown_metric_is_named(run, tmp_path):
-    (tmp_path / "metrics.json").write_text(json.dumps({"validations": [{"step": 1, "rmse": 0.9}]}))
+    finished(tmp_path, [{"step": 1, "rmse": 0.9}])
     with pytest.raises(InputError, match="wants metric 'd1'; there are rmse"):
         _outcome(run, tmp_path, 0)
 
@@ -39,7 +90,171 @@ def test_an_unknown_metric_is_named(run, tmp_path):
 @pytest.mark.parametrize("code", [-signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM])
 def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeypatch):
     """Ctrl-C reaches the trainings, too: each was then recorded as diverged, and never trained again."""
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=code))
-    with pytest.raises(InputError, match="c--v--0 was ended by signal"):
-        _train(run, tmp_path, tmp_path)
-    assert not (tmp_path / "results").exists()
+    monkeypatch.setattr(runs, "run_logged", lambda *_: code)
+    with pytest.raises(InputError, match="c/v/0 was ended by signal"):
+        train_once(run, tmp_path, tmp_path)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings that take no time: their d1 is the number of prompts in hundredths; the runs that were trained."""
+    done = []
+
+    def train(run, folder, root, *, quick=False):
+        done.append(run)
+        folder.mkdir(parents=True, exist_ok=True)
+        value = run.settings["prompts.count"] / 100 + run.seed
+        marks = {"quick": True} if quick else {}
+        return {
+            "seed": run.seed,
+            **marks,
+            "training": run.key,
+            "command": run.command,
+            "scores": {"d1": value, "rmse": 1},
+        }
+
+    monkeypatch.setattr(runs, "train_once", train)
+    monkeypatch.setattr(checking, "train_once", train)
+    return done
+
+
+def two_studies():
+    cell = Cell(name="c", recipe="micro_depth", data="here", metric="d1")
+    few = Variant(name="few", settings={"prompts.count": 8})
+    once = Variant(name="once", settings={"refinement.steps": 1})
+    values = {"cells": (cell,), "seeds": (0, 1)}
+    return [
+        study(name="prompts", variants=(Variant(name="full"), few), **values),
+        study(name="steps", variants=(Variant(name="three", settings={"refinement.steps": 3}), once), **values),
+    ]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one command", "two commands"])
+def test_a_training_of_two_studies_is_trained_once(together, trained, tmp_path):
+    studies = two_studies()
+    told = []
+    for group in [studies] if together else [[one] for one in studies]:
+        train_all(group, tmp_path, {"here": tmp_path}, processes=2, on_done=lambda *found: told.append(found))
+    assert len(trained) == len({run.key for run in trained}) == 6
+    assert len(told) == 8
+    for one in studies:
+        assert len(read_results(one, results_folder(tmp_path, one))) == 4
+    first, second = (
+        json.loads((tmp_path / path).read_text())
+        for path in ("prompts/results/c--full--1.json", "steps/results/c--three--1.json")
+    )
+    assert (first["variant"], second["variant"]) == ("full", "three")
+    assert {**first, "variant": ""} == {**second, "variant": ""}
+
+
+def test_what_has_a_result_is_not_trained_again_but_where_asked_to(trained, tmp_path):
+    studies = two_studies()[:1]
+    train_all(studies, tmp_path, {"here": tmp_path})
+    train_all(studies, tmp_path, {"here": tmp_path})
+    assert len(trained) == 4
+    (training_folder(tmp_path, trained[0]) / "old").touch()
+    train_all(studies, tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    assert [run.path for run in trained[4:]] == ["c/full/0"]
+    assert not (training_folder(tmp_path, trained[0]) / "old").exists()
+
+
+def test_what_is_trained_again_is_new_for_every_study_that_has_it(trained, tmp_path):
+    """A run that had failed for want of disk space stayed failed in the other study."""
+    prompts, steps = two_studies()
+    train_all([prompts, steps], tmp_path, {"here": tmp_path})
+    path = results_folder(tmp_path, steps) / "c--three--0.json"
+    path.write_text(path.read_text().replace("0.32", "0.99"))
+    train_all([prompts], tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    assert not path.exists()
+    train_all([steps], tmp_path, {"here": tmp_path})
+    assert json.loads(path.read_text())["scores"]["d1"] == 0.32
+    assert len(trained) == 7
+
+
+def first_format(one):
+    """Results as they were before runs had keys, in OUT/results."""
+    return {
+        run.name: {
+            "cell": run.cell.name,
+            "variant": run.variant.name,
+            "seed": run.seed,
+            "command": run.command,
+            "commit": "abc",
+            "scores": {"d1": 0.25},
+        }
+        for run in one.runs()
+    }
+
+
+def test_results_of_the_first_format_are_read_and_shared(trained, tmp_path):
+    prompts, steps = two_studies()
+    write(tmp_path / "results", first_format(prompts))
+    assert len(known_results(prompts, tmp_path)) == 4
+    train_all([prompts, steps], tmp_path, {"here": tmp_path})
+    assert {run.variant.name for run in trained} == {"once"}
+    assert read_results(steps, results_folder(tmp_path, steps))["c--three--0"]["scores"] == {"d1": 0.25}
+
+
+@pytest.mark.parametrize("change", [{"command": "metaprompts train other"}, {"training": "0123"}])
+def test_a_result_of_other_settings_is_refused(change, trained, tmp_path):
+    prompts = two_studies()[0]
+    write(results_folder(tmp_path, prompts), {name: {**one, **change} for name, one in first_format(prompts).items()})
+    with pytest.raises(InputError, match="is of other settings than the study has now"):
+        train_all([prompts], tmp_path, {"here": tmp_path})
+    assert not trained
+
+
+def test_quick_results_are_never_taken_for_others(trained, tmp_path):
+    prompts = two_studies()[0]
+    quick = dataclasses.replace(prompts, quick=True)
+    train_all([quick], tmp_path, {"here": tmp_path})
+    with pytest.raises(InputError, match="is of a quick run, which must not be mixed"):
+        train_all([prompts], tmp_path, {"here": tmp_path})
+    write(tmp_path / "real", first_format(prompts))
+    with pytest.raises(InputError, match="is of no quick run"):
+        read_results(quick, tmp_path / "real")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"seed": 1}', '{"seed": 1, "scores": {}, "failed": ""}', "{"])
+def test_what_is_no_result_is_refused(content, tmp_path):
+    prompts = two_studies()[0]
+    (tmp_path / "c--full--0.json").write_text(content)
+    with pytest.raises(InputError, match=r"c--full--0\.json is no"):
+        read_results(prompts, tmp_path)
+
+
+def test_missing_data_is_named_before_anything_is_trained(trained, tmp_path):
+    prompts = two_studies()[0]
+    with pytest.raises(InputError, match="cell c of study prompts needs data 'here': say --data here=DIR"):
+        train_all([prompts], tmp_path, {})
+    cell = Cell(name="c", recipe="micro_depth", data="here", metric="d1", settings={"data.val": "gone.txt"})
+    with pytest.raises(InputError, match=r"cell c of study t wants gone.txt in .*: not there"):
+        train_all([study(name="t", cells=(cell,))], tmp_path, {"here": tmp_path})
+    assert not trained
+
+
+def test_a_check_detects_a_changed_number_and_leaves_it(trained, tmp_path):
+    prompts = two_studies()[0]
+    roots = {"here": tmp_path}
+    train_all([prompts], tmp_path, roots)
+    assert [one.is_same for one in check_all([prompts], tmp_path, roots)] == [True] * 4
+    path = results_folder(tmp_path, prompts) / "c--few--1.json"
+    changed = json.loads(path.read_text())
+    changed["scores"]["d1"] += 0.0015
+    path.write_text(json.dumps(changed))
+    found = check_all([prompts], tmp_path, roots, wanted=lambda run: run.seed == 1)
+    assert [str(one) for one in found] == [
+        "c/full/1  d1 stored 1.3200, again 1.3200: the same",
+        "c/few/1  d1 stored 1.0815, again 1.0800: DIFFERENT",
+    ]
+    assert json.loads(path.read_text()) == changed
+
+
+def test_a_check_knows_failures_and_reads_other_folders(trained, tmp_path):
+    prompts = two_studies()[0]
+    with pytest.raises(InputError, match="nothing to check"):
+        check_all([prompts], tmp_path, {"here": tmp_path})
+    write(tmp_path / "kept/prompts", {"c--full--0": {"seed": 0, "failed": "diverged"}})
+    (found,) = check_all([prompts], tmp_path / "out", {"here": tmp_path}, stored=tmp_path / "kept")
+    assert not found.is_same
+    assert "stored failed, again 0.3200" in str(found)

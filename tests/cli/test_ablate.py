@@ -1,7 +1,10 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from metaprompts.ablation import checking, quick, runs
 from metaprompts.cli import main
 
 STUDY = """
@@ -32,6 +35,7 @@ metric = "d1"
 "prompts.count" = 4
 "refinement.steps" = 1
 "training.batch_size" = 2
+"training.trackers" = "none"
 "training.steps" = 3
 "schedule.warmup_steps" = 0
 """
@@ -44,30 +48,141 @@ def study(tmp_path):
 
 
 def test_trains_once_keeps_what_failed_and_shows_a_table(study, data, tmp_path, capsys):
-    words = ["ablate", study, "--out", str(tmp_path / "out"), "--data", f"pictures={data}", "--processes", "2"]
+    out = tmp_path / "out"
+    words = ["ablate", study, "--out", str(out), "--data", f"pictures={data}", "--processes", "2"]
     assert main(words) == 0
-    table = capsys.readouterr().out
-    assert "| depth | d1 ↑ |" in table
-    assert "(1 diverged)" in table
-    assert (tmp_path / "out/table.md").read_text() == f"# Steps\n\n{table}"
-    results = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "out/results").iterdir()}
+    text = capsys.readouterr().out
+    assert "| depth | d1 ↑ | two | 1 |" in text
+    assert "(1 diverged)" in text
+    assert (out / "study/table.md").read_text() + "\n" == text
+    assert np.ptp(np.asarray(Image.open(out / "study/table.png"))) > 200
+    results = {path.stem: json.loads(path.read_text()) for path in (out / "study/results").iterdir()}
     assert sorted(results) == ["depth--two--1", "depth--wild--1"]
-    assert results["depth--two--1"]["seed"] == 1
-    assert "d1" in results["depth--two--1"]["scores"]
+    kept = results["depth--two--1"]
+    assert (kept["seed"], kept["steps"], kept["settings"]["optimizer.lr"]) == (1, 3, 0.001)
+    assert kept["seconds"] > 0
+    assert set(kept["versions"]) == {"metaprompts", "torch"}
     assert "no longer finite" in results["depth--wild--1"]["failed"]
+    assert results["depth--wild--1"]["diverged"]
     assert str(tmp_path) not in json.dumps(results)
-    metrics = json.loads((tmp_path / "out/runs/depth--two--1/metrics.json").read_text())
-    assert results["depth--two--1"]["scores"]["d1"] == metrics["validations"][-1]["d1"]
+    (folder,) = (out / "runs").glob(f"*{kept['training']}")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert kept["scores"]["d1"] == metrics["validations"][-1]["d1"]
 
-    # Nothing is trained again: with the recipes' folder gone it would fail.
-    changed = tmp_path / "out/results/depth--two--1.json"
-    value = json.loads(changed.read_text())
-    value["scores"]["d1"] = 0.125
-    changed.write_text(json.dumps(value))
+    # Nothing is trained again.
+    kept["scores"]["d1"] = 0.125
+    (out / "study/results/depth--two--1.json").write_text(json.dumps(kept))
     assert main(words) == 0
-    again = capsys.readouterr()
-    assert "depth--two--1  d1 0.1250" in again.err
-    assert json.loads(changed.read_text())["scores"]["d1"] == 0.125
+    assert "study  depth/two/1  d1 0.1250" in capsys.readouterr().err
+    assert main(["ablate", study, "--out", str(out), "--show"]) == 0
+    assert "| 1 | 0.125 |" in capsys.readouterr().out
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings that take no time; the runs that were trained."""
+    done = []
+
+    def train(run, folder, root, *, quick=False):
+        done.append((run, root))
+        marks = {"quick": True} if quick else {}
+        return {"seed": run.seed, **marks, "command": run.command, "scores": {"d1": 0.25, "mIoU": 0.5, "AP": 0.1}}
+
+    monkeypatch.setattr(runs, "train_once", train)
+    monkeypatch.setattr(checking, "train_once", train)
+    return done
+
+
+def test_a_check_of_chosen_runs_fails_for_a_changed_number(study, data, trained, tmp_path, capsys):
+    words = ["ablate", study, "--out", str(tmp_path / "out"), "--data", f"pictures={data}"]
+    assert main([*words, "--only", "depth/two/*"]) == 0
+    assert [run.path for run, _ in trained] == ["depth/two/1"]
+    assert main([*words, "--check"]) == 0
+    assert "depth/two/1  d1 stored 0.2500, again 0.2500: the same" in capsys.readouterr().out
+    path = tmp_path / "out/study/results/depth--two--1.json"
+    path.write_text(path.read_text().replace("0.25", "0.26"))
+    assert main([*words, "--check"]) == 1
+    assert "DIFFERENT" in capsys.readouterr().out
+    assert main([*words, "--only", "depth/two/1", "--again"]) == 0
+    assert main([*words, "--check"]) == 0
+
+
+SCENES = """
+title = "Scenes"
+seeds = [1, 2]
+variants = [{name = "a"}, {name = "b", settings = {"prompts.count" = 4}}]
+scenes = {count = 12, val_count = 4, parts = [2, 6]}
+
+[[cells]]
+name = "few"
+recipe = "scenes_segmentation"
+data = "scenes"
+metric = "mIoU"
+settings = { "data.train" = "train_6.txt" }
+
+[[cells]]
+name = "more"
+recipe = "scenes_segmentation"
+data = "scenes"
+metric = "mIoU"
+
+[[cells]]
+name = "people"
+recipe = "scenes_pose"
+data = "scenes"
+metric = "AP"
+
+[[cells]]
+name = "real"
+recipe = "micro_depth"
+data = "camera"
+metric = "d1"
+"""
+
+
+def test_scenes_are_drawn_where_nobody_gives_them(trained, tmp_path, capsys):
+    (tmp_path / "s.toml").write_text(SCENES)
+    words = ["ablate", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"), "--skip-missing-data"]
+    assert main(words) == 0
+    assert "left out: cell real of study s, without --data camera=DIR" in capsys.readouterr().err
+    scenes = tmp_path / "out/data/scenes"
+    assert {root for _, root in trained} == {scenes}
+    assert len(trained) == 12
+    whole = (scenes / "depth_train.txt").read_text().splitlines()
+    assert (scenes / "depth_train_6.txt").read_text().splitlines() == whole[:6]
+    assert (scenes / "val_2.txt").is_file()
+    assert not (scenes / "val_6.txt").exists()
+    people = json.loads((scenes / "annotations/person_keypoints_train_2.json").read_text())
+    assert [image["file_name"] for image in people["images"]] == ["000001.png", "000002.png"]
+    assert {person["image_id"] for person in people["annotations"]} <= {image["id"] for image in people["images"]}
+    assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert "needs data 'camera'" in capsys.readouterr().err
+
+
+def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(quick, "_COUNT", 6)
+    monkeypatch.setattr(quick, "_VAL_COUNT", 2)
+    (tmp_path / "s.toml").write_text(SCENES)
+    out = tmp_path / "out"
+    assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--quick"]) == 0
+    assert "its numbers mean nothing" in capsys.readouterr().out
+    assert [run.path for run, _ in trained] == ["few/a/1", "few/b/1", "people/a/1", "people/b/1"]
+    assert {run.settings["training.steps"] for run, _ in trained} == {2}
+    assert len((out / "quick/data/scenes/train_6.txt").read_text().splitlines()) == 4
+    assert [path.name for path in out.iterdir()] == ["quick"]
+    # Moved among the others, they are refused.
+    (out / "quick/s").rename(out / "s")
+    assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--show"]) == 2
+    assert "must not be mixed" in capsys.readouterr().err
+
+
+def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
+    assert main(["ablate", study, "--out", str(tmp_path / "out"), "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert "study: 2 trainings, 0 done, 0 shared" in said
+    assert "together 2 different trainings" in said
+    assert not trained
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +192,11 @@ def test_trains_once_keeps_what_failed_and_shows_a_table(study, data, tmp_path, 
         (["--data", "pictures"], "say NAME=DIR"),
         (["--data", "pictures=/nowhere"], "/nowhere is no folder"),
         (["--processes", "0"], "--processes is 0"),
+        (["--again"], "say which with --only"),
+        (["--stored", "results"], "--stored is of --check and --show"),
+        (["--plan", "--show"], "one at a time"),
+        (["--only", "depth/none/1"], "--only depth/none/1 fits no training"),
+        (["--check", "--data", "pictures=."], "nothing to check"),
     ],
 )
 def test_wrong_words_are_refused(more, said, study, tmp_path, capsys):
@@ -84,3 +204,10 @@ def test_wrong_words_are_refused(more, said, study, tmp_path, capsys):
     assert said in capsys.readouterr().err
     assert main(["ablate", "gone.toml", "--out", str(tmp_path / "out")]) == 2
     assert "cannot read study gone.toml" in capsys.readouterr().err
+
+
+def test_no_study_and_two_of_one_name_are_refused(study, tmp_path, capsys):
+    assert main(["ablate"]) == 2
+    assert "no study given" in capsys.readouterr().err
+    assert main(["ablate", study, study]) == 2
+    assert "two studies have the same name" in capsys.readouterr().err

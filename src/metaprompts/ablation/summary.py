@@ -1,13 +1,20 @@
-"""A study's numbers as a Markdown table: mean and spread over seeds, and the difference to the first variant."""
+"""A study's numbers as a Markdown table: mean and 95 % interval over seeds, and the paired test against the first."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from metaprompts.ablation.results import has_diverged, score
+from metaprompts.ablation.statistics import Estimate, estimate
 from metaprompts.ablation.study import Cell, Study, Variant
+
+Results = Mapping[str, Mapping[str, Any]]
+"""By the name of their run, as `read_results` gives them."""
+
+_FEW_SEEDS = 5
+_HEADS = ("cell", "metric", "variant", "seeds", "mean, 95 % interval", "difference to", "p")
+_REASON_LENGTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,58 +23,146 @@ class Entry:
 
     Attributes:
         values: of the seeds that were trained to their end, by seed
-        failed: number of seeds whose training ended early
+        diverged: seeds whose training ended because a number was no longer finite
+        failed: seeds whose training ended for another reason
     """
 
     values: Mapping[int, float]
-    failed: int
+    diverged: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
 
     @property
-    def mean(self) -> float:
-        """Over seeds; NaN for none."""
-        return float(np.mean(list(self.values.values()))) if self.values else math.nan
+    def estimate(self) -> Estimate:
+        """Over the seeds that have a value."""
+        return estimate(list(self.values.values()))
 
     @property
-    def spread(self) -> float:
-        """Standard deviation over seeds (n - 1); NaN for fewer than two."""
-        return float(np.std(list(self.values.values()), ddof=1)) if len(self.values) > 1 else math.nan
+    def lost(self) -> str:
+        """What happened to seeds without a value, such as "1 diverged"; "" for nothing."""
+        counts = {"diverged": len(self.diverged), "failed": len(self.failed)}
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
 
     def __str__(self) -> str:
-        """Mean and spread, and how many failed."""
-        shown = "-" if not self.values else f"{self.mean:.3f}"
-        shown += f" ± {self.spread:.3f}" if len(self.values) > 1 else ""
-        return shown + (f" ({self.failed} diverged)" if self.failed else "")
+        """Mean and interval, and how many failed."""
+        known = self.estimate
+        return spelled(known) + (f" ({self.lost})" if self.lost else "")
 
 
-def entry(study: Study, cell: Cell, variant: Variant, results: Mapping[str, Mapping[str, Any]]) -> Entry:
-    """Gather one cell of one variant."""
-    found = [
-        results[run.name] for run in study.runs() if run.cell == cell and run.variant == variant and run.name in results
-    ]
-    values = {result["seed"]: float(result["scores"][cell.metric]) for result in found if "scores" in result}
-    return Entry(values=values, failed=sum("failed" in result for result in found))
+def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry:
+    """Gather one cell of one variant.
+
+    Raises:
+        InputError: a result has no number of the cell's metric
+    """
+    values: dict[int, float] = {}
+    diverged: list[int] = []
+    failed: list[int] = []
+    for run in study.runs():
+        result = results.get(run.name)
+        if run.cell is not cell or run.variant is not variant or result is None:
+            continue
+        value = score(result, cell.metric, run.path)
+        if value is not None:
+            values[run.seed] = value
+        else:
+            (diverged if has_diverged(result) or "scores" in result else failed).append(run.seed)
+    return Entry(values=values, diverged=tuple(diverged), failed=tuple(failed))
 
 
-def paired_difference(one: Entry, other: Entry) -> Entry:
-    """The differences of two variants, seed by seed."""
+def paired_difference(one: Entry, other: Entry) -> Estimate:
+    """Of two variants, seed by seed, over the seeds that both have: ``one`` - ``other``."""
     seeds = sorted(set(one.values) & set(other.values))
-    return Entry(values={seed: one.values[seed] - other.values[seed] for seed in seeds}, failed=0)
+    return estimate([one.values[seed] - other.values[seed] for seed in seeds])
 
 
-def markdown(study: Study, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table with a row for each cell and a column for each variant."""
-    first, others = study.variants[0], study.variants[1:]
-    heads = ["", "metric", *(variant.name for variant in study.variants), *(f"{first.name} - {v.name}" for v in others)]
+def spelled(known: Estimate, *, signed: bool = False) -> str:
+    """A mean and its interval, as long as there are any."""
+    if not known.count:
+        return "-"
+    mean = f"{known.mean:+.3f}" if signed else f"{known.mean:.3f}"
+    return mean if math.isnan(known.half_width) else f"{mean} ± {known.half_width:.3f}"
+
+
+def markdown(study: Study, results: Results) -> str:
+    """A table with a row for each variant of each cell, and what is to be known of it below."""
+    has_paper = any(variant.paper for variant in study.variants)
+    heads = [f"{head} {study.variants[0].name}" if head.startswith("difference") else head for head in _HEADS]
+    heads += ["the paper's"] if has_paper else []
     lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for cell in study.cells:
-        entries = {variant.name: entry(study, cell, variant, results) for variant in study.variants}
-        differences = [paired_difference(entries[first.name], entries[variant.name]) for variant in others]
-        arrow = "↑" if cell.higher_is_better else "↓"
-        shown = [str(each) for each in entries.values()] + [_signed(each) for each in differences]
-        lines.append("| " + " | ".join([cell.name, f"{cell.metric} {arrow}", *shown]) + " |")
-    return "\n".join(lines) + "\n"
+        for words in _rows(study, cell, results):
+            lines.append("| " + " | ".join(words[: len(heads)]) + " |")
+    return "\n".join([*lines, "", *_notes(study, results)]) + "\n"
 
 
-def _signed(difference: Entry) -> str:
-    shown = str(difference)
-    return shown if shown.startswith("-") else f"+{shown}"
+def _rows(study: Study, cell: Cell, results: Results) -> Iterator[list[str]]:
+    first = entry(study, cell, study.variants[0], results)
+    for variant in study.variants:
+        own = entry(study, cell, variant, results)
+        is_first = variant is study.variants[0]
+        difference = paired_difference(own, first)
+        paper = variant.paper_number(cell)
+        yield [
+            cell.name if is_first else "",
+            f"{cell.metric} {'↑' if cell.higher_is_better else '↓'}" if is_first else "",
+            variant.name,
+            str(len(own.values)),
+            str(own),
+            "" if is_first else spelled(difference, signed=True),
+            "" if is_first else _spelled_p(difference),
+            "" if paper is None else f"{paper:g}",
+        ]
+
+
+def _spelled_p(difference: Estimate) -> str:
+    if difference.count < 2:
+        return "too few seeds" if difference.count else "-"
+    return f"{difference.p_value:.3f}" if difference.p_value >= 0.001 else "< 0.001"
+
+
+def _notes(study: Study, results: Results) -> Iterator[str]:
+    quick = "A quick run: it shows that the study can be run, its numbers mean nothing. " if study.quick else ""
+    total = len(study.runs())
+    missing = "" if len(results) == total else f" Of {total} trainings {len(results)} have a result."
+    yield (
+        f"{quick}Student's t over seeds: interval of the mean, paired test against {study.variants[0].name} seed by "
+        f"seed, p not corrected for the number of comparisons.{_warning(study, results)}{missing}"
+    )
+    if study.paper is not None and any(variant.paper for variant in study.variants):
+        yield f"The paper's: {study.paper}; other data, another size of model."
+    yield f"Trained by {_origin(results)}."
+    if any("failed" in result for result in results.values()):
+        yield ""
+    for run in study.runs():
+        result = results.get(run.name, {})
+        if "failed" in result:
+            word = "diverged" if has_diverged(result) else "failed"
+            yield f"- {run.path} {word}: {_shortened(result['failed'])}"
+
+
+def _warning(study: Study, results: Results) -> str:
+    counts = [len(entry(study, c, v, results).values) for c in study.cells for v in study.variants]
+    fewest = min((count for count in counts if count), default=0)
+    if fewest >= _FEW_SEEDS or not fewest:
+        return ""
+    if fewest == 1:
+        return " Where there is one seed, there is neither."
+    return f" {fewest} seeds are few: that a difference is not seen does not show that there is none."
+
+
+def _origin(results: Results) -> str:
+    commits = sorted({str(result.get("commit") or "unknown") for result in results.values()})
+    versions = sorted({_versions(result) for result in results.values()})
+    lengths = sorted({result["steps"] for result in results.values() if "steps" in result})
+    steps = f", {', '.join(map(str, lengths))} steps" if lengths else ""
+    return f"commit {', '.join(commits) or 'unknown'}, {'; '.join(versions) or 'versions unknown'}{steps}"
+
+
+def _versions(result: Mapping[str, Any]) -> str:
+    known = result.get("versions")
+    return " ".join(f"{name} {version}" for name, version in known.items()) if known else "versions unknown"
+
+
+def _shortened(reason: str) -> str:
+    line = " ".join(reason.split()).replace("|", "/")
+    return line if len(line) <= _REASON_LENGTH else line[:_REASON_LENGTH] + "…"

@@ -1,13 +1,23 @@
 """``metaprompts ablate``."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from metaprompts.cli.interrupting import end_as_by_ctrl_c
 from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.ablation.checking import Checked
+    from metaprompts.ablation.results import Result
+    from metaprompts.ablation.study import Run, Study
+
+_OK, _DIFFERENT = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,34 +25,156 @@ class Ablate:
     """Train variants of recipes with several seeds, and compare them.
 
     STUDY is a TOML file that names cells (a recipe, data and a metric each), variants (what is changed) and seeds;
-    studies/ has examples. Every training runs in its own process with one thread. Stopped at any time, the same command
-    goes on: what has a result is not trained again. Prints a Markdown table and writes it to OUT/table.md.
+    studies/ has examples. Every training runs in its own process with one thread; studies that have the same training
+    share it. Stopped at any time, the same command goes on: what has a result is not trained again. Writes
+    OUT/STUDY/results/ (a small JSON file each), OUT/STUDY/table.md and table.png; models and logs are in OUT/runs/.
     """
 
-    study: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STUDY")]
-    """A TOML file."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder for results/ (a small JSON file each) and runs/ (models and logs)."""
+    study: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY...")]
+    """TOML files, worked on one after another."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/ablations")
+    """Folder for results and trainings of all studies."""
     data: tuple[str, ...] = ()
-    """NAME=DIR for each data that the study names."""
+    """NAME=DIR for each data that the studies name. Without scenes=DIR, scenes are drawn into OUT/data/scenes where the
+    study says how."""
     processes: int = 1
     """Trainings at the same time."""
+    only: tuple[str, ...] = ()
+    """CELL/VARIANT/SEED: nothing but such trainings; each of the three may be *."""
+    again: bool = False
+    """Forget the results of --only, and train anew."""
+    check: bool = False
+    """Train again, in OUT/check, what has a result, and compare to 1e-3; exit code 1 if one is different."""
+    stored: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """With --check or --show: read the results of DIR/STUDY/ instead of those in OUT, such as results."""
+    quick: bool = False
+    """See in a minute or two that the studies run: two steps, one seed, a cell a recipe, all in OUT/quick."""
+    plan: bool = False
+    """Train nothing: tell how many trainings there are, and about how long they take."""
+    show: bool = False
+    """Train nothing: make tables and pictures of the results there are."""
+    skip_missing_data: bool = False
+    """Leave out cells whose data are not given."""
 
     def run(self) -> int:
-        """Train what has no result, and print the table."""
-        from metaprompts.ablation.runs import read_results, train_all
-        from metaprompts.ablation.study import read_study
-        from metaprompts.ablation.summary import markdown
-        from metaprompts.files import write_text
+        """Train what has no result, and print the tables."""
+        from metaprompts.ablation.plan import plan_text
+        from metaprompts.ablation.quick import FOLDER
+        from metaprompts.ablation.runs import train_all
 
+        self._check_words()
+        given = _roots(self.data)
+        studies, out = self._studies(given), self.out / FOLDER if self.quick else self.out
+        if self.plan:
+            sys.stdout.write(plan_text(studies, out, self.processes))
+            return _OK
+        if self.show:
+            self._write_tables(studies, out)
+            return _OK
+        end_as_by_ctrl_c()
+        roots = self._with_scenes(studies, given, out)
+        if self.check:
+            return self._check(studies, out, roots)
+        total = sum(self._is_wanted(run) for study in studies for run in study.runs())
+        try:
+            train_all(
+                studies,
+                out,
+                roots,
+                processes=self.processes,
+                wanted=self._is_wanted,
+                again=self.again,
+                on_done=_Told(total),
+            )
+        finally:
+            self._write_tables(studies, out)
+        return _OK
+
+    def _check_words(self) -> None:
+        if not self.study:
+            raise InputError("no study given: metaprompts ablate STUDY.toml ...")
         if self.processes < 1:
             raise InputError(f"--processes is {self.processes}; wanted at least 1")
-        study = read_study(self.study)
-        train_all(study, self.out, _roots(self.data), processes=self.processes, on_done=_Told(len(study.runs())))
-        table = markdown(study, read_results(study, self.out))
-        write_text(self.out / "table.md", f"# {study.title}\n\n{table}")
-        sys.stdout.write(table)
-        return 0
+        if self.again and not self.only:
+            raise InputError("--again forgets results: say which with --only CELL/VARIANT/SEED")
+        if self.stored is not None and not (self.check or self.show):
+            raise InputError("--stored is of --check and --show")
+        if sum((self.plan, self.show, self.check, self.again)) > 1:
+            raise InputError("--plan, --show, --check and --again: one at a time")
+
+    def _studies(self, given: dict[str, Path]) -> "list[Study]":
+        from metaprompts.ablation.quick import quick_study
+        from metaprompts.ablation.study import read_study
+
+        studies = [read_study(path) for path in self.study]
+        names = [study.name for study in studies]
+        if len(set(names)) != len(names):
+            raise InputError(f"two studies have the same name: {', '.join(names)}")
+        if self.quick:
+            studies = [quick_study(study, given) for study in studies]
+        if self.skip_missing_data:
+            studies = [kept for study in studies if (kept := _without_missing(study, given)) is not None]
+        for pattern in self.only:
+            if not any(fnmatchcase(run.path, pattern) for study in studies for run in study.runs()):
+                raise InputError(f"--only {pattern} fits no training: say CELL/VARIANT/SEED, each of them may be *")
+        return studies
+
+    def _is_wanted(self, run: "Run") -> bool:
+        return not self.only or any(fnmatchcase(run.path, pattern) for pattern in self.only)
+
+    def _with_scenes(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> dict[str, Path]:
+        """The folders, and that of scenes, which is made if a training wants it and nobody gave it."""
+        from metaprompts.ablation.scenes import SCENES, generate
+        from metaprompts.pretraining.tracking import tracked
+
+        roots = dict(given)
+        for study in studies:
+            uses = any(run.cell.data == SCENES and self._is_wanted(run) for run in study.runs())
+            if study.scenes is None or not uses or (SCENES in given and not self.quick):
+                continue
+            roots[SCENES] = generate(
+                study.scenes,
+                out / "data" / SCENES,
+                processes=self.processes,
+                quick=self.quick,
+                progress=lambda drawn, total: tracked(drawn, total, what="drawing scenes"),
+            )
+        return roots
+
+    def _check(self, studies: "Sequence[Study]", out: Path, roots: dict[str, Path]) -> int:
+        from metaprompts.ablation.checking import check_all
+
+        def tell(checked: "Checked") -> None:
+            sys.stdout.write(f"{checked}\n")
+
+        checked = check_all(
+            studies,
+            out,
+            roots,
+            stored=self.stored,
+            processes=self.processes,
+            wanted=self._is_wanted,
+            on_done=tell,
+        )
+        return _OK if all(one.is_same for one in checked) else _DIFFERENT
+
+    def _write_tables(self, studies: "Iterable[Study]", out: Path) -> None:
+        from metaprompts.ablation.picture import study_picture
+        from metaprompts.ablation.results import known_results, read_results
+        from metaprompts.ablation.summary import markdown
+        from metaprompts.files import write_picture, write_text
+
+        for study in studies:
+            if self.stored is None:
+                results = known_results(study, out)
+            else:
+                results = read_results(study, self.stored / study.name)
+            if not results and not self.show:
+                continue
+            text = f"# {study.title}\n\n{markdown(study, results)}"
+            write_text(out / study.name / "table.md", text)
+            write_picture(out / study.name / "table.png", study_picture(study, results))
+            sys.stdout.write(f"{text}\n")
 
 
 def _roots(words: tuple[str, ...]) -> dict[str, Path]:
@@ -57,6 +189,18 @@ def _roots(words: tuple[str, ...]) -> dict[str, Path]:
     return roots
 
 
+def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
+    """The study without cells whose data are nowhere; None where none is left."""
+    from metaprompts.ablation.scenes import SCENES
+
+    known = {*given, *([SCENES] if study.scenes else [])}
+    cells = tuple(cell for cell in study.cells if cell.data in known)
+    for cell in study.cells:
+        if cell.data not in known:
+            sys.stderr.write(f"left out: cell {cell.name} of study {study.name}, without --data {cell.data}=DIR\n")
+    return replace(study, cells=cells) if cells else None
+
+
 class _Told:
     """Prints a line for each result."""
 
@@ -64,7 +208,10 @@ class _Told:
         self._total = total
         self._done = 0
 
-    def __call__(self, run: Any, result: dict[str, Any]) -> None:
+    def __call__(self, study: "Study", run: "Run", result: "Result") -> None:
+        from metaprompts.ablation.results import score
+
         self._done += 1
-        outcome = f"failed: {result['failed']}" if "failed" in result else f"{result['scores'][run.cell.metric]:.4f}"
-        sys.stderr.write(f"{self._done}/{self._total}  {run.name}  {run.cell.metric} {outcome}\n")
+        value: Any = score(result, run.cell.metric, run.path)
+        outcome = f"failed: {result.get('failed', 'not finite')}" if value is None else f"{value:.4f}"
+        sys.stderr.write(f"{self._done}/{self._total}  {study.name}  {run.path}  {run.cell.metric} {outcome}\n")

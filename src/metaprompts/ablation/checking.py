@@ -1,0 +1,94 @@
+"""Train again what has a result, and see whether the same comes out."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metaprompts.ablation.results import Result, read_results, results_folder, score
+from metaprompts.ablation.runs import Roots, Wanted, refuse_missing_data, side_by_side, train_once
+from metaprompts.ablation.study import Run, Study
+from metaprompts.errors import InputError
+
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A stored number and what the same training gave now.
+
+    Attributes:
+        run: which
+        stored: None where it failed
+        again: None where it failed
+    """
+
+    run: Run
+    stored: float | None
+    again: float | None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both agree to `TOLERANCE`, or both failed."""
+        if self.stored is None or self.again is None:
+            return self.stored is self.again
+        return abs(self.stored - self.again) <= TOLERANCE
+
+    def __str__(self) -> str:
+        stored, again = ("failed" if value is None else f"{value:.4f}" for value in (self.stored, self.again))
+        return f"{self.run.path}  {self.run.cell.metric} stored {stored}, again {again}: " + (
+            "the same" if self.is_same else "DIFFERENT"
+        )
+
+
+def check_all(
+    studies: Sequence[Study],
+    out: Path,
+    roots: Roots,
+    *,
+    stored: Path | None = None,
+    processes: int = 1,
+    wanted: Wanted = lambda run: True,
+    on_done: Callable[[Checked], None] = lambda checked: None,
+) -> list[Checked]:
+    """Train runs that have a result again, from the beginning, in a folder of their own.
+
+    Args:
+        studies: whose runs
+        out: gets check/; stored results stay as they are
+        roots: folders of pictures
+        stored: folder with a folder of results for each study; None for those in ``out``
+        processes: at the same time
+        wanted: which runs
+        on_done: is told of each
+
+    Raises:
+        InputError: there is no result to check, or data are missing
+    """
+    todo: list[tuple[Run, Result]] = []
+    for study in studies:
+        folder = results_folder(out, study) if stored is None else stored / study.name
+        results = read_results(study, folder)
+        todo += [(run, results[run.name]) for run in study.runs() if wanted(run) and run.name in results]
+        for run in study.runs():
+            if wanted(run) and run.name in results:
+                refuse_missing_data(study, run, roots)
+    if not todo:
+        raise InputError(f"nothing to check: {stored or out} has no results of these runs")
+    done: list[Checked] = []
+
+    def train(item: tuple[Run, Result]) -> Result:
+        run = item[0]
+        folder = out / "check" / f"{run.name}--{run.key}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return train_once(run, folder, roots[run.cell.data])
+
+    def finish(item: tuple[Run, Result], result: Result) -> None:
+        run, known = item
+        metric = run.cell.metric
+        checked = Checked(run=run, stored=score(known, metric, run.path), again=score(result, metric, run.path))
+        done.append(checked)
+        on_done(checked)
+
+    side_by_side(train, todo, processes, finish)
+    return done

@@ -1,0 +1,61 @@
+"""Tables in documents, between markers that name their study, made anew from stored results."""
+
+import re
+from pathlib import Path
+
+from metaprompts.ablation.picture import study_picture
+from metaprompts.ablation.results import read_results
+from metaprompts.ablation.study import Study, read_study
+from metaprompts.ablation.summary import markdown
+from metaprompts.errors import InputError
+from metaprompts.files import write_picture, write_text
+
+_TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_BEGIN, _END = "<!-- table:", "<!-- end -->"
+NOT_RUN = "Not run yet.\n"
+
+
+def rebuilt(text: str, studies: Path, results: Path) -> str:
+    """A document with what stands between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->`` made anew.
+
+    Args:
+        text: the document
+        studies: folder of STUDY.toml
+        results: folder of STUDY/CELL--VARIANT--SEED.json
+
+    Raises:
+        InputError: a marker is not closed, or there is no such study
+    """
+    if text.count(_BEGIN) != len(_TABLE.findall(text)) or text.count(_END) != text.count(_BEGIN):
+        raise InputError(f"markers of tables do not pair: each {_BEGIN} STUDY --> wants its {_END}")
+    return _TABLE.sub(lambda found: f"{found[1]}{table(found[2], studies, results)}{found[4]}", text)
+
+
+def table(name: str, studies: Path, results: Path) -> str:
+    """A study's table and the line that shows its picture; or that it was not run."""
+    study = read_study(studies / f"{name}.toml")
+    found = read_results(study, results / name)
+    if not found:
+        return NOT_RUN
+    return f"\n{markdown(study, found)}\n![{study.title}]({picture_name(study)})\n"
+
+
+def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
+    """Write a document's tables, and the pictures beside it, anew.
+
+    Returns:
+        names of the studies that it shows
+    """
+    text = document.read_text(encoding="utf-8")
+    write_text(document, rebuilt(text, studies, results))
+    names = [name for _, name, _, _ in _TABLE.findall(text)]
+    for name in names:
+        study = read_study(studies / f"{name}.toml")
+        if found := read_results(study, results / name):
+            write_picture(document.parent / picture_name(study), study_picture(study, found))
+    return names
+
+
+def picture_name(study: Study) -> str:
+    """Of a study's picture, from a document's folder."""
+    return f"pictures/ablation_{study.name}.png"

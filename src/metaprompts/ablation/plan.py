@@ -1,0 +1,53 @@
+"""What studies would train, and about how long it takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metaprompts.ablation.results import stored_result
+from metaprompts.ablation.study import Run, Study
+
+# Pictures a second of one core, at K = 3, as measured on the machine that docs/ablations.md tells of.
+_RATES = {
+    "scenes_segmentation": 5.8,
+    "scenes_depth": 9.5,
+    "scenes_pose": 18.0,
+    "micro_segmentation": 4.5,
+    "micro_depth": 6.0,
+    "micro_pose": 14.0,
+}
+_RATE_OF_OTHERS = 5.0
+_STEPS_OF_RATES = 3
+# What of a step does not grow with K: encoder, head, loss.
+_WITHOUT_UNET = 0.2
+# Starting, validating, saving.
+_BESIDE_STEPS_S = 40.0
+
+
+def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
+    """A line for each study and one for all: trainings, those that are done or shared, hours that remain."""
+    lines: list[str] = []
+    seen: set[str] = set()
+    total_s = 0.0
+    for study in studies:
+        runs = study.runs()
+        done = {run.key: result for run in runs if (result := stored_result(study, run, out)) is not None}
+        shared = {run.key for run in runs} & seen
+        waiting = {run.key: run for run in runs if run.key not in done and run.key not in seen}
+        seconds = sum(map(seconds_of, waiting.values()))
+        seen |= {run.key for run in runs}
+        total_s += seconds
+        lines.append(
+            f"{study.name}: {len(runs)} trainings, {len(done)} done, {len(shared - set(done))} shared with studies "
+            f"before it, {len(waiting)} to do, about {seconds / 3600:.1f} hours of one core"
+        )
+    hours = total_s / processes / 3600
+    lines.append(f"together {len(seen)} different trainings; about {hours:.1f} hours with --processes {processes}")
+    return "\n".join(lines) + "\n"
+
+
+def seconds_of(run: Run) -> float:
+    """About how long a training takes on one core with nothing beside it."""
+    rate = _RATES.get(Path(run.cell.recipe).stem, _RATE_OF_OTHERS)
+    looks: float = run.settings.get("refinement.steps", _STEPS_OF_RATES) / _STEPS_OF_RATES
+    pictures: int = run.settings.get("training.steps", 0) * run.settings["training.batch_size"]
+    return _BESIDE_STEPS_S + pictures / rate * (_WITHOUT_UNET + (1 - _WITHOUT_UNET) * looks)

@@ -1,0 +1,77 @@
+"""Tables in documents are those of the stored results."""
+
+from pathlib import Path
+
+import pytest
+
+from ablation.made import results, write
+from metaprompts.ablation.documents import NOT_RUN, rebuild, rebuilt
+from metaprompts.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+STUDY = """
+title = "Title"
+seeds = [0, 1]
+variants = [{name = "full"}, {name = "off"}]
+cells = [{name = "small", recipe = "micro_depth", data = "here", metric = "d1"}]
+"""
+DOCUMENT = "# One\n\n<!-- table: mine -->\nold\n<!-- end -->\n\ntext\n\n<!-- table: other -->\n<!-- end -->\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.toml").write_text(STUDY)
+    values = {("small", "full", 0): 0.5, ("small", "full", 1): 0.6, ("small", "off", 0): 0.25}
+    write(tmp_path / "results/mine", results(values))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["ablations.md", "micro.md"])
+def test_shipped_documents_say_what_the_results_say(name):
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert "<!-- table: " in text
+    assert rebuilt(text, ROOT / "studies", ROOT / "results") == text, "run python scripts/tables.py"
+
+
+def test_every_study_has_a_table():
+    text = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("ablations.md", "micro.md"))
+    for path in (ROOT / "studies").glob("*.toml"):
+        assert text.count(f"<!-- table: {path.stem} -->") == 1
+
+
+def test_a_table_is_made_from_results_and_nothing_else_changes(folder):
+    text = rebuilt(DOCUMENT, folder, folder / "results")
+    assert "| small | d1 ↑ | full | 2 | 0.550 ± 0.635 |" in text
+    assert "old" not in text
+    assert text.startswith("# One\n\n<!-- table: mine -->\n")
+    assert text.endswith(f"<!-- end -->\n\ntext\n\n<!-- table: other -->\n{NOT_RUN}<!-- end -->\n")
+    assert rebuilt(text, folder, folder / "results") == text
+
+
+def test_a_changed_result_changes_the_table(folder):
+    before = rebuilt(DOCUMENT, folder, folder / "results")
+    write(folder / "results/mine", results({("small", "off", 0): 0.26}))
+    assert rebuilt(before, folder, folder / "results") != before
+
+
+def test_pictures_are_written_beside_the_document(folder):
+    (folder / "docs").mkdir()
+    (folder / "docs/one.md").write_text(DOCUMENT)
+    assert rebuild(folder / "docs/one.md", folder, folder / "results") == ["mine", "other"]
+    assert "![Title](pictures/ablation_mine.png)" in (folder / "docs/one.md").read_text()
+    assert (folder / "docs/pictures/ablation_mine.png").stat().st_size > 1000
+    assert not (folder / "docs/pictures/ablation_other.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (DOCUMENT.replace("<!-- end -->\n\ntext", "text"), "do not pair"),
+        (DOCUMENT + "<!-- end -->", "do not pair"),
+        (DOCUMENT.replace("mine", "gone"), "cannot read study"),
+    ],
+)
+def test_wrong_markers_are_refused(text, said, folder):
+    with pytest.raises(InputError, match=said):
+        rebuilt(text, folder, folder / "results")

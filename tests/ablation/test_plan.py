@@ -1,0 +1,32 @@
+"""What is to be trained, and how long it takes."""
+
+import dataclasses
+
+import pytest
+
+from ablation.made import study
+from metaprompts.ablation.plan import plan_text, seconds_of
+from metaprompts.ablation.study import Cell, Run, Variant
+
+
+def run(**settings):
+    cell = Cell(
+        name="c", recipe="scenes_depth", data="scenes", metric="d1", settings={"training.steps": 95, **settings}
+    )
+    return Run(cell=cell, variant=Variant(name="v"), seed=0)
+
+
+def test_seconds_by_hand():
+    """95 steps of 8 pictures at 9.5 a second are 80 seconds; a fifth of a step does not grow with K."""
+    assert seconds_of(run()) == pytest.approx(40 + 80)
+    assert seconds_of(run(**{"refinement.steps": 1})) == pytest.approx(40 + 80 * (0.2 + 0.8 / 3))
+
+
+def test_shared_trainings_count_once(tmp_path):
+    one = study(seeds=(0,), cells=(run().cell,), variants=(Variant(name="full"), Variant(name="same")))
+    other = dataclasses.replace(one, name="other")
+    assert plan_text([one, other], tmp_path, 2).splitlines() == [
+        "study: 2 trainings, 0 done, 0 shared with studies before it, 1 to do, about 0.0 hours of one core",
+        "other: 2 trainings, 0 done, 1 shared with studies before it, 0 to do, about 0.0 hours of one core",
+        "together 1 different trainings; about 0.0 hours with --processes 2",
+    ]

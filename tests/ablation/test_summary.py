@@ -1,0 +1,128 @@
+"""The table and the picture of what came out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ablation.made import results, study
+from metaprompts.ablation.picture import study_picture
+from metaprompts.ablation.study import Variant
+from metaprompts.ablation.summary import Entry, entry, markdown, paired_difference
+from metaprompts.errors import InputError
+
+DIVERGED = "error: the loss is no longer finite at step 3 ({'total': nan}): lower optimizer.lr"
+FOUND = results(
+    {
+        ("small", "ours", 0): 0.5,
+        ("small", "ours", 1): 0.7,
+        ("small", "ours", 2): 0.6,
+        ("small", "theirs", 0): 0.4,
+        ("small", "theirs", 1): 0.5,
+        ("small", "theirs", 2): DIVERGED,
+        ("large", "theirs", 0): 2.0,
+        ("large", "theirs", 1): "error: no space | left on device",
+    }
+)
+
+
+def test_mean_interval_and_losses_are_told():
+    assert str(Entry(values={0: 1.0, 1: 2.0, 2: 3.0}, diverged=(4,))) == "2.000 ± 2.484 (1 diverged)"
+    assert str(Entry(values={}, diverged=(0, 1), failed=(2,))) == "- (2 diverged, 1 failed)"
+    assert str(Entry(values={4: 0.5})) == "0.500"
+
+
+def test_differences_are_paired_by_seed():
+    one, other = Entry(values={0: 1.0, 1: 5.0, 2: 9.0}), Entry(values={0: 0.5, 2: 7.0, 3: 1.0})
+    found = paired_difference(one, other)
+    assert (found.count, found.mean) == (2, 1.25)
+    assert found.p_value == pytest.approx(stats.ttest_rel([1.0, 9.0], [0.5, 7.0]).pvalue)
+
+
+def test_table_by_hand():
+    """theirs - ours is -0.1 and -0.2: mean -0.15, error 0.05, t 3 with 1 degree of freedom."""
+    lines = markdown(study(), FOUND).splitlines()
+    p = 1 - 2 / np.pi * np.arctan(3)
+    assert lines[:6] == [
+        "| cell | metric | variant | seeds | mean, 95 % interval | difference to ours | p |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| small | d1 ↑ | ours | 3 | 0.600 ± 0.248 |  |  |",
+        f"|  |  | theirs | 2 | 0.450 ± 0.635 (1 diverged) | -0.150 ± 0.635 | {p:.3f} |",
+        "| large | rmse ↓ | ours | 0 | - |  |  |",
+        "|  |  | theirs | 1 | 2.000 (1 failed) | - | - |",
+    ]
+
+
+def test_notes_tell_what_is_missing_failed_and_unknown():
+    text = markdown(study(), FOUND)
+    assert "Of 12 trainings 8 have a result." in text
+    assert "Where there is one seed, there is neither." in text
+    assert "Trained by commit unknown, versions unknown." in text
+    assert f"\n- small/theirs/2 diverged: {DIVERGED}" in text
+    assert "\n- large/theirs/1 failed: error: no space / left on device" in text
+
+
+def test_one_seed_has_no_test():
+    found = results({("small", "ours", 0): 0.5, ("small", "theirs", 0): 0.25})
+    assert "| theirs | 1 | 0.250 | -0.250 | too few seeds |" in markdown(study(), found)
+
+
+def test_few_seeds_are_said_to_be_few():
+    values = {
+        (cell, variant, seed): seed
+        for cell in ("small", "large")
+        for variant in ("ours", "theirs")
+        for seed in (0, 1, 2)
+    }
+    assert "3 seeds are few" in markdown(study(), results(values))
+    many = {(c, v, seed): seed for c, v, _ in values for seed in range(6)}
+    assert "are few" not in markdown(study(seeds=tuple(range(6))), results(many))
+
+
+def test_newer_results_tell_where_they_come_from():
+    found = {
+        name: {**result, "commit": "abc-dirty", "versions": {"torch": "2.9"}, "steps": 250}
+        for name, result in FOUND.items()
+    }
+    assert "Trained by commit abc-dirty, torch 2.9, 250 steps." in markdown(study(), found)
+
+
+def test_the_papers_numbers_are_called_the_papers():
+    variants = (
+        Variant(name="ours", paper={"small": 84.7, "rmse": 0.223}),
+        Variant(name="theirs", paper={"rmse": 0.25}),
+    )
+    made = study(variants=variants, paper="somewhere else")
+    lines = markdown(made, FOUND).splitlines()
+    assert lines[0].endswith("| the paper's |")
+    assert [line.rsplit("|", 2)[1].strip() for line in lines[2:6]] == ["84.7", "", "0.223", "0.25"]
+    assert "The paper's: somewhere else; other data" in markdown(made, FOUND)
+
+
+def test_an_unknown_metric_is_named():
+    made = study(cells=(dataclasses.replace(study().cells[0], metric="mIoU"),))
+    with pytest.raises(InputError, match="small/ours/0 has no 'mIoU'; there are d1, rmse"):
+        markdown(made, FOUND)
+
+
+def test_a_number_that_is_not_finite_is_no_value():
+    found = results({("small", "ours", 0): float("nan")})
+    made = study()
+    assert entry(made, made.cells[0], made.variants[0], found).diverged == (0,)
+
+
+def test_picture_shows_seeds_intervals_and_losses():
+    empty, full = study_picture(study(), {}), study_picture(study(), FOUND)
+    assert empty.shape == full.shape
+    assert full.dtype == np.uint8
+    red = np.array((190, 30, 40))
+    assert (np.abs(full.astype(int) - red).sum(axis=-1) < 30).any()
+    assert not (np.abs(empty.astype(int) - red).sum(axis=-1) < 30).any()
+    changed = {**FOUND, **results({("small", "theirs", 0): 0.3})}
+    assert (study_picture(study(), changed) != full).any()
+
+
+def test_a_quick_picture_differs():
+    made = study()
+    assert (study_picture(made, FOUND) != study_picture(dataclasses.replace(made, quick=True), FOUND)).any()
