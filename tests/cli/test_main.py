@@ -17,7 +17,9 @@ def test_import_is_light():
     assert run_fresh("-c", code).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["predict", "--help"], ["train", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["predict", "--help"], ["train", "--help"], ["evaluate", "--help"], ["memory", "--help"]]
+)
 def test_help_does_not_import_torch(words):
     code = f"""
 import sys

@@ -57,6 +57,7 @@ def _run(words: list[str]) -> int:
     from metaprompts.cli.evaluate import Evaluate
     from metaprompts.cli.heatmaps import Heatmaps
     from metaprompts.cli.import_released import ImportReleased
+    from metaprompts.cli.memory import Memory
     from metaprompts.cli.predict import Predict
     from metaprompts.cli.pretrain import Pretrain
     from metaprompts.cli.scenes import Scenes
@@ -74,10 +75,13 @@ def _run(words: list[str]) -> int:
         return Pretrain.from_words(words[1:]).run()
     if words[:1] == ["submit"]:
         return Submit.from_words(words[1:]).run()
+    if words[:1] == ["memory"]:
+        return Memory.from_words(words[1:]).run()
     if words[:1] == ["heatmaps"]:
         return Heatmaps.from_words(words[1:]).run()
     choices: Any = (
         Annotated[Train, tyro.conf.subcommand("train")]
+        | Annotated[Memory, tyro.conf.subcommand("memory")]
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Submit, tyro.conf.subcommand("submit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]

@@ -191,8 +191,22 @@ def _validate(
 
 def build_model(recipe: Recipe) -> MetaPromptModel:
     """The model that a recipe starts from."""
+    backbone = load_backbone(recipe.backbone.source)
+    model = model_on(recipe, backbone, _base(recipe, backbone))
+    if recipe.training.start_from is not None:
+        start_from(model, recipe.training.start_from)
+    return model
+
+
+def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromptModel:
+    """A recipe's model on a backbone, ready to be trained.
+
+    Args:
+        recipe: what to build
+        backbone: what to build it on, whatever the recipe's source is
+        base: the backbone's name, where it stays frozen
+    """
     choice = recipe.backbone
-    backbone = load_backbone(choice.source)
     model = MetaPromptModel.on_backbone(
         with_random_unet(backbone) if choice.forget_unet else backbone,
         task=recipe.task,
@@ -201,11 +215,9 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
         rearrangement=recipe.rearrangement,
         scaled_latent=choice.scaled_latent,
         working_size=recipe.data.size_of_prediction(),
-        base=_base(recipe, backbone),
+        base=base,
         lora=recipe.training.lora,
     )
-    if recipe.training.start_from is not None:
-        start_from(model, recipe.training.start_from)
     # Training does not notice the encoder's rounding, but its time.
     model.latent_encoder.precise = False
     model.latent_encoder.cache = LatentCache() if choice.cache_latents else None

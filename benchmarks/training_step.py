@@ -1,0 +1,136 @@
+"""Measure a training step of the recipe nyu at Stable Diffusion's size on a CPU: its seconds and its peak memory.
+
+    python benchmarks/training_step.py [--what full,lora,backward] [--crop 128] [--margin-blocks 1] [--threads 1]
+        [--checkpointing true]
+
+One picture, random weights of Stable Diffusion 1.5's architecture, K = 3, N = 50, float32:
+
+    full      all weights, AdamW
+    lora      low-rank changes of the UNet's attention, prompts and head, AdamW
+    backward  all weights, forward and backward pass without an optimizer
+
+Each runs in a process of its own and takes two steps; the seconds are those of the second, which has AdamW's moments
+in place. The peak is the process's largest resident memory, beside what it had before the model was built and what
+`metaprompts memory` computes. Exits with 1 if full takes more than 16 GB or lora more than 6 GB.
+"""
+
+import argparse
+import gc
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.training.memory import training_memory
+from metaprompts.training.optimizer import make_optimizer
+from metaprompts.training.stand_in import empty_batch, stand_in_model
+
+BOUNDS = {"full": 16e9, "lora": 6e9}
+WHAT = ("full", "lora", "backward")
+GIB = 2**30
+
+
+def main() -> int:
+    """Measure, print a line for each; 1 if one takes more than its bound."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--what", default=",".join(WHAT))
+    parser.add_argument("--crop", type=int, default=128)
+    parser.add_argument("--margin-blocks", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--checkpointing", choices=("true", "false"), default="true")
+    parser.add_argument("--alone", choices=WHAT, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        torch.set_num_threads(options.threads)
+        sys.stdout.write(
+            json.dumps(measured(recipe_of(options.alone, options), with_optimizer=options.alone != "backward"))
+        )
+        return 0
+    sys.stdout.write(
+        f"| what | UNet sees | forward | backward | optimizer | before the model | peak | computed |\n|{' --- |' * 8}\n"
+    )
+    is_over = False
+    for name in options.what.split(","):
+        words = [sys.executable, __file__, *sys.argv[1:], "--alone", name]
+        found = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        sys.stdout.write(f"| {name} | {shown(found, recipe_of(name, options))} |\n")
+        sys.stdout.flush()
+        is_over |= found["peak"] > BOUNDS.get(name, float("inf"))
+    return int(is_over)
+
+
+def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
+    """The recipe nyu with one picture a step."""
+    return read_recipe(
+        "nyu",
+        [
+            *("--training.device", "cpu", "--training.batch_size", "1"),
+            *("--training.trainable", "lora" if name == "lora" else "full"),
+            *("--augment.crop", f"{options.crop},{options.crop}"),
+            *("--task.margin_blocks", str(options.margin_blocks)),
+            *("--backbone.gradient_checkpointing", options.checkpointing),
+        ],
+    )
+
+
+def measured(recipe: Recipe, *, with_optimizer: bool) -> dict[str, Any]:
+    """Take two steps; seconds of the second by part, and resident memory in bytes before the model and at the peak."""
+    before = peak_bytes()
+    torch.manual_seed(0)
+    model = stand_in_model(recipe)
+    # The VAE's decoder is no part of the model.
+    gc.collect()
+    optimizer = make_optimizer(model, recipe.optimizer) if with_optimizer else None
+    batch = full_batch(recipe)
+    seconds: dict[str, float] = {}
+    for _ in range(2):
+        model.zero_grad(set_to_none=True)
+        started = time.perf_counter()
+        losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
+        loss = torch.stack(list(losses.values())).sum()
+        forward = time.perf_counter()
+        loss.backward()
+        backward = time.perf_counter()
+        if optimizer is not None:
+            optimizer.step()
+        done = time.perf_counter()
+        seconds = {"forward": forward - started, "backward": backward - forward, "optimizer": done - backward}
+    return {**seconds, "before": before, "peak": peak_bytes(), "optimizes": with_optimizer}
+
+
+def full_batch(recipe: Recipe) -> dict[str, Tensor]:
+    """A picture and its depth in metres, all at random."""
+    shapes = empty_batch(recipe, 1)
+    return {"image": torch.rand_like(shapes["image"]), "depth_m": 1 + 8 * torch.rand_like(shapes["depth_m"])}
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Unlike getrusage it does not begin with the parent's.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
+
+
+def shown(found: dict[str, Any], recipe: Recipe) -> str:
+    """The cells of one line."""
+    computed = training_memory(recipe)
+    # Without an optimizer there are no moments.
+    total = computed.peak.total - (0 if found["optimizes"] else computed.peak.moments)
+    height, width = computed.size
+    seconds = [f"{found[part]:.1f} s" for part in ("forward", "backward", "optimizer")]
+    sizes = [f"{value / GIB:.2f} GiB" for value in (found["before"], found["peak"], total)]
+    return " | ".join([f"{height}x{width}", *seconds, *sizes])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""``metaprompts memory``."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from metaprompts.cli.words import take_flag, take_options
+from metaprompts.errors import InputError
+
+_USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
+
+Compute how much memory a training takes at its peak, by part. Nothing is allocated and nothing is downloaded: a step
+is walked through with tensors that have only a shape. RECIPE is a .toml file, a training's recipe.json, or one of:
+{recipes}.
+
+  --batch N               pictures in one pass through the model       = --training.micro_batch_size N
+  --precision P           of the passes: fp32, bf16 or fp16            = --training.precision P
+  --trainable T           full, lora or prompts                        = --training.trainable T
+  --checkpointing true    compute the UNet's layers again, to save     = --backbone.gradient_checkpointing true
+  --processes N           of torchrun, which share a step; the memory shown is that of one. Each holds all weights,
+                          or with --training.fsdp true its part of them
+  --json                  print numbers in bytes, for programs
+
+Every other key of the recipe can be changed, too; metaprompts train RECIPE --help lists them. The backbone is taken to
+be Stable Diffusion 1.5, unless its source is a diffusers folder, micro or random:NAME. Not counted: what an operation
+needs while it runs, the allocator's gaps, and what PyTorch takes for itself (a GPU's context is about half a GiB); so
+leave a tenth free. docs/memory.md compares it with measurements.
+"""
+
+_SHORT = {
+    "--batch": "--training.micro_batch_size",
+    "--precision": "--training.precision",
+    "--trainable": "--training.trainable",
+    "--checkpointing": "--backbone.gradient_checkpointing",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Compute how much memory a training takes: metaprompts memory RECIPE [--section.key value ...]."""
+
+    recipes: tuple[str, ...]
+    """.toml files, or names of shipped recipes."""
+    overrides: tuple[str, ...] = ()
+    """--section.key value ..."""
+    processes: int = 1
+    """That share a step."""
+    as_json: bool = False
+    """Print bytes instead of a table."""
+    wants_help: bool = False
+    """Explain instead of compute."""
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Memory":
+        """Read the words after ``memory``.
+
+        Raises:
+            InputError: no recipe is given, or an option has no value or a wrong one
+        """
+        if "--help" in words or "-h" in words:
+            return cls(recipes=(), wants_help=True)
+        recipes = tuple(takewhile(lambda word: not word.startswith("-"), words))
+        if not recipes:
+            raise InputError("no recipe given: metaprompts memory RECIPE [--section.key value ...]; see memory --help")
+        rest = list(words[len(recipes) :])
+        as_json = take_flag(rest, "--json")
+        options = take_options(rest, (*_SHORT, "--processes"))
+        spelled = [f"{_SHORT[name]}={value}" for name, value in options.items() if name in _SHORT and value is not None]
+        processes = options["--processes"] or "1"
+        if not processes.isdecimal() or int(processes) < 1:
+            raise InputError(f"--processes is {processes}; wanted a whole number of at least 1")
+        return cls(recipes=recipes, overrides=(*rest, *spelled), processes=int(processes), as_json=as_json)
+
+    def run(self) -> int:
+        """Compute and print, or explain."""
+        if self.wants_help:
+            from metaprompts.recipe_names import recipe_names
+
+            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            return 0
+        from metaprompts.recipe import read_recipe
+
+        # A wrong recipe is told before PyTorch's fake tensors are loaded, which takes seconds.
+        recipes = {name: read_recipe(name, self.overrides) for name in self.recipes}
+
+        from metaprompts.training.memory import training_memory
+
+        computed = {name: training_memory(recipe, self.processes) for name, recipe in recipes.items()}
+        if self.as_json:
+            sys.stdout.write(f"{json.dumps({name: memory.plain() for name, memory in computed.items()}, indent=2)}\n")
+            return 0
+        from rich.console import Console
+
+        from metaprompts.cli.memory_table import memory_table
+
+        console = Console()
+        for name, memory in computed.items():
+            console.print(memory_table(name, recipes[name], memory, self.processes))
+        return 0

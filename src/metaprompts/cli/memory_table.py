@@ -1,0 +1,71 @@
+"""What a training takes, part by part, as a table."""
+
+from rich.table import Table
+
+from metaprompts.recipe import Recipe
+from metaprompts.training.memory import TrainingMemory
+
+_UNITS = {"GiB": 2**30, "MiB": 2**20}
+_PARTS = {
+    "weights": ("weights", "float32, the frozen encoder's too"),
+    "gradients": ("gradients", "float32, those that are there at that moment"),
+    "moments": ("optimizer", "AdamW's two moments"),
+    "average": ("average", "the weights' exponential average"),
+    "exchange": ("exchange", "a copy of the gradients, which the processes exchange"),
+    "copies": ("weights' copies", "in the precision of the passes"),
+    "activations": ("activations", "kept by the forward pass for the backward pass, losses included"),
+    "work": ("passing by", "the encoder's tensors, gradients on their way, what is computed again"),
+}
+_ONLY_WHERE_USED = ("average", "exchange", "copies")
+
+
+def memory_table(name: str, recipe: Recipe, memory: TrainingMemory, processes: int) -> Table:
+    """A row for each part.
+
+    Args:
+        name: of the recipe
+        recipe: with all that was overridden
+        memory: what it takes
+        processes: that share a step
+    """
+    unit = "GiB" if memory.peak.total >= _UNITS["GiB"] else "MiB"
+    table = Table(
+        title=f"{name}: peak memory of a training step, computed",
+        caption=_caption(recipe, memory, processes, unit),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("part", no_wrap=True)
+    table.add_column(unit, justify="right")
+    table.add_column("what it is")
+    for part, (shown, meaning) in _PARTS.items():
+        size = getattr(memory.peak, part)
+        if size or part not in _ONLY_WHERE_USED:
+            table.add_row(shown, _in(unit, size), meaning)
+    table.add_section()
+    table.add_row("total", _in(unit, memory.peak.total), f"in the {memory.phase}, the fullest moment", style="bold")
+    return table
+
+
+def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) -> str:
+    settings = recipe.training
+    height, width = memory.size
+    share = f", one of {processes} processes" if processes > 1 else ""
+    checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
+    pictures, passes = _counted(memory.pictures, "picture"), _counted(memory.passes, "pass")
+    return (
+        f"{pictures} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "
+        "checkpointing\n"
+        f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
+        f"backbone: {memory.architecture}\n"
+        f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for what is not counted"
+    )
+
+
+def _counted(count: int, word: str) -> str:
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{count} {word if count == 1 else plural}"
+
+
+def _in(unit: str, size: int) -> str:
+    return f"{size / _UNITS[unit]:.2f}"

@@ -1,0 +1,159 @@
+"""How many bytes of tensors are alive while something is computed; on fake tensors nothing is allocated."""
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import _engine_run_backward
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+aten = torch.ops.aten
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the tensors that are made within it for as long as they live, and remembers the largest moment.
+
+    What an operation needs while it runs, and the allocator's gaps, are not seen.
+
+    Args:
+        weights: are there already and not counted; a copy of one in another precision is counted as "copies"
+
+    Attributes:
+        label: as what tensors are counted that are made from now on
+        now: bytes alive by label
+        peak: `now` at the moment when it was most
+        phase: name of what is done now
+        peak_phase: `phase` at the peak
+    """
+
+    def __init__(self, weights: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.label = "activations"
+        self.now: Counter[str] = Counter()
+        self.peak: Mapping[str, int] = {}
+        self.phase = self.peak_phase = ""
+        self._weights = {_address(tensor) for tensor in weights}
+        self._alive: dict[int, weakref.ref[Any]] = {}
+        self._largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        is_copy = func is aten._to_copy.default and _address(args[0]) in self._weights
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._count(tensor, "copies" if is_copy else self.label)
+        return result
+
+    def move(self, size: int, source: str, label: str) -> None:
+        """Count bytes that are alive under another label."""
+        self.now[source] -= size
+        self.now[label] += size
+
+    def _count(self, tensor: Tensor, label: str) -> None:
+        address = _address(tensor)
+        if address in self._weights or address in self._alive:
+            return
+        storage = tensor.untyped_storage()
+        size = storage.nbytes()
+        self._alive[address] = weakref.ref(storage, partial(self._forget, address, size, label))
+        self.now[label] += size
+        if (total := self.now.total()) > self._largest:
+            self._largest, self.peak, self.peak_phase = total, dict(self.now), self.phase
+
+    def _forget(self, address: int, size: int, label: str, reference: Any) -> None:
+        del reference, self._alive[address]
+        self.now[label] -= size
+
+
+class AllIsThere(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Answers what depends on numbers, which fake tensors do not have, with what takes most memory.
+
+    Every condition holds, every mask is true everywhere, and of what could be there all is.
+
+    Args:
+        distinct: how many distinct numbers a tensor has
+    """
+
+    def __init__(self, distinct: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._distinct = distinct
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is aten._local_scalar_dense.default:
+            return True if args[0].dtype == torch.bool else 1
+        if func is aten._unique2.default:
+            numbers = args[0].new_empty(min(self._distinct, args[0].numel()))
+            return numbers, args[0].new_empty(0), args[0].new_empty(0)
+        if func is aten.index.Tensor:
+            args = (args[0], [place for index in args[1] for place in _whole_mask(index)])
+        return func(*args, **(kwargs or {}))
+
+
+class GpuAutocast(TorchFunctionMode):
+    """Lets autocast on a CPU keep in float32 what it keeps so on a GPU: norms and resizing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _FLOAT_ON_GPU and torch.is_autocast_enabled("cpu"):
+            args, kwargs = tree_map_only(Tensor, Tensor.float, (args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+
+_FLOAT_ON_GPU: frozenset[Callable[..., Tensor]] = frozenset({F.group_norm, F.layer_norm, F.interpolate})
+
+
+def backward_within_modes(loss: Tensor) -> None:
+    """``loss.backward()``, which leaves `GpuAutocast` while it runs: layers that it computes again would not see it."""
+    _engine_run_backward(
+        (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
+    )
+
+
+def call_at_first_gradient(loss: Tensor, tell: Callable[[nn.Parameter], None]) -> None:
+    """During the coming backward pass, tell of each parameter as soon as a part of its gradient is there.
+
+    Args:
+        loss: with a graph
+        tell: is called with the parameter
+    """
+    told: set[int] = set()
+
+    def first(parameter: nn.Parameter, *gradients: Any) -> None:
+        del gradients
+        if id(parameter) not in told:
+            told.add(id(parameter))
+            tell(parameter)
+
+    for node in _nodes(loss.grad_fn):
+        for following, _ in node.next_functions:
+            if hasattr(following, "variable"):
+                node.register_hook(partial(first, following.variable))
+
+
+def _nodes(root: Any) -> Iterator[Any]:
+    """Every node of a graph once."""
+    seen, waiting = {root}, [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        fresh = {following for following, _ in node.next_functions if following is not None} - seen
+        seen |= fresh
+        waiting += fresh
+
+
+def _address(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
+
+
+def _whole_mask(index: Tensor | None) -> list[Tensor | None]:
+    """An index as it is; of a mask the places of all its values, one tensor for each of its dimensions."""
+    if index is None or index.dtype != torch.bool:
+        return [index]
+    return [index.new_empty(index.numel(), dtype=torch.long) for _ in range(index.ndim)]

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from metaprompts.cli import main
+from metaprompts.cli.memory import Memory
+
+SMALL = [
+    *("--refinement.steps", "1", "--task.crop_height", "64", "--task.crop_width", "64", "--task.filters", "8"),
+    *("--prompts.count", "4"),
+]
+
+
+def test_a_table_says_what_it_was_computed_for(capsys):
+    words = ["--batch", "2", "--precision", "bf16", "--checkpointing", "true", "--trainable", "prompts"]
+    assert main(["memory", "micro_pose", *SMALL, *words]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "micro_pose: peak memory of a training step, computed" in shown
+    assert "2 pictures of 64x64 in a pass, 8 passes a step; bf16, with checkpointing" in shown
+    assert "trained: prompts, 0.4 of 4.5 M parameters; backbone: micro" in shown
+    assert "weights' copies" in shown
+    assert "average" not in shown
+
+
+def test_json_adds_up(capsys):
+    assert main(["memory", "micro_pose", *SMALL, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    parts = dict(found["peak"])
+    assert parts.pop("total") == sum(parts.values()) > 0
+    assert (found["pictures"], found["passes"]) == (16, 1)
+    assert parts["moments"] == 8 * found["trained"]
+
+
+def test_short_forms_mean_recipe_keys():
+    command = Memory.from_words(["nyu", "kitti", "--batch", "4", "--task.filters", "8", "--precision=bf16", "--json"])
+    assert command.recipes == ("nyu", "kitti")
+    assert command.as_json
+    assert command.overrides == (
+        *("--task.filters", "8"),
+        *("--training.micro_batch_size=4", "--training.precision=bf16"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no recipe given"),
+        (["--batch", "2"], "no recipe given"),
+        (["nothing"], "no recipe 'nothing'"),
+        (["micro_depth", "--batch", "many"], "training.micro_batch_size is 'many'"),
+        (["micro_depth", "--batch", "3"], "no whole number of passes of 3"),
+        (["micro_depth", "--batch"], "--batch has no value"),
+        (["micro_depth", "--precision", "fp8"], "training.precision is 'fp8'"),
+        (["micro_depth", "--processes", "0"], "--processes is 0"),
+        (["micro_depth", "--processes", "3"], "cannot be shared by 3 processes"),
+        (["micro_depth", "--backbone.source", "random:huge"], "no architecture called 'huge'"),
+        (["micro_depth", "--trainig.seed", "1"], "did you mean training?"),
+    ],
+)
+def test_bad_words_are_one_line(words, said, capsys):
+    assert main(["memory", *words]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
