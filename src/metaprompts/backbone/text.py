@@ -169,12 +169,12 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
 def _quietly() -> Iterator[None]:
     """Without transformers' progress bar, which would break a command's lines."""
     shows = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shows:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _has_any(folder: Path, patterns: Sequence[str]) -> bool:
