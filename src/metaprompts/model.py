@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -18,7 +18,7 @@ from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
 from metaprompts.hub import hub_folder
-from metaprompts.prompt_text import resolved
+from metaprompts.prompt_text import resolved, text_encoder_of
 from metaprompts.prompting import (
     CaptionPrompts,
     FusedRearrangement,
@@ -28,6 +28,9 @@ from metaprompts.prompting import (
     RecurrentRefinement,
 )
 from metaprompts.weights import load_tensors, read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from metaprompts.backbone.text import TextEncoder
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -85,6 +88,7 @@ class MetaPromptModel(
         channels = config.prompts.count if config.rearrangement.enabled else width
         self.head = self.task.head(channels, len(levels))
         self.auxiliary_head = self.task.auxiliary_head(channels)
+        self._text_encoder: TextEncoder | None = None
 
     def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict.
@@ -159,29 +163,69 @@ class MetaPromptModel(
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None) -> Any:
+    def encode_captions(self, captions: Sequence[str]) -> Tensor:
+        """What the model's text encoder makes of captions; it is loaded the first time, see `load_text_encoder`.
+
+        Args:
+            captions: B texts
+
+        Returns:
+            (B, N, D) float32, where the model is
+
+        Raises:
+            InputError: the prompts are no captions, or the text encoder is not to be had
+        """
+        encoder = self._text_encoder or self.load_text_encoder()
+        encoder.network.to(self.device)  # type: ignore[arg-type]
+        return encoder.captions(captions)
+
+    def load_text_encoder(self, source: str | None = None) -> "TextEncoder":
+        """Load what reads captions; it is no part of the model's weights.
+
+        Args:
+            source: where from, see `metaprompts.backbone.text.load_text_encoder`; by default where config.json says
+
+        Raises:
+            InputError: the prompts are no captions, or there is no such text encoder, or another than in training
+        """
+        prompts = self.config.prompts
+        if prompts.kind != "caption":
+            raise InputError(f"this model has {prompts.kind} prompts and reads no captions: leave the caption out")
+        self._text_encoder = text_encoder_of(replace(prompts, text_source=source or prompts.text_source))
+        return self._text_encoder
+
+    def predict(
+        self,
+        picture: Any,
+        boxes: Sequence[Sequence[float]] | None = None,
+        caption: str | Tensor | None = None,
+    ) -> Any:
         """Predict one picture of any size, at the picture's own size.
 
         Args:
             picture: path, PIL image, or uint8 array (H, W, 3)
             boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole picture
                 is one person
+            caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
+                (N, D)
 
         Returns:
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the picture cannot be read
+            InputError: the picture cannot be read, or a caption is missing or not wanted
         """
         from metaprompts.data.pictures import as_picture
 
-        return next(self.predict_many([(as_picture(picture), boxes)]))
+        return next(self.predict_many([(as_picture(picture), boxes, caption)]))
 
-    def predict_many(self, pictures: Iterable[tuple[Any, Any]], batch_size: int = 1) -> Iterator[Any]:
+    def predict_many(
+        self, pictures: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
+    ) -> Iterator[Any]:
         """Predict pictures one after another, several views in one pass; order is kept.
 
         Args:
-            pictures: (uint8 array (H, W, 3), boxes or None) for each
+            pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
             batch_size: how many views of one size go through the model together
         """
         from metaprompts.predicting import predict_many

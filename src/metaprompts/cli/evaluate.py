@@ -138,7 +138,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evalu
         "weights": fingerprint(model),
         "task": model.config.plain()["task"],
         "test": plain(recipe.test),
-        "data": {key: value for key, value in data.items() if key != "workers"},
+        "data": {key: value for key, value in data.items() if key not in ("workers", "cache")},
         "samples": len(pictures),
     }
     return Evaluation(

@@ -21,7 +21,7 @@ Resume = Literal["ask", "auto", "never"]
 
 # What a training may be changed in while it is stopped: nothing here changes what it learns, but for rounding.
 _FREE = {
-    "data": ("root", "shards", "workers", "prefetch", "skip_at_most"),
+    "data": ("root", "shards", "workers", "prefetch", "skip_at_most", "cache"),
     "training": (
         *("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
         *("micro_batch_size", "fsdp", "compile", "trackers"),
