@@ -1,8 +1,7 @@
 """A backbone's own text encoder: captions and names to the tokens that its UNet was trained to listen to."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging
 
 from metaprompts.backbone.sources import RANDOM, digest_tensors
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.hub import hub_folder
+from metaprompts.hub import hub_folder, without_progress_bars
 from metaprompts.weights import is_finite
 
 _TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
@@ -150,7 +148,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     loaded: Any
     try:
         tokenizer = CLIPTokenizer.from_pretrained(folder / _TOKENIZER, local_files_only=True)
-        with _quietly():
+        with without_progress_bars():
             loaded = CLIPTextModel.from_pretrained(
                 folder / _ENCODER, dtype=torch.float32, output_loading_info=True, **options
             )
@@ -163,18 +161,6 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
         raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
     return TextEncoder(source, tokenizer, network.eval().requires_grad_(False))
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' progress bar, which would break a command's lines."""
-    shows = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shows:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _has_any(folder: Path, patterns: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metaprompts.captioning.stores import CaptionStore
 from metaprompts.errors import InputError
-from metaprompts.hub import hub_folder
+from metaprompts.hub import hub_folder, without_progress_bars
 
 _LONGEST = 40
 _WEIGHTS = ("*.safetensors", "*.bin")
@@ -98,8 +98,9 @@ def _load(source: str, device: torch.device) -> tuple[Any, Any]:
     processor: Any
     model: Any
     try:
-        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
-        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        with without_progress_bars():
+            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except Exception as error:  # transformers, safetensors and pickle raise errors of their own
         raise InputError(f"captioner {source} cannot be loaded: {' '.join(str(error).split())}") from error
     return processor, model.eval().to(device)

@@ -117,7 +117,8 @@ class Checkpoints:
         return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
 
     def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> None:
-        if changed := changed_keys(found, self._recipe):
+        # An older version may have known fewer keys: those have their defaults.
+        if changed := changed_keys(Recipe.from_plain(found).plain(), self._recipe):
             raise InputError(
                 f"{path} was made with another {', '.join(changed)}: give the same, or say --resume never to begin anew"
             )
