@@ -30,6 +30,9 @@ class Captioner:
         source: hub id or folder
         cache: folder where captions are kept
         device: where it computes
+
+    Raises:
+        InputError: the source can be neither a folder nor a hub id
     """
 
     source: str
@@ -38,6 +41,9 @@ class Captioner:
     _loaded: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
+        folder = Path(self.source).expanduser()
+        if not folder.is_dir() and (folder.is_absolute() or self.source.count("/") != 1):
+            raise InputError(f"no captioner at {self.source}: give a hub id (owner/name) or a folder")
         self.store = CaptionStore(self.cache, captioner_name(self.source))
 
     def caption(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
@@ -90,8 +96,6 @@ def _load(source: str, device: torch.device) -> tuple[Any, Any]:
 
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        if folder.is_absolute() or source.count("/") != 1:
-            raise InputError(f"no captioner at {source}: set data.captioner to a hub id (owner/name) or a folder")
         folder = _download(source)
     # Half precision is what large captioners are published in; CPUs are slow at it.
     dtype = torch.float16 if device.type == "cuda" else torch.float32
