@@ -212,14 +212,16 @@ class TestEveryTask:
             assert person.box_xywh == (0, 0, size[1], size[0])
         assert prediction.show().size[0] >= size[1]
 
-    def test_pictures_are_predicted_alike_alone_and_together(self, name):
-        model = build(TASKS[name], working_size=(64, 64)).eval()
+    @pytest.mark.parametrize("kind", ["meta", "caption"])
+    def test_pictures_are_predicted_alike_alone_and_together(self, name, kind):
+        model = build(TASKS[name], prompts=KINDS[kind], working_size=(64, 64)).eval()
         generator = np.random.default_rng(0)
         pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in [(64, 64), (40, 160), (64, 64)]]
         boxes = [[(0, 0, 64, 64), (8, 8, 30, 40, 0.5)], [], None] if name == "pose" else [None] * 3
-        together = list(model.predict_many(zip(pictures, boxes, strict=True), batch_size=2))
-        for picture, box, prediction in zip(pictures, boxes, together, strict=True):
-            alone = model.predict(picture, box)
+        captions = [None] * 3 if kind == "meta" else list(torch.randn(3, 6, CHANNELS))
+        together = list(model.predict_many(zip(pictures, boxes, captions, strict=True), batch_size=2))
+        for picture, box, caption, prediction in zip(pictures, boxes, captions, together, strict=True):
+            alone = model.predict(picture, box, caption)
             assert np.array_equal(prediction.picture, picture)
             if name == "pose":
                 assert len(alone.people) == len(prediction.people) == (1 if box is None else len(box))
