@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metaprompts.tasks.base import Picture, View
@@ -27,30 +25,24 @@ def predict_many(
         pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
         batch_size: largest number of pictures held, and of views in one pass
     """
-    remaining = iter(pictures)
+    remaining = ((*row, None)[:3] for row in pictures)
     encoded: dict[str, Tensor] = {}
     while group := list(islice(remaining, batch_size)):
-        captions = [row[2] if len(row) > 2 else None for row in group]
         # Only those of the last group are kept: often all pictures have the same caption.
-        encoded = _encoded(model, captions, encoded)
-        views = [model.task.views(row[0], model.config.working_size, row[1]) for row in group]
-        contexts = [
-            encoded[caption] if isinstance(caption, str) else caption
-            for caption, of_picture in zip(captions, views, strict=True)
-            for _ in of_picture
-        ]
-        raws = iter(_run(model, [view for of_picture in views for view in of_picture], contexts, batch_size))
-        for row, of_picture in zip(group, views, strict=True):
-            yield model.task.assemble(row[0], of_picture, list(islice(raws, len(of_picture))))
+        encoded = _encoded(model, [caption for *_, caption in group], encoded)
+        contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
+        views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes, _ in group]
+        seen = [(view, context) for of_picture, context in zip(views, contexts, strict=True) for view in of_picture]
+        raws = iter(_run(model, seen, batch_size))
+        for (picture, *_), of_picture in zip(group, views, strict=True):
+            yield model.task.assemble(picture, of_picture, list(islice(raws, len(of_picture))))
 
 
-def context_of(model: "MetaPromptModel", caption: "str | Tensor | NDArray[np.float32] | None") -> Tensor | None:
-    """A caption, or what was made of it, as a context of one picture (1, N, D) where the model is."""
+def context_of(model: "MetaPromptModel", caption: str | Tensor | None) -> Tensor | None:
+    """A caption, or what was made of it (N, D), as a context of one picture (1, N, D) where the model is."""
     if caption is None:
         return None
-    if isinstance(caption, str):
-        return model.encode_captions([caption])
-    return torch.as_tensor(caption)[None].to(model.device)
+    return model.encode_captions([caption]) if isinstance(caption, str) else caption[None].to(model.device)
 
 
 def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -62,27 +54,25 @@ def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[s
 
 
 @torch.inference_mode()
-def _run(model: "MetaPromptModel", views: Sequence[View], contexts: Sequence[Any], batch_size: int) -> list[Tensor]:
-    """The raw output of each view, seen with its context (N, D) or None."""
-    by_size = defaultdict(list)
-    for index, (view, context) in enumerate(zip(views, contexts, strict=True)):
-        by_size[view.image.shape, context is None].append(index)
+def _run(model: "MetaPromptModel", seen: Sequence[tuple[View, Tensor | None]], batch_size: int) -> list[Tensor]:
+    """The raw output of each view, looked at with its context (N, D), if it has one."""
+    alike = defaultdict(list)
+    for index, (view, context) in enumerate(seen):
+        alike[view.image.shape, context is None].append(index)
     raws: dict[int, Tensor] = {}
     was_training = model.training
     model.eval()
     try:
-        for indices in by_size.values():
+        for indices in alike.values():
             for start in range(0, len(indices), batch_size):
                 part = indices[start : start + batch_size]
-                batch = torch.stack([views[index].image for index in part]).to(model.device)
-                together = _stacked([contexts[index] for index in part], model.device)
-                raws.update(zip(part, model(batch, together), strict=True))
+                batch = torch.stack([seen[index][0].image for index in part]).to(model.device)
+                raws.update(zip(part, model(batch, _together(seen, part, model.device)), strict=True))
     finally:
         model.train(was_training)
-    return [raws[index] for index in range(len(views))]
+    return [raws[index] for index in range(len(seen))]
 
 
-def _stacked(contexts: Sequence[Any], device: torch.device) -> Tensor | None:
-    if contexts[0] is None:
-        return None
-    return torch.stack([torch.as_tensor(context).to(device) for context in contexts])
+def _together(seen: Sequence[tuple[View, Tensor | None]], part: Sequence[int], device: torch.device) -> Tensor | None:
+    contexts = [context.to(device) for _, context in (seen[index] for index in part) if context is not None]
+    return torch.stack(contexts) if contexts else None

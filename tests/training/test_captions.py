@@ -95,7 +95,7 @@ def test_windows_mirror_images_and_scales_are_seen_with_their_captions(trained, 
     made, out = trained
     ways = ["--test.flip", "true"]
     if made.task.name == "segmentation":
-        ways += ["--test.windows", "48,16", "--test.window_batch", "3", "--test.scales", "1,1.5"]
+        ways += ["--test.windows", "48,16", "--test.window_batch", "4", "--test.scales", "1,1.5"]
     grouped = ["--training.val_batch_size", "2", "--training.device", "cpu"]
     for number, more in enumerate((grouped, grouped[2:])):
         assert main(["evaluate", str(out / "last"), *ways, *more, "--out", str(tmp_path / str(number))]) == 0

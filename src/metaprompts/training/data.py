@@ -91,6 +91,7 @@ def _captioned(
     recipe: Recipe, samples: SampleDataset, split: Literal["train", "val"], *, tolerant: bool
 ) -> SampleDataset:
     if recipe.prompts.kind != "caption":
+        # Not to read an index of shards for nothing.
         return samples
     return with_contexts(recipe, samples, recipe.data.names_from(split), tolerant=tolerant)
 
