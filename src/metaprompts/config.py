@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from metaprompts.errors import InputError
 from metaprompts.tasks import TASKS, Task
 from metaprompts.typed import build, convert, plain, unknown_key
+
+NAME_PLACE = "{}"
+"""Where a label goes in a template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +28,47 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """Meta prompts.
+    """What the UNet is given in the place of a text, and pixels are compared with.
 
     Attributes:
-        count: N
-        per_step: a set for each refinement step, or one shared by all
-        adapter: whether each set goes through an MLP
+        kind: "meta": learned embeddings (the paper's own). "label": names, read once by the backbone's text encoder.
+            "caption": a caption of each picture, read by it word for word
+        count: N, of meta prompts; of the others it is the number of labels, or of tokens that a caption is padded to,
+            whatever is said here
+        per_step: meta: a set for each refinement step, or one shared by all; label, caption: an adapter for each step
+        adapter: whether each set goes through an MLP; what that makes of a text is added to it, times small learned
+            factors
+        labels: label: the names; none for the task's classes or joints
+        templates: label: sentences with {} in a name's place, whose tokens are averaged; none for a short list of ours
+        text_source: label, caption: where the text encoder comes from: hub id, diffusers folder or "micro"; none for
+            the backbone's source
+        text_fingerprint: by which the text encoder's weights are known again; none for any
     """
 
+    kind: Literal["meta", "label", "caption"] = "meta"
     count: int = 150
     per_step: bool = False
     adapter: bool = False
+    labels: tuple[str, ...] | None = None
+    templates: tuple[str, ...] | None = None
+    text_source: str | None = None
+    text_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise InputError(f"prompts.count is {self.count}; wanted at least 1")
+        if self.kind != "meta" and self.per_step and not self.adapter:
+            raise InputError(
+                f"prompts.per_step gives {self.kind} prompts an adapter for each step, but prompts.adapter is false: "
+                "set it to true, or leave per_step out"
+            )
+        if self.labels is not None and not all(label.strip() for label in self.labels or ("",)):
+            raise InputError(f"prompts.labels is {list(self.labels)}; wanted a name for each prompt")
+        for template in self.templates if self.templates is not None else (NAME_PLACE,):
+            if template.count(NAME_PLACE) != 1:
+                raise InputError(f"prompts.templates has {template!r}; wanted sentences with {NAME_PLACE} once in each")
+        if self.templates == ():
+            raise InputError(f"prompts.templates is empty; wanted sentences with {NAME_PLACE} in each, or none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +138,7 @@ class ModelConfig:
     Attributes:
         task: settings of the task
         backbone: the backbone's architecture
-        prompts: the meta prompts
+        prompts: the prompts, in full: labels and count as they are
         refinement: the recurrent refinement
         rearrangement: the rearrangement
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
@@ -132,6 +161,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.lora is not None and self.base is None:
             raise InputError("config.json has 'lora' but no 'base': say which backbone it belongs to")
+        labels = self.prompts.labels or ()
+        if self.prompts.kind == "label" and len(labels) != self.prompts.count:
+            raise InputError(f"prompts.count is {self.prompts.count}, but there are {len(labels)} prompts.labels")
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "ModelConfig":

@@ -13,6 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.evaluation.preferences import DepthPreferences, Preferences
 from metaprompts.evaluation.responses import ClassResponses, DepthResponses, JointResponses
 from metaprompts.picture_maps import PictureMaps, PromptHeatmap
+from metaprompts.predicting import context_of
 from metaprompts.tasks import Depth, Pose, Segmentation
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def prompt_heatmaps(
     *,
     level: Level = FINEST,
     boxes: Sequence[Sequence[float]] | None = None,
+    caption: str | Tensor | None = None,
 ) -> tuple[PromptHeatmap, ...]:
     """Where prompts respond in a picture (paper section 5): maps enlarged bilinearly, each brought to 0..1 by itself.
 
@@ -47,6 +49,7 @@ def prompt_heatmaps(
         top: how many, where ``prompts`` is None; at most all
         level: see `Level`
         boxes: pose only, as for `MetaPromptModel.predict`
+        caption: where the prompts are captions, as for `MetaPromptModel.predict`; a prompt is then a token of it
 
     Returns:
         one heatmap a prompt, in the order asked for; none if there are boxes, but not one
@@ -55,7 +58,7 @@ def prompt_heatmaps(
         InputError: the picture cannot be read, there is no such prompt or level, or the model has no prompt maps
     """
     chosen = chosen_prompts(model, prompts, top)
-    maps = picture_maps(model, picture, level=level, boxes=boxes)
+    maps = picture_maps(model, picture, level=level, boxes=boxes, caption=caption)
     return tuple(maps.heatmap(prompt) for prompt in maps.chosen(chosen, top))
 
 
@@ -65,13 +68,15 @@ def picture_maps(
     *,
     level: Level = FINEST,
     boxes: Sequence[Sequence[float]] | None = None,
+    caption: str | Tensor | None = None,
 ) -> PictureMaps:
     """The maps behind `prompt_heatmaps`, of which heatmaps can be made one at a time; arguments as there."""
     pixels = as_picture(picture)
     _refuse_without_maps(model, level)
     views = model.task.views(pixels, model.config.working_size, boxes)
+    context = context_of(model, caption)
     with _watched(model):
-        maps = [one_level(model.prompt_maps(view.image[None].to(model.device)), level)[0] for view in views]
+        maps = [one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0] for view in views]
     height, width = pixels.shape[:2]
     return PictureMaps(size=(height, width), views=tuple(views), maps=tuple(maps))
 
@@ -118,13 +123,17 @@ def prompt_responses(
     responses = _responses(model)
     for batch in batches:
         with _watched(model):
-            maps = one_level(model.prompt_maps(batch["image"].to(model.device)), level)
+            context = batch["context"].to(model.device) if "context" in batch else None
+            maps = one_level(model.prompt_maps(batch["image"].to(model.device), context), level)
         responses.update(maps, batch)
     return responses.compute()
 
 
 def predictions_by_step(
-    model: "MetaPromptModel", picture: Any, boxes: Sequence[Sequence[float]] | None = None
+    model: "MetaPromptModel",
+    picture: Any,
+    boxes: Sequence[Sequence[float]] | None = None,
+    caption: str | Tensor | None = None,
 ) -> "list[Prediction]":
     """What the model would predict if it stopped after each of its K steps.
 
@@ -136,6 +145,7 @@ def predictions_by_step(
         model: any
         picture: path, PIL image, or uint8 array (H, W, 3)
         boxes: pose only, as for `MetaPromptModel.predict`
+        caption: where the prompts are captions, as for `MetaPromptModel.predict`
 
     Returns:
         K predictions, first step first
@@ -145,14 +155,15 @@ def predictions_by_step(
     """
     pixels = as_picture(picture)
     views = model.task.views(pixels, model.config.working_size, boxes)
+    context = context_of(model, caption)
     with _watched(model):
-        raws = [_outputs_by_step(model, view.image[None].to(model.device)) for view in views]
+        raws = [_outputs_by_step(model, view.image[None].to(model.device), context) for view in views]
     steps = range(model.config.refinement.steps)
     return [model.task.assemble(pixels, views, [of_view[step] for of_view in raws]) for step in steps]
 
 
-def _outputs_by_step(model: "MetaPromptModel", images: Tensor) -> list[Tensor]:
-    return [model.head(maps, tuple(images.shape[-2:]))[0] for maps in model.prompt_maps_by_step(images)]
+def _outputs_by_step(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> list[Tensor]:
+    return [model.head(maps, tuple(images.shape[-2:]))[0] for maps in model.prompt_maps_by_step(images, context)]
 
 
 def one_level(maps: Sequence[Tensor], level: Level) -> Tensor:

@@ -1,5 +1,7 @@
 """The Hugging Face hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,17 @@ def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
             f"no {source}: neither a folder here nor to be had from the hub ({type(error).__name__}): check the name "
             "and the network"
         ) from error
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """While the body runs, transformers draws no bars, which would come between a command's own lines."""
+    from transformers.utils import logging
+
+    shows = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shows:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from huggingface_hub import ModelHubMixin
@@ -12,18 +13,34 @@ from torch import Tensor, nn
 from metaprompts.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
 from metaprompts.backbone.lora import LORA_MARK, add_lora, sharing_weights
 from metaprompts.backbone.sources import backbone_fingerprint, plain_config
-from metaprompts.config import Architecture, Base, ModelConfig
+from metaprompts.config import Architecture, Base, ModelConfig, Prompts
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
 from metaprompts.hub import hub_folder
-from metaprompts.prompting import FusedRearrangement, LevelRearrangement, MetaPrompts, RecurrentRefinement
+from metaprompts.prompt_text import resolved, text_encoder_of
+from metaprompts.prompting import (
+    CaptionPrompts,
+    FusedRearrangement,
+    LabelPrompts,
+    LevelRearrangement,
+    MetaPrompts,
+    RecurrentRefinement,
+)
 from metaprompts.weights import load_tensors, read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from metaprompts.backbone.text import TextEncoder
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 _BACKBONE = ("unet.", "latent_encoder.")
+_PROMPTS: dict[str, type[MetaPrompts | LabelPrompts | CaptionPrompts]] = {
+    "meta": MetaPrompts,
+    "label": LabelPrompts,
+    "caption": CaptionPrompts,
+}
 
 
 class MetaPromptModel(
@@ -56,7 +73,7 @@ class MetaPromptModel(
         if config.lora is not None:
             add_lora(self.unet, config.lora.rank, config.lora.alpha)
         width, levels = self.unet.prompt_channels, self.unet.channels
-        self.prompts = MetaPrompts(
+        self.prompts = _PROMPTS[config.prompts.kind](
             config.prompts.count,
             width,
             steps=steps,
@@ -71,34 +88,37 @@ class MetaPromptModel(
         channels = config.prompts.count if config.rearrangement.enabled else width
         self.head = self.task.head(channels, len(levels))
         self.auxiliary_head = self.task.auxiliary_head(channels)
+        self._text_encoder: TextEncoder | None = None
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
 
         Returns:
             depth (B, 1, 8 * (H // 8), 8 * (W // 8)) in metres, segmentation logits (B, classes, H, W), or pose
             heatmaps (B, J, H / 4, W / 4)
         """
-        return self.head(self.prompt_maps(images), _size(images))  # type: ignore[no-any-return]
+        return self.head(self.prompt_maps(images, context), _size(images))  # type: ignore[no-any-return]
 
-    def prompt_maps(self, images: Tensor) -> list[Tensor]:
+    def prompt_maps(self, images: Tensor, context: Tensor | None = None) -> list[Tensor]:
         """The rearranged maps of the last step, which the head reads.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
 
         Returns:
             (B, N, h, w) for each level, finest first; one map where the task fuses the levels
         """
         latent = self.latent_encoder(self.task.fit(images))
-        prompts = self.prompts(batch=len(images))
+        prompts = self.prompts(len(images), context)
         pyramid = self.refinement(self.unet, latent, prompts)
         return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
 
-    def prompt_maps_by_step(self, images: Tensor) -> Iterator[list[Tensor]]:
+    def prompt_maps_by_step(self, images: Tensor, context: Tensor | None = None) -> Iterator[list[Tensor]]:
         """Yield the rearranged maps of every step, first to last, each made with its step's own prompts.
 
         Step k has seen the times and prompts of steps 1 to k. The last item is what `prompt_maps` gives; the head and
@@ -106,32 +126,35 @@ class MetaPromptModel(
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
         """
         latent = self.latent_encoder(self.task.fit(images))
-        prompts = self.prompts(batch=len(images))
+        prompts = self.prompts(len(images), context)
         pyramids = self.refinement.pyramids(self.unet, latent, prompts)
         for pyramid, of_step in zip(pyramids, prompts, strict=True):
             yield self.rearrangement(pyramid, of_step)
 
-    def pyramid(self, images: Tensor) -> list[Tensor]:
+    def pyramid(self, images: Tensor, context: Tensor | None = None) -> list[Tensor]:
         """The UNet's four levels at the last step.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
 
         Returns:
             (B, C_l, h / 2^l, w / 2^l), finest first, h and w being an eighth of what the task fits the images to
         """
         latent = self.latent_encoder(self.task.fit(images))
-        return self.refinement(self.unet, latent, self.prompts(batch=len(images)))  # type: ignore[no-any-return]
+        return self.refinement(self.unet, latent, self.prompts(len(images), context))  # type: ignore[no-any-return]
 
-    def training_outputs(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    def training_outputs(self, images: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """What the task's losses take: the raw output, and that of the auxiliary head if there is one.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
         """
-        maps = self.prompt_maps(images)
+        maps = self.prompt_maps(images, context)
         auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(maps, _size(images))
         return self.head(maps, _size(images)), auxiliary
 
@@ -140,29 +163,69 @@ class MetaPromptModel(
         """Where the weights are."""
         return next(self.parameters()).device
 
-    def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None) -> Any:
+    def encode_captions(self, captions: Sequence[str]) -> Tensor:
+        """What the model's text encoder makes of captions; it is loaded the first time, see `load_text_encoder`.
+
+        Args:
+            captions: B texts
+
+        Returns:
+            (B, N, D) float32, where the model is
+
+        Raises:
+            InputError: the prompts are no captions, or the text encoder is not to be had
+        """
+        encoder = self._text_encoder or self.load_text_encoder()
+        encoder.network.to(self.device)  # type: ignore[arg-type]
+        return encoder.captions(captions)
+
+    def load_text_encoder(self, source: str | None = None) -> "TextEncoder":
+        """Load what reads captions; it is no part of the model's weights.
+
+        Args:
+            source: where from, see `metaprompts.backbone.text.load_text_encoder`; by default where config.json says
+
+        Raises:
+            InputError: the prompts are no captions, or there is no such text encoder, or another than in training
+        """
+        prompts = self.config.prompts
+        if prompts.kind != "caption":
+            raise InputError(f"this model has {prompts.kind} prompts and reads no captions: leave the caption out")
+        self._text_encoder = text_encoder_of(replace(prompts, text_source=source or prompts.text_source))
+        return self._text_encoder
+
+    def predict(
+        self,
+        picture: Any,
+        boxes: Sequence[Sequence[float]] | None = None,
+        caption: str | Tensor | None = None,
+    ) -> Any:
         """Predict one picture of any size, at the picture's own size.
 
         Args:
             picture: path, PIL image, or uint8 array (H, W, 3)
             boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole picture
                 is one person
+            caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
+                (N, D)
 
         Returns:
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the picture cannot be read
+            InputError: the picture cannot be read, or a caption is missing or not wanted
         """
         from metaprompts.data.pictures import as_picture
 
-        return next(self.predict_many([(as_picture(picture), boxes)]))
+        return next(self.predict_many([(as_picture(picture), boxes, caption)]))
 
-    def predict_many(self, pictures: Iterable[tuple[Any, Any]], batch_size: int = 1) -> Iterator[Any]:
+    def predict_many(
+        self, pictures: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
+    ) -> Iterator[Any]:
         """Predict pictures one after another, several views in one pass; order is kept.
 
         Args:
-            pictures: (uint8 array (H, W, 3), boxes or None) for each
+            pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
             batch_size: how many views of one size go through the model together
         """
         from metaprompts.predicting import predict_many
@@ -239,18 +302,27 @@ class MetaPromptModel(
 
     @classmethod
     def on_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
-        """A model to be trained: a backbone's weights, and everything else fresh.
+        """A model to be trained: a backbone's weights, its text encoder's tokens, and everything else fresh.
 
         Args:
-            source: the backbone, or where it comes from, see `load_backbone`
+            source: the backbone, or where it comes from, see `load_backbone`; the text encoder comes from there, too,
+                unless ``prompts`` names another
             settings: the fields of `ModelConfig` but ``backbone``
 
         Raises:
-            InputError: the backbone cannot be loaded or does not fit
+            InputError: the backbone or the text encoder that the prompts want cannot be loaded or does not fit
         """
         backbone = load_backbone(source) if isinstance(source, str) else source
         architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))
-        return cls(ModelConfig(backbone=architecture, **settings), backbone)
+        prompts = settings.pop("prompts", Prompts())
+        if prompts.text_source is None and isinstance(source, str):
+            prompts = replace(prompts, text_source=source)
+        filled, tokens = resolved(prompts, settings["task"], backbone.unet.config.cross_attention_dim)
+        model = cls(ModelConfig(backbone=architecture, prompts=filled, **settings), backbone)
+        if tokens is not None:
+            assert isinstance(model.prompts, LabelPrompts)
+            model.prompts.take(tokens)
+        return model
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """What huggingface_hub's save_pretrained and push_to_hub call."""

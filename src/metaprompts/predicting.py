@@ -1,7 +1,7 @@
 """Pictures in, predictions out: views of one size are gathered into batches."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,38 +16,63 @@ if TYPE_CHECKING:
 
 
 def predict_many(
-    model: "MetaPromptModel", pictures: Iterable[tuple[Picture, Any]], batch_size: int
+    model: "MetaPromptModel", pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]], batch_size: int
 ) -> Iterator["Prediction"]:
     """Predict pictures in order; at most ``batch_size`` pictures are held at a time.
 
     Args:
         model: is put into evaluation mode while it looks, and back afterwards
-        pictures: (uint8 array (H, W, 3), boxes or None) for each
+        pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
         batch_size: largest number of pictures held, and of views in one pass
     """
-    remaining = iter(pictures)
+    remaining = ((*row, None)[:3] for row in pictures)
+    encoded: dict[str, Tensor] = {}
     while group := list(islice(remaining, batch_size)):
-        views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes in group]
-        raws = iter(_run(model, [view for of_picture in views for view in of_picture], batch_size))
-        for (picture, _), of_picture in zip(group, views, strict=True):
+        # Only those of the last group are kept: often all pictures have the same caption.
+        encoded = _encoded(model, [caption for *_, caption in group], encoded)
+        contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
+        views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes, _ in group]
+        seen = [(view, context) for of_picture, context in zip(views, contexts, strict=True) for view in of_picture]
+        raws = iter(_run(model, seen, batch_size))
+        for (picture, *_), of_picture in zip(group, views, strict=True):
             yield model.task.assemble(picture, of_picture, list(islice(raws, len(of_picture))))
 
 
+def context_of(model: "MetaPromptModel", caption: str | Tensor | None) -> Tensor | None:
+    """A caption, or what was made of it (N, D), as a context of one picture (1, N, D) where the model is."""
+    if caption is None:
+        return None
+    return model.encode_captions([caption]) if isinstance(caption, str) else caption[None].to(model.device)
+
+
+def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tokens (N, D) of those captions that are texts."""
+    texts = list(dict.fromkeys(caption for caption in captions if isinstance(caption, str)))
+    new = [text for text in texts if text not in known]
+    fresh = dict(zip(new, model.encode_captions(new) if new else (), strict=True))
+    return {text: fresh[text] if text in fresh else known[text] for text in texts}
+
+
 @torch.inference_mode()
-def _run(model: "MetaPromptModel", views: Sequence[View], batch_size: int) -> list[Tensor]:
-    """The raw output of each view."""
-    by_size = defaultdict(list)
-    for index, view in enumerate(views):
-        by_size[view.image.shape].append(index)
+def _run(model: "MetaPromptModel", seen: Sequence[tuple[View, Tensor | None]], batch_size: int) -> list[Tensor]:
+    """The raw output of each view, looked at with its context (N, D), if it has one."""
+    alike = defaultdict(list)
+    for index, (view, context) in enumerate(seen):
+        alike[view.image.shape, context is None].append(index)
     raws: dict[int, Tensor] = {}
     was_training = model.training
     model.eval()
     try:
-        for indices in by_size.values():
+        for indices in alike.values():
             for start in range(0, len(indices), batch_size):
                 part = indices[start : start + batch_size]
-                batch = torch.stack([views[index].image for index in part]).to(model.device)
-                raws.update(zip(part, model(batch), strict=True))
+                batch = torch.stack([seen[index][0].image for index in part]).to(model.device)
+                raws.update(zip(part, model(batch, _together(seen, part, model.device)), strict=True))
     finally:
         model.train(was_training)
-    return [raws[index] for index in range(len(views))]
+    return [raws[index] for index in range(len(seen))]
+
+
+def _together(seen: Sequence[tuple[View, Tensor | None]], part: Sequence[int], device: torch.device) -> Tensor | None:
+    contexts = [context.to(device) for _, context in (seen[index] for index in part) if context is not None]
+    return torch.stack(contexts) if contexts else None

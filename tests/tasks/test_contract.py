@@ -9,6 +9,7 @@ import torch
 from metaprompts.backbone.sources import named_config
 from metaprompts.config import Architecture, ModelConfig, Prompts, Rearrangement, Refinement
 from metaprompts.model import MetaPromptModel, load
+from metaprompts.prompting.prompts import LABEL_TOKENS
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.training.loop import training_step
 from metaprompts.training.optimizer import Optimizer, make_optimizer
@@ -30,15 +31,34 @@ VARIANTS = {
     "prompts per step": {"prompts": Prompts(count=5, per_step=True)},
     "adapter": {"prompts": Prompts(count=5, adapter=True)},
     "adapter per step": {"prompts": Prompts(count=5, per_step=True, adapter=True)},
+    "labels": {"prompts": Prompts(kind="label", count=3, labels=("a", "b", "c"))},
+    "labels, adapter": {"prompts": Prompts(kind="label", count=3, labels=("a", "b", "c"), adapter=True)},
+    "captions": {"prompts": Prompts(kind="caption", count=6)},
+    "captions, adapter per step": {"prompts": Prompts(kind="caption", count=6, adapter=True, per_step=True)},
     "one time": {"refinement": Refinement(steps=2, modulated_time=False)},
     "no rearrangement": {"rearrangement": Rearrangement(enabled=False)},
 }
+
+
+KINDS = {
+    "meta": Prompts(count=5),
+    "label": Prompts(kind="label", count=3, labels=("a", "b", "c"), adapter=True),
+    "caption": Prompts(kind="caption", count=6),
+}
+CHANNELS = BACKBONE.unet["cross_attention_dim"]
 
 
 def build(task, **changes):
     torch.manual_seed(0)
     settings = {"prompts": Prompts(count=5), "refinement": Refinement(steps=2)} | changes
     return MetaPromptModel(ModelConfig(task=task, backbone=BACKBONE, **settings))
+
+
+def context_for(model, batch):
+    """Random captions, where the model reads any."""
+    if model.config.prompts.kind != "caption":
+        return None
+    return torch.randn(batch, 6, CHANNELS, generator=torch.Generator().manual_seed(1))
 
 
 def make_batch(name, size=(64, 128)):
@@ -71,12 +91,15 @@ def raw_size(name, height, width):
 @pytest.mark.parametrize("name", TASKS)
 class TestEveryTask:
     @pytest.mark.parametrize("size", [(64, 64), (64, 128), (70, 101), (40, 136)])
-    def test_raw_outputs_have_the_promised_shape(self, name, size):
-        model = build(TASKS[name]).eval()
-        images = torch.rand(2, 3, *size)
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_raw_outputs_have_the_promised_shape(self, name, kind, size):
+        model = build(TASKS[name], prompts=KINDS[kind]).eval()
+        images, context = torch.rand(2, 3, *size), context_for(model, 2)
         with torch.inference_mode():
-            raw = model(images)
-            trained, auxiliary = model.training_outputs(images)
+            raw = model(images, context)
+            trained, auxiliary = model.training_outputs(images, context)
+            maps = model.prompt_maps(images, context)
+        assert {each.shape[1] for each in maps} == {KINDS[kind].count}
         assert raw.shape == trained.shape == (2, *raw_size(name, *size))
         assert (auxiliary is not None) == (name == "segmentation")
         if auxiliary is not None:
@@ -86,7 +109,7 @@ class TestEveryTask:
     def test_the_gradient_reaches_every_trainable_tensor_and_never_the_vae(self, name, variant):
         model = build(TASKS[name], **VARIANTS[variant]).train()
         batch = make_batch(name)
-        losses = model.task.losses(*model.training_outputs(batch["image"]), batch)
+        losses = model.task.losses(*model.training_outputs(batch["image"], context_for(model, 2)), batch)
         assert all(torch.isfinite(loss) and loss > 0 for loss in losses.values())
         sum(losses.values()).backward()
         for parameter_name, parameter in model.named_parameters():
@@ -106,8 +129,9 @@ class TestEveryTask:
         totals = [training_step(model, optimizer, batch, clip_norm=1.0)["total"] for _ in range(32)]
         assert sum(totals[-3:]) / 3 < 0.65 * totals[0], totals[::5]
 
-    def test_saved_and_loaded_it_is_bitwise_the_same(self, name, tmp_path):
-        model = build(TASKS[name]).eval()
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_saved_and_loaded_it_is_bitwise_the_same(self, name, kind, tmp_path):
+        model = build(TASKS[name], prompts=KINDS[kind]).eval()
         with torch.no_grad():
             for buffer in model.buffers():
                 if buffer.is_floating_point():
@@ -119,9 +143,9 @@ class TestEveryTask:
         state = model.state_dict()
         assert again.state_dict().keys() == state.keys()
         assert all(torch.equal(state[key], tensor) for key, tensor in again.state_dict().items())
-        images = torch.rand(1, 3, 64, 64)
+        images, context = torch.rand(1, 3, 64, 64), context_for(model, 1)
         with torch.inference_mode():
-            assert torch.equal(model(images), again(images))
+            assert torch.equal(model(images, context), again(images, context))
         trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
         assert {key for key, parameter in again.named_parameters() if parameter.requires_grad} == trainable
 
@@ -148,19 +172,23 @@ class TestEveryTask:
         cost, worse = (sum(task.losses(raw, raw, batch).values()) for raw in (right, wrong))
         assert cost < 0.3 * worse
 
-    def test_the_same_seed_gives_the_same_weights(self, name):
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_the_same_seed_gives_the_same_weights(self, name, kind):
         states = []
         for _ in range(2):
-            model = build(TASKS[name]).train()
+            model = build(TASKS[name], prompts=KINDS[kind]).train()
             optimizer = make_optimizer(model, Optimizer(lr=1e-3, weight_decay=1e-2))
+            batch, context = make_batch(name), context_for(model, 2)
             for _ in range(2):
-                training_step(model, optimizer, make_batch(name), clip_norm=1.0)
+                training_step(
+                    model, optimizer, batch if context is None else batch | {"context": context}, clip_norm=1.0
+                )
             states.append(copy.deepcopy(model.state_dict()))
         assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())
-        untrained = build(TASKS[name]).state_dict()
+        untrained = build(TASKS[name], prompts=KINDS[kind]).state_dict()
         moved = [key for key, tensor in states[0].items() if not torch.equal(tensor, untrained[key])]
         assert moved
-        assert not any(key.startswith("latent_encoder.") for key in moved)
+        assert not any(key.startswith("latent_encoder.") or key == LABEL_TOKENS for key in moved)
 
     @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (64, 64), (641, 479)])
     def test_a_picture_of_any_size_is_predicted_at_its_own(self, name, size):
@@ -184,14 +212,16 @@ class TestEveryTask:
             assert person.box_xywh == (0, 0, size[1], size[0])
         assert prediction.show().size[0] >= size[1]
 
-    def test_pictures_are_predicted_alike_alone_and_together(self, name):
-        model = build(TASKS[name], working_size=(64, 64)).eval()
+    @pytest.mark.parametrize("kind", ["meta", "caption"])
+    def test_pictures_are_predicted_alike_alone_and_together(self, name, kind):
+        model = build(TASKS[name], prompts=KINDS[kind], working_size=(64, 64)).eval()
         generator = np.random.default_rng(0)
         pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in [(64, 64), (40, 160), (64, 64)]]
         boxes = [[(0, 0, 64, 64), (8, 8, 30, 40, 0.5)], [], None] if name == "pose" else [None] * 3
-        together = list(model.predict_many(zip(pictures, boxes, strict=True), batch_size=2))
-        for picture, box, prediction in zip(pictures, boxes, together, strict=True):
-            alone = model.predict(picture, box)
+        captions = [None] * 3 if kind == "meta" else list(torch.randn(3, 6, CHANNELS))
+        together = list(model.predict_many(zip(pictures, boxes, captions, strict=True), batch_size=2))
+        for picture, box, caption, prediction in zip(pictures, boxes, captions, together, strict=True):
+            alone = model.predict(picture, box, caption)
             assert np.array_equal(prediction.picture, picture)
             if name == "pose":
                 assert len(alone.people) == len(prediction.people) == (1 if box is None else len(box))

@@ -209,3 +209,15 @@ def test_a_second_signal_ends_at_once():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_checkpoint_that_knows_fewer_keys_goes_on(pictures, tmp_path):
+    """Keys that came later have their defaults: an unfinished training outlives a new version."""
+    made = recipe("depth", pictures, tmp_path / "run")
+    with pytest.raises(TrainingStopped):
+        train(made, SignalAt(2))
+    path, state = first_whole_state(sorted((tmp_path / "run/checkpoints").glob("*.pt"))[::-1])
+    for section, key in (("prompts", "kind"), ("prompts", "labels"), ("data", "captions")):
+        del state["recipe"][section][key]
+    write_state(path, state)
+    assert train(made, Silence(), resume="auto").validations[-1]["step"] == STEPS

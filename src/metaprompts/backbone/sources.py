@@ -131,14 +131,26 @@ def with_random_unet(backbone: Backbone) -> Backbone:
 def backbone_fingerprint(backbone: Backbone) -> str:
     """A short name for a backbone's weights: of every tensor its name, shape, and first and last numbers."""
     digest = hashlib.sha256()
-    parts = {"unet": backbone.unet, "encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv}
-    for part, module in parts.items():
-        for name, tensor in sorted(module.state_dict().items()) if module is not None else ():
-            digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
-            numbers = tensor.detach().flatten()
-            few = torch.cat([numbers[:_HASHED], numbers[-_HASHED:]])
-            digest.update(few.float().cpu().numpy().tobytes())
+    digest_tensors(digest, "unet", backbone.unet)
+    digest_tensors(digest, "encoder", backbone.vae.encoder)
+    if backbone.vae.quant_conv is not None:
+        digest_tensors(digest, "quant_conv", backbone.vae.quant_conv)
     return digest.hexdigest()[:16]
+
+
+def digest_tensors(digest: "hashlib._Hash", part: str, module: nn.Module) -> None:
+    """Count a module's tensors in a digest: of each its name, shape, and first and last numbers.
+
+    Args:
+        digest: is updated
+        part: what the module's names are put under
+        module: on any device
+    """
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
+        numbers = tensor.detach().flatten()
+        few = torch.cat([numbers[:_HASHED], numbers[-_HASHED:]])
+        digest.update(few.float().cpu().numpy().tobytes())
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

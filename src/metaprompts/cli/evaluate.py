@@ -43,6 +43,11 @@ How pictures are predicted is the recipe's test section; by default each is seen
   --test.oks_nms none        of people in one picture more alike than this only the best stays (published: 0.9)
   --data.val_boxes none      JSON of detected boxes, with scores, in the place of the annotated ones
 
+  models that read captions (prompts.kind caption)
+  --data.captions FILE       JSON of pictures and captions, relative to data.root; or --data.captioner MODEL
+  --data.cache DIR           where captions and their encodings are kept (default: ~/.cache/metaprompts)
+  --prompts.text_source DIR  where the text encoder comes from, if it has moved since the training
+
 DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person) and evaluation.json (what
 was evaluated). Numbers are shares of 1 or meters; what nothing was measured for is "-", null in the files. Several
 processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
@@ -138,7 +143,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evalu
         "weights": fingerprint(model),
         "task": model.config.plain()["task"],
         "test": plain(recipe.test),
-        "data": {key: value for key, value in data.items() if key != "workers"},
+        "data": {key: value for key, value in data.items() if key not in ("workers", "cache")},
         "samples": len(pictures),
     }
     return Evaluation(

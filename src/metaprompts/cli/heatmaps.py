@@ -54,6 +54,14 @@ class Heatmaps:
     """Segmentation: 0 (finest) to 3, or the mean of all levels."""
     boxes: Path | None = None
     """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
+    caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """What is to be seen in all pictures, for a model that reads captions."""
+    captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """In its place: JSON of pictures and captions; names are relative to its folder, or bare."""
+    captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """Where the text encoder comes from; by default where the model was trained with it from."""
     recipe: str | None = None
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
@@ -85,6 +93,15 @@ class Heatmaps:
         for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
             if value is not None:
                 raise InputError(f"{name} is for pictures: over a data set every prompt is measured")
+        for name, value in (
+            ("--caption", self.caption),
+            ("--captions", self.captions),
+            ("--captioner", self.captioner),
+        ):
+            if value is not None:
+                raise InputError(f"{name} is for pictures: a data set's are data.captions or data.captioner")
+        if self.text_source is not None:
+            raise InputError("--text-source is for pictures: with a data set say --prompts.text_source")
         return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
 
     def _draw(self) -> int:
@@ -92,6 +109,7 @@ class Heatmaps:
         from rich.progress import track
 
         from metaprompts.cli.boxes import Boxes
+        from metaprompts.cli.captions import Captions
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.explaining import chosen_prompts, picture_maps
@@ -101,6 +119,9 @@ class Heatmaps:
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
         model = load(self.model, self.device)
+        captions = Captions.for_models(
+            [model], caption=self.caption, file=self.captions, captioner=self.captioner, text_source=self.text_source
+        )
         chosen = chosen_prompts(model, numbers, top)
         stems = output_stems(paths)
         failures: list[str] = []
@@ -108,10 +129,11 @@ class Heatmaps:
         for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
                 picture, found = read_picture(path), None if boxes is None else boxes.of(path)
+                caption = None if captions is None else captions.of(path, picture)
             except InputError as error:
                 failures.append(str(error))
                 continue
-            maps = picture_maps(model, picture, level=self.level, boxes=found)
+            maps = picture_maps(model, picture, level=self.level, boxes=found, caption=caption)
             _write(self.out, stems[path], picture, maps, maps.chosen(chosen, top))
         return _report(len(paths), failures, self.out)
 

@@ -43,8 +43,11 @@ def load_with_recipe(
         own, wanted = getattr(model.task, name, None), getattr(read.task, name, None)
         if own != wanted:
             raise InputError(f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training")
-    # The model is as it is, whatever a recipe says of its task: crops and ranges must be those that it learned.
-    return model, replace(read, task=model.task)
+    # The model is as it is, whatever a recipe says of it: crops, ranges and prompts must be those that it learned.
+    # Only its text encoder may have moved.
+    prompts = model.config.prompts
+    prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
+    return model, replace(read, task=model.task, prompts=prompts)
 
 
 def _beside(source: Path) -> Path:

@@ -11,6 +11,7 @@ from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
+    from metaprompts.cli.captions import Captions
     from metaprompts.model import MetaPromptModel
     from metaprompts.predictions import Prediction
 
@@ -34,6 +35,14 @@ class Predict:
     """A model trained on a frozen MODEL; several of different tasks share its weights, and each picture's latent."""
     boxes: Path | None = None
     """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
+    caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    """What is to be seen in all pictures, for a model that reads captions."""
+    captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """In its place: JSON of pictures and captions; names are relative to its folder, or bare."""
+    captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """Where the text encoder comes from; by default where the model was trained with it from."""
     raw: bool = False
     """Also write exact values as .npy: depth in metres, confidence of segmentation."""
     device: str | None = None
@@ -48,6 +57,7 @@ class Predict:
 
         from metaprompts.adapters import load_adapters
         from metaprompts.cli.boxes import Boxes
+        from metaprompts.cli.captions import Captions
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
         from metaprompts.model import load
@@ -61,6 +71,13 @@ class Predict:
         models = (
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
+        captions = Captions.for_models(
+            models,
+            caption=self.caption,
+            file=self.captions,
+            captioner=self.captioner,
+            text_source=self.text_source,
+        )
         stems = output_stems(paths)
         groups = [paths[start : start + self.batch_size] for start in range(0, len(paths), self.batch_size)]
         failures: list[str] = []
@@ -68,7 +85,7 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(models, group, boxes, failures):
+            for path, prediction in _predict_group(models, group, boxes, captions, failures):
                 prediction.save(self.out, stems[path], raw=self.raw)
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
@@ -89,7 +106,11 @@ class Predict:
 
 
 def _predict_group(
-    models: "list[MetaPromptModel]", paths: list[Path], boxes: "Boxes | None", failures: list[str]
+    models: "list[MetaPromptModel]",
+    paths: list[Path],
+    boxes: "Boxes | None",
+    captions: "Captions | None",
+    failures: list[str],
 ) -> "list[tuple[Path, Prediction]]":
     """The predictions of the pictures that can be read; the others are added to ``failures``."""
     from metaprompts.data.pictures import read_picture
@@ -97,12 +118,17 @@ def _predict_group(
     readable = []
     for path in paths:
         try:
-            readable.append((path, read_picture(path), None if boxes is None else boxes.of(path)))
+            picture, found = read_picture(path), None if boxes is None else boxes.of(path)
+            readable.append((path, picture, found, None if captions is None else captions.of(path, picture)))
         except InputError as error:
             failures.append(str(error))
-    inputs = [(picture, found) for _, picture, found in readable]
-    names = [path for path, _, _ in readable]
-    return [pair for model in models for pair in zip(names, model.predict_many(inputs, len(paths)), strict=True)]
+    pairs = []
+    for model in models:
+        reads = model.config.prompts.kind == "caption"
+        inputs = [(picture, found, caption if reads else None) for _, picture, found, caption in readable]
+        predictions = model.predict_many(inputs, len(paths))
+        pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
+    return pairs
 
 
 def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, prediction: "Prediction") -> None:

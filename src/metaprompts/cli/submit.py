@@ -109,8 +109,10 @@ class Submit:
         from metaprompts.submission.formats import FORMATS
         from metaprompts.submission.run import submit_maps
         from metaprompts.submission.unlabeled import PictureFolder
+        from metaprompts.training.data import with_contexts
 
-        samples, transforms = PictureFolder(self.pictures), recipe.data.val_transforms()
+        folder, transforms = PictureFolder(self.pictures), recipe.data.val_transforms()
+        samples = with_contexts(recipe, folder, self.pictures)
         with SampleBar("predicting", len(samples)) as bar:
             submit_maps(
                 model,
@@ -129,6 +131,7 @@ class Submit:
         from metaprompts.submission.run import submit_people
         from metaprompts.submission.unlabeled import DetectedPeople
         from metaprompts.tasks import Pose
+        from metaprompts.training.data import with_contexts
 
         if self.info is None or self.boxes is None:
             raise InputError("coco wants --info FILE, the pictures' image_info JSON, and --boxes FILE, detected boxes")
@@ -141,6 +144,7 @@ class Submit:
                 people,
                 recipe.test,
                 self.out,
+                samples=with_contexts(recipe, people, self.pictures),
                 batch_size=recipe.training.val_batch_size,
                 workers=recipe.data.workers,
                 on_done=bar.advance,

@@ -29,6 +29,16 @@ class Joined:
             IndexError: no such sample
             InputError: a file is bad
         """
+        part, place = self._find(index)
+        return part[place]
+
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        part, place = self._find(index)
+        return part.path(place)
+
+    def _find(self, index: int) -> tuple[SampleDataset, int]:
+        """The part that a sample is in, and its place there."""
         place = range(len(self))[index]
         part = bisect_right(self._ends, place)
-        return self._parts[part][place - (self._ends[part - 1] if part else 0)]
+        return self._parts[part], place - (self._ends[part - 1] if part else 0)

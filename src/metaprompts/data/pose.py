@@ -92,6 +92,10 @@ class CocoKeypoints(People):
             groups.setdefault(image_id, []).append(index)
         return list(groups.values())
 
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._path(int(self._persons.image_ids[index])))
+
     def __getitem__(self, index: int) -> Sample:
         """Read one person and the whole picture it is in.
 
@@ -103,10 +107,13 @@ class CocoKeypoints(People):
         """
         person = self.person(index)
         picture = self._pictures[person.image_id]
-        path = self._folder / picture.file_name
+        path = self._path(person.image_id)
         image = read_picture(path)
         _refuse_other_size(image, picture, path)
         return Sample(image=image, path=str(path), person=person)
+
+    def _path(self, image_id: int) -> Path:
+        return self._folder / self._pictures[image_id].file_name
 
     def person(self, index: int) -> Person:
         """The person of a sample, without its picture."""

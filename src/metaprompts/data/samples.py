@@ -60,6 +60,7 @@ class Sample:
         depth_m: (H, W) float32 meters, 0 = no measurement
         person: the one person this sample is about
         turn: index + epoch, by which `EveryNth` counts
+        context: (L, D) float32, the picture's caption as a text encoder sees it
     """
 
     image: NDArray[np.uint8]
@@ -68,6 +69,7 @@ class Sample:
     depth_m: NDArray[np.float32] | None = None
     person: Person | None = None
     turn: int = 0
+    context: NDArray[np.float32] | None = None
 
 
 class SampleDataset(Protocol):
@@ -79,4 +81,8 @@ class SampleDataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample."""
+        ...
+
+    def path(self, index: int) -> str:
+        """The path that a sample has, found without reading its picture."""
         ...

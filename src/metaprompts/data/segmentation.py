@@ -35,6 +35,10 @@ class SegmentationPairs:
         """Return the number of pictures."""
         return len(self._pairs)
 
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._pairs[index][0])
+
     def __getitem__(self, index: int) -> Sample:
         """Read one picture and its mask.
 

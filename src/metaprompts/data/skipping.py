@@ -36,6 +36,10 @@ class Skipping:
         """Return the number of samples, bad ones included."""
         return len(self._samples)
 
+    def path(self, index: int) -> str:
+        """The path of a sample's own picture, whether it can be read or not."""
+        return self._samples.path(range(len(self))[index])
+
     def __getitem__(self, index: int) -> Sample:
         """Read a sample, or the next one that is good.
 

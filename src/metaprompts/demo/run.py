@@ -146,5 +146,9 @@ class _First:
     def __len__(self) -> int:
         return self._count
 
+    def path(self, index: int) -> str:
+        path: str = self._samples.path(index)
+        return path
+
     def __getitem__(self, index: int) -> Any:
         return self._samples[range(self._count)[index]]

@@ -14,6 +14,7 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.evaluation.cropping import KittiCrop
 from metaprompts.evaluation.depth import CROPS
+from metaprompts.evaluation.looking import look_with
 from metaprompts.evaluation.segmenting import mean_probabilities
 from metaprompts.evaluation.windows import predict_windows
 
@@ -44,7 +45,7 @@ class EvaluationProtocol(ABC):
 
         Args:
             model: (B,3,h,w) -> raw output
-            batch: "image" (B,3,H,W), and for other scales "image@RATIO"
+            batch: "image" (B,3,H,W), for other scales "image@RATIO", and "context" where the model reads captions
         """
 
     def quick(self) -> Self:
@@ -92,10 +93,11 @@ class SegmentationProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Logits (B,C,H,W) where a picture is seen once, else probabilities (B,C,H,W) at the labels' size."""
+        look = look_with(model, batch)
         if self.windows is None and not self.flip and self.scales == (1.0,):
-            return model(batch["image"])
+            return look(batch["image"])
         return mean_probabilities(
-            model,
+            look,
             [batch[scaled_name(scale)] for scale in self.scales],
             picture_size(batch),
             windows=self.windows,
@@ -133,9 +135,10 @@ class DepthProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""
+        look = look_with(model, batch)
         if self.windows is None and not self.flip:
-            return model(batch["image"])
-        return predict_windows(model, batch["image"], windows=self.windows, flip=self.flip)
+            return look(batch["image"])
+        return predict_windows(look, batch["image"], windows=self.windows, flip=self.flip)
 
     def facts(self) -> dict[str, Any]:
         """The crop."""
@@ -165,11 +168,12 @@ class PoseProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
-        heatmaps = model(batch["image"]).float()
+        look = look_with(model, batch)
+        heatmaps = look(batch["image"]).float()
         if not self.flip:
             return heatmaps
         order = torch.tensor(mirrored_order(model.task.joints), device=heatmaps.device)  # type: ignore[attr-defined]
-        mirrored = model(batch["image"].flip(-1)).float()
+        mirrored = look(batch["image"].flip(-1)).float()
         return (heatmaps + mirrored.flip(-1)[:, order]) / 2
 
     def facts(self) -> dict[str, Any]:

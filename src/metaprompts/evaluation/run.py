@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from metaprompts.evaluation.looking import look_with
+
 if TYPE_CHECKING:
     from metaprompts.evaluation.protocols import EvaluationProtocol
     from metaprompts.tasks import Task
@@ -24,8 +26,9 @@ class Predictor(Protocol):
     def device(self) -> torch.device:
         """Where it wants its pictures."""
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [0, 1] to raw outputs."""
+    # What reads captions takes them (B, N, D) as a second argument.
+    __call__: Callable[..., Tensor]
+    """Pictures (B, 3, H, W) in [0, 1] to raw outputs."""
 
     def train(self, mode: bool = True) -> Any:
         """Switch training mode."""
@@ -83,10 +86,11 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
         test: how to predict; None: each picture is seen once
     """
     moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    raw = model(moved["image"]) if test is None else test.predict(model, moved)
+    raw = look_with(model, moved)(moved["image"]) if test is None else test.predict(model, moved)
     return raw.float().cpu()
 
 
 def targets(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a batch holds beside its pictures, on the CPU."""
-    return {name: tensor.cpu() for name, tensor in batch.items() if not name.startswith("image@") and name != "image"}
+    """What a batch holds beside what the model sees, on the CPU."""
+    inputs = ("image", "context")
+    return {name: each.cpu() for name, each in batch.items() if name not in inputs and not name.startswith("image@")}

@@ -1,7 +1,17 @@
-"""Meta prompts: learned embeddings in the place of text (paper section 3.2.1)."""
+"""Prompts: learned embeddings in the place of text (paper section 3.2.1), and the two kinds of text they replace.
+
+All three are called alike and give K tensors (B, N, D), so refinement and rearrangement know nothing of the kind.
+"""
 
 import torch
 from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+
+LABEL_TOKENS = "prompts.tokens"
+"""Under which name a model keeps what the text encoder made of its labels."""
+
+_SMALL = 1e-4
 
 
 class MetaPrompts(nn.Module):
@@ -22,19 +32,144 @@ class MetaPrompts(nn.Module):
         self.sets = nn.ParameterList(torch.randn(count, channels) for _ in range(sets))
         self.adapters = nn.ModuleList(_adapter(channels) for _ in range(sets)) if adapter else None
 
-    def forward(self, batch: int) -> list[Tensor]:
+    def forward(self, batch: int, context: Tensor | None = None) -> list[Tensor]:
         """The prompts of each step.
 
         Args:
             batch: B
+            context: None; these prompts are the same for every picture
 
         Returns:
             K tensors (B, N, D); the same one K times where the set is shared
+
+        Raises:
+            InputError: there is a context
         """
+        _refuse_context(context, "meta")
         prompts = [values if self.adapters is None else self.adapters[i](values) for i, values in enumerate(self.sets)]
         expanded = [values.expand(batch, -1, -1) for values in prompts]
         return expanded if len(expanded) == self.steps else expanded * self.steps
 
 
+class LabelPrompts(nn.Module):
+    """One token for each of N names, made by a text encoder and never trained (VPD, Zhao et al., 2023).
+
+    Random until `take` is called or weights are loaded.
+
+    Args:
+        count: N
+        channels: D, the UNet's cross-attention size
+        steps: K
+        per_step: an adapter of its own for each step, or one shared
+        adapter: whether tokens go through a `TextAdapter`
+    """
+
+    tokens: Tensor
+
+    def __init__(self, count: int, channels: int, *, steps: int, per_step: bool, adapter: bool) -> None:
+        super().__init__()
+        self.register_buffer("tokens", torch.randn(count, channels))
+        self.adapters = _StepAdapters(channels, steps=steps, per_step=per_step, adapter=adapter)
+
+    def take(self, tokens: Tensor) -> None:
+        """Keep what a text encoder made of the names.
+
+        Args:
+            tokens: (N, D)
+        """
+        self.tokens.copy_(tokens)
+
+    def forward(self, batch: int, context: Tensor | None = None) -> list[Tensor]:
+        """The prompts of each step.
+
+        Args:
+            batch: B
+            context: None; these prompts are the same for every picture
+
+        Returns:
+            K tensors (B, N, D)
+
+        Raises:
+            InputError: there is a context
+        """
+        _refuse_context(context, "label")
+        return [prompts.expand(batch, -1, -1) for prompts in self.adapters(self.tokens)]
+
+
+class CaptionPrompts(nn.Module):
+    """The N tokens of a caption of each picture, made by a text encoder and never trained (TADP, Kondapaneni et al.).
+
+    Args:
+        count: N, the length that captions are padded to
+        channels: D, the UNet's cross-attention size
+        steps: K
+        per_step: an adapter of its own for each step, or one shared
+        adapter: whether tokens go through a `TextAdapter`
+    """
+
+    def __init__(self, count: int, channels: int, *, steps: int, per_step: bool, adapter: bool) -> None:
+        super().__init__()
+        self.shape = (count, channels)
+        self.adapters = _StepAdapters(channels, steps=steps, per_step=per_step, adapter=adapter)
+
+    def forward(self, batch: int, context: Tensor | None = None) -> list[Tensor]:
+        """The prompts of each step.
+
+        Args:
+            batch: B
+            context: (B, N, D), the pictures' captions, encoded
+
+        Returns:
+            K tensors (B, N, D)
+
+        Raises:
+            InputError: there is no context, or one of another shape
+        """
+        wanted = (batch, *self.shape)
+        if context is None or tuple(context.shape) != wanted:
+            came = "nothing" if context is None else "x".join(map(str, context.shape))
+            raise InputError(
+                f"this model reads a caption of each picture, but its context is {came}; wanted "
+                f"{'x'.join(map(str, wanted))}: give predict a caption, or the model what encode_captions makes of them"
+            )
+        return self.adapters(context)  # type: ignore[no-any-return]
+
+
+class TextAdapter(nn.Module):
+    """Tokens + factors * MLP(tokens); the factors are learned and begin at 1e-4, so it begins at the text (VPD).
+
+    Args:
+        channels: D
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.change = _adapter(channels)
+        self.factors = nn.Parameter(torch.full((channels,), _SMALL))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Change tokens (..., D) a little."""
+        return tokens + self.factors * self.change(tokens)  # type: ignore[no-any-return]
+
+
+class _StepAdapters(nn.Module):
+    """The same text for each of K steps, or what adapters make of it."""
+
+    def __init__(self, channels: int, *, steps: int, per_step: bool, adapter: bool) -> None:
+        super().__init__()
+        self.steps = steps
+        count = (steps if per_step else 1) if adapter else 0
+        self.of_steps = nn.ModuleList(TextAdapter(channels) for _ in range(count))
+
+    def forward(self, tokens: Tensor) -> list[Tensor]:
+        adapted = [adapt(tokens) for adapt in self.of_steps] or [tokens]
+        return adapted if len(adapted) == self.steps else adapted * self.steps
+
+
 def _adapter(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels))
+
+
+def _refuse_context(context: Tensor | None, kind: str) -> None:
+    if context is not None:
+        raise InputError(f"this model has {kind} prompts and reads no captions, but was given a context: leave it out")

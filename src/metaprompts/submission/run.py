@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metaprompts.data.samples import SampleDataset
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
@@ -18,7 +19,7 @@ from metaprompts.files import write_text
 from metaprompts.model import MetaPromptModel
 from metaprompts.submission.formats import Format, png
 from metaprompts.submission.packing import packed, refuse_doubles, refuse_folder
-from metaprompts.submission.unlabeled import DetectedPeople, PictureFolder
+from metaprompts.submission.unlabeled import DetectedPeople
 from metaprompts.tasks import Pose
 
 OnDone = Callable[[int], None]
@@ -27,7 +28,7 @@ OnDone = Callable[[int], None]
 @torch.no_grad()
 def submit_maps(
     model: MetaPromptModel,
-    samples: PictureFolder,
+    samples: SampleDataset,
     transforms: Sequence[Transform],
     test: EvaluationProtocol,
     form: Format,
@@ -53,7 +54,7 @@ def submit_maps(
     """
     assert form.encode is not None
     # A wrong name is told before hours of work, not after.
-    refuse_doubles([form.name(path) for path in samples.paths])
+    refuse_doubles([form.name(Path(samples.path(index))) for index in range(len(samples))])
     with packed(out) as add:
         for picture in _reader(SeenPictures(samples, transforms, test), 1, workers):
             ((_, batch),) = stacked(picture)
@@ -70,6 +71,7 @@ def submit_people(
     test: PoseProtocol,
     out: Path,
     *,
+    samples: SampleDataset | None = None,
     batch_size: int = 1,
     workers: int = 0,
     on_done: OnDone = lambda samples: None,
@@ -81,6 +83,7 @@ def submit_people(
         people: the boxes
         test: how they are predicted, and whether people found twice are removed
         out: the JSON file
+        samples: the same people with more that the model sees, their pictures' captions; None for nothing more
         batch_size: people in one pass
         workers: processes that read
         on_done: called with the number of people after each pass
@@ -93,7 +96,7 @@ def submit_people(
     refuse_folder(out)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
     found = _Found(people, task, test)
-    for group in _reader(SeenPictures(people, [crop], test), batch_size, workers):
+    for group in _reader(SeenPictures(people if samples is None else samples, [crop], test), batch_size, workers):
         for _, batch in stacked(group):
             # The task's own scoring brings joints from the crop to the picture.
             task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]

@@ -30,6 +30,10 @@ class PictureFolder:
         """Return the number of pictures."""
         return len(self.paths)
 
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self.paths[index])
+
     def __getitem__(self, index: int) -> Sample:
         """Read one picture.
 
@@ -70,6 +74,10 @@ class DetectedPeople:
         """Return the number of boxes."""
         return len(self._boxes)
 
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._folder / self._names[self._boxes[index][0]])
+
     def __getitem__(self, index: int) -> Sample:
         """Read the picture of one box.
 
@@ -85,8 +93,8 @@ class DetectedPeople:
             score=score,
             area=box[2] * box[3],
         )
-        path = self._folder / self._names[image_id]
-        return Sample(image=read_picture(path), path=str(path), person=person)
+        path = self.path(index)
+        return Sample(image=read_picture(Path(path)), path=path, person=person)
 
 
 def _people(entries: Any, path: Path, known: Any) -> list[tuple[int, list[float], float]]:

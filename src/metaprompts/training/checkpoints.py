@@ -21,7 +21,7 @@ Resume = Literal["ask", "auto", "never"]
 
 # What a training may be changed in while it is stopped: nothing here changes what it learns, but for rounding.
 _FREE = {
-    "data": ("root", "shards", "workers", "prefetch", "skip_at_most"),
+    "data": ("root", "shards", "workers", "prefetch", "skip_at_most", "cache"),
     "training": (
         *("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
         *("micro_batch_size", "fsdp", "compile", "trackers"),
@@ -117,7 +117,8 @@ class Checkpoints:
         return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
 
     def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> None:
-        if changed := changed_keys(found, self._recipe):
+        # An older version may have known fewer keys: those have their defaults.
+        if changed := changed_keys(Recipe.from_plain(found).plain(), self._recipe):
             raise InputError(
                 f"{path} was made with another {', '.join(changed)}: give the same, or say --resume never to begin anew"
             )

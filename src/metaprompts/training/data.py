@@ -1,8 +1,9 @@
 """The two splits of a recipe, as loaders."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -10,12 +11,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from metaprompts.data.augmented import Transformed, quiet_opencv
+from metaprompts.data.captioned import Captioned
 from metaprompts.data.pose import People
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.skipping import Skipping
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+from metaprompts.evaluation.processes import local_device
+from metaprompts.model import pick_device
 from metaprompts.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.training.splitting import StepSplit
@@ -51,17 +55,20 @@ def training_split(recipe: Recipe) -> Split:
     else:
         assert isinstance(task, Pose)
         transforms = augment.transforms((task.crop_height, task.crop_width), task.joints, task.padding)
-    return Split(Skipping(samples, data.skip_at_most) if data.on_error == "skip" else samples, transforms, {})
+    skips = data.on_error == "skip"
+    captioned = _captioned(recipe, samples, "train", tolerant=skips)
+    return Split(Skipping(captioned, data.skip_at_most) if skips else captioned, transforms, {})
 
 
 def validation_split(recipe: Recipe) -> Split:
     """The validation split, seen plainly."""
     task, samples = recipe.task, samples_of(recipe, "val")
+    captioned = _captioned(recipe, samples, "val", tolerant=False)
     if not isinstance(task, Pose):
-        return Split(samples, recipe.data.val_transforms(), {})
+        return Split(captioned, recipe.data.val_transforms(), {})
     assert isinstance(samples, People)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    return Split(samples, [crop], {"annotations": samples.annotation_path})
+    return Split(captioned, [crop], {"annotations": samples.annotation_path})
 
 
 def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
@@ -78,6 +85,38 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
         assert isinstance(samples, People)
         samples.refuse_other_joints(task.joints)
     return samples
+
+
+def _captioned(
+    recipe: Recipe, samples: SampleDataset, split: Literal["train", "val"], *, tolerant: bool
+) -> SampleDataset:
+    if recipe.prompts.kind != "caption":
+        # Not to read an index of shards for nothing.
+        return samples
+    return with_contexts(recipe, samples, recipe.data.names_from(split), tolerant=tolerant)
+
+
+def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, tolerant: bool = False) -> SampleDataset:
+    """The samples with their pictures' captions, encoded, if the recipe's prompts are captions.
+
+    Args:
+        recipe: says where captions and their encoder come from
+        samples: of a split
+        root: what names in a file of captions are relative to
+        tolerant: whether pictures without caption are met only when they are read
+
+    Raises:
+        InputError: there are no captions, or nothing to make or read them
+    """
+    if recipe.prompts.kind != "caption":
+        return samples
+    # Only here: captions need transformers, which all else does without.
+    from metaprompts.captioning.contexts import prepare_contexts
+
+    prompts = replace(recipe.prompts, text_source=recipe.prompts.text_source or recipe.backbone.source)
+    device = pick_device(local_device(recipe.training.device))
+    contexts = prepare_contexts(samples, prompts, recipe.data, root, device, tolerant=tolerant)
+    return Captioned(samples, contexts)
 
 
 class EndlessBatches:

@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -210,7 +211,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     model = MetaPromptModel.on_backbone(
         with_random_unet(backbone) if choice.forget_unet else backbone,
         task=recipe.task,
-        prompts=recipe.prompts,
+        prompts=replace(recipe.prompts, text_source=recipe.prompts.text_source or choice.source),
         refinement=recipe.refinement,
         rearrangement=recipe.rearrangement,
         scaled_latent=choice.scaled_latent,

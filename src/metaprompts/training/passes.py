@@ -35,11 +35,12 @@ class TrainingPass(nn.Module):
         """Compute the parts of the loss by name, means over the pass.
 
         Args:
-            batch: "image" (B, 3, H, W) in [0, 1], and the task's targets, on any device
+            batch: "image" (B, 3, H, W) in [0, 1], the task's targets, and "context" (B, N, D) where the model reads
+                captions; on any device
         """
         batch = {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in batch.items()}
         with self._autocast():
-            raw, auxiliary = self.model.training_outputs(batch["image"])
+            raw, auxiliary = self.model.training_outputs(batch["image"], batch.get("context"))
         # Sums over many pixels, and logarithms: what half precision does badly.
         with torch.autocast(raw.device.type, enabled=False):
             return grouped_losses(self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch)

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 from metaprompts.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.explaining import prompt_heatmaps
@@ -44,12 +47,16 @@ def sample_pictures(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[s
 
 
 def _predicted(model: MetaPromptModel, sample: Sample) -> Picture:
-    return draw_prediction(model.predict(sample.image, box_of(sample)), sample)
+    return draw_prediction(model.predict(sample.image, box_of(sample), _context(sample)), sample)
+
+
+def _context(sample: Sample) -> Tensor | None:
+    return None if sample.context is None else torch.from_numpy(sample.context)
 
 
 def _heatmaps(model: MetaPromptModel, sample: Sample) -> Picture:
     top = min(_PROMPTS, model.config.prompts.count)
-    heatmaps = prompt_heatmaps(model, sample.image, top=top, boxes=box_of(sample))
+    heatmaps = prompt_heatmaps(model, sample.image, top=top, boxes=box_of(sample), caption=_context(sample))
     pictures = [overlay_heat(sample.image, heatmap.map) for heatmap in heatmaps]
     captions = [f"prompt {heatmap.prompt}" for heatmap in heatmaps]
     rows = range(0, len(pictures), _ROW)

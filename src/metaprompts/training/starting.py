@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 from metaprompts.model import WEIGHTS_FILE
+from metaprompts.prompting.prompts import LABEL_TOKENS
 from metaprompts.weights import is_finite, read_tensors
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def start_from(model: nn.Module, folder: Path) -> list[str]:
     """
     folder = folder.expanduser()
     tensors = read_tensors(folder / WEIGHTS_FILE)
-    wanted = model.state_dict()
+    # Labels stay this model's own, whatever those of the other were.
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
     fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
     misfits = [name for name in wanted if name not in fitting]
     _refuse_other_backbone(misfits, wanted, tensors, folder)

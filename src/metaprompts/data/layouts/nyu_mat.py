@@ -49,6 +49,10 @@ class NyuMat:
         """Return the number of pictures."""
         return len(self._places)
 
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._labeled / f"{self._places[index]:05d}")
+
     def __getitem__(self, index: int) -> Sample:
         """Read one picture and its depth.
 
@@ -68,7 +72,7 @@ class NyuMat:
         image = np.zeros((480, 640, 3), dtype=np.uint8)
         image[_INSIDE] = stored.transpose(2, 1, 0)[_INSIDE]
         depth_m = np.nan_to_num(depth.T.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        return Sample(image=image, path=str(self._labeled / f"{place:05d}"), depth_m=np.ascontiguousarray(depth_m))
+        return Sample(image=image, path=self.path(index), depth_m=np.ascontiguousarray(depth_m))
 
 
 def _read_split(path: Path, name: str) -> NDArray[np.int64]:

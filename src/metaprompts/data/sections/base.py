@@ -29,9 +29,12 @@ class Section:
             that name files and folders are of no effect on them. A --data.root without --data.shards unsets it
         workers: processes that read and transform
         prefetch: batches that each of them has ready in training
-        on_error: what to do with a training sample that cannot be read: "stop" the training, or "skip" it and take the
-            next; validation always stops
+        on_error: what to do with a training sample that cannot be read, or has no caption where prompts are captions:
+            "stop" the training, or "skip" it and take the next; validation always stops
         skip_at_most: with "skip": how many samples may be bad before it stops all the same
+        captions: JSON file of pictures and captions, relative to root; read where prompts.kind is caption
+        captioner: in its place a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b
+        cache: folder where captions and what a text encoder made of them are kept; none for ~/.cache/metaprompts
     """
 
     root: Path | None = None
@@ -40,16 +43,26 @@ class Section:
     prefetch: int = 2
     on_error: Literal["stop", "skip"] = "stop"
     skip_at_most: int = 100
+    captions: str | None = None
+    captioner: str | None = None
+    cache: Path | None = None
 
     task: ClassVar[str]
     # Shards must have been made with the same: it decides what is in a split, and no file shows it.
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
     # What reads and looks at samples, but does not change them.
-    reading_keys: ClassVar[tuple[str, ...]] = ("shards", "workers", "on_error", "skip_at_most")
+    reading_keys: ClassVar[tuple[str, ...]] = (
+        *("shards", "workers", "on_error", "skip_at_most"),
+        *("captions", "captioner", "cache"),
+    )
 
     def __post_init__(self) -> None:
         if self.skip_at_most < 0:
             raise InputError(f"data.skip_at_most is {self.skip_at_most}; wanted 0 or more")
+        if self.captions is not None and self.captioner is not None:
+            raise InputError(
+                f"data.captions is {self.captions}, data.captioner {self.captioner}: set one of them to none"
+            )
         if self.workers < 0:
             raise InputError(f"data.workers is {self.workers}; wanted 0 or more")
         if self.prefetch < 1:
@@ -80,6 +93,22 @@ class Section:
         """
         index = self._shard_index(split)
         return self.folder() if index is None else index.origin.root
+
+    def caption_file(self) -> Path:
+        """The file of captions.
+
+        Raises:
+            InputError: it was not given, or is not there
+        """
+        if self.captions is None:
+            raise InputError(
+                "prompts.kind is caption: say where captions come from, data.captions FILE or data.captioner MODEL"
+            )
+        places = [folder / self.captions for folder in (self.root, self.shards) if folder is not None]
+        for path in places or [Path(self.captions)]:
+            if path.is_file():
+                return path
+        raise InputError(f"data.captions {' or '.join(map(str, places)) or self.captions} is no file: check the name")
 
     def resolved(self) -> Self:
         """The same with whole paths: seen from another folder the same data have another relative name."""

@@ -15,7 +15,10 @@ from metaprompts.data.samples import Person, Sample
 Members = dict[str, bytes]
 """The files of one picture: their ending, what comes after the key and a dot -> content."""
 
-_LABELS, _DEPTH_UNITS, _DEPTH_M, _FACTS = "label.png", "depth.png", "depth.npy", "json"
+FACTS = "json"
+"""The ending of the file that has the picture's path."""
+
+_LABELS, _DEPTH_UNITS, _DEPTH_M = "label.png", "depth.png", "depth.npy"
 # Files that are stored as they are: readers of WebDataset know their endings.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _LARGEST_UNIT = 65535
@@ -48,7 +51,7 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, units_per_me
             facts["depth_units_per_meter"] = units_per_meter
     if people:
         facts["people"] = [_plain_person(person) for person in people]
-    members[_FACTS] = json.dumps(facts).encode()
+    members[FACTS] = json.dumps(facts).encode()
     return members
 
 
@@ -60,7 +63,7 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
         person: which of the people the sample is about; of no meaning where there are none
         root: as for `encode`
     """
-    facts = json.loads(members[_FACTS])
+    facts = json.loads(members[FACTS])
     people = facts.get("people")
     return Sample(
         image=_pixels(members["jpg" if "jpg" in members else "png"]),
@@ -69,6 +72,11 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
         depth_m=_depth_m(members, facts),
         person=None if people is None else _person(people[person]),
     )
+
+
+def path_in(facts: bytes, *, root: Path) -> str:
+    """The path of a picture, by the content of its ``json`` and the root that `encode` had."""
+    return str(root / json.loads(facts)["path"])
 
 
 def _relative(path: Path, root: Path) -> str:

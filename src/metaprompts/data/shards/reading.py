@@ -7,7 +7,7 @@ from metaprompts.data.opening import one_line
 from metaprompts.data.pose import People
 from metaprompts.data.samples import Sample, Split
 from metaprompts.data.shards.index import INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
-from metaprompts.data.shards.members import decode
+from metaprompts.data.shards.members import FACTS, decode, path_in
 from metaprompts.data.shards.open_files import OpenFiles
 from metaprompts.errors import InputError
 
@@ -65,6 +65,16 @@ class ShardedSamples:
         # Whatever it is, it lies in the shard: its bytes are those that were written.
         except Exception as error:
             raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
+
+    def path(self, index: int) -> str:
+        """The path that a sample's picture had in the data set.
+
+        Raises:
+            InputError: its shard is missing or damaged
+        """
+        shard, record, _ = self._places[range(len(self))[index]]
+        facts = self._read(self._folder / shard.file, f"{record.key}.{FACTS}", record.members[FACTS])
+        return path_in(facts, root=self._root)
 
     def _read(self, path: Path, name: str, place: Place) -> bytes:
         where = f"{name} of shard {path}"

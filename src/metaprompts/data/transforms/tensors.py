@@ -20,6 +20,7 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
         - depth_m: (H, W) float32 meters, 0 = none
         - of a person: keypoints (J, 3) float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
           area float32, all 0-d; of a cropped one also center (2,) and size (2,) float32
+        - context: (L, D) float32
     """
     tensors = {"image": image_tensor(sample.image)}
     if sample.labels is not None:
@@ -28,6 +29,8 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
         tensors["depth_m"] = torch.from_numpy(sample.depth_m.astype(np.float32))
     if sample.person is not None:
         tensors |= _person_tensors(sample.person)
+    if sample.context is not None:
+        tensors["context"] = torch.from_numpy(sample.context)
     return tensors
 
 

@@ -1,0 +1,115 @@
+"""A model that says what is to be seen in a picture."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metaprompts.captioning.stores import CaptionStore
+from metaprompts.errors import InputError
+from metaprompts.hub import hub_folder, without_progress_bars
+
+_LONGEST = 40
+_WEIGHTS = ("*.safetensors", "*.bin")
+_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
+
+
+@dataclass
+class Captioner:
+    """An image-to-text model of transformers: BLIP, BLIP-2, GIT, a vision encoder with a text decoder.
+
+    It says the words that it finds most likely, one after the other, so a picture has always the same caption. The
+    model is loaded for the first picture that the store does not know.
+
+    Attributes:
+        source: hub id or folder
+        cache: folder where captions are kept
+        device: where it computes
+
+    Raises:
+        InputError: the source can be neither a folder nor a hub id
+    """
+
+    source: str
+    cache: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _loaded: tuple[Any, Any] | None = None
+
+    def __post_init__(self) -> None:
+        folder = Path(self.source).expanduser()
+        if not folder.is_dir() and (folder.is_absolute() or self.source.count("/") != 1):
+            raise InputError(f"no captioner at {self.source}: give a hub id (owner/name) or a folder")
+        self.store = CaptionStore(self.cache, captioner_name(self.source))
+
+    def caption(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
+        """Caption pictures (H, W, 3) of any sizes; those that the store knows are not looked at again.
+
+        Raises:
+            InputError: there is no such model, or it is none that captions
+        """
+        known = [self.store.read(picture) for picture in pictures]
+        new = [place for place, caption in enumerate(known) if caption is None]
+        for place, caption in zip(new, self._say([pictures[place] for place in new]) if new else (), strict=True):
+            self.store.write(pictures[place], caption)
+            known[place] = caption
+        return [caption or "" for caption in known]
+
+    def _say(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
+        if self._loaded is None:
+            self._loaded = _load(self.source, self.device)
+        processor, model = self._loaded
+        try:
+            pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+            with torch.no_grad():
+                numbers = model.generate(
+                    pixel_values=pixels.to(self.device, model.dtype), max_new_tokens=_LONGEST, do_sample=False
+                )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"captioner {self.source} says nothing of a picture alone ({' '.join(str(error).split())}): choose one "
+                "that captions without a prompt, such as Salesforce/blip2-opt-2.7b"
+            ) from error
+        return [" ".join(text.split()) for text in processor.batch_decode(numbers, skip_special_tokens=True)]
+
+
+def captioner_name(source: str) -> str:
+    """By what a captioner's captions are known: its hub id, or what is in its folder, wherever that lies."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return source
+    digest = hashlib.sha256()
+    for path in sorted(each for each in folder.iterdir() if each.is_file()):
+        # Weights are large: their size will do.
+        content = path.read_bytes() if path.suffix in {".json", ".txt"} else str(path.stat().st_size).encode()
+        digest.update(path.name.encode() + b"\0" + content)
+    return digest.hexdigest()[:16]
+
+
+def _load(source: str, device: torch.device) -> tuple[Any, Any]:
+    """Processor and model."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = _download(source)
+    # Half precision is what large captioners are published in; CPUs are slow at it.
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    processor: Any
+    model: Any
+    try:
+        with without_progress_bars():
+            processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
+            model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except Exception as error:  # transformers, safetensors and pickle raise errors of their own
+        raise InputError(f"captioner {source} cannot be loaded: {' '.join(str(error).split())}") from error
+    return processor, model.eval().to(device)
+
+
+def _download(source: str) -> Path:
+    folder = hub_folder(source, [*_FILES, _WEIGHTS[0]])
+    return folder if any(folder.glob(_WEIGHTS[0])) else hub_folder(source, [*_FILES, _WEIGHTS[1]])

@@ -1,0 +1,76 @@
+"""Captions of pictures for ``metaprompts predict`` and ``heatmaps``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.model import MetaPromptModel
+
+_OPTIONS = "--caption TEXT, --captions FILE or --captioner MODEL"
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The caption of each picture, for models that read captions.
+
+    Attributes:
+        of: a picture's path and pixels (H, W, 3) -> its caption; InputError where there is none
+    """
+
+    of: Callable[[Path, Any], str]
+
+    @classmethod
+    def for_models(
+        cls,
+        models: "Sequence[MetaPromptModel]",
+        *,
+        caption: str | None,
+        file: Path | None,
+        captioner: str | None,
+        text_source: str | None,
+    ) -> "Captions | None":
+        """Choose by a command's options; None if no model reads captions.
+
+        Args:
+            models: those that read captions get their text encoder
+            caption: the same for all pictures
+            file: JSON of pictures and captions, whose names are relative to its own folder
+            captioner: hub id or folder of a model that captions
+            text_source: where the text encoder comes from; None for where the models say
+
+        Raises:
+            InputError: no caption is given where one is wanted, or one where none is, or more than one
+        """
+        readers = [model for model in models if model.config.prompts.kind == "caption"]
+        given = [value for value in (caption, file, captioner) if value is not None]
+        if not readers:
+            if given or text_source is not None:
+                kind = models[0].config.prompts.kind
+                raise InputError(f"this model has {kind} prompts and reads no captions: leave {_OPTIONS} out")
+            return None
+        if len(given) != 1:
+            came = "none is given" if not given else f"{len(given)} are given"
+            raise InputError(f"this model reads a caption of each picture: {came}; wanted {_OPTIONS}")
+        for model in readers:
+            model.load_text_encoder(text_source)
+        return cls(_source(caption, file, captioner, readers[0]))
+
+
+def _source(
+    caption: str | None, file: Path | None, captioner: str | None, model: "MetaPromptModel"
+) -> Callable[[Path, Any], str]:
+    from metaprompts.captioning.captioner import Captioner
+    from metaprompts.captioning.stores import default_cache
+    from metaprompts.data.captions import CaptionFile
+
+    if file is not None:
+        read = CaptionFile(file, file.parent)
+        return lambda path, picture: read.of(path)
+    if captioner is not None:
+        speaker = Captioner(captioner, default_cache(), model.device)
+        return lambda path, picture: speaker.caption([picture])[0]
+    return lambda path, picture: caption or ""

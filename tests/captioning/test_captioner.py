@@ -1,0 +1,64 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from captioners import write_captioner
+from metaprompts.captioning.captioner import Captioner, captioner_name
+from metaprompts.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def captioner(tmp_path_factory):
+    return write_captioner(tmp_path_factory.mktemp("captioner") / "blip")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (20 + 10 * number, 30, 3), dtype=np.uint8) for number in range(3)]
+
+
+def test_pictures_of_any_size_are_captioned_alone_as_together(captioner, pictures, tmp_path):
+    together = Captioner(str(captioner), tmp_path / "a").caption(pictures)
+    assert len(set(together)) == 3
+    assert all(caption.strip() for caption in together)
+    assert [Captioner(str(captioner), tmp_path / "b").caption([picture])[0] for picture in pictures] == together
+
+
+def test_a_picture_is_captioned_once(captioner, pictures, tmp_path, monkeypatch):
+    first = Captioner(str(captioner), tmp_path)
+    said = first.caption(pictures)
+    monkeypatch.setattr(Captioner, "_say", None)
+    assert Captioner(str(captioner), tmp_path).caption(pictures[::-1]) == said[::-1]
+    monkeypatch.undo()
+    damaged = first.store.path(pictures[1])
+    for content in ("", "{}", '{"caption": 3}', "[]"):
+        damaged.write_text(content)
+        assert Captioner(str(captioner), tmp_path).caption(pictures) == said
+        assert json.loads(damaged.read_text())["caption"] == said[1]
+
+
+def test_another_captioner_has_captions_of_its_own(captioner, tmp_path):
+    other = write_captioner(tmp_path / "other", seed=1)
+    shutil.copytree(captioner, tmp_path / "moved")
+    assert captioner_name(str(captioner)) == captioner_name(str(tmp_path / "moved"))
+    settings = other / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"min_length": 5}))
+    assert captioner_name(str(captioner)) != captioner_name(str(other))
+    assert captioner_name("somebody/blip") == "somebody/blip"
+
+
+@pytest.mark.parametrize("source", ["nowhere", "/nowhere/at/all"])
+def test_what_is_no_captioner_is_one_line(source, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no captioner at"):
+        Captioner(source, tmp_path).caption(pictures)
+
+
+def test_a_folder_without_a_model_is_one_line(pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="cannot be loaded") as caught:
+        Captioner(str(tmp_path / "empty"), tmp_path).caption(pictures)
+    assert "\n" not in str(caught.value)

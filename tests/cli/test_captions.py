@@ -1,0 +1,125 @@
+"""Models that read captions, on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioners import write_captioner
+from metaprompts.captioning.captioner import Captioner
+from metaprompts.cli import main
+from metaprompts.model import load
+from metaprompts.recipe import read_recipe
+from metaprompts.training.loop import build_model
+from small import SMALL
+from texts import write_text_encoder
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A depth model that reads captions by the miniature's text encoder."""
+    folder = tmp_path_factory.mktemp("reader")
+    words = [*SMALL["depth"], "--data.image_size", "64,64", "--prompts.kind", "caption", "--backbone.source", "micro"]
+    build_model(read_recipe("micro_depth", words)).save(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name in "ab":
+        Image.fromarray(generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+def predicted(reader, pictures, out, *words):
+    assert main(["predict", str(reader), str(pictures), "--out", str(out), "--raw", *words]) == 0
+    return [np.load(out / f"{name}_depth.npy") for name in "ab"]
+
+
+def test_one_caption_for_all_pictures(reader, pictures, tmp_path):
+    model = load(reader)
+    for path, depth_m in zip("ab", predicted(reader, pictures, tmp_path / "out", "--caption", "a room"), strict=True):
+        wanted = model.predict(pictures / f"{path}.png", caption="a room").depth_m
+        np.testing.assert_allclose(depth_m, wanted, rtol=1e-4)
+
+
+def test_a_caption_for_each_picture_whatever_the_batches(reader, pictures, tmp_path):
+    captions = pictures / "captions.json"
+    captions.write_text(json.dumps({"a.png": "a red car", "b": "a street at night"}))
+    single = predicted(reader, pictures, tmp_path / "1", "--captions", str(captions))
+    together = predicted(reader, pictures, tmp_path / "2", "--captions", str(captions), "--batch-size", "2")
+    wanted = load(reader).predict(pictures / "b.png", caption="a street at night").depth_m
+    np.testing.assert_allclose(single[1], wanted, rtol=1e-4)
+    for one, other in zip(single, together, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def test_a_captioner(reader, pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    captioner = str(write_captioner(tmp_path / "blip"))
+    found = predicted(reader, pictures, tmp_path / "out", "--captioner", captioner)
+    picture = np.asarray(Image.open(pictures / "a.png"))
+    (caption,) = Captioner(captioner, tmp_path / "cache").caption([picture])
+    np.testing.assert_allclose(found[0], load(reader).predict(picture, caption=caption).depth_m, rtol=1e-4)
+    assert len(list((tmp_path / "home/.cache/metaprompts/captions").rglob("*.json"))) == 2
+
+
+def test_a_picture_without_caption_does_not_stop_the_others(reader, pictures, tmp_path, capsys):
+    captions = tmp_path / "captions.json"
+    captions.write_text(json.dumps({"a.png": "a red car"}))
+    words = ["predict", str(reader), str(pictures), "--captions", str(captions), "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    captured = capsys.readouterr()
+    assert "1 of 2 pictures predicted" in captured.out
+    (line,) = captured.err.splitlines()
+    assert str(captions) in line
+    assert "b.png" in line
+
+
+def test_heatmaps_of_tokens(reader, pictures, tmp_path):
+    words = ["heatmaps", str(reader), str(pictures / "a.png"), "--prompts", "0,76", "--caption", "a red car"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out/a_prompt076.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "wanted"),
+    [
+        ("reader", [], "reads a caption of each picture: none is given; wanted --caption TEXT, --captions FILE"),
+        ("reader", ["--caption", "a", "--captioner", "b/c"], "2 are given; wanted --caption"),
+        ("reader", ["--captions", "gone.json"], "cannot read gone.json"),
+        ("reader", ["--captioner", "gone"], "no captioner at gone"),
+        ("reader", ["--caption", "a", "--text-source", "gone"], "no text encoder at gone"),
+        ("reader", ["--caption", "a", "--text-source", "other"], "prompts were made with text encoder"),
+        ("depth", ["--caption", "a"], "this model has meta prompts and reads no captions: leave --caption"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "heatmaps"])
+def test_what_is_said_wrongly_is_told(
+    models, reader, pictures, tmp_path, capsys, monkeypatch, command, model, words, wanted
+):
+    monkeypatch.chdir(tmp_path)
+    write_text_encoder(tmp_path / "other", seed=1)
+    folder = reader if model == "reader" else models / model
+    assert main([command, str(folder), str(pictures), "--out", "out", *words]) in (1, 2)
+    assert wanted in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_text_encoder_that_has_moved(reader, pictures, tmp_path):
+    """Its folder in config.json is gone; the same one elsewhere will do."""
+    from metaprompts.embedded import embedded_folder
+
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in reader.iterdir():
+        (moved / path.name).write_bytes(path.read_bytes())
+    config = moved / "config.json"
+    config.write_text(config.read_text().replace('"text_source": "micro"', '"text_source": "/gone"'))
+    words = ["predict", str(moved), str(pictures), "--caption", "a", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert main([*words, "--text-source", str(embedded_folder("micro"))]) == 0

@@ -1,0 +1,91 @@
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from metaprompts.data.captioned import Captioned
+from metaprompts.data.captions import CaptionFile
+from metaprompts.data.depth import DepthPairs
+from metaprompts.data.joined import Joined
+from metaprompts.data.samples import Sample
+from metaprompts.data.skipping import Skipping
+from metaprompts.data.transforms.tensors import to_tensors
+from metaprompts.errors import InputError
+
+
+def written(folder, captions):
+    path = folder / "captions.json"
+    path.write_text(json.dumps(captions))
+    return CaptionFile(path, folder)
+
+
+@pytest.mark.parametrize("name", ["images/a.png", "images/a", "a.png", "a", "elsewhere/a.png"])
+def test_pictures_are_found_by_the_names_that_the_file_has(tmp_path, name):
+    assert written(tmp_path, {name: "a red car"}).of(tmp_path / "images/a.png") == "a red car"
+
+
+def test_the_whole_path_comes_before_the_bare_name(tmp_path):
+    captions = written(tmp_path, {"a.png": "bare", "images/a.png": "whole"})
+    assert captions.of(tmp_path / "images/a.png") == "whole"
+    assert captions.of(tmp_path / "others/a.png") == "bare"
+
+
+def test_a_name_that_two_pictures_have_is_none(tmp_path):
+    captions = written(tmp_path, {"day/a.png": "day", "night/a.png": "night"})
+    assert captions.of(tmp_path / "night/a.png") == "night"
+    with pytest.raises(InputError) as caught:
+        captions.of(Path("/other/a.png"))
+    assert str(tmp_path / "captions.json") in str(caught.value)
+    assert "/other/a.png" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [("[]", "holds no captions"), ("{}", "holds no captions"), ('{"a": 3}', "caption of 'a' is 3"), ("x", "no valid")],
+)
+def test_a_file_of_something_else_is_one_line(tmp_path, content, wanted):
+    (tmp_path / "captions.json").write_text(content)
+    with pytest.raises(InputError, match=wanted):
+        CaptionFile(tmp_path / "captions.json", tmp_path)
+
+
+class Gray:
+    """Two samples."""
+
+    def __len__(self):
+        return 2
+
+    def path(self, index):
+        return f"/data/{range(2)[index]}.png"
+
+    def __getitem__(self, index):
+        return Sample(image=np.zeros((8, 8, 3), np.uint8), path=self.path(index))
+
+
+def context_of(path):
+    if path == "/data/1.png":
+        raise InputError(f"no caption of {path}")
+    return np.full((2, 3), 7, np.float32)
+
+
+def test_a_sample_has_its_context_and_so_has_a_batch():
+    samples = pickle.loads(pickle.dumps(Captioned(Gray(), context_of)))
+    assert (len(samples), samples.path(1)) == (2, "/data/1.png")
+    tensors = to_tensors(samples[0])
+    assert tensors["context"].tolist() == [[7.0] * 3] * 2
+    assert "context" not in to_tensors(Gray()[0])
+
+
+def test_a_sample_without_caption_can_be_passed_over():
+    skipping = Skipping(Captioned(Gray(), context_of), at_most=1)
+    assert skipping[1].path == "/data/0.png"
+    assert skipping.path(1) == "/data/1.png"
+    assert skipping.skipped == 1
+
+
+def test_paths_are_known_without_reading():
+    pairs = DepthPairs([(Path("/data/x.png"), Path("/data/y.png"))], units_per_meter=1.0)
+    joined = Joined([Gray(), pairs])
+    assert [joined.path(index) for index in range(3)] == ["/data/0.png", "/data/1.png", "/data/x.png"]
