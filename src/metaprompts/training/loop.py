@@ -22,6 +22,7 @@ from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
 from metaprompts.model import MetaPromptModel, pick_device
 from metaprompts.recipe import Recipe
+from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.checkpoints import Checkpoints, History, Resume, Trainee, chance
 from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
@@ -75,6 +76,8 @@ def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> Hist
     steps = settings.total_steps(len(train_split.samples))
 
     model = build_model(recipe).to(device)
+    if device.type == "cpu":
+        give_back_large_blocks(model)
     trainee = Trainee(model, make_optimizer(model, recipe.optimizer))
     checkpoints = Checkpoints(recipe, steps)
     checkpoints.resume(trainee, resume)
