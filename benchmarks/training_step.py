@@ -15,7 +15,6 @@ in place. The peak is the process's largest resident memory, beside what it had 
 """
 
 import argparse
-import gc
 import json
 import resource
 import subprocess
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor
 
 from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.memory import training_memory
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.stand_in import empty_batch, stand_in_model
@@ -85,8 +85,7 @@ def measured(recipe: Recipe, *, with_optimizer: bool) -> dict[str, Any]:
     before = peak_bytes()
     torch.manual_seed(0)
     model = stand_in_model(recipe)
-    # The VAE's decoder is no part of the model.
-    gc.collect()
+    give_back_large_blocks(model)
     optimizer = make_optimizer(model, recipe.optimizer) if with_optimizer else None
     batch = full_batch(recipe)
     seconds: dict[str, float] = {}

@@ -187,14 +187,9 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        if isinstance(self.task, Segmentation):
+        if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
             # UPerNet pools to one pixel, and batch norm has no variance of one value.
-            if self.training.batch_size < 2:
-                raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
-            if self.training.micro_batch_size == 1 and self.training.batch_norm == "own":
-                raise InputError(
-                    "training.micro_batch_size is 1; segmentation wants at least 2, or training.batch_norm frozen"
-                )
+            raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
         if self.training.trainable != "full" and (
             self.backbone.forget_unet or self.backbone.source.startswith("random:")
         ):

@@ -103,7 +103,8 @@ def test_segmentation_learns_the_same_in_two_processes(trained):
 def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pictures, tmp_path):
     """SIGTERM to torchrun, as a cluster sends it, the model split; then one process goes on, and says what differs."""
     words = ("--training.batch_norm", "frozen", "--training.steps", "20", "--training.checkpoint_seconds", "0")
-    words += ("--training.ema_decay", "0.5")
+    # Small steps: AdamW amplifies rounding, the more the larger they are.
+    words += ("--training.ema_decay", "0.5", "--optimizer.lr", "1e-4")
     out = tmp_path / "run"
     command = train_command(tmp_path, "depth", pictures, out, 2, *words, "--training.fsdp", "true")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -118,7 +119,8 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pi
     assert done.returncode == 0, done.stderr
     assert "checkpoint is of 2 processes, now there are 1" in done.stderr
     straight, _ = trained("depth", 1, *words)
-    assert furthest(straight, out) < 1e-4
+    print("DIST", furthest(straight, out))
+    assert furthest(straight, out) < 1e-5
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert steps == [*range(1, 21), 20]
 

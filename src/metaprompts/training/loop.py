@@ -17,13 +17,12 @@ from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.backbone.sources import backbone_fingerprint
 from metaprompts.config import Base
 from metaprompts.data.skipping import Skipping
-from metaprompts.errors import InputError
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
-from metaprompts.tasks import Segmentation
+from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance
 from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
@@ -33,7 +32,7 @@ from metaprompts.training.passes import TrainingPass
 from metaprompts.training.progress import Progress, Silence
 from metaprompts.training.samples import sample_pictures, samples_to_watch
 from metaprompts.training.schedules import learning_rate
-from metaprompts.training.splitting import StepSplit
+from metaprompts.training.splitting import step_split
 from metaprompts.training.starting import start_from
 from metaprompts.training.step_log import read_lines
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
@@ -45,7 +44,6 @@ Passes = list[dict[str, Tensor]]
 """The pictures and targets of a step that one process has, pass by pass."""
 
 CURVES_FILE = "curves.png"
-_SEEN_AT_LEAST = 2
 
 # By which number, and in which direction, one validation is better than another.
 _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -83,18 +81,15 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    split = StepSplit.of(
-        settings.batch_size,
-        processes=team.count,
-        micro_batch=settings.micro_batch_size,
-        loss_batch=settings.loss_batch_size,
-    )
-    _refuse_single_pixels(recipe, split)
+    split = step_split(recipe, team.count)
     train_split, val_split = training_split(recipe), validation_split(recipe)
     batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples))
 
-    trainee = Trainee(build_model(recipe).to(team.device), recipe, team, split)
+    model = build_model(recipe).to(team.device)
+    if team.device.type == "cpu":
+        give_back_large_blocks(model)
+    trainee = Trainee(model, recipe, team, split)
     if not team.is_first:
         # All begin with the same weights, and then draw their own dropout.
         torch.manual_seed(settings.seed * 1_000_003 + team.rank)
@@ -131,16 +126,6 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     finally:
         progress.finish()
     return trainee.history
-
-
-def _refuse_single_pixels(recipe: Recipe, split: StepSplit) -> None:
-    """UPerNet pools to one pixel, and batch norm has no variance of one value."""
-    seen = split.micro_batch * (split.processes if recipe.training.batch_norm == "synchronized" else 1)
-    if isinstance(recipe.task, Segmentation) and recipe.training.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
-        raise InputError(
-            "a pass has one picture, and segmentation's batch norm wants at least 2: choose a larger "
-            "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
-        )
 
 
 def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe, Training
 from metaprompts.tasks import Segmentation
@@ -20,6 +19,7 @@ from metaprompts.training.live_bytes import (
     backward_within_modes,
     call_at_first_gradient,
 )
+from metaprompts.training.splitting import step_split
 from metaprompts.training.stand_in import architecture, empty_batch, fake_model
 
 ENCODER, FORWARD, BACKWARD = "encoder", "forward pass", "backward pass"
@@ -105,7 +105,8 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     Raises:
         InputError: the step cannot be shared so
     """
-    pictures, passes = _split(recipe, processes)
+    split = step_split(recipe, processes)
+    pictures, passes = split.micro_batch, split.passes
     model = fake_model(recipe, mode := FakeTensorMode())
     parameters = list(model.parameters())
     trained = [each for each in parameters if each.requires_grad]
@@ -214,22 +215,6 @@ def moment_bytes(parameter: Tensor, kind: str) -> int:
     if kind == "adamw" or parameter.numel() < _8BIT_SMALLEST:
         return 2 * 4 * parameter.numel()
     return 2 * (parameter.numel() + 4 * -(-parameter.numel() // _8BIT_BLOCK))
-
-
-def _split(recipe: Recipe, processes: int) -> tuple[int, int]:
-    """Pictures in a pass, and passes of a step in one process."""
-    settings = recipe.training
-    if settings.batch_size % processes:
-        raise InputError(f"training.batch_size {settings.batch_size} cannot be shared by {processes} processes")
-    share = settings.batch_size // processes
-    pictures = min(settings.micro_batch_size or share, share)
-    if pictures == 1 and isinstance(recipe.task, Segmentation) and settings.batch_norm == "own":
-        raise InputError("a pass has 1 picture; segmentation wants at least 2, or training.batch_norm frozen")
-    if share % pictures:
-        raise InputError(
-            f"the {share} pictures of a step are no whole number of passes of {pictures}: choose a divisor of {share}"
-        )
-    return pictures, share // pictures
 
 
 def _labels(recipe: Recipe) -> int:

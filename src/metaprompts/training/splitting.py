@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from metaprompts.errors import InputError
+from metaprompts.recipe import Recipe
+from metaprompts.tasks import Segmentation
+
+_SEEN_AT_LEAST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +79,26 @@ class StepSplit:
             f"a step: {self.batch} picture{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
             f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss"
         )
+
+
+def step_split(recipe: Recipe, processes: int) -> StepSplit:
+    """How so many processes split a recipe's step.
+
+    Raises:
+        InputError: it does not come out even, or batch norm would see too little
+    """
+    settings = recipe.training
+    split = StepSplit.of(
+        settings.batch_size,
+        processes=processes,
+        micro_batch=settings.micro_batch_size,
+        loss_batch=settings.loss_batch_size,
+    )
+    # UPerNet pools to one pixel, and batch norm has no variance of one value.
+    seen = split.micro_batch * (processes if settings.batch_norm == "synchronized" else 1)
+    if isinstance(recipe.task, Segmentation) and settings.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
+        raise InputError(
+            "a pass has 1 picture, and segmentation's batch norm wants at least 2: choose a larger "
+            "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
+        )
+    return split

@@ -1,0 +1,45 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+from torch import nn
+
+from metaprompts.training.allocator import give_back_large_blocks
+
+# Of twenty blocks of 8 MiB every other one is freed. Prints how many MiB then leave the process: as it is, when it is
+# told to give back, and of further blocks after that.
+_GAPS = """
+import resource, torch
+from pathlib import Path
+from metaprompts.training.allocator import give_back_large_blocks
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+def free_every_other():
+    blocks = [torch.ones(2**21) for _ in range(20)]
+    full = resident()
+    del blocks[::2]
+    return full - resident(), blocks
+
+with torch.device("meta"):
+    large = torch.nn.Linear(2**14, 2**14)
+# The first that is freed is what glibc learns from to keep such blocks.
+learn = torch.ones(2**22)
+del learn
+left, blocks = free_every_other()
+before = resident()
+assert give_back_large_blocks(large)
+print(left, before - resident(), free_every_other()[0])
+"""
+
+
+def test_a_small_model_changes_nothing():
+    assert not give_back_large_blocks(nn.Linear(3, 3))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_blocks_leave_the_process():
+    found = subprocess.run([sys.executable, "-c", _GAPS], capture_output=True, check=True, text=True).stdout.split()
+    assert [float(each) for each in found] == pytest.approx([0, 80, 80], abs=20)
