@@ -119,7 +119,6 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pi
     assert done.returncode == 0, done.stderr
     assert "checkpoint is of 2 processes, now there are 1" in done.stderr
     straight, _ = trained("depth", 1, *words)
-    print("DIST", furthest(straight, out))
     assert furthest(straight, out) < 1e-5
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert steps == [*range(1, 21), 20]
