@@ -48,7 +48,7 @@ def test_short_forms_mean_recipe_keys():
         (["--batch", "2"], "no recipe given"),
         (["nothing"], "no recipe 'nothing'"),
         (["micro_depth", "--batch", "many"], "training.micro_batch_size is 'many'"),
-        (["micro_depth", "--batch", "3"], "no whole number of passes of 3"),
+        (["micro_depth", "--batch", "3"], "no whole number of passes of training.micro_batch_size 3"),
         (["micro_depth", "--batch"], "--batch has no value"),
         (["micro_depth", "--precision", "fp8"], "training.precision is 'fp8'"),
         (["micro_depth", "--processes", "0"], "--processes is 0"),
