@@ -63,3 +63,10 @@ def test_bad_words_are_one_line(words, said, capsys):
     assert said in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_passes_may_be_smaller_than_the_groups_that_share_a_loss(capsys):
+    """NYU's recipe shares losses among three pictures, and a single one was refused."""
+    assert main(["memory", "nyu", "--batch", "1", "--trainable", "lora", "--refinement.steps", "1", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out).values()
+    assert (found["pictures"], found["passes"]) == (1, 24)

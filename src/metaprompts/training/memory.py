@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -105,7 +105,9 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     Raises:
         InputError: the step cannot be shared so
     """
-    split = step_split(recipe, processes)
+    # Which pictures share a loss takes no memory: passes may be smaller here than training would accept.
+    ungrouped = replace(recipe, training=replace(recipe.training, loss_batch_size=None))
+    split = step_split(ungrouped, processes)
     pictures, passes = split.micro_batch, split.passes
     model = fake_model(recipe, mode := FakeTensorMode())
     parameters = list(model.parameters())
