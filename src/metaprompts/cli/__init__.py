@@ -55,6 +55,7 @@ def _run(words: list[str]) -> int:
     from metaprompts.cli.data import Data
     from metaprompts.cli.demo import Demo
     from metaprompts.cli.evaluate import Evaluate
+    from metaprompts.cli.export import Export
     from metaprompts.cli.heatmaps import Heatmaps
     from metaprompts.cli.import_released import ImportReleased
     from metaprompts.cli.memory import Memory
@@ -85,6 +86,7 @@ def _run(words: list[str]) -> int:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Submit, tyro.conf.subcommand("submit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
         | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
         | Annotated[Demo, tyro.conf.subcommand("demo")]

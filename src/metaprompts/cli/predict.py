@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metaprompts.cli.captions import Captions
     from metaprompts.model import MetaPromptModel
     from metaprompts.predictions import Prediction
+    from metaprompts.runtime.fast import FastModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,13 @@ class Predict:
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     batch_size: int = 1
     """How many pictures go through the model together."""
+    engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
+    """What executes the model: auto takes what is installed and worth its preparation; plain is the model as in
+    training, the others compute beforehand what depends on the weights alone. They agree to rounding."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """bf16: 16 bits in matrix products; int8: weights in 8 bits (openvino)."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Look fewer times than the model was trained to: faster, and worse."""
 
     def run(self) -> int:
         """Predict everything that can be read."""
@@ -71,6 +79,7 @@ class Predict:
         models = (
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
+        fast = [self._opened(model, len(paths)) for model in models]
         captions = Captions.for_models(
             models,
             caption=self.caption,
@@ -85,11 +94,22 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(models, group, boxes, captions, failures):
+            for path, prediction in _predict_group(fast, group, boxes, captions, failures):
                 prediction.save(self.out, stems[path], raw=self.raw)
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
         return _report(len(paths), failures, self.out)
+
+    def _opened(self, model: "MetaPromptModel", pictures: int) -> "MetaPromptModel | FastModel":
+        from metaprompts.runtime.opening import open_engine
+
+        if self.engine == "plain":
+            if self.precision != "fp32" or self.steps is not None:
+                raise InputError("engine plain has neither --precision nor --steps: take eager for that")
+            return model
+        fast = open_engine(model, engine=self.engine, precision=self.precision, steps=self.steps, pictures=pictures)
+        sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
+        return fast
 
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""
@@ -106,7 +126,7 @@ class Predict:
 
 
 def _predict_group(
-    models: "list[MetaPromptModel]",
+    models: "list[MetaPromptModel | FastModel]",
     paths: list[Path],
     boxes: "Boxes | None",
     captions: "Captions | None",

@@ -1,5 +1,6 @@
 """Layers that give what diffusers' give, but read what was computed beforehand, and foldings of layers into one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -192,6 +193,14 @@ def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) 
     folded = nn.Conv2d(first.in_channels, channels, first.kernel_size, padding=first.padding, device="meta")  # type: ignore[arg-type]
     folded.weight, folded.bias = _fixed(weight[:channels].clone()), _fixed(bias[:channels].clone())
     return folded
+
+
+def replace_layers(module: nn.Module, kind: type[nn.Module], exchanged: Callable[..., nn.Module]) -> None:
+    """Exchange all layers of a kind, in the order of `nn.Module.modules`."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, kind):
+                setattr(parent, name, exchanged(child))
 
 
 def _fixed(tensor: Tensor) -> nn.Parameter:

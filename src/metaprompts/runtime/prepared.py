@@ -6,6 +6,8 @@ are exchanged for such as read from ``time`` and ``prompts`` what theirs would h
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
@@ -14,9 +16,11 @@ from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from metaprompts.backbone import LatentEncoder, PyramidUNet
+from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.backbone.lora import sharing_weights
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
+from metaprompts.prompting import CaptionPrompts, LabelPrompts, MetaPrompts
 from metaprompts.runtime.layers import (
     KeyedCrossAttention,
     ShiftedResidual,
@@ -25,8 +29,77 @@ from metaprompts.runtime.layers import (
     folded_convolution,
     key_value_layer,
     merged,
+    replace_layers,
     shift_of,
 )
+from metaprompts.tasks import Task
+
+
+class Parts(Protocol):
+    """The three parts of a prediction, as torch or another runtime executes them; see `PreparedModel`."""
+
+    @property
+    def encode(self) -> Callable[[Tensor], Tensor]:
+        """(B, 3, H, W) in [0, 1], of the size that the backbone shall see -> latent (B, 4, h, w)."""
+
+    @property
+    def look(self) -> Callable[[Tensor, Tensor, Tensor], list[Tensor]]:
+        """Latent, shifts (1, S), keys and values (1 or B, N, P) -> the pyramid, finest first, and the next latent."""
+
+    @property
+    def finish(self) -> Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]:
+        """Pyramid, prompts (1 or B, N, D), images (B, 3, H, W) -> raw output for pictures of that size."""
+
+
+@dataclass(frozen=True)
+class StepConditions:
+    """What the steps are told: it depends on the weights, and on a caption where there is one.
+
+    Attributes:
+        shifts: (K, 1, S), what each step's time vector adds to the channels of all residual layers
+        keys_values: K tensors (1 or B, N, P), each step's prompts as keys and values of all cross-attentions
+        prompts: (1 or B, N, D), those of the last step
+    """
+
+    shifts: Tensor
+    keys_values: Sequence[Tensor]
+    prompts: Tensor
+
+
+class RememberingParts:
+    """Parts that encode each picture once for all models that share a cache of latents.
+
+    Args:
+        parts: what executes the three parts
+        latents: the cache
+    """
+
+    def __init__(self, parts: Parts, latents: LatentCache) -> None:
+        self._parts, self._latents = parts, latents
+        self.look, self.finish = parts.look, parts.finish
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents."""
+        return self._latents.latents(images, self._parts.encode)
+
+
+def run(parts: Parts, task: Task, images: Tensor, told: StepConditions) -> Tensor:
+    """The way of the data through the three parts.
+
+    Args:
+        parts: what executes them
+        task: brings pictures to the size that the backbone shall see
+        images: (B, 3, H, W) RGB float in [0, 1]
+        told: to each step
+
+    Returns:
+        raw output, see `MetaPromptModel.forward`
+    """
+    latent = parts.encode(task.fit(images))
+    pyramid: Sequence[Tensor] = ()
+    for shifts, keys_values in zip(told.shifts, told.keys_values, strict=True):
+        *pyramid, latent = parts.look(latent, shifts, keys_values)
+    return parts.finish(pyramid, told.prompts, images)
 
 
 class PreparedModel(nn.Module):
@@ -44,67 +117,72 @@ class PreparedModel(nn.Module):
         InputError: there are not so many steps, or the UNet has layers that read time in another way
 
     Attributes:
-        encode: (B, 3, H, W) in [0, 1], of the size that the backbone shall see -> latent (B, 4, h, w)
-        look: latent, shifts (1, S), keys and values (1 or B, N, P) -> the pyramid, finest first, and the next latent
-        finish: pyramid, prompts (1 or B, N, D), (H, W) -> raw output
+        encode, look, finish: see `Parts`
+        conditions: (B, context or None) -> what the steps are told
     """
-
-    shifts: Tensor
 
     def __init__(self, model: MetaPromptModel, steps: int | None = None) -> None:
         super().__init__()
         trained = model.config.refinement.steps
-        self.steps = trained if steps is None else steps
-        if not 1 <= self.steps <= trained:
-            raise InputError(f"{self.steps} steps were asked for, but the model has {trained}: give 1 to {trained}")
+        steps = trained if steps is None else steps
+        if not 1 <= steps <= trained:
+            raise InputError(f"{steps} steps were asked for, but the model has {trained}: give 1 to {trained}")
         self.task = model.task
-        self.per_picture = model.config.prompts.kind == "caption"
         self.encode = Encode(model.latent_encoder)
         unet = sharing_weights(model.unet)
-        self.register_buffer("shifts", _give_shifts(unet, list(model.refinement.time), self.steps), persistent=False)
-        self.prompts = model.prompts
-        self.to_keys_values = _take_keys_values(unet)
-        _replace(unet, Upsample2D, doubling_convolution)
+        shifts = _give_shifts(unet, list(model.refinement.time), steps)
+        self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
+        replace_layers(unet, Upsample2D, doubling_convolution)
         self.look = Look(unet)
         self.finish = Finish(sharing_weights(model.rearrangement), sharing_weights(model.head))
         self.eval()
-        self._fixed: tuple[list[Tensor], Tensor] | None = None
-
-    @torch.no_grad()
-    def conditions(self, batch: int, context: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """What the steps are told of the prompts.
-
-        Args:
-            batch: B, of pictures with captions; other prompts are the same for every picture
-            context: (B, N, D), where the prompts are captions; else None
-
-        Returns:
-            keys and values of all layers (1 or B, N, P) for each step, and the last step's prompts (1 or B, N, D)
-        """
-        if self.per_picture:
-            return self._conditions(batch, context)
-        # A context that is not wanted is refused by the prompts.
-        if self._fixed is None or context is not None:
-            self._fixed = self._conditions(1, context)
-        return self._fixed
-
-    def _conditions(self, batch: int, context: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        prompts = self.prompts(batch, context)[: self.steps]
-        made: dict[int, Tensor] = {}
-        for each in prompts:
-            if id(each) not in made:
-                made[id(each)] = torch.cat([layer(each) for layer in self.to_keys_values], dim=-1)
-        return [made[id(each)] for each in prompts], prompts[-1]
 
     @torch.no_grad()
     def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict; arguments and result as for `MetaPromptModel.forward`."""
-        keys_values, prompts = self.conditions(len(images), context)
-        latent = self.encode(self.task.fit(images))
-        pyramid: Sequence[Tensor] = ()
-        for step in range(self.steps):
-            *pyramid, latent = self.look(latent, self.shifts[step], keys_values[step])
-        return self.finish(pyramid, prompts, (images.shape[-2], images.shape[-1]))  # type: ignore[no-any-return]
+        return run(self, self.task, images, self.conditions(len(images), context))
+
+
+class Conditions(nn.Module):
+    """Tells the steps, see `StepConditions`; what no caption changes is computed once.
+
+    Args:
+        shifts: (K, 1, S)
+        prompts: the model's
+        to_keys_values: for each cross-attention what makes keys and values (..., N, 2 C) of prompts (..., N, D)
+    """
+
+    shifts: Tensor
+
+    def __init__(
+        self, shifts: Tensor, prompts: MetaPrompts | LabelPrompts | CaptionPrompts, to_keys_values: nn.ModuleList
+    ) -> None:
+        super().__init__()
+        self.register_buffer("shifts", shifts, persistent=False)
+        self.prompts = prompts
+        self.to_keys_values = to_keys_values
+        self._once: StepConditions | None = None
+
+    @torch.no_grad()
+    def forward(self, batch: int, context: Tensor | None) -> StepConditions:
+        """What the steps are told.
+
+        Args:
+            batch: B
+            context: (B, N, D), where the prompts are captions; else None
+        """
+        if isinstance(self.prompts, CaptionPrompts) or context is not None:
+            # A context that is not wanted is refused there.
+            return self._told(self.prompts(batch, context))
+        if self._once is None:
+            self._once = self._told(self.prompts(1))
+        return self._once
+
+    def _told(self, prompts: Sequence[Tensor]) -> StepConditions:
+        prompts = prompts[: len(self.shifts)]
+        # Steps often share their prompts.
+        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in prompts}
+        return StepConditions(self.shifts, [made[id(each)] for each in prompts], prompts[-1])
 
 
 class Encode(nn.Module):
@@ -116,6 +194,7 @@ class Encode(nn.Module):
         last: nn.Conv2d = encoder.encoder.conv_out
         self.layers.conv_out = folded_convolution(last, encoder.quant_conv, last.out_channels // 2)
         self.scale = encoder.scale
+        self.stride = encoder.stride
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
@@ -144,10 +223,10 @@ class Finish(nn.Module):
         self.rearrangement, self.head = rearrangement, head
         fold_batch_norms(self)
 
-    def forward(self, pyramid: Sequence[Tensor], prompts: Tensor, size: tuple[int, int]) -> Tensor:
-        """Turn a pyramid and prompts (1 or B, N, D) into the raw output for pictures of a size (H, W)."""
-        prompts = prompts.expand(len(pyramid[0]), -1, -1)
-        return self.head(self.rearrangement(pyramid, prompts), size)  # type: ignore[no-any-return]
+    def forward(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Turn a pyramid and prompts (1 or B, N, D) into the raw output for pictures of the size (..., H, W)."""
+        maps = self.rearrangement(pyramid, prompts.expand(pyramid[0].shape[0], -1, -1))
+        return self.head(maps, (images.shape[-2], images.shape[-1]))  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
@@ -160,7 +239,7 @@ def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tens
         found.append(layer)
         return ShiftedResidual(layer, slice(start, start + layer.out_channels))
 
-    _replace(unet, ResnetBlock2D, exchanged)
+    replace_layers(unet, ResnetBlock2D, exchanged)
     of_times = [torch.cat([shift_of(layer, time) for layer in found], dim=1) for time in times]
     return torch.stack([of_times[step % len(times)] for step in range(steps)])
 
@@ -178,11 +257,3 @@ def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
             setattr(block.attn1, name, merged(getattr(block.attn1, name)))
         block.attn1.to_out[0] = merged(block.attn1.to_out[0])
     return makers
-
-
-def _replace(module: nn.Module, kind: type[nn.Module], exchanged: Callable[..., nn.Module]) -> None:
-    """Exchange all layers of a kind, in the order of `nn.Module.modules`."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, kind):
-                setattr(parent, name, exchanged(child))
