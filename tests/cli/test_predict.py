@@ -37,7 +37,9 @@ def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsy
     captured = capsys.readouterr()
     assert code == 1
     assert "5 of 9 pictures predicted" in captured.out
-    assert [line.startswith("error: ") for line in captured.err.splitlines()] == [True] * 4
+    told, *errors = captured.err.splitlines()
+    assert told.startswith("engine: eager, fp32 (")
+    assert [line.startswith("error: ") for line in errors] == [True] * 4
     assert all(name in captured.err for name in ("cut.jpg", "empty.png", "text.png", "gone.png"))
     assert len(list(out.iterdir())) == 5 * 3
 
@@ -125,3 +127,42 @@ def test_names_of_results_never_collide(tmp_path):
     stems = output_stems(paths)
     assert stems[tmp_path / "y.png"] == "y"
     assert len(set(stems.values())) == len(paths)
+
+
+def test_engines_agree(models, pictures, tmp_path, capsys):
+    for engine in ("plain", "eager"):
+        words = [str(pictures / "color.jpg"), "--out", str(tmp_path / engine), "--raw", "--engine", engine]
+        assert main(["predict", str(models / "depth"), *words]) == 0
+
+    plain, eager = (np.load(tmp_path / engine / "color_depth.npy") for engine in ("plain", "eager"))
+    np.testing.assert_allclose(eager, plain, rtol=1e-4)
+    assert capsys.readouterr().err == "engine: eager, fp32 (asked for)\n"
+
+
+def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):
+    for steps in ("1", "3"):
+        words = [str(pictures / "color.jpg"), "--out", str(tmp_path / steps), "--raw", "--steps", steps]
+        assert main(["predict", str(models / "depth"), *words]) == 0
+
+    first, last = (np.load(tmp_path / steps / "color_depth.npy") for steps in ("1", "3"))
+    assert abs(first - last).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--steps", "4"], "4 steps were asked for, but the model has 3: give 1 to 3"),
+        (
+            ["--engine", "eager", "--precision", "int8"],
+            "engine eager has fp32 and bf16, not int8: take openvino for that",
+        ),
+        (
+            ["--engine", "plain", "--steps", "2"],
+            "engine plain has neither --precision nor --steps: take eager for that",
+        ),
+    ],
+)
+def test_says_what_an_engine_cannot_do(models, pictures, tmp_path, capsys, words, line):
+    assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "out"), *words.split()]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+    assert not (tmp_path / "out").exists()

@@ -74,20 +74,26 @@ def export_model(
 def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, int]:
     if isinstance(model.task, Pose):
         crop = (model.task.crop_height, model.task.crop_width)
-        if asked not in (None, crop):
-            raise InputError(f"--size is {asked}, but the model's crops of people are {crop}: leave it out")
+        if asked is not None and asked != crop:
+            raise InputError(
+                f"--size is {_shown(asked)}, but the model's crops of people are {_shown(crop)}: leave it out"
+            )
         return crop
     size = asked or model.config.working_size
     if size is None:
         raise InputError("the model does not say on what size it was trained: give --size HEIGHT,WIDTH")
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
-            raise InputError(f"--size is {size[0]},{size[1]}; wanted multiples of {_MULTIPLE}")
+            raise InputError(f"--size is {_shown(size)}; wanted multiples of {_MULTIPLE}")
         size = (
             max(_MULTIPLE, round(size[0] / _MULTIPLE) * _MULTIPLE),
             max(_MULTIPLE, round(size[1] / _MULTIPLE) * _MULTIPLE),
         )
     return size
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]},{size[1]}"
 
 
 def _parity(
