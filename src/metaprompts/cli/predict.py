@@ -66,6 +66,7 @@ class Predict:
         from metaprompts.adapters import load_adapters
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
+        from metaprompts.cli.engines import opened
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
         from metaprompts.model import load
@@ -79,7 +80,7 @@ class Predict:
         models = (
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
-        fast = [self._opened(model, len(paths)) for model in models]
+        fast = [opened(model, self.engine, self.precision, pictures=len(paths), steps=self.steps) for model in models]
         captions = Captions.for_models(
             models,
             caption=self.caption,
@@ -99,17 +100,6 @@ class Predict:
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
         return _report(len(paths), failures, self.out)
-
-    def _opened(self, model: "MetaPromptModel", pictures: int) -> "MetaPromptModel | FastModel":
-        from metaprompts.runtime.opening import open_engine
-
-        if self.engine == "plain":
-            if self.precision != "fp32" or self.steps is not None:
-                raise InputError("engine plain has neither --precision nor --steps: take eager for that")
-            return model
-        fast = open_engine(model, engine=self.engine, precision=self.precision, steps=self.steps, pictures=pictures)
-        sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
-        return fast
 
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""

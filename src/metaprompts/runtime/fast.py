@@ -9,6 +9,7 @@ from torch import Tensor
 from metaprompts.config import ModelConfig
 from metaprompts.errors import InputError
 from metaprompts.runtime.prepared import Parts, StepConditions, run
+from metaprompts.tasks import Task
 
 
 class FastModel:
@@ -42,8 +43,10 @@ class FastModel:
         why: str,
         encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> None:
-        self.config, self.task, self.parts, self._tell = config, config.task, parts, tell
-        self.engine, self.precision, self.device, self.why = engine, precision, device, why
+        self.config, self.parts, self._tell = config, parts, tell
+        self.task: Task = config.task
+        self.engine, self.precision, self.why = engine, precision, why
+        self.device: torch.device = device
         self._encode_captions = encode_captions
 
     @torch.no_grad()

@@ -66,6 +66,10 @@ def open_engine(
         InputError: the engine is not installed, does not have that precision, or does not fit the device
     """
     device = model.device
+    if engine not in ("auto", *PRECISIONS):
+        raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
+    if precision not in get_args(Precision):
+        raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
     choice = Choice(engine, "asked for") if engine != "auto" else _choose(model, precision, pictures, cache)
     _refuse_unfit(choice.engine, precision, device)
     prepared = PreparedModel(model.eval(), steps)
@@ -110,8 +114,6 @@ def _choose(model: MetaPromptModel, precision: Precision, pictures: int | None, 
 
 
 def _refuse_unfit(engine: EngineName, precision: Precision, device: torch.device) -> None:
-    if engine not in get_args(EngineName):
-        raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(get_args(EngineName))}")
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(
