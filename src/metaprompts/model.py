@@ -163,6 +163,11 @@ class MetaPromptModel(
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' precision, in which pictures are looked at."""
+        return next(self.parameters()).dtype
+
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """What the model's text encoder makes of captions; it is loaded the first time, see `load_text_encoder`.
 
@@ -199,8 +204,13 @@ class MetaPromptModel(
         picture: Any,
         boxes: Sequence[Sequence[float]] | None = None,
         caption: str | Tensor | None = None,
+        *,
+        window: tuple[int, int] | None = None,
+        stride: tuple[int, int] | None = None,
     ) -> Any:
         """Predict one picture of any size, at the picture's own size.
+
+        It is resized to what the model was trained on, unless it is looked at in windows.
 
         Args:
             picture: path, PIL image, or uint8 array (H, W, 3)
@@ -208,15 +218,22 @@ class MetaPromptModel(
                 is one person
             caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
                 (N, D)
+            window: segmentation and depth: (height, width) in pixels of overlapping parts in which the picture is
+                looked at as it is, see `metaprompts.windowing`
+            stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
 
         Returns:
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the picture cannot be read, or a caption is missing or not wanted
+            InputError: the picture cannot be read, a caption is missing or not wanted, or windows do not fit
         """
         from metaprompts.data.pictures import as_picture
 
+        if window is not None or stride is not None:
+            from metaprompts.windowing import Windows, predict_in_windows
+
+            return predict_in_windows(self, as_picture(picture), Windows.of(window, stride), boxes, caption)
         return next(self.predict_many([(as_picture(picture), boxes, caption)]))
 
     def predict_many(

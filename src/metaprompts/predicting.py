@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -60,19 +61,35 @@ def _run(model: "MetaPromptModel", seen: Sequence[tuple[View, Tensor | None]], b
     for index, (view, context) in enumerate(seen):
         alike[view.image.shape, context is None].append(index)
     raws: dict[int, Tensor] = {}
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for indices in alike.values():
             for start in range(0, len(indices), batch_size):
                 part = indices[start : start + batch_size]
-                batch = torch.stack([seen[index][0].image for index in part]).to(model.device)
-                raws.update(zip(part, model(batch, _together(seen, part, model.device)), strict=True))
-    finally:
-        model.train(was_training)
+                batch = torch.stack([seen[index][0].image for index in part])
+                contexts = [context for _, context in (seen[index] for index in part) if context is not None]
+                raws.update(zip(part, look(model, batch, torch.stack(contexts) if contexts else None), strict=True))
     return [raws[index] for index in range(len(seen))]
 
 
-def _together(seen: Sequence[tuple[View, Tensor | None]], part: Sequence[int], device: torch.device) -> Tensor | None:
-    contexts = [context.to(device) for _, context in (seen[index] for index in part) if context is not None]
-    return torch.stack(contexts) if contexts else None
+def look(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> Tensor:
+    """The raw output in single precision, whatever the model's own, of pictures from anywhere.
+
+    Args:
+        model: is in evaluation mode
+        images: (B, 3, H, W) in [0, 1]
+        context: (B, N, D), where the prompts are captions; else None
+    """
+    images = images.to(model.device, model.dtype)
+    raw: Tensor = model(images, None if context is None else context.to(model.device, model.dtype))
+    return raw.float()
+
+
+@contextmanager
+def evaluating(model: "MetaPromptModel") -> Iterator[None]:
+    """Put a model into evaluation mode, and back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
