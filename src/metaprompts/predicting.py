@@ -1,7 +1,7 @@
 """Pictures in, predictions out: views of one size are gathered into batches."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def predict_many(
-    model: "MetaPromptModel", pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]], batch_size: int
+    model: "MetaPromptModel",
+    pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]],
+    batch_size: int,
+    views_at_once: Callable[[tuple[int, int]], int] | None = None,
 ) -> Iterator["Prediction"]:
     """Predict pictures in order; at most ``batch_size`` pictures are held at a time.
 
@@ -25,6 +28,7 @@ def predict_many(
         model: is put into evaluation mode while it looks, and back afterwards
         pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
         batch_size: largest number of pictures held, and of views in one pass
+        views_at_once: (height, width) of views -> how many of them in one pass; by default ``batch_size``
     """
     remaining = ((*row, None)[:3] for row in pictures)
     encoded: dict[str, Tensor] = {}
@@ -34,7 +38,7 @@ def predict_many(
         contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
         views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes, _ in group]
         seen = [(view, context) for of_picture, context in zip(views, contexts, strict=True) for view in of_picture]
-        raws = iter(_run(model, seen, batch_size))
+        raws = iter(_run(model, seen, views_at_once or (lambda size: batch_size)))
         for (picture, *_), of_picture in zip(group, views, strict=True):
             yield model.task.assemble(picture, of_picture, list(islice(raws, len(of_picture))))
 
@@ -55,14 +59,19 @@ def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[s
 
 
 @torch.inference_mode()
-def _run(model: "MetaPromptModel", seen: Sequence[tuple[View, Tensor | None]], batch_size: int) -> list[Tensor]:
+def _run(
+    model: "MetaPromptModel",
+    seen: Sequence[tuple[View, Tensor | None]],
+    views_at_once: Callable[[tuple[int, int]], int],
+) -> list[Tensor]:
     """The raw output of each view, looked at with its context (N, D), if it has one."""
-    alike = defaultdict(list)
+    alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
     for index, (view, context) in enumerate(seen):
-        alike[view.image.shape, context is None].append(index)
+        alike[tuple(view.image.shape), context is None].append(index)
     raws: dict[int, Tensor] = {}
     with evaluating(model):
-        for indices in alike.values():
+        for ((_, height, width), _), indices in alike.items():
+            batch_size = views_at_once((height, width))
             for start in range(0, len(indices), batch_size):
                 part = indices[start : start + batch_size]
                 batch = torch.stack([seen[index][0].image for index in part])

@@ -53,6 +53,20 @@ class Windows:
             raise InputError(f"a stride of {stride} was given, but no window: give a window, or neither")
         return cls(size, stride or (size[0] // 2, size[1] // 2))
 
+    def held_bytes(self, height: int, width: int, outputs: int) -> int:
+        """What is held for a picture beside the work on a window.
+
+        Args:
+            height: of the picture, in pixels
+            width: of the picture, in pixels
+            outputs: channels of the raw output
+        """
+        tall, wide = min(self.size[0], height), min(self.size[1], width)
+        # Single precision: sums and counts over open rows, a window's output; the picture, twice while it is
+        # converted; depth, or confidence and labels.
+        rows, window = (outputs + 1) * tall * width, outputs * tall * wide
+        return 4 * (rows + window + 2 * 3 * height * width + 2 * height * width)
+
     def within(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the windows of a picture as the model sees them."""
         inside = min(self.size[0], height), min(self.size[1], width)

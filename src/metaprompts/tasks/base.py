@@ -46,6 +46,11 @@ class Task(ABC):
     fused: ClassVar[bool]
     """Whether the head reads one map of all levels, or a map of each level."""
 
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Channels of the raw output."""
+
     @abstractmethod
     def head(self, channels: int, levels: int) -> nn.Module:
         """The head, for maps of this many channels: (maps, (H, W)) -> raw output."""

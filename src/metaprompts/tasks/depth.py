@@ -53,6 +53,10 @@ class Depth(Task):
         if self.margin_blocks < 0:
             raise InputError(f"task.margin_blocks is {self.margin_blocks}; wanted 0 or more")
 
+    @property
+    def outputs(self) -> int:
+        return 1
+
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
         return DepthHead(channels, filters=self.filters, width=self.width, max_depth_m=self.max_depth_m)

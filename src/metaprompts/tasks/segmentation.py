@@ -48,6 +48,10 @@ class Segmentation(Task):
         if not 0 <= self.dropout < 1:
             raise InputError(f"task.dropout is {self.dropout}; wanted a share from 0 to below 1")
 
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
     def head(self, channels: int, levels: int) -> nn.Module:
         return UPerNet([channels] * levels, width=self.width, classes=len(self.classes), dropout=self.dropout)
 
