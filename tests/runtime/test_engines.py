@@ -62,6 +62,15 @@ def test_16_bits_stay_near(engine: str, cache: Path) -> None:
         assert abs(found - plain).max() > 0
 
 
+def test_16_bits_leave_the_model_as_it_was() -> None:
+    model = small_model("depth")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    open_engine(model, engine="eager", precision="bf16")(pictures(1, 64, 64))
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
 def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
     if not installed("int8"):
         pytest.skip("nncf is not installed")
@@ -90,6 +99,23 @@ def test_pooling_by_products_is_adaptive_pooling(cells: int, height: int, width:
     layer, features = torch.nn.AdaptiveAvgPool2d(cells), torch.randn(2, 3, height, width).double()
 
     assert torch.allclose(AnySizePooling(layer)(features), layer(features), rtol=0, atol=1e-14)
+
+
+def test_converted_networks_say_which_sizes_they_take(cache: Path) -> None:
+    fast = open_engine(metaprompts.load("micro-pose", "cpu"), engine="openvino", cache=cache)
+
+    with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
+        fast(pictures(1, 64, 72))
+
+
+def test_strips_are_the_engines_too() -> None:
+    model, images = small_model("depth"), pictures(1, 64, 64)
+    fast = open_engine(model, engine="eager")
+    whole = fast(images)
+
+    model.latent_encoder.rows = 8
+
+    assert 0 < (fast(images) - whole).abs().max() < 1e-4 * whole.std()
 
 
 def test_captions_reach_the_engine() -> None:

@@ -12,9 +12,8 @@ from metaprompts.errors import InputError
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
-    from metaprompts.model import MetaPromptModel
+    from metaprompts.cli.looking import Looking
     from metaprompts.predictions import Prediction
-    from metaprompts.runtime.fast import FastModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +43,20 @@ class Predict:
     """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """Where the text encoder comes from; by default where the model was trained with it from."""
+    window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
+    """Segmentation and depth: look at pictures as they are, in overlapping windows of this height and width in pixels.
+    Without it a picture is resized to what the model was trained on."""
+    stride: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
+    """Step from window to window; by default half a window."""
+    max_memory: Annotated[str | None, tyro.conf.arg(metavar="8GB")] = None
+    """What prediction may take, as 8GB or 6GiB: fewer pictures at once, or encoded in strips, where more do not fit. By
+    default four fifths of what is free."""
     raw: bool = False
     """Also write exact values as .npy: depth in metres, confidence of segmentation."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     batch_size: int = 1
-    """How many pictures go through the model together."""
+    """How many pictures, or windows of one, go through the model together, if they fit in memory."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
     """What executes the model: auto takes what is installed and worth its preparation; plain is the model as in
     training, the others compute beforehand what depends on the weights alone. They agree to rounding."""
@@ -67,6 +74,7 @@ class Predict:
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
+        from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
         from metaprompts.model import load
@@ -75,12 +83,14 @@ class Predict:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs")
+        looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
         models = (
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
         fast = [opened(model, self.engine, self.precision, pictures=len(paths), steps=self.steps) for model in models]
+        looking.begin(models, fast)
         captions = Captions.for_models(
             models,
             caption=self.caption,
@@ -95,7 +105,7 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(fast, group, boxes, captions, failures):
+            for path, prediction in _predict_group(looking, group, boxes, captions, failures):
                 prediction.save(self.out, stems[path], raw=self.raw)
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
@@ -116,7 +126,7 @@ class Predict:
 
 
 def _predict_group(
-    models: "list[MetaPromptModel | FastModel]",
+    looking: "Looking",
     paths: list[Path],
     boxes: "Boxes | None",
     captions: "Captions | None",
@@ -133,10 +143,10 @@ def _predict_group(
         except InputError as error:
             failures.append(str(error))
     pairs = []
-    for model in models:
+    for model in looking.models:
         reads = model.config.prompts.kind == "caption"
         inputs = [(picture, found, caption if reads else None) for _, picture, found, caption in readable]
-        predictions = model.predict_many(inputs, len(paths))
+        predictions = looking.predictions(model, inputs)
         pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
     return pairs
 

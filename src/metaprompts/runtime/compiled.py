@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaprompts.backbone import LatentEncoder
 from metaprompts.runtime.eager import EagerParts
 from metaprompts.runtime.prepared import PreparedModel
 
@@ -17,13 +18,14 @@ class CompiledParts(EagerParts):
     Args:
         prepared: as for `EagerParts`
         dtype: what is computed in
+        encoder: the model's own
     """
 
-    def __init__(self, prepared: PreparedModel, dtype: torch.dtype) -> None:
-        super().__init__(prepared, dtype)
+    def __init__(self, prepared: PreparedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+        super().__init__(prepared, dtype, encoder)
         self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
         self._compiled: dict[str, Callable[..., Any]] = {
-            part: torch.compile(getattr(prepared, part), dynamic=False) for part in ("encode", "look", "finish")
+            part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in ("encode", "look", "finish")
         }
 
     def encode(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.export import Dim
 
+from metaprompts.errors import InputError
 from metaprompts.prompting import CaptionPrompts
 from metaprompts.runtime.prepared import PreparedModel
 
@@ -28,10 +29,30 @@ class Example:
     shapes: tuple[Any, ...]
 
 
+def multiple_of(prepared: PreparedModel) -> int:
+    """Of what the sides of converted networks' pictures must be multiples, in pixels: 64 for Stable Diffusion."""
+    halvings = len(prepared.look.unet.channels) - 1
+    return int(2**halvings) * prepared.encode.stride
+
+
+def refuse_uneven(images: Tensor, multiple: int) -> None:
+    """Check that pictures (B, 3, H, W) can go through a converted network.
+
+    Raises:
+        InputError: they cannot
+    """
+    height, width = images.shape[-2:]
+    if height % multiple or width % multiple:
+        raise InputError(
+            f"converted networks look at pictures whose sides are multiples of {multiple}, not at {height}x{width}: "
+            "choose another size, or the engine eager"
+        )
+
+
 def examples(prepared: PreparedModel) -> dict[str, Example]:
     """Arguments for each part, with nothing in them; latents have sides that are halved evenly on all levels."""
     unet = prepared.look.unet
-    block = 2 ** (len(unet.channels) - 1)
+    block = multiple_of(prepared) // prepared.encode.stride
     batch, rows, columns = Dim("batch", min=1), Dim("rows", min=1), Dim("columns", min=1)
 
     shifts = prepared.conditions.shifts

@@ -27,9 +27,12 @@ class FastModel:
 
     Attributes:
         training: False
+        dtype: of the pictures it takes, whatever it computes in
+        strips: whether it can encode pictures in strips, see `LatentEncoder`
     """
 
     training = False
+    dtype = torch.float32
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class FastModel:
         self.task: Task = config.task
         self.engine, self.precision, self.why = engine, precision, why
         self.device: torch.device = device
+        self.strips = engine == "eager"
         self._encode_captions = encode_captions
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metaprompts.backbone.lora import sharing_weights
-from metaprompts.runtime.exporting import PARTS, examples
+from metaprompts.runtime.exporting import PARTS, examples, refuse_uneven
 from metaprompts.runtime.layers import replace_layers
 from metaprompts.runtime.prepared import PreparedModel
 
@@ -68,12 +68,14 @@ class OnnxParts:
 
     Args:
         folder: where they are
+        multiple: of what the sides of pictures must be multiples
         provider: "CPUExecutionProvider", "CUDAExecutionProvider"
     """
 
-    def __init__(self, folder: Path, provider: str = "CPUExecutionProvider") -> None:
+    def __init__(self, folder: Path, multiple: int, provider: str = "CPUExecutionProvider") -> None:
         import onnxruntime
 
+        self._multiple = multiple
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         settings.log_severity_level = 3
@@ -84,6 +86,7 @@ class OnnxParts:
 
     def encode(self, images: Tensor) -> Tensor:
         """Pictures to latents."""
+        refuse_uneven(images, self._multiple)
         return self._run("encode", images)[0]
 
     def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:

@@ -13,6 +13,7 @@ from metaprompts import __version__
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.artefacts import artefact, is_kept, tensors_digest
+from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.fast import FastModel
 from metaprompts.runtime.prepared import Parts, PreparedModel, RememberingParts
 
@@ -55,7 +56,8 @@ def open_engine(
     """Make a fast model of a model.
 
     Args:
-        model: its weights may be brought into another memory order, which changes no number
+        model: its weights may be brought into another memory order, which changes no number.
+            Its encoder's strips are the engine's, too, if that is eager
         engine: what executes it; "auto" takes what is installed and worth its preparation
         precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
         steps: how often to look, if fewer times than K; that approximates
@@ -130,28 +132,30 @@ def _refuse_unfit(engine: EngineName, precision: Precision, device: torch.device
 def _eager(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
     from metaprompts.runtime.eager import EagerParts
 
-    del model, cache
-    return EagerParts(prepared, _DTYPES[precision])
+    del cache
+    return EagerParts(prepared, _DTYPES[precision], model.latent_encoder)
 
 
 def _compile(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
     from metaprompts.runtime.compiled import CompiledParts
 
-    del model, cache
-    return CompiledParts(prepared, _DTYPES[precision])
+    del cache
+    return CompiledParts(prepared, _DTYPES[precision], model.latent_encoder)
 
 
 def _openvino(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
     from metaprompts.runtime.openvino import OpenVinoParts, build_openvino
 
     what = _what(model, "openvino", precision)
-    return OpenVinoParts(artefact(what, lambda folder: build_openvino(prepared, folder, precision), cache), precision)
+    folder = artefact(what, lambda scratch: build_openvino(prepared, scratch, precision), cache)
+    return OpenVinoParts(folder, precision, multiple_of(prepared))
 
 
 def _onnx(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
     from metaprompts.runtime.onnx import OnnxParts, build_onnx
 
-    return OnnxParts(artefact(_what(model, "onnx", precision), lambda folder: build_onnx(prepared, folder), cache))
+    folder = artefact(_what(model, "onnx", precision), lambda scratch: build_onnx(prepared, scratch), cache)
+    return OnnxParts(folder, multiple_of(prepared))
 
 
 _PARTS: Mapping[EngineName, Callable[[MetaPromptModel, PreparedModel, Precision, Path | None], Parts]] = {

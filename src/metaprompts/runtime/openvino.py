@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from metaprompts.runtime.exporting import PARTS, examples
+from metaprompts.runtime.exporting import PARTS, examples, refuse_uneven
 from metaprompts.runtime.prepared import PreparedModel
 
 if TYPE_CHECKING:
@@ -49,12 +49,14 @@ class OpenVinoParts:
     Args:
         folder: where they are
         precision: what is computed in
+        multiple: of what the sides of pictures must be multiples
         device: "CPU", "GPU"
     """
 
-    def __init__(self, folder: Path, precision: str, device: str = "CPU") -> None:
+    def __init__(self, folder: Path, precision: str, multiple: int, device: str = "CPU") -> None:
         import openvino
 
+        self._multiple = multiple
         self._folder, self._device = folder, device
         self._core = openvino.Core()
         self._settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
@@ -64,6 +66,7 @@ class OpenVinoParts:
 
     def encode(self, images: Tensor) -> Tensor:
         """Pictures to latents."""
+        refuse_uneven(images, self._multiple)
         return self._run("encode", images)[0]
 
     def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
