@@ -115,7 +115,7 @@ def test_strips_are_the_engines_too() -> None:
 
     model.latent_encoder.rows = 8
 
-    assert 0 < (fast(images) - whole).abs().max() < 1e-4 * whole.std()
+    assert 0 < (fast(images) - whole).abs().max() < 1e-5 * whole.abs().max()
 
 
 def test_captions_reach_the_engine() -> None:
@@ -130,7 +130,7 @@ def test_captions_reach_the_engine() -> None:
 
     found = open_engine(model, engine="eager")(images, context)
 
-    assert (found - plain).abs().max() < 1e-4 * plain.std()
+    assert (found - plain).abs().max() < 1e-5 * plain.abs().max()
 
 
 @pytest.mark.parametrize(
