@@ -42,14 +42,14 @@ class FastModel:
         why: str,
         encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> None:
-        self.config, self.task, self.parts, self._tell = config, config.task, parts, tell
+        self.config, self.task, self.parts, self.tell = config, config.task, parts, tell
         self.engine, self.precision, self.device, self.why = engine, precision, device, why
         self._encode_captions = encode_captions
 
     @torch.no_grad()
     def __call__(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
-        return run(self.parts, self.task, images, self._tell(len(images), context)).float()
+        return run(self.parts, self.task, images, self.tell(len(images), context)).float()
 
     def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
         """Predict one picture of any size, as `MetaPromptModel.predict` does."""
