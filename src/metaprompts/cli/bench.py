@@ -33,6 +33,9 @@ class Bench:
     """To compute with; by default PyTorch's choice."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    opened: Literal["auto", "together", "one"] = "auto"
+    """Whether all engines stay open between rounds, or one at a time is opened, which takes longer and less memory;
+    auto: together, if the memory is enough."""
     curve: bool = False
     """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
     curve_engine: Annotated[str, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = "eager"
@@ -57,6 +60,7 @@ class Bench:
             rounds=self.rounds,
             threads=self.threads,
             device=self.device,
+            together=None if self.opened == "auto" else self.opened == "together",
             curve=self.curve_engine if self.curve else None,
             quick=self.quick,
         )

@@ -34,6 +34,7 @@ class Plan:
         rounds: how often each engine is asked
         threads: to compute with; None for PyTorch's choice
         device: where to
+        together: whether all engines stay open; None for as long as there is room for them
         side: of the matrices by which the machine's peak is measured
         told: is told what is done now
     """
@@ -45,6 +46,7 @@ class Plan:
     rounds: int
     threads: int | None
     device: torch.device
+    together: bool | None = None
     side: int = 2048
     told: Callable[[str], None] = lambda what: None
 
@@ -80,7 +82,7 @@ def compare(plan: Plan, contestants: Sequence[Contestant]) -> Comparison:
     laps: dict[Contestant, list[Lap]] = {each: [] for each in contestants}
     speeds = dict.fromkeys(PEAK_TYPES, 0.0)
     with TemporaryDirectory() as folder, _threads(plan.threads):
-        race = _Race(plan, Path(folder), keep_open=_have_room(plan, len(contestants)))
+        race = _Race(plan, Path(folder), keep_open=_stay_open(plan, len(contestants)))
         try:
             for turn in range(plan.rounds):
                 for name, dtype in PEAK_TYPES.items():
@@ -166,7 +168,9 @@ class _Race:
         return self._folder / f"{contestant.engine}-{contestant.precision}.npy"
 
 
-def _have_room(plan: Plan, engines: int) -> bool:
+def _stay_open(plan: Plan, engines: int) -> bool:
+    if plan.together is not None:
+        return plan.together
     free = memory_bytes("MemAvailable")
     return free is None or plan.device.type != "cpu" or engines * _HELD_OF_WEIGHTS * plan.weights_bytes < free
 

@@ -140,7 +140,8 @@ def settings_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Setting]]:
         axes["prompts"] = [replace(base, prompts=count) for count in (_FEW_PROMPTS if quick else _PROMPTS)]
     if not isinstance(config.task, Pose):
         # Crops of people go through the model together: they are a batch.
-        axes["windows"] = [replace(base, windows=windows) for windows in counts]
+        side = min(base.size)
+        axes["windows"] = [replace(base.at((side, side)), windows=windows) for windows in counts]
     return {axis: axes[axis] for axis in AXES if axis in axes}
 
 

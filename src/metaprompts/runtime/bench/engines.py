@@ -1,6 +1,6 @@
 """Which engines are compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from metaprompts.runtime.opening import PRECISIONS, installed
 
 PLAIN = "plain"
 
-_PRECISIONS: Mapping[str, tuple[str, ...]] = {PLAIN: ("fp32",), **PRECISIONS}
+_PRECISIONS: dict[str, tuple[str, ...]] = {PLAIN: ("fp32",), **{name: has for name, has in PRECISIONS.items()}}
 _CONVERTING = ("openvino", "onnx")
 
 

@@ -36,7 +36,7 @@ def machine_facts(device: torch.device, threads: int | None) -> dict[str, Any]:
 
 
 def memory_bytes(what: str) -> int | None:
-    """ "MemTotal" or "MemAvailable" in bytes; None where the system does not say."""
+    """MemTotal or MemAvailable of the system in bytes; None where it does not say."""
     found = _after(_MEMORY, what)
     return None if found is None else int(found.split()[0]) * _KIB
 

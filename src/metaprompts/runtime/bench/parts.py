@@ -50,7 +50,7 @@ class PlainParts:
         return self._model.latent_encoder(images)  # type: ignore[no-any-return]
 
     def look(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
-        """One step: latent (B, 4, h, w), time vector (1, T) and prompts (B, N, D) to the pyramid and the next latent."""
+        """One step, told a time vector (1, T) and prompts (B, N, D)."""
         pyramid = self._model.unet(latent, time, prompts)
         return [*pyramid, latent if self._model.unet.conv_out is None else self._model.unet.to_latent(pyramid[0])]
 
@@ -111,7 +111,7 @@ def seconds_of(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def flops_of(work: Callable[[], T]) -> tuple[T, float]:
-    """Meter of `MeteredParts`: floating-point operations of convolutions and matrix products, a multiply-add being 2."""
+    """Meter of `MeteredParts`: operations of convolutions and matrix products, of which a multiply-add is two."""
     with FlopCounterMode(display=False) as counter:
         found = work()
     return found, float(counter.get_total_flops())
@@ -119,5 +119,5 @@ def flops_of(work: Callable[[], T]) -> tuple[T, float]:
 
 def wait_for_gpu() -> None:
     """Wait until a GPU, if there is one in use, has done what it was told."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()

@@ -16,7 +16,7 @@ from metaprompts.runtime.bench.machine import machine_facts
 from metaprompts.runtime.bench.pictures import comparison_picture, curve_picture
 from metaprompts.runtime.bench.results import Comparison
 from metaprompts.runtime.bench.setting import setting_for
-from metaprompts.runtime.bench.tables import Rows, comparison_rows, curve_rows
+from metaprompts.runtime.bench.tables import Rows, curve_rows, memory_rows, seconds_rows
 from metaprompts.runtime.bench.weights import RECIPES, full_width_config, rule_made_folder
 
 _SIZES = {"depth": (480, 480), "segmentation": (512, 512), "pose": (576, 448)}
@@ -38,6 +38,7 @@ class Request:
         rounds: how often each engine is asked
         threads: to compute with
         device: where to
+        together: whether all engines stay open; None for as long as there is memory for that
         curve: by which engine to measure the cost curve; None for no curve
         quick: measure an embedded miniature
     """
@@ -50,6 +51,7 @@ class Request:
     rounds: int = 3
     threads: int | None = None
     device: str | None = None
+    together: bool | None = None
     curve: str | None = None
     quick: bool = False
 
@@ -72,15 +74,16 @@ class Report:
 
     @property
     def tables(self) -> list[Rows]:
-        """The engines, and the cost curve."""
-        return [comparison_rows(self.comparison), *([] if self.curve is None else [curve_rows(self.curve)])]
+        """The engines' seconds and memory, and the cost curve."""
+        tables = [seconds_rows(self.comparison), memory_rows(self.comparison)]
+        return tables if self.curve is None else [*tables, curve_rows(self.curve)]
 
     @property
     def notes(self) -> list[str]:
         """What one must know to read the tables."""
         shown, flops, speeds = self.comparison.setting, self.comparison.flops, self.comparison.speeds
         machine, versions = self.machine, self.machine["versions"]
-        reached = ", ".join(f"{speed / 1e9:.0f} GFLOP/s in {name}" for name, speed in speeds.items())
+        reached = " and ".join(f"{speed / 1e9:.0f} GFLOP/s in {name}" for name, speed in speeds.items())
         opened = "all engines were open" if self.comparison.kept_open else "each was opened anew in every round"
         return [
             f"{self.subject}; pictures of {shown.size[0]}x{shown.size[1]}, of which the backbone sees "
@@ -104,8 +107,8 @@ class Report:
         curve = None if self.curve is None else self.curve.plain()
         facts = {"subject": self.subject, "machine": self.machine, **self.comparison.plain(), "curve": curve}
         write_json(out / "bench.json", facts)
-        told = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown() for table in self.tables)])
-        write_text(out / "bench.md", told)
+        told = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown().rstrip() for table in self.tables)])
+        write_text(out / "bench.md", told + "\n")
         write_picture(out / "bench.png", comparison_picture(self.comparison))
         if self.curve is not None:
             write_picture(out / "curve.png", curve_picture(self.curve))
@@ -135,6 +138,7 @@ def measure(request: Request, told: Callable[[str], None] = lambda what: None) -
         rounds=request.rounds,
         threads=request.threads,
         device=device,
+        together=request.together,
         side=_QUICK_SIDE if request.quick else _SIDE,
         told=told,
     )

@@ -13,6 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.tasks import Pose
 
 _BLOCK = 64
+_CROP_MULTIPLE = 8
 _COARSE = 16
 
 
@@ -85,8 +86,8 @@ def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: t
         size = working_size
     if min(size) < _BLOCK:
         raise InputError(f"--size is {size[0]} {size[1]}; wanted at least {_BLOCK} each")
-    if isinstance(config.task, Pose) and any(side % _BLOCK for side in size):
-        raise InputError(f"--size is {size[0]} {size[1]}; wanted multiples of {_BLOCK}: it is that of people's crops")
+    if isinstance(config.task, Pose) and any(side % _CROP_MULTIPLE for side in size):
+        raise InputError(f"--size is {size[0]} {size[1]}; wanted multiples of 8: it is that of people's crops")
     return Setting(
         size=size,
         working_size=working_size,
@@ -112,4 +113,5 @@ def seen_size(size: Sequence[int]) -> tuple[int, int]:
 
 def _picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
     coarse = np.random.default_rng(seed).integers(0, 256, (_COARSE, _COARSE, 3), dtype=np.uint8)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    picture: NDArray[np.uint8] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return picture

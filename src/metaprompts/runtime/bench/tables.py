@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from metaprompts.runtime.bench.curve import AXES, CostCurve
+from metaprompts.runtime.bench.curve import CostCurve
 from metaprompts.runtime.bench.results import Comparison, Measured
 
 _GIB = 2**30
@@ -41,21 +41,32 @@ class Rows:
         return table
 
 
-def comparison_rows(comparison: Comparison) -> Rows:
-    """Seconds by part, memory, and what follows, a row for each engine."""
-    steps = [f"step {step + 1}" for step in range(comparison.setting.steps)]
-    head = [
-        *("engine", "pre", "VAE", *steps, "head", "post", "total (fastest to slowest)", "of plain"),
-        *("peak GiB", "of plain", "predicting GiB", "of matrix peak", "max diff", "mean diff"),
-    ]
-    return Rows("Engines, median seconds", head, [_row(comparison, each) for each in comparison.engines])
+def seconds_rows(comparison: Comparison) -> Rows:
+    """Seconds by part, a row for each engine."""
+    head = ["engine", "pre", "VAE", "steps", "head", "post", "total", "fastest to slowest", "of plain"]
+    cells = []
+    for of in comparison.engines:
+        lap, (low, high) = of.typical, of.spread
+        steps = " + ".join(map(seconds, lap.steps))
+        of_parts = [seconds(lap.pre), seconds(lap.encode), steps, seconds(lap.finish), seconds(lap.post)]
+        spread = f"{seconds(low)} to {seconds(high)}"
+        cells.append(
+            [of.contestant.name, *of_parts, seconds(lap.total), spread, _ratio(comparison.time_ratio(of))],
+        )
+    return Rows("Median seconds", head, cells)
+
+
+def memory_rows(comparison: Comparison) -> Rows:
+    """Memory, share of this machine's speed, and difference from the plain path, a row for each engine."""
+    head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
+    return Rows("Memory, speed, agreement", head, [_memory_row(comparison, each) for each in comparison.engines])
 
 
 def curve_rows(curve: CostCurve) -> Rows:
     """Seconds and memory, a row for each point of each axis."""
     cells = [
         [
-            AXES[axis],
+            axis,
             f"{point.place(axis)}",
             f"{point.seen[0]}x{point.seen[1]}",
             seconds(point.typical_s),
@@ -71,8 +82,8 @@ def curve_rows(curve: CostCurve) -> Rows:
 
 
 def seconds(value: float) -> str:
-    """Three digits that count."""
-    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+    """Three digits that count, not below a millisecond."""
+    return f"{value:.3f}" if value < 1 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def gib(size: float) -> str:
@@ -80,14 +91,10 @@ def gib(size: float) -> str:
     return f"{size / _GIB:.2f}"
 
 
-def _row(comparison: Comparison, of: Measured) -> list[str]:
-    lap, (low, high) = of.typical, of.spread
+def _memory_row(comparison: Comparison, of: Measured) -> list[str]:
     apart = of.difference
     return [
         of.contestant.name,
-        *(seconds(part) for part in (lap.pre, lap.encode, *lap.steps, lap.finish, lap.post)),
-        f"{seconds(lap.total)} ({seconds(low)} to {seconds(high)})",
-        _ratio(comparison.time_ratio(of)),
         gib(of.memory["peak"]),
         _ratio(comparison.memory_ratio(of)),
         gib(of.memory["predicting"]),
