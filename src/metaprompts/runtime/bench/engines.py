@@ -10,7 +10,7 @@ from metaprompts.runtime.opening import PRECISIONS, installed
 
 PLAIN = "plain"
 
-_PRECISIONS: dict[str, tuple[str, ...]] = {PLAIN: ("fp32",), **{name: has for name, has in PRECISIONS.items()}}
+_PRECISIONS = dict[str, tuple[str, ...]]([(PLAIN, ("fp32",)), *PRECISIONS.items()])
 _CONVERTING = ("openvino", "onnx")
 
 
