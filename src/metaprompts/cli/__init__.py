@@ -52,6 +52,7 @@ def _run(words: list[str]) -> int:
     import tyro
 
     from metaprompts.cli.ablate import Ablate
+    from metaprompts.cli.bench import Bench
     from metaprompts.cli.data import Data
     from metaprompts.cli.demo import Demo
     from metaprompts.cli.evaluate import Evaluate
@@ -87,6 +88,7 @@ def _run(words: list[str]) -> int:
         | Annotated[Submit, tyro.conf.subcommand("submit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Bench, tyro.conf.subcommand("bench")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
         | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
         | Annotated[Demo, tyro.conf.subcommand("demo")]

@@ -46,7 +46,7 @@ class FastModel:
         why: str,
         encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> None:
-        self.config, self.parts, self._tell = config, parts, tell
+        self.config, self.parts, self.tell = config, parts, tell
         self.task: Task = config.task
         self.engine, self.precision, self.why = engine, precision, why
         self.device: torch.device = device
@@ -56,7 +56,7 @@ class FastModel:
     @torch.no_grad()
     def __call__(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
-        return run(self.parts, self.task, images, self._tell(len(images), context)).float()
+        return run(self.parts, self.task, images, self.tell(len(images), context)).float()
 
     def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
         """Predict one picture of any size, as `MetaPromptModel.predict` does."""
