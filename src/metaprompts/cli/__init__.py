@@ -54,6 +54,7 @@ def _run(words: list[str]) -> int:
     from metaprompts.cli.ablate import Ablate
     from metaprompts.cli.data import Data
     from metaprompts.cli.demo import Demo
+    from metaprompts.cli.distill_encoder import DistillEncoder
     from metaprompts.cli.evaluate import Evaluate
     from metaprompts.cli.export import Export
     from metaprompts.cli.heatmaps import Heatmaps
@@ -88,6 +89,7 @@ def _run(words: list[str]) -> int:
         | Annotated[Predict, tyro.conf.subcommand("predict")]
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[DistillEncoder, tyro.conf.subcommand("distill-encoder")]
         | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Ablate, tyro.conf.subcommand("ablate")]
