@@ -1,4 +1,4 @@
-"""The model with all that depends on its weights alone computed beforehand. Nothing is approximated.
+"""The model with all that depends on its weights alone computed beforehand. Nothing is approximated unless asked for.
 
 It has three parts, so that an engine can compile each once and run the second K times: `encode` (picture to latent),
 `look` (one step), `finish` (pyramid to raw output). The walk through the UNet is `PyramidUNet`'s own: only its layers
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from metaprompts.backbone import LatentEncoder, PyramidUNet
 from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.backbone.lora import sharing_weights
+from metaprompts.backbone.small_encoder import SmallEncoder
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.prompting import CaptionPrompts, LabelPrompts, MetaPrompts
@@ -32,6 +33,7 @@ from metaprompts.runtime.layers import (
     replace_layers,
     shift_of,
 )
+from metaprompts.runtime.merging import merge_tokens
 from metaprompts.tasks import Task
 
 
@@ -112,26 +114,38 @@ class PreparedModel(nn.Module):
     Args:
         model: what to prepare
         steps: how often to look, if fewer times than K; that approximates
+        merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75; that approximates
+        encoder: a small one to take the place of the VAE's; that approximates
 
     Raises:
-        InputError: there are not so many steps, or the UNet has layers that read time in another way
+        InputError: there are not so many steps, the UNet has layers that read time in another way, the share is none,
+            or the small encoder imitates another VAE
 
     Attributes:
         encode, look, finish: see `Parts`
         conditions: (B, context or None) -> what the steps are told
     """
 
-    def __init__(self, model: MetaPromptModel, steps: int | None = None) -> None:
+    def __init__(
+        self,
+        model: MetaPromptModel,
+        steps: int | None = None,
+        *,
+        merged_tokens: float = 0.0,
+        encoder: SmallEncoder | None = None,
+    ) -> None:
         super().__init__()
         trained = model.config.refinement.steps
         steps = trained if steps is None else steps
         if not 1 <= steps <= trained:
             raise InputError(f"{steps} steps were asked for, but the model has {trained}: give 1 to {trained}")
         self.task = model.task
-        self.encode = Encode(model.latent_encoder)
+        latent_encoder = model.latent_encoder
+        self.encode = Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder)
         unet = sharing_weights(model.unet)
         shifts = _give_shifts(unet, list(model.refinement.time), steps)
         self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
+        merge_tokens(unet, merged_tokens)
         replace_layers(unet, Upsample2D, doubling_convolution)
         self.look = Look(unet)
         self.finish = Finish(sharing_weights(model.rearrangement), sharing_weights(model.head))
