@@ -170,9 +170,7 @@ class Merging:
         first = kept.shape[1]
         new_of_kept = torch.arange(first, device=tokens.device).expand_as(kept)
         new_of_others = torch.zeros_like(order).scatter(1, order, torch.cat([into + first, new_of_kept], dim=1))
-        new_of_destinations = (torch.arange(destinations.shape[1], device=tokens.device) + first).expand(
-            len(tokens), -1
-        )
+        new_of_destinations = torch.arange(destinations.shape[1], device=tokens.device).expand_as(counts) + first
         # The places of others and destinations in the map, inverted.
         back = torch.cat([at_others, at_destinations]).argsort()
         places = torch.cat([new_of_others, new_of_destinations], dim=1)[:, back]
