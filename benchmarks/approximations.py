@@ -1,6 +1,6 @@
 """What the optional approximations cost in quality and save in time, on the embedded models.
 
-    python benchmarks/approximations.py --encoder DIR [--scenes DIR] [--count 64] [--seed 12000000] [--rounds 30]
+    python benchmarks/approximations.py --encoder DIR [--scenes DIR] [--count 64] [--seed 12000000] [--rounds 15]
         [--threads 1]
 
 DIR of --encoder is what `metaprompts distill-encoder micro --out DIR` wrote; without it that line is left out. DIR of
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--scenes", type=Path, default=Path("runs/approximations"))
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--seed", type=int, default=12_000_000)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -68,7 +68,6 @@ def approximations(model: MetaPromptModel, encoder: SmallEncoder | None) -> dict
     }
     if encoder is not None:
         ways["distilled encoder"] = PreparedModel(model, encoder=encoder)
-        ways["distilled encoder, 2 of 3 steps"] = PreparedModel(model, steps=2, encoder=encoder)
     return ways
 
 

@@ -60,7 +60,7 @@ class StepConditions:
     Attributes:
         shifts: (K, 1, S), what each step's time vector adds to the channels of all residual layers
         keys_values: K tensors (1 or B, N, P), each step's prompts as keys and values of all cross-attentions
-        prompts: (1 or B, N, D), those of the last step
+        prompts: (1 or B, N, D), those of the last step in training
     """
 
     shifts: Tensor
@@ -193,10 +193,11 @@ class Conditions(nn.Module):
         return self._once
 
     def _told(self, prompts: Sequence[Tensor]) -> StepConditions:
-        prompts = prompts[: len(self.shifts)]
+        of_looks = prompts[: len(self.shifts)]
         # Steps often share their prompts.
-        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in prompts}
-        return StepConditions(self.shifts, [made[id(each)] for each in prompts], prompts[-1])
+        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_looks}
+        # However few the steps, rearrangement and head were trained with the prompts of the last one.
+        return StepConditions(self.shifts, [made[id(each)] for each in of_looks], prompts[-1])
 
 
 class Encode(nn.Module):
