@@ -77,13 +77,15 @@ def test_captions_differ_from_picture_to_picture() -> None:
     assert torch.allclose(plain, prepared, rtol=0, atol=1e-12)
 
 
-def test_fewer_steps_are_the_maps_of_an_earlier_step() -> None:
+def test_fewer_steps_give_the_pyramid_of_an_earlier_step_to_the_last_prompts() -> None:
+    """Rearrangement and head were trained with the last step's prompts; with an earlier step's they are lost."""
     model = small_model("depth").double()
     images = pictures(1, 64, 64).double()
 
     with torch.no_grad():
-        second = list(model.prompt_maps_by_step(images))[1]
-        wanted = model.head(second, (64, 64))
+        latent, prompts = model.latent_encoder(images), model.prompts(1, None)
+        second = list(model.refinement.pyramids(model.unet, latent, prompts))[1]
+        wanted = model.head(model.rearrangement(second, prompts[-1]), (64, 64))
 
         assert torch.allclose(PreparedModel(model, steps=2)(images), wanted, rtol=0, atol=1e-12)
 

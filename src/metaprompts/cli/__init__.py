@@ -55,6 +55,7 @@ def _run(words: list[str]) -> int:
     from metaprompts.cli.bench import Bench
     from metaprompts.cli.data import Data
     from metaprompts.cli.demo import Demo
+    from metaprompts.cli.distill_encoder import DistillEncoder
     from metaprompts.cli.evaluate import Evaluate
     from metaprompts.cli.export import Export
     from metaprompts.cli.heatmaps import Heatmaps
@@ -90,6 +91,7 @@ def _run(words: list[str]) -> int:
         | Annotated[Export, tyro.conf.subcommand("export")]
         | Annotated[Bench, tyro.conf.subcommand("bench")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[DistillEncoder, tyro.conf.subcommand("distill-encoder")]
         | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Ablate, tyro.conf.subcommand("ablate")]

@@ -70,18 +70,25 @@ class KeyedCrossAttention(nn.Module):
         self.to_out = merged(layer.to_out[0])
         self.slot = slot
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, attention_mask: None = None) -> Tensor:
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Look at the prompts from every pixel.
 
         Args:
             hidden_states: (B, h w, C)
             encoder_hidden_states: (1 or B, N, P), keys and values of all layers
             attention_mask: None
+            size: (h, w), which the self-attention beside this one may need to know
 
         Returns:
             (B, h w, C)
         """
-        del attention_mask
+        del attention_mask, size
         batch, pixels, channels = hidden_states.shape
         query = self.to_query(hidden_states).view(batch, pixels, self.heads, -1).transpose(1, 2)
         of_layer = encoder_hidden_states[..., self.slot]

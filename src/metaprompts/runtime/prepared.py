@@ -1,4 +1,4 @@
-"""The model with all that depends on its weights alone computed beforehand. Nothing is approximated.
+"""The model with all that depends on its weights alone computed beforehand. Nothing is approximated unless asked for.
 
 It has three parts, so that an engine can compile each once and run the second K times: `encode` (picture to latent),
 `look` (one step), `finish` (pyramid to raw output). The walk through the UNet is `PyramidUNet`'s own: only its layers
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from metaprompts.backbone import LatentEncoder, PyramidUNet
 from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.backbone.lora import sharing_weights
+from metaprompts.backbone.small_encoder import SmallEncoder
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.prompting import CaptionPrompts, LabelPrompts, MetaPrompts
@@ -32,6 +33,7 @@ from metaprompts.runtime.layers import (
     replace_layers,
     shift_of,
 )
+from metaprompts.runtime.merging import merge_tokens
 from metaprompts.tasks import Task
 
 
@@ -58,7 +60,7 @@ class StepConditions:
     Attributes:
         shifts: (K, 1, S), what each step's time vector adds to the channels of all residual layers
         keys_values: K tensors (1 or B, N, P), each step's prompts as keys and values of all cross-attentions
-        prompts: (1 or B, N, D), those of the last step
+        prompts: (1 or B, N, D), those of the last step in training
     """
 
     shifts: Tensor
@@ -112,26 +114,38 @@ class PreparedModel(nn.Module):
     Args:
         model: what to prepare
         steps: how often to look, if fewer times than K; that approximates
+        merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75; that approximates
+        encoder: a small one to take the place of the VAE's; that approximates
 
     Raises:
-        InputError: there are not so many steps, or the UNet has layers that read time in another way
+        InputError: there are not so many steps, the UNet has layers that read time in another way, the share is none,
+            or the small encoder imitates another VAE
 
     Attributes:
         encode, look, finish: see `Parts`
         conditions: (B, context or None) -> what the steps are told
     """
 
-    def __init__(self, model: MetaPromptModel, steps: int | None = None) -> None:
+    def __init__(
+        self,
+        model: MetaPromptModel,
+        steps: int | None = None,
+        *,
+        merged_tokens: float = 0.0,
+        encoder: SmallEncoder | None = None,
+    ) -> None:
         super().__init__()
         trained = model.config.refinement.steps
         steps = trained if steps is None else steps
         if not 1 <= steps <= trained:
             raise InputError(f"{steps} steps were asked for, but the model has {trained}: give 1 to {trained}")
         self.task = model.task
-        self.encode = Encode(model.latent_encoder)
+        latent_encoder = model.latent_encoder
+        self.encode = Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder)
         unet = sharing_weights(model.unet)
         shifts = _give_shifts(unet, list(model.refinement.time), steps)
         self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
+        merge_tokens(unet, merged_tokens)
         replace_layers(unet, Upsample2D, doubling_convolution)
         self.look = Look(unet)
         self.finish = Finish(sharing_weights(model.rearrangement), sharing_weights(model.head))
@@ -179,10 +193,11 @@ class Conditions(nn.Module):
         return self._once
 
     def _told(self, prompts: Sequence[Tensor]) -> StepConditions:
-        prompts = prompts[: len(self.shifts)]
+        of_looks = prompts[: len(self.shifts)]
         # Steps often share their prompts.
-        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in prompts}
-        return StepConditions(self.shifts, [made[id(each)] for each in prompts], prompts[-1])
+        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_looks}
+        # However few the steps, rearrangement and head were trained with the prompts of the last one.
+        return StepConditions(self.shifts, [made[id(each)] for each in of_looks], prompts[-1])
 
 
 class Encode(nn.Module):
