@@ -1,13 +1,16 @@
 """What prediction takes is computed honestly, and kept within a limit."""
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import metaprompts
+from metaprompts.config import Prompts
 from metaprompts.errors import InputError
 from metaprompts.runtime.budget import (
     Budget,
@@ -18,6 +21,7 @@ from metaprompts.runtime.budget import (
     view_work,
     weight_bytes,
 )
+from metaprompts.tasks import Depth
 from small import small_model
 
 # Prints by how many bytes memory grew at most while a picture was encoded.
@@ -58,13 +62,14 @@ def test_what_is_no_amount_of_memory(text: str) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("rows", [None, 64, 16])
 def test_the_encoder_takes_what_was_computed(rows: int | None) -> None:
-    """Beyond what is computed the allocator keeps some MB of its own."""
+    """Large blocks are given back, as they are for large models; otherwise glibc keeps up to half as much of strips."""
     words = [sys.executable, "-c", _GROWTH, str(rows or 0)]
-    measured = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    measured = int(subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout)
 
     computed = encoder_bytes(metaprompts.load("micro-depth", "cpu"), (768, 768), rows)
 
-    assert 0.8 * computed - 40e6 < measured < computed + 40e6
+    assert 0.7 * computed < measured < computed
 
 
 def test_strips_take_less_and_less() -> None:
@@ -97,24 +102,20 @@ def test_half_precision_takes_about_half() -> None:
 
 
 def test_captions_are_counted_in() -> None:
-    from metaprompts.config import Prompts
-    from metaprompts.tasks import Depth
-
     task = Depth(max_depth_m=10.0, filters=4, width=8)
     config = metaprompts.MetaPromptModel.on_backbone("random:micro", task=task).config
-    from dataclasses import replace
-
     captioned = metaprompts.MetaPromptModel(replace(config, prompts=Prompts(kind="caption", count=5)))
 
     assert view_work(captioned, (64, 64)).rest > 0
 
 
+@pytest.fixture(scope="module")
+def model() -> metaprompts.MetaPromptModel:
+    return metaprompts.load("micro-segmentation", "cpu")
+
+
 class TestChoice:
     SIZE = (512, 512)
-
-    @pytest.fixture(scope="class")
-    def model(self) -> metaprompts.MetaPromptModel:
-        return metaprompts.load("micro-segmentation", "cpu")
 
     def needed(self, model: metaprompts.MetaPromptModel, views: int) -> int:
         work = view_work(model, self.SIZE)
