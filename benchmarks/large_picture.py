@@ -1,13 +1,14 @@
 """Measure the prediction of a large picture at Stable Diffusion's size on a CPU: its seconds and its peak memory.
 
-    python benchmarks/large_picture.py [--size 2048,4096] [--window 1024,1024] [--rows 128] [--precision fp32]
-        [--threads 2]
+    python benchmarks/large_picture.py [--size 2048,4096] [--window 1024,1024] [--max-memory 9.5GB] [--threads 2]
+        [--precision fp32] [--precise true]
     python benchmarks/large_picture.py --part encoder [--whole] [--size 2048,4096] [--rows 128]
 
 Random weights of the recipe cityscapes: Stable Diffusion 1.5's architecture, K = 3, N = 150, 19 classes. The first
-segments a picture in windows that do not overlap, the encoder going through each in strips. The second only encodes
-the whole picture, in strips and in single precision; with --whole also without strips, in a process of its own. Sizes
-are heights and widths, --rows 0 is for no strips.
+segments a picture in windows that do not overlap, the encoder going through each in strips if the limit wants it; in
+double precision, as a loaded model's does on a CPU, unless --precise is false. The second only encodes the whole
+picture, in strips and in single precision; with --whole also without strips, in a process of its own. Sizes are heights
+and widths.
 
 The peak is the process's largest resident memory. Exits with 1 if windows take more than 10 GB.
 """
@@ -26,6 +27,7 @@ from diffusers import AutoencoderKL
 from metaprompts.backbone import LatentEncoder
 from metaprompts.backbone.sources import named_config
 from metaprompts.recipe import read_recipe
+from metaprompts.runtime.budget import Budget, choose, parsed_bytes
 from metaprompts.runtime.prepared import Encode
 from metaprompts.runtime.strips import StripEncode
 from metaprompts.training.stand_in import stand_in_model
@@ -41,6 +43,8 @@ def main() -> int:
     parser.add_argument("--part", choices=("windows", "encoder"), default="windows")
     parser.add_argument("--size", type=pair, default=(2048, 4096))
     parser.add_argument("--window", type=pair, default=(1024, 1024))
+    parser.add_argument("--max-memory", default="9.5GB")
+    parser.add_argument("--precise", choices=("true", "false"), default="true")
     parser.add_argument("--rows", type=int, default=128)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--threads", type=int, default=2)
@@ -61,10 +65,15 @@ def main() -> int:
 def segment(options: argparse.Namespace) -> float:
     """Predict a picture in windows; seconds."""
     model = stand_in_model(read_recipe("cityscapes", ["--training.device", "cpu"])).to(PRECISIONS[options.precision])
-    model.latent_encoder.rows = options.rows or None
+    model.latent_encoder.precise = options.precise == "true"
+    windows, limit = Windows(options.window, options.window), parsed_bytes(options.max_memory)
+    held = windows.held_bytes(*options.size, model.task.outputs)
+    sys.stdout.write(f"{choose(model, options.window, limit=limit, beside=held)}\n")
+    sys.stdout.flush()
+    budget = Budget(model, limit, most=1)
     picture = np.random.default_rng(0).integers(0, 256, (*options.size, 3), dtype=np.uint8)
     started = time.perf_counter()
-    predict_in_windows(model, picture, Windows(options.window, options.window))
+    predict_in_windows(model, picture, windows, batch=budget.batch(options.window, held))
     return time.perf_counter() - started
 
 
@@ -84,8 +93,9 @@ def described(options: argparse.Namespace) -> str:
     """What was measured."""
     height, width = options.size
     how = f"in strips of {options.rows} rows" if options.rows else "without strips"
-    where = f" in windows of {options.window[0]}x{options.window[1]}" if options.part == "windows" else ""
-    return f"{options.part}, {height}x{width}{where}, {how}, {options.precision}, {options.threads} threads"
+    if options.part == "windows":
+        how = f"in windows of {options.window[0]}x{options.window[1]} within {options.max_memory}"
+    return f"{options.part}, {height}x{width} {how}, {options.precision}, {options.threads} threads"
 
 
 def pair(text: str) -> tuple[int, int]:

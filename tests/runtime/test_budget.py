@@ -1,16 +1,21 @@
 """What prediction takes is computed honestly, and kept within a limit."""
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import metaprompts
+from metaprompts.config import Prompts
 from metaprompts.errors import InputError
+from metaprompts.runtime import budget
 from metaprompts.runtime.budget import (
     Budget,
+    Work,
     automatic_limit,
     choose,
     encoder_bytes,
@@ -18,7 +23,10 @@ from metaprompts.runtime.budget import (
     view_work,
     weight_bytes,
 )
+from metaprompts.tasks import Depth
 from small import small_model
+
+SIZE = (512, 128)
 
 # Prints by how many bytes memory grew at most while a picture was encoded.
 _GROWTH = """
@@ -34,7 +42,7 @@ def memory(name):
 encoder = metaprompts.load("micro-depth", "cpu").latent_encoder
 encoder(torch.rand(1, 3, 64, 64))
 encoder.rows = int(sys.argv[1]) or None
-images = torch.rand(1, 3, 768, 768)
+images = torch.rand(1, 3, 512, 512)
 before = memory("VmRSS")
 encoder(images)
 print(memory("VmHWM") - before)
@@ -58,22 +66,23 @@ def test_what_is_no_amount_of_memory(text: str) -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 @pytest.mark.parametrize("rows", [None, 64, 16])
 def test_the_encoder_takes_what_was_computed(rows: int | None) -> None:
-    """Beyond what is computed the allocator keeps some MB of its own."""
+    """Large blocks are given back, as they are for large models; otherwise glibc keeps up to half as much of strips."""
     words = [sys.executable, "-c", _GROWTH, str(rows or 0)]
-    measured = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    measured = int(subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout)
 
-    computed = encoder_bytes(metaprompts.load("micro-depth", "cpu"), (768, 768), rows)
+    computed = encoder_bytes(metaprompts.load("micro-depth", "cpu"), (512, 512), rows)
 
-    assert 0.8 * computed - 40e6 < measured < computed + 40e6
+    assert 0.7 * computed < measured < computed
 
 
 def test_strips_take_less_and_less() -> None:
     model = metaprompts.load("micro-segmentation", "cpu")
 
-    sizes = [encoder_bytes(model, (512, 512), rows) for rows in (None, 256, 128, 64, 16)]
+    sizes = [encoder_bytes(model, (512, 128), rows) for rows in (None, 256, 128, 64, 32)]
 
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == pytest.approx(view_work(model, (512, 512)).encoder, rel=0.02)
+    assert sizes[0] == pytest.approx(view_work(model, (512, 128)).encoder, rel=0.02)
 
 
 def test_computing_leaves_the_model_as_it_was() -> None:
@@ -97,65 +106,72 @@ def test_half_precision_takes_about_half() -> None:
 
 
 def test_captions_are_counted_in() -> None:
-    from metaprompts.config import Prompts
-    from metaprompts.tasks import Depth
-
     task = Depth(max_depth_m=10.0, filters=4, width=8)
     config = metaprompts.MetaPromptModel.on_backbone("random:micro", task=task).config
-    from dataclasses import replace
-
     captioned = metaprompts.MetaPromptModel(replace(config, prompts=Prompts(kind="caption", count=5)))
 
     assert view_work(captioned, (64, 64)).rest > 0
 
 
+@pytest.fixture(scope="module")
+def embedded() -> metaprompts.MetaPromptModel:
+    return metaprompts.load("micro-segmentation", "cpu")
+
+
+@pytest.fixture(scope="module")
+def work(embedded: metaprompts.MetaPromptModel) -> Work:
+    return view_work(embedded, SIZE)
+
+
 class TestChoice:
-    SIZE = (512, 512)
+    @pytest.fixture
+    def model(
+        self, embedded: metaprompts.MetaPromptModel, work: Work, monkeypatch: pytest.MonkeyPatch
+    ) -> metaprompts.MetaPromptModel:
+        """The model, whose views are not counted anew for each test."""
+        whole = budget.view_work
+        monkeypatch.setattr(budget, "view_work", lambda other, size: work if size == SIZE else whole(other, size))
+        return embedded
 
-    @pytest.fixture(scope="class")
-    def model(self) -> metaprompts.MetaPromptModel:
-        return metaprompts.load("micro-segmentation", "cpu")
-
-    def needed(self, model: metaprompts.MetaPromptModel, views: int) -> int:
-        work = view_work(model, self.SIZE)
+    def needed(self, model: metaprompts.MetaPromptModel, work: Work, views: int) -> int:
         return 650 * 10**6 + weight_bytes(model) + work.most + (views - 1) * work.of_view
 
-    def test_everything_fits(self, model: metaprompts.MetaPromptModel) -> None:
-        chosen = choose(model, self.SIZE, limit=10**12, most=8)
+    def test_everything_fits(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
+        chosen = choose(model, SIZE, limit=10**12, most=8)
 
         assert (chosen.batch, chosen.rows) == (8, None)
 
-    def test_as_many_views_as_fit(self, model: metaprompts.MetaPromptModel) -> None:
-        chosen = choose(model, self.SIZE, limit=self.needed(model, 4) - 1, most=8)
+    def test_as_many_views_as_fit(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
+        chosen = choose(model, SIZE, limit=self.needed(model, work, 4) - 1, most=8)
 
         assert (chosen.batch, chosen.rows) == (3, None)
-        assert chosen.needed == self.needed(model, 3)
+        assert chosen.needed == self.needed(model, work, 3)
 
-    def test_strips_where_a_single_view_does_not_fit(self, model: metaprompts.MetaPromptModel) -> None:
-        limit = self.needed(model, 1) - 1
+    def test_strips_where_a_single_view_does_not_fit(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
+        limit = self.needed(model, work, 1) - 1
 
-        chosen = choose(model, self.SIZE, limit=limit, most=8)
+        chosen = choose(model, SIZE, limit=limit, most=8)
 
         assert chosen.batch == 1
         assert chosen.rows == 256
         assert chosen.needed <= limit
 
-    def test_what_the_picture_takes_is_taken_off(self, model: metaprompts.MetaPromptModel) -> None:
-        chosen = choose(model, self.SIZE, limit=self.needed(model, 1), beside=10**8)
+    def test_what_the_picture_takes_is_taken_off(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
+        chosen = choose(model, SIZE, limit=self.needed(model, work, 1), beside=work.encoder // 2)
 
         assert chosen.rows is not None
         assert chosen.rows < 256
 
     def test_says_the_least_where_nothing_fits(self, model: metaprompts.MetaPromptModel) -> None:
-        with pytest.raises(InputError, match=r"512x512 pixels at a time takes 0\.7\d GB at least, but only 0\.50 GB"):
-            choose(model, self.SIZE, limit=5 * 10**8)
+        with pytest.raises(InputError, match=r"512x128 pixels at a time takes 0\.\d\d GB at least, but only 0\.50 GB"):
+            choose(model, SIZE, limit=5 * 10**8)
 
-    def test_a_budget_sets_the_strips(self, model: metaprompts.MetaPromptModel) -> None:
-        budget = Budget(model, self.needed(model, 1) - 1, most=8)
+    def test_a_budget_sets_the_strips(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
+        bounded = Budget(model, self.needed(model, work, 1) - 1, most=8)
 
-        assert budget.batch(self.SIZE) == 1
+        assert bounded.batch(SIZE) == 1
         assert model.latent_encoder.rows == 256
-        assert budget.batch((64, 64)) == 8
+        assert bounded.batch((64, 64)) == 8
         assert model.latent_encoder.rows is None
 
     def test_no_limit_is_no_limit(self, model: metaprompts.MetaPromptModel) -> None:
