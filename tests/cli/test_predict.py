@@ -159,7 +159,7 @@ def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):
         ),
         (
             ["--engine", "plain", "--steps", "2"],
-            "engine plain has neither --precision nor --steps: take eager for that",
+            "engine plain computes all of it in fp32: take eager for other --precision or less work",
         ),
     ],
 )

@@ -8,13 +8,19 @@ from metaprompts.errors import InputError
 if TYPE_CHECKING:
     from metaprompts.model import MetaPromptModel
     from metaprompts.runtime.fast import FastModel
+    from metaprompts.runtime.opening import Approximation
 
 PLAIN = "plain"
 """The model as it is in training."""
 
 
 def opened(
-    model: "MetaPromptModel", engine: str, precision: str, *, pictures: int, steps: int | None = None
+    model: "MetaPromptModel",
+    engine: str,
+    precision: str,
+    *,
+    pictures: int,
+    approximation: "Approximation | None" = None,
 ) -> "MetaPromptModel | FastModel":
     """The model as an engine executes it; tells on stderr which one, and why.
 
@@ -23,18 +29,20 @@ def opened(
         engine: "plain", "auto", or one of `metaprompts.runtime.opening`
         precision: "fp32", "bf16" or "int8"
         pictures: about how many will be predicted
-        steps: how often to look, if fewer times than K
+        approximation: what may be left out; None for nothing
 
     Raises:
         InputError: there is no such engine, or it cannot do that
     """
+    from metaprompts.runtime.opening import EXACT, open_engine
+
+    approximation = approximation or EXACT
     if engine == PLAIN:
-        if precision != "fp32" or steps is not None:
-            raise InputError("engine plain has neither --precision nor --steps: take eager for that")
+        if precision != "fp32" or approximation != EXACT:
+            raise InputError("engine plain computes all of it in fp32: take eager for other --precision or less work")
         return model
-    from metaprompts.runtime.opening import open_engine
 
     names: Any = {"engine": engine, "precision": precision}
-    fast = open_engine(model, **names, steps=steps, pictures=pictures)
+    fast = open_engine(model, **names, approximation=approximation, pictures=pictures)
     sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
     return fast

@@ -64,6 +64,11 @@ class Predict:
     """bf16: 16 bits in matrix products; int8: weights in 8 bits (openvino)."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Look fewer times than the model was trained to: faster, and worse."""
+    merge_tokens: float = 0.0
+    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large pictures, and
+    worse."""
+    encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A small encoder in the place of the VAE's, which metaprompts distill-encoder made of it: faster, and worse."""
 
     def run(self) -> int:
         """Predict everything that can be read."""
@@ -78,6 +83,7 @@ class Predict:
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
         from metaprompts.model import load
+        from metaprompts.runtime.opening import Approximation
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
@@ -89,7 +95,8 @@ class Predict:
         models = (
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
-        fast = [opened(model, self.engine, self.precision, pictures=len(paths), steps=self.steps) for model in models]
+        less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
+        fast = [opened(model, self.engine, self.precision, pictures=len(paths), approximation=less) for model in models]
         looking.begin(models, fast)
         captions = Captions.for_models(
             models,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metaprompts.backbone import LatentEncoder
 from metaprompts.backbone.lora import sharing_weights
-from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.runtime.prepared import Encode, PreparedModel
 from metaprompts.runtime.strips import StripEncode
 
 
@@ -32,7 +32,10 @@ class EagerParts:
         """Pictures to latents."""
         ordered = images.to(self._dtype).contiguous(memory_format=torch.channels_last)
         rows = self._encoder.rows
-        encode = self._prepared.encode if rows is None else StripEncode(self._prepared.encode, rows)
+        encode = self._prepared.encode
+        # A small encoder needs no strips: its maps are narrow.
+        if rows is not None and isinstance(encode, Encode):
+            return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
         return encode(ordered)  # type: ignore[no-any-return]
 
     def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from metaprompts import __version__
+from metaprompts.backbone.small_encoder import SmallEncoder
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.artefacts import artefact, is_kept, tensors_digest
@@ -36,6 +37,32 @@ _WORTH_CONVERTING = 20
 _WORTH_COMPILING = 200
 
 
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """What may be left out for speed; by default nothing. docs/performance.md measures what each costs in quality.
+
+    Attributes:
+        steps: how often to look, if fewer times than K
+        merged_tokens: share of the finest level's tokens to merge in self-attention, 0 to 0.75
+        encoder: folder of a small encoder that `metaprompts distill-encoder` made for the model's VAE
+    """
+
+    steps: int | None = None
+    merged_tokens: float = 0.0
+    encoder: Path | None = None
+
+    def plain(self) -> dict[str, object]:
+        """What converted networks depend on: steps are no part of them."""
+        encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
+        return {
+            "merged_tokens": self.merged_tokens,
+            "encoder": None if encoder is None else tensors_digest(sorted(encoder.state_dict().items())),
+        }
+
+
+EXACT = Approximation()
+
+
 @dataclass(frozen=True)
 class Choice:
     """An engine, and a line that says why."""
@@ -49,7 +76,7 @@ def open_engine(
     *,
     engine: EngineName | Literal["auto"] = "auto",
     precision: Precision = "fp32",
-    steps: int | None = None,
+    approximation: Approximation = EXACT,
     pictures: int | None = None,
     cache: Path | None = None,
 ) -> FastModel:
@@ -60,7 +87,7 @@ def open_engine(
             Its encoder's strips are the engine's, too, if that is eager
         engine: what executes it; "auto" takes what is installed and worth its preparation
         precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
-        steps: how often to look, if fewer times than K; that approximates
+        approximation: what may be left out
         pictures: about how many will be predicted; None for many
         cache: folder for converted models; by default see `artefacts.cache_folder`
 
@@ -72,10 +99,17 @@ def open_engine(
         raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
-    choice = Choice(engine, "asked for") if engine != "auto" else _choose(model, precision, pictures, cache)
+    choice = (
+        Choice(engine, "asked for") if engine != "auto" else _choose(model, precision, approximation, pictures, cache)
+    )
     _refuse_unfit(choice.engine, precision, device)
-    prepared = PreparedModel(model.eval(), steps)
-    parts = _PARTS[choice.engine](model, prepared, precision, cache)
+    prepared = PreparedModel(
+        model.eval(),
+        approximation.steps,
+        merged_tokens=approximation.merged_tokens,
+        encoder=None if approximation.encoder is None else SmallEncoder.read(approximation.encoder),
+    )
+    parts = _PARTS[choice.engine](_Order(model, prepared, precision, approximation, cache))
     if model.latent_encoder.cache is not None:
         parts = RememberingParts(parts, model.latent_encoder.cache)
     reads = model.config.prompts.kind == "caption"
@@ -97,7 +131,13 @@ def installed(engine: str) -> bool:
     return all(find_spec(name) for name in needs)
 
 
-def _choose(model: MetaPromptModel, precision: Precision, pictures: int | None, cache: Path | None) -> Choice:
+def _choose(
+    model: MetaPromptModel,
+    precision: Precision,
+    approximation: Approximation,
+    pictures: int | None,
+    cache: Path | None,
+) -> Choice:
     count = "many" if pictures is None else str(pictures)
     enough = pictures is None or pictures >= (_WORTH_CONVERTING if model.device.type == "cpu" else _WORTH_COMPILING)
     if model.device.type != "cpu":
@@ -110,7 +150,7 @@ def _choose(model: MetaPromptModel, precision: Precision, pictures: int | None, 
         return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
     if precision == "int8" or enough:
         return Choice("openvino", "installed, and the fastest on a CPU")
-    if is_kept(_what(model, "openvino", precision), cache):
+    if is_kept(_what(model, "openvino", precision, approximation), cache):
         return Choice("openvino", "installed, and the model is converted already")
     return Choice("eager", f"converting to OpenVINO takes longer than {count} pictures; --engine openvino does it")
 
@@ -129,36 +169,51 @@ def _refuse_unfit(engine: EngineName, precision: Precision, device: torch.device
         raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
 
 
-def _eager(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
+@dataclass(frozen=True)
+class _Order:
+    """What an engine's parts are made of."""
+
+    model: MetaPromptModel
+    prepared: PreparedModel
+    precision: Precision
+    approximation: Approximation
+    cache: Path | None
+
+    def what(self, engine: str) -> dict[str, object]:
+        """All that the converted model depends on."""
+        return _what(self.model, engine, self.precision, self.approximation)
+
+
+def _eager(order: _Order) -> Parts:
     from metaprompts.runtime.eager import EagerParts
 
-    del cache
-    return EagerParts(prepared, _DTYPES[precision], model.latent_encoder)
+    return EagerParts(order.prepared, _DTYPES[order.precision], order.model.latent_encoder)
 
 
-def _compile(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
+def _compile(order: _Order) -> Parts:
     from metaprompts.runtime.compiled import CompiledParts
 
-    del cache
-    return CompiledParts(prepared, _DTYPES[precision], model.latent_encoder)
+    return CompiledParts(order.prepared, _DTYPES[order.precision], order.model.latent_encoder)
 
 
-def _openvino(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
+def _openvino(order: _Order) -> Parts:
     from metaprompts.runtime.openvino import OpenVinoParts, build_openvino
 
-    what = _what(model, "openvino", precision)
-    folder = artefact(what, lambda scratch: build_openvino(prepared, scratch, precision), cache)
-    return OpenVinoParts(folder, precision, multiple_of(prepared))
+    def build(folder: Path) -> None:
+        build_openvino(order.prepared, folder, order.precision)
+
+    folder = artefact(order.what("openvino"), build, order.cache)
+    return OpenVinoParts(folder, order.precision, multiple_of(order.prepared))
 
 
-def _onnx(model: MetaPromptModel, prepared: PreparedModel, precision: Precision, cache: Path | None) -> Parts:
+def _onnx(order: _Order) -> Parts:
     from metaprompts.runtime.onnx import OnnxParts, build_onnx
 
-    folder = artefact(_what(model, "onnx", precision), lambda scratch: build_onnx(prepared, scratch), cache)
-    return OnnxParts(folder, multiple_of(prepared))
+    folder = artefact(order.what("onnx"), lambda scratch: build_onnx(order.prepared, scratch), order.cache)
+    return OnnxParts(folder, multiple_of(order.prepared))
 
 
-_PARTS: Mapping[EngineName, Callable[[MetaPromptModel, PreparedModel, Precision, Path | None], Parts]] = {
+_PARTS: Mapping[EngineName, Callable[[_Order], Parts]] = {
     "eager": _eager,
     "compile": _compile,
     "openvino": _openvino,
@@ -166,13 +221,14 @@ _PARTS: Mapping[EngineName, Callable[[MetaPromptModel, PreparedModel, Precision,
 }
 
 
-def _what(model: MetaPromptModel, engine: str, precision: Precision) -> dict[str, object]:
+def _what(model: MetaPromptModel, engine: str, precision: Precision, approximation: Approximation) -> dict[str, object]:
     """All that a converted model depends on."""
     packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if precision == "int8" else ()))
     return {
         "weights": tensors_digest(sorted(model.state_dict().items())),
         "config": model.config.plain(),
         "precision": precision,
+        "approximation": approximation.plain(),
         "versions": {"metaprompts": __version__, **{name: _version(name) for name in packages}},
     }
 

@@ -18,7 +18,7 @@ from metaprompts.runtime.bench.engines import PLAIN, Contestant
 from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.runtime.bench.setting import Setting, config_for
 from metaprompts.runtime.bench.weights import rule_made
-from metaprompts.runtime.opening import open_engine
+from metaprompts.runtime.opening import Approximation, open_engine
 from metaprompts.runtime.prepared import Parts, StepConditions, run
 from metaprompts.tasks import Depth
 from metaprompts.weights import load_tensors
@@ -156,7 +156,7 @@ def _opened(
 ) -> tuple[Parts, Tell]:
     engine: Any = contestant.engine
     precision: Any = contestant.precision
-    fast = open_engine(model, engine=engine, precision=precision, steps=setting.steps)
+    fast = open_engine(model, engine=engine, precision=precision, approximation=Approximation(steps=setting.steps))
     if not contestant.converts:
         return fast.parts, lambda: fast.tell(setting.batch, context)
     # What is told may be part of the mapped weights, and would hold all of them.
