@@ -158,7 +158,7 @@ class Merging:
         destinations, others = tokens[:, at_destinations], tokens[:, at_others]
         likeness = F.normalize(others, dim=-1) @ F.normalize(destinations, dim=-1).transpose(1, 2)
         best, nearest = likeness.max(dim=-1)
-        order = best.argsort(dim=-1, descending=True, stable=True)
+        order = best.sort(dim=-1, descending=True).indices
         merged, kept = order[:, :count], order[:, count:]
         into = nearest.gather(1, merged)
 
@@ -172,7 +172,7 @@ class Merging:
         new_of_others = torch.zeros_like(order).scatter(1, order, torch.cat([into + first, new_of_kept], dim=1))
         new_of_destinations = torch.arange(destinations.shape[1], device=tokens.device).expand_as(counts) + first
         # The places of others and destinations in the map, inverted.
-        back = torch.cat([at_others, at_destinations]).argsort()
+        back = torch.cat([at_others, at_destinations]).sort().indices
         places = torch.cat([new_of_others, new_of_destinations], dim=1)[:, back]
         return cls(left, torch.cat([ones.gather(1, kept), counts], dim=1), places)
 
