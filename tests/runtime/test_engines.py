@@ -10,8 +10,11 @@ import metaprompts
 from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
 from metaprompts.runtime import opening
+from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.onnx import AnySizePooling
-from metaprompts.runtime.opening import PRECISIONS, installed, open_engine
+from metaprompts.runtime.opening import installed, open_engine
+from metaprompts.runtime.openvino import OpenVinoParts
+from metaprompts.runtime.prepared import PreparedModel
 from small import small_model
 
 TASKS = ("segmentation", "depth", "pose")
@@ -27,8 +30,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("engine", PRECISIONS)
+# Converting to ONNX and compiling take half a minute each.
+_LONG = [pytest.param(engine, task, marks=pytest.mark.full) for engine in ("compile", "onnx") for task in TASKS[1:]]
+_SHORT = [(engine, task) for engine in ("eager", "openvino") for task in TASKS]
+
+
+@pytest.mark.parametrize(("engine", "task"), [*_SHORT, ("compile", TASKS[0]), ("onnx", TASKS[0]), *_LONG])
 def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
     """Differences in float32 stay below 1e-4 of the standard deviation, for two sizes by one converted model."""
     if not installed(engine):
@@ -45,7 +52,7 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
         assert (fast(images) - plain).abs().max() < 1e-4 * plain.std()
 
 
-@pytest.mark.parametrize("engine", ["eager", "openvino"])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("openvino", marks=pytest.mark.full)])
 def test_16_bits_stay_near(engine: str, cache: Path) -> None:
     """Mean relative difference of depth below 1e-2, on scenes."""
     if not installed(engine):
@@ -71,6 +78,7 @@ def test_16_bits_leave_the_model_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.full
 def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
     if not installed("int8"):
         pytest.skip("nncf is not installed")
@@ -101,11 +109,11 @@ def test_pooling_by_products_is_adaptive_pooling(cells: int, height: int, width:
     assert torch.allclose(AnySizePooling(layer)(features), layer(features), rtol=0, atol=1e-14)
 
 
-def test_converted_networks_say_which_sizes_they_take(cache: Path) -> None:
-    fast = open_engine(metaprompts.load("micro-pose", "cpu"), engine="openvino", cache=cache)
+def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
+    parts = OpenVinoParts(tmp_path, "fp32", multiple_of(PreparedModel(small_model("pose"))))
 
     with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
-        fast(pictures(1, 64, 72))
+        parts.encode(pictures(1, 64, 72))
 
 
 def test_strips_are_the_engines_too() -> None:

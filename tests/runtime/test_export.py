@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,15 @@ from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
 from metaprompts.runtime.export import export_model
 from metaprompts.runtime.export import run as export_run
+from metaprompts.runtime.export.formats import FORMATS
 from small import small_model
 
 # One task a format: together every task and every format.
-PAIRS = [("torch", "segmentation"), ("onnx", "depth"), ("openvino", "pose")]
+PAIRS = [
+    pytest.param("torch", "segmentation", marks=pytest.mark.full),
+    pytest.param("onnx", "depth", marks=pytest.mark.full),
+    ("openvino", "pose"),
+]
 RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "joints.json"}
 _ALONE = "import sys, runpy; sys.modules['metaprompts'] = None; runpy.run_path('predict.py', run_name='__main__')"
 
@@ -34,8 +40,10 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
 
     report, facts = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("parity", "model"))
     assert report["pictures"] == 1
-    assert report["max_difference_of_std"] < 1e-4
-    assert report["max_difference_in_a_batch"] < 1e-4 * report["output_std"]
+    # Of the largest value: what these weights, which learned nothing, say hardly varies.
+    assert report["max_difference"] < 1e-5 * report["output_max"]
+    assert report["max_difference_in_a_batch"] < 1e-5 * report["output_max"]
+    assert report["mean_difference"] < 1e-4 * report["output_std"]
     assert (facts["format"], facts["task"], facts["input"]["shape"]) == (kind, task, ["batch", 3, 64, 64])
     assert {*facts["files"], "model.json", "parity.json", "predict.py"} == {
         path.name for path in (tmp_path / "out").iterdir()
@@ -44,6 +52,7 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     assert (tmp_path / "out" / RESULTS[task]).is_file()
 
 
+@pytest.mark.full
 def test_the_example_predicts_at_the_pictures_size(tmp_path: Path) -> None:
     """Depth in millimeters, near what the model says of the same picture."""
     model = small_model("depth")
@@ -62,6 +71,7 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: py
         raise InputError("no")
 
     monkeypatch.setattr(export_run, "_parity", fail)
+    monkeypatch.setitem(FORMATS, "openvino", replace(FORMATS["openvino"], write=lambda model, size, path: path.touch()))
 
     with pytest.raises(InputError, match=r"^no$"):
         export_model(small_model("depth"), tmp_path / "out", kind="openvino", pictures=[])

@@ -45,7 +45,7 @@ class Parts(Protocol):
         """(B, 3, H, W) in [0, 1], of the size that the backbone shall see -> latent (B, 4, h, w)."""
 
     @property
-    def look(self) -> Callable[[Tensor, Tensor, Tensor], list[Tensor]]:
+    def look(self) -> Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]:
         """Latent, shifts (1, S), keys and values (1 or B, N, P) -> the pyramid, finest first, and the next latent."""
 
     @property
@@ -100,7 +100,9 @@ def run(parts: Parts, task: Task, images: Tensor, told: StepConditions) -> Tenso
     latent = parts.encode(task.fit(images))
     pyramid: Sequence[Tensor] = ()
     for shifts, keys_values in zip(told.shifts, told.keys_values, strict=True):
-        *pyramid, latent = parts.look(latent, shifts, keys_values)
+        # Slices, as no list may be among what torch.jit traces.
+        seen = parts.look(latent, shifts, keys_values)
+        pyramid, latent = seen[:-1], seen[-1]
     return parts.finish(pyramid, told.prompts, images)
 
 
@@ -224,10 +226,10 @@ class Look(nn.Module):
         super().__init__()
         self.unet = unet
 
-    def forward(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+    def forward(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> tuple[Tensor, ...]:
         """Look at a latent (B, 4, h, w): the pyramid, finest first, and the next latent (the same one where K = 1)."""
         pyramid = self.unet(latent, shifts, keys_values)
-        return [*pyramid, latent if self.unet.conv_out is None else self.unet.to_latent(pyramid[0])]
+        return *pyramid, latent if self.unet.conv_out is None else self.unet.to_latent(pyramid[0])
 
 
 class Finish(nn.Module):

@@ -81,7 +81,7 @@ class MeteredParts:
         """Pictures to latents."""
         return self._metered("encode", lambda: self._parts.encode(images))
 
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
         """One step."""
         step = str(self._looks % self._steps)
         self._looks += 1

@@ -113,6 +113,7 @@ def _parity(
     return {
         "pictures": len(pictures),
         "output_std": spread,
+        "output_max": float(abs(plain).max()),
         "max_difference": float(abs(alone - plain).max()),
         "mean_difference": float(abs(alone - plain).mean()),
         "max_difference_of_std": float(abs(alone - plain).max()) / spread,

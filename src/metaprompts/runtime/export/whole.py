@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from metaprompts.model import MetaPromptModel
-from metaprompts.runtime.prepared import PreparedModel, run
+from metaprompts.runtime.prepared import PreparedModel, StepConditions, run
 from metaprompts.tasks import Depth, Pose, Segmentation
 
 
@@ -16,15 +17,22 @@ class WholeModel(nn.Module):
         prepared: of a model that reads no captions
     """
 
+    shifts: Tensor
+    keys_values: Tensor
+    prompts: Tensor
+
     def __init__(self, prepared: PreparedModel) -> None:
         super().__init__()
         self.prepared = prepared
         told = prepared.conditions(1, None)
-        self._told = told
+        self.register_buffer("shifts", told.shifts)
+        self.register_buffer("keys_values", torch.stack(list(told.keys_values)))
+        self.register_buffer("prompts", told.prompts.detach())
 
     def forward(self, images: Tensor) -> Tensor:
         """Predict images (B, 3, H, W), RGB float in [0, 1]; the raw output of the task."""
-        return run(self.prepared, self.prepared.task, images, self._told)
+        told = StepConditions(self.shifts, self.keys_values.unbind(), self.prompts)
+        return run(self.prepared, self.prepared.task, images, told)
 
 
 def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]:
