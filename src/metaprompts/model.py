@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
+_PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _BACKBONE = ("unet.", "latent_encoder.")
 _PROMPTS: dict[str, type[MetaPrompts | LabelPrompts | CaptionPrompts]] = {
     "meta": MetaPrompts,
@@ -163,6 +164,11 @@ class MetaPromptModel(
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' precision, in which pictures are looked at."""
+        return next(self.parameters()).dtype
+
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """What the model's text encoder makes of captions; it is loaded the first time, see `load_text_encoder`.
 
@@ -199,8 +205,13 @@ class MetaPromptModel(
         picture: Any,
         boxes: Sequence[Sequence[float]] | None = None,
         caption: str | Tensor | None = None,
+        *,
+        window: tuple[int, int] | None = None,
+        stride: tuple[int, int] | None = None,
     ) -> Any:
         """Predict one picture of any size, at the picture's own size.
+
+        It is resized to what the model was trained on, unless it is looked at in windows.
 
         Args:
             picture: path, PIL image, or uint8 array (H, W, 3)
@@ -208,15 +219,22 @@ class MetaPromptModel(
                 is one person
             caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
                 (N, D)
+            window: segmentation and depth: (height, width) in pixels of overlapping parts in which the picture is
+                looked at as it is, see `metaprompts.windowing`
+            stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
 
         Returns:
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the picture cannot be read, or a caption is missing or not wanted
+            InputError: the picture cannot be read, a caption is missing or not wanted, or windows do not fit
         """
         from metaprompts.data.pictures import as_picture
 
+        if window is not None or stride is not None:
+            from metaprompts.windowing import Windows, predict_in_windows
+
+            return predict_in_windows(self, as_picture(picture), Windows.of(window, stride), boxes, caption)
         return next(self.predict_many([(as_picture(picture), boxes, caption)]))
 
     def predict_many(
@@ -265,26 +283,30 @@ class MetaPromptModel(
         return {name: each for name, each in tensors.items() if not name.startswith(_BACKBONE) or LORA_MARK in name}
 
     @classmethod
-    def read(cls, folder: str | Path, base: Backbone | None = None) -> Self:
-        """Load what `save` wrote, in float32 on the CPU, in evaluation mode.
+    def read(cls, folder: str | Path, base: Backbone | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Load what `save` wrote, on the CPU, in evaluation mode.
 
-        The weights stay in the file until they are used. Training the model does not change the file.
+        The weights stay in the file until they are used; of those that have to be converted only one at a time is in
+        memory in the file's precision. Training the model does not change the file.
 
         Args:
             folder: with config.json and model.safetensors
             base: the frozen backbone, if it is loaded already: several models then share its weights; by default that
                 which config.json names
+            dtype: precision of the weights, such as torch.bfloat16 for half the memory; by default float32. A frozen
+                base is first loaded in float32, by which it is known again
 
         Raises:
-            InputError: a file is missing, damaged, or does not fit, or the base is another
+            InputError: a file is missing, damaged, or does not fit, the base is another, or cannot be in that precision
         """
+        _refuse_precision(dtype, shared=base is not None)
         folder = Path(folder).expanduser()
         path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
         values = read_json(path)
         with _naming(path):
             config = ModelConfig.from_plain(values)
             if config.base is None:
-                model = cls.empty(config)
+                model = cls.empty(config).to(dtype)
         if config.base is None:
             load_tensors(model, read_tensors(weights), origin=weights)
         else:
@@ -292,6 +314,7 @@ class MetaPromptModel(
             _refuse_other_base(config.base, backbone, folder)
             model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
             load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
+            model.to(dtype)
         return model.eval()
 
     @classmethod
@@ -329,21 +352,25 @@ class MetaPromptModel(
         self.save(save_directory)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, dtype: torch.dtype | None = None, **options: Any
+    ) -> Self:
         """Load a model from a folder or the hub.
 
         huggingface_hub's own version asks for each file by itself, and without a network tries each for half a minute.
 
         Args:
             pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
+            dtype: precision of the weights, see `read`
             options: revision, cache_dir, force_download, local_files_only, token
 
         Raises:
             InputError: there is no such model, or it does not load
         """
         if Path(pretrained_model_name_or_path).is_dir():
-            return cls.read(pretrained_model_name_or_path)
-        return cls.read(hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options))
+            return cls.read(pretrained_model_name_or_path, dtype=dtype)
+        folder = hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options)
+        return cls.read(folder, dtype=dtype)
 
 
 @contextmanager
@@ -357,6 +384,16 @@ def _naming(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
         ) from error
+
+
+def _refuse_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
+    if dtype is not None and dtype not in _PRECISIONS:
+        names = ", ".join(map(str, _PRECISIONS))
+        raise InputError(f"weights were asked for as {dtype}; wanted one of {names}")
+    if dtype is not None and shared:
+        raise InputError(
+            f"weights were asked for as {dtype}, but the base is shared with other models: leave the precision out"
+        )
 
 
 def _refuse_other_base(named: Base, backbone: Backbone, folder: Path) -> None:
@@ -378,13 +415,17 @@ def _beside_base(model: MetaPromptModel, own: dict[str, Tensor], origin: Path) -
     return {**own, **base}
 
 
-def load(source: str | Path, device: str | torch.device | None = None) -> MetaPromptModel:
+def load(
+    source: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> MetaPromptModel:
     """Load a model, ready to predict.
 
     Args:
         source: a folder that `MetaPromptModel.save` wrote, a hub id, or the name of an embedded model:
             "micro-segmentation", "micro-depth", "micro-pose"
         device: where to put it; by default the GPU if there is one, else the CPU
+        dtype: precision of the weights, such as torch.bfloat16, see `MetaPromptModel.read`; by default float32.
+            Predictions are in single precision whatever it is
 
     Raises:
         InputError: there is no such model, or it does not load
@@ -393,13 +434,13 @@ def load(source: str | Path, device: str | torch.device | None = None) -> MetaPr
     if not path.is_dir() and str(source) in embedded_models():
         path = embedded_folder(str(source))
     if path.is_dir():
-        return MetaPromptModel.read(path).to(chosen)
+        return MetaPromptModel.read(path, dtype=dtype).to(chosen)
     if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
         raise InputError(
             f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
             f"a hub id, or one of {', '.join(embedded_models())}"
         )
-    return MetaPromptModel.from_pretrained(str(source)).to(chosen)
+    return MetaPromptModel.from_pretrained(str(source), dtype=dtype).to(chosen)
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:

@@ -1,7 +1,8 @@
 """Pictures in, predictions out: views of one size are gathered into batches."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def predict_many(
-    model: "MetaPromptModel", pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]], batch_size: int
+    model: "MetaPromptModel",
+    pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]],
+    batch_size: int,
+    views_at_once: Callable[[tuple[int, int]], int] | None = None,
 ) -> Iterator["Prediction"]:
     """Predict pictures in order; at most ``batch_size`` pictures are held at a time.
 
@@ -24,6 +28,7 @@ def predict_many(
         model: is put into evaluation mode while it looks, and back afterwards
         pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
         batch_size: largest number of pictures held, and of views in one pass
+        views_at_once: (height, width) of views -> how many of them in one pass; by default ``batch_size``
     """
     remaining = ((*row, None)[:3] for row in pictures)
     encoded: dict[str, Tensor] = {}
@@ -33,7 +38,7 @@ def predict_many(
         contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
         views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes, _ in group]
         seen = [(view, context) for of_picture, context in zip(views, contexts, strict=True) for view in of_picture]
-        raws = iter(_run(model, seen, batch_size))
+        raws = iter(_run(model, seen, views_at_once or (lambda size: batch_size)))
         for (picture, *_), of_picture in zip(group, views, strict=True):
             yield model.task.assemble(picture, of_picture, list(islice(raws, len(of_picture))))
 
@@ -54,25 +59,46 @@ def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[s
 
 
 @torch.inference_mode()
-def _run(model: "MetaPromptModel", seen: Sequence[tuple[View, Tensor | None]], batch_size: int) -> list[Tensor]:
+def _run(
+    model: "MetaPromptModel",
+    seen: Sequence[tuple[View, Tensor | None]],
+    views_at_once: Callable[[tuple[int, int]], int],
+) -> list[Tensor]:
     """The raw output of each view, looked at with its context (N, D), if it has one."""
-    alike = defaultdict(list)
+    alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
     for index, (view, context) in enumerate(seen):
-        alike[view.image.shape, context is None].append(index)
+        alike[tuple(view.image.shape), context is None].append(index)
     raws: dict[int, Tensor] = {}
-    was_training = model.training
-    model.eval()
-    try:
-        for indices in alike.values():
+    with evaluating(model):
+        for ((_, height, width), _), indices in alike.items():
+            batch_size = views_at_once((height, width))
             for start in range(0, len(indices), batch_size):
                 part = indices[start : start + batch_size]
-                batch = torch.stack([seen[index][0].image for index in part]).to(model.device)
-                raws.update(zip(part, model(batch, _together(seen, part, model.device)), strict=True))
-    finally:
-        model.train(was_training)
+                batch = torch.stack([seen[index][0].image for index in part])
+                contexts = [context for _, context in (seen[index] for index in part) if context is not None]
+                raws.update(zip(part, look(model, batch, torch.stack(contexts) if contexts else None), strict=True))
     return [raws[index] for index in range(len(seen))]
 
 
-def _together(seen: Sequence[tuple[View, Tensor | None]], part: Sequence[int], device: torch.device) -> Tensor | None:
-    contexts = [context.to(device) for _, context in (seen[index] for index in part) if context is not None]
-    return torch.stack(contexts) if contexts else None
+def look(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> Tensor:
+    """The raw output in single precision, whatever the model's own, of pictures from anywhere.
+
+    Args:
+        model: is in evaluation mode
+        images: (B, 3, H, W) in [0, 1]
+        context: (B, N, D), where the prompts are captions; else None
+    """
+    images = images.to(model.device, model.dtype)
+    raw: Tensor = model(images, None if context is None else context.to(model.device, model.dtype))
+    return raw.float()
+
+
+@contextmanager
+def evaluating(model: "MetaPromptModel") -> Iterator[None]:
+    """Put a model into evaluation mode, and back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

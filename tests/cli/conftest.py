@@ -10,6 +10,12 @@ from PIL import Image
 from small import SMALL, small_model
 
 
+@pytest.fixture(autouse=True)
+def _no_converted_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which engine is taken must not depend on what this machine has predicted before."""
+    monkeypatch.setenv("METAPROMPTS_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the model folders segmentation, depth and pose."""

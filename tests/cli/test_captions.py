@@ -75,7 +75,8 @@ def test_a_picture_without_caption_does_not_stop_the_others(reader, pictures, tm
     assert main(words) == 1
     captured = capsys.readouterr()
     assert "1 of 2 pictures predicted" in captured.out
-    (line,) = captured.err.splitlines()
+    told, line = captured.err.splitlines()
+    assert told.startswith("engine: ")
     assert str(captions) in line
     assert "b.png" in line
 

@@ -110,3 +110,19 @@ def test_help_lists_every_key_of_the_protocols_with_its_default(capsys):
         for field in fields(protocol):
             default = field.default[0] if isinstance(field.default, tuple) else field.default
             assert f"--test.{field.name} {str(default).lower()} " in shown
+
+
+def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
+    """An interrupted evaluation goes on with the same engine only."""
+    words = ["evaluate", str(models / "depth"), "--recipe", "micro_depth", "--data.root", str(data)]
+    words += ["--data.train", "depth.txt", "--data.val", "depth.txt", "--data.workers", "0", "--out", str(tmp_path)]
+    scores = []
+    for engine in ("plain", "eager"):
+        assert main([*words, "--engine", engine, "--restart"]) == 0
+        scores.append(json.loads((tmp_path / "metrics.json").read_text()))
+
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert "engine: eager, fp32" in capsys.readouterr().err
+    assert json.loads((tmp_path / "evaluation.json").read_text())["engine"] == "eager"
+    assert main([*words, "--engine", "gpu"]) == 2
+    assert "engine is 'gpu'; wanted auto, eager, compile, openvino, onnx" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pycocotools.coco import COCO
 
 from metaprompts.cli import main
 from metaprompts.cli.naming import output_stems
+from metaprompts.model import load
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsy
     captured = capsys.readouterr()
     assert code == 1
     assert "5 of 9 pictures predicted" in captured.out
-    assert [line.startswith("error: ") for line in captured.err.splitlines()] == [True] * 4
+    told, *errors = captured.err.splitlines()
+    assert told.startswith("engine: eager, fp32 (")
+    assert [line.startswith("error: ") for line in errors] == [True] * 4
     assert all(name in captured.err for name in ("cut.jpg", "empty.png", "text.png", "gone.png"))
     assert len(list(out.iterdir())) == 5 * 3
 
@@ -125,3 +128,88 @@ def test_names_of_results_never_collide(tmp_path):
     stems = output_stems(paths)
     assert stems[tmp_path / "y.png"] == "y"
     assert len(set(stems.values())) == len(paths)
+
+
+def test_engines_agree(models, pictures, tmp_path, capsys):
+    for engine in ("plain", "eager"):
+        words = [str(pictures / "color.jpg"), "--out", str(tmp_path / engine), "--raw", "--engine", engine]
+        assert main(["predict", str(models / "depth"), *words]) == 0
+
+    plain, eager = (np.load(tmp_path / engine / "color_depth.npy") for engine in ("plain", "eager"))
+    np.testing.assert_allclose(eager, plain, rtol=1e-4)
+    assert capsys.readouterr().err == "engine: eager, fp32 (asked for)\n"
+
+
+def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):
+    for steps in ("1", "3"):
+        words = [str(pictures / "color.jpg"), "--out", str(tmp_path / steps), "--raw", "--steps", steps]
+        assert main(["predict", str(models / "depth"), *words]) == 0
+
+    first, last = (np.load(tmp_path / steps / "color_depth.npy") for steps in ("1", "3"))
+    assert abs(first - last).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--steps", "4"], "4 steps were asked for, but the model has 3: give 1 to 3"),
+        (["--merge-tokens", "0.9"], "0.9 of the tokens were to be merged; wanted a share from 0 to 0.75"),
+        (
+            ["--engine", "eager", "--precision", "int8"],
+            "engine eager has fp32 and bf16, not int8: take openvino for that",
+        ),
+        (
+            ["--engine", "plain", "--steps", "2"],
+            "engine plain computes all of it in fp32: take eager for other --precision or less work",
+        ),
+    ],
+)
+def test_says_what_an_engine_cannot_do(models, pictures, tmp_path, capsys, words, line):
+    assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "out"), *words]) == 2
+    assert capsys.readouterr().err == f"error: {line}\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_windows_are_looked_at_as_they_are(models, pictures, tmp_path):
+    """The picture of 60 x 40 pixels is smaller than a window, and therefore looked at whole but not resized."""
+    arguments = [str(pictures / "color.jpg"), "--out", str(tmp_path), "--raw"]
+    words = ["--window", "64,96", "--stride", "32,48", "--engine", "plain"]
+    assert main(["predict", str(models / "depth"), *arguments, *words]) == 0
+    found = np.load(tmp_path / "color_depth.npy")
+    wanted = load(models / "depth", "cpu").predict(pictures / "color.jpg", window=(64, 96), stride=(32, 48))
+    assert (found == wanted.depth_m).all()
+
+
+def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "large.png")
+    words = ["predict", str(models / "depth"), str(tmp_path / "large.png"), "--raw", "--window", "256,384"]
+    assert main([*words, "--out", str(tmp_path / "free")]) == 0
+    assert main([*words, "--out", str(tmp_path / "bounded"), "--max-memory", "760MB", "--batch-size", "4"]) == 0
+    free, bounded = (np.load(tmp_path / name / "large_depth.npy") for name in ("free", "bounded"))
+    np.testing.assert_allclose(free, bounded, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", "64"], "--window is '64'; wanted a height and a width in pixels, as 1024,1024"),
+        (["--window", "64,64", "--stride", "a,b"], "--stride is 'a,b'; wanted a height and a width"),
+        (["--window", "64,64", "--stride", "64,65"], "a stride no larger than the window"),
+        (["--stride", "64,64"], "no window: give a window, or neither"),
+        (["--max-memory", "much"], "'much' is no amount of memory: give bytes, or a number with a unit, as 8GB"),
+        (["--max-memory", "100MB"], "at least, but only 0.10 GB may be taken: free memory, raise --max-memory"),
+    ],
+)
+def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, options, message):
+    arguments = [str(data / "images"), "--out", str(tmp_path / "o"), *options]
+    assert main(["predict", str(models / "segmentation"), *arguments]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_pose_refuses_windows(models, data, tmp_path, capsys):
+    arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
+    assert main(["predict", str(models / "pose"), *arguments]) == 2
+    assert "--window is for segmentation and depth" in capsys.readouterr().err

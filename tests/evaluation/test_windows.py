@@ -6,7 +6,7 @@ import torch
 
 from evaluation.oracles import mm_slide
 from metaprompts.errors import InputError
-from metaprompts.evaluation.windows import predict_windows, slide_logits, window_starts
+from metaprompts.evaluation.windows import predict_windows, slide_logits, slide_rows, window_starts
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 
@@ -160,3 +160,29 @@ def test_sliding_never_predicts_more_crops_than_asked():
 def test_strides_that_leave_gaps_are_refused(options):
     with pytest.raises(InputError, match="stride no larger"):
         slide_logits(two_logits, ramp(9, 9), **({"window": (8, 8), "stride": (4, 4)} | options))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 17), (5, 13), (3, 3), (16, 6), (40, 9)])
+@pytest.mark.parametrize("stride", [(5, 4), (1, 6), (8, 6), (3, 2)])
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_rows_are_given_away_as_sliding_at_once_has_them(size, stride, batch):
+    image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    whole = slide_logits(two_logits, image[None], window=(8, 6), stride=stride, batch=batch)[0]
+
+    given = [
+        (first, rows.clone())
+        for first, rows in slide_rows(two_logits, image, window=(8, 6), stride=stride, batch=batch)
+    ]
+
+    assert [first for first, _ in given] == [0, *np.cumsum([rows.shape[1] for _, rows in given])[:-1]]
+    assert torch.cat([rows for _, rows in given], dim=1).equal(whole)
+
+
+def test_rows_are_held_no_longer_than_windows_reach_them():
+    sizes = [rows.shape[1] for _, rows in slide_rows(two_logits, ramp(40, 9)[0], window=(8, 6), stride=(5, 4))]
+    assert sizes == [5, 5, 5, 5, 5, 5, 2, 8]
+
+
+def test_rows_of_strides_that_leave_gaps_are_refused():
+    with pytest.raises(InputError, match="stride no larger"):
+        next(slide_rows(two_logits, ramp(9, 9)[0], window=(8, 8), stride=(9, 4)))

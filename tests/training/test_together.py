@@ -82,6 +82,7 @@ def test_a_step_learns_the_same_however_it_is_split(trained, way):
     assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.full
 def test_batch_norm_sees_all_processes_if_it_is_told_to(trained):
     words = ("--training.batch_norm", "synchronized")
     (whole, _), (split, _) = trained("depth", 1, *words), trained("depth", 2, *words)
@@ -90,6 +91,7 @@ def test_batch_norm_sees_all_processes_if_it_is_told_to(trained):
     assert furthest(whole, own) > 1e-5
 
 
+@pytest.mark.full
 def test_segmentation_learns_the_same_in_two_processes(trained):
     """UPerNet normalizes single pixels here, so single gradients are all rounding, and AdamW steps on them."""
     words = ("--training.batch_norm", "synchronized")
@@ -100,6 +102,7 @@ def test_segmentation_learns_the_same_in_two_processes(trained):
     assert furthest(whole, split) < 1e-4
 
 
+@pytest.mark.full
 def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pictures, tmp_path):
     """SIGTERM to torchrun, as a cluster sends it, the model split; then one process goes on, and says what differs."""
     words = ("--training.batch_norm", "frozen", "--training.steps", "20", "--training.checkpoint_seconds", "0")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from metaprompts.backbone.latent_cache import LatentCache
+from metaprompts.backbone.strips import StripEncoder
 
 
 class LatentEncoder(nn.Module):
@@ -26,6 +27,7 @@ class LatentEncoder(nn.Module):
 
     Attributes:
         precise: see above
+        rows: height of the strips in which pictures are encoded, see `StripEncoder`; None for whole pictures
         cache: where latents are kept by their picture; None to encode every picture anew
     """
 
@@ -36,6 +38,7 @@ class LatentEncoder(nn.Module):
         self.stride: int = 2 ** (len(vae.config.block_out_channels) - 1)
         self.scale: float = vae.config.scaling_factor if scaled else 1.0
         self.precise = True
+        self.rows: int | None = None
         self.cache: LatentCache | None = None
         self.requires_grad_(False)
         self.train(False)
@@ -58,7 +61,8 @@ class LatentEncoder(nn.Module):
         return self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
 
     def _encoded(self, images: Tensor) -> Tensor:
-        layers = nn.Sequential(self.encoder, self.quant_conv or nn.Identity())
+        encoder = self.encoder if self.rows is None else StripEncoder(self.encoder, self.rows)
+        layers = nn.Sequential(encoder, self.quant_conv or nn.Identity())
         pixels = images * 2 - 1
         if self.precise and pixels.device.type == "cpu" and pixels.dtype == torch.float32:
             weights = {name: tensor.double() for name, tensor in layers.state_dict().items()}

@@ -4,7 +4,8 @@ import copy
 from itertools import chain
 from typing import TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 LORA_MARK = ".lora_"
 """What the names of its tensors have, and no others."""
@@ -28,7 +29,19 @@ def add_lora(unet: nn.Module, rank: int, alpha: float) -> None:
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=_TARGETS), unet)
 
 
-def sharing_weights(module: Module) -> Module:
-    """A copy whose tensors are the module's own: what is added to the copy leaves the module alone."""
-    own = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+def sharing_weights(module: Module, dtype: torch.dtype | None = None) -> Module:
+    """A copy whose tensors are the module's own: what is added to the copy leaves the module alone.
+
+    Args:
+        module: is left as it is
+        dtype: precision of the copy's tensors; those of another are not shared, but converted one by one
+    """
+    own = {id(tensor): _in_precision(tensor, dtype) for tensor in chain(module.parameters(), module.buffers())}
     return copy.deepcopy(module, own)
+
+
+def _in_precision(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None or tensor.dtype == dtype or not tensor.is_floating_point():
+        return tensor
+    converted = tensor.detach().to(dtype)
+    return nn.Parameter(converted, requires_grad=False) if isinstance(tensor, nn.Parameter) else converted

@@ -52,9 +52,12 @@ def _run(words: list[str]) -> int:
     import tyro
 
     from metaprompts.cli.ablate import Ablate
+    from metaprompts.cli.bench import Bench
     from metaprompts.cli.data import Data
     from metaprompts.cli.demo import Demo
+    from metaprompts.cli.distill_encoder import DistillEncoder
     from metaprompts.cli.evaluate import Evaluate
+    from metaprompts.cli.export import Export
     from metaprompts.cli.heatmaps import Heatmaps
     from metaprompts.cli.import_released import ImportReleased
     from metaprompts.cli.memory import Memory
@@ -85,7 +88,10 @@ def _run(words: list[str]) -> int:
         | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
         | Annotated[Submit, tyro.conf.subcommand("submit")]
         | Annotated[Predict, tyro.conf.subcommand("predict")]
+        | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Bench, tyro.conf.subcommand("bench")]
         | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+        | Annotated[DistillEncoder, tyro.conf.subcommand("distill-encoder")]
         | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
         | Annotated[Demo, tyro.conf.subcommand("demo")]
         | Annotated[Ablate, tyro.conf.subcommand("ablate")]

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaprompts.cli.engines import PLAIN
 from metaprompts.cli.words import take_flag, take_options
 from metaprompts.errors import InputError
 
@@ -23,6 +24,8 @@ an embedded model, or any model folder together with --recipe RECIPE, the recipe
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
   --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
+  --engine ENGINE      what executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
+  --precision fp32     or bf16, or int8 weights: what that costs in quality is measured by evaluating with it
 
 How pictures are predicted is the recipe's test section; by default each is seen once. Its keys, with their defaults:
 
@@ -68,6 +71,10 @@ class Evaluate:
     """Folder for the numbers; by default MODEL/evaluation."""
     restart: bool = False
     """Discard what an interrupted evaluation has found."""
+    engine: str = PLAIN
+    """What executes the model."""
+    precision: str = "fp32"
+    """What the engine computes in."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
@@ -85,13 +92,15 @@ class Evaluate:
         if words[0].startswith("-"):
             raise InputError("no model given: metaprompts evaluate MODEL --data.root DIR")
         rest = list(words[1:])
-        options = take_options(rest, ("--recipe", "--out"))
+        options = take_options(rest, ("--recipe", "--out", "--engine", "--precision"))
         restart = take_flag(rest, "--restart")
         return cls(
             model=Path(words[0]),
             recipe=options["--recipe"],
             out=Path(options["--out"]) if options["--out"] else None,
             restart=restart,
+            engine=options["--engine"] or PLAIN,
+            precision=options["--precision"] or "fp32",
             overrides=tuple(rest),
         )
 
@@ -100,6 +109,7 @@ class Evaluate:
         if self.wants_help:
             sys.stdout.write(_USAGE)
             return 0
+        from metaprompts.cli.engines import opened
         from metaprompts.cli.models import load_with_recipe
         from metaprompts.evaluation.processes import local_device, processes
         from metaprompts.evaluation.progress import SampleBar
@@ -107,12 +117,17 @@ class Evaluate:
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
         evaluation = _evaluation(model, recipe, self.out or _default_out(self.model))
+        if (self.engine, self.precision) != (PLAIN, "fp32"):
+            evaluation = replace(
+                evaluation, what={**evaluation.what, "engine": self.engine, "precision": self.precision}
+            )
+        predictor: Any = opened(model, self.engine, self.precision, pictures=len(evaluation.pictures))
         with (
             processes() as together,
             SampleBar("evaluating", len(evaluation.pictures), quiet=together.rank > 0) as bar,
         ):
             scores = evaluate_split(
-                model,
+                predictor,
                 evaluation,
                 restart=self.restart,
                 processes=together,

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
-    from metaprompts.model import MetaPromptModel
+    from metaprompts.cli.looking import Looking
     from metaprompts.predictions import Prediction
 
 
@@ -43,12 +43,32 @@ class Predict:
     """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """Where the text encoder comes from; by default where the model was trained with it from."""
+    window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
+    """Segmentation and depth: look at pictures as they are, in overlapping windows of this height and width in pixels.
+    Without it a picture is resized to what the model was trained on."""
+    stride: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
+    """Step from window to window; by default half a window."""
+    max_memory: Annotated[str | None, tyro.conf.arg(metavar="8GB")] = None
+    """What prediction may take, as 8GB or 6GiB: fewer pictures at once, or encoded in strips, where more do not fit. By
+    default four fifths of what is free."""
     raw: bool = False
     """Also write exact values as .npy: depth in metres, confidence of segmentation."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     batch_size: int = 1
-    """How many pictures go through the model together."""
+    """How many pictures, or windows of one, go through the model together, if they fit in memory."""
+    engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
+    """What executes the model: auto takes what is installed and worth its preparation; plain is the model as in
+    training, the others compute beforehand what depends on the weights alone. They agree to rounding."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """bf16: 16 bits in matrix products; int8: weights in 8 bits (openvino)."""
+    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Look fewer times than the model was trained to: faster, and worse."""
+    merge_tokens: float = 0.0
+    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large pictures, and
+    worse."""
+    encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A small encoder in the place of the VAE's, which metaprompts distill-encoder made of it: faster, and worse."""
 
     def run(self) -> int:
         """Predict everything that can be read."""
@@ -58,19 +78,26 @@ class Predict:
         from metaprompts.adapters import load_adapters
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
+        from metaprompts.cli.engines import opened
+        from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
         from metaprompts.model import load
+        from metaprompts.runtime.opening import Approximation
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs")
+        looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
         models = (
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
+        less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
+        fast = [opened(model, self.engine, self.precision, pictures=len(paths), approximation=less) for model in models]
+        looking.begin(models, fast)
         captions = Captions.for_models(
             models,
             caption=self.caption,
@@ -85,7 +112,7 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(models, group, boxes, captions, failures):
+            for path, prediction in _predict_group(looking, group, boxes, captions, failures):
                 prediction.save(self.out, stems[path], raw=self.raw)
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
@@ -106,7 +133,7 @@ class Predict:
 
 
 def _predict_group(
-    models: "list[MetaPromptModel]",
+    looking: "Looking",
     paths: list[Path],
     boxes: "Boxes | None",
     captions: "Captions | None",
@@ -123,10 +150,10 @@ def _predict_group(
         except InputError as error:
             failures.append(str(error))
     pairs = []
-    for model in models:
+    for model in looking.models:
         reads = model.config.prompts.kind == "caption"
         inputs = [(picture, found, caption if reads else None) for _, picture, found, caption in readable]
-        predictions = model.predict_many(inputs, len(paths))
+        predictions = looking.predictions(model, inputs)
         pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
     return pairs
 

@@ -1,6 +1,6 @@
 """Inference in windows: square ones along a wide picture for depth, a grid of overlapping ones for segmentation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import torch
@@ -75,14 +75,10 @@ def slide_logits(
     Raises:
         InputError: a size is not positive, or strides leave gaps
     """
-    if min(*window, *stride, batch) < 1 or stride[0] > window[0] or stride[1] > window[1]:
-        raise InputError(
-            f"got window {window}, stride {stride}, batch {batch}; expected positive numbers and a stride no larger "
-            "than the window"
-        )
+    refuse_gaps(window, stride, batch)
     height, width = images.shape[-2:]
     tall, wide = min(window[0], height), min(window[1], width)
-    corners = list(product(_grid_starts(height, window[0], stride[0]), _grid_starts(width, window[1], stride[1])))
+    corners = _corners((height, width), window, stride)
     total: Tensor | None = None
     count = images.new_zeros(1, 1, height, width, dtype=torch.float32)
     for some in _chunks(corners, max(1, batch // len(images))):
@@ -95,6 +91,100 @@ def slide_logits(
             count[..., top : top + tall, left : left + wide] += 1
     assert total is not None
     return total.div_(count)
+
+
+def slide_rows(
+    predict: Predict, image: Tensor, *, window: tuple[int, int], stride: tuple[int, int], batch: int = 1
+) -> Iterator[tuple[int, Tensor]]:
+    """Average a grid of overlapping windows as `slide_logits` does, and give rows away once no further window has them.
+
+    In memory are the rows of one window's height, as wide as the picture, and ``batch`` crops.
+
+    Args:
+        predict: (N,3,h,w) -> (N,C,h,w); brought to the crops' size bilinearly if it comes smaller
+        image: (3,H,W) in [0,1]
+        window: height and width of a window, pixels
+        stride: vertical and horizontal step, pixels
+        batch: crops predicted at once
+
+    Yields:
+        the first row, and the mean (C,rows,W), float32, that the next item overwrites; from top to bottom
+
+    Raises:
+        InputError: a size is not positive, or strides leave gaps
+    """
+    refuse_gaps(window, stride, batch)
+    height, width = image.shape[-2:]
+    tall, wide = min(window[0], height), min(window[1], width)
+    rows: _OpenRows | None = None
+    for some in _chunks(_corners((height, width), window, stride), batch):
+        outputs = _at_size(
+            predict(torch.stack([image[:, top : top + tall, left : left + wide] for top, left in some])), tall, wide
+        )
+        for (top, left), output in zip(some, outputs, strict=True):
+            if rows is None:
+                rows = _OpenRows(output.new_zeros(len(output), tall, width))
+            if top > rows.first:
+                yield rows.first, rows.mean(top - rows.first)
+                rows.move_to(top)
+            rows.add(output, left)
+    assert rows is not None
+    yield rows.first, rows.mean(tall)
+
+
+class _OpenRows:
+    """Sums of windows over the rows that further windows may still reach.
+
+    Args:
+        total: (C,h,W) zeros, h being a window's height
+
+    Attributes:
+        first: the picture's row that is the sums' first
+    """
+
+    def __init__(self, total: Tensor) -> None:
+        self.first = 0
+        self._total = total
+        self._count = total.new_zeros(total.shape[1:])
+
+    def add(self, output: Tensor, left: int) -> None:
+        """Count a window (C,h,w) that begins at a column."""
+        columns = slice(left, left + output.shape[-1])
+        self._total[..., columns] += output
+        self._count[..., columns] += 1
+
+    def mean(self, rows: int) -> Tensor:
+        """Turn the sums of the first rows into means (C,rows,W); afterwards these must not be added to."""
+        return self._total[:, :rows].div_(self._count[:rows])
+
+    def move_to(self, first: int) -> None:
+        """Forget the rows before another first one."""
+        gone, height = first - self.first, len(self._count)
+        self.first = first
+        for sums in (self._total, self._count):
+            # No more rows at once than are forgotten: a tensor cannot be copied onto itself.
+            for to in range(0, height - gone, gone):
+                size = min(gone, height - gone - to)
+                sums[..., to : to + size, :] = sums[..., to + gone : to + gone + size, :]
+            sums[..., max(height - gone, 0) :, :] = 0
+
+
+def refuse_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int = 1) -> None:
+    """Refuse a grid of windows that would leave pixels out.
+
+    Args:
+        window: height and width, pixels
+        stride: vertical and horizontal step, pixels
+        batch: crops predicted at once
+
+    Raises:
+        InputError: a number is not positive, or a stride is larger than the window
+    """
+    if min(*window, *stride, batch) < 1 or stride[0] > window[0] or stride[1] > window[1]:
+        raise InputError(
+            f"got window {window}, stride {stride}, batch {batch}; expected positive numbers and a stride no larger "
+            "than the window"
+        )
 
 
 def _in_row(predict: Predict, images: Tensor, *, windows: int, flip: bool, along: int) -> Tensor:
@@ -135,6 +225,11 @@ def _at_size(output: Tensor, height: int, width: int) -> Tensor:
     if output.shape[-2:] == (height, width):
         return output
     return F.interpolate(output, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _corners(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> list[tuple[int, int]]:
+    starts = [_grid_starts(*each) for each in zip(size, window, stride, strict=True)]
+    return list(product(*starts))  # type: ignore[arg-type]
 
 
 def _grid_starts(side: int, window: int, stride: int) -> list[int]:

@@ -1,7 +1,7 @@
 """The contract of a task: what one kind of perception adds to the shared model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from metaprompts.errors import InputError
 from metaprompts.predictions import Prediction
 
 Picture = NDArray[np.uint8]
@@ -44,6 +45,11 @@ class Task(ABC):
     name: ClassVar[str]
     fused: ClassVar[bool]
     """Whether the head reads one map of all levels, or a map of each level."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Channels of the raw output."""
 
     @abstractmethod
     def head(self, channels: int, levels: int) -> nn.Module:
@@ -91,3 +97,18 @@ class Task(ABC):
     @abstractmethod
     def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
         """Turn the raw outputs (...) of the views into a prediction at the picture's own size."""
+
+    def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
+        """Turn raw outputs of windows, averaged and at the picture's own size, into a prediction.
+
+        Args:
+            picture: uint8 RGB (H, W, 3)
+            rows: the first row and some rows (C, h, W) at a time, from top to bottom; each is read before the next
+
+        Raises:
+            InputError: the task does not predict every pixel
+        """
+        del picture, rows
+        raise InputError(
+            f"{self.name} is not predicted pixel by pixel, so not in windows either: leave window and stride out"
+        )

@@ -1,9 +1,10 @@
 """Metric depth: transposed convolutions, scale-invariant log loss, RMSE and friends."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -52,6 +53,10 @@ class Depth(Task):
         if self.margin_blocks < 0:
             raise InputError(f"task.margin_blocks is {self.margin_blocks}; wanted 0 or more")
 
+    @property
+    def outputs(self) -> int:
+        return 1
+
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
         return DepthHead(channels, filters=self.filters, width=self.width, max_depth_m=self.max_depth_m)
@@ -97,6 +102,12 @@ class Depth(Task):
         del views
         depth_m = _at_size(raws[0].float().unsqueeze(0), picture.shape[:2])[0]
         return DepthPrediction(depth_m=depth_m.cpu().numpy(), picture=picture)
+
+    def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
+        depth_m = np.zeros(picture.shape[:2], np.float32)
+        for first, some in rows:
+            depth_m[first : first + some.shape[1]] = some[0].cpu().numpy()
+        return DepthPrediction(depth_m=depth_m, picture=picture)
 
 
 def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:

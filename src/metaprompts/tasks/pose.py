@@ -80,6 +80,10 @@ class Pose(Task):
         """(height, width) of the heatmaps."""
         return self.crop_height // _HEATMAP_STRIDE, self.crop_width // _HEATMAP_STRIDE
 
+    @property
+    def outputs(self) -> int:
+        return len(self.joints)
+
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
         return HeatmapHead(channels, filters=self.filters, joints=len(self.joints))

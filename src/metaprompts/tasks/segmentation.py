@@ -1,6 +1,6 @@
 """Semantic segmentation: UPerNet, cross entropy + Lovasz + auxiliary loss, mIoU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ from metaprompts.tasks.lovasz import lovasz_softmax
 from metaprompts.tasks.resizing import whole_view
 
 IGNORED = 255
+# Rows whose probabilities are in memory at a time.
+_BAND = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,10 @@ class Segmentation(Task):
             raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
         if not 0 <= self.dropout < 1:
             raise InputError(f"task.dropout is {self.dropout}; wanted a share from 0 to below 1")
+
+    @property
+    def outputs(self) -> int:
+        return len(self.classes)
 
     def head(self, channels: int, levels: int) -> nn.Module:
         return UPerNet([channels] * levels, width=self.width, classes=len(self.classes), dropout=self.dropout)
@@ -97,9 +103,27 @@ class Segmentation(Task):
         del views
         probabilities = raws[0].float().softmax(dim=0).unsqueeze(0)
         # Resizing class by class keeps a large picture's memory at a few maps, not one for each class.
-        labels, confidence = _most_likely(probabilities, picture.shape[:2])
+        return self._prediction(picture, *_most_likely(probabilities, picture.shape[:2]))
+
+    def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
+        # Of as many bytes a number as the prediction keeps: the picture is large.
+        labels, confidence = np.zeros(picture.shape[:2], self._label_type), np.zeros(picture.shape[:2], np.float32)
+        for first, logits in rows:
+            for start in range(0, logits.shape[1], _BAND):
+                band = logits[:, start : start + _BAND]
+                largest, index = band.max(dim=0)
+                here = slice(first + start, first + start + band.shape[1])
+                labels[here] = index.cpu().numpy()
+                confidence[here] = (largest - band.logsumexp(dim=0)).exp().cpu().numpy()
+        return self._prediction(picture, labels, confidence)
+
+    @property
+    def _label_type(self) -> Any:
+        return np.uint8 if len(self.classes) <= 256 else np.uint16
+
+    def _prediction(self, picture: Picture, labels: Any, confidence: Any) -> Prediction:
         return SegmentationPrediction(
-            labels=labels.astype(np.uint8 if len(self.classes) <= 256 else np.uint16),
+            labels=labels.astype(self._label_type, copy=False),
             classes=self.classes,
             picture=picture,
             confidence=confidence,

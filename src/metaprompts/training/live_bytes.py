@@ -20,10 +20,11 @@ aten = torch.ops.aten
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the tensors that are made within it for as long as they live, and remembers the largest moment.
 
-    What an operation needs while it runs, and the allocator's gaps, are not seen.
+    What an operation needs while it runs is seen only if it is told, the allocator's gaps are not.
 
     Args:
         weights: are there already and not counted; a copy of one in another precision is counted as "copies"
+        passing: an operation, its arguments and its result -> bytes that it needs beside them while it runs
 
     Attributes:
         label: as what tensors are counted that are made from now on
@@ -33,8 +34,9 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         peak_phase: `phase` at the peak
     """
 
-    def __init__(self, weights: Iterable[Tensor]) -> None:
+    def __init__(self, weights: Iterable[Tensor], passing: Callable[[Any, Any, Any], int] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._passing = passing
         self.label = "activations"
         self.now: Counter[str] = Counter()
         self.peak: Mapping[str, int] = {}
@@ -49,12 +51,19 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
                 self._count(tensor, "copies" if is_copy else self.label)
+        if self._passing is not None and (passing := self._passing(func, args, result)):
+            self._note({"passing": passing})
         return result
 
     def move(self, size: int, source: str, label: str) -> None:
         """Count bytes that are alive under another label."""
         self.now[source] -= size
         self.now[label] += size
+
+    def begin_again(self) -> None:
+        """Forget the largest moment so far; what is alive stays counted."""
+        self._largest, self.peak, self.peak_phase = 0, {}, ""
+        self._note({})
 
     def _count(self, tensor: Tensor, label: str) -> None:
         address = _address(tensor)
@@ -64,8 +73,11 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         size = storage.nbytes()
         self._alive[address] = weakref.ref(storage, partial(self._forget, address, size, label))
         self.now[label] += size
-        if (total := self.now.total()) > self._largest:
-            self._largest, self.peak, self.peak_phase = total, dict(self.now), self.phase
+        self._note({})
+
+    def _note(self, beside: Mapping[str, int]) -> None:
+        if (total := self.now.total() + sum(beside.values())) > self._largest:
+            self._largest, self.peak, self.peak_phase = total, {**self.now, **beside}, self.phase
 
     def _forget(self, address: int, size: int, label: str, reference: Any) -> None:
         del reference, self._alive[address]

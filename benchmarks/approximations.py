@@ -1,0 +1,140 @@
+"""What the optional approximations cost in quality and save in time, on the embedded models.
+
+    python benchmarks/approximations.py --encoder DIR [--scenes DIR] [--count 64] [--seed 12000000] [--rounds 15]
+        [--threads 1]
+
+DIR of --encoder is what `metaprompts distill-encoder micro --out DIR` wrote; without it that line is left out. DIR of
+--scenes gets --count generated scenes from --seed on, which nothing was trained on. Times are medians over --rounds
+rounds; in each every approximation predicts the same single picture once, in turn. The last table is of one
+self-attention of Stable Diffusion 1.5's finest level at 512x512, with random weights.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from diffusers.models.attention_processor import Attention
+
+from metaprompts.backbone.small_encoder import SmallEncoder
+from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.demo.scoring import METRICS, Subject, subject_of
+from metaprompts.evaluation.run import evaluate
+from metaprompts.model import MetaPromptModel
+from metaprompts.runtime.fast import FastModel
+from metaprompts.runtime.merging import MergedSelfAttention
+from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.training.data import validation_batches
+
+EXACT = "exact"
+# A validation split alone is no data set.
+TRAINING_SCENES = 1
+WIDTH, HEADS, SIDE = 320, 8, 64
+SHARES = (0.0, 0.25, 0.5, 0.75)
+
+
+def main() -> int:
+    """Draw, score, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoder", type=Path)
+    parser.add_argument("--scenes", type=Path, default=Path("runs/approximations"))
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=12_000_000)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    total = TRAINING_SCENES + options.count
+    write_scenes("plain", total, options.scenes, seed=options.seed, val_count=options.count)
+    encoder = None if options.encoder is None else SmallEncoder.read(options.encoder)
+    for task in METRICS:
+        sys.stdout.write("\n".join(table(subject_of(task, options.scenes), encoder, options.rounds)) + "\n\n")
+        sys.stdout.flush()
+    sys.stdout.write("\n".join(attention_table(options.rounds)) + "\n")
+    return 0
+
+
+def approximations(model: MetaPromptModel, encoder: SmallEncoder | None) -> dict[str, PreparedModel]:
+    """The model prepared in each way, the exact one first."""
+    ways = {
+        EXACT: PreparedModel(model),
+        "2 of 3 steps": PreparedModel(model, steps=2),
+        "1 of 3 steps": PreparedModel(model, steps=1),
+        "a quarter of the tokens merged": PreparedModel(model, merged_tokens=0.25),
+        "half of the tokens merged": PreparedModel(model, merged_tokens=0.5),
+    }
+    if encoder is not None:
+        ways["distilled encoder"] = PreparedModel(model, encoder=encoder)
+    return ways
+
+
+def table(subject: Subject, encoder: SmallEncoder | None, rounds: int) -> list[str]:
+    """The lines of one model's table."""
+    task = subject.model.task.name
+    metrics = [name for name, _ in METRICS[task][0]]
+    ways = approximations(subject.model, encoder)
+    batches = list(validation_batches(subject.split, subject.recipe))
+    scores = {
+        name: evaluate(predictor(subject.model, way), batches, facts=subject.split.facts) for name, way in ways.items()
+    }
+    picture = batches[0]["image"][:1]
+    seconds = medians({name: lambda way=way: way(picture) for name, way in ways.items()}, rounds)
+    encoding = medians({name: lambda way=way: way.encode(picture) for name, way in ways.items()}, rounds)
+    lines = [
+        f"| micro-{task} | {' | '.join(metrics)} | time | of it encoding |",
+        f"|{' --- |' * (len(metrics) + 3)}",
+    ]
+    for name, found in scores.items():
+        cells = [shown(float(found[metric]), float(scores[EXACT][metric]), name == EXACT) for metric in metrics]
+        cells += [f"{seconds[name] / seconds[EXACT]:.0%}", f"{encoding[name] / seconds[EXACT]:.0%}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, f"\nexact: {1e3 * seconds[EXACT]:.0f} ms for a picture of {picture.shape[2]}x{picture.shape[3]}"]
+
+
+def predictor(model: MetaPromptModel, way: PreparedModel) -> FastModel:
+    """A prepared model as `evaluate` takes it."""
+    device = model.device
+    return FastModel(model.config, way, way.conditions, engine="eager", precision="fp32", device=device, why="measured")
+
+
+def shown(value: float, exact: float, is_exact: bool) -> str:
+    """A score, and its difference from the exact one."""
+    return f"{value:.3f}" if is_exact else f"{value:.3f} ({value - exact:+.3f})"
+
+
+def medians(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, taken in turn, after a round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            with torch.no_grad():
+                way()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
+
+
+def attention_table(rounds: int) -> list[str]:
+    """The lines of the table of one large self-attention."""
+    layer = Attention(query_dim=WIDTH, heads=HEADS, dim_head=WIDTH // HEADS).eval()
+    tokens = torch.randn(1, SIDE * SIDE, WIDTH)
+    merged = {share: MergedSelfAttention(layer, share) for share in SHARES}
+    seconds = medians(
+        {f"{share}": lambda each=each: each(tokens, size=(SIDE, SIDE)) for share, each in merged.items()}, rounds
+    )
+    first = next(iter(seconds.values()))
+    return [
+        f"| one self-attention of {SIDE}x{SIDE} tokens, {WIDTH} channels | time |",
+        "| --- | --- |",
+        *(
+            f"| {float(share):.0%} merged | {1e3 * taken:.0f} ms ({taken / first:.0%}) |"
+            for share, taken in seconds.items()
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

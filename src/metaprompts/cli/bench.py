@@ -1,0 +1,74 @@
+"""``metaprompts bench``."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure how long each part of a prediction takes, and how much memory, by each engine.
+
+    Nothing is downloaded: by default the published depth model at full width is measured, with weights made by a rule,
+    which are kept in the cache (3.7 GB). Every engine has a process of its own; they are asked in turn, round after
+    round. Writes bench.json, bench.md and bench.png.
+    """
+
+    model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
+    """A model folder, a hub id, or the name of an embedded model."""
+    task: Literal["depth", "segmentation", "pose"] = "depth"
+    """Without MODEL: which published model."""
+    engines: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="ENGINE[:PRECISION] ...")] = None
+    """Such as plain eager openvino:bf16; by default all that are installed, but compile."""
+    size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
+    """Of the picture; by default what the model was trained on."""
+    batch: int = 1
+    """How many pictures go through the model together."""
+    rounds: int = 3
+    """How often each engine is asked, after one prediction to warm up."""
+    threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """To compute with; by default PyTorch's choice."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    opened: Literal["auto", "together", "one"] = "auto"
+    """Whether all engines stay open between rounds, or one at a time is opened, which takes longer and less memory;
+    auto: together, if the memory is enough."""
+    curve: bool = False
+    """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
+    curve_engine: Annotated[str, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = "eager"
+    """By which engine."""
+    quick: bool = False
+    """Measure an embedded miniature, in seconds: to see that everything works."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("metaprompts-bench")
+    """Folder for the results."""
+
+    def run(self) -> int:
+        """Measure, write and print."""
+        from rich.console import Console
+
+        from metaprompts.runtime.bench.run import Request, measure
+
+        request = Request(
+            model=self.model,
+            task=self.task,
+            engines=self.engines,
+            size=self.size,
+            batch=self.batch,
+            rounds=self.rounds,
+            threads=self.threads,
+            device=self.device,
+            together=None if self.opened == "auto" else self.opened == "together",
+            curve=self.curve_engine if self.curve else None,
+            quick=self.quick,
+        )
+        with Console(stderr=True).status("measuring") as status:
+            report = measure(request, status.update)
+        report.write(self.out)
+        console = Console()
+        for table in report.tables:
+            console.print(table.rich())
+        sys.stdout.write("\n".join([*report.notes, f"results in {self.out}", ""]))
+        return 0

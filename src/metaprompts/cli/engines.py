@@ -1,0 +1,48 @@
+"""The engines, as commands offer them."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.model import MetaPromptModel
+    from metaprompts.runtime.fast import FastModel
+    from metaprompts.runtime.opening import Approximation
+
+PLAIN = "plain"
+"""The model as it is in training."""
+
+
+def opened(
+    model: "MetaPromptModel",
+    engine: str,
+    precision: str,
+    *,
+    pictures: int,
+    approximation: "Approximation | None" = None,
+) -> "MetaPromptModel | FastModel":
+    """The model as an engine executes it; tells on stderr which one, and why.
+
+    Args:
+        model: on its device
+        engine: "plain", "auto", or one of `metaprompts.runtime.opening`
+        precision: "fp32", "bf16" or "int8"
+        pictures: about how many will be predicted
+        approximation: what may be left out; None for nothing
+
+    Raises:
+        InputError: there is no such engine, or it cannot do that
+    """
+    from metaprompts.runtime.opening import EXACT, open_engine
+
+    approximation = approximation or EXACT
+    if engine == PLAIN:
+        if precision != "fp32" or approximation != EXACT:
+            raise InputError("engine plain computes all of it in fp32: take eager for other --precision or less work")
+        return model
+
+    names: Any = {"engine": engine, "precision": precision}
+    fast = open_engine(model, **names, approximation=approximation, pictures=pictures)
+    sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
+    return fast

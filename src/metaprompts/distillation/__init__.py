@@ -1,0 +1,1 @@
+"""A small encoder that learns to give a VAE's latents."""

@@ -1,0 +1,114 @@
+"""Compiled artefacts on disk: made once, found again by what they were made of, rebuilt when damaged."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.files import is_scratch, read_json, write_json
+
+_LIST = "artefact.json"
+_CACHE = "METAPROMPTS_CACHE"
+_CHUNK = 2**24
+
+
+def cache_folder() -> Path:
+    """Where artefacts are kept: $METAPROMPTS_CACHE, or metaprompts/ in the user's cache folder."""
+    if chosen := os.environ.get(_CACHE):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "metaprompts"
+
+
+def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A name for tensors by all of their numbers; half precision counts as the float32 it is loaded as."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        full = tensor.detach().cpu()
+        full = full.float() if full.is_floating_point() else full
+        digest.update(f"{name} {tuple(full.shape)} ".encode())
+        digest.update(full.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
+    """A folder of files made of ``what``; from the cache, if it is there and whole.
+
+    Two processes may ask at once: each builds beside, and the first that is done gives the folder its name.
+
+    Args:
+        what: plain values that everything in the files depends on
+        build: writes the files into an empty folder
+        folder: the cache; by default `cache_folder`
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    place = _place(what, folder)
+    if _is_whole(place, what):
+        return place
+    scratch = place.with_name(f".{place.name}-{secrets.token_hex(8)}")
+    try:
+        scratch.mkdir(parents=True)
+        build(scratch)
+        files = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
+        write_json(scratch / _LIST, {"what": dict(what), "files": files})
+        _take_place(scratch, place, what)
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the cache {place.parent}: {error.strerror or error}; name another by {_CACHE}"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return place
+
+
+def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
+    """Whether the cache has a folder of files made of ``what``; arguments as for `artefact`."""
+    return (_place(what, folder) / _LIST).is_file()
+
+
+def _place(what: Mapping[str, object], folder: Path | None) -> Path:
+    text = json.dumps(what, sort_keys=True)
+    return (folder or cache_folder()) / hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _take_place(scratch: Path, place: Path, what: Mapping[str, object]) -> None:
+    for _ in range(2):
+        try:
+            scratch.rename(place)
+        except OSError:
+            # Somebody else was first, or what is there is damaged.
+            if _is_whole(place, what):
+                return
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            return
+    scratch.rename(place)
+
+
+def _is_whole(place: Path, what: Mapping[str, object]) -> bool:
+    try:
+        known = read_json(place / _LIST)
+        files = {path.name for path in place.iterdir() if not is_scratch(path)} - {_LIST}
+        return bool(
+            known["what"] == json.loads(json.dumps(dict(what)))
+            and known["files"].keys() == files
+            and all(_digest(place / name) == digest for name, digest in known["files"].items())
+        )
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""How long each part of a prediction takes, and how much memory, by each engine."""

@@ -1,0 +1,68 @@
+"""Which engines are compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.runtime.opening import PRECISIONS, installed
+
+PLAIN = "plain"
+
+_PRECISIONS = dict[str, tuple[str, ...]]([(PLAIN, ("fp32",)), *PRECISIONS.items()])
+_CONVERTING = ("openvino", "onnx")
+
+
+@dataclass(frozen=True, order=True)
+class Contestant:
+    """An engine and what it computes in."""
+
+    engine: str
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """As the command line spells it."""
+        return f"{self.engine}:{self.precision}"
+
+    @property
+    def converts(self) -> bool:
+        """Whether it predicts by a converted model, which is kept on disk."""
+        return self.engine in _CONVERTING
+
+
+def default_contestants(device: torch.device) -> list[Contestant]:
+    """Every engine that is installed and needs no compiling before each run, and OpenVINO in 16 bits."""
+    names = [PLAIN, "eager"]
+    if device.type == "cpu":
+        names += [name for name in _CONVERTING if installed(name)]
+        names += ["openvino:bf16"] if installed("openvino") else []
+    return read_contestants(names, device)
+
+
+def read_contestants(names: Sequence[str], device: torch.device) -> list[Contestant]:
+    """Read ENGINE or ENGINE:PRECISION, each once.
+
+    Raises:
+        InputError: one is unknown, not installed, or does not fit the device
+    """
+    return list(dict.fromkeys(_read(name, device) for name in names))
+
+
+def _read(name: str, device: torch.device) -> Contestant:
+    engine, _, precision = name.partition(":")
+    if engine not in _PRECISIONS:
+        raise InputError(f"--engines has {name!r}; wanted {', '.join(_PRECISIONS)}, or such as eager:bf16")
+    precision = precision or "fp32"
+    if precision not in _PRECISIONS[engine]:
+        raise InputError(
+            f"engine {engine} has {' and '.join(_PRECISIONS[engine])}, not {precision!r}: take one of these"
+        )
+    for needed, extra in ((engine, engine), *([(precision, "int8")] if precision == "int8" else [])):
+        if not installed(needed):
+            raise InputError(f"{needed} is not installed: pip install 'metaprompts[{extra}]', or leave {name} out")
+    contestant = Contestant(engine, precision)
+    if contestant.converts and device.type != "cpu":
+        raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
+    return contestant

@@ -1,0 +1,80 @@
+"""Weights made by a rule: as good as trained ones for measuring, the same on every machine, and never downloaded."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.config import ModelConfig
+from metaprompts.model import MetaPromptModel
+from metaprompts.recipe import read_recipe
+from metaprompts.runtime.artefacts import artefact
+from metaprompts.training.stand_in import stand_in_model
+
+RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
+"""Task -> the recipe whose model is measured by default."""
+
+# Counted up when the rule changes: folders of another rule are then not found.
+_RULE = 1
+
+
+def rule_made(name: str, like: Tensor) -> Tensor:
+    """A tensor's content by its name and shape alone.
+
+    Matrices and filters are normal with a standard deviation of 1 / sqrt(fan-in), so that activations neither grow nor
+    vanish; vectors lie about what a fresh layer begins with.
+
+    Args:
+        name: in the model
+        like: of the wanted shape and type; its numbers are not read
+
+    Returns:
+        on the CPU
+    """
+    if not like.is_floating_point():
+        return torch.zeros(like.shape, dtype=like.dtype)
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    normal = torch.randn(like.shape, generator=generator, dtype=torch.float32)
+    if like.ndim >= 2:
+        normal *= like[0].numel() ** -0.5
+    elif name.endswith("running_var"):
+        normal = 1 + 0.1 * normal.abs()
+    elif name.endswith("weight"):
+        normal = 1 + 0.1 * normal
+    else:
+        normal *= 0.02
+    return normal.to(like.dtype)
+
+
+def full_width_config(task: str) -> ModelConfig:
+    """The published model of a task on Stable Diffusion 1.5; it looks at pictures of any size as they are.
+
+    Args:
+        task: "depth", "segmentation" or "pose"
+    """
+    with torch.device("meta"):
+        config = stand_in_model(read_recipe(RECIPES[task])).config
+    return replace(config, working_size=None)
+
+
+def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
+    """A model folder with weights made by the rule; made once and kept, so that processes map the same file.
+
+    Args:
+        config: of the model
+        cache: where to; by default see `artefacts.cache_folder`
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    what: dict[str, Any] = {"rule": _RULE, "config": config.plain()}
+    return artefact(what, lambda folder: _save(config, folder), cache)
+
+
+def _save(config: ModelConfig, folder: Path) -> None:
+    model = MetaPromptModel.empty(config)
+    model.save(folder, state={name: rule_made(name, each) for name, each in model.state_dict().items()})

@@ -1,0 +1,47 @@
+"""PyTorch, operation by operation."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metaprompts.backbone import LatentEncoder
+from metaprompts.backbone.lora import sharing_weights
+from metaprompts.runtime.prepared import Encode, PreparedModel
+from metaprompts.runtime.strips import StripEncode
+
+
+class EagerParts:
+    """A prepared model's own layers, in the memory order that convolutions are fastest in.
+
+    Args:
+        prepared: its weights, which are the model's, are brought into that order in place; in another precision they
+            are copied
+        dtype: what is computed in
+        encoder: the model's own, whose strips are taken over
+    """
+
+    def __init__(self, prepared: PreparedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+        # torch.channels_last is a memory order, not a shape: no number changes.
+        in_precision = sharing_weights(prepared, dtype)
+        self._prepared = in_precision.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._dtype = dtype
+        self._encoder = encoder
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents."""
+        ordered = images.to(self._dtype).contiguous(memory_format=torch.channels_last)
+        rows = self._encoder.rows
+        encode = self._prepared.encode
+        # A small encoder needs no strips: its maps are narrow.
+        if rows is not None and isinstance(encode, Encode):
+            return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
+        return encode(ordered)  # type: ignore[no-any-return]
+
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+        """One step."""
+        return self._prepared.look(latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
+
+    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Pyramid to raw output."""
+        return self._prepared.finish(pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]

@@ -1,0 +1,148 @@
+"""Export a model, compare the file with the model, and write what is needed to use it."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+from metaprompts.files import write_json, write_text
+from metaprompts.model import MetaPromptModel
+from metaprompts.runtime.export.formats import FORMATS, Format
+from metaprompts.runtime.export.whole import WholeModel, description
+from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.tasks import Pose
+
+_MULTIPLE = 64
+
+
+def export_model(
+    model: MetaPromptModel,
+    out: Path,
+    *,
+    kind: str,
+    size: tuple[int, int] | None = None,
+    steps: int | None = None,
+    pictures: Sequence[NDArray[np.uint8]],
+) -> dict[str, Any]:
+    """Write model.* of a format, model.json, parity.json and predict.py; all of them, or none.
+
+    Args:
+        model: on the CPU, in float32
+        out: folder
+        kind: "onnx", "openvino" or "torch"
+        size: (height, width) of its pictures; by default what the model was trained on
+        steps: how often it looks, if fewer times than K
+        pictures: (H, W, 3) uint8, by which the file is compared with the model
+
+    Returns:
+        the content of parity.json
+
+    Raises:
+        InputError: the format needs what is not installed, the size does not fit, or the model reads captions
+    """
+    chosen = FORMATS[kind]
+    if missing := [name for name in chosen.needs if not find_spec(name)]:
+        raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
+    if model.config.prompts.kind == "caption":
+        raise InputError("this model reads a caption of each picture; only models with fixed prompts can be exported")
+    size = _size(model, size)
+    whole = WholeModel(PreparedModel(model.eval(), steps)).eval()
+    with _folder(out) as scratch:
+        file = scratch / f"model{chosen.suffix}"
+        chosen.write(whole, size, file)
+        report = _parity(model, chosen, file, size, pictures)
+        facts = description(model, size)
+        names = sorted(path.name for path in scratch.iterdir())
+        write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})
+        write_json(scratch / "parity.json", report)
+        write_text(scratch / "predict.py", _example(chosen))
+    return report
+
+
+def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, int]:
+    if isinstance(model.task, Pose):
+        crop = (model.task.crop_height, model.task.crop_width)
+        if asked is not None and asked != crop:
+            raise InputError(
+                f"--size is {_shown(asked)}, but the model's crops of people are {_shown(crop)}: leave it out"
+            )
+        return crop
+    size = asked or model.config.working_size
+    if size is None:
+        raise InputError("the model does not say on what size it was trained: give --size HEIGHT,WIDTH")
+    if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
+        if asked is not None:
+            raise InputError(f"--size is {_shown(size)}; wanted multiples of {_MULTIPLE}")
+        size = (
+            max(_MULTIPLE, round(size[0] / _MULTIPLE) * _MULTIPLE),
+            max(_MULTIPLE, round(size[1] / _MULTIPLE) * _MULTIPLE),
+        )
+    return size
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]},{size[1]}"
+
+
+def _parity(
+    model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], pictures: Sequence[NDArray[np.uint8]]
+) -> dict[str, Any]:
+    """How far the file's raw output is from the model's, picture by picture and for all as one batch."""
+    resized = [cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in pictures]
+    batch = np.stack([image.astype(np.float32).transpose(2, 0, 1) / 255 for image in resized])
+    run = chosen.open(file)
+    with torch.no_grad():
+        plain = np.concatenate(
+            [model(torch.from_numpy(batch[place : place + 1])).numpy() for place in range(len(batch))]
+        )
+    alone = np.concatenate([run(batch[place : place + 1]) for place in range(len(batch))])
+    together = run(batch)
+    spread = float(plain.std())
+    return {
+        "pictures": len(pictures),
+        "output_std": spread,
+        "output_max": float(abs(plain).max()),
+        "max_difference": float(abs(alone - plain).max()),
+        "mean_difference": float(abs(alone - plain).mean()),
+        "max_difference_of_std": float(abs(alone - plain).max()) / spread,
+        "max_difference_in_a_batch": float(abs(together - plain).max()),
+    }
+
+
+def _example(chosen: Format) -> str:
+    text = (resources.files("metaprompts.runtime.export") / "example.txt").read_text(encoding="utf-8")
+    return Template(text).substitute(chosen.example, runtime=chosen.runtime)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """An empty folder beside ``out``, whose files become its files when the block ends well."""
+    scratch = out.with_name(f".{out.name}-{secrets.token_hex(8)}")
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        out.mkdir(parents=True, exist_ok=True)
+        for path in scratch.iterdir():
+            _flush(path)
+            path.replace(out / path.name)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

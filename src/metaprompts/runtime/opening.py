@@ -1,0 +1,240 @@
+"""Which engine to take, and how to open it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from metaprompts import __version__
+from metaprompts.backbone.small_encoder import SmallEncoder
+from metaprompts.errors import InputError
+from metaprompts.model import MetaPromptModel
+from metaprompts.runtime.artefacts import artefact, is_kept, tensors_digest
+from metaprompts.runtime.exporting import multiple_of
+from metaprompts.runtime.fast import FastModel
+from metaprompts.runtime.prepared import Parts, PreparedModel, RememberingParts
+
+EngineName = Literal["eager", "compile", "openvino", "onnx"]
+Precision = Literal["fp32", "bf16", "int8"]
+
+PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
+    "eager": ("fp32", "bf16"),
+    "compile": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnx": ("fp32",),
+}
+_NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
+_NEEDS_FOR_INT8 = ("nncf",)
+_INSTALL = {"openvino": "openvino", "onnx": "onnx", "int8": "int8"}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Converting a model takes about as long as predicting so many pictures without.
+_WORTH_CONVERTING = 20
+# Compiling on a GPU takes a minute or two.
+_WORTH_COMPILING = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """What may be left out for speed; by default nothing. docs/performance.md measures what each costs in quality.
+
+    Attributes:
+        steps: how often to look, if fewer times than K
+        merged_tokens: share of the finest level's tokens to merge in self-attention, 0 to 0.75
+        encoder: folder of a small encoder that `metaprompts distill-encoder` made for the model's VAE
+    """
+
+    steps: int | None = None
+    merged_tokens: float = 0.0
+    encoder: Path | None = None
+
+    def plain(self) -> dict[str, object]:
+        """What converted networks depend on: steps are no part of them."""
+        encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
+        return {
+            "merged_tokens": self.merged_tokens,
+            "encoder": None if encoder is None else tensors_digest(sorted(encoder.state_dict().items())),
+        }
+
+
+EXACT = Approximation()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and a line that says why."""
+
+    engine: EngineName
+    why: str
+
+
+def open_engine(
+    model: MetaPromptModel,
+    *,
+    engine: EngineName | Literal["auto"] = "auto",
+    precision: Precision = "fp32",
+    approximation: Approximation = EXACT,
+    pictures: int | None = None,
+    cache: Path | None = None,
+) -> FastModel:
+    """Make a fast model of a model.
+
+    Args:
+        model: its weights may be brought into another memory order, which changes no number.
+            Its encoder's strips are the engine's, too, if that is eager
+        engine: what executes it; "auto" takes what is installed and worth its preparation
+        precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
+        approximation: what may be left out
+        pictures: about how many will be predicted; None for many
+        cache: folder for converted models; by default see `artefacts.cache_folder`
+
+    Raises:
+        InputError: the engine is not installed, does not have that precision, or does not fit the device
+    """
+    device = model.device
+    if engine not in ("auto", *PRECISIONS):
+        raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
+    if precision not in get_args(Precision):
+        raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
+    choice = (
+        Choice(engine, "asked for") if engine != "auto" else _choose(model, precision, approximation, pictures, cache)
+    )
+    _refuse_unfit(choice.engine, precision, device)
+    prepared = PreparedModel(
+        model.eval(),
+        approximation.steps,
+        merged_tokens=approximation.merged_tokens,
+        encoder=None if approximation.encoder is None else SmallEncoder.read(approximation.encoder),
+    )
+    parts = _PARTS[choice.engine](_Order(model, prepared, precision, approximation, cache))
+    if model.latent_encoder.cache is not None:
+        parts = RememberingParts(parts, model.latent_encoder.cache)
+    reads = model.config.prompts.kind == "caption"
+    return FastModel(
+        model.config,
+        parts,
+        prepared.conditions,
+        engine=choice.engine,
+        precision=precision,
+        device=device,
+        why=choice.why,
+        encode_captions=model.encode_captions if reads else None,
+    )
+
+
+def installed(engine: str) -> bool:
+    """Whether everything is there that an engine, or int8, needs."""
+    needs = _NEEDS_FOR_INT8 if engine == "int8" else _NEEDS.get(engine, ())
+    return all(find_spec(name) for name in needs)
+
+
+def _choose(
+    model: MetaPromptModel,
+    precision: Precision,
+    approximation: Approximation,
+    pictures: int | None,
+    cache: Path | None,
+) -> Choice:
+    count = "many" if pictures is None else str(pictures)
+    enough = pictures is None or pictures >= (_WORTH_CONVERTING if model.device.type == "cpu" else _WORTH_COMPILING)
+    if model.device.type != "cpu":
+        if precision == "int8":
+            raise InputError("int8 is for the CPU: give --device cpu, or another precision")
+        if model.device.type == "cuda" and find_spec("triton") and enough:
+            return Choice("compile", f"a GPU and {count} pictures, which are worth compiling for")
+        return Choice("eager", f"on {model.device.type}, too few pictures ({count}) to compile for")
+    if not installed("openvino"):
+        return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
+    if precision == "int8" or enough:
+        return Choice("openvino", "installed, and the fastest on a CPU")
+    if is_kept(_what(model, "openvino", precision, approximation), cache):
+        return Choice("openvino", "installed, and the model is converted already")
+    return Choice("eager", f"converting to OpenVINO takes longer than {count} pictures; --engine openvino does it")
+
+
+def _refuse_unfit(engine: EngineName, precision: Precision, device: torch.device) -> None:
+    if precision not in PRECISIONS[engine]:
+        able = [name for name, offered in PRECISIONS.items() if precision in offered]
+        raise InputError(
+            f"engine {engine} has {' and '.join(PRECISIONS[engine])}, not {precision}"
+            + (f": take {' or '.join(able)} for that" if able else "")
+        )
+    for wanted in (engine, "int8") if precision == "int8" else (engine,):
+        if not installed(wanted):
+            raise InputError(f"{wanted} is not installed: pip install 'metaprompts[{_INSTALL[wanted]}]'")
+    if engine in {"openvino", "onnx"} and device.type != "cpu":
+        raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What an engine's parts are made of."""
+
+    model: MetaPromptModel
+    prepared: PreparedModel
+    precision: Precision
+    approximation: Approximation
+    cache: Path | None
+
+    def what(self, engine: str) -> dict[str, object]:
+        """All that the converted model depends on."""
+        return _what(self.model, engine, self.precision, self.approximation)
+
+
+def _eager(order: _Order) -> Parts:
+    from metaprompts.runtime.eager import EagerParts
+
+    return EagerParts(order.prepared, _DTYPES[order.precision], order.model.latent_encoder)
+
+
+def _compile(order: _Order) -> Parts:
+    from metaprompts.runtime.compiled import CompiledParts
+
+    return CompiledParts(order.prepared, _DTYPES[order.precision], order.model.latent_encoder)
+
+
+def _openvino(order: _Order) -> Parts:
+    from metaprompts.runtime.openvino import OpenVinoParts, build_openvino
+
+    def build(folder: Path) -> None:
+        build_openvino(order.prepared, folder, order.precision)
+
+    folder = artefact(order.what("openvino"), build, order.cache)
+    return OpenVinoParts(folder, order.precision, multiple_of(order.prepared))
+
+
+def _onnx(order: _Order) -> Parts:
+    from metaprompts.runtime.onnx import OnnxParts, build_onnx
+
+    folder = artefact(order.what("onnx"), lambda scratch: build_onnx(order.prepared, scratch), order.cache)
+    return OnnxParts(folder, multiple_of(order.prepared))
+
+
+_PARTS: Mapping[EngineName, Callable[[_Order], Parts]] = {
+    "eager": _eager,
+    "compile": _compile,
+    "openvino": _openvino,
+    "onnx": _onnx,
+}
+
+
+def _what(model: MetaPromptModel, engine: str, precision: Precision, approximation: Approximation) -> dict[str, object]:
+    """All that a converted model depends on."""
+    packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if precision == "int8" else ()))
+    return {
+        "weights": tensors_digest(sorted(model.state_dict().items())),
+        "config": model.config.plain(),
+        "precision": precision,
+        "approximation": approximation.plain(),
+        "versions": {"metaprompts": __version__, **{name: _version(name) for name in packages}},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

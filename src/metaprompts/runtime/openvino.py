@@ -1,0 +1,96 @@
+"""OpenVINO: the fastest way on a CPU."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.runtime.exporting import PARTS, examples, refuse_uneven
+from metaprompts.runtime.prepared import PreparedModel
+
+if TYPE_CHECKING:
+    import openvino
+
+# Compiled networks of different sizes share their weights, but not what they compute in.
+_KEPT_SIZES = 4
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+def build_openvino(prepared: PreparedModel, folder: Path, precision: str) -> None:
+    """Write each part as an OpenVINO network for any size.
+
+    Args:
+        prepared: in float32
+        folder: for encode.xml, encode.bin, ...
+        precision: "fp32" keeps all weights in full; "bf16" stores them in 16 bits; "int8" in 8
+    """
+    import openvino
+
+    for part, example in examples(prepared).items():
+        with torch.no_grad():
+            network = openvino.convert_model(getattr(prepared, part), example_input=example.arguments)
+        if precision == "int8":
+            network = _with_small_weights(network)
+        openvino.save_model(network, folder / f"{part}.xml", compress_to_fp16=precision == "bf16")
+
+
+def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
+    import nncf
+
+    return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
+
+
+class OpenVinoParts:
+    """Networks that `build_openvino` wrote; each is compiled for every size it meets.
+
+    Args:
+        folder: where they are
+        precision: what is computed in
+        multiple: of what the sides of pictures must be multiples
+        device: "CPU", "GPU"
+    """
+
+    def __init__(self, folder: Path, precision: str, multiple: int, device: str = "CPU") -> None:
+        import openvino
+
+        self._multiple = multiple
+        self._folder, self._device = folder, device
+        self._core = openvino.Core()
+        self._settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        if device == "CPU":
+            self._settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+        self._requests: OrderedDict[tuple[Any, ...], openvino.InferRequest] = OrderedDict()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents."""
+        refuse_uneven(images, self._multiple)
+        return self._run("encode", images)[0]
+
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+        """One step."""
+        return self._run("look", latent, shifts, keys_values)
+
+    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Pyramid to raw output."""
+        return self._run("finish", *pyramid, prompts, images)[0]
+
+    def _run(self, part: str, *arguments: Tensor) -> list[Tensor]:
+        arrays = [argument.detach().float().cpu().contiguous().numpy() for argument in arguments]
+        request = self._request(part, tuple(array.shape for array in arrays))
+        found = request.infer(arrays, share_inputs=True)
+        return [torch.from_numpy(found[index]) for index in range(len(found))]
+
+    def _request(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
+        key = (part, *shapes)
+        if key not in self._requests:
+            network = self._core.read_model(self._folder / f"{part}.xml")
+            network.reshape(dict(zip(network.inputs, map(list, shapes), strict=True)))
+            compiled = self._core.compile_model(network, self._device, self._settings)
+            self._requests[key] = compiled.create_infer_request()
+            while len(self._requests) > _KEPT_SIZES * len(PARTS):
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(key)
+        return self._requests[key]

@@ -1,0 +1,127 @@
+"""Converted models are kept, and made anew when they do not fit or are damaged."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.runtime.artefacts import artefact, cache_folder, is_kept, tensors_digest
+
+WHAT = {"weights": "abc", "size": (64, 64)}
+
+
+class Builder:
+    """Writes two files, and counts."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, folder: Path) -> None:
+        self.times += 1
+        (folder / "network.xml").write_text(f"network {self.times}")
+        (folder / "network.bin").write_bytes(b"weights")
+
+
+def test_is_made_once_for_the_same_content(tmp_path: Path) -> None:
+    build = Builder()
+
+    first, again = artefact(WHAT, build, tmp_path), artefact(WHAT, build, tmp_path)
+    other = artefact({**WHAT, "weights": "abd"}, build, tmp_path)
+
+    assert first == again != other
+    assert build.times == 2
+    assert is_kept(WHAT, tmp_path)
+    assert not is_kept({"weights": "none"}, tmp_path)
+
+
+def _truncate(place: Path) -> None:
+    (place / "network.bin").write_bytes(b"weigh")
+
+
+def _change(place: Path) -> None:
+    (place / "network.bin").write_bytes(b"weightz")
+
+
+def _remove(place: Path) -> None:
+    (place / "network.xml").unlink()
+
+
+def _garble(place: Path) -> None:
+    (place / "artefact.json").write_text("{")
+
+
+def _list_another(place: Path) -> None:
+    (place / "artefact.json").write_text('["no", "artefact"]')
+
+
+@pytest.mark.parametrize("damage", [_truncate, _change, _remove, _garble, _list_another])
+def test_a_damaged_one_is_made_anew(tmp_path: Path, damage: object) -> None:
+    build = Builder()
+    place = artefact(WHAT, build, tmp_path)
+    damage(place)
+
+    assert artefact(WHAT, build, tmp_path) == place
+    assert build.times == 2
+    assert (place / "network.xml").read_text() == "network 2"
+    assert (place / "network.bin").read_bytes() == b"weights"
+
+
+def test_nothing_stays_of_a_build_that_fails(tmp_path: Path) -> None:
+    def build(folder: Path) -> None:
+        (folder / "network.bin").write_bytes(b"half")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        artefact(WHAT, build, tmp_path)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_may_ask_at_once(tmp_path: Path) -> None:
+    everybody = threading.Barrier(4)
+    places = []
+
+    def build(folder: Path) -> None:
+        everybody.wait()
+        Builder()(folder)
+
+    threads = [threading.Thread(target=lambda: places.append(artefact(WHAT, build, tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(set(places)) == 1
+    assert len(places) == 4
+    assert list(tmp_path.iterdir()) == places[:1]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match=r"cannot write to the cache .*file: .*; name another by METAPROMPTS_CACHE"):
+        artefact(WHAT, Builder(), tmp_path / "file")
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("METAPROMPTS_CACHE", raising=False)
+    assert cache_folder() == tmp_path / "metaprompts"
+
+    monkeypatch.setenv("METAPROMPTS_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+
+
+def test_every_number_counts() -> None:
+    weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1])}
+    digest = tensors_digest(weights.items())
+
+    changed = {**weights, "a": weights["a"].clone()}
+    changed["a"][1, 1] += 1e-6
+
+    assert tensors_digest(weights.items()) == digest
+    assert tensors_digest({**weights, "a": weights["a"].half()}.items()) == digest
+    assert tensors_digest(changed.items()) != digest
+    assert tensors_digest({**weights, "a": weights["a"].reshape(3, 2)}.items()) != digest

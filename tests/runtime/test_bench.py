@@ -1,0 +1,284 @@
+"""What `metaprompts bench` measures adds up, and is measured on what it says."""
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from metaprompts.cli import main
+from metaprompts.errors import InputError
+from metaprompts.model import MetaPromptModel
+from metaprompts.runtime.bench import curve as curves
+from metaprompts.runtime.bench.asking import WorkerProcess
+from metaprompts.runtime.bench.comparing import Plan
+from metaprompts.runtime.bench.curve import measure_curve, settings_of_axes
+from metaprompts.runtime.bench.engines import Contestant, default_contestants, read_contestants
+from metaprompts.runtime.bench.flops import count_flops
+from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, flops_of, seconds_of
+from metaprompts.runtime.bench.pictures import curve_picture
+from metaprompts.runtime.bench.setting import Setting, config_for, setting_for
+from metaprompts.runtime.bench.subject import subject_model
+from metaprompts.runtime.bench.tables import curve_rows
+from metaprompts.runtime.bench.weights import rule_made, rule_made_folder
+from metaprompts.runtime.bench.worker import Worker
+from metaprompts.runtime.prepared import run
+from small import small_model
+
+CPU = torch.device("cpu")
+
+
+class HereAndNow:
+    """Answers as a process does, but in this one."""
+
+    def __init__(self) -> None:
+        self._worker = Worker()
+
+    def ask(self, do: str, **what: object) -> dict:
+        told = json.loads(json.dumps({"do": do, **what}))
+        return json.loads(json.dumps(self._worker.answer(told)))
+
+    def close(self) -> None:
+        pass
+
+
+class PlanHere(Plan):
+    def process(self, name: str) -> HereAndNow:
+        return HereAndNow()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[str, MetaPromptModel]:
+    model = small_model("depth")
+    model.save(tmp_path / "model")
+    return str(tmp_path / "model"), model
+
+
+def plan_for(source: str, model: MetaPromptModel) -> PlanHere:
+    setting = setting_for(model.config, (64, 64), default=(64, 64), batch=1)
+    return PlanHere(
+        source=source, config=model.config, weights_bytes=1, setting=setting, rounds=1, threads=1, device=CPU
+    )
+
+
+def test_files_tell_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def process(name: str, threads: int | None) -> object:
+        # One process is enough to see that it answers, and takes seconds to begin.
+        return WorkerProcess(name, threads) if name.startswith("plain") else HereAndNow()
+
+    monkeypatch.setattr("metaprompts.runtime.bench.comparing.WorkerProcess", process)
+    words = ["--engines", "plain", "eager", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)]
+
+    assert main(["bench", "--quick", *words]) == 0
+
+    printed = capsys.readouterr().out
+    assert "plain:fp32" in printed
+    assert "GFLOP by the plain path" in printed
+    told = json.loads((tmp_path / "bench.json").read_text())
+    plain, eager = told["engines"]
+    for engine in (plain, eager):
+        (lap,) = engine["rounds"]
+        parts = [lap["pre"], lap["encode"], *lap["steps"], lap["finish"], lap["post"]]
+        assert 0.8 * lap["total"] < sum(parts) <= lap["total"]
+        assert engine["seconds"]["total"] == lap["total"] == engine["fastest_s"] == engine["slowest_s"]
+        memory = engine["memory_bytes"]
+        assert 0 < memory["before"] <= memory["peak"] == max(memory["opening"], memory["predicting"])
+        computing = lap["encode"] + sum(lap["steps"]) + lap["finish"]
+        speed = told["matrix_products_flops_per_second"]["fp32"]
+        assert engine["share_of_peak"] == pytest.approx(told["flops"]["total"] / computing / speed)
+    assert plain["time_of_plain"] == plain["memory_of_plain"] == 1
+    assert plain["difference_from_plain"] == {"max_of_std": 0, "mean_of_std": 0}
+    assert eager["time_of_plain"] == pytest.approx(eager["seconds"]["total"] / plain["seconds"]["total"])
+    assert eager["memory_of_plain"] == pytest.approx(eager["memory_bytes"]["peak"] / plain["memory_bytes"]["peak"])
+    assert 0 < eager["difference_from_plain"]["mean_of_std"] < 1e-3
+    flops = told["flops"]
+    assert flops["total"] == flops["encode"] + sum(flops["steps"]) + flops["finish"]
+    assert (told["seen"], told["curve"]) == ([64, 64], None)
+    assert "| eager:fp32 |" in (tmp_path / "bench.md").read_text()
+    assert Image.open(tmp_path / "bench.png").width > 600
+
+
+def test_the_cost_curve_has_every_point_of_its_axes(
+    saved: tuple[str, MetaPromptModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_for(*saved)
+    every = settings_of_axes(plan, quick=True)
+    monkeypatch.setattr(curves, "settings_of_axes", lambda *_, **__: {"windows": every["windows"]})
+
+    found = measure_curve(plan, Contestant("plain", "fp32"), quick=True)
+
+    assert list(every) == ["pixels", "steps", "prompts", "batch", "windows"]
+    assert [setting.steps for setting in every["steps"]] == list(range(1, plan.setting.steps + 1))
+    one, two = found.axes["windows"]
+    assert two.flops == 2 * one.flops
+    assert (one.setting, two.place("windows")) == (plan.setting, 2)
+    assert one.plain()["seconds"] == median(one.seconds) > 0
+    assert len(curve_rows(found).cells) == 2
+    assert curve_picture(found).ndim == 3
+
+
+def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) -> None:
+    source, model = saved
+    setting = Setting(size=(64, 64), working_size=(64, 64), batch=1, steps=1, prompts=7)
+
+    found = subject_model(source, setting, "cpu")
+
+    assert found.config.prompts.count == 7
+    assert torch.equal(found.unet.conv_in.weight, model.unet.conv_in.weight)
+    assert found(torch.rand(1, 3, 64, 64)).isfinite().all()
+
+
+@pytest.mark.parametrize("task", ["segmentation", "depth", "pose"])
+def test_plain_parts_are_the_model(task: str) -> None:
+    model, images = small_model(task), torch.rand(2, 3, 64, 64)
+    steps = model.config.refinement.steps
+    parts = MeteredParts(plain := PlainParts(model), seconds_of, steps)
+
+    with torch.no_grad():
+        found = run(parts, model.task, images, plain.conditions(2, None, steps))
+
+        assert torch.equal(found, model(images))
+    assert len(parts.of_steps()) == steps
+    assert all(amount > 0 for amount in parts.amounts.values())
+
+
+def test_flops_are_those_counted_by_hand() -> None:
+    with torch.device("meta"):
+        filters, matrix = nn.Conv2d(3, 5, 3, padding=1), nn.Linear(7, 11)
+        picture, rows = torch.empty(2, 3, 8, 6), torch.empty(4, 7)
+        query, key = torch.empty(1, 2, 10, 8), torch.empty(1, 2, 6, 8)
+
+    assert flops_of(lambda: filters(picture))[1] == 2 * (2 * 5 * 8 * 6) * (3 * 3 * 3)
+    assert flops_of(lambda: matrix(rows))[1] == 2 * 4 * 7 * 11
+    seen = flops_of(lambda: nn.functional.scaled_dot_product_attention(query, key, key))[1]
+    assert seen == 2 * (2 * 2 * 10 * 6 * 8)
+
+
+def test_flops_grow_as_what_is_predicted() -> None:
+    config = small_model("depth").config
+    once = setting_for(config, (64, 64), default=(64, 64), batch=1)
+    flops = count_flops(config, once)
+    twice = count_flops(config, setting_for(config, (64, 64), default=(64, 64), batch=2))
+
+    assert twice.encode == 2 * flops.encode
+    assert twice.finish == 2 * flops.finish
+    assert len(set(flops.steps)) == 1
+    assert flops.seen == (64, 64)
+
+
+def test_rule_made_weights_are_the_same_every_time(tmp_path: Path) -> None:
+    config = small_model("depth").config
+
+    folders = [rule_made_folder(config, tmp_path / name) for name in ("a", "b")]
+
+    first, second = ((folder / "model.safetensors").read_bytes() for folder in folders)
+    assert first == second
+    model = MetaPromptModel.read(folders[0])
+    weight = model.unet.conv_in.weight
+    assert weight.std().item() == pytest.approx(weight[0].numel() ** -0.5, rel=0.1)
+    depth_m = model(torch.rand(1, 3, 64, 64))
+    assert depth_m.isfinite().all()
+    assert depth_m.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "mean", "std"),
+    [
+        ("a.weight", (4000,), 1, 0.1),
+        ("a.bias", (4000,), 0, 0.02),
+        ("a.running_mean", (4000,), 0, 0.02),
+        ("a.running_var", (4000,), 1.08, 0.06),
+        ("b.weight", (40, 100), 0, 0.1),
+        ("c.weight", (10, 25, 4, 4), 0, 0.05),
+    ],
+)
+def test_the_rule(name: str, shape: tuple[int, ...], mean: float, std: float) -> None:
+    made = rule_made(name, torch.empty(shape, device="meta"))
+
+    assert made.mean().item() == pytest.approx(mean, abs=0.01)
+    assert made.std().item() == pytest.approx(std, rel=0.1)
+    assert not torch.equal(made, rule_made(f"z{name}", made))
+
+
+def test_depth_of_480_is_seen_at_512() -> None:
+    """The margin of the published depth model enlarges 448, to which the picture is brought first."""
+    from dataclasses import replace
+
+    config = small_model("depth").config
+    task = replace(config.task, margin_blocks=1)
+    setting = setting_for(replace(config, task=task, working_size=None), None, default=(480, 480), batch=1)
+
+    assert setting.looked_at() == (448, 448)
+    assert task.fit(torch.empty(1, 3, 448, 448, device="meta")).shape[-2:] == (512, 512)
+    assert Setting.from_plain(json.loads(json.dumps(setting.plain()))) == setting
+
+
+def test_crops_of_people_have_the_size() -> None:
+    config = small_model("pose").config
+    setting = setting_for(config, (64, 128), default=(64, 64), batch=1)
+
+    assert (config_for(config, setting).task.crop_height, count_flops(config, setting).seen) == (64, (64, 128))
+
+
+def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaprompts.runtime.bench.engines.installed", lambda name: name != "onnx")
+
+    names = [each.name for each in default_contestants(CPU)]
+
+    assert names == ["plain:fp32", "eager:fp32", "openvino:fp32", "openvino:bf16"]
+    assert [each.name for each in default_contestants(torch.device("cuda"))] == ["plain:fp32", "eager:fp32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("tensorrt", "--engines has 'tensorrt'; wanted plain, eager, compile, openvino, onnx, or such as eager:bf16"),
+        ("plain:bf16", "engine plain has fp32, not 'bf16': take one of these"),
+        ("openvino:fp16", "engine openvino has fp32 and bf16 and int8, not 'fp16': take one of these"),
+        ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]', or leave onnx out"),
+    ],
+)
+def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaprompts.runtime.bench.engines.installed", lambda name: name != "onnx")
+
+    with pytest.raises(InputError, match=f"^{line}$"):
+        read_contestants([name], CPU)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--size", "32", "480"], "--size is 32 480; wanted at least 64 each"),
+        (["--batch", "0"], "--batch is 0; wanted at least 1"),
+        (["--rounds", "0"], "--rounds is 0; wanted at least 1"),
+        (
+            ["--task", "pose", "--size", "68", "64"],
+            "--size is 68 64; wanted multiples of 8: it is that of people's crops",
+        ),
+        (["--engines", "plane"], "--engines has 'plane'; wanted plain, eager"),
+        (["nothing"], "--quick measures an embedded miniature: leave MODEL or --quick out"),
+    ],
+)
+def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words, "--quick"]) == 2
+
+    (told,) = capsys.readouterr().err.splitlines()[-1:]
+    assert told.startswith(f"error: {line}")
+
+
+def test_says_which_process_has_died_and_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho first >&2\necho no memory is left >&2\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    process = WorkerProcess("onnx:fp32", 1)
+
+    with pytest.raises(InputError, match=r"^the process that measures onnx:fp32 ended with code 3: no memory is left$"):
+        process.ask("predict")
+    process.close()

@@ -1,0 +1,189 @@
+"""Every engine predicts what the plain path predicts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import metaprompts
+from metaprompts.data.scenes import generate_scene
+from metaprompts.errors import InputError
+from metaprompts.runtime import opening
+from metaprompts.runtime.exporting import multiple_of
+from metaprompts.runtime.onnx import AnySizePooling
+from metaprompts.runtime.opening import installed, open_engine
+from metaprompts.runtime.openvino import OpenVinoParts
+from metaprompts.runtime.prepared import PreparedModel
+from small import small_model
+
+TASKS = ("segmentation", "depth", "pose")
+
+
+def pictures(count: int, height: int, width: int) -> torch.Tensor:
+    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    return F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+# Converting to ONNX and compiling take half a minute each.
+_LONG = [pytest.param(engine, task, marks=pytest.mark.full) for engine in ("compile", "onnx") for task in TASKS[1:]]
+_SHORT = [(engine, task) for engine in ("eager", "openvino") for task in TASKS]
+
+
+@pytest.mark.parametrize(("engine", "task"), [*_SHORT, ("compile", TASKS[0]), ("onnx", TASKS[0]), *_LONG])
+def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
+    """Differences in float32 stay below 1e-4 of the standard deviation, for two sizes by one converted model."""
+    if not installed(engine):
+        pytest.skip(f"{engine} is not installed")
+    model = metaprompts.load(f"micro-{task}", "cpu")
+    sizes = [(1, 64, 64)] if engine == "compile" else [(1, 64, 64), (2, 128, 64)]
+    views = [pictures(*size) for size in sizes]
+    with torch.no_grad():
+        wanted = [model(images) for images in views]
+
+    fast = open_engine(model, engine=engine, cache=cache)
+
+    for images, plain in zip(views, wanted, strict=True):
+        assert (fast(images) - plain).abs().max() < 1e-4 * plain.std()
+
+
+@pytest.mark.parametrize("engine", ["eager", pytest.param("openvino", marks=pytest.mark.full)])
+def test_16_bits_stay_near(engine: str, cache: Path) -> None:
+    """Mean relative difference of depth below 1e-2, on scenes."""
+    if not installed(engine):
+        pytest.skip(f"{engine} is not installed")
+    model = metaprompts.load("micro-depth", "cpu")
+    scenes = [generate_scene(seed, 128, 192).image for seed in (900, 901)]
+    wanted = [model.predict(image).depth_m for image in scenes]
+
+    fast = open_engine(model, engine=engine, precision="bf16", cache=cache)
+
+    for image, plain in zip(scenes, wanted, strict=True):
+        found = fast.predict(image).depth_m
+        assert abs(found / plain - 1).mean() < 1e-2
+        assert abs(found - plain).max() > 0
+
+
+def test_16_bits_leave_the_model_as_it_was() -> None:
+    model = small_model("depth")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+    open_engine(model, engine="eager", precision="bf16")(pictures(1, 64, 64))
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.full
+def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
+    if not installed("int8"):
+        pytest.skip("nncf is not installed")
+    model, image = metaprompts.load("micro-depth", "cpu"), generate_scene(902, 128, 192).image
+    plain = model.predict(image).depth_m
+
+    found = open_engine(model, engine="openvino", precision="int8", cache=cache).predict(image).depth_m
+
+    assert 1e-4 < abs(found / plain - 1).mean() < 0.1
+
+
+def test_predicts_pictures_as_the_model_does() -> None:
+    model = small_model("pose")
+    picture = generate_scene(903, 96, 96).image
+    boxes = [[10.0, 10.0, 40.0, 60.0], [30.0, 20.0, 50.0, 70.0, 0.5]]
+    plain = model.predict(picture, boxes)
+
+    fast = open_engine(model, engine="eager").predict(picture, boxes)
+
+    for wanted, person in zip(plain.people, fast.people, strict=True):
+        assert abs(wanted.keypoints - person.keypoints).max() < 1e-2
+
+
+@pytest.mark.parametrize(("cells", "height", "width"), [(1, 4, 7), (3, 4, 7), (6, 4, 7), (6, 12, 5)])
+def test_pooling_by_products_is_adaptive_pooling(cells: int, height: int, width: int) -> None:
+    layer, features = torch.nn.AdaptiveAvgPool2d(cells), torch.randn(2, 3, height, width).double()
+
+    assert torch.allclose(AnySizePooling(layer)(features), layer(features), rtol=0, atol=1e-14)
+
+
+def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
+    parts = OpenVinoParts(tmp_path, "fp32", multiple_of(PreparedModel(small_model("pose"))))
+
+    with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
+        parts.encode(pictures(1, 64, 72))
+
+
+def test_strips_are_the_engines_too() -> None:
+    model, images = small_model("depth"), pictures(1, 64, 64)
+    fast = open_engine(model, engine="eager")
+    whole = fast(images)
+
+    model.latent_encoder.rows = 8
+
+    assert 0 < (fast(images) - whole).abs().max() < 1e-5 * whole.abs().max()
+
+
+def test_captions_reach_the_engine() -> None:
+    from dataclasses import replace
+
+    config = small_model("depth").config
+    prompts = replace(config.prompts, kind="caption", count=5)
+    model = metaprompts.MetaPromptModel(replace(config, prompts=prompts)).eval()
+    images, context = pictures(2, 64, 64), torch.randn(2, 5, 64)
+    with torch.no_grad():
+        plain = model(images, context)
+
+    found = open_engine(model, engine="eager")(images, context)
+
+    assert (found - plain).abs().max() < 1e-5 * plain.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("pictures_expected", "has_openvino", "is_kept", "engine", "why"),
+    [
+        (None, True, False, "openvino", "installed, and the fastest on a CPU"),
+        (1, True, True, "openvino", "installed, and the model is converted already"),
+        (1, True, False, "eager", "converting to OpenVINO takes longer than 1 pictures"),
+        (None, False, False, "eager", "OpenVINO is not installed"),
+    ],
+)
+def test_auto_takes_what_is_worth_it(
+    monkeypatch: pytest.MonkeyPatch,
+    pictures_expected: int | None,
+    has_openvino: bool,
+    is_kept: bool,
+    engine: str,
+    why: str,
+) -> None:
+    monkeypatch.setattr(opening, "installed", lambda name: has_openvino)
+    monkeypatch.setattr(opening, "is_kept", lambda what, cache: is_kept)
+    for name in ("eager", "openvino"):
+        monkeypatch.setitem(opening._PARTS, name, lambda *what: None)
+    monkeypatch.setattr(opening, "_refuse_unfit", lambda *what: None)
+
+    fast = open_engine(small_model("depth"), pictures=pictures_expected)
+
+    assert (fast.engine, why in fast.why) == (engine, True)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "line"),
+    [
+        ("eager", "int8", "engine eager has fp32 and bf16, not int8: take openvino for that"),
+        ("onnx", "bf16", "engine onnx has fp32, not bf16: take eager or compile or openvino for that"),
+        ("tensorrt", "fp32", "engine is 'tensorrt'; wanted auto, eager, compile, openvino, onnx"),
+    ],
+)
+def test_says_what_an_engine_cannot_do(engine: str, precision: str, line: str) -> None:
+    with pytest.raises(InputError, match=f"^{line}$"):
+        open_engine(small_model("depth"), engine=engine, precision=precision)
+
+
+def test_says_how_to_install_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "find_spec", lambda name: None)
+
+    with pytest.raises(InputError, match=r"openvino is not installed: pip install 'metaprompts\[openvino\]'"):
+        open_engine(small_model("depth"), engine="openvino")

@@ -1,0 +1,98 @@
+"""Exported files give what the model gives, and need no metaprompts."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.cli import main
+from metaprompts.data.scenes import generate_scene
+from metaprompts.errors import InputError
+from metaprompts.runtime.export import export_model
+from metaprompts.runtime.export import run as export_run
+from metaprompts.runtime.export.formats import FORMATS
+from small import small_model
+
+# One task a format: together every task and every format.
+PAIRS = [
+    pytest.param("torch", "segmentation", marks=pytest.mark.full),
+    pytest.param("onnx", "depth", marks=pytest.mark.full),
+    ("openvino", "pose"),
+]
+RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "joints.json"}
+_ALONE = "import sys, runpy; sys.modules['metaprompts'] = None; runpy.run_path('predict.py', run_name='__main__')"
+
+
+@pytest.mark.parametrize(("kind", "task"), PAIRS)
+def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
+    """By the command, with its report, its description and its example."""
+    small_model(task).save(tmp_path / "model")
+    picture = tmp_path / "scene.png"
+    Image.fromarray(generate_scene(77, 96, 128).image).save(picture)
+
+    words = ["export", str(tmp_path / "model"), "--format", kind, "--out", str(tmp_path / "out")]
+    assert main([*words, "--pictures", str(picture)]) == 0
+
+    report, facts = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("parity", "model"))
+    assert report["pictures"] == 1
+    # Of the largest value: what these weights, which learned nothing, say hardly varies.
+    assert report["max_difference"] < 1e-5 * report["output_max"]
+    assert report["max_difference_in_a_batch"] < 1e-5 * report["output_max"]
+    assert report["mean_difference"] < 1e-4 * report["output_std"]
+    assert (facts["format"], facts["task"], facts["input"]["shape"]) == (kind, task, ["batch", 3, 64, 64])
+    assert {*facts["files"], "model.json", "parity.json", "predict.py"} == {
+        path.name for path in (tmp_path / "out").iterdir()
+    }
+    subprocess.run([sys.executable, "-c", _ALONE, str(picture)], check=True, cwd=tmp_path / "out")
+    assert (tmp_path / "out" / RESULTS[task]).is_file()
+
+
+@pytest.mark.full
+def test_the_example_predicts_at_the_pictures_size(tmp_path: Path) -> None:
+    """Depth in millimeters, near what the model says of the same picture."""
+    model = small_model("depth")
+    scene = generate_scene(78, 64, 64).image
+    Image.fromarray(scene).save(tmp_path / "scene.png")
+    export_model(model, tmp_path / "out", kind="openvino", pictures=[scene])
+
+    subprocess.run([sys.executable, "-c", _ALONE, str(tmp_path / "scene.png")], check=True, cwd=tmp_path / "out")
+
+    found = np.asarray(Image.open(tmp_path / "out/depth_mm.png"))
+    np.testing.assert_allclose(found, model.predict(scene).depth_m * 1000, atol=2)
+
+
+def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*what: object) -> None:
+        raise InputError("no")
+
+    monkeypatch.setattr(export_run, "_parity", fail)
+    monkeypatch.setitem(FORMATS, "openvino", replace(FORMATS["openvino"], write=lambda model, size, path: path.touch()))
+
+    with pytest.raises(InputError, match=r"^no$"):
+        export_model(small_model("depth"), tmp_path / "out", kind="openvino", pictures=[])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "size", "line"),
+    [
+        ("depth", (100, 128), "--size is 100,128; wanted multiples of 64"),
+        ("pose", (128, 128), r"--size is 128,128, but the model's crops of people are 64,64: leave it out"),
+    ],
+)
+def test_a_size_that_does_not_fit_is_refused(task: str, size: tuple[int, int], line: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"^{line}$"):
+        export_model(small_model(task), tmp_path / "out", kind="torch", size=size, pictures=[])
+
+
+def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_run, "find_spec", lambda name: None)
+
+    with pytest.raises(InputError, match=r"^format onnx needs onnx, onnxscript, onnxruntime: pip install "):
+        export_model(small_model("depth"), tmp_path / "out", kind="onnx", pictures=[])
