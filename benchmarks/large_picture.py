@@ -14,11 +14,9 @@ The peak is the process's largest resident memory. Exits with 1 if windows take 
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,6 +28,7 @@ from metaprompts.recipe import read_recipe
 from metaprompts.runtime.budget import Budget, choose, parsed_bytes
 from metaprompts.runtime.prepared import Encode
 from metaprompts.runtime.strips import StripEncode
+from metaprompts.system import peak_bytes
 from metaprompts.training.stand_in import stand_in_model
 from metaprompts.windowing import Windows, predict_in_windows
 
@@ -102,16 +101,6 @@ def pair(text: str) -> tuple[int, int]:
     """Read "height,width"."""
     height, width = text.split(",")
     return int(height), int(width)
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Unlike getrusage it does not begin with the parent's.
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
 
 
 if __name__ == "__main__":

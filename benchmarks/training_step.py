@@ -16,17 +16,16 @@ in place. The peak is the process's largest resident memory, beside what it had 
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.system import peak_bytes
 from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.memory import training_memory
 from metaprompts.training.optimizer import make_optimizer
@@ -108,16 +107,6 @@ def full_batch(recipe: Recipe) -> dict[str, Tensor]:
     """A picture and its depth in metres, all at random."""
     shapes = empty_batch(recipe, 1)
     return {"image": torch.rand_like(shapes["image"]), "depth_m": 1 + 8 * torch.rand_like(shapes["depth_m"])}
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Unlike getrusage it does not begin with the parent's.
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
 
 
 def shown(found: dict[str, Any], recipe: Recipe) -> str:

@@ -21,7 +21,8 @@ from rich.progress import track
 from metaprompts.data.scenes import generate_scene
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.files import write_json
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.pretraining.presence import Presence, presence
 from metaprompts.pretraining.sampling import generate_pictures
 

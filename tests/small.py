@@ -18,3 +18,9 @@ def small_model(task: str) -> MetaPromptModel:
     sized = [] if task == "pose" else ["--data.image_size", "64,64"]
     words = [*SMALL[task], *sized, "--prompts.count", "4", "--backbone.source", "random:micro"]
     return build_model(read_recipe(f"micro_{task}", words)).eval()
+
+
+def smooth_pictures(count: int, height: int, width: int) -> torch.Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] that are no noise."""
+    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    return torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)

@@ -13,7 +13,8 @@ from metaprompts.backbone.latent import LatentEncoder
 from metaprompts.backbone.lora import LORA_MARK
 from metaprompts.cli import main
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import read_recipe
 from metaprompts.training.loop import build_model, training_step
 from metaprompts.training.optimizer import make_optimizer

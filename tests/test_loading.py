@@ -15,7 +15,8 @@ import metaprompts
 from metaprompts.config import Prompts, Refinement
 from metaprompts.errors import InputError
 from metaprompts.files import write_json
-from metaprompts.model import MetaPromptModel, load, pick_device
+from metaprompts.loading import load, pick_device
+from metaprompts.model import MetaPromptModel
 from metaprompts.tasks import Depth, Segmentation
 from metaprompts.weights import write_tensors
 

@@ -24,7 +24,8 @@ _GROWTH = """
 import json, sys, threading
 from pathlib import Path
 import torch
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 
 def anonymous():
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))

@@ -11,7 +11,8 @@ import metaprompts.backbone.text
 from metaprompts.config import ModelConfig, Prompts
 from metaprompts.embedded import embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.prompt_text import TEMPLATES, resolved
 from metaprompts.prompting.prompts import LABEL_TOKENS, LabelPrompts, TextAdapter
 from metaprompts.recipe import read_recipe

@@ -7,13 +7,14 @@ __all__ = ["InputError", "MetaPromptModel", "__version__", "import_released", "l
 
 if TYPE_CHECKING:
     from metaprompts.errors import InputError
-    from metaprompts.model import MetaPromptModel, load
+    from metaprompts.loading import load
+    from metaprompts.model import MetaPromptModel
     from metaprompts.released import import_released
 
 _HOMES = {
     "InputError": "metaprompts.errors",
     "MetaPromptModel": "metaprompts.model",
-    "load": "metaprompts.model",
+    "load": "metaprompts.loading",
     "import_released": "metaprompts.released",
 }
 

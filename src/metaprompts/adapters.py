@@ -8,7 +8,8 @@ import torch
 from metaprompts.backbone import load_backbone
 from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel, pick_device
+from metaprompts.loading import pick_device
+from metaprompts.model import MetaPromptModel
 
 
 def load_adapters(

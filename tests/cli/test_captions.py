@@ -9,7 +9,7 @@ from PIL import Image
 from captioners import write_captioner
 from metaprompts.captioning.captioner import Captioner
 from metaprompts.cli import main
-from metaprompts.model import load
+from metaprompts.loading import load
 from metaprompts.recipe import read_recipe
 from metaprompts.training.loop import build_model
 from small import SMALL

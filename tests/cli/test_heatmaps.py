@@ -10,7 +10,7 @@ from PIL import Image
 from metaprompts.cli import main
 from metaprompts.explaining import prompt_heatmaps
 from metaprompts.files import write_json
-from metaprompts.model import load
+from metaprompts.loading import load
 from metaprompts.recipe import read_recipe
 from metaprompts.training.data import validation_batches, validation_split
 from metaprompts.visualize.heatmaps import overlay_heat

@@ -7,7 +7,7 @@ from pycocotools.coco import COCO
 
 from metaprompts.cli import main
 from metaprompts.cli.naming import output_stems
-from metaprompts.model import load
+from metaprompts.loading import load
 
 
 @pytest.fixture

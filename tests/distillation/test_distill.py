@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import metaprompts
+from interrupted import KilledAt, KilledError
 from metaprompts.backbone import LatentEncoder, load_backbone
 from metaprompts.backbone.small_encoder import EncoderShape, SmallEncoder, vae_fingerprint
 from metaprompts.distillation.pictures import FolderPictures, random_crop, scaled
@@ -18,21 +19,6 @@ from metaprompts.errors import InputError
 from metaprompts.runtime.prepared import PreparedModel
 from metaprompts.training.progress import Silence
 from small import small_model
-
-
-class KilledError(Exception):
-    pass
-
-
-class KilledAt(Silence):
-    """Ends the training after a step, wherever it is."""
-
-    def __init__(self, step):
-        self._last = step
-
-    def step(self, step, losses, *, lr, pictures, seconds):
-        if step == self._last:
-            raise KilledError
 
 
 def small_settings(out, **changes):

@@ -5,27 +5,13 @@ import dataclasses
 import pytest
 import torch
 
+from interrupted import KilledAt, KilledError
 from metaprompts.errors import InputError
 from metaprompts.pretraining.run import pretrain
 from metaprompts.training.progress import Silence
 from pretraining.drawn import rectangle, small_settings
 
 STEPS = {"vae": {"steps": 6, "fall": 0.5}, "diffusion": {"steps": 6, "fall": 0.25}}
-
-
-class KilledError(Exception):
-    pass
-
-
-class KilledAt(Silence):
-    """Ends the training after a step, wherever it is."""
-
-    def __init__(self, step):
-        self._last = step
-
-    def step(self, step, losses, *, lr, pictures, seconds):
-        if step == self._last:
-            raise KilledError
 
 
 def settings(run, out, stage, **changes):

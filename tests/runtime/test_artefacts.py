@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.runtime.artefacts import artefact, cache_folder, is_kept, tensors_digest
+from metaprompts.runtime.artefacts import artefact, cache_folder, has_any, is_kept, tensors_digest
 
 WHAT = {"weights": "abc", "size": (64, 64)}
 
@@ -26,12 +26,15 @@ class Builder:
 
 def test_is_made_once_for_the_same_content(tmp_path: Path) -> None:
     build = Builder()
+    assert not has_any(tmp_path / "none")
+    assert not has_any(tmp_path)
 
     first, again = artefact(WHAT, build, tmp_path), artefact(WHAT, build, tmp_path)
     other = artefact({**WHAT, "weights": "abd"}, build, tmp_path)
 
     assert first == again != other
     assert build.times == 2
+    assert has_any(tmp_path)
     assert is_kept(WHAT, tmp_path)
     assert not is_kept({"weights": "none"}, tmp_path)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 import metaprompts
 from metaprompts.data.scenes import generate_scene
@@ -15,14 +14,9 @@ from metaprompts.runtime.onnx import AnySizePooling
 from metaprompts.runtime.opening import installed, open_engine
 from metaprompts.runtime.openvino import OpenVinoParts
 from metaprompts.runtime.prepared import PreparedModel
-from small import small_model
+from small import small_model, smooth_pictures
 
 TASKS = ("segmentation", "depth", "pose")
-
-
-def pictures(count: int, height: int, width: int) -> torch.Tensor:
-    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-    return F.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +36,7 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
         pytest.skip(f"{engine} is not installed")
     model = metaprompts.load(f"micro-{task}", "cpu")
     sizes = [(1, 64, 64)] if engine == "compile" else [(1, 64, 64), (2, 128, 64)]
-    views = [pictures(*size) for size in sizes]
+    views = [smooth_pictures(*size) for size in sizes]
     with torch.no_grad():
         wanted = [model(images) for images in views]
 
@@ -73,7 +67,7 @@ def test_16_bits_leave_the_model_as_it_was() -> None:
     model = small_model("depth")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    open_engine(model, engine="eager", precision="bf16")(pictures(1, 64, 64))
+    open_engine(model, engine="eager", precision="bf16")(smooth_pictures(1, 64, 64))
 
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -113,11 +107,11 @@ def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
     parts = OpenVinoParts(tmp_path, "fp32", multiple_of(PreparedModel(small_model("pose"))))
 
     with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
-        parts.encode(pictures(1, 64, 72))
+        parts.encode(smooth_pictures(1, 64, 72))
 
 
 def test_strips_are_the_engines_too() -> None:
-    model, images = small_model("depth"), pictures(1, 64, 64)
+    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
     fast = open_engine(model, engine="eager")
     whole = fast(images)
 
@@ -132,7 +126,7 @@ def test_captions_reach_the_engine() -> None:
     config = small_model("depth").config
     prompts = replace(config.prompts, kind="caption", count=5)
     model = metaprompts.MetaPromptModel(replace(config, prompts=prompts)).eval()
-    images, context = pictures(2, 64, 64), torch.randn(2, 5, 64)
+    images, context = smooth_pictures(2, 64, 64), torch.randn(2, 5, 64)
     with torch.no_grad():
         plain = model(images, context)
 
@@ -159,10 +153,11 @@ def test_auto_takes_what_is_worth_it(
     why: str,
 ) -> None:
     monkeypatch.setattr(opening, "installed", lambda name: has_openvino)
+    monkeypatch.setattr(opening, "has_any", lambda cache: True)
     monkeypatch.setattr(opening, "is_kept", lambda what, cache: is_kept)
     for name in ("eager", "openvino"):
         monkeypatch.setitem(opening._PARTS, name, lambda *what: None)
-    monkeypatch.setattr(opening, "_refuse_unfit", lambda *what: None)
+    monkeypatch.setattr(opening, "refuse_unfit", lambda *what: None)
 
     fast = open_engine(small_model("depth"), pictures=pictures_expected)
 

@@ -10,14 +10,9 @@ from metaprompts.backbone.lora import add_lora
 from metaprompts.errors import InputError
 from metaprompts.runtime.layers import doubling_convolution, fold_batch_norms, folded_convolution
 from metaprompts.runtime.prepared import PreparedModel
-from small import small_model
+from small import small_model, smooth_pictures
 
 TASKS = ("segmentation", "depth", "pose")
-
-
-def pictures(count: int, height: int, width: int) -> torch.Tensor:
-    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
-    return nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
 
 
 def difference(model: nn.Module, images: torch.Tensor, **settings: int) -> float:
@@ -31,7 +26,7 @@ def test_equals_the_plain_path_for_each_task(task: str) -> None:
     """Embedded models on two pictures, whose latents do not halve evenly."""
     model = metaprompts.load(f"micro-{task}", "cpu")
 
-    assert difference(model, pictures(2, 128, 168)) < 1e-5
+    assert difference(model, smooth_pictures(2, 128, 168)) < 1e-5
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -39,7 +34,7 @@ def test_is_the_same_method_in_double_precision(task: str) -> None:
     """What is left in float32 is rounding."""
     model = metaprompts.load(f"micro-{task}", "cpu").double()
 
-    assert difference(model, pictures(1, 128, 128).double()) < 1e-12
+    assert difference(model, smooth_pictures(1, 128, 128).double()) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -53,7 +48,7 @@ def test_is_the_same_method_in_double_precision(task: str) -> None:
 def test_knows_the_switches_of_the_method(changed: dict[str, dict[str, object]]) -> None:
     model = _depth_model(changed).double()
 
-    assert difference(model, pictures(1, 64, 64).double()) < 1e-12
+    assert difference(model, smooth_pictures(1, 64, 64).double()) < 1e-12
 
 
 def test_low_rank_changes_are_merged() -> None:
@@ -63,12 +58,12 @@ def test_low_rank_changes_are_merged() -> None:
         if ".lora_" in name:
             nn.init.normal_(tensor, std=0.3)
 
-    assert difference(model, pictures(1, 64, 64).double()) < 1e-12
+    assert difference(model, smooth_pictures(1, 64, 64).double()) < 1e-12
 
 
 def test_captions_differ_from_picture_to_picture() -> None:
     model = _caption_model().double()
-    images, context = pictures(2, 64, 64).double(), torch.randn(2, 5, 64).double()
+    images, context = smooth_pictures(2, 64, 64).double(), torch.randn(2, 5, 64).double()
 
     with torch.no_grad():
         plain, prepared = model(images, context), PreparedModel(model)(images, context)
@@ -80,7 +75,7 @@ def test_captions_differ_from_picture_to_picture() -> None:
 def test_fewer_steps_give_the_pyramid_of_an_earlier_step_to_the_last_prompts() -> None:
     """Rearrangement and head were trained with the last step's prompts; with an earlier step's they are lost."""
     model = small_model("depth").double()
-    images = pictures(1, 64, 64).double()
+    images = smooth_pictures(1, 64, 64).double()
 
     with torch.no_grad():
         latent, prompts = model.latent_encoder(images), model.prompts(1, None)
@@ -111,7 +106,7 @@ def test_leaves_the_model_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trained = {name for name, tensor in model.named_parameters() if tensor.requires_grad}
 
-    PreparedModel(model)(pictures(1, 64, 64))
+    PreparedModel(model)(smooth_pictures(1, 64, 64))
 
     assert trained == {name for name, tensor in model.named_parameters() if tensor.requires_grad}
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

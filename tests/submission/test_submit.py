@@ -9,7 +9,7 @@ from PIL import Image
 
 from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.cli import main
-from metaprompts.model import load
+from metaprompts.loading import load
 from metaprompts.recipe import read_recipe
 from metaprompts.submission.formats import CITYSCAPES_LABEL_IDS, ade20k_ids, cityscapes_ids, kitti_depth
 from metaprompts.training.loop import build_model

@@ -8,7 +8,8 @@ import torch
 
 from metaprompts.backbone.sources import named_config
 from metaprompts.config import Architecture, ModelConfig, Prompts, Rearrangement, Refinement
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.prompting.prompts import LABEL_TOKENS
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.training.loop import training_step

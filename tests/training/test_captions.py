@@ -12,7 +12,7 @@ from captioners import write_captioner
 from metaprompts.backbone.text import TextEncoder, load_text_encoder
 from metaprompts.cli import main
 from metaprompts.errors import InputError
-from metaprompts.model import load
+from metaprompts.loading import load
 from metaprompts.training.data import EndlessBatches, training_split
 from metaprompts.training.loop import train
 from metaprompts.training.progress import Silence

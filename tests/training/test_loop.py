@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from metaprompts.errors import InputError
-from metaprompts.model import load
+from metaprompts.loading import load
 from metaprompts.recipe import read_recipe
 from metaprompts.training import loop
 from metaprompts.training.data import EndlessBatches, training_split

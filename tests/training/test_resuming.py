@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.model import load
+from metaprompts.loading import load
 from metaprompts.training.checkpoints import changed_keys
 from metaprompts.training.loop import train
 from metaprompts.training.progress import Silence

@@ -40,7 +40,7 @@ class Export:
 
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.data.scenes import generate_scene
-        from metaprompts.model import load
+        from metaprompts.loading import load
         from metaprompts.runtime.export import export_model
 
         if self.pictures:

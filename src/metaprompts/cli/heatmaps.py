@@ -113,7 +113,7 @@ class Heatmaps:
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.explaining import chosen_prompts, picture_maps
-        from metaprompts.model import load
+        from metaprompts.loading import load
 
         numbers, top = self._choice()
         paths = list_pictures(self.inputs)

@@ -10,7 +10,8 @@ from metaprompts.cli.words import spell_out
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.hub import hub_folder
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe, read_recipe
 
 _RECIPE = "recipe.json"

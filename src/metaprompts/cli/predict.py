@@ -82,7 +82,7 @@ class Predict:
         from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_stems
         from metaprompts.data.pictures import list_pictures
-        from metaprompts.model import load
+        from metaprompts.loading import load
         from metaprompts.runtime.opening import Approximation
 
         if self.batch_size < 1:

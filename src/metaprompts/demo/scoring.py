@@ -9,7 +9,8 @@ from metaprompts.demo.baselines import best_constant
 from metaprompts.demo.report import Score
 from metaprompts.embedded import embedded_folder
 from metaprompts.evaluation.run import evaluate
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe, read_recipe
 from metaprompts.training.data import Split, training_split, validation_batches, validation_split
 

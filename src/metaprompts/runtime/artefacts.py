@@ -74,6 +74,12 @@ def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
     return (_place(what, folder) / _LIST).is_file()
 
 
+def has_any(folder: Path | None = None) -> bool:
+    """Whether the cache holds anything at all: without, what is wanted of it need not be known."""
+    place = folder or cache_folder()
+    return place.is_dir() and any(place.iterdir())
+
+
 def _place(what: Mapping[str, object], folder: Path | None) -> Path:
     text = json.dumps(what, sort_keys=True)
     return (folder or cache_folder()) / hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +21,7 @@ from torch.func import functional_call
 from metaprompts.backbone import LatentEncoder
 from metaprompts.errors import InputError
 from metaprompts.predicting import evaluating
+from metaprompts.system import memory_bytes
 from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.live_bytes import LiveBytes
 
@@ -248,19 +248,10 @@ def automatic_limit(model: "MetaPromptModel") -> int | None:
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
         return weight_bytes(model) + round(_SHARE * int(free))
-    free_on_host = _available_bytes()
+    free_on_host = memory_bytes("MemAvailable")
     if model.device.type != "cpu" or free_on_host is None:
         return None
     return weight_bytes(model) + round(_SHARE * free_on_host)
-
-
-def _available_bytes() -> int | None:
-    """Main memory that can be taken without swapping; None where the system does not say."""
-    facts = Path("/proc/meminfo")
-    if not facts.exists():
-        return None
-    found = re.search(r"^MemAvailable:\s*(\d+) kB$", facts.read_text(), re.MULTILINE)
-    return None if found is None else int(found[1]) * 1024
 
 
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:

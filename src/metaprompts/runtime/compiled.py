@@ -1,14 +1,14 @@
 """PyTorch's own compiler."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from metaprompts.backbone import LatentEncoder
 from metaprompts.runtime.eager import EagerParts
+from metaprompts.runtime.exporting import PARTS
 from metaprompts.runtime.prepared import PreparedModel
 
 
@@ -25,24 +25,12 @@ class CompiledParts(EagerParts):
         super().__init__(prepared, dtype, encoder)
         self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
         self._compiled: dict[str, Callable[..., Any]] = {
-            part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in ("encode", "look", "finish")
+            part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in PARTS
         }
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
+    def _execute(self, part: str, *arguments: Any) -> Any:
         with self._frozen():
-            ordered = images.to(self._dtype).contiguous(memory_format=torch.channels_last)
-            return self._compiled["encode"](ordered)  # type: ignore[no-any-return]
-
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
-        """One step."""
-        with self._frozen():
-            return self._compiled["look"](latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
-
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
-        """Pyramid to raw output."""
-        with self._frozen():
-            return self._compiled["finish"](list(pyramid), prompts.to(self._dtype), images)  # type: ignore[no-any-return]
+            return self._compiled[part](*arguments)
 
     def _frozen(self) -> AbstractContextManager[Any]:
         """On a CPU weights are constants, so that they can be laid out for the kernels once."""

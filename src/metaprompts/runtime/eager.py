@@ -1,6 +1,7 @@
 """PyTorch, operation by operation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,12 +37,16 @@ class EagerParts:
         # A small encoder needs no strips: its maps are narrow.
         if rows is not None and isinstance(encode, Encode):
             return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
-        return encode(ordered)  # type: ignore[no-any-return]
+        return self._execute("encode", ordered)  # type: ignore[no-any-return]
 
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
         """One step."""
-        return self._prepared.look(latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
+        return self._execute("look", latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
 
     def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Pyramid to raw output."""
-        return self._prepared.finish(pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]
+        return self._execute("finish", pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]
+
+    def _execute(self, part: str, *arguments: Any) -> Any:
+        """What a part, of `PARTS`, makes of its arguments."""
+        return getattr(self._prepared, part)(*arguments)

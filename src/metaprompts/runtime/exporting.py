@@ -1,8 +1,13 @@
-"""What a runtime needs to know of the three parts to convert them for any number and size of pictures."""
+"""What other runtimes have in common: how the three parts are traced for any size, and how their networks are run."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import Dim
 
@@ -35,20 +40,6 @@ def multiple_of(prepared: PreparedModel) -> int:
     return int(2**halvings) * prepared.encode.stride
 
 
-def refuse_uneven(images: Tensor, multiple: int) -> None:
-    """Check that pictures (B, 3, H, W) can go through a converted network.
-
-    Raises:
-        InputError: they cannot
-    """
-    height, width = images.shape[-2:]
-    if height % multiple or width % multiple:
-        raise InputError(
-            f"converted networks look at pictures whose sides are multiples of {multiple}, not at {height}x{width}: "
-            "choose another size, or the engine eager"
-        )
-
-
 def examples(prepared: PreparedModel) -> dict[str, Example]:
     """Arguments for each part, with nothing in them; latents have sides that are halved evenly on all levels."""
     unet = prepared.look.unet
@@ -76,3 +67,44 @@ def examples(prepared: PreparedModel) -> dict[str, Example]:
         "look": Example((latent, shifts[0], told.keys_values[0]), (latent_shape, None, of_captions)),
         "finish": Example((list(levels), told.prompts, images), (list(level_shapes), of_captions, image_shape)),
     }
+
+
+class ConvertedParts(ABC):
+    """Parts that another runtime executes, in and out of numpy arrays.
+
+    Args:
+        multiple: of what the sides of pictures must be multiples, see `multiple_of`
+    """
+
+    def __init__(self, multiple: int) -> None:
+        self._multiple = multiple
+
+    @abstractmethod
+    def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """All outputs of a part, of `PARTS`, for its arguments in their order."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents.
+
+        Raises:
+            InputError: the pictures cannot go through a converted network
+        """
+        height, width = images.shape[-2:]
+        if height % self._multiple or width % self._multiple:
+            raise InputError(
+                f"converted networks look at pictures whose sides are multiples of {self._multiple}, not at "
+                f"{height}x{width}: choose another size, or the engine eager"
+            )
+        return self._run("encode", images)[0]
+
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+        """One step."""
+        return self._run("look", latent, shifts, keys_values)
+
+    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Pyramid to raw output."""
+        return self._run("finish", *pyramid, prompts, images)[0]
+
+    def _run(self, part: str, *arguments: Tensor) -> list[Tensor]:
+        arrays = [argument.detach().float().cpu().contiguous().numpy() for argument in arguments]
+        return [torch.from_numpy(array) for array in self.execute(part, arrays)]

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaprompts.backbone.lora import sharing_weights
-from metaprompts.runtime.exporting import PARTS, examples, refuse_uneven
+from metaprompts.runtime.exporting import PARTS, ConvertedParts, examples
 from metaprompts.runtime.layers import replace_layers
 from metaprompts.runtime.prepared import PreparedModel
 
@@ -63,7 +65,7 @@ class AnySizePooling(nn.Module):
         return inside.to(like.dtype) / (end - first)
 
 
-class OnnxParts:
+class OnnxParts(ConvertedParts):
     """Networks that `build_onnx` wrote.
 
     Args:
@@ -75,7 +77,7 @@ class OnnxParts:
     def __init__(self, folder: Path, multiple: int, provider: str = "CPUExecutionProvider") -> None:
         import onnxruntime
 
-        self._multiple = multiple
+        super().__init__(multiple)
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = torch.get_num_threads()
         settings.log_severity_level = 3
@@ -84,21 +86,9 @@ class OnnxParts:
             for part in PARTS
         }
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
-        refuse_uneven(images, self._multiple)
-        return self._run("encode", images)[0]
-
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
-        """One step."""
-        return self._run("look", latent, shifts, keys_values)
-
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
-        """Pyramid to raw output."""
-        return self._run("finish", *pyramid, prompts, images)[0]
-
-    def _run(self, part: str, *arguments: Tensor) -> list[Tensor]:
+    def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """All outputs of a part."""
         session = self._sessions[part]
-        arrays = [argument.detach().float().cpu().contiguous().numpy() for argument in arguments]
         named = {each.name: array for each, array in zip(session.get_inputs(), arrays, strict=True)}
-        return [torch.from_numpy(array) for array in session.run(None, named)]
+        outputs: list[NDArray[np.float32]] = session.run(None, named)
+        return outputs

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,10 +13,11 @@ from metaprompts import __version__
 from metaprompts.backbone.small_encoder import SmallEncoder
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
-from metaprompts.runtime.artefacts import artefact, is_kept, tensors_digest
+from metaprompts.runtime.artefacts import artefact, has_any, is_kept, tensors_digest
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.fast import FastModel
 from metaprompts.runtime.prepared import Parts, PreparedModel, RememberingParts
+from metaprompts.system import package_version
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
 Precision = Literal["fp32", "bf16", "int8"]
@@ -99,17 +100,16 @@ def open_engine(
         raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
-    choice = (
-        Choice(engine, "asked for") if engine != "auto" else _choose(model, precision, approximation, pictures, cache)
-    )
-    _refuse_unfit(choice.engine, precision, device)
     prepared = PreparedModel(
         model.eval(),
         approximation.steps,
         merged_tokens=approximation.merged_tokens,
         encoder=None if approximation.encoder is None else SmallEncoder.read(approximation.encoder),
     )
-    parts = _PARTS[choice.engine](_Order(model, prepared, precision, approximation, cache))
+    order = _Order(model, prepared, precision, approximation, cache)
+    choice = _choose(order, pictures) if engine == "auto" else Choice(engine, "asked for")
+    refuse_unfit(choice.engine, precision, device)
+    parts = _PARTS[choice.engine](order)
     if model.latent_encoder.cache is not None:
         parts = RememberingParts(parts, model.latent_encoder.cache)
     reads = model.config.prompts.kind == "caption"
@@ -131,36 +131,17 @@ def installed(engine: str) -> bool:
     return all(find_spec(name) for name in needs)
 
 
-def _choose(
-    model: MetaPromptModel,
-    precision: Precision,
-    approximation: Approximation,
-    pictures: int | None,
-    cache: Path | None,
-) -> Choice:
-    count = "many" if pictures is None else str(pictures)
-    enough = pictures is None or pictures >= (_WORTH_CONVERTING if model.device.type == "cpu" else _WORTH_COMPILING)
-    if model.device.type != "cpu":
-        if precision == "int8":
-            raise InputError("int8 is for the CPU: give --device cpu, or another precision")
-        if model.device.type == "cuda" and find_spec("triton") and enough:
-            return Choice("compile", f"a GPU and {count} pictures, which are worth compiling for")
-        return Choice("eager", f"on {model.device.type}, too few pictures ({count}) to compile for")
-    if not installed("openvino"):
-        return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
-    if precision == "int8" or enough:
-        return Choice("openvino", "installed, and the fastest on a CPU")
-    if is_kept(_what(model, "openvino", precision, approximation), cache):
-        return Choice("openvino", "installed, and the model is converted already")
-    return Choice("eager", f"converting to OpenVINO takes longer than {count} pictures; --engine openvino does it")
+def refuse_unfit(engine: EngineName, precision: Precision, device: torch.device) -> None:
+    """Check that an engine can compute in a precision on a device, and is installed.
 
-
-def _refuse_unfit(engine: EngineName, precision: Precision, device: torch.device) -> None:
+    Raises:
+        InputError: it cannot, or is not
+    """
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(
             f"engine {engine} has {' and '.join(PRECISIONS[engine])}, not {precision}"
-            + (f": take {' or '.join(able)} for that" if able else "")
+            + (f": take {' or '.join(able)} for that" if able else ": take one of these")
         )
     for wanted in (engine, "int8") if precision == "int8" else (engine,):
         if not installed(wanted):
@@ -169,7 +150,7 @@ def _refuse_unfit(engine: EngineName, precision: Precision, device: torch.device
         raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Order:
     """What an engine's parts are made of."""
 
@@ -181,7 +162,37 @@ class _Order:
 
     def what(self, engine: str) -> dict[str, object]:
         """All that the converted model depends on."""
-        return _what(self.model, engine, self.precision, self.approximation)
+        packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if self.precision == "int8" else ()))
+        return {
+            "weights": self._weights,
+            "config": self.model.config.plain(),
+            "precision": self.precision,
+            "approximation": self.approximation.plain(),
+            "versions": {"metaprompts": __version__, **{name: package_version(name) for name in packages}},
+        }
+
+    @cached_property
+    def _weights(self) -> str:
+        # Reads all of the weights: some gigabytes.
+        return tensors_digest(sorted(self.model.state_dict().items()))
+
+
+def _choose(order: _Order, pictures: int | None) -> Choice:
+    device, count = order.model.device, "many" if pictures is None else str(pictures)
+    enough = pictures is None or pictures >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
+    if device.type != "cpu":
+        if order.precision == "int8":
+            raise InputError("int8 is for the CPU: give --device cpu, or another precision")
+        if device.type == "cuda" and find_spec("triton") and enough:
+            return Choice("compile", f"a GPU and {count} pictures, which are worth compiling for")
+        return Choice("eager", f"on {device.type}, too few pictures ({count}) to compile for")
+    if not installed("openvino"):
+        return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
+    if order.precision == "int8" or enough:
+        return Choice("openvino", "installed, and the fastest on a CPU")
+    if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
+        return Choice("openvino", "installed, and the model is converted already")
+    return Choice("eager", f"converting to OpenVINO takes longer than {count} pictures; --engine openvino does it")
 
 
 def _eager(order: _Order) -> Parts:
@@ -219,22 +230,3 @@ _PARTS: Mapping[EngineName, Callable[[_Order], Parts]] = {
     "openvino": _openvino,
     "onnx": _onnx,
 }
-
-
-def _what(model: MetaPromptModel, engine: str, precision: Precision, approximation: Approximation) -> dict[str, object]:
-    """All that a converted model depends on."""
-    packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if precision == "int8" else ()))
-    return {
-        "weights": tensors_digest(sorted(model.state_dict().items())),
-        "config": model.config.plain(),
-        "precision": precision,
-        "approximation": approximation.plain(),
-        "versions": {"metaprompts": __version__, **{name: _version(name) for name in packages}},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from metaprompts.runtime.exporting import PARTS, examples, refuse_uneven
+from metaprompts.runtime.exporting import PARTS, ConvertedParts, examples
 from metaprompts.runtime.prepared import PreparedModel
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
     return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
-class OpenVinoParts:
+class OpenVinoParts(ConvertedParts):
     """Networks that `build_openvino` wrote; each is compiled for every size it meets.
 
     Args:
@@ -56,7 +57,7 @@ class OpenVinoParts:
     def __init__(self, folder: Path, precision: str, multiple: int, device: str = "CPU") -> None:
         import openvino
 
-        self._multiple = multiple
+        super().__init__(multiple)
         self._folder, self._device = folder, device
         self._core = openvino.Core()
         self._settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
@@ -64,24 +65,11 @@ class OpenVinoParts:
             self._settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
         self._requests: OrderedDict[tuple[Any, ...], openvino.InferRequest] = OrderedDict()
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
-        refuse_uneven(images, self._multiple)
-        return self._run("encode", images)[0]
-
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
-        """One step."""
-        return self._run("look", latent, shifts, keys_values)
-
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
-        """Pyramid to raw output."""
-        return self._run("finish", *pyramid, prompts, images)[0]
-
-    def _run(self, part: str, *arguments: Tensor) -> list[Tensor]:
-        arrays = [argument.detach().float().cpu().contiguous().numpy() for argument in arguments]
+    def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """All outputs of a part."""
         request = self._request(part, tuple(array.shape for array in arrays))
         found = request.infer(arrays, share_inputs=True)
-        return [torch.from_numpy(found[index]) for index in range(len(found))]
+        return [found[index] for index in range(len(found))]
 
     def _request(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
         key = (part, *shapes)

@@ -19,7 +19,7 @@ from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.evaluation.processes import local_device
-from metaprompts.model import pick_device
+from metaprompts.loading import pick_device
 from metaprompts.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.training.splitting import StepSplit

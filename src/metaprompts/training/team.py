@@ -11,7 +11,8 @@ from torch import Tensor, distributed, nn
 
 from metaprompts.errors import InputError
 from metaprompts.evaluation.processes import local_device
-from metaprompts.model import MetaPromptModel, pick_device
+from metaprompts.loading import pick_device
+from metaprompts.model import MetaPromptModel
 from metaprompts.training.diary import TRACKED_FOLDER, refuse_missing_trackers
 from metaprompts.training.peers import Peers
 from metaprompts.training.sharding import shard

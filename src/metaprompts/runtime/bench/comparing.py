@@ -13,10 +13,10 @@ from metaprompts.config import ModelConfig
 from metaprompts.runtime.bench.asking import Asked, Opened, WorkerProcess, convert
 from metaprompts.runtime.bench.engines import PLAIN, Contestant
 from metaprompts.runtime.bench.flops import PEAK_TYPES, count_flops, multiply_speed
-from metaprompts.runtime.bench.machine import memory_bytes
 from metaprompts.runtime.bench.results import Comparison, Measured, difference
 from metaprompts.runtime.bench.setting import Setting
 from metaprompts.runtime.bench.subject import Lap
+from metaprompts.system import memory_bytes
 
 # An open engine holds the weights, often in another order beside the file's, and what a prediction needs.
 _HELD_OF_WEIGHTS = 2.5

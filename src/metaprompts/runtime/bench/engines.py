@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.runtime.opening import PRECISIONS, installed
+from metaprompts.runtime.opening import PRECISIONS, installed, refuse_unfit
 
 PLAIN = "plain"
 
-_PRECISIONS = dict[str, tuple[str, ...]]([(PLAIN, ("fp32",)), *PRECISIONS.items()])
+_ENGINES = (PLAIN, *PRECISIONS)
 _CONVERTING = ("openvino", "onnx")
 
 
@@ -52,17 +52,12 @@ def read_contestants(names: Sequence[str], device: torch.device) -> list[Contest
 
 def _read(name: str, device: torch.device) -> Contestant:
     engine, _, precision = name.partition(":")
-    if engine not in _PRECISIONS:
-        raise InputError(f"--engines has {name!r}; wanted {', '.join(_PRECISIONS)}, or such as eager:bf16")
+    if engine not in _ENGINES:
+        raise InputError(f"--engines has {name!r}; wanted {', '.join(_ENGINES)}, or such as eager:bf16")
     precision = precision or "fp32"
-    if precision not in _PRECISIONS[engine]:
-        raise InputError(
-            f"engine {engine} has {' and '.join(_PRECISIONS[engine])}, not {precision!r}: take one of these"
-        )
-    for needed, extra in ((engine, engine), *([(precision, "int8")] if precision == "int8" else [])):
-        if not installed(needed):
-            raise InputError(f"{needed} is not installed: pip install 'metaprompts[{extra}]', or leave {name} out")
     contestant = Contestant(engine, precision)
-    if contestant.converts and device.type != "cpu":
-        raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
+    if engine != PLAIN:
+        refuse_unfit(engine, precision, device)  # type: ignore[arg-type]
+    elif precision != "fp32":
+        raise InputError(f"engine {PLAIN} has fp32, not {precision}: take one of these")
     return contestant

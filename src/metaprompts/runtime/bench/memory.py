@@ -1,14 +1,13 @@
 """How much memory this process holds, now and at its peak."""
 
-import resource
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-_STATUS, _RESTART = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_KIB = 2**10
+from metaprompts.system import held_bytes, peak_bytes
+
+_RESTART = Path("/proc/self/clear_refs")
 
 
 class MemoryMeter:
@@ -25,13 +24,13 @@ class MemoryMeter:
         """Bytes held; where the system does not say, the peak."""
         if self._device is not None:
             return torch.cuda.memory_allocated(self._device)
-        return _of_process("VmRSS")
+        return held_bytes()
 
     def peak(self) -> int:
         """Most bytes held since the process or, if `restart` succeeded, that began."""
         if self._device is not None:
             return torch.cuda.max_memory_allocated(self._device)
-        return _of_process("VmHWM")
+        return peak_bytes()
 
     def restart(self) -> None:
         """Begin a new peak, where the system allows that."""
@@ -40,11 +39,3 @@ class MemoryMeter:
             return
         with suppress(OSError):
             _RESTART.write_text("5")
-
-
-def _of_process(what: str) -> int:
-    if _STATUS.exists():
-        # Unlike getrusage its peak does not begin with the parent's.
-        (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith(what))
-        return int(line.split()[1]) * _KIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB)

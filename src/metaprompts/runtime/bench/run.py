@@ -8,7 +8,8 @@ from typing import Any
 from metaprompts.config import ModelConfig
 from metaprompts.errors import InputError
 from metaprompts.files import write_json, write_picture, write_text
-from metaprompts.model import MetaPromptModel, load, pick_device
+from metaprompts.loading import load, pick_device
+from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.bench.comparing import Plan, compare
 from metaprompts.runtime.bench.curve import CostCurve, measure_curve
 from metaprompts.runtime.bench.engines import default_contestants, read_contestants

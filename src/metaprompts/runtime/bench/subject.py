@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from metaprompts.evaluation.windows import predict_windows, slide_logits
-from metaprompts.model import MetaPromptModel, load
+from metaprompts.loading import load
+from metaprompts.model import MetaPromptModel
 from metaprompts.prompting import CaptionPrompts
 from metaprompts.runtime.bench.engines import PLAIN, Contestant
 from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, seconds_of, wait_for_gpu

@@ -1,0 +1,54 @@
+"""Models by the name of where they are."""
+
+from pathlib import Path
+
+import torch
+
+from metaprompts.embedded import embedded_folder, embedded_models
+from metaprompts.errors import InputError
+from metaprompts.model import CONFIG_FILE, WEIGHTS_FILE, MetaPromptModel
+
+
+def load(
+    source: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> MetaPromptModel:
+    """Load a model, ready to predict.
+
+    Args:
+        source: a folder that `MetaPromptModel.save` wrote, a hub id, or the name of an embedded model:
+            "micro-segmentation", "micro-depth", "micro-pose"
+        device: where to put it; by default the GPU if there is one, else the CPU
+        dtype: precision of the weights, such as torch.bfloat16, see `MetaPromptModel.read`; by default float32.
+            Predictions are in single precision whatever it is
+
+    Raises:
+        InputError: there is no such model, or it does not load
+    """
+    chosen, path = pick_device(device), Path(source).expanduser()
+    if not path.is_dir() and str(source) in embedded_models():
+        path = embedded_folder(str(source))
+    if path.is_dir():
+        return MetaPromptModel.read(path, dtype=dtype).to(chosen)
+    if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
+        raise InputError(
+            f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
+            f"a hub id, or one of {', '.join(embedded_models())}"
+        )
+    return MetaPromptModel.from_pretrained(str(source), dtype=dtype).to(chosen)
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name; by default the GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device
+    """
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error
+    return chosen
