@@ -64,9 +64,8 @@ def test_what_is_no_amount_of_memory(text: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-@pytest.mark.parametrize(
-    "rows", [None, pytest.param(64, marks=pytest.mark.full), pytest.param(16, marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("rows", [None, 64, 16])
 def test_the_encoder_takes_what_was_computed(rows: int | None) -> None:
     """Large blocks are given back, as they are for large models; otherwise glibc keeps up to half as much of strips."""
     words = [sys.executable, "-c", _GROWTH, str(rows or 0)]

@@ -1,5 +1,6 @@
 """Exported files give what the model gives, and need no metaprompts."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from metaprompts.cli import main
@@ -16,18 +18,16 @@ from metaprompts.errors import InputError
 from metaprompts.runtime.export import export_model
 from metaprompts.runtime.export import run as export_run
 from metaprompts.runtime.export.formats import FORMATS
+from metaprompts.runtime.export.whole import description
 from small import small_model
 
 # One task a format: together every task and every format.
-PAIRS = [
-    pytest.param("torch", "segmentation", marks=pytest.mark.full),
-    pytest.param("onnx", "depth", marks=pytest.mark.full),
-    ("openvino", "pose"),
-]
+PAIRS = [("torch", "segmentation"), ("onnx", "depth"), ("openvino", "pose")]
 RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "joints.json"}
 _ALONE = "import sys, runpy; sys.modules['metaprompts'] = None; runpy.run_path('predict.py', run_name='__main__')"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("kind", "task"), PAIRS)
 def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     """By the command, with its report, its description and its example."""
@@ -50,6 +50,31 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     }
     subprocess.run([sys.executable, "-c", _ALONE, str(picture)], check=True, cwd=tmp_path / "out")
     assert (tmp_path / "out" / RESULTS[task]).is_file()
+
+
+@pytest.mark.parametrize("task", RESULTS)
+def test_the_description_fits_the_output(task: str) -> None:
+    """The shape that model.json tells is that of the raw output."""
+    model = small_model(task)
+
+    facts = description(model, (64, 64))
+
+    with torch.no_grad():
+        raw = model(torch.zeros(2, 3, 64, 64))
+    assert facts["input"]["shape"] == ["batch", 3, 64, 64]
+    assert facts["output"]["shape"] == ["batch", *raw.shape[1:]]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_example_is_python(kind: str) -> None:
+    names = {
+        name.name
+        for node in ast.walk(ast.parse(export_run._example(FORMATS[kind])))
+        if isinstance(node, ast.Import)
+        for name in node.names
+    }
+
+    assert names == {"json", "sys", "numpy", FORMATS[kind].runtime}
 
 
 @pytest.mark.full

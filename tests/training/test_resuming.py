@@ -67,7 +67,7 @@ def logged(out):
     return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
 
 
-@pytest.fixture(scope="module", params=["depth", "segmentation"])
+@pytest.fixture(scope="module", params=["depth", pytest.param("segmentation", marks=pytest.mark.full)])
 def straight(request, pictures, tmp_path_factory):
     """A task, and the folder of a training that was not stopped."""
     out = tmp_path_factory.mktemp("straight") / "run"
