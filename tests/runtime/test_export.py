@@ -77,6 +77,21 @@ def test_the_example_is_python(kind: str) -> None:
     assert names == {"json", "sys", "numpy", FORMATS[kind].runtime}
 
 
+def test_the_example_clips_what_millimeters_cannot_tell(tmp_path: Path) -> None:
+    """Depths beyond 65.535 m do not come out as near ones."""
+    text = export_run._example(
+        replace(FORMATS["onnx"], example={"imports": "", "load": "", "run": "np.full((1, 4, 4), 70.0)"})
+    )
+    (tmp_path / "predict.py").write_text(text)
+    facts = {"task": "depth", "input": {"shape": ["batch", 3, 4, 4]}}
+    (tmp_path / "model.json").write_text(json.dumps(facts))
+    Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
+
+    subprocess.run([sys.executable, "predict.py", "picture.png"], check=True, cwd=tmp_path)
+
+    assert (np.asarray(Image.open(tmp_path / "depth_mm.png")) == 65535).all()
+
+
 @pytest.mark.full
 def test_the_example_predicts_at_the_pictures_size(tmp_path: Path) -> None:
     """Depth in millimeters, near what the model says of the same picture."""
