@@ -1,11 +1,25 @@
 """What the system says of this process, of its memory, and of what is installed."""
 
+import ctypes
+import re
 import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 _KIB = 2**10
+_MAPS, _SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
+# First and last address, permissions, offset, device, inode (0 for no file), path; in the longer list also how much of
+# it was written to since.
+_MAPPING = rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ [1-9]\d* +(\S.*)\n"
+_LISTED = re.compile(_MAPPING, re.MULTILINE)
+_DETAILED = re.compile(_MAPPING + rb"(?:\w+:.*\n)*?Anonymous: +(\d+) kB", re.MULTILINE)
+_WORTH_RELEASING = 2**24
+_RELEASE_EVERY_S = 0.25
+_MADV_DONTNEED = 4
 
 
 def held_bytes() -> int:
@@ -24,6 +38,32 @@ def memory_bytes(what: Literal["MemTotal", "MemAvailable"]) -> int | None:
     return None if found is None else int(found.split()[0]) * _KIB
 
 
+@contextmanager
+def releasing_files() -> Iterator[None]:
+    """Give back, again and again and in the end, the memory of what is read of big mapped files, such as weights.
+
+    What is needed once more is read once more. A mapping that was written to is left alone, and nothing may write to
+    one meanwhile. Where the system has no such lists as Linux has, nothing is done.
+    """
+    if not _SMAPS.exists():
+        yield
+        return
+    ended = threading.Event()
+
+    def release() -> None:
+        while not ended.wait(_RELEASE_EVERY_S):
+            _release_files()
+
+    thread = threading.Thread(target=release, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        _release_files()
+
+
 def package_version(package: str) -> str | None:
     """The version of an installed package; None where it is not installed."""
     try:
@@ -38,6 +78,23 @@ def fact(path: Path, key: str) -> str | None:
         return None
     lines = (line.partition(":") for line in path.read_text().splitlines())
     return next((value.strip() for name, _, value in lines if name.strip() == key), None)
+
+
+def _release_files() -> None:
+    # The longer list takes some time to write.
+    if not any(_is_big_data(found) for found in _LISTED.findall(_MAPS.read_bytes())):
+        return
+    madvise = ctypes.CDLL(None).madvise
+    for *found, written in _DETAILED.findall(_SMAPS.read_bytes()):
+        if _is_big_data(found) and written == b"0":
+            start, end = int(found[0], 16), int(found[1], 16)
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_DONTNEED)
+
+
+def _is_big_data(mapping: Sequence[bytes]) -> bool:
+    first, last, permissions, path = mapping
+    big = int(last, 16) - int(first, 16) >= _WORTH_RELEASING
+    return big and b"x" not in permissions and b".so" not in path
 
 
 def _of_process(what: str) -> int:

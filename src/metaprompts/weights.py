@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 from metaprompts.files import write_whole
+from metaprompts.system import releasing_files
 
 _SAFETENSORS_NAMES = {
     torch.complex64: "C64",
@@ -146,6 +147,7 @@ def _load_mapped(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
+@releasing_files()
 def load_tensors(
     module: nn.Module,
     tensors: Mapping[str, Tensor],
@@ -157,7 +159,8 @@ def load_tensors(
 ) -> None:
     """Put tensors into a module that may still be on the meta device, taking them as they are where types agree.
 
-    Other floating types are converted to the module's.
+    Other floating types are converted to the module's. All numbers are looked at, and those of a file not kept in
+    memory for that.
 
     Args:
         module: the module to fill; afterwards it shares memory with ``tensors``

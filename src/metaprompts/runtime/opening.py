@@ -17,7 +17,7 @@ from metaprompts.runtime.artefacts import artefact, has_any, is_kept, tensors_di
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.fast import FastModel
 from metaprompts.runtime.prepared import Parts, PreparedModel, RememberingParts
-from metaprompts.system import package_version
+from metaprompts.system import package_version, releasing_files
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
 Precision = Literal["fp32", "bf16", "int8"]
@@ -72,6 +72,7 @@ class Choice:
     why: str
 
 
+@releasing_files()
 def open_engine(
     model: MetaPromptModel,
     *,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metaprompts.runtime.exporting import PARTS, ConvertedParts, examples
 from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.system import releasing_files
 
 if TYPE_CHECKING:
     import openvino
@@ -74,11 +75,15 @@ class OpenVinoParts(ConvertedParts):
     def _request(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
         key = (part, *shapes)
         if key not in self._requests:
-            network = self._core.read_model(self._folder / f"{part}.xml")
-            network.reshape(dict(zip(network.inputs, map(list, shapes), strict=True)))
-            compiled = self._core.compile_model(network, self._device, self._settings)
-            self._requests[key] = compiled.create_infer_request()
+            self._requests[key] = self._compiled(part, shapes)
             while len(self._requests) > _KEPT_SIZES * len(PARTS):
                 self._requests.popitem(last=False)
         self._requests.move_to_end(key)
         return self._requests[key]
+
+    # Once compiled, a network has its weights in an order of its own and needs the file no more.
+    @releasing_files()
+    def _compiled(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
+        network = self._core.read_model(self._folder / f"{part}.xml")
+        network.reshape(dict(zip(network.inputs, map(list, shapes), strict=True)))
+        return self._core.compile_model(network, self._device, self._settings).create_infer_request()
