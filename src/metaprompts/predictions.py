@@ -77,9 +77,7 @@ class DepthPrediction:
         millimetres = np.where(measured, np.rint(np.float64(self.depth_m) * 1000), 0)
         beyond = int((millimetres > _FARTHEST_MM).sum())
         if beyond:
-            _logger.warning(
-                "%d pixels are farther than 65.535 m, saved as that; --raw (raw=True) keeps them", beyond
-            )
+            _logger.warning("%d pixels are farther than 65.535 m, saved as that; --raw (raw=True) keeps them", beyond)
         # 0 means no measurement, so what is measured never becomes 0.
         return np.where(measured, np.clip(millimetres, 1, _FARTHEST_MM), 0).astype(np.uint16)
 
