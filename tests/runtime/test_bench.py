@@ -24,7 +24,7 @@ from metaprompts.runtime.bench.pictures import curve_picture
 from metaprompts.runtime.bench.setting import Setting, config_for, setting_for
 from metaprompts.runtime.bench.subject import subject_model
 from metaprompts.runtime.bench.tables import curve_rows
-from metaprompts.runtime.bench.weights import rule_made, rule_made_folder
+from metaprompts.runtime.bench.weights import full_width_config, rule_made, rule_made_folder, spreads
 from metaprompts.runtime.bench.worker import Worker
 from metaprompts.runtime.prepared import run
 from small import small_model
@@ -204,6 +204,15 @@ def test_the_rule(name: str, shape: tuple[int, ...], mean: float, std: float) ->
     assert made.mean().item() == pytest.approx(mean, abs=0.01)
     assert made.std().item() == pytest.approx(std, rel=0.1)
     assert not torch.equal(made, rule_made(f"z{name}", made))
+
+
+def test_signals_neither_grow_nor_vanish() -> None:
+    """Hand-worked: 50 maps meet in each pixel of a 2x2 deconvolution of stride 2; ReLU takes half of the power."""
+    found = spreads(MetaPromptModel.empty(full_width_config("depth")))
+
+    assert found["head.enlarge.0.weight"] == pytest.approx((2 / 50) ** 0.5)
+    assert found["head.convolve.0.weight"] == pytest.approx((2 / (32 * 9)) ** 0.5)
+    assert found["unet.conv_in.weight"] == pytest.approx((1 / (4 * 9)) ** 0.5)
 
 
 def test_depth_of_480_is_seen_at_512() -> None:

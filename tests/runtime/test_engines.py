@@ -8,7 +8,7 @@ import torch
 import metaprompts
 from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
-from metaprompts.runtime import opening
+from metaprompts.runtime import eager, opening
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.onnx import AnySizePooling
 from metaprompts.runtime.opening import installed, open_engine
@@ -66,6 +66,21 @@ def test_16_bits_stay_near(engine: str, cache: Path) -> None:
         found = fast.predict(image).depth_m
         assert abs(found / plain - 1).mean() < 1e-2
         assert abs(found - plain).max() > 0
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_the_order_in_memory_changes_no_number(monkeypatch: pytest.MonkeyPatch, helps: bool) -> None:
+    """The encoder keeps its order in float32, as its rounding is larger in the other."""
+    monkeypatch.setattr(eager, "channels_last_helps", lambda unet: helps)
+    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
+    with torch.no_grad():
+        plain = model(images)
+
+    found = open_engine(model, engine="eager")(images)
+
+    assert (found - plain).abs().max() < 1e-5 * plain.abs().max()
+    filters = [model.unet.conv_in.weight, model.latent_encoder.encoder.conv_in.weight]
+    assert [each.is_contiguous() for each in filters] == [not helps, True]
 
 
 def test_16_bits_leave_the_model_as_it_was() -> None:

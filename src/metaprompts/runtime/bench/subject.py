@@ -18,7 +18,7 @@ from metaprompts.prompting import CaptionPrompts
 from metaprompts.runtime.bench.engines import PLAIN, Contestant
 from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.runtime.bench.setting import Setting, config_for
-from metaprompts.runtime.bench.weights import rule_made
+from metaprompts.runtime.bench.weights import rule_made, spreads
 from metaprompts.runtime.opening import Approximation, open_engine
 from metaprompts.runtime.prepared import Parts, StepConditions, run
 from metaprompts.tasks import Depth
@@ -137,8 +137,9 @@ def subject_model(source: str, setting: Setting, device: str) -> MetaPromptModel
     if config == model.config:
         return model
     changed, own = MetaPromptModel.empty(config), model.state_dict()
+    spread = spreads(changed)
     tensors = {
-        name: own[name] if name in own and own[name].shape == each.shape else rule_made(name, each)
+        name: own[name] if name in own and own[name].shape == each.shape else rule_made(name, each, spread.get(name))
         for name, each in changed.state_dict().items()
     }
     load_tensors(changed, tensors, origin=source)

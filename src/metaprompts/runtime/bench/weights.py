@@ -1,5 +1,6 @@
 """Weights made by a rule: as good as trained ones for measuring, the same on every machine, and never downloaded."""
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from metaprompts.config import ModelConfig
 from metaprompts.model import MetaPromptModel
@@ -18,19 +19,21 @@ from metaprompts.training.stand_in import stand_in_model
 RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
 """Task -> the recipe whose model is measured by default."""
 
+_BACKBONE = ("unet.", "latent_encoder.")
+
 # Counted up when the rule changes: folders of another rule are then not found.
-_RULE = 1
+_RULE = 2
 
 
-def rule_made(name: str, like: Tensor) -> Tensor:
+def rule_made(name: str, like: Tensor, spread: float | None = None) -> Tensor:
     """A tensor's content by its name and shape alone.
 
-    Matrices and filters are normal with a standard deviation of 1 / sqrt(fan-in), so that activations neither grow nor
-    vanish; vectors lie about what a fresh layer begins with.
+    Matrices and filters are normal; vectors lie about what a fresh layer begins with.
 
     Args:
         name: in the model
         like: of the wanted shape and type; its numbers are not read
+        spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
 
     Returns:
         on the CPU
@@ -40,7 +43,7 @@ def rule_made(name: str, like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     normal = torch.randn(like.shape, generator=generator, dtype=torch.float32)
     if like.ndim >= 2:
-        normal *= like[0].numel() ** -0.5
+        normal *= like[0].numel() ** -0.5 if spread is None else spread
     elif name.endswith("running_var"):
         normal = 1 + 0.1 * normal.abs()
     elif name.endswith("weight"):
@@ -48,6 +51,25 @@ def rule_made(name: str, like: Tensor) -> Tensor:
     else:
         normal *= 0.02
     return normal.to(like.dtype)
+
+
+def spreads(model: nn.Module) -> dict[str, float]:
+    """Standard deviations of a model's filters with which activations neither grow nor vanish, by name.
+
+    1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU takes half of the power and batch norms
+    do not restore it. A transposed convolution's fan-in is of the inputs that meet in one pixel.
+
+    Args:
+        model: its filters' numbers are not read
+    """
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            inputs = module.in_channels // module.groups * math.prod(module.kernel_size)
+            fan_in = inputs / math.prod(module.stride) if isinstance(module, nn.ConvTranspose2d) else inputs
+            gain = 1 if name.startswith(_BACKBONE) else 2**0.5
+            found[f"{name}.weight"] = gain * fan_in**-0.5
+    return found
 
 
 def full_width_config(task: str) -> ModelConfig:
@@ -77,4 +99,6 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
 
 def _save(config: ModelConfig, folder: Path) -> None:
     model = MetaPromptModel.empty(config)
-    model.save(folder, state={name: rule_made(name, each) for name, each in model.state_dict().items()})
+    spread = spreads(model)
+    state = {name: rule_made(name, each, spread.get(name)) for name, each in model.state_dict().items()}
+    model.save(folder, state=state)

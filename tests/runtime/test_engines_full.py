@@ -1,0 +1,42 @@
+"""At the width of Stable Diffusion 1.5, too, every engine predicts what the plain path predicts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+
+import metaprompts
+from metaprompts.runtime.bench.weights import full_width_config, rule_made_folder
+from metaprompts.runtime.opening import installed, open_engine
+from small import smooth_pictures
+
+pytestmark = pytest.mark.full
+
+
+# 3.5 GB each: not to be kept, as pytest keeps its own folders.
+@pytest.fixture(scope="module", params=["segmentation", "depth", "pose"])
+def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    with TemporaryDirectory() as cache:
+        yield rule_made_folder(full_width_config(request.param), Path(cache))
+
+
+@pytest.fixture
+def cache() -> Iterator[Path]:
+    with TemporaryDirectory() as cache:
+        yield Path(cache)
+
+
+@pytest.mark.parametrize("engine", ["eager", "openvino", "onnx", "compile"])
+def test_equals_the_plain_path_at_full_width(engine: str, folder: Path, cache: Path) -> None:
+    """Differences in float32 stay below 1e-4 of the standard deviation."""
+    if not installed(engine):
+        pytest.skip(f"{engine} is not installed")
+    model, images = metaprompts.load(folder, "cpu"), smooth_pictures(1, 128, 128)
+    with torch.no_grad():
+        plain = model(images)
+
+    found = open_engine(model, engine=engine, cache=cache)(images)
+
+    assert (found - plain).abs().max() < 1e-4 * plain.std()
