@@ -32,8 +32,8 @@ def cache() -> Iterator[Path]:
 def test_equals_the_plain_path_at_full_width(engine: str, folder: Path, cache: Path) -> None:
     """Differences in float32 stay about 1e-4 of the standard deviation.
 
-    Weights that were never trained amplify rounding in each step: at 128x128 plain itself is 4e-5 from double precision,
-    OpenVINO 1.1e-4, although none of its parts is farther than 2.1e-5 from double precision.
+    Weights that were never trained amplify rounding in each step: at 128x128 plain itself is 4e-5 from double
+    precision, OpenVINO 1.1e-4, although none of its parts is farther than 2.1e-5 from double precision.
     """
     if not installed(engine):
         pytest.skip(f"{engine} is not installed")
