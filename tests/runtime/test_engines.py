@@ -1,14 +1,17 @@
 """Every engine predicts what the plain path predicts."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch._inductor.exc import InductorError
 
 import metaprompts
 from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
 from metaprompts.runtime import eager, opening
+from metaprompts.runtime.compiled import CompiledParts
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.onnx import AnySizePooling
 from metaprompts.runtime.opening import installed, open_engine
@@ -66,6 +69,40 @@ def test_16_bits_stay_near(engine: str, cache: Path) -> None:
         found = fast.predict(image).depth_m
         assert abs(found / plain - 1).mean() < 1e-2
         assert abs(found - plain).max() > 0
+
+
+def _compiled_parts(monkeypatch: pytest.MonkeyPatch, encode: Callable[[], str]) -> CompiledParts:
+    model = small_model("pose")
+    parts = CompiledParts(PreparedModel(model), torch.float32, model.latent_encoder)
+    monkeypatch.setitem(parts._compiled, "encode", encode)
+    return parts
+
+
+def test_a_file_that_a_killed_process_left_is_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PyTorch makes anew what is not there, but never what it cannot load."""
+    damaged = tmp_path / "kernel.so"
+    damaged.touch()
+
+    def encode() -> str:
+        if damaged.exists():
+            raise InductorError(ImportError(f"{damaged}: file too short", path=str(damaged)), None)
+        return "latent"
+
+    assert _compiled_parts(monkeypatch, encode)._execute("encode") == "latent"
+    assert "kernel.so in PyTorch's cache is damaged, and compiled anew" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError("no kernel"), ImportError("no library"), ImportError("bad", path="a.so")])
+def test_other_errors_of_compiling_are_told(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The last is one that removing the file does not help against."""
+
+    def encode() -> str:
+        raise InductorError(error, None)
+
+    with pytest.raises(InductorError, match=str(error)):
+        _compiled_parts(monkeypatch, encode)._execute("encode")
 
 
 @pytest.mark.parametrize("helps", [True, False])

@@ -1,15 +1,20 @@
 """PyTorch's own compiler."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch._inductor.exc import InductorError
 
 from metaprompts.backbone import LatentEncoder
 from metaprompts.runtime.eager import EagerParts
 from metaprompts.runtime.exporting import PARTS
 from metaprompts.runtime.prepared import PreparedModel
+
+_logger = logging.getLogger(__name__)
 
 
 class CompiledParts(EagerParts):
@@ -29,11 +34,32 @@ class CompiledParts(EagerParts):
         }
 
     def _execute(self, part: str, *arguments: Any) -> Any:
+        removed: set[str] = set()
         with self._frozen():
-            return self._compiled[part](*arguments)
+            while True:
+                try:
+                    return self._compiled[part](*arguments)
+                except InductorError as error:
+                    removed.add(_remove_damaged(error, removed))
 
     def _frozen(self) -> AbstractContextManager[Any]:
         """On a CPU weights are constants, so that they can be laid out for the kernels once."""
         import torch._inductor.config as settings
 
         return settings.patch(freezing=True) if self._is_cpu else nullcontext()
+
+
+def _remove_damaged(error: InductorError, removed: Collection[str]) -> str:
+    """Remove the compiled file that cannot be loaded, as one is that a killed process did not finish; its path.
+
+    PyTorch keeps such files for ever, but makes anew what is not there.
+
+    Raises:
+        InductorError: something else was wrong, or removing it did not help
+    """
+    inner = error.inner_exception
+    if not isinstance(inner, ImportError) or inner.path is None or inner.path in removed:
+        raise error
+    _logger.warning("%s in PyTorch's cache is damaged, and compiled anew", inner.path)
+    Path(inner.path).unlink(missing_ok=True)
+    return inner.path
