@@ -6,7 +6,8 @@ import torch
 
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
-from metaprompts.model import CONFIG_FILE, WEIGHTS_FILE, MetaPromptModel
+from metaprompts.model import MetaPromptModel
+from metaprompts.storage import CONFIG_FILE, WEIGHTS_FILE
 
 
 def load(

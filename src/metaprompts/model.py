@@ -1,7 +1,6 @@
 """The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,11 +10,10 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from metaprompts.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
-from metaprompts.backbone.lora import LORA_MARK, add_lora, sharing_weights
-from metaprompts.backbone.sources import backbone_fingerprint, plain_config
-from metaprompts.config import Architecture, Base, ModelConfig, Prompts
+from metaprompts.backbone.lora import LORA_MARK, add_lora
+from metaprompts.backbone.sources import plain_config
+from metaprompts.config import Architecture, ModelConfig, Prompts
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json
 from metaprompts.hub import hub_folder
 from metaprompts.prompt_text import resolved, text_encoder_of
 from metaprompts.prompting import (
@@ -26,16 +24,11 @@ from metaprompts.prompting import (
     MetaPrompts,
     RecurrentRefinement,
 )
-from metaprompts.weights import load_tensors, read_tensors, write_tensors
+from metaprompts.storage import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE, read_model, write_model
 
 if TYPE_CHECKING:
     from metaprompts.backbone.text import TextEncoder
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-
-_PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_BACKBONE = ("unet.", "latent_encoder.")
 _PROMPTS: dict[str, type[MetaPrompts | LabelPrompts | CaptionPrompts]] = {
     "meta": MetaPrompts,
     "label": LabelPrompts,
@@ -264,11 +257,7 @@ class MetaPromptModel(
         Raises:
             InputError: the folder cannot be written
         """
-        weights = self.own_tensors(state)
-        if dtype is not None:
-            weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
-        write_tensors(Path(folder) / WEIGHTS_FILE, weights)
-        write_json(Path(folder) / CONFIG_FILE, self.config.plain())
+        write_model(self, folder, dtype, state)
 
     def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """What the model does not share with its frozen base; all there is where it has none.
@@ -279,7 +268,9 @@ class MetaPromptModel(
         tensors = dict(self.state_dict() if state is None else state)
         if self.config.base is None:
             return tensors
-        return {name: each for name, each in tensors.items() if not name.startswith(_BACKBONE) or LORA_MARK in name}
+        return {
+            name: each for name, each in tensors.items() if not name.startswith(BACKBONE_PARTS) or LORA_MARK in name
+        }
 
     @classmethod
     def read(cls, folder: str | Path, base: Backbone | None = None, dtype: torch.dtype | None = None) -> Self:
@@ -298,23 +289,7 @@ class MetaPromptModel(
         Raises:
             InputError: a file is missing, damaged, or does not fit, the base is another, or cannot be in that precision
         """
-        _refuse_precision(dtype, shared=base is not None)
-        folder = Path(folder).expanduser()
-        path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-        values = read_json(path)
-        with _naming(path):
-            config = ModelConfig.from_plain(values)
-            if config.base is None:
-                model = cls.empty(config).to(dtype)
-        if config.base is None:
-            load_tensors(model, read_tensors(weights), origin=weights)
-        else:
-            backbone = base or load_backbone(config.base.source)
-            _refuse_other_base(config.base, backbone, folder)
-            model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
-            load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
-            model.to(dtype)
-        return model.eval()
+        return read_model(cls, folder, base, dtype)
 
     @classmethod
     def empty(cls, config: ModelConfig) -> Self:
@@ -370,48 +345,6 @@ class MetaPromptModel(
             return cls.read(pretrained_model_name_or_path, dtype=dtype)
         folder = hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options)
         return cls.read(folder, dtype=dtype)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Name the config file in errors that its content leads to."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
-        ) from error
-
-
-def _refuse_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
-    if dtype is not None and dtype not in _PRECISIONS:
-        names = ", ".join(map(str, _PRECISIONS))
-        raise InputError(f"weights were asked for as {dtype}; wanted one of {names}")
-    if dtype is not None and shared:
-        raise InputError(
-            f"weights were asked for as {dtype}, but the base is shared with other models: leave the precision out"
-        )
-
-
-def _refuse_other_base(named: Base, backbone: Backbone, folder: Path) -> None:
-    found = backbone_fingerprint(backbone)
-    if found != named.fingerprint:
-        raise InputError(
-            f"{folder} was trained on {named.source} with weights {named.fingerprint}; these are {found}: "
-            "give the same base"
-        )
-
-
-def _beside_base(model: MetaPromptModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
-    """A file's tensors and those of the frozen base, which the file must not have."""
-    base = {name: each for name, each in model.state_dict().items() if name not in model.own_tensors()}
-    if both := sorted(base.keys() & own.keys()):
-        raise InputError(
-            f"{origin} holds {len(both)} tensors of the frozen base, such as {both[0]}: it was not saved so"
-        )
-    return {**own, **base}
 
 
 def _size(images: Tensor) -> tuple[int, int]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
-from metaprompts.model import WEIGHTS_FILE
 from metaprompts.prompting.prompts import LABEL_TOKENS
+from metaprompts.storage import BACKBONE_PARTS, WEIGHTS_FILE
 from metaprompts.weights import is_finite, read_tensors
 
 logger = logging.getLogger(__name__)
 
-_BACKBONE = ("unet.", "latent_encoder.")
 # A model of one refinement step has no output layer; then that of the backbone's source stays.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
 _NAMED_AT_MOST = 6
@@ -54,7 +53,7 @@ def start_from(model: nn.Module, folder: Path) -> list[str]:
 def _refuse_other_backbone(
     misfits: Iterable[str], wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Path
 ) -> None:
-    other = [name for name in misfits if name.startswith(_BACKBONE) and not name.startswith(_OUTPUT_LAYER)]
+    other = [name for name in misfits if name.startswith(BACKBONE_PARTS) and not name.startswith(_OUTPUT_LAYER)]
     if not other:
         return
     name = other[0]

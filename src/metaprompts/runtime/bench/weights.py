@@ -14,12 +14,11 @@ from metaprompts.config import ModelConfig
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import read_recipe
 from metaprompts.runtime.artefacts import artefact
+from metaprompts.storage import BACKBONE_PARTS
 from metaprompts.training.stand_in import stand_in_model
 
 RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
 """Task -> the recipe whose model is measured by default."""
-
-_BACKBONE = ("unet.", "latent_encoder.")
 
 # Counted up when the rule changes: folders of another rule are then not found.
 _RULE = 2
@@ -67,7 +66,7 @@ def spreads(model: nn.Module) -> dict[str, float]:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             inputs = module.in_channels // module.groups * math.prod(module.kernel_size)
             fan_in = inputs / math.prod(module.stride) if isinstance(module, nn.ConvTranspose2d) else inputs
-            gain = 1 if name.startswith(_BACKBONE) else 2**0.5
+            gain = 1 if name.startswith(BACKBONE_PARTS) else 2**0.5
             found[f"{name}.weight"] = gain * fan_in**-0.5
     return found
 
