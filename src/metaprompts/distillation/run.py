@@ -23,8 +23,8 @@ from metaprompts.distillation.settings import Distillation
 from metaprompts.embedded import embedded_models
 from metaprompts.files import write_json
 from metaprompts.loading import load, pick_device
+from metaprompts.memory_order import channels_last
 from metaprompts.pretraining.loop import Course, learn, step_generators
-from metaprompts.pretraining.pixels import channels_last
 from metaprompts.storage import CONFIG_FILE
 from metaprompts.training.progress import Progress
 from metaprompts.typed import plain

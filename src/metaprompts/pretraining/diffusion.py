@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from metaprompts.files import read_json, write_json, write_picture
+from metaprompts.memory_order import channels_last
 from metaprompts.pretraining.folders import write_folder_whole
 from metaprompts.pretraining.loop import Course, learn, step_generators
 from metaprompts.pretraining.painter import NOISE, Painter, make_pipeline
 from metaprompts.pretraining.parts import Rows
-from metaprompts.pretraining.pixels import channels_last
 from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
 from metaprompts.pretraining.settings import Diffusion
 from metaprompts.training.peers import ALONE, Peers

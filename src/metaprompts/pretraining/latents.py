@@ -8,9 +8,10 @@ from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
+from metaprompts.memory_order import channels_last
 from metaprompts.pretraining.folders import fingerprint
 from metaprompts.pretraining.parts import Rows, missing_parts, write_part
-from metaprompts.pretraining.pixels import channels_last, encode
+from metaprompts.pretraining.pixels import encode
 from metaprompts.pretraining.tracking import tracked
 
 _BATCH = 10

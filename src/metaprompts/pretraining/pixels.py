@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def to_pixels(images: NDArray[np.uint8]) -> Tensor:
@@ -18,11 +18,6 @@ def to_images(pixels: Tensor) -> NDArray[np.uint8]:
     """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) in 0..255."""
     scaled = ((pixels.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return scaled.permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def channels_last(model: nn.Module) -> nn.Module:
-    """Lay out a model's convolutions so that CPUs are faster at them."""
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @torch.inference_mode()

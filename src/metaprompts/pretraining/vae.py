@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json, write_picture
+from metaprompts.memory_order import channels_last
 from metaprompts.pretraining.beginnings import begin_at_block_averages
 from metaprompts.pretraining.folders import write_folder_whole
 from metaprompts.pretraining.loop import Course, learn, step_generators
 from metaprompts.pretraining.losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 from metaprompts.pretraining.measures import Reconstruction, blocky
 from metaprompts.pretraining.parts import Rows
-from metaprompts.pretraining.pixels import channels_last, decode, encode, to_images, to_pixels
+from metaprompts.pretraining.pixels import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.settings import Vae
 from metaprompts.pretraining.standardizing import channel_moments, standardize
 from metaprompts.training.progress import Progress

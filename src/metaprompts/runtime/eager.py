@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from metaprompts.backbone import LatentEncoder
 from metaprompts.backbone.lora import sharing_weights
+from metaprompts.memory_order import channels_last
 from metaprompts.runtime.layers import ShiftedResidual
 from metaprompts.runtime.prepared import Encode, PreparedModel
 from metaprompts.runtime.strips import StripEncode
@@ -31,14 +32,13 @@ class EagerParts:
         self._prepared = sharing_weights(prepared, dtype)
         self._pixels = torch.contiguous_format
         on_cpu = prepared.conditions.shifts.device.type == "cpu"
-        # torch.channels_last is a memory order, not a shape: no number changes.
         if not on_cpu or channels_last_helps(self._prepared.look.unet):
-            _order(self._prepared.look)
-            _order(self._prepared.finish)
+            channels_last(self._prepared.look)
+            channels_last(self._prepared.finish)
             # On a CPU PyTorch's group norms sum the encoder's large maps less exactly then: 20 times the rounding of
             # the latent, which the steps amplify.
             if not on_cpu or dtype != torch.float32:
-                _order(self._prepared.encode)
+                channels_last(self._prepared.encode)
                 self._pixels = torch.channels_last
         self._dtype = dtype
         self._encoder = encoder
@@ -76,8 +76,7 @@ def channels_last_helps(unet: nn.Module) -> bool:
     layer = next(each for each in unet.modules() if isinstance(each, ShiftedResidual))
     weight = layer.conv1.weight
     features, shifts = weight.new_ones(1, weight.shape[1], _SIDE, _SIDE), weight.new_zeros(1, layer.slot.stop)
-    ordered = sharing_weights(layer)
-    _order(ordered)
+    ordered = channels_last(sharing_weights(layer))
     operands = [(layer, features), (ordered, features.contiguous(memory_format=torch.channels_last))]
     # In turn, and the fastest of each: other work on the machine makes both slower.
     seconds = [[_seconds(tried, given, shifts) for tried, given in operands] for _ in range(_TRIALS)]
@@ -89,7 +88,3 @@ def _seconds(layer: nn.Module, features: Tensor, shifts: Tensor) -> float:
     started = time.perf_counter()
     layer(features, shifts)
     return time.perf_counter() - started
-
-
-def _order(part: nn.Module) -> None:
-    part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -20,6 +20,7 @@ from metaprompts.data.skipping import Skipping
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
+from metaprompts.memory_order import channels_last
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.training.allocator import give_back_large_blocks
@@ -209,7 +210,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
     model.unet.gradient_checkpointing = choice.gradient_checkpointing
     if choice.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(model)
     return model
 
 

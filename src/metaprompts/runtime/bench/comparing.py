@@ -18,7 +18,7 @@ from metaprompts.runtime.bench.setting import Setting
 from metaprompts.runtime.bench.subject import Lap
 from metaprompts.system import memory_bytes
 
-# An open engine holds the weights, often in another order beside the file's, and what a prediction needs.
+# An open engine holds the weights, twice where the file's are not given back, and what a prediction needs.
 _HELD_OF_WEIGHTS = 2.5
 
 

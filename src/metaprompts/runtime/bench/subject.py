@@ -18,7 +18,7 @@ from metaprompts.prompting import CaptionPrompts
 from metaprompts.runtime.bench.engines import PLAIN, Contestant
 from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.runtime.bench.setting import Setting, config_for
-from metaprompts.runtime.bench.weights import rule_made, spreads
+from metaprompts.runtime.bench.weights import rule_made_tensors
 from metaprompts.runtime.opening import Approximation, open_engine
 from metaprompts.runtime.prepared import Parts, StepConditions, run
 from metaprompts.tasks import Depth
@@ -136,13 +136,12 @@ def subject_model(source: str, setting: Setting, device: str) -> MetaPromptModel
     config = config_for(model.config, setting)
     if config == model.config:
         return model
-    changed, own = MetaPromptModel.empty(config), model.state_dict()
-    spread = spreads(changed)
-    tensors = {
-        name: own[name] if name in own and own[name].shape == each.shape else rule_made(name, each, spread.get(name))
-        for name, each in changed.state_dict().items()
+    changed = MetaPromptModel.empty(config)
+    wanted = changed.state_dict()
+    own = {
+        name: each for name, each in model.state_dict().items() if name in wanted and each.shape == wanted[name].shape
     }
-    load_tensors(changed, tensors, origin=source)
+    load_tensors(changed, {**own, **rule_made_tensors(changed, but=own)}, origin=source)
     return changed.eval().to(model.device)
 
 

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,19 @@ RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": 
 
 # Counted up when the rule changes: folders of another rule are then not found.
 _RULE = 2
+
+
+def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, Tensor]:
+    """All tensors of a model by the rule.
+
+    Args:
+        model: may be on the meta device
+        but: names to leave out
+    """
+    spread = spreads(model)
+    return {
+        name: rule_made(name, each, spread.get(name)) for name, each in model.state_dict().items() if name not in but
+    }
 
 
 def rule_made(name: str, like: Tensor, spread: float | None = None) -> Tensor:
@@ -98,6 +111,4 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
 
 def _save(config: ModelConfig, folder: Path) -> None:
     model = MetaPromptModel.empty(config)
-    spread = spreads(model)
-    state = {name: rule_made(name, each, spread.get(name)) for name, each in model.state_dict().items()}
-    model.save(folder, state=state)
+    model.save(folder, state=rule_made_tensors(model))
