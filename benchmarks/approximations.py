@@ -1,10 +1,11 @@
 """What the optional approximations cost in quality and save in time, on the embedded models.
 
     python benchmarks/approximations.py --encoder DIR [--scenes DIR] [--count 64] [--seed 12000000] [--rounds 15]
-        [--threads 1]
+        [--threads 1] [--cache DIR]
 
 DIR of --encoder is what `metaprompts distill-encoder micro --out DIR` wrote; without it that line is left out. DIR of
---scenes gets --count generated scenes from --seed on, which nothing was trained on. Times are medians over --rounds
+--scenes gets --count generated scenes from --seed on, which nothing was trained on. Without OpenVINO, or without NNCF
+for the weights in 8 bits, their lines are left out; --cache is for converted models. Times are medians over --rounds
 rounds; in each every approximation predicts the same single picture once, in turn. The last table is of one
 self-attention of Stable Diffusion 1.5's finest level at 512x512, with random weights.
 """
@@ -19,14 +20,13 @@ from pathlib import Path
 import torch
 from diffusers.models.attention_processor import Attention
 
-from metaprompts.backbone.small_encoder import SmallEncoder
 from metaprompts.data.scenes.layouts import write_scenes
 from metaprompts.demo.scoring import METRICS, Subject, subject_of
 from metaprompts.evaluation.run import evaluate
 from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.fast import FastModel
 from metaprompts.runtime.merging import MergedSelfAttention
-from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.runtime.opening import Approximation, Precision, installed, open_engine
 from metaprompts.training.data import validation_batches
 
 EXACT = "exact"
@@ -45,44 +45,57 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=12_000_000)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cache", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     total = TRAINING_SCENES + options.count
     write_scenes("plain", total, options.scenes, seed=options.seed, val_count=options.count)
-    encoder = None if options.encoder is None else SmallEncoder.read(options.encoder)
     for task in METRICS:
-        sys.stdout.write("\n".join(table(subject_of(task, options.scenes), encoder, options.rounds)) + "\n\n")
+        subject = subject_of(task, options.scenes)
+        ways = approximations(subject.model, options.encoder) | converted(subject.model, options.cache)
+        sys.stdout.write("\n".join(table(subject, ways, options.rounds)) + "\n\n")
         sys.stdout.flush()
     sys.stdout.write("\n".join(attention_table(options.rounds)) + "\n")
     return 0
 
 
-def approximations(model: MetaPromptModel, encoder: SmallEncoder | None) -> dict[str, PreparedModel]:
-    """The model prepared in each way, the exact one first."""
+def approximations(model: MetaPromptModel, encoder: Path | None) -> dict[str, FastModel]:
+    """The model with something left out in each way, the exact one first."""
     ways = {
-        EXACT: PreparedModel(model),
-        "2 of 3 steps": PreparedModel(model, steps=2),
-        "1 of 3 steps": PreparedModel(model, steps=1),
-        "a quarter of the tokens merged": PreparedModel(model, merged_tokens=0.25),
-        "half of the tokens merged": PreparedModel(model, merged_tokens=0.5),
+        EXACT: Approximation(),
+        "2 of 3 steps": Approximation(steps=2),
+        "1 of 3 steps": Approximation(steps=1),
+        "a quarter of the tokens merged": Approximation(merged_tokens=0.25),
+        "half of the tokens merged": Approximation(merged_tokens=0.5),
     }
     if encoder is not None:
-        ways["distilled encoder"] = PreparedModel(model, encoder=encoder)
-    return ways
+        ways["distilled encoder"] = Approximation(encoder=encoder)
+    return {name: open_engine(model, engine="eager", approximation=way) for name, way in ways.items()}
 
 
-def table(subject: Subject, encoder: SmallEncoder | None, rounds: int) -> list[str]:
+def converted(model: MetaPromptModel, cache: Path | None) -> dict[str, FastModel]:
+    """The model as OpenVINO runs it in each precision, where that is installed."""
+    ways: dict[str, Precision] = {
+        "OpenVINO, fp32": "fp32",
+        "OpenVINO, bf16": "bf16",
+        "OpenVINO, int8 weights": "int8",
+    }
+    return {
+        name: open_engine(model, engine="openvino", precision=precision, cache=cache)
+        for name, precision in ways.items()
+        if installed("openvino") and (precision != "int8" or installed("int8"))
+    }
+
+
+def table(subject: Subject, ways: Mapping[str, FastModel], rounds: int) -> list[str]:
     """The lines of one model's table."""
     task = subject.model.task.name
     metrics = [name for name, _ in METRICS[task][0]]
-    ways = approximations(subject.model, encoder)
     batches = list(validation_batches(subject.split, subject.recipe))
-    scores = {
-        name: evaluate(predictor(subject.model, way), batches, facts=subject.split.facts) for name, way in ways.items()
-    }
+    scores = {name: evaluate(way, batches, facts=subject.split.facts) for name, way in ways.items()}
     picture = batches[0]["image"][:1]
     seconds = medians({name: lambda way=way: way(picture) for name, way in ways.items()}, rounds)
-    encoding = medians({name: lambda way=way: way.encode(picture) for name, way in ways.items()}, rounds)
+    encoding = medians({name: lambda way=way: way.parts.encode(picture) for name, way in ways.items()}, rounds)
     lines = [
         f"| micro-{task} | {' | '.join(metrics)} | time | of it encoding |",
         f"|{' --- |' * (len(metrics) + 3)}",
@@ -92,12 +105,6 @@ def table(subject: Subject, encoder: SmallEncoder | None, rounds: int) -> list[s
         cells += [f"{seconds[name] / seconds[EXACT]:.0%}", f"{encoding[name] / seconds[EXACT]:.0%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, f"\nexact: {1e3 * seconds[EXACT]:.0f} ms for a picture of {picture.shape[2]}x{picture.shape[3]}"]
-
-
-def predictor(model: MetaPromptModel, way: PreparedModel) -> FastModel:
-    """A prepared model as `evaluate` takes it."""
-    device = model.device
-    return FastModel(model.config, way, way.conditions, engine="eager", precision="fp32", device=device, why="measured")
 
 
 def shown(value: float, exact: float, is_exact: bool) -> str:
