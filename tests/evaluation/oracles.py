@@ -54,6 +54,9 @@ class Samples:
     def __len__(self):
         return self.count
 
+    def files(self, index):
+        return (self.root / f"truth-{index}", self.root / "truth.json")
+
     def __getitem__(self, index):
         self.read.append(index)
         generator = np.random.default_rng(index)

@@ -52,6 +52,12 @@ def whole(task, folder):
     return evaluate_split(Oracle(TASKS[task]), evaluation_of(task, folder))
 
 
+def records(folder):
+    """What was found, without what tells when the files were written."""
+    lines = (folder / "out/per_image.jsonl").read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != "files"} for line in lines]
+
+
 def interrupt_after(samples):
     done = []
 
@@ -91,7 +97,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(task, 
     assert later.pictures.samples.read == list(range(done, COUNT))
     assert told[0] == done
     assert sum(told) == COUNT
-    assert (folder / "out/per_image.jsonl").read_text() == (tmp_path / "whole/out/per_image.jsonl").read_text()
+    assert records(folder) == records(tmp_path / "whole")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -132,6 +138,25 @@ def test_a_finished_evaluation_predicts_nothing_and_a_restarted_one_everything(t
     assert busy.calls > 0
 
 
+@pytest.mark.parametrize("after", [3, None])
+def test_samples_that_have_changed_are_predicted_anew(after, tmp_path):
+    """Whether the evaluation was interrupted or has come to its end."""
+    (tmp_path / "truth-1").write_text("a mask")
+    if after is None:
+        whole("segmentation", tmp_path)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_split(
+                Oracle(TASKS["segmentation"]),
+                evaluation_of("segmentation", tmp_path, group=1),
+                on_done=interrupt_after(after),
+            )
+    (tmp_path / "truth-1").write_text("another mask")
+    later = evaluation_of("segmentation", tmp_path, group=1)
+    evaluate_split(Oracle(TASKS["segmentation"]), later)
+    assert later.pictures.samples.read == [1, *range(COUNT if after is None else after, COUNT)]
+
+
 def test_records_of_other_weights_are_never_used(tmp_path):
     """A finished evaluation is done anew, an unfinished one is not thrown away unasked."""
     whole("depth", tmp_path)
@@ -145,7 +170,7 @@ def test_records_of_other_weights_are_never_used(tmp_path):
 
 def test_each_line_names_its_picture_and_its_scores(tmp_path):
     whole("segmentation", tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "out/per_image.jsonl").read_text().splitlines()]
+    lines = records(tmp_path)
     assert [line["name"] for line in lines] == [f"pictures/{index}.png" for index in range(COUNT)]
     assert 0 < lines[0]["mIoU"] < 1
     # Picture 2 has nothing but ignored pixels.
@@ -154,7 +179,7 @@ def test_each_line_names_its_picture_and_its_scores(tmp_path):
 
 def test_people_are_named_by_picture_and_annotation(tmp_path):
     whole("pose", tmp_path)
-    lines = [json.loads(line) for line in (tmp_path / "out/per_image.jsonl").read_text().splitlines()]
+    lines = records(tmp_path)
     named = [(f"pictures/{index // 2}.png", 10 + index) for index in range(COUNT)]
     assert [(line["name"], line["annotation_id"]) for line in lines] == named
     assert all(0 <= line["pck@0.2"] <= 1 for line in lines)
@@ -209,5 +234,6 @@ def test_two_processes_predict_each_picture_once_and_score_as_one(tmp_path):
         read = [json.loads((tmp_path / f"{rank}.json").read_text())[task] for rank in range(2)]
         assert all(read)
         assert sorted(read[0] + read[1]) == list(range(2 if task == "segmentation" else 0, COUNT))
-        for name in ("metrics.json", "per_image.jsonl"):
-            assert (tmp_path / task / "out" / name).read_text() == (tmp_path / f"{task}_alone/out" / name).read_text()
+        alone = tmp_path / f"{task}_alone"
+        assert records(tmp_path / task) == records(alone)
+        assert (tmp_path / task / "out/metrics.json").read_text() == (alone / "out/metrics.json").read_text()

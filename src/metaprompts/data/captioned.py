@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ class Captioned:
     def path(self, index: int) -> str:
         """The path of a sample's picture."""
         return self.samples.path(index)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files of a sample, but for its caption."""
+        return self.samples.files(index)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample and its context.

@@ -30,6 +30,10 @@ class DepthPairs:
         """The path of a sample's picture."""
         return str(self._pairs[index][0])
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """A sample's picture and depth file."""
+        return self._pairs[index]
+
     def __getitem__(self, index: int) -> Sample:
         """Read one picture and its depth.
 

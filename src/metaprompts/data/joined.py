@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 from metaprompts.data.samples import Sample, SampleDataset
 
@@ -36,6 +37,11 @@ class Joined:
         """The path of a sample's picture."""
         part, place = self._find(index)
         return part.path(place)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files of a sample."""
+        part, place = self._find(index)
+        return part.files(place)
 
     def _find(self, index: int) -> tuple[SampleDataset, int]:
         """The part that a sample is in, and its place there."""

@@ -73,7 +73,9 @@ class CocoKeypoints(People):
         self._folder = folder / images
         self._pictures = content.pictures
         self._persons = content.persons
+        self._said_by: tuple[Path, ...] = (self.annotation_path,)
         if detections is not None:
+            self._said_by += (folder / detections,)
             self._persons = read_detections(folder / detections, content, minimum_score=minimum_score)
 
     def __len__(self) -> int:
@@ -95,6 +97,10 @@ class CocoKeypoints(People):
     def path(self, index: int) -> str:
         """The path of a sample's picture."""
         return str(self._path(int(self._persons.image_ids[index])))
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The picture of a person, and the files that say where people are."""
+        return (self._path(int(self._persons.image_ids[index])), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
         """Read one person and the whole picture it is in.

@@ -1,6 +1,7 @@
 """What a data set hands out: one picture with whatever is known about it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -85,4 +86,8 @@ class SampleDataset(Protocol):
 
     def path(self, index: int) -> str:
         """The path that a sample has, found without reading its picture."""
+        ...
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that a sample is made of: when none of them has changed, neither has the sample."""
         ...

@@ -39,6 +39,10 @@ class SegmentationPairs:
         """The path of a sample's picture."""
         return str(self._pairs[index][0])
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """A sample's picture and mask."""
+        return self._pairs[index]
+
     def __getitem__(self, index: int) -> Sample:
         """Read one picture and its mask.
 

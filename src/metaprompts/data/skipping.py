@@ -1,6 +1,7 @@
 """Samples that cannot be read, passed over instead of ending a training of days."""
 
 import logging
+from pathlib import Path
 
 import torch
 
@@ -39,6 +40,10 @@ class Skipping:
     def path(self, index: int) -> str:
         """The path of a sample's own picture, whether it can be read or not."""
         return self._samples.path(range(len(self))[index])
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files of a sample itself, whether they can be read or not."""
+        return self._samples.files(range(len(self))[index])
 
     def __getitem__(self, index: int) -> Sample:
         """Read a sample, or the next one that is good.

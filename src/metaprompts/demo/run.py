@@ -150,5 +150,9 @@ class _First:
         path: str = self._samples.path(index)
         return path
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        files: tuple[Path, ...] = self._samples.files(index)
+        return files
+
     def __getitem__(self, index: int) -> Any:
         return self._samples[range(self._count)[index]]

@@ -1,7 +1,8 @@
 """What an evaluation has found so far, a line a sample, so that it can go on after it was interrupted.
 
-A line holds "index" (place in the split), "name", the sample's scores, and "tally": what the metric needs of it. While
-an evaluation runs, each process appends to a file of its own; at the end they become one.
+A line holds "index" (place in the split), "name", "files" (a stamp by which it is seen whether the sample has changed
+since), the sample's scores, and "tally": what the metric needs of it. While an evaluation runs, each process appends to
+a file of its own; at the end they become one.
 """
 
 import json

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from metaprompts.evaluation.fingerprint import files_stamp
 from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
 from metaprompts.evaluation.processes import Processes
 from metaprompts.evaluation.protocols import EvaluationProtocol
@@ -50,7 +51,7 @@ def evaluate_split(
     on_done: Callable[[int], None] = lambda samples: None,
     on_earlier: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Any]:
-    """Predict what no earlier run has predicted, and score the whole split.
+    """Predict what no earlier run has predicted, or what has changed since, and score the whole split.
 
     Samples form the same groups in every run and with any number of processes, so the numbers are the same, too.
 
@@ -71,8 +72,11 @@ def evaluate_split(
     together = processes or Processes()
     goes_on = belongs_to(evaluation.out, evaluation.what, restart=restart)
     together.wait()
-    if together.rank == 0 and not goes_on:
-        begin(evaluation.out, evaluation.what)
+    if together.rank == 0:
+        if goes_on:
+            _forget_changed(evaluation)
+        else:
+            begin(evaluation.out, evaluation.what)
     together.wait()
     finished = set(read_records(evaluation.out))
     # Nobody may write before everybody has read: all must agree on who does what.
@@ -87,6 +91,19 @@ def evaluate_split(
         write_records(evaluation.out, read_records(evaluation.out))
         write_json(evaluation.out / "metrics.json", scores)
     return scores
+
+
+def _forget_changed(evaluation: Evaluation) -> None:
+    """Drop the records of samples that are not what they were."""
+    records = read_records(evaluation.out)
+    count = len(evaluation.pictures)
+    good = {
+        index: record
+        for index, record in records.items()
+        if index < count and record.get("files") == _stamp(evaluation, index)
+    }
+    if len(good) < len(records):
+        write_records(evaluation.out, good)
 
 
 def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
@@ -134,7 +151,11 @@ def _records(
             scorer.reset()
             one = slice(place, place + 1)
             model.task.score(scorer, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
-            record = {"index": picture.index, "name": _name(picture.path, evaluation.root)}
+            record = {
+                "index": picture.index,
+                "name": _name(picture.path, evaluation.root),
+                "files": _stamp(evaluation, picture.index),
+            }
             if "annotation_id" in wanted:
                 record["annotation_id"] = int(wanted["annotation_id"][place])
             records.append({**record, **scorer.summary(), "tally": scorer.tally()})
@@ -151,6 +172,11 @@ def _scores(model: Predictor, evaluation: Evaluation) -> dict[str, Any]:
         scorer.add(records[index]["tally"])
     scores: dict[str, Any] = scorer.scores()
     return scores
+
+
+def _stamp(evaluation: Evaluation, index: int) -> str:
+    files = evaluation.pictures.samples.files(index)
+    return files_stamp({_name(str(path), evaluation.root): path for path in files})
 
 
 def _name(path: str, root: Path) -> str:

@@ -34,6 +34,10 @@ class PictureFolder:
         """The path of a sample's picture."""
         return str(self.paths[index])
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The picture of a sample."""
+        return (self.paths[index],)
+
     def __getitem__(self, index: int) -> Sample:
         """Read one picture.
 
@@ -60,7 +64,7 @@ class DetectedPeople:
     """
 
     def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:
-        self._folder, self._joints = folder, joints
+        self._folder, self._joints, self._said_by = folder, joints, (info, boxes)
         try:
             self.images: list[dict[str, Any]] = [
                 {"id": int(entry["id"]), "file_name": str(entry["file_name"])} for entry in read_json(info)["images"]
@@ -77,6 +81,10 @@ class DetectedPeople:
     def path(self, index: int) -> str:
         """The path of a sample's picture."""
         return str(self._folder / self._names[self._boxes[index][0]])
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The picture of a box, and the files that say where it is."""
+        return (Path(self.path(index)), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
         """Read the picture of one box.

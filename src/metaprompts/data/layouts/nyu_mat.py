@@ -33,7 +33,7 @@ class NyuMat:
 
     def __init__(self, root: Path, split: Literal["train", "val"]) -> None:
         self._labeled = find_file([root / _LABELED], what="NYU v2's labeled pictures")
-        splits = find_file([root / _SPLITS], what="NYU v2's official split")
+        splits = self._splits = find_file([root / _SPLITS], what="NYU v2's official split")
         numbers = _read_split(splits, _INDICES[split])
         with _opened(self._labeled) as file:
             count = len(_array(file, "images", self._labeled, (3, 640, 480)))
@@ -52,6 +52,11 @@ class NyuMat:
     def path(self, index: int) -> str:
         """The path of a sample's picture."""
         return str(self._labeled / f"{self._places[index]:05d}")
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The two files of all samples."""
+        del index
+        return self._labeled, self._splits
 
     def __getitem__(self, index: int) -> Sample:
         """Read one picture and its depth.

@@ -76,6 +76,10 @@ class ShardedSamples:
         facts = self._read(self._folder / shard.file, f"{record.key}.{FACTS}", record.members[FACTS])
         return path_in(facts, root=self._root)
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The shard of a sample."""
+        return (self._folder / self._places[range(len(self))[index]][0].file,)
+
     def _read(self, path: Path, name: str, place: Place) -> bytes:
         where = f"{name} of shard {path}"
         try:
@@ -111,6 +115,10 @@ class ShardedPeople(ShardedSamples, People):
         self.skeleton = facts.skeleton
         if not self.annotation_path.is_file():
             raise InputError(f"annotation file {self.annotation_path} does not exist: {_CURE}")
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The shard of a person, and the file that all people are scored by."""
+        return (*super().files(index), self.annotation_path)
 
 
 def open_shards(folder: Path, index: ShardIndex, split: Split, *, checks_files: bool) -> ShardedSamples:
