@@ -67,6 +67,10 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("micro-depth", *root, "--out"): "--out has no value",
         ("nowhere", *root): "give a model folder that training wrote, or --recipe RECIPE",
         ("micro-depth", *root, "--recipe", "micro_pose"): "micro-depth predicts depth, the recipe is of pose",
+        ("micro-depth", *root, "--task.max_depth_m", "3"): "the recipe 3.0: use the recipe of its training",
+        ("micro-depth", *root, "--refinement.steps=7"): "which only a training can change to 7: leave it out",
+        ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; wanted HEIGHT,WIDTH of at least 8",
+        ("micro-segmentation", *root, "--test.scales", "1e20"): "numbers above 0, at most 16",
     }.items():
         assert main(["evaluate", *words]) == 2
         error = capsys.readouterr().err
@@ -85,6 +89,12 @@ def test_a_bad_picture_is_one_line_with_worker_processes_too(home, data, tmp_pat
         error = capsys.readouterr().err
         assert f"error: picture {root}/images/002.png is not an image" in error
         assert "Traceback" not in error
+
+
+def test_a_broken_environment_is_one_line(home, data, capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "x")
+    assert main(["evaluate", "micro-depth", "--data.root", str(data)]) == 2
+    assert "the environment has WORLD_SIZE='x'" in capsys.readouterr().err
 
 
 def test_a_flag_of_the_protocol_may_stand_alone(home, data):

@@ -40,6 +40,17 @@ def test_pictures_and_a_sheet_of_the_prompts_asked_for(models, tmp_path, capsys)
     assert "heatmaps of 1 of 1 pictures" in capsys.readouterr().out
 
 
+def test_a_picture_without_people_is_named(models, data, tmp_path, capsys):
+    people = json.loads((data / "people.json").read_text())
+    (tmp_path / "nobody.json").write_text(json.dumps({**people, "annotations": []}))
+    name = people["images"][0]["file_name"]
+    (found,) = data.rglob(name)
+    words = ["heatmaps", str(models / "pose"), str(found), "--out", str(tmp_path / "out")]
+    assert main([*words, "--boxes", str(tmp_path / "nobody.json")]) == 2
+    assert f"has no box for {found}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_bad_picture_does_not_stop_the_others(models, tmp_path, capsys):
     picture(tmp_path / "a.png")
     (tmp_path / "b.png").write_text("no picture")

@@ -73,6 +73,14 @@ def test_bad_input_is_one_line_and_exit_code_2(words, wanted, capsys, tmp_path, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_of_our_own_is_one_line_too(monkeypatch, capsys):
+    monkeypatch.setattr("metaprompts.cli._run", lambda words: {}["what"])
+    assert main(["predict"]) == 2
+    assert capsys.readouterr().err == "error: KeyError: 'what' (--debug shows where)\n"
+    with pytest.raises(KeyError):
+        main(["predict", "--debug"])
+
+
 def test_debug_shows_the_traceback(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="no recipe"):

@@ -45,6 +45,12 @@ def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsy
     assert len(list(out.iterdir())) == 5 * 3
 
 
+def test_nothing_readable_is_bad_input(models, pictures, tmp_path, capsys):
+    words = ["predict", str(models / "depth"), str(pictures / "text.png"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "0 of 1 pictures predicted" in capsys.readouterr().out
+
+
 def test_depth_is_at_the_pictures_own_size_and_in_millimeters(models, pictures, tmp_path):
     out = tmp_path / "out"
     assert main(["predict", str(models / "depth"), str(pictures / "turned.jpg"), "--out", str(out), "--raw"]) == 0

@@ -116,6 +116,7 @@ def test_training_validates_with_one_look_but_in_windows_and_crops():
         (SegmentationProtocol, {"windows": (512, 0)}, "test.windows is 512,0"),
         (SegmentationProtocol, {"scales": ()}, "test.scales is"),
         (SegmentationProtocol, {"scales": (1.0, 0.0)}, "numbers above 0"),
+        (SegmentationProtocol, {"scales": (17.0,)}, "at most 16"),
         (SegmentationProtocol, {"scales": (1.0, 1.0)}, "each scale once"),
         (SegmentationProtocol, {"window_batch": 0}, "test.window_batch is 0"),
         (DepthProtocol, {"windows": 1}, "test.windows is 1; wanted at least 2"),

@@ -70,6 +70,15 @@ def test_pictures_of_one_shape_form_a_batch():
     assert batch["depth_m"].shape == (2, 8, 8)
 
 
+def test_pictures_of_two_sizes_in_a_group_are_two_batches():
+    batches = seen_batches(SeenPictures(Samples(5, Path("root")), [], DepthProtocol()), batch_size=3, workers=0)
+    assert [tuple(batch["image"].shape) for batch in batches] == [
+        *((2, 3, 40, 56), (1, 3, 48, 48)),
+        *((1, 3, 48, 48), (1, 3, 40, 56)),
+    ]
+    assert len(batches) == 2
+
+
 @pytest.mark.parametrize("size", [(375, 1242), (370, 1226), (352, 1216)])
 def test_kitti_crop_keeps_the_lowest_rows_and_the_middle_columns(size):
     """The released reader: top = H - 352, left = int((W - 1216) / 2)."""

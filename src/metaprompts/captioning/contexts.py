@@ -17,6 +17,7 @@ from metaprompts.config import Prompts
 from metaprompts.data.captions import CaptionFile
 from metaprompts.data.samples import SampleDataset
 from metaprompts.errors import InputError
+from metaprompts.evaluation.processes import process_count, process_rank
 from metaprompts.evaluation.progress import SampleBar
 from metaprompts.prompt_text import text_encoder_of
 
@@ -132,7 +133,7 @@ def _pictures(samples: SampleDataset) -> dict[str, int]:
 
 def _from_own_share(pictures: Mapping[str, int]) -> dict[str, int]:
     """The same pictures, beginning with those that fall to this process."""
-    rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, count = process_rank(), process_count()
     names = list(pictures)
     first = len(names) * rank // count
     return {name: pictures[name] for name in [*names[first:], *names[:first]]}

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from metaprompts import __version__
+from metaprompts.cli.outcome import BAD_INPUT, INTERRUPTED, OK
 from metaprompts.errors import InputError
 
 _DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
 meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
-
-OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default the process's own
 
     Returns:
-        0; 1 if some inputs failed and others did not; 2 for bad input; 130 if interrupted
+        0; 1 if some inputs failed and others did not; 2 for bad input, or an error of our own; 130 if interrupted
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -41,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return OK
-    except (InputError, OSError, RuntimeError, MemoryError) as error:
+    # Whatever it is, a traceback is for those who ask for it.
+    except Exception as error:
         if debug:
             raise
         sys.stderr.write(f"error: {_one_line(error)}\n")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tyro
 
@@ -50,7 +50,8 @@ class Demo:
             workers=max(1, min(os.cpu_count() or 1, 8)),
         )
         torch.manual_seed(0)
-        report = run_demo(settings, _Teller())
+        with _Teller() as teller:
+            report = run_demo(settings, teller)
         sys.stdout.write(f"report: {report.resolve()}\n")
         return 0
 
@@ -65,8 +66,21 @@ class _Teller:
         self._bar: Any = None
         self._done = 0.0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Whatever happened: a bar that goes on hides the terminal's cursor.
+        self._end_bar()
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
     def stage(self, title: str) -> None:
         """Print what begins."""
+        self._end_bar()
         self._console.print(title, highlight=False)
 
     def scenes(self, drawn: Iterable[None], total: int) -> Iterable[None]:
@@ -88,8 +102,6 @@ class _Teller:
             self._bar.add_task("training", total=seconds)
         task = self._bar.task_ids[0]
         self._bar.update(task, completed=point.seconds, description=f"training  loss {point.loss:.3f}")
-        if point.seconds >= seconds:
-            self._bar.stop()
 
     def _tracked(self, items: Iterable[Any], total: int | None, what: str) -> Iterable[Any]:
         from rich.progress import track

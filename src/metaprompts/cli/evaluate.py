@@ -52,8 +52,9 @@ How pictures are predicted is the recipe's test section; by default each is seen
   --prompts.text_source DIR  where the text encoder comes from, if it has moved since the training
 
 DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person) and evaluation.json (what
-was evaluated). Numbers are shares of 1 or meters; what nothing was measured for is "-", null in the files. Several
-processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
+was evaluated). The same command again predicts only what is not there yet, or whose files have changed since. Numbers
+are shares of 1 or meters; what nothing was measured for is "-", null in the files. Several processes share the work
+under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
 Of use, too: --training.device cuda, --training.val_batch_size 4 (pictures in a group), --data.workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
 """

@@ -24,7 +24,7 @@ class Heatmaps:
 
     With pictures: writes for each picture STEM_promptNNN.png, the picture in gray under the prompt's heat (least dark
     blue, most dark red, each prompt by itself), and STEM_prompts.png, all of them on a sheet. A picture that cannot be
-    read does not stop the others: it is listed at the end, and the exit code is 1.
+    read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
 
     --top chooses prompts that respond clearly and differently: first the one whose map, brought to 0..1, has the
     largest variance, then again and again the one with the largest variance times 1 - r, r being its map's largest
@@ -111,6 +111,7 @@ class Heatmaps:
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.naming import output_stems
+        from metaprompts.cli.outcome import tell
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.explaining import chosen_prompts, picture_maps
         from metaprompts.loading import load
@@ -130,12 +131,15 @@ class Heatmaps:
             try:
                 picture, found = read_picture(path), None if boxes is None else boxes.of(path)
                 caption = None if captions is None else captions.of(path, picture)
+                if found is not None and not found:
+                    raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")
             except InputError as error:
                 failures.append(str(error))
                 continue
             maps = picture_maps(model, picture, level=self.level, boxes=found, caption=caption)
             _write(self.out, stems[path], picture, maps, maps.chosen(chosen, top))
-        return _report(len(paths), failures, self.out)
+        done = len(paths) - len(failures)
+        return tell(f"heatmaps of {done} of {len(paths)} pictures, results in {self.out}", len(paths), failures)
 
     def _choice(self) -> tuple[list[int] | None, int]:
         """The numbers of prompts, or None and how many to choose."""
@@ -189,10 +193,3 @@ def _write(out: Path, stem: str, picture: "Picture", maps: "PictureMaps", prompt
         sheet = contact_sheet([small[row] for row in rows], [captions[row] for row in rows], cell=_CELL)
         with write_whole(out / f"{stem}_prompts.png") as scratch:
             Image.fromarray(sheet).save(scratch)
-
-
-def _report(total: int, failures: list[str], out: Path) -> int:
-    sys.stdout.write(f"heatmaps of {total - len(failures)} of {total} pictures, results in {out}\n")
-    for failure in failures:
-        sys.stderr.write(f"error: {failure}\n")
-    return 1 if failures else 0

@@ -15,6 +15,7 @@ from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe, read_recipe
 
 _RECIPE = "recipe.json"
+_OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
 
 
 def load_with_recipe(
@@ -40,15 +41,30 @@ def load_with_recipe(
     model = load(source, choose_device(read.training.device))
     if model.task.name != read.task.name:
         raise InputError(f"{source} predicts {model.task.name}, the recipe is of {read.task.name}")
-    for name in ("classes", "joints", "crop_height", "crop_width"):
+    for name in ("classes", "joints", "crop_height", "crop_width", "min_depth_m", "max_depth_m"):
         own, wanted = getattr(model.task, name, None), getattr(read.task, name, None)
         if own != wanted:
             raise InputError(f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training")
+    _refuse_other_model(source, model, read, overrides)
     # The model is as it is, whatever a recipe says of it: crops, ranges and prompts must be those that it learned.
     # Only its text encoder may have moved.
     prompts = model.config.prompts
     prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
     return model, replace(read, task=model.task, prompts=prompts)
+
+
+def _refuse_other_model(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
+    """Check that nobody asks for what only a training can change."""
+    for word in overrides:
+        section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
+        if section not in _OF_THE_MODEL or key == "text_source":
+            continue
+        own, wanted = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)
+        if own != wanted:
+            raise InputError(
+                f"{source} was trained with {section}.{key} {own}, which only a training can change to {wanted}: "
+                "leave it out"
+            )
 
 
 def _beside(source: Path) -> Path:

@@ -22,7 +22,7 @@ class Predict:
 
     Writes for each picture, at its own size: depth as 16-bit PNG in millimeters and as colors; segmentation as an index
     PNG, an overlay and the class names; pose as COCO keypoint JSON and drawn skeletons. A picture that cannot be read
-    does not stop the others: it is listed at the end, and the exit code is 1.
+    does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -81,6 +81,7 @@ class Predict:
         from metaprompts.cli.engines import opened
         from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_stems
+        from metaprompts.cli.outcome import tell
         from metaprompts.data.pictures import list_pictures
         from metaprompts.loading import load
         from metaprompts.runtime.opening import Approximation
@@ -116,7 +117,8 @@ class Predict:
                 prediction.save(self.out, stems[path], raw=self.raw)
                 _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
-        return _report(len(paths), failures, self.out)
+        done = len(paths) - len(failures)
+        return tell(f"{done} of {len(paths)} pictures predicted, results in {self.out}", len(paths), failures)
 
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""
@@ -169,11 +171,3 @@ def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, predictio
 
         blank = np.broadcast_to(np.zeros((), np.uint8), prediction.picture.shape)
         predicted.append((path, replace(prediction, picture=blank)))
-
-
-def _report(total: int, failures: list[str], out: Path) -> int:
-    done = total - len(failures)
-    sys.stdout.write(f"{done} of {total} pictures predicted, results in {out}\n")
-    for failure in failures:
-        sys.stderr.write(f"error: {failure}\n")
-    return 1 if failures else 0

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 from metaprompts.data.augmented import quiet_opencv
+from metaprompts.data.batches import AlikeBatches, places_by_shape, stack
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.transforms.geometric import keep_aspect
 from metaprompts.data.transforms.resize_image import ResizeImage
@@ -120,17 +121,18 @@ class PictureReader(Generic[T]):
 
 def seen_batches(
     pictures: SeenPictures, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
-) -> PictureReader[dict[str, Tensor]]:
+) -> AlikeBatches:
     """A split in order, or a process's share of it, for `evaluate`.
 
     Args:
         pictures: the split
-        batch_size: pictures of different sizes need 1
+        batch_size: at most so many pictures together; those of different sizes never are
         workers: processes that read
         share: number of the process, and how many there are
     """
     number, of = share
-    return PictureReader(pictures, in_groups(len(pictures), batch_size)[number::of], _tensors_of, workers=workers)
+    groups = in_groups(len(pictures), batch_size)[number::of]
+    return AlikeBatches(PictureReader(pictures, groups, _tensors_of, workers=workers))
 
 
 def in_groups(samples: int, size: int) -> list[list[int]]:
@@ -189,13 +191,10 @@ class ScaledResize:
 
 def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[str, Tensor]]]:
     """Gather pictures whose tensors have the same shapes into batches; order within a batch is kept."""
-    by_shape: dict[tuple[tuple[int, ...], ...], list[SeenPicture]] = {}
-    for picture in group:
-        shapes = tuple(tuple(tensor.shape) for _, tensor in sorted(picture.tensors.items()))
-        by_shape.setdefault(shapes, []).append(picture)
+    tensors = _tensors_of(group)
     return [
-        (alike, {name: torch.stack([each.tensors[name] for each in alike]) for name in alike[0].tensors})
-        for alike in by_shape.values()
+        ([group[place] for place in places], stack([tensors[place] for place in places]))
+        for places in places_by_shape(tensors)
     ]
 
 
@@ -218,9 +217,8 @@ def _prepare_worker(worker: int) -> None:
     quiet_opencv(worker)
 
 
-def _tensors_of(pictures: Sequence[SeenPicture]) -> dict[str, Tensor]:
-    batch: dict[str, Tensor] = default_collate([picture.tensors for picture in pictures])
-    return batch
+def _tensors_of(pictures: Sequence[SeenPicture]) -> list[dict[str, Tensor]]:
+    return [picture.tensors for picture in pictures]
 
 
 def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:

@@ -9,6 +9,8 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
+from metaprompts.errors import InputError
+
 # The first process to be done waits for the last.
 _PATIENCE = timedelta(days=7)
 
@@ -31,10 +33,35 @@ class Processes:
             distributed.barrier()
 
 
+def process_count() -> int:
+    """How many processes torchrun started; 1 without it.
+
+    Raises:
+        InputError: WORLD_SIZE is no count
+    """
+    return _from_environment("WORLD_SIZE", "1", least=1)
+
+
+def process_rank() -> int:
+    """The number of this one of them.
+
+    Raises:
+        InputError: RANK is no number
+    """
+    return _from_environment("RANK", "0", least=0)
+
+
+def _from_environment(name: str, default: str, *, least: int) -> int:
+    text = os.environ.get(name, default)
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"the environment has {name}={text!r}; wanted what torchrun sets, {least} or more: unset it")
+    return int(text)
+
+
 @contextmanager
 def processes() -> Iterator[Processes]:
     """Meet the other processes that torchrun started, over gloo; alone without torchrun."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = process_count()
     if count == 1:
         yield Processes()
         return

@@ -1,6 +1,5 @@
 """How a split is predicted when it is scored: the ``test`` section of recipes. By default the picture is seen once."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from metaprompts.evaluation.run import Predictor
 
 Batch = Mapping[str, Tensor]
+
+# Larger pictures are a slip of the keyboard; published are 0.5 to 2.
+_LARGEST_SCALE = 16
 
 
 def scaled_name(ratio: float) -> str:
@@ -84,8 +86,10 @@ class SegmentationProtocol(EvaluationProtocol):
         if self.windows is not None and not 1 <= self.windows[1] <= self.windows[0]:
             side, stride = self.windows
             raise InputError(f"test.windows is {side},{stride}; wanted SIDE,STRIDE with 1 <= stride <= side")
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise InputError(f"test.scales is {list(self.scales)}; wanted numbers above 0, such as 0.5,1,2")
+        if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
+            raise InputError(
+                f"test.scales is {list(self.scales)}; wanted numbers above 0, at most {_LARGEST_SCALE}, such as 0.5,1,2"
+            )
         if len(set(self.scales)) != len(self.scales):
             raise InputError(f"test.scales is {list(self.scales)}; wanted each scale once")
         if self.window_batch < 1:

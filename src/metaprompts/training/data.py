@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from metaprompts.data.augmented import Transformed, quiet_opencv
+from metaprompts.data.batches import AlikeBatches
 from metaprompts.data.captioned import Captioned
 from metaprompts.data.pose import People
 from metaprompts.data.samples import SampleDataset
@@ -220,11 +221,13 @@ class _Order(Sampler[int]):
         return places
 
 
-def validation_batches(split: Split, recipe: Recipe) -> DataLoader[dict[str, Tensor]]:
-    """The validation split in order."""
-    return DataLoader(
+def validation_batches(split: Split, recipe: Recipe) -> AlikeBatches:
+    """The validation split in order; pictures of different sizes are never together."""
+    loader = DataLoader(
         Transformed(split.samples, split.transforms, seed=0),
         batch_size=recipe.training.val_batch_size,
         num_workers=recipe.data.workers,
         worker_init_fn=quiet_opencv,
+        collate_fn=list,
     )
+    return AlikeBatches(loader)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from metaprompts.errors import InputError
-from metaprompts.evaluation.processes import local_device
+from metaprompts.evaluation.processes import local_device, process_count
 from metaprompts.loading import pick_device
 from metaprompts.model import MetaPromptModel
 from metaprompts.training.diary import TRACKED_FOLDER, refuse_missing_trackers
@@ -129,7 +129,7 @@ def training_team(settings: "Training") -> Iterator[Team]:
     device = pick_device(local_device(settings.device))
     if settings.precision == "fp16" and device.type == "cpu":
         raise InputError("training.precision fp16 wants a GPU: choose bf16 or fp32 on a CPU")
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = process_count()
     if count > 1:
         _meet(device)
     try:

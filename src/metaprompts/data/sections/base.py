@@ -18,6 +18,9 @@ from metaprompts.typed import plain
 Openers = dict[str, Callable[[], SampleDataset]]
 """The parts of a split by name; each is looked for only when it is called."""
 
+# The encoder halves three times.
+_SMALLEST_SIDE = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -186,6 +189,15 @@ class PairedSection(Section):
 
     list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
     reading_keys = (*Section.reading_keys, "image_size", "keep_aspect", "working_size")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("image_size", "working_size"):
+            size = getattr(self, key)
+            if size is not None and min(size) < _SMALLEST_SIDE:
+                raise InputError(
+                    f"data.{key} is {size[0]},{size[1]}; wanted HEIGHT,WIDTH of at least {_SMALLEST_SIDE}, or none"
+                )
 
     def names(self, split: Split) -> tuple[str, str | None]:
         """List file, or folders of pictures and labels, of a split."""

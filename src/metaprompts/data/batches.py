@@ -1,0 +1,56 @@
+"""Batches of samples that may differ in size."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+Tensors = Mapping[str, Tensor]
+
+
+class Groups(Protocol):
+    """Lists of samples, such as a DataLoader gives that collates nothing."""
+
+    def __len__(self) -> int:
+        """Return the number of lists."""
+        ...
+
+    def __iter__(self) -> Iterator[Sequence[Tensors]]:
+        """Yield the lists."""
+        ...
+
+
+class AlikeBatches(Iterable[dict[str, Tensor]]):
+    """The samples of each list as a batch; as several, where their tensors have several shapes.
+
+    Args:
+        groups: lists of samples
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self._groups = groups
+
+    def __len__(self) -> int:
+        """Return the number of lists: there are at least so many batches."""
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the batches."""
+        for samples in self._groups:
+            for places in places_by_shape(samples):
+                yield stack([samples[place] for place in places])
+
+
+def places_by_shape(samples: Sequence[Tensors]) -> list[list[int]]:
+    """The places of samples whose tensors have the same shapes, in the order of the first of each; order is kept."""
+    found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for place, tensors in enumerate(samples):
+        shapes = tuple(tuple(tensor.shape) for _, tensor in sorted(tensors.items()))
+        found.setdefault(shapes, []).append(place)
+    return list(found.values())
+
+
+def stack(samples: Sequence[Tensors]) -> dict[str, Tensor]:
+    """Tensors (...) of samples as tensors (B, ...)."""
+    return {name: torch.stack([tensors[name] for tensors in samples]) for name in samples[0]}
