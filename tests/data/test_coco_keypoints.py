@@ -117,10 +117,12 @@ class TestAnnotations:
             CocoKeypoints(tmp_path, "persons.json", "images")
 
     def test_missing_picture(self, write):
-        root = write(CONTENT)
+        """Told when the file is read, not hours later; pictures without people are not looked for."""
+        root = write({**CONTENT, "images": [*CONTENT["images"], {"id": 8, "file_name": "empty.png"}]})
+        assert len(CocoKeypoints(root, "persons.json", "images")) == 1
         (root / "images/a.png").unlink()
-        with pytest.raises(InputError, match=r"a\.png does not exist"):
-            CocoKeypoints(root, "persons.json", "images")[0]
+        with pytest.raises(InputError, match=r"1 of 1 pictures of people in \S+ do not exist: \S+images/a\.png; add"):
+            CocoKeypoints(root, "persons.json", "images")
 
     def test_picture_of_another_size(self, write):
         root = write(CONTENT)
