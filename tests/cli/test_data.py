@@ -81,6 +81,14 @@ def test_a_missing_split_is_code_1(check):
     assert "gtFine/val does not exist" in out
 
 
+def test_missing_pictures_of_people_are_named(check):
+    """All was said to be well as long as no missing picture was among the few that are read."""
+    code, out, _ = check("coco", spoil=lambda root: shutil.rmtree(root / "val2017"))
+    assert code == 1
+    assert "val            MISSING: " in out
+    assert "do not exist: " in out
+
+
 def test_bad_files_are_listed_and_code_1(check):
     code, out, err = check("ade20k", "--full", spoil=spoil_all("ADEChallengeData2016/annotations/training/*01.png"))
     assert code == 1

@@ -117,7 +117,15 @@ def test_boxes_of_detections_are_found_by_number(models, data, tmp_path):
     assert [(person["image_id"], person["score"]) for person in people] == [(2, 0.5), (2, 0.5)]
 
 
-@pytest.mark.parametrize("content", ["{", "3", '[{"image_id": 1}]', '[{"image_id": 1, "bbox": [0, 0, 0, 5]}]'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "3", '[{"image_id": 1}]', '[{"image_id": 1, "bbox": [0, 0, 0, 5]}]'),
+        '[{"image_id": 1, "bbox": [NaN, 0, 9, 5]}]',
+        '[{"image_id": 1, "bbox": [0, 0, 1e30, 1e30]}]',
+        '[{"image_id": 1, "bbox": [0, 0, 9, 5], "score": NaN}]',
+    ],
+)
 def test_bad_boxes_are_one_line(models, data, tmp_path, capsys, content):
     boxes = tmp_path / "boxes.json"
     boxes.write_text(content)

@@ -83,9 +83,17 @@ class TestAnnotations:
             ({**CONTENT, "images": [{"id": 7}]}, "entry 0 of the images has no 'file_name'"),
             ({**CONTENT, "images": []}, "annotation 70 is of image 7, which is not listed"),
             ({**CONTENT, "annotations": ["x"]}, "entry 0 of the annotations is wrong"),
+            (
+                {**CONTENT, "annotations": CONTENT["annotations"] * 2},
+                "2 persons have the annotation id 70; .*number the annotations",
+            ),
+            (changed(image_id="7"), "image_id is '7', no whole number"),
             (changed(keypoints=[1, 2, 2]), "expected 9 numbers"),
             (changed(bbox=[1, 2, None, 4]), "entry 0 of the annotations is wrong"),
             (changed(bbox=[1, 2, float("nan"), 4]), "not finite"),
+            (changed(bbox=[5, 5, 1e30, 1e30]), r"entry 0 .*bbox \[5, 5, 1e\+30, 1e\+30\] is larger than any picture"),
+            (changed(bbox=[5, 5, 1e300, 1]), "not finite"),
+            (changed(area=float("inf")), "entry 0 of the annotations is wrong: area is inf"),
         ],
     )
     def test_bad_files(self, write, content, words):
@@ -93,11 +101,28 @@ class TestAnnotations:
             CocoKeypoints(write(content), "persons.json", "images")
         assert "persons.json" in str(caught.value)
 
+    @pytest.mark.parametrize("kept_from_training", [{"iscrowd": 1}, {"num_keypoints": 0}, {}])
+    @pytest.mark.parametrize("lacking", ["bbox", "image_id"])
+    def test_everyone_needs_a_box_and_its_place_in_the_file_is_told(self, write, kept_from_training, lacking):
+        """Scoring met a crowd without box only after all was predicted; places left out were not counted."""
+        entry = {**CONTENT["annotations"][0], "id": 71, **kept_from_training}
+        del entry[lacking]
+        cat = {"category_id": 2}
+        root = write({**CONTENT, "annotations": [cat, cat, *CONTENT["annotations"], entry]})
+        with pytest.raises(InputError, match=f"persons.json: entry 3 of the annotations has no '{lacking}'; wanted"):
+            CocoKeypoints(root, "persons.json", "images")
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(InputError, match=r"annotation file \S+/persons.json does not exist; wanted a COCO"):
+            CocoKeypoints(tmp_path, "persons.json", "images")
+
     def test_missing_picture(self, write):
-        root = write(CONTENT)
+        """Told when the file is read, not hours later; pictures without people are not looked for."""
+        root = write({**CONTENT, "images": [*CONTENT["images"], {"id": 8, "file_name": "empty.png"}]})
+        assert len(CocoKeypoints(root, "persons.json", "images")) == 1
         (root / "images/a.png").unlink()
-        with pytest.raises(InputError, match=r"a\.png does not exist"):
-            CocoKeypoints(root, "persons.json", "images")[0]
+        with pytest.raises(InputError, match=r"1 of 1 pictures of people in \S+ do not exist: \S+images/a\.png; add"):
+            CocoKeypoints(root, "persons.json", "images")
 
     def test_picture_of_another_size(self, write):
         root = write(CONTENT)
@@ -139,6 +164,13 @@ class TestDetections:
             ([{**BOX, "image_id": 8}], "no box of a listed picture"),
             ([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6]}], "entry 0 of the boxes has no 'score'"),
             ([BOX, {**BOX, "bbox": [1]}], "entry 1 of the boxes is wrong"),
+            ([BOX, {**BOX, "score": float("nan")}], "entry 1 of the boxes is wrong: score is nan"),
+            ([BOX, {**BOX, "bbox": [0, 0, 1e30, 1e30]}], "entry 1 .*larger than any picture"),
+            (
+                [{**BOX, "image_id": 8}, {**BOX, "image_id": 9}],
+                "2 boxes: 2 of pictures that the annotations do",
+            ),
+            ([{**BOX, "category_id": 3}, {**BOX, "score": -1}], "1 of other categories than 1, 1 of a lower score"),
         ],
     )
     def test_bad_files(self, write, boxes, words):

@@ -147,6 +147,43 @@ def test_what_an_annotation_lacks_is_filled_in(key):
     assert found[0]["AP"] > 0.05
 
 
+@pytest.mark.parametrize("ids", [lambda number: number, lambda number: 5, lambda number: -number])
+def test_the_ids_of_annotations_do_not_matter(ids):
+    """COCO's evaluation takes id 0 for nobody: the first person of files that count from 0 was never found."""
+    generator = np.random.default_rng(3)
+    truth = annotated(generator, 12, 17)
+    truth["annotations"][0].update(iscrowd=0, num_keypoints=17)
+    truth["annotations"][0]["keypoints"][2::3] = [2] * 17
+    rows = predictions(generator, truth, 17, 12)
+    others = copy.deepcopy(truth)
+    for number, annotation in enumerate(others["annotations"]):
+        annotation["id"] = ids(number)
+    rows[1][0] = torch.tensor(truth["annotations"][0]["keypoints"]).view(17, 3)[:, :2]
+    scores = KeypointScores(others)
+    scores.update(*rows)
+    found = scores.compute()
+    assert found == pytest.approx(official(truth, scores.results(), COCO_SIGMAS), abs=1e-6)
+    assert found["AP"] > 0.05
+
+
+@pytest.mark.parametrize("passed_over", [{"iscrowd": 1}, {"num_keypoints": 0}])
+def test_crowds_without_keypoints_are_passed_over(passed_over):
+    """They stopped the evaluation, although COCO's own files have such crowds."""
+    generator = np.random.default_rng(5)
+    truth = annotated(generator, 12, 17)
+    rows = predictions(generator, truth, 17, 12)
+    without, zeros = copy.deepcopy(truth), copy.deepcopy(truth)
+    for annotation, same in zip(without["annotations"][::4], zeros["annotations"][::4], strict=True):
+        annotation.update(passed_over)
+        same.update(passed_over, keypoints=[0] * 51, num_keypoints=0)
+        del annotation["keypoints"]
+    scores = KeypointScores(without)
+    scores.update(*rows)
+    found = scores.compute()
+    assert found == pytest.approx(official(zeros, scores.results(), COCO_SIGMAS), abs=1e-6)
+    assert found["AP"] > 0.05
+
+
 def test_people_of_another_category_number_are_scored():
     """Predictions were always of category 1: in a file that calls people 7 nobody was found."""
     truth, points = one_person()

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import zipfile
 
 import cv2
@@ -9,9 +10,12 @@ from PIL import Image
 
 from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.cli import main
+from metaprompts.errors import InputError
 from metaprompts.loading import load
 from metaprompts.recipe import read_recipe
 from metaprompts.submission.formats import CITYSCAPES_LABEL_IDS, ade20k_ids, cityscapes_ids, kitti_depth
+from metaprompts.submission.packing import packed
+from metaprompts.submission.unlabeled import DetectedPeople
 from metaprompts.training.loop import build_model
 from small import SMALL
 
@@ -102,6 +106,11 @@ def test_coco_results_are_taken_by_pycocotools(submit, tmp_path):
     out = tmp_path / "person_keypoints_test-dev2017_ours_results.json"
     assert submit("coco", "pose", names, [], *files, "--out", str(out), "--test.oks_nms", "0.9") == 0
     results = json.loads(out.read_text())
+    zipped = tmp_path / "ours.zip"
+    assert submit("coco", "pose", names, [], *files, "--out", str(zipped), "--test.oks_nms", "0.9") == 0
+    with zipfile.ZipFile(zipped) as archive:
+        assert archive.namelist() == ["ours.json"]
+        assert [entry.keys() for entry in json.loads(archive.read("ours.json"))] == [results[0].keys()] * 2
     assert [set(entry) for entry in results] == [{"image_id", "category_id", "keypoints", "score"}] * 2
     assert [(entry["image_id"], entry["category_id"], len(entry["keypoints"])) for entry in results] == [
         (1, 1, 51),
@@ -111,6 +120,34 @@ def test_coco_results_are_taken_by_pycocotools(submit, tmp_path):
     truth.dataset = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
     truth.createIndex()
     assert len(truth.loadRes(results).getAnnIds()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({"bbox": [5, float("nan"), 40, 60]}, "bbox has shape (4,) or is not finite"),
+        ({"bbox": [5, 5, float("inf"), 60]}, "bbox has shape (4,) or is not finite"),
+        ({"score": float("nan")}, "score is nan"),
+        ({"category_id": 3}, "2 boxes, 0 of category 1"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(tmp_path, changed, wanted):
+    """The results were written with NaN in them, which is no JSON."""
+    cat = {"image_id": 1, "category_id": 3, "bbox": [5, 5, 40, 60], "score": 0.9}
+    (tmp_path / "info.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "a.png"}]}))
+    (tmp_path / "boxes.json").write_text(json.dumps([cat, {**cat, "category_id": 1, **changed}]))
+    with pytest.raises(InputError, match=re.escape(wanted)) as caught:
+        DetectedPeople(tmp_path, tmp_path / "info.json", tmp_path / "boxes.json", joints=17)
+    assert "boxes.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".ZIP"])
+def test_archives_are_zip_files_whatever_the_case(tmp_path, ending):
+    """K.ZIP became a folder."""
+    with packed(tmp_path / f"K{ending}") as add:
+        add("a.json", b"[]")
+    with zipfile.ZipFile(tmp_path / f"K{ending}") as archive:
+        assert archive.read("a.json") == b"[]"
 
 
 def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
@@ -124,6 +161,9 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     assert "kitti is a benchmark of depth" in capsys.readouterr().err
     assert submit("coco", "pose", ["a.png"], [], *out) == 2
     assert "coco wants --info FILE" in capsys.readouterr().err
+    files = ["--info", "gone.json", "--boxes", "gone.json"]
+    assert submit("coco", "pose", ["a.png"], [], *files, *out) == 2
+    assert "results ends in neither .json nor .zip" in capsys.readouterr().err
     folder = ["--out", str(tmp_path / "folder.zip")]
     assert submit("kitti", "depth", ["a.png"], ["--data.image_size", "none"], *folder) == 2
     assert "folder.zip is a folder; wanted the name of a file" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metaprompts.data.entries import box_of, parse_each, score_of
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 
@@ -28,7 +29,7 @@ class Boxes:
         """Read COCO annotations (with images and annotations) or COCO detections (a list).
 
         Raises:
-            InputError: it is neither
+            InputError: it is neither, or an entry is no box
         """
         content = read_json(path)
         images, entries = (
@@ -37,14 +38,9 @@ class Boxes:
         if not isinstance(images, list) or not isinstance(entries, list):
             raise InputError(f"{path} holds no boxes: expected COCO annotations or a COCO list of detections")
         by_id: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-        try:
-            for entry in entries:
-                by_id[int(entry["image_id"])].append(_box(entry))
-            by_name = {Path(image["file_name"]).name: int(image["id"]) for image in images}
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} has an entry that is no box ({error}): wanted image_id and bbox [x, y, width, height]"
-            ) from error
+        for image_id, box in parse_each(entries, _box, path, "boxes", "image_id and bbox [x, y, width, height]"):
+            by_id[image_id].append(box)
+        by_name = dict(parse_each(images, _image, path, "images", "id and file_name"))
         return cls(path, by_name, dict(by_id))
 
     def of(self, picture: Path) -> list[tuple[float, ...]]:
@@ -70,8 +66,13 @@ class Boxes:
         return default
 
 
-def _box(entry: dict[str, Any]) -> tuple[float, ...]:
-    left, top, width, height = map(float, entry["bbox"])
-    if not (width > 0 and height > 0):
+def _image(entry: dict[str, Any]) -> tuple[str, int]:
+    return Path(entry["file_name"]).name, int(entry["id"])
+
+
+def _box(entry: dict[str, Any]) -> tuple[int, tuple[float, ...]]:
+    box = box_of(entry)
+    if not (box[2:] > 0).all():
         raise ValueError(f"bbox {entry['bbox']} has no area")
-    return left, top, width, height, float(entry.get("score", 1.0))
+    score = score_of(entry) if "score" in entry else 1.0
+    return int(entry["image_id"]), (*box.tolist(), score)

@@ -18,8 +18,8 @@ class Scenes:
     """Write generated rooms and streets in the folders and files of a known data set.
 
     To try readers and recipes where the data set itself is not at hand. A fifth of the scenes is for validation; every
-    data set has captions, too, and a README.txt. Stopped at any time, the same command goes on. The same command always
-    writes the same files.
+    data set has captions, too, and a README.txt. With coco and plain, both splits show people. Stopped at any time, the
+    same command goes on. The same command always writes the same files.
     """
 
     layout: Name

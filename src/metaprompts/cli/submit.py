@@ -21,7 +21,7 @@ that training wrote, an embedded model or a hub id. FORMAT is one of:
   cityscapes   PNG files of labelIds, named as the pictures          PATH: a folder, or a name that ends in .zip
   ade20k       PNG files of classes 1 to 150, named as the pictures  PATH: a folder, or a name that ends in .zip
   kitti        16-bit PNG files of depth, 256 a meter                PATH: a folder, or a name that ends in .zip
-  coco         keypoint results                                      PATH: a .json file
+  coco         keypoint results                                      PATH: a name that ends in .json or .zip
 
   --pictures DIR   folder of the test pictures; subfolders are searched
   --out PATH       where to write
@@ -128,6 +128,7 @@ class Submit:
     def _submit_people(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
         from metaprompts.evaluation.progress import SampleBar
         from metaprompts.evaluation.protocols import PoseProtocol
+        from metaprompts.submission.packing import refuse_other_ending
         from metaprompts.submission.run import submit_people
         from metaprompts.submission.unlabeled import DetectedPeople
         from metaprompts.tasks import Pose
@@ -135,6 +136,8 @@ class Submit:
 
         if self.info is None or self.boxes is None:
             raise InputError("coco wants --info FILE, the pictures' image_info JSON, and --boxes FILE, detected boxes")
+        # Captions are made before anything is predicted, and that may take hours, too.
+        refuse_other_ending(self.out)
         assert isinstance(model.task, Pose)
         assert isinstance(recipe.test, PoseProtocol)
         people = DetectedPeople(self.pictures, self.info, self.boxes, joints=len(model.task.joints))

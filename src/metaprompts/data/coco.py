@@ -1,17 +1,20 @@
 """Parse COCO keypoint and detection files into arrays."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.data.entries import area_of, box_of, numbers_of, parse_each, score_of, whole_of
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 
-_Entry = TypeVar("_Entry")
+_ANNOTATION = "id, image_id, bbox [x, y, width, height] and keypoints [x, y, visibility, ...]"
+_BOX = "image_id, category_id, bbox [x, y, width, height] and score"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,25 +83,35 @@ def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
     Annotations without labeled joints, of crowds, of other categories than the first, or whose box has no positive
-    size are left out.
+    size are left out. Those of the category are checked even so: scoring reads them.
 
     Args:
         path: JSON with ``images``, ``annotations`` and ``categories``; the first category names the joints
 
     Raises:
-        InputError: broken JSON, entries that are missing or of the wrong kind, or no person left
+        InputError: no such file, broken JSON, entries that are missing or of the wrong kind, ids that are not their
+            person's own, or no person left
     """
-    content = read_json(path)
+    content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a JSON {type(content).__name__}; expected a COCO keypoint file")
     lists = {key: _list_of(content, key, path) for key in ("images", "annotations", "categories")}
     if not lists["categories"]:
         raise InputError(f"{path} has no categories; expected one with keypoints")
-    category_id, names, skeleton = _parse_each(lists["categories"][:1], _category, path, "categories")[0]
-    pictures = dict(_parse_each(lists["images"], _picture, path, "images"))
-    fit = [entry for entry in lists["annotations"] if _is_fit(entry, category_id)]
-    rows = _parse_each(fit, lambda entry: _annotation(entry, len(names)), path, "annotations")
-    rows = [row for row in rows if _has_size(row) and row.keypoints[:, 2].any()]
+    ((category_id, names, skeleton),) = parse_each(
+        lists["categories"][:1], _category, path, "categories", "id and keypoints, the joints' names"
+    )
+    pictures = dict(parse_each(lists["images"], _picture, path, "images", "id and file_name"))
+    parsed = parse_each(
+        lists["annotations"],
+        lambda entry: _annotation(entry, category_id, len(names)),
+        path,
+        "annotations",
+        _ANNOTATION,
+    )
+    people = [row for row in parsed if row is not None]
+    refuse_same_ids((row.annotation_id for row in people), path)
+    rows = [row for row in people if _has_size(row) and row.keypoints[:, 2].any()]
     if not rows:
         raise InputError(f"{path} holds no person with labeled joints and a box of positive size")
     for row in rows:
@@ -107,6 +120,20 @@ def read_keypoints(path: Path) -> KeypointFile:
     return KeypointFile(
         joint_names=names, skeleton=skeleton, category_id=category_id, pictures=pictures, persons=_stack(rows)
     )
+
+
+def refuse_same_ids(ids: Iterable[int], path: Path) -> None:
+    """Check that no two persons have the same id, by which what was predicted is matched to them.
+
+    Raises:
+        InputError: some have
+    """
+    for number, times in Counter(ids).most_common(1):
+        if times > 1:
+            raise InputError(
+                f"{path}: {times} persons have the annotation id {number}; wanted an id of its own for each: number "
+                "the annotations"
+            )
 
 
 def read_detections(path: Path, keypoint_file: KeypointFile, *, minimum_score: float = 0.0) -> Persons:
@@ -123,23 +150,52 @@ def read_detections(path: Path, keypoint_file: KeypointFile, *, minimum_score: f
         persons whose keypoints are all 0, whose area is the box's, and whose annotation id is the place in the file
 
     Raises:
-        InputError: broken JSON, entries that are missing or of the wrong kind, or no box left
+        InputError: no such file, broken JSON, entries that are missing or of the wrong kind, or no box left
     """
-    content = read_json(path)
+    content = _content(path, "file of detections", "a JSON list of boxes: correct data.root or data.val_boxes")
+    boxes = read_boxes(content, path)
+    joints = len(keypoint_file.joint_names)
+    rows = [_detection(place, box, joints) for place, box in enumerate(boxes)]
+    why = [_why_left_out(box, row, keypoint_file, minimum_score) for box, row in zip(boxes, rows, strict=True)]
+    found = [row for row, reason in zip(rows, why, strict=True) if reason is None]
+    if not found:
+        counts = ", ".join(f"{count} {reason}" for reason, count in Counter(filter(None, why)).items())
+        raise InputError(
+            f"{path} holds no box of a listed picture with a score of at least {minimum_score} "
+            f"({len(boxes)} boxes{': ' if counts else ''}{counts}): give the detections of these pictures"
+        )
+    return _stack(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DetectedBox:
+    """What a detector found: box_xywh is (4,) float32, in pixels."""
+
+    image_id: int
+    category_id: int
+    box_xywh: NDArray[np.float32]
+    score: float
+
+
+def read_boxes(content: Any, path: Path) -> list[DetectedBox]:
+    """Read all boxes of a COCO detection file, of whatever category, picture and size.
+
+    Args:
+        content: of the file, a list of ``{image_id, category_id, bbox, score}``
+        path: of the file, for the error
+
+    Raises:
+        InputError: it is no list, or entries are missing or of the wrong kind
+    """
     if not isinstance(content, list):
         raise InputError(f"{path} holds a JSON {type(content).__name__}; expected a list of detections")
-    joints = len(keypoint_file.joint_names)
-    found = [
-        row
-        for category_id, row in _parse_each(enumerate(content), lambda entry: _detection(entry, joints), path, "boxes")
-        if category_id == keypoint_file.category_id
-        and row.image_id in keypoint_file.pictures
-        and row.score >= minimum_score
-        and _has_size(row)
-    ]
-    if not found:
-        raise InputError(f"{path} holds no box of a listed picture with a score of at least {minimum_score}")
-    return _stack(found)
+    return parse_each(content, _box, path, "boxes", _BOX)
+
+
+def _content(path: Path, what: str, wanted: str) -> Any:
+    if not path.is_file():
+        raise InputError(f"{what} {path} does not exist; wanted {wanted}")
+    return read_json(path)
 
 
 def _list_of(content: dict[str, Any], key: str, path: Path) -> list[Any]:
@@ -149,18 +205,6 @@ def _list_of(content: dict[str, Any], key: str, path: Path) -> list[Any]:
             f"{path} has no list {key!r}; expected a COCO keypoint file with images, annotations, categories"
         )
     return value
-
-
-def _parse_each(entries: Iterable[Any], parse: Callable[[Any], _Entry], path: Path, what: str) -> list[_Entry]:
-    parsed = []
-    for place, entry in enumerate(entries):
-        try:
-            parsed.append(parse(entry))
-        except KeyError as error:
-            raise InputError(f"{path}: entry {place} of the {what} has no {error}") from error
-        except (TypeError, ValueError, AttributeError, IndexError) as error:
-            raise InputError(f"{path}: entry {place} of the {what} is wrong: {error}") from error
-    return parsed
 
 
 def _category(entry: dict[str, Any]) -> tuple[int, tuple[str, ...], tuple[tuple[int, int], ...]]:
@@ -176,51 +220,59 @@ def _category(entry: dict[str, Any]) -> tuple[int, tuple[str, ...], tuple[tuple[
 
 def _picture(entry: dict[str, Any]) -> tuple[int, Picture]:
     picture = Picture(file_name=str(entry["file_name"]), width=entry.get("width"), height=entry.get("height"))
-    return int(entry["id"]), picture
+    return whole_of(entry, "id"), picture
 
 
-def _is_fit(entry: Any, category_id: int) -> bool:
-    if not isinstance(entry, dict):
-        return True  # parsing it will name it
-    of_category = entry.get("category_id", category_id) == category_id
-    return of_category and not entry.get("iscrowd", 0) and entry.get("num_keypoints", 1) != 0
-
-
-def _annotation(entry: dict[str, Any], joints: int) -> _Row:
-    box = _box(entry["bbox"])
+def _annotation(entry: dict[str, Any], category_id: int, joints: int) -> _Row | None:
+    """The person; None where it is of another category, a crowd, or without labeled joints."""
+    if entry.get("category_id", category_id) != category_id:
+        return None
+    image_id, box = whole_of(entry, "image_id"), box_of(entry)
+    area = area_of(entry, box)
+    left_out = entry.get("iscrowd", 0) or entry.get("num_keypoints", 1) == 0
+    if left_out and not entry.get("keypoints"):
+        return None
+    keypoints = numbers_of(entry, "keypoints", 3 * joints).reshape(joints, 3)
+    if left_out:
+        return None
     return _Row(
-        keypoints=_numbers(entry["keypoints"], 3 * joints, "keypoints").reshape(joints, 3),
+        keypoints=keypoints,
         box_xywh=box,
-        image_id=int(entry["image_id"]),
-        annotation_id=int(entry["id"]),
+        image_id=image_id,
+        annotation_id=whole_of(entry, "id"),
         score=1.0,
-        area=float(entry.get("area", box[2] * box[3])),
+        area=area,
     )
 
 
-def _detection(place_and_entry: tuple[int, dict[str, Any]], joints: int) -> tuple[int, _Row]:
-    place, entry = place_and_entry
-    box = _box(entry["bbox"])
-    row = _Row(
-        keypoints=np.zeros((joints, 3), dtype=np.float32),
-        box_xywh=box,
+def _box(entry: dict[str, Any]) -> DetectedBox:
+    return DetectedBox(
         image_id=int(entry["image_id"]),
-        annotation_id=place,
-        score=float(entry["score"]),
-        area=float(box[2] * box[3]),
+        category_id=int(entry["category_id"]),
+        box_xywh=box_of(entry),
+        score=score_of(entry),
     )
-    return int(entry["category_id"]), row
 
 
-def _box(value: Any) -> NDArray[np.float32]:
-    return _numbers(value, 4, "bbox")
+def _detection(place: int, box: DetectedBox, joints: int) -> _Row:
+    return _Row(
+        keypoints=np.zeros((joints, 3), dtype=np.float32),
+        box_xywh=box.box_xywh,
+        image_id=box.image_id,
+        annotation_id=place,
+        score=box.score,
+        area=float(box.box_xywh[2] * box.box_xywh[3]),
+    )
 
 
-def _numbers(value: Any, count: int, name: str) -> NDArray[np.float32]:
-    numbers = np.asarray(value, dtype=np.float32)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise ValueError(f"{name} has shape {numbers.shape} or is not finite; expected {count} numbers")
-    return numbers
+def _why_left_out(box: DetectedBox, row: _Row, known: KeypointFile, minimum_score: float) -> str | None:
+    if box.category_id != known.category_id:
+        return f"of other categories than {known.category_id}"
+    if box.image_id not in known.pictures:
+        return "of pictures that the annotations do not list"
+    if box.score < minimum_score:
+        return "of a lower score"
+    return None if _has_size(row) else "without positive size"
 
 
 def _has_size(row: _Row) -> bool:

@@ -15,6 +15,8 @@ LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".npy"})
 """Endings of files that can hold depth."""
 
+_MILLIMETERS = 1000
+
 
 def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
     """Read a mask of class indices.
@@ -64,11 +66,15 @@ def read_depth_m(path: Path, *, units_per_meter: float) -> NDArray[np.float32]:
     if image.mode != "I" and not image.mode.startswith("I;16"):
         raise InputError(
             f"depth file {path} is {_describe(image.mode)} {image.height}x{image.width}; expected 16-bit gray: "
-            "re-export it as 16-bit PNG in millimeters, or as .npy in meters"
+            f"re-export it as 16-bit PNG in {_unit(units_per_meter)}, or as .npy in meters"
         )
     stored = np.array(image)
     _refuse_negative(stored, path)
     return stored.astype(np.float32) / np.float32(units_per_meter)
+
+
+def _unit(units_per_meter: float) -> str:
+    return "millimeters" if units_per_meter == _MILLIMETERS else f"meters x {units_per_meter:g}"
 
 
 def _describe(mode: str) -> str:

@@ -1,6 +1,6 @@
 """Which picture goes with which label file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
@@ -50,10 +50,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
             list and line are named
     """
     pairs = []
-    for number, line in enumerate(read_lines(list_file), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        names = [name.strip() for name in line.split("\t")] if "\t" in line.strip() else line.split()
+    for number, names in read_columns(list_file):
         if len(names) != 2:
             raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`")
         pairs.append(tuple(_find(root, name, list_file, number) for name in names))
@@ -105,12 +102,24 @@ def pair_by_name(pictures: Mapping[str, Path], label_files: Mapping[str, Path], 
     return [(picture, label_files[name]) for name, picture in pictures.items()]
 
 
-def read_lines(list_file: Path) -> list[str]:
-    """Read the lines of a list file.
+def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read the columns of a list file, which a tab separates or, in lines without one, spaces.
+
+    Blank lines and lines that begin with ``#`` are passed over.
+
+    Yields:
+        the line's number, from 1, and its columns
 
     Raises:
         InputError: it cannot be read, or is no text
     """
+    for number, line in enumerate(_read_lines(list_file), start=1):
+        text = line.strip()
+        if text and not text.startswith("#"):
+            yield number, [column.strip() for column in text.split("\t")] if "\t" in text else text.split()
+
+
+def _read_lines(list_file: Path) -> list[str]:
     try:
         return list_file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -11,6 +11,8 @@ from metaprompts.data.pictures import read_picture
 from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
 
+_NAMED_AT_MOST = 5
+
 
 class People(SampleDataset):
     """What a data set of people offers besides its samples.
@@ -53,7 +55,8 @@ class CocoKeypoints(People):
         minimum_score: detections below it are left out
 
     Raises:
-        InputError: broken JSON, missing or impossible entries, or no person left
+        InputError: broken JSON, missing or impossible entries, no person left, or pictures of persons are missing; up
+            to 5 of them are named
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class CocoKeypoints(People):
         if detections is not None:
             self._said_by += (folder / detections,)
             self._persons = read_detections(folder / detections, content, minimum_score=minimum_score)
+        self._refuse_missing()
 
     def __len__(self) -> int:
         """Return the number of persons."""
@@ -120,6 +124,17 @@ class CocoKeypoints(People):
 
     def _path(self, image_id: int) -> Path:
         return self._folder / self._pictures[image_id].file_name
+
+    def _refuse_missing(self) -> None:
+        # Hours into a training is no time to learn of a missing file.
+        image_ids = dict.fromkeys(self._persons.image_ids.tolist())
+        missing = [path for path in map(self._path, image_ids) if not path.is_file()]
+        if missing:
+            named = ", ".join(map(str, missing[:_NAMED_AT_MOST])) + (", ..." if len(missing) > _NAMED_AT_MOST else "")
+            raise InputError(
+                f"{len(missing)} of {len(image_ids)} pictures of people in {self.annotation_path} do not exist: "
+                f"{named}; add them, or correct data.root, data.train_images or data.val_images"
+            )
 
     def person(self, index: int) -> Person:
         """The person of a sample, without its picture."""

@@ -35,7 +35,8 @@ class KeypointScores(Metric):  # type: ignore[misc]
     Args:
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. Where an annotation lacks
             "iscrowd" it is none, where it lacks "area" its box's counts; those of other categories than the first are
-            left out, as in training.
+            left out, as in training. Their ids do not matter here. Crowds and people of whom no joint is labeled may
+            be without keypoints; they are passed over, as in COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at most this do not count in the person's score
         nms_threshold: remove people more similar than this to a better one in the same picture (mmpose: 0.9); None: off
@@ -57,8 +58,9 @@ class KeypointScores(Metric):  # type: ignore[misc]
         nms_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self.ground_truth = _completed(read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth)
         self.sigmas = tuple(float(sigma) for sigma in sigmas)
+        content = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
+        self.ground_truth = _completed(content, len(self.sigmas))
         self.joint_threshold = joint_threshold
         self.nms_threshold = nms_threshold
         _check_annotations(self.ground_truth, len(self.sigmas))
@@ -120,7 +122,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         """
         from faster_coco_eval import COCO, COCOeval_faster
 
-        truth = COCO(copy.deepcopy(self.ground_truth))
+        truth = COCO(_numbered(self.ground_truth))
         evaluation = COCOeval_faster(
             truth, truth.loadRes(self.results()), iouType="keypoints", kpt_oks_sigmas=list(self.sigmas)
         )
@@ -190,8 +192,8 @@ class KeypointScores(Metric):  # type: ignore[misc]
             )
 
 
-def _completed(ground_truth: Any) -> dict[str, Any]:
-    """The annotations as COCO's own evaluation wants them."""
+def _completed(ground_truth: Any, joints: int) -> dict[str, Any]:
+    """The annotations as COCO's own evaluation wants them, but for their ids."""
     wanted = ("images", "annotations", "categories")
     if not isinstance(ground_truth, dict) or not all(isinstance(ground_truth.get(key), list) for key in wanted):
         raise InputError("keypoint annotations lack images, annotations or categories; give a COCO keypoint JSON")
@@ -199,11 +201,32 @@ def _completed(ground_truth: Any) -> dict[str, Any]:
         raise InputError("keypoint annotations have no category; give a COCO keypoint JSON with one that has keypoints")
     category = ground_truth["categories"][0]["id"]
     annotations = [
-        {"iscrowd": 0, "area": _box_area(entry), "num_keypoints": _labeled(entry), "category_id": category, **entry}
+        {
+            "iscrowd": 0,
+            "area": _box_area(entry),
+            "num_keypoints": _labeled(entry),
+            "category_id": category,
+            **entry,
+            **({"keypoints": [0] * 3 * joints} if _may_lack_joints(entry) else {}),
+        }
         for entry in ground_truth["annotations"]
         if entry.get("category_id", category) == category
     ]
     return {**ground_truth, "annotations": annotations}
+
+
+def _may_lack_joints(annotation: dict[str, Any]) -> bool:
+    return not annotation.get("keypoints") and (
+        bool(annotation.get("iscrowd", 0)) or annotation.get("num_keypoints", 1) == 0
+    )
+
+
+def _numbered(ground_truth: dict[str, Any]) -> dict[str, Any]:
+    """A copy with ids of its own: COCO's evaluation finds people by them, and takes 0 for nobody."""
+    copied = copy.deepcopy(ground_truth)
+    for number, annotation in enumerate(copied["annotations"], start=1):
+        annotation["id"] = number
+    return copied
 
 
 def _box_area(annotation: dict[str, Any]) -> float:
@@ -212,12 +235,12 @@ def _box_area(annotation: dict[str, Any]) -> float:
 
 
 def _labeled(annotation: dict[str, Any]) -> int:
-    return sum(visibility > 0 for visibility in annotation.get("keypoints", ())[2::3])
+    return sum(visibility > 0 for visibility in (annotation.get("keypoints") or ())[2::3])
 
 
 def _check_annotations(ground_truth: dict[str, Any], joints: int) -> None:
     for annotation in ground_truth["annotations"]:
-        found = len(annotation.get("keypoints", ())) // 3
+        found = len(annotation.get("keypoints") or ()) // 3
         if found != joints:
             raise InputError(
                 f"annotation {annotation.get('id')} has {found} keypoints but {joints} sigmas were given; "

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from metaprompts.errors import InputError
-from metaprompts.files import write_whole
+from metaprompts.files import write_text, write_whole
 
 Add = Callable[[str, bytes], None]
 
@@ -16,13 +16,13 @@ def packed(out: Path) -> Iterator[Add]:
     """Yield a function that stores a file by name and content.
 
     Args:
-        out: a name that ends in .zip for an archive, with all files at its top; else a folder
+        out: a name that ends in .zip or .ZIP for an archive, with all files at its top; else a folder
 
     Raises:
         InputError: it cannot be written, or a name comes twice
     """
     taken: set[str] = set()
-    if out.suffix == ".zip":
+    if out.suffix.lower() == ".zip":
         refuse_folder(out)
         with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
             yield lambda name, content: archive.writestr(_new(name, taken), content)
@@ -33,6 +33,30 @@ def packed(out: Path) -> Iterator[Add]:
             scratch.write_bytes(content)
 
     yield add
+
+
+def write_alone(out: Path, text: str) -> None:
+    """Write one JSON text: into an archive, as a file of the archive's name, where ``out`` ends in .zip.
+
+    Raises:
+        InputError: it cannot be written
+    """
+    if out.suffix.lower() == ".json":
+        write_text(out, text)
+        return
+    with packed(out) as add:
+        add(f"{out.stem}.json", text.encode())
+
+
+def refuse_other_ending(out: Path) -> None:
+    """Check that `write_alone` can make a file of this name.
+
+    Raises:
+        InputError: it ends in neither .json nor .zip, or there is a folder of this name
+    """
+    if out.suffix.lower() not in (".json", ".zip"):
+        raise InputError(f"--out {out} ends in neither .json nor .zip; wanted the name of a JSON file or an archive")
+    refuse_folder(out)
 
 
 def refuse_doubles(names: Iterable[str]) -> None:

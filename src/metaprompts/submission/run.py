@@ -15,10 +15,9 @@ from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPict
 from metaprompts.evaluation.pose import KeypointScores
 from metaprompts.evaluation.protocols import EvaluationProtocol, PoseProtocol
 from metaprompts.evaluation.run import predict, targets
-from metaprompts.files import write_text
 from metaprompts.model import MetaPromptModel
 from metaprompts.submission.formats import Format, png
-from metaprompts.submission.packing import packed, refuse_doubles, refuse_folder
+from metaprompts.submission.packing import packed, refuse_doubles, refuse_other_ending, write_alone
 from metaprompts.submission.unlabeled import DetectedPeople
 from metaprompts.tasks import Pose
 
@@ -82,18 +81,18 @@ def submit_people(
         model: of pose
         people: the boxes
         test: how they are predicted, and whether people found twice are removed
-        out: the JSON file
+        out: a name that ends in .json, or in .zip for an archive with one JSON file
         samples: the same people with more that the model sees, their pictures' captions; None for nothing more
         batch_size: people in one pass
         workers: processes that read
         on_done: called with the number of people after each pass
 
     Raises:
-        InputError: a picture is bad, or ``out`` cannot be written
+        InputError: a picture is bad, or ``out`` has another ending or cannot be written
     """
     task = model.task
     assert isinstance(task, Pose)
-    refuse_folder(out)
+    refuse_other_ending(out)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
     found = _Found(people, task, test)
     for group in _reader(SeenPictures(people if samples is None else samples, [crop], test), batch_size, workers):
@@ -101,7 +100,7 @@ def submit_people(
             # The task's own scoring brings joints from the crop to the picture.
             task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]
         on_done(len(group))
-    write_text(out, json.dumps(found.scores.results(), separators=(",", ":")) + "\n")
+    write_alone(out, json.dumps(found.scores.results(), separators=(",", ":"), allow_nan=False) + "\n")
 
 
 class _Found:

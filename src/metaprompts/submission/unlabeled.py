@@ -1,14 +1,18 @@
 """Pictures without targets: the test splits, whose targets only the servers have."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from metaprompts.data.coco import DetectedBox, read_boxes
 from metaprompts.data.pictures import pictures_in, read_picture
 from metaprompts.data.samples import Person, Sample
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+
+_PERSON = 1
 
 
 class PictureFolder:
@@ -60,7 +64,7 @@ class DetectedPeople:
         images: the entries of the pictures in ``info``
 
     Raises:
-        InputError: a file is broken, or no box of a listed picture is left
+        InputError: a file is broken, an entry is no box, or no box of a listed picture is left
     """
 
     def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:
@@ -80,7 +84,7 @@ class DetectedPeople:
 
     def path(self, index: int) -> str:
         """The path of a sample's picture."""
-        return str(self._folder / self._names[self._boxes[index][0]])
+        return str(self._folder / self._names[self._boxes[index].image_id])
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The picture of a box, and the files that say where it is."""
@@ -92,29 +96,25 @@ class DetectedPeople:
         Raises:
             InputError: the file is bad
         """
-        image_id, box, score = self._boxes[index]
+        box = self._boxes[index]
         person = Person(
             keypoints=np.zeros((self._joints, 3), np.float32),
-            box_xywh=np.array(box, np.float32),
-            image_id=image_id,
+            box_xywh=box.box_xywh.copy(),
+            image_id=box.image_id,
             annotation_id=index,
-            score=score,
-            area=box[2] * box[3],
+            score=box.score,
+            area=float(box.box_xywh[2] * box.box_xywh[3]),
         )
         path = self.path(index)
         return Sample(image=read_picture(Path(path)), path=path, person=person)
 
 
-def _people(entries: Any, path: Path, known: Any) -> list[tuple[int, list[float], float]]:
-    try:
-        people = [
-            (int(entry["image_id"]), [float(number) for number in entry["bbox"]], float(entry["score"]))
-            for entry in entries
-            if entry["category_id"] == 1
-        ]
-        found = [each for each in people if each[0] in known and len(each[1]) == 4 and min(each[1][2:]) > 0]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no list of image_id, category_id, bbox and score") from error
+def _people(entries: Any, path: Path, known: Container[int]) -> list[DetectedBox]:
+    people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
+    found = [box for box in people if box.image_id in known and (box.box_xywh[2:] > 0).all()]
     if not found:
-        raise InputError(f"{path} holds no person's box of a listed picture: give the detections of these pictures")
+        raise InputError(
+            f"{path} holds no person's box of a listed picture ({len(entries)} boxes, {len(people)} of category "
+            f"{_PERSON}): give the detections of these pictures"
+        )
     return found

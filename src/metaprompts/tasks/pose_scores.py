@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaprompts.data.coco import refuse_same_ids
 from metaprompts.evaluation.pck import PercentageCorrectKeypoints
 from metaprompts.evaluation.pose import KeypointScores
 from metaprompts.files import read_json
@@ -20,15 +21,24 @@ class PoseScores:
         annotations: COCO keypoint JSON of the split
         sigmas: OKS sigma of each joint
         oks_nms: remove people more similar than this to a better one of the same picture; None: keep all
+
+    Raises:
+        InputError: the annotations cannot be read, or two people have the same id
     """
 
     def __init__(self, annotations: Path, sigmas: Sequence[float], *, oks_nms: float | None = None) -> None:
         content = read_json(annotations)
         self.precision = KeypointScores(content, sigmas, nms_threshold=oks_nms)
         self.correct = PercentageCorrectKeypoints()
-        self._truth = {
-            person["id"]: torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3)
+        # Crowds may have the ids of others: nothing is predicted for them.
+        people = [
+            person
             for person in self.precision.ground_truth["annotations"]
+            if person["num_keypoints"] and not person["iscrowd"]
+        ]
+        refuse_same_ids((int(person["id"]) for person in people), annotations)
+        self._truth = {
+            int(person["id"]): torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3) for person in people
         }
 
     def update(self, points: Tensor, scores: Tensor, batch: Batch) -> None:

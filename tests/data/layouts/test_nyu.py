@@ -52,6 +52,18 @@ def test_missing_split(copy):
         NyuDepth(root, "val")
 
 
+def test_comments_and_names_with_spaces(copy):
+    """Other lists had them, lists of depth did not."""
+    root = copy("nyu")
+    image, depth = (root / "train_list.txt").read_text().splitlines()[0].split()
+    spaced = image.replace("rgb", "my rgb")
+    (root / "sync" / image.lstrip("/")).rename(root / "sync" / spaced.lstrip("/"))
+    for line in (f"{spaced}\t{depth}", f"{spaced}\t{depth}\t518.8"):
+        (root / "train_list.txt").write_text(f"# mine\n\n{line}\n")
+        (sample,) = NyuDepth(root, "train")
+        assert sample.path == str(root / "sync" / spaced.lstrip("/"))
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaprompts.data.lists import read_lines
+from metaprompts.data.lists import read_columns
 from metaprompts.errors import InputError
 
 _NO_DEPTH = "None"
@@ -26,7 +26,8 @@ class DepthList:
 def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]) -> DepthList:
     """Read ``image depth`` or ``image depth focal`` lines.
 
-    A leading ``/`` is dropped and the focal length passed over; blank lines, too.
+    Columns are separated, and lines passed over, as in other lists: see `read_columns`. A leading ``/`` is dropped and
+    the focal length passed over.
 
     Args:
         list_file: the list
@@ -38,11 +39,9 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
             line are named
     """
     pairs, unmeasured = [], 0
-    for number, line in enumerate(read_lines(list_file), start=1):
-        if not line.strip():
-            continue
+    for number, columns in read_columns(list_file):
         where = f"{list_file}, line {number}"
-        image, depth = _columns(line, where)
+        image, depth = _names(columns, where)
         if depth == _NO_DEPTH:
             unmeasured += 1
         else:
@@ -52,13 +51,15 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
     return DepthList(pairs=pairs, unmeasured=unmeasured)
 
 
-def _columns(line: str, where: str) -> tuple[str, str]:
-    words = line.split()
-    if len(words) not in (2, 3):
-        raise InputError(f"{where}: {len(words)} columns; expected `image depth` or `image depth focal`")
-    if len(words) == 3 and not _is_number(words[2]):
-        raise InputError(f"{where}: the third column is {words[2]!r}; expected the focal length in pixels")
-    return words[0], words[1]
+def _names(columns: Sequence[str], where: str) -> tuple[str, str]:
+    if len(columns) not in (2, 3):
+        raise InputError(
+            f"{where}: {len(columns)} columns; expected `image depth` or `image depth focal`, with tabs between them "
+            "where there are spaces in names"
+        )
+    if len(columns) == 3 and not _is_number(columns[2]):
+        raise InputError(f"{where}: the third column is {columns[2]!r}; expected the focal length in pixels")
+    return columns[0], columns[1]
 
 
 def _is_number(word: str) -> bool:

@@ -2,10 +2,12 @@ import hashlib
 import json
 import shlex
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
 from metaprompts.classes import ADE20K, CITYSCAPES
+from metaprompts.data.pose import CocoKeypoints
 from metaprompts.data.scenes import CLASSES
 from metaprompts.data.scenes.layouts import LAYOUTS, write_scenes
 from metaprompts.data.scenes.layouts.plan import Plan
@@ -128,6 +130,28 @@ def test_the_readmes_command_reads_the_data(written, name):
             assert len(task.classes) == len(classes)
         else:
             assert dataset.joint_names == task.joints
+
+
+@pytest.mark.parametrize(("name", "ending"), [("coco", "2017"), ("plain", "")])
+def test_every_split_shows_somebody(tmp_path, name, ending):
+    """Nobody was to be seen in the two validation scenes, and the reader refused what had just been written."""
+    write_scenes(name, 10, tmp_path, height=64, width=96)
+    before = contents(tmp_path)
+    pictures = {"coco": "{}2017", "plain": "images"}[name]
+    for split in ("train", "val"):
+        people = CocoKeypoints(tmp_path, f"annotations/person_keypoints_{split}{ending}.json", pictures.format(split))
+        assert len(people) > 0
+    # A picture that is gone is drawn from the same seed again.
+    Path(people.path(0)).unlink()
+    write_scenes(name, 10, tmp_path, height=64, width=96)
+    assert contents(tmp_path) == before
+
+
+def test_scenes_that_show_nobody_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("metaprompts.data.scenes.layouts.peopled._shows_somebody", lambda place, plan: False)
+    with pytest.raises(InputError, match=r"nobody is to be seen in any of the train scenes.*another seed"):
+        write_scenes("coco", 3, tmp_path / "new", **SMALL)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -28,6 +28,7 @@ class Coco(Layout):
     kind: ClassVar[Kind | None] = None
     size: ClassVar[tuple[int, int]] = (480, 640)
     has_targets: ClassVar[bool] = False
+    has_people: ClassVar[bool] = True
     lists: ClassVar[tuple[str, ...]] = (
         "annotations/person_keypoints_train2017.json",
         "annotations/person_keypoints_val2017.json",
@@ -40,7 +41,8 @@ person_detection_results/     boxes as a detector might give them, for the valid
 
 Masks are exact; a polygon goes on to the holes in it and back the same way. A detected box is the true one with each
 edge moved by up to 5 % of the box's size, and a score of 0.6 to 1; in half of the pictures there is also a false box,
-with a score below 0.4. Pictures in which nobody is to be seen are listed, too. Dates and addresses say nothing.
+with a score below 0.4. Pictures in which nobody is to be seen are listed, too; of a split that
+would have no others, the last is of a further seed. Dates and addresses say nothing.
 
     metaprompts train micro_pose --data.root DIR \\
       --data.train annotations/person_keypoints_train2017.json --data.train_images train2017 \\

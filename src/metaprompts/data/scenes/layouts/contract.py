@@ -44,6 +44,8 @@ class Layout(ABC):
     """Whether there are pictures without labels, for a benchmark's test."""
     has_targets: ClassVar[bool] = True
     """Whether pictures have masks or depth."""
+    has_people: ClassVar[bool] = False
+    """Whether there are annotations of people, of which every split must have some."""
     lists: ClassVar[tuple[str, ...]]
     """Paths of the files about the data set as a whole."""
     about: ClassVar[str]

@@ -21,6 +21,7 @@ class Plain(Layout):
 
     kind: ClassVar[Kind | None] = None
     size: ClassVar[tuple[int, int]] = (128, 192)
+    has_people: ClassVar[bool] = True
     lists: ClassVar[tuple[str, ...]] = (
         *(f"depth_{split}.txt" for split in _SPLITS),
         *(f"annotations/person_keypoints_{split}.json" for split in _SPLITS),
@@ -33,6 +34,8 @@ depth/                                 16-bit, meters x 256, 0 = none
 train.txt, val.txt                     picture and mask
 depth_train.txt, depth_val.txt         picture and depth
 annotations/person_keypoints_*.json    people, as in COCO
+
+Where nobody would be to be seen in a split, its last scene is of a further seed.
 
     metaprompts train scenes_segmentation --data.root DIR
     metaprompts train scenes_depth --data.root DIR

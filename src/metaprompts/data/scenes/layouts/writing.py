@@ -13,6 +13,7 @@ from metaprompts.data.scenes.layouts.contract import Layout, Place, Record
 from metaprompts.data.scenes.layouts.kitti import Kitti
 from metaprompts.data.scenes.layouts.mapillary import Mapillary
 from metaprompts.data.scenes.layouts.nyu import Nyu
+from metaprompts.data.scenes.layouts.peopled import peopled
 from metaprompts.data.scenes.layouts.plain import Plain
 from metaprompts.data.scenes.layouts.plan import Plan
 from metaprompts.errors import InputError
@@ -71,7 +72,8 @@ def write_scenes(
         progress: passes on one item for each scene drawn, of this many
 
     Raises:
-        InputError: a value is out of range, or the folder holds something else or cannot be written
+        InputError: a value is out of range, the folder holds something else or cannot be written, or nobody is to be
+            seen in the scenes of a layout with people
     """
     if workers < 1:
         raise InputError(f"workers is {workers}; wanted at least 1")
@@ -85,12 +87,13 @@ def write_scenes(
         height=made.size[0] if height is None else height,
         width=made.size[1] if width is None else width,
     )
-    _claim(out, plan)
     texts = (*made.lists, *(_PAIRS.values() if made.has_targets else ()), _CAPTIONS, _README)
     is_finished = all((out / path).is_file() for path in texts)
-    jobs = [
-        (plan, place, out) for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)
-    ]
+    missing = [place for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)]
+    # Only where something is to be drawn: it takes some scenes to know.
+    others = peopled(plan) if missing and made.has_people else {}
+    _claim(out, plan)
+    jobs = [(plan, others.get(place, place), out) for place in missing]
     drawn = in_processes(_draw, jobs, workers)
     for _ in progress(drawn, len(jobs)) if progress and jobs else drawn:
         pass
