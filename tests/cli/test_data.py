@@ -29,8 +29,9 @@ def roots(tmp_path_factory):
 
 
 @pytest.fixture
-def check(roots, tmp_path, capsys):
+def check(roots, tmp_path, capsys, monkeypatch):
     """Check a copy of a layout after something was done to it; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
 
     def run(layout, *words, spoil=lambda root: None):
         root = shutil.copytree(roots / layout, tmp_path / layout)
@@ -95,6 +96,14 @@ def test_bad_files_are_listed_and_code_1(check):
     assert out.count("bad: label file") == 1
     assert "ADE_train_00000001.png is RGB" in out
     assert "reading train: 3/3" in err
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_samples_are_drawn_unless_nobody_wants_them(check, shown, tmp_path):
+    code, out, _ = check("kitti", *([] if shown else ["--out", "none"]))
+    assert code == 0
+    assert ("wrote data-check-recipe.jpg" in out) == shown
+    assert (tmp_path / "data-check-recipe.jpg").is_file() == shown
 
 
 def test_nothing_usable_is_one_line_and_code_2(check, tmp_path):

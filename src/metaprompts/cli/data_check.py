@@ -23,7 +23,8 @@ published data set, and which files are bad. RECIPE is a .toml file or one of: {
 
   --data.root DIR      folder of the data set; or --data.shards DIR, what metaprompts data shard wrote
   --full               read every sample, not only 8 of each split
-  --out SHEET          write a picture (.png, .jpg) of some samples with their labels drawn in
+  --out SHEET          the picture (.png, .jpg) of some samples with their labels drawn in that is written
+                       (default: ./data-check-RECIPE.jpg; none for no picture)
 
 Exit code: 0 if all is well, 1 if a split is missing or files are bad, 2 if nothing can be used.
 """
@@ -39,7 +40,7 @@ class Check:
     full: bool = False
     """Read every sample, not only 8 of each split."""
     out: Path | None = None
-    """Where to write a picture of samples with their labels."""
+    """Where to write a picture of samples with their labels; None for nowhere."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
@@ -59,7 +60,8 @@ class Check:
         rest = list(words[1:])
         out = take_options(rest, ("--out",))["--out"]
         full = take_flag(rest, "--full")
-        return cls(recipe=words[0], full=full, out=Path(out) if out else None, overrides=tuple(rest))
+        sheet = Path(out or f"data-check-{Path(words[0]).stem}.jpg")
+        return cls(recipe=words[0], full=full, out=None if out == "none" else sheet, overrides=tuple(rest))
 
     def run(self) -> int:
         """Check, or explain."""
