@@ -45,6 +45,15 @@ def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsy
     assert len(list(out.iterdir())) == 5 * 3
 
 
+def test_many_pictures_in_windows_of_any_size_are_not_converted_for(models, tmp_path, capsys):
+    """OpenVINO, which auto takes for many pictures, looks at multiples of 64 only."""
+    for number in range(20):
+        Image.new("RGB", (80, 70), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    words = ["predict", str(models / "depth"), f"{tmp_path}/*.png", "--window", "70,80", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert "engine: eager" in capsys.readouterr().err
+
+
 def test_nothing_readable_is_bad_input(models, pictures, tmp_path, capsys):
     words = ["predict", str(models / "depth"), str(pictures / "text.png"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
