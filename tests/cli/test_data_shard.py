@@ -94,8 +94,9 @@ def test_a_bad_sample_stops_it_or_is_left_out(shard, root, workers):
     assert "train: 4 samples, 1 of them left out" in out
 
 
-def test_check_reads_shards(shard, tmp_path, capsys):
+def test_check_reads_shards(shard, tmp_path, capsys, monkeypatch):
     shard("pose")
+    monkeypatch.chdir(tmp_path)
     words = ["data", "check", recipe("pose", tmp_path), "--data.shards", str(tmp_path / "out"), "--full"]
     sheet = tmp_path / "sheet.png"
     assert main([*words, "--out", str(sheet)]) == 0

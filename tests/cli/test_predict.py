@@ -51,7 +51,9 @@ def test_many_pictures_in_windows_of_any_size_are_not_converted_for(models, tmp_
         Image.new("RGB", (80, 70), (number, 0, 0)).save(tmp_path / f"{number}.png")
     words = ["predict", str(models / "depth"), f"{tmp_path}/*.png", "--window", "70,80", "--out", str(tmp_path / "out")]
     assert main(words) == 0
-    assert "engine: eager" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "engine: eager, fp32 (" in told
+    assert "asked for" not in told
 
 
 def test_nothing_readable_is_bad_input(models, pictures, tmp_path, capsys):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaprompts.data.entries import box_of, parse_each, score_of
+from metaprompts.data.entries import box_of, has_size, parse_each, score_of
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 
@@ -72,7 +72,7 @@ def _image(entry: dict[str, Any]) -> tuple[str, int]:
 
 def _box(entry: dict[str, Any]) -> tuple[int, tuple[float, ...]]:
     box = box_of(entry)
-    if not (box[2:] > 0).all():
+    if not has_size(box):
         raise ValueError(f"bbox {entry['bbox']} has no area")
     score = score_of(entry) if "score" in entry else 1.0
     return int(entry["image_id"]), (*box.tolist(), score)

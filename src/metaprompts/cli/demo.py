@@ -64,7 +64,6 @@ class _Teller:
 
         self._console = Console(stderr=True, soft_wrap=True)
         self._bar: Any = None
-        self._done = 0.0
 
     def __enter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ def opened(
     *,
     pictures: int,
     approximation: "Approximation | None" = None,
+    bounded: bool = False,
 ) -> "MetaPromptModel | FastModel":
     """The model as an engine executes it; tells on stderr which one, and why.
 
@@ -30,6 +31,7 @@ def opened(
         precision: "fp32", "bf16" or "int8"
         pictures: about how many will be predicted
         approximation: what may be left out; None for nothing
+        bounded: see `open_engine`
 
     Raises:
         InputError: there is no such engine, or it cannot do that
@@ -43,6 +45,6 @@ def opened(
         return model
 
     names: Any = {"engine": engine, "precision": precision}
-    fast = open_engine(model, **names, approximation=approximation, pictures=pictures)
+    fast = open_engine(model, **names, approximation=approximation, pictures=pictures, bounded=bounded)
     sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
     return fast

@@ -130,9 +130,9 @@ class Heatmaps:
         for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
                 picture, found = read_picture(path), None if boxes is None else boxes.of(path)
-                caption = None if captions is None else captions.of(path, picture)
                 if found is not None and not found:
                     raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")
+                caption = None if captions is None else captions.of(path, picture)
             except InputError as error:
                 failures.append(str(error))
                 continue

@@ -97,8 +97,12 @@ class Predict:
             load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
         )
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
-        engine = self._engine()
-        fast = [opened(model, engine, self.precision, pictures=len(paths), approximation=less) for model in models]
+        bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
+        count = len(paths)
+        fast = [
+            opened(model, self.engine, self.precision, pictures=count, approximation=less, bounded=bounded)
+            for model in models
+        ]
         looking.begin(models, fast)
         captions = Captions.for_models(
             models,
@@ -120,11 +124,6 @@ class Predict:
         self._write_poses(predicted, boxes)
         done = len(paths) - len(failures)
         return tell(f"{done} of {len(paths)} pictures predicted, results in {self.out}", len(paths), failures)
-
-    def _engine(self) -> str:
-        """The engine; where windows or a limit are given, auto takes the one that has strips and any window's size."""
-        bounded = self.window is not None or self.stride is not None or self.max_memory is not None
-        return "eager" if self.engine == "auto" and bounded and self.precision != "int8" else self.engine
 
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.entries import area_of, box_of, numbers_of, parse_each, score_of, whole_of
+from metaprompts.data.entries import (
+    area_of,
+    box_of,
+    has_size,
+    is_passed_over,
+    numbers_of,
+    parse_each,
+    score_of,
+    whole_of,
+)
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 
@@ -111,7 +120,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     )
     people = [row for row in parsed if row is not None]
     refuse_same_ids((row.annotation_id for row in people), path)
-    rows = [row for row in people if _has_size(row) and row.keypoints[:, 2].any()]
+    rows = [row for row in people if has_size(row.box_xywh) and row.keypoints[:, 2].any()]
     if not rows:
         raise InputError(f"{path} holds no person with labeled joints and a box of positive size")
     for row in rows:
@@ -229,7 +238,7 @@ def _annotation(entry: dict[str, Any], category_id: int, joints: int) -> _Row | 
         return None
     image_id, box = whole_of(entry, "image_id"), box_of(entry)
     area = area_of(entry, box)
-    left_out = entry.get("iscrowd", 0) or entry.get("num_keypoints", 1) == 0
+    left_out = is_passed_over(entry)
     if left_out and not entry.get("keypoints"):
         return None
     keypoints = numbers_of(entry, "keypoints", 3 * joints).reshape(joints, 3)
@@ -272,11 +281,7 @@ def _why_left_out(box: DetectedBox, row: _Row, known: KeypointFile, minimum_scor
         return "of pictures that the annotations do not list"
     if box.score < minimum_score:
         return "of a lower score"
-    return None if _has_size(row) else "without positive size"
-
-
-def _has_size(row: _Row) -> bool:
-    return bool((row.box_xywh[2:] > 0).all())
+    return None if has_size(box.box_xywh) else "without positive size"
 
 
 def _stack(rows: Sequence[_Row]) -> Persons:

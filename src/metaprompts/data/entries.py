@@ -72,6 +72,16 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
     return int(value)
 
 
+def has_size(box_xywh: NDArray[np.float32]) -> bool:
+    """Whether a box (4,) is wider and higher than nothing."""
+    return bool((box_xywh[2:] > 0).all())
+
+
+def is_passed_over(entry: dict[str, Any]) -> bool:
+    """Whether COCO scores nobody for an annotation: a crowd, or a person without labeled joints."""
+    return bool(entry.get("iscrowd", 0)) or entry.get("num_keypoints", 1) == 0
+
+
 def score_of(entry: dict[str, Any]) -> float:
     """An entry's score.
 

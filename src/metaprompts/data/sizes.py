@@ -1,4 +1,4 @@
-"""Do a picture and its target fit each other?"""
+"""What sizes pictures may have: large enough for the encoder, and those of their targets."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
+
+SMALLEST_SIDE = 8
+"""In pixels: the encoder halves three times."""
 
 
 def refuse_other_size(image: NDArray[Any], target: NDArray[Any], image_path: Path, target_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from metaprompts.data.augmented import quiet_opencv
 from metaprompts.data.batches import AlikeBatches, places_by_shape, stack
 from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.data.sizes import SMALLEST_SIDE
 from metaprompts.data.transforms.geometric import keep_aspect
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.tensors import image_tensor, to_tensors
@@ -22,9 +23,6 @@ from metaprompts.errors import InputError
 from metaprompts.evaluation.protocols import EvaluationProtocol, scaled_name
 
 T = TypeVar("T")
-
-# The encoder halves three times.
-_SMALLEST_SIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,10 +178,10 @@ class ScaledResize:
         height, width = (max(1, int(side * self.ratio)) for side in wanted)
         if self.plain is None or self.plain.keeps_aspect:
             height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
-        if min(height, width) < _SMALLEST_SIDE:
+        if min(height, width) < SMALLEST_SIDE:
             raise InputError(
                 f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; wanted at least "
-                f"{_SMALLEST_SIDE} a side: leave that scale out"
+                f"{SMALLEST_SIDE} a side: leave that scale out"
             )
         image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
         return replace(sample, image=image)

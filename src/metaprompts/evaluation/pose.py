@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from metaprompts.data.entries import is_passed_over
 from metaprompts.errors import InputError
 from metaprompts.evaluation.oks_nms import keep_best
 from metaprompts.files import read_json
@@ -207,18 +208,12 @@ def _completed(ground_truth: Any, joints: int) -> dict[str, Any]:
             "num_keypoints": _labeled(entry),
             "category_id": category,
             **entry,
-            **({"keypoints": [0] * 3 * joints} if _may_lack_joints(entry) else {}),
+            **({"keypoints": [0] * 3 * joints} if is_passed_over(entry) and not entry.get("keypoints") else {}),
         }
         for entry in ground_truth["annotations"]
         if entry.get("category_id", category) == category
     ]
     return {**ground_truth, "annotations": annotations}
-
-
-def _may_lack_joints(annotation: dict[str, Any]) -> bool:
-    return not annotation.get("keypoints") and (
-        bool(annotation.get("iscrowd", 0)) or annotation.get("num_keypoints", 1) == 0
-    )
 
 
 def _numbered(ground_truth: dict[str, Any]) -> dict[str, Any]:

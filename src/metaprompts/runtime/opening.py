@@ -80,6 +80,7 @@ def open_engine(
     precision: Precision = "fp32",
     approximation: Approximation = EXACT,
     pictures: int | None = None,
+    bounded: bool = False,
     cache: Path | None = None,
 ) -> FastModel:
     """Make a fast model of a model.
@@ -91,6 +92,8 @@ def open_engine(
         precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
         approximation: what may be left out
         pictures: about how many will be predicted; None for many
+        bounded: whether memory is limited or pictures are seen in windows; on a CPU "auto" then takes what has strips
+            and looks at windows of any size
         cache: folder for converted models; by default see `artefacts.cache_folder`
 
     Raises:
@@ -108,7 +111,7 @@ def open_engine(
         encoder=None if approximation.encoder is None else SmallEncoder.read(approximation.encoder),
     )
     order = _Order(model, prepared, precision, approximation, cache)
-    choice = _choose(order, pictures) if engine == "auto" else Choice(engine, "asked for")
+    choice = _choose(order, pictures, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
     refuse_unfit(choice.engine, precision, device)
     parts = _PARTS[choice.engine](order)
     if model.latent_encoder.cache is not None:
@@ -178,7 +181,7 @@ class _Order:
         return tensors_digest(sorted(self.model.state_dict().items()))
 
 
-def _choose(order: _Order, pictures: int | None) -> Choice:
+def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
     device, count = order.model.device, "many" if pictures is None else str(pictures)
     enough = pictures is None or pictures >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
@@ -189,6 +192,8 @@ def _choose(order: _Order, pictures: int | None) -> Choice:
         return Choice("eager", f"on {device.type}, too few pictures ({count}) to compile for")
     if not installed("openvino"):
         return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
+    if bounded and order.precision != "int8":
+        return Choice("eager", "it alone has strips, and windows of any size")
     if order.precision == "int8" or enough:
         return Choice("openvino", "installed, and the fastest on a CPU")
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from metaprompts.data.coco import DetectedBox, read_boxes
+from metaprompts.data.entries import has_size
 from metaprompts.data.pictures import pictures_in, read_picture
 from metaprompts.data.samples import Person, Sample
 from metaprompts.errors import InputError
@@ -111,7 +112,7 @@ class DetectedPeople:
 
 def _people(entries: Any, path: Path, known: Container[int]) -> list[DetectedBox]:
     people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
-    found = [box for box in people if box.image_id in known and (box.box_xywh[2:] > 0).all()]
+    found = [box for box in people if box.image_id in known and has_size(box.box_xywh)]
     if not found:
         raise InputError(
             f"{path} holds no person's box of a listed picture ({len(entries)} boxes, {len(people)} of category "

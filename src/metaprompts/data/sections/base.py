@@ -9,6 +9,7 @@ from metaprompts.data.joined import Joined
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.shards.index import ShardIndex, read_index
 from metaprompts.data.shards.reading import open_shards
+from metaprompts.data.sizes import SMALLEST_SIDE
 from metaprompts.data.transforms.geometric import RandomResize, RandomScale
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
@@ -17,9 +18,6 @@ from metaprompts.typed import plain
 
 Openers = dict[str, Callable[[], SampleDataset]]
 """The parts of a split by name; each is looked for only when it is called."""
-
-# The encoder halves three times.
-_SMALLEST_SIDE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,9 +192,9 @@ class PairedSection(Section):
         super().__post_init__()
         for key in ("image_size", "working_size"):
             size = getattr(self, key)
-            if size is not None and min(size) < _SMALLEST_SIDE:
+            if size is not None and min(size) < SMALLEST_SIDE:
                 raise InputError(
-                    f"data.{key} is {size[0]},{size[1]}; wanted HEIGHT,WIDTH of at least {_SMALLEST_SIDE}, or none"
+                    f"data.{key} is {size[0]},{size[1]}; wanted HEIGHT,WIDTH of at least {SMALLEST_SIDE}, or none"
                 )
 
     def names(self, split: Split) -> tuple[str, str | None]:
