@@ -46,7 +46,7 @@ def draw_prediction(prediction: Prediction, sample: Sample) -> Picture:
     """
     if isinstance(prediction, DepthPrediction):
         assert sample.depth_m is not None
-        return color_depth(prediction.depth_m, *depth_range(sample.depth_m))
+        return color_depth(prediction.depth_m, *depth_range(sample.depth_m), valid=prediction.valid)
     if isinstance(prediction, SegmentationPrediction):
         return np.asarray(prediction.show(legend=False))
     assert isinstance(prediction, PosePrediction)

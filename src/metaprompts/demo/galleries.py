@@ -1,6 +1,7 @@
 """Pictures of the report: truth beside prediction, step beside step, prompt beside prompt."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -10,6 +11,7 @@ from metaprompts.data.samples import Sample
 from metaprompts.demo.report import Gallery, Picture
 from metaprompts.explaining import predictions_by_step, prompt_heatmaps
 from metaprompts.model import MetaPromptModel
+from metaprompts.predictions import DepthPrediction, Prediction
 from metaprompts.visualize.heatmaps import overlay_heat
 from metaprompts.visualize.segmentation import class_legend, palette
 
@@ -18,7 +20,7 @@ SCALE = 2
 _TITLES = {"segmentation": "What is where", "depth": "How far away it is", "pose": "How people stand"}
 _TEXTS = {
     "segmentation": "Each pixel's class, of 17.",
-    "depth": "Near is bright, far is dark; truth and prediction have the same colors. The sky has no depth.",
+    "depth": "Near is bright, far is dark; truth and prediction have the same colors. The sky has no depth: black.",
     "pose": "Joints of the person in each given box: the person's left in orange, the right in blue.",
 }
 
@@ -50,7 +52,7 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
     rows = []
     for sample in distinct_pictures(samples)[:_STEP_ROWS]:
         predictions = predictions_by_step(model, sample.image)
-        rows.append([enlarge(sample.image), *(enlarge(draw_prediction(each, sample)) for each in predictions)])
+        rows.append([enlarge(sample.image), *(enlarge(_drawn(each, sample)) for each in predictions)])
     return Gallery(
         title=f"Refinement: {model.task.name}",
         text="The UNet looks several times, its own output fed back. Only the last step was trained to be read.",
@@ -80,4 +82,12 @@ def enlarge(picture: Picture) -> Picture:
 
 
 def _shown(model: MetaPromptModel, sample: Sample) -> Picture:
-    return draw_prediction(model.predict(sample.image, box_of(sample)), sample)
+    return _drawn(model.predict(sample.image, box_of(sample)), sample)
+
+
+def _drawn(prediction: Prediction, sample: Sample) -> Picture:
+    if isinstance(prediction, DepthPrediction):
+        assert sample.depth_m is not None
+        # What is predicted for the sky was never trained.
+        prediction = replace(prediction, valid=sample.depth_m > 0)
+    return draw_prediction(prediction, sample)
