@@ -54,6 +54,13 @@ def is_scratch(path: Path) -> bool:
     return _SCRATCH.fullmatch(path.name) is not None
 
 
+def remove_scratch(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder and below; nobody may be writing there."""
+    for path in folder.rglob(".*"):
+        if is_scratch(path) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
     with write_whole(path) as scratch:

@@ -113,8 +113,8 @@ def test_an_unfinished_training_is_not_written_over_unasked(pictures, tmp_path):
 def test_another_recipe_is_refused_by_its_keys(pictures, tmp_path):
     with pytest.raises(TrainingStopped):
         train(recipe("depth", pictures, tmp_path / "run"), SignalAt(2))
-    other = recipe("depth", pictures, tmp_path / "run", "--optimizer.lr", "0.5", "--training.batch_size", "3")
-    with pytest.raises(InputError, match=r"made with another optimizer\.lr, training\.batch_size: give the same"):
+    other = recipe("depth", pictures, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
+    with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: give the same"):
         train(other, Silence(), resume="auto")
 
 
@@ -202,10 +202,13 @@ def test_an_ignored_signal_stays_ignored():
         assert request.signal is None
 
 
-def test_a_second_signal_ends_at_once():
+def test_a_later_signal_ends_at_once():
     with noticing_signals() as request:
         os.kill(os.getpid(), signal.SIGINT)
+        # torchrun hands on what a terminal has sent to all: that is the same signal.
+        os.kill(os.getpid(), signal.SIGTERM)
         assert request.signal == signal.SIGINT
+        request.noticed -= 60
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -221,3 +224,39 @@ def test_a_checkpoint_that_knows_fewer_keys_goes_on(pictures, tmp_path):
         del state["recipe"][section][key]
     write_state(path, state)
     assert train(made, Silence(), resume="auto").validations[-1]["step"] == STEPS
+
+
+def test_a_new_training_takes_the_place_of_a_finished_one(pictures, tmp_path):
+    """The old one's last checkpoint had a higher number, and counted as the newest."""
+    train(recipe("depth", pictures, tmp_path / "run"), Silence())
+    with pytest.raises(TrainingStopped):
+        train(recipe("depth", pictures, tmp_path / "run", "--training.keep_checkpoints", "1"), SignalAt(2))
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["00000002.pt"]
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    """PyTorch itself reads a tensor whose bytes have changed on the disk."""
+    path = tmp_path / "state.pt"
+    write_state(path, {"weights": torch.full((1000,), 1.5)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.tensor(1.5).numpy().tobytes() * 8) + 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no checkpoint is whole"):
+        first_whole_state([path])
+
+
+def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight):
+    """Before, all since the last checkpoint were lost with it, and a signal had to wait for its end."""
+
+    class Failing(Silence):
+        def validating(self, batches):
+            raise InputError("a broken picture")
+
+    task, wanted = straight
+    made = recipe(task, pictures, tmp_path / "run", "--training.checkpoint_seconds", "3600")
+    with pytest.raises(InputError, match="a broken picture"):
+        train(made, Failing())
+    train(made, Silence(), resume="auto")
+    assert weights(tmp_path / "run") == weights(wanted)
+    assert numbers(tmp_path / "run") == numbers(wanted)
+    assert logged(tmp_path / "run") == logged(wanted)

@@ -1,6 +1,7 @@
 """Samples that cannot be read, passed over instead of ending a training of days."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -29,9 +30,14 @@ class Skipping:
         self._is_bad.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
-    def skipped(self) -> int:
-        """How many samples were found to be bad, in all processes."""
-        return int(self._is_bad.sum())
+    def bad(self) -> list[int]:
+        """The places of the samples that were found to be bad, by this process or by those that read for it."""
+        places: list[int] = self._is_bad.nonzero().flatten().tolist()
+        return places
+
+    def note(self, places: Iterable[int]) -> None:
+        """Count samples that others have found to be bad, or that were found before the training was stopped."""
+        self._is_bad[list(places)] = 1
 
     def __len__(self) -> int:
         """Return the number of samples, bad ones included."""
@@ -56,15 +62,15 @@ class Skipping:
             try:
                 return self._samples[place]
             except InputError as error:
-                self._note(place, error)
+                self._pass_over(place, error)
             place = (place + 1) % len(self)
 
-    def _note(self, place: int, error: InputError) -> None:
+    def _pass_over(self, place: int, error: InputError) -> None:
         if not self._is_bad[place]:
             self._is_bad[place] = 1
             logger.warning("passing over a sample: %s", error)
-        if self.skipped > min(self._at_most, len(self) - 1):
+        if (skipped := len(self.bad)) > min(self._at_most, len(self) - 1):
             raise InputError(
-                f"{self.skipped} of {len(self)} training samples cannot be read, data.skip_at_most is "
+                f"{skipped} of {len(self)} training samples cannot be read, data.skip_at_most is "
                 f"{self._at_most}; the last: {error}"
             ) from error

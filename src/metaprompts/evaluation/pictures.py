@@ -1,6 +1,5 @@
 """A split as evaluation sees it: every picture once, at each scale, with its name."""
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -9,10 +8,10 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from metaprompts.data.augmented import quiet_opencv
 from metaprompts.data.batches import AlikeBatches, places_by_shape, stack
+from metaprompts.data.reading import Reader
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.sizes import SMALLEST_SIDE
 from metaprompts.data.transforms.geometric import keep_aspect
@@ -103,18 +102,8 @@ class PictureReader(Generic[T]):
         Raises:
             InputError: a file is bad
         """
-        loader = DataLoader(
-            _Outcomes(self._pictures),
-            batch_sampler=self._groups,
-            num_workers=self._workers,
-            collate_fn=list,
-            worker_init_fn=_prepare_worker,
-        )
-        for outcomes in loader:
-            for outcome in outcomes:
-                if isinstance(outcome, InputError):
-                    raise outcome
-            yield self._gather(outcomes)
+        for group in Reader(self._pictures, list, workers=self._workers, batch_sampler=self._groups):
+            yield self._gather(group)
 
 
 def seen_batches(
@@ -194,25 +183,6 @@ def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[
         ([group[place] for place in places], stack([tensors[place] for place in places]))
         for places in places_by_shape(tensors)
     ]
-
-
-class _Outcomes(Dataset[SeenPicture | InputError]):
-    """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
-
-    def __init__(self, pictures: SeenPictures) -> None:
-        self._pictures = pictures
-
-    def __getitem__(self, index: int) -> SeenPicture | InputError:
-        try:
-            return self._pictures[index]
-        except InputError as error:
-            return error
-
-
-def _prepare_worker(worker: int) -> None:
-    # Ctrl-C goes to every process of a terminal: the first one ends the others, without their tracebacks.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    quiet_opencv(worker)
 
 
 def _tensors_of(pictures: Sequence[SeenPicture]) -> list[dict[str, Tensor]]:

@@ -1,14 +1,17 @@
 """The checkpoints of a training: from the newest whole one it goes on as if it had never stopped."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from metaprompts.data.samples import SampleDataset
+from metaprompts.data.skipping import Skipping
 from metaprompts.errors import InputError
+from metaprompts.files import remove_scratch
 from metaprompts.recipe import Recipe
 from metaprompts.training.states import first_whole_state, write_state
 from metaprompts.training.team import Team
@@ -27,6 +30,8 @@ _FREE = {
         *("micro_batch_size", "fsdp", "compile", "trackers"),
     ),
 }
+# What errors advise to change: from there on it learns otherwise, and a warning says so.
+_CURES = ("data.on_error", "optimizer.clip_norm", "optimizer.lr")
 
 
 class Checkpoints:
@@ -35,12 +40,14 @@ class Checkpoints:
     Args:
         recipe: of the training; a checkpoint must have been made with the same, but for folders and machines
         steps: of the whole training
+        samples: it is trained on
         team: the processes; the first of them writes
     """
 
-    def __init__(self, recipe: Recipe, steps: int, team: Team) -> None:
+    def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, team: Team) -> None:
         self._recipe = recipe.plain()
         self._steps = steps
+        self._samples = samples
         self._team = team
         self._keep = recipe.training.keep_checkpoints
         self._folder = recipe.training.out / "checkpoints"
@@ -50,31 +57,32 @@ class Checkpoints:
 
         Raises:
             InputError: there is an unfinished training and nobody said what to do with it; or it cannot go on, as the
-                recipe differs or all checkpoints are damaged
+                recipe or the number of pictures differs, all checkpoints are damaged, or processes see different ones
         """
         found = None if resume == "never" else first_whole_state(self._paths())
         # Nobody may write or remove before everybody has read.
-        self._team.wait()
-        if resume == "never" and self._team.is_first:
-            for path in self._paths():
-                path.unlink()
-        if found is None:
+        self._refuse_different(self._team.gather(None if found is None else found[0].name))
+        is_finished = found is not None and "state" not in found[1]
+        if found is None or (is_finished and resume == "ask"):
+            self._remove(self._paths())
             return
         path, state = found
-        is_finished = state["step"] == state["steps"]
         if resume == "ask":
-            if is_finished:
-                return
             raise InputError(
                 f"{self._folder.parent} holds a training that stopped at step {state['step']} of {state['steps']}: say "
                 "--resume auto to go on, --resume never to begin anew, or choose another --training.out"
             )
         self._refuse_other_recipe(state["recipe"], path)
+        self._refuse_other_pictures(state["pictures"], path)
+        # Damaged ones, which would count as newer than what is still to be written.
+        self._remove(newer for newer in self._paths() if newer > path)
         trainee.step = state["step"]
         trainee.history = History(**state["history"])
         if not is_finished:
             trainee.load(state["state"])
             self._restore_chance(state["chance"])
+            if isinstance(self._samples, Skipping):
+                self._samples.note(state["skipped"])
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, then remove those that are too old; all processes must call this.
@@ -82,24 +90,27 @@ class Checkpoints:
         Raises:
             InputError: it cannot be written; the former ones stay
         """
-        self._write(trainee, state=trainee.state(), chance=self._team.gather(chance()))
-        self._remove_all_but(self._keep)
+        skipped = skipped_by_all(self._samples, self._team) or []
+        self._write(trainee, state=trainee.state(), chance=self._team.gather(chance()), skipped=skipped)
+        self._remove(self._paths()[self._keep :])
 
     def finish(self, trainee: Trainee) -> None:
         """Keep only the fact that the training is finished: its weights are in last/."""
         self._write(trainee)
-        self._remove_all_but(1)
+        self._remove(self._paths()[1:])
 
     def _write(self, trainee: Trainee, **more: Any) -> None:
         if not self._team.is_first:
             return
-        facts = {"step": trainee.step, "steps": self._steps, "recipe": self._recipe, "history": asdict(trainee.history)}
-        write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, **more})
+        facts = {"step": trainee.step, "steps": self._steps, "pictures": len(self._samples), "recipe": self._recipe}
+        write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, "history": asdict(trainee.history), **more})
 
-    def _remove_all_but(self, newest: int) -> None:
+    def _remove(self, paths: Iterable[Path]) -> None:
+        """Remove checkpoints, and what writers that were killed have left."""
         if self._team.is_first:
-            for path in self._paths()[newest:]:
+            for path in paths:
                 path.unlink()
+            remove_scratch(self._folder.parent)
 
     def _restore_chance(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
         if len(of_processes) != self._team.count:
@@ -118,10 +129,41 @@ class Checkpoints:
 
     def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> None:
         # An older version may have known fewer keys: those have their defaults.
-        if changed := changed_keys(Recipe.from_plain(found).plain(), self._recipe):
+        changed = changed_keys(Recipe.from_plain(found).plain(), self._recipe)
+        if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
-                f"{path} was made with another {', '.join(changed)}: give the same, or say --resume never to begin anew"
+                f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to begin anew"
             )
+        if changed and self._team.is_first:
+            logger.warning("going on with another %s than before", ", ".join(changed))
+
+    def _refuse_other_pictures(self, found: int, path: Path) -> None:
+        if found != len(self._samples):
+            raise InputError(
+                f"{path} is of a training on {found} pictures, now there are {len(self._samples)}: give the same, or "
+                "say --resume never to begin anew"
+            )
+
+    def _refuse_different(self, names: Sequence[str | None]) -> None:
+        if len(set(names)) > 1:
+            found = ", ".join(name or "none" for name in names)
+            raise InputError(
+                f"the processes found different checkpoints in {self._folder} ({found}): training.out must be one "
+                "folder that all of them see"
+            )
+
+
+def skipped_by_all(samples: SampleDataset, team: Team) -> list[int] | None:
+    """The places of samples that any process found to be bad, which from now on all know; all must call this.
+
+    Returns:
+        None where bad samples are not passed over
+    """
+    if not isinstance(samples, Skipping):
+        return None
+    found = {place for places in team.gather(samples.bad) for place in places}
+    samples.note(found)
+    return sorted(found)
 
 
 def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

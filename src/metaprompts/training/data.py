@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler, default_collate
 
-from metaprompts.data.augmented import Transformed, quiet_opencv
+from metaprompts.data.augmented import Transformed
 from metaprompts.data.batches import AlikeBatches
 from metaprompts.data.captioned import Captioned
 from metaprompts.data.pose import People
+from metaprompts.data.reading import Reader
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.skipping import Skipping
 from metaprompts.data.transforms.pose_crop import PoseCrop
@@ -141,16 +142,16 @@ class EndlessBatches:
         self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
         self._order = _Order(len(self._dataset), recipe.training.seed, self._step, rank)
         workers = recipe.data.workers
-        self._loader = DataLoader(
+        self._reader: Reader[dict[str, Tensor]] = Reader(
             self._dataset,
+            default_collate,
+            workers=workers,
             batch_size=self._step.micro_batch,
             sampler=self._order,
-            num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=recipe.data.prefetch if workers > 0 else None,
             # Pages that a GPU can fetch by itself, beside its work.
             pin_memory=torch.cuda.is_available() and recipe.training.device != "cpu",
-            worker_init_fn=quiet_opencv,
             # One of its own: what a loader draws must not depend on how often the training was stopped.
             generator=torch.Generator(),
         )
@@ -174,7 +175,7 @@ class EndlessBatches:
         while True:
             self._dataset.set_epoch(epoch)
             self._order.begin(epoch, over)
-            yield from self._loader
+            yield from self._reader
             epoch, over = epoch + 1, 0
 
     def files(self, batch: int) -> list[str]:
@@ -223,11 +224,6 @@ class _Order(Sampler[int]):
 
 def validation_batches(split: Split, recipe: Recipe) -> AlikeBatches:
     """The validation split in order; pictures of different sizes are never together."""
-    loader = DataLoader(
-        Transformed(split.samples, split.transforms, seed=0),
-        batch_size=recipe.training.val_batch_size,
-        num_workers=recipe.data.workers,
-        worker_init_fn=quiet_opencv,
-        collate_fn=list,
-    )
-    return AlikeBatches(loader)
+    pictures = Transformed(split.samples, split.transforms, seed=0)
+    batch_size = recipe.training.val_batch_size
+    return AlikeBatches(Reader(pictures, list, workers=recipe.data.workers, batch_size=batch_size))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from metaprompts.recipe import Recipe
     from metaprompts.training.team import Team
+    from metaprompts.training.trainee import Trainee
 
 LOG_FILE = "log.jsonl"
 TRACKED_FOLDER = "tensorboard"
@@ -68,16 +69,31 @@ class WrittenDiary(Diary):
             if not hasattr(tracker, "log_images"):
                 continue
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images({name: np.stack([picture]) for name, picture in pictures.items()}, step=step, **layout)
+            images = {name: np.stack([picture]) for name, picture in pictures.items()}
+            with _naming(tracker.name):
+                tracker.log_images(images, step=step, **layout)
 
     def _track(self, step: int, values: Mapping[str, float]) -> None:
-        if self.tracks:
-            self._accelerator.log(dict(values), step=step)
+        for tracker in self._accelerator.trackers:
+            with _naming(tracker.name):
+                tracker.log(dict(values), step=step)
 
 
 @contextmanager
-def diary(recipe: "Recipe", team: "Team", step: int) -> Iterator[Diary]:
-    """Open the diary of a training that has taken so many steps; what was noted of later ones is dropped.
+def _naming(tracker: str) -> Iterator[None]:
+    """Say which tracker could not write: the disk may be full, or its server gone."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{tracker} cannot write ({error.strerror or error}): make room, or say --training.trackers none; then "
+            "--resume auto"
+        ) from error
+
+
+@contextmanager
+def diary(recipe: "Recipe", team: "Team", trainee: "Trainee") -> Iterator[Diary]:
+    """Open the diary of a training; what was noted of steps, or a validation, that are still to come is dropped.
 
     Raises:
         InputError: a file cannot be written, or a tracker cannot be started
@@ -85,14 +101,16 @@ def diary(recipe: "Recipe", team: "Team", step: int) -> Iterator[Diary]:
     if not team.is_first:
         yield Diary()
         return
-    log = StepLog(recipe.training.out / LOG_FILE, step)
+    log = StepLog(recipe.training.out / LOG_FILE, trainee.step, owes_validation=trainee.owes_validation)
     try:
-        _start_trackers(team.accelerator, recipe, step)
+        _start_trackers(team.accelerator, recipe, trainee.step)
         yield WrittenDiary(log, team.accelerator)
     finally:
         log.close()
-        for tracker in team.accelerator.trackers:
-            tracker.finish()
+        # There are none where they could not be started.
+        for tracker in getattr(team.accelerator, "trackers", []):
+            with _naming(tracker.name):
+                tracker.finish()
         team.accelerator.trackers = []
 
 

@@ -16,7 +16,6 @@ from metaprompts.backbone import Backbone, load_backbone, with_random_unet
 from metaprompts.backbone.latent_cache import LatentCache
 from metaprompts.backbone.sources import backbone_fingerprint
 from metaprompts.config import Base
-from metaprompts.data.skipping import Skipping
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
@@ -24,7 +23,7 @@ from metaprompts.memory_order import channels_last
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.training.allocator import give_back_large_blocks
-from metaprompts.training.checkpoints import Checkpoints, Resume, chance
+from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
 from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
 from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
@@ -94,7 +93,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     if not team.is_first:
         # All begin with the same weights, and then draw their own dropout.
         torch.manual_seed(settings.seed * 1_000_003 + team.rank)
-    checkpoints = Checkpoints(recipe, steps, team)
+    checkpoints = Checkpoints(recipe, steps, train_split.samples, team)
     checkpoints.resume(trainee, resume)
     if team.is_first:
         write_json(settings.out / "recipe.json", recipe.plain())
@@ -103,26 +102,39 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     progress.start(steps, trainee.model, str(split))
     saved = time.perf_counter()
     try:
-        with noticing_signals() as request, diary(recipe, team, trainee.step) as notes:
+        with noticing_signals() as request, diary(recipe, team, trainee) as notes:
+
+            def stop_if_asked() -> None:
+                if request.signal is not None:
+                    raise TrainingStopped(trainee.step, steps, request.signal)
+
+            def validate() -> None:
+                with trainee.averaged():
+                    scores = _validate(trainee, val_split, recipe, team, progress, notes, stop_if_asked)
+                    notes.validation(trainee.step, scores)
+                    _record(trainee, scores, train_split, recipe, team)
+                trainee.owes_validation = False
+                progress.validated(trainee.step, scores)
+
+            if trainee.owes_validation:
+                validate()
             for passes, waited in _with_waits(islice(batches.after(trainee.step), steps - trainee.step)):
                 started = time.perf_counter()
                 losses, lr = _take_step(trainee, passes, batches, steps, recipe, team)
                 seconds = waited + time.perf_counter() - started
                 notes.step(trainee.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
                 progress.step(trainee.step, losses, lr=lr, pictures=split.batch, seconds=seconds, waited=waited)
-                if trainee.step % settings.validate_every == 0 or trainee.step == steps:
-                    with trainee.averaged():
-                        scores = _validate(trainee, val_split, recipe, team, progress, notes)
-                        notes.validation(trainee.step, scores)
-                        _record(trainee, scores, train_split, recipe, team)
-                    progress.validated(trainee.step, scores)
+                trainee.owes_validation = trainee.step % settings.validate_every == 0 or trainee.step == steps
                 is_due = team.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
                 must_stop, must_save = team.any(request.signal is not None, is_due)
-                if must_stop or must_save:
+                # A validation may take long, and may fail: the steps before it must not be lost with it.
+                if must_stop or must_save or trainee.owes_validation:
                     checkpoints.save(trainee)
                     saved = time.perf_counter()
-                if must_stop and trainee.step < steps:
+                if must_stop:
                     raise TrainingStopped(trainee.step, steps, request.signal or signal.SIGTERM)
+                if trainee.owes_validation:
+                    validate()
             checkpoints.finish(trainee)
     finally:
         progress.finish()
@@ -135,6 +147,12 @@ def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
     for batch in batches:
         yield batch, time.perf_counter() - asked
         asked = time.perf_counter()
+
+
+def _with(between: Callable[[], None], batches: Iterable[Any]) -> Iterator[Any]:
+    for batch in batches:
+        between()
+        yield batch
 
 
 def _take_step(
@@ -158,9 +176,18 @@ def _take_step(
 
 
 def _validate(
-    trainee: Trainee, split: Split, recipe: Recipe, team: Team, progress: Progress, notes: Diary
+    trainee: Trainee,
+    split: Split,
+    recipe: Recipe,
+    team: Team,
+    progress: Progress,
+    notes: Diary,
+    between: Callable[[], None],
 ) -> dict[str, Any]:
-    """Score the validation split as the recipe tests, but with one look at each picture."""
+    """Score the validation split as the recipe tests, but with one look at each picture.
+
+    What is to be done ``between`` two batches may end it.
+    """
     test = recipe.test.quick()
     pictures = SeenPictures(split.samples, split.transforms, test)
     batches = seen_batches(
@@ -169,8 +196,9 @@ def _validate(
         workers=recipe.data.workers,
         share=(team.rank, team.count),
     )
+    seen = _with(between, progress.validating(batches))
     with trainee.alone():
-        scores = evaluate(trainee.model, progress.validating(batches), facts=split.facts, test=test, gather=team.gather)
+        scores = evaluate(trainee.model, seen, facts=split.facts, test=test, gather=team.gather)
         if notes.tracks:
             notes.pictures(trainee.step, sample_pictures(trainee.model, samples_to_watch(split.samples)))
     return scores
@@ -248,12 +276,12 @@ def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Reci
     if is_best:
         history.best = entry
     tensors = trainee.tensors()
-    skipped = team.gather(split.samples.skipped if isinstance(split.samples, Skipping) else None)
+    skipped = skipped_by_all(split.samples, team)
     if not team.is_first:
         return
     for folder in ("best", "last") if is_best else ("last",):
         trainee.model.save(out / folder, state=tensors)
         write_json(out / folder / "recipe.json", recipe.plain())
-    counted = {} if None in skipped else {"skipped": sum(skipped)}
+    counted = {} if skipped is None else {"skipped": len(skipped)}
     write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **counted})
     write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), name))

@@ -1,6 +1,7 @@
 """States of a training on disk: each appears whole or not at all, and a damaged one is passed over."""
 
 import logging
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
         if not path.is_file():
             continue
         try:
+            _refuse_changed_bytes(path)
             return path, torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
             logger.warning("%s is damaged (%s): passing over it", path, " ".join(str(error).split())[:80])
@@ -52,3 +54,11 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
     if damaged:
         raise InputError(f"no checkpoint is whole: {', '.join(map(str, damaged))}; delete them to begin again")
     return None
+
+
+def _refuse_changed_bytes(path: Path) -> None:
+    """PyTorch writes a check sum of each of its entries, but does not look at it when it reads them."""
+    with zipfile.ZipFile(path) as file:
+        changed = file.testzip()
+    if changed is not None:
+        raise ValueError(f"{changed} has not its check sum")

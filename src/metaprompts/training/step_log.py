@@ -1,7 +1,8 @@
 """Everything a training measures, as JSON lines, while it runs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,19 @@ class StepLog:
     Args:
         path: the file
         step: steps taken so far; what a killed training wrote of later ones is dropped
+        owes_validation: whether what it wrote of the validation after this one is dropped, too
 
     Raises:
         InputError: the file cannot be read or written
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, *, owes_validation: bool = False) -> None:
         self._path = path
-        lines = [line for line in read_lines(path) if line["step"] <= step]
+        coming = step if owes_validation else step + 1
+        lines = [line for line in read_lines(path) if line["step"] < (coming if "validation" in line else step + 1)]
         write_text(path, "".join(map(json_line, lines)))
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        with self._naming():
+            self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Append a line.
@@ -35,14 +39,24 @@ class StepLog:
         Raises:
             InputError: it cannot be written
         """
-        try:
+        with self._naming():
             self._file.write(json_line({"step": step, **values}))
-        except OSError as error:
-            raise InputError(f"cannot write {self._path}: {error.strerror}; make room, and --resume auto") from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file.
+
+        Raises:
+            InputError: what is left in memory cannot be written
+        """
+        with self._naming():
+            self._file.close()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"cannot write {self._path}: {error.strerror}; make room, and --resume auto") from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

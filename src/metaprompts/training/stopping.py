@@ -1,12 +1,15 @@
 """Ending a training between two steps when the system or the user asks for it."""
 
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Where a signal goes to all processes of a terminal or a job, torchrun hands it on to those that it started, too.
+_SAME_SECONDS = 3.0
 
 
 class TrainingStopped(Exception):  # noqa: N818  # it is no error
@@ -30,14 +33,16 @@ class StopRequest:
 
     Attributes:
         signal: the one that asked, if any
+        noticed: when, by the monotonic clock
     """
 
     signal: int | None = None
+    noticed: float = 0.0
 
 
 @contextmanager
 def noticing_signals() -> Iterator[StopRequest]:
-    """While the body runs, remember SIGINT and SIGTERM instead of ending at once; the second one ends at once.
+    """While the body runs, remember SIGINT and SIGTERM instead of ending at once; one some seconds later ends at once.
 
     A signal that is ignored stays so: a shell starts what runs in its background that way. Signals can be noticed by
     the main thread only; in another one nothing is changed.
@@ -47,8 +52,11 @@ def noticing_signals() -> Iterator[StopRequest]:
     former = {each: handler for each, handler in handlers.items() if handler is not signal.SIG_IGN}
 
     def notice(number: int, frame: FrameType | None) -> None:
-        request.signal = number
-        _handle_by(former)
+        if request.signal is None:
+            request.signal, request.noticed = number, time.monotonic()
+        elif time.monotonic() - request.noticed >= _SAME_SECONDS:
+            _handle_by(former)
+            signal.raise_signal(number)
 
     try:
         _handle_by(dict.fromkeys(former, notice))

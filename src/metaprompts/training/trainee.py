@@ -55,6 +55,7 @@ class Trainee:
         optimizer: with its moments
         history: what was measured
         step: optimizer steps taken
+        owes_validation: whether the validation that is due after this step is still to come
     """
 
     def __init__(self, model: MetaPromptModel, recipe: Recipe, team: Team, split: StepSplit) -> None:
@@ -72,6 +73,7 @@ class Trainee:
         self._average = None if decay is None else WeightAverage(model, decay)
         self.history = History()
         self.step = 0
+        self.owes_validation = False
 
     def stepped(self) -> None:
         """Count an optimizer step."""
@@ -107,6 +109,7 @@ class Trainee:
             "optimizer": optimizer_state(self.model, self._plain_optimizer),
             "average": {name: whole(tensor) for name, tensor in average.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
+            "owes_validation": self.owes_validation,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -119,6 +122,7 @@ class Trainee:
             self._average.load({name: part_like(tensor, kept[name]) for name, tensor in state["average"].items()})
         if state["scaler"] is not None and self._team.accelerator.scaler is not None:
             self._team.accelerator.scaler.load_state_dict(state["scaler"])
+        self.owes_validation = state["owes_validation"]
 
     @property
     def _plain_optimizer(self) -> torch.optim.Optimizer:
