@@ -49,6 +49,16 @@ def test_a_table_is_made_from_results_and_nothing_else_changes(folder):
     assert rebuilt(text, folder, folder / "results") == text
 
 
+def test_a_cell_that_nobody_has_trained_yet_is_left_out(folder):
+    """A cell added to a study made its table wrong until the last training was done."""
+    before = rebuilt(DOCUMENT, folder, folder / "results")
+    more = '{name = "later", recipe = "micro_depth", data = "there", metric = "d1"}]'
+    (folder / "mine.toml").write_text(STUDY.strip().removesuffix("]") + f", {more}")
+    assert rebuilt(before, folder, folder / "results") == before
+    write(folder / "results/mine", results({("later", "full", 0): 0.5}))
+    assert "| later | d1 ↑ | full | 1 | 0.500 |" in rebuilt(before, folder, folder / "results")
+
+
 def test_a_changed_result_changes_the_table(folder):
     before = rebuilt(DOCUMENT, folder, folder / "results")
     write(folder / "results/mine", results({("small", "off", 0): 0.26}))

@@ -97,7 +97,7 @@ def markdown(study: Study, results: Results) -> str:
 
 def _rows(study: Study, cell: Cell, results: Results) -> Iterator[list[str]]:
     first = entry(study, cell, study.variants[0], results)
-    for variant in study.variants:
+    for variant in study.variants_of(cell):
         own = entry(study, cell, variant, results)
         is_first = variant is study.variants[0]
         difference = paired_difference(own, first)
@@ -141,7 +141,7 @@ def _notes(study: Study, results: Results) -> Iterator[str]:
 
 
 def _warning(study: Study, results: Results) -> str:
-    counts = [len(entry(study, c, v, results).values) for c in study.cells for v in study.variants]
+    counts = [len(entry(study, c, v, results).values) for c in study.cells for v in study.variants_of(c)]
     fewest = min((count for count in counts if count), default=0)
     if fewest >= _FEW_SEEDS or not fewest:
         return ""
