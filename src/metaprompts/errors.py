@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with 2.
     """
+
+
+SHOWN_BY_DEBUG = "(--debug shows where)"
+"""The end of the one line that the command line makes of any other error, with which it exits with 2, too."""

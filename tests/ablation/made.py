@@ -18,9 +18,10 @@ def study(**changes):
     return Study(**(values | changes))
 
 
-def results(values):
-    """{(cell, variant, seed): value, or why the training failed}."""
-    return {
+def results(values, made=None):
+    """{(cell, variant, seed): value, or why the training diverged} of a study, by default that of `study`."""
+    keys = {run.name: run.key for run in (made or study()).runs()}
+    found = {
         f"{cell}--{variant}--{seed}": {
             "cell": cell,
             "variant": variant,
@@ -29,6 +30,7 @@ def results(values):
         }
         for (cell, variant, seed), value in values.items()
     }
+    return {name: {**result, "training": keys.get(name, "")} for name, result in found.items()}
 
 
 def write(folder, found):

@@ -6,6 +6,7 @@ import pytest
 
 from ablation.made import results, write
 from metaprompts.ablation.documents import NOT_RUN, rebuild, rebuilt
+from metaprompts.ablation.study import read_study
 from metaprompts.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -18,12 +19,16 @@ cells = [{name = "small", recipe = "micro_depth", data = "here", metric = "d1"}]
 DOCUMENT = "# One\n\n<!-- table: mine -->\nold\n<!-- end -->\n\ntext\n\n<!-- table: other -->\n<!-- end -->\n"
 
 
+def of_mine(values, folder):
+    return results(values, read_study(folder / "mine.toml"))
+
+
 @pytest.fixture
 def folder(tmp_path):
     for name in ("mine", "other"):
         (tmp_path / f"{name}.toml").write_text(STUDY)
     values = {("small", "full", 0): 0.5, ("small", "full", 1): 0.6, ("small", "off", 0): 0.25}
-    write(tmp_path / "results/mine", results(values))
+    write(tmp_path / "results/mine", of_mine(values, tmp_path))
     return tmp_path
 
 
@@ -49,10 +54,27 @@ def test_a_table_is_made_from_results_and_nothing_else_changes(folder):
     assert rebuilt(text, folder, folder / "results") == text
 
 
+def test_a_cell_that_nobody_has_trained_yet_is_left_out(folder):
+    """A cell added to a study made its table wrong until the last training was done."""
+    before = rebuilt(DOCUMENT, folder, folder / "results")
+    more = '{name = "later", recipe = "micro_depth", data = "there", metric = "d1"}]'
+    (folder / "mine.toml").write_text(STUDY.strip().removesuffix("]") + f", {more}")
+    assert rebuilt(before, folder, folder / "results") == before
+    write(folder / "results/mine", of_mine({("later", "full", 0): 0.5}, folder))
+    assert "| later | d1 ↑ | full | 1 | 0.500 |" in rebuilt(before, folder, folder / "results")
+
+
 def test_a_changed_result_changes_the_table(folder):
     before = rebuilt(DOCUMENT, folder, folder / "results")
-    write(folder / "results/mine", results({("small", "off", 0): 0.26}))
+    write(folder / "results/mine", of_mine({("small", "off", 0): 0.26}, folder))
     assert rebuilt(before, folder, folder / "results") != before
+
+
+def test_a_result_of_other_settings_gets_into_no_table(folder):
+    """A study that was changed had its old numbers shown under the new settings."""
+    (folder / "mine.toml").write_text(STUDY.replace('"here"', '"here", settings = {"training.steps" = 7}'))
+    with pytest.raises(InputError, match=r"small--full--0\.json is of other settings than study mine has now"):
+        rebuilt(DOCUMENT, folder, folder / "results")
 
 
 def test_pictures_are_written_beside_the_document(folder):

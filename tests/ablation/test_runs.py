@@ -12,7 +12,14 @@ from ablation.made import study, write
 from metaprompts.ablation import checking, runs
 from metaprompts.ablation.checking import check_all
 from metaprompts.ablation.results import known_results, read_results, results_folder, training_folder
-from metaprompts.ablation.runs import _outcome, run_logged, side_by_side, train_all, train_once
+from metaprompts.ablation.runs import (
+    TrainingFailedError,
+    _outcome,
+    run_logged,
+    side_by_side,
+    train_all,
+    train_once,
+)
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
 from metaprompts.training.steps import refuse_non_finite
@@ -40,6 +47,35 @@ def test_an_error_ends_trainings_that_have_begun(tmp_path):
     assert codes == [-signal.SIGTERM]
 
 
+ASKED_ONCE = """
+import os, signal, sys, time
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+print(os.getsid(0) == os.getpid(), flush=True)
+while not asked:
+    time.sleep(0.01)
+time.sleep(0.5)
+print("asked", len(asked))
+"""
+
+
+def test_a_training_is_asked_once_and_waited_for(tmp_path):
+    """Ctrl-C reached it through its group and then by SIGTERM, and the second signal ends it before it has saved."""
+    log = tmp_path / "log.txt"
+
+    def work(number):
+        if number:
+            while not log.is_file() or not log.read_text():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+        run_logged([sys.executable, "-c", ASKED_ONCE], log)
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, [0, 1], 2, lambda *_: None)
+    assert log.read_text().split() == ["True", "asked", "1"]
+
+
 def test_a_log_has_all_that_a_command_says(tmp_path):
     script = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit('bad')"
     assert run_logged([sys.executable, "-c", script], tmp_path / "log.txt") == 1
@@ -65,12 +101,10 @@ def test_the_last_validation_counts(run, tmp_path):
     assert _outcome(run, tmp_path, 0) == {"scores": {"d1": 0.5}, "steps": 2, "seconds": 1.8}
 
 
-def test_a_failed_training_says_why_without_its_folder(run, tmp_path):
+def test_a_training_that_diverged_says_why_without_its_folder(run, tmp_path):
     (tmp_path / "log.txt").write_text(f"step 1\nerror: the loss is no longer finite; weights are in {tmp_path}\n")
     said = "error: the loss is no longer finite; weights are in OUT"
     assert _outcome(run, tmp_path, 2) == {"failed": said, "diverged": True}
-    (tmp_path / "log.txt").write_text("")
-    assert _outcome(run, tmp_path, 3) == {"failed": "exit code 3", "diverged": False}
 
 
 def test_a_validation_that_is_not_finite_is_a_divergence(run, tmp_path):
@@ -81,13 +115,41 @@ def test_a_validation_that_is_not_finite_is_a_divergence(run, tmp_path):
     assert found["failed"] == "d1 of the last validation is no longer finite"
 
 
-def test_an_unknown_metric_is_named(run, tmp_path):
-    finished(tmp_path, [{"step": 1, "rmse": 0.9}])
-    with pytest.raises(InputError, match="wants metric 'd1'; there are rmse"):
-        _outcome(run, tmp_path, 0)
+def test_wrong_input_is_no_result(run, tmp_path):
+    """A picture that was missing was stored as "failed" for ever."""
+    (tmp_path / "log.txt").write_text("error: cannot read a.png: No such file or directory\n")
+    with pytest.raises(InputError, match=r"^training c/v/0: cannot read a\.png: No such file"):
+        _outcome(run, tmp_path, 2)
 
 
-@pytest.mark.parametrize("code", [-signal.SIGKILL, 128 + signal.SIGINT, 128 + signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("log", "code", "said"),
+    [
+        ("step 3\nerror: OutOfMemoryError: 2 GiB (--debug shows where)", 2, "error: OutOfMemoryError: 2 GiB"),
+        ("Traceback\nImportError: torch", 1, "ImportError: torch"),
+        ("step 3", -signal.SIGKILL, "killed by signal 9, as the system does where memory is short; .*step 3"),
+        ("", 3, "exit code 3"),
+    ],
+)
+def test_a_crash_is_no_result(log, code, said, run, tmp_path):
+    (tmp_path / "log.txt").write_text(log)
+    with pytest.raises(TrainingFailedError, match=rf"training c/v/0 failed .*{said}.*see .*log\.txt"):
+        _outcome(run, tmp_path, code)
+
+
+def test_a_crash_does_not_stop_the_others():
+    def work(number):
+        if number == 1:
+            raise TrainingFailedError("one")
+        return {"number": number}
+
+    done, failed = [], []
+    side_by_side(work, range(4), 1, lambda number, result: done.append(number), failed.append)
+    assert sorted(done) == [0, 2, 3]
+    assert [str(error) for error in failed] == ["one"]
+
+
+@pytest.mark.parametrize("code", [-signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM])
 def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeypatch):
     """Ctrl-C reaches the trainings, too: each was then recorded as diverged, and never trained again."""
     monkeypatch.setattr(runs, "run_logged", lambda *_: code)
@@ -96,9 +158,13 @@ def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeyp
 
 
 @pytest.fixture
-def trained(monkeypatch):
+def trained(monkeypatch, tmp_path):
     """Trainings that take no time: their d1 is the number of prompts in hundredths; the runs that were trained."""
     done = []
+    for name in ("train.txt", "val.txt"):
+        (tmp_path / name).write_text("a.png b.png\n")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
 
     def train(run, folder, root, *, quick=False):
         done.append(run)
@@ -199,7 +265,7 @@ def test_results_of_the_first_format_are_read_and_shared(trained, tmp_path):
 def test_a_result_of_other_settings_is_refused(change, trained, tmp_path):
     prompts = two_studies()[0]
     write(results_folder(tmp_path, prompts), {name: {**one, **change} for name, one in first_format(prompts).items()})
-    with pytest.raises(InputError, match="is of other settings than the study has now"):
+    with pytest.raises(InputError, match="is of other settings than study prompts has now"):
         train_all([prompts], tmp_path, {"here": tmp_path})
     assert not trained
 
@@ -215,12 +281,52 @@ def test_quick_results_are_never_taken_for_others(trained, tmp_path):
         read_results(quick, tmp_path / "real")
 
 
-@pytest.mark.parametrize("content", ["[]", '{"seed": 1}', '{"seed": 1, "scores": {}, "failed": ""}', "{"])
-def test_what_is_no_result_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[]", '{"seed": 0}', '{"seed": 0, "scores": {}, "failed": ""}', "{", '{"seed": 1, "scores": {}}'),
+        *('{"seed": 0, "scores": []}', '{"seed": 0, "failed": 3}', '{"seed": 0, "scores": {"d1": "high"}}'),
+        '{"seed": 0, "scores": {}, "versions": "1"}',
+    ],
+)
+def test_a_damaged_result_is_refused_with_a_cure(content, tmp_path):
+    """Some gave an error of Python's, the others did not say what to do."""
     prompts = two_studies()[0]
     (tmp_path / "c--full--0.json").write_text(content)
-    with pytest.raises(InputError, match=r"c--full--0\.json is no"):
+    cure = "remove it; the same command trains it again$"
+    with pytest.raises(InputError, match=rf"c--full--0\.json is no .*{cure}"):
         read_results(prompts, tmp_path)
+
+
+def test_a_damaged_result_of_another_run_does_not_keep_from_forgetting(trained, tmp_path):
+    prompts, steps = two_studies()
+    train_all([prompts, steps], tmp_path, {"here": tmp_path})
+    (results_folder(tmp_path, steps) / "c--once--0.json").write_text("[")
+    train_all([prompts], tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    assert len(trained) == 7
+
+
+def test_failures_that_earlier_versions_stored_are_trained(trained, tmp_path):
+    prompts = two_studies()[0]
+    failed = [{**one, "failed": "error: no such picture"} for one in first_format(prompts).values()]
+    for one in failed:
+        del one["scores"]
+    write(results_folder(tmp_path, prompts), dict(zip(first_format(prompts), failed, strict=True)))
+    assert read_results(prompts, results_folder(tmp_path, prompts)) == {}
+    train_all([prompts], tmp_path, {"here": tmp_path})
+    assert len(trained) == len(read_results(prompts, results_folder(tmp_path, prompts))) == 4
+
+
+@pytest.mark.parametrize("read", [known_results, lambda one, out: read_results(one, results_folder(out, one))])
+def test_numbers_of_other_settings_are_never_shown(read, trained, tmp_path):
+    """--show, --check, --stored and scripts/tables.py took whatever had the name of a run."""
+    prompts = two_studies()[0]
+    train_all([prompts], tmp_path, {"here": tmp_path})
+    changed = dataclasses.replace(prompts, variants=(Variant(name="full"), Variant(name="few")))
+    with pytest.raises(InputError, match=r"c--few--0\.json is of other settings than study prompts has now"):
+        read(changed, tmp_path)
+    with pytest.raises(InputError, match="is of other settings"):
+        check_all([changed], tmp_path, {"here": tmp_path})
 
 
 def test_missing_data_is_named_before_anything_is_trained(trained, tmp_path):
@@ -228,8 +334,11 @@ def test_missing_data_is_named_before_anything_is_trained(trained, tmp_path):
     with pytest.raises(InputError, match="cell c of study prompts needs data 'here': say --data here=DIR"):
         train_all([prompts], tmp_path, {})
     cell = Cell(name="c", recipe="micro_depth", data="here", metric="d1", settings={"data.val": "gone.txt"})
-    with pytest.raises(InputError, match=r"cell c of study t wants gone.txt in .*: not there"):
+    with pytest.raises(InputError, match=r"cell c of study t: .*gone\.txt"):
         train_all([study(name="t", cells=(cell,))], tmp_path, {"here": tmp_path})
+    (tmp_path / "train.txt").unlink()
+    with pytest.raises(InputError, match=r"cell c of study prompts: .*train\.txt"):
+        train_all([prompts], tmp_path, {"here": tmp_path})
     assert not trained
 
 
@@ -250,11 +359,12 @@ def test_a_check_detects_a_changed_number_and_leaves_it(trained, tmp_path):
     assert json.loads(path.read_text()) == changed
 
 
-def test_a_check_knows_failures_and_reads_other_folders(trained, tmp_path):
+def test_a_check_knows_divergences_and_reads_other_folders(trained, tmp_path):
     prompts = two_studies()[0]
     with pytest.raises(InputError, match="nothing to check"):
         check_all([prompts], tmp_path, {"here": tmp_path})
-    write(tmp_path / "kept/prompts", {"c--full--0": {"seed": 0, "failed": "diverged"}})
+    key = prompts.runs()[0].key
+    write(tmp_path / "kept/prompts", {"c--full--0": {"seed": 0, "failed": "x", "diverged": True, "training": key}})
     (found,) = check_all([prompts], tmp_path / "out", {"here": tmp_path}, stored=tmp_path / "kept")
     assert not found.is_same
-    assert "stored failed, again 0.3200" in str(found)
+    assert "stored diverged, again 0.3200" in str(found)

@@ -22,14 +22,14 @@ FOUND = results(
         ("small", "theirs", 1): 0.5,
         ("small", "theirs", 2): DIVERGED,
         ("large", "theirs", 0): 2.0,
-        ("large", "theirs", 1): "error: no space | left on device",
+        ("large", "theirs", 1): "error: the loss is no longer finite | at step 4",
     }
 )
 
 
 def test_mean_interval_and_losses_are_told():
     assert str(Entry(values={0: 1.0, 1: 2.0, 2: 3.0}, diverged=(4,))) == "2.000 ± 2.484 (1 diverged)"
-    assert str(Entry(values={}, diverged=(0, 1), failed=(2,))) == "- (2 diverged, 1 failed)"
+    assert str(Entry(values={}, diverged=(0, 1))) == "- (2 diverged)"
     assert str(Entry(values={4: 0.5})) == "0.500"
 
 
@@ -50,17 +50,17 @@ def test_table_by_hand():
         "| small | d1 ↑ | ours | 3 | 0.600 ± 0.248 |  |  |",
         f"|  |  | theirs | 2 | 0.450 ± 0.635 (1 diverged) | -0.150 ± 0.635 | {p:.3f} |",
         "| large | rmse ↓ | ours | 0 | - |  |  |",
-        "|  |  | theirs | 1 | 2.000 (1 failed) | - | - |",
+        "|  |  | theirs | 1 | 2.000 (1 diverged) | - | - |",
     ]
 
 
-def test_notes_tell_what_is_missing_failed_and_unknown():
+def test_notes_tell_what_is_missing_diverged_and_unknown():
     text = markdown(study(), FOUND)
     assert "Of 12 trainings 8 have a result." in text
     assert "Where there is one seed, there is neither." in text
     assert "Trained by commit unknown, versions unknown." in text
     assert f"\n- small/theirs/2 diverged: {DIVERGED}" in text
-    assert "\n- large/theirs/1 failed: error: no space / left on device" in text
+    assert "\n- large/theirs/1 diverged: error: the loss is no longer finite / at step 4" in text
 
 
 def test_one_seed_has_no_test():

@@ -51,7 +51,8 @@ def test_trains_once_keeps_what_failed_and_shows_a_table(study, data, tmp_path, 
     out = tmp_path / "out"
     words = ["ablate", study, "--out", str(out), "--data", f"pictures={data}", "--processes", "2"]
     assert main(words) == 0
-    text = capsys.readouterr().out
+    text, said = capsys.readouterr()
+    assert "study  depth/wild/1  d1 diverged: error: the loss is no longer finite" in said
     assert "| depth | d1 ↑ | two | 1 |" in text
     assert "(1 diverged)" in text
     assert (out / "study/table.md").read_text() + "\n" == text

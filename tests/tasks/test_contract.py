@@ -1,6 +1,7 @@
 """What holds for every task: one class, run for each."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -149,6 +150,19 @@ class TestEveryTask:
             assert torch.equal(model(images, context), again(images, context))
         trainable = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
         assert {key for key, parameter in again.named_parameters() if parameter.requires_grad} == trainable
+
+    def test_metrics_are_the_single_numbers_of_its_scores(self, name, tmp_path):
+        person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "area": 81.0, "iscrowd": 0}
+        people = [{**person, "num_keypoints": 17, "keypoints": [5, 5, 2] * 17}]
+        content = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": people}
+        (tmp_path / "people.json").write_text(json.dumps(content))
+        scorer = TASKS[name].scorer(annotations=tmp_path / "people.json")
+        if name == "pose":
+            scorer.precision.update(
+                torch.tensor([1]), torch.full((1, 17, 2), 5.0), torch.ones(1, 17), torch.ones(1), torch.ones(1)
+            )
+        numbers = {key for key, value in scorer.scores().items() if isinstance(value, float)}
+        assert numbers - {"images", "images_skipped"} == set(TASKS[name].metrics)
 
     def test_decoding_what_was_encoded_gives_the_targets(self, name):
         task, batch = TASKS[name], make_batch(name)

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaprompts.ablation.results import Result, read_results, results_folder, score
-from metaprompts.ablation.runs import Roots, Wanted, refuse_missing_data, side_by_side, train_once
+from metaprompts.ablation.runs import (
+    OnFailed,
+    Roots,
+    Wanted,
+    refuse_missing_data,
+    side_by_side,
+    train_once,
+)
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
 
@@ -19,8 +26,8 @@ class Checked:
 
     Attributes:
         run: which
-        stored: None where it failed
-        again: None where it failed
+        stored: None where it diverged
+        again: None where it diverged
     """
 
     run: Run
@@ -29,13 +36,13 @@ class Checked:
 
     @property
     def is_same(self) -> bool:
-        """Whether both agree to `TOLERANCE`, or both failed."""
+        """Whether both agree to `TOLERANCE`, or both diverged."""
         if self.stored is None or self.again is None:
             return self.stored is self.again
         return abs(self.stored - self.again) <= TOLERANCE
 
     def __str__(self) -> str:
-        stored, again = ("failed" if value is None else f"{value:.4f}" for value in (self.stored, self.again))
+        stored, again = ("diverged" if value is None else f"{value:.4f}" for value in (self.stored, self.again))
         return f"{self.run.path}  {self.run.cell.metric} stored {stored}, again {again}: " + (
             "the same" if self.is_same else "DIFFERENT"
         )
@@ -50,6 +57,7 @@ def check_all(
     processes: int = 1,
     wanted: Wanted = lambda run: True,
     on_done: Callable[[Checked], None] = lambda checked: None,
+    on_failed: OnFailed = lambda error: None,
 ) -> list[Checked]:
     """Train runs that have a result again, from the beginning, in a folder of their own.
 
@@ -61,34 +69,33 @@ def check_all(
         processes: at the same time
         wanted: which runs
         on_done: is told of each
+        on_failed: is told of every training that failed
 
     Raises:
-        InputError: there is no result to check, or data are missing
+        InputError: there is no result to check, one is damaged or of other settings, or data are missing
     """
-    todo: list[tuple[Run, Result]] = []
+    todo: list[tuple[Study, Run, Result]] = []
     for study in studies:
         folder = results_folder(out, study) if stored is None else stored / study.name
         results = read_results(study, folder)
-        todo += [(run, results[run.name]) for run in study.runs() if wanted(run) and run.name in results]
-        for run in study.runs():
-            if wanted(run) and run.name in results:
-                refuse_missing_data(study, run, roots)
+        todo += [(study, run, results[run.name]) for run in study.runs() if wanted(run) and run.name in results]
     if not todo:
         raise InputError(f"nothing to check: {stored or out} has no results of these runs")
+    refuse_missing_data([(study, run) for study, run, _ in todo], roots)
     done: list[Checked] = []
 
-    def train(item: tuple[Run, Result]) -> Result:
-        run = item[0]
+    def train(item: tuple[Study, Run, Result]) -> Result:
+        run = item[1]
         folder = out / "check" / f"{run.name}--{run.key}"
         shutil.rmtree(folder, ignore_errors=True)
         return train_once(run, folder, roots[run.cell.data])
 
-    def finish(item: tuple[Run, Result], result: Result) -> None:
-        run, known = item
+    def finish(item: tuple[Study, Run, Result], result: Result) -> None:
+        _, run, known = item
         metric = run.cell.metric
         checked = Checked(run=run, stored=score(known, metric, run.path), again=score(result, metric, run.path))
         done.append(checked)
         on_done(checked)
 
-    side_by_side(train, todo, processes, finish)
+    side_by_side(train, todo, processes, finish, on_failed)
     return done

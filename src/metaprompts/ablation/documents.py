@@ -1,10 +1,11 @@
 """Tables in documents, between markers that name their study, made anew from stored results."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from metaprompts.ablation.picture import study_picture
-from metaprompts.ablation.results import read_results
+from metaprompts.ablation.results import Result, read_results
 from metaprompts.ablation.study import Study, read_study
 from metaprompts.ablation.summary import markdown
 from metaprompts.errors import InputError
@@ -33,8 +34,7 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
 
 def table(name: str, studies: Path, results: Path) -> str:
     """A study's table and the line that shows its picture; or that it was not run."""
-    study = read_study(studies / f"{name}.toml")
-    found = read_results(study, results / name)
+    study, found = _trained(studies / f"{name}.toml", results / name)
     if not found:
         return NOT_RUN
     return f"\n{markdown(study, found)}\n![{study.title}]({picture_name(study)})\n"
@@ -50,8 +50,8 @@ def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
     write_text(document, rebuilt(text, studies, results))
     names = [name for _, name, _, _ in _TABLE.findall(text)]
     for name in names:
-        study = read_study(studies / f"{name}.toml")
-        if found := read_results(study, results / name):
+        study, found = _trained(studies / f"{name}.toml", results / name)
+        if found:
             write_picture(document.parent / picture_name(study), study_picture(study, found))
     return names
 
@@ -59,3 +59,12 @@ def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
 def picture_name(study: Study) -> str:
     """Of a study's picture, from a document's folder."""
     return f"pictures/ablation_{study.name}.png"
+
+
+def _trained(path: Path, folder: Path) -> tuple[Study, dict[str, Result]]:
+    """A study without the cells that nobody has trained yet, and its results."""
+    study = read_study(path)
+    found = read_results(study, folder)
+    trained = {run.cell.name for run in study.runs() if run.name in found}
+    cells = tuple(cell for cell in study.cells if cell.name in trained)
+    return (replace(study, cells=cells) if cells else study), found

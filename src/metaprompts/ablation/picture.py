@@ -19,7 +19,7 @@ def study_picture(study: Study, results: Results) -> Picture:
     panels = [
         Panel(
             title=f"{cell.name}: {cell.metric}, {'higher' if cell.higher_is_better else 'lower'} is better",
-            rows=[_row(cell, variant, entry(study, cell, variant, results)) for variant in study.variants],
+            rows=[_row(cell, variant, entry(study, cell, variant, results)) for variant in study.variants_of(cell)],
         )
         for cell in study.cells
     ]

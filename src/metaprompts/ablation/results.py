@@ -5,6 +5,7 @@ OUT/runs/RECIPE--SEED--KEY/result.json        the same training, for every study
 """
 
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,19 @@ from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
 
 Result = dict[str, Any]
-"""Of a training: "cell", "variant", "seed", "command", "commit", and "scores", or "failed" with the reason. Newer ones
-also have "training" (the run's key), "settings", "versions", "steps", "seconds" (of all steps), and "diverged"."""
+"""Of a training: "cell", "variant", "seed", "command", "commit", and "scores", or, where it diverged, "failed" with
+what was not finite. Newer ones also have "training" (the run's key), "settings", "versions", "steps", "seconds" (of all
+steps) and "diverged"."""
 
 # Where results of the first format are, of the one study that a folder had then.
 _EARLIER = "results"
 _NAMES = ("cell", "variant")
+_TYPES = {
+    **{"seed": int, "steps": int, "seconds": int | float, "quick": bool, "diverged": bool},
+    **{"training": str, "command": str, "failed": str, "commit": str | None},
+    **{"scores": dict, "settings": dict, "versions": dict},
+}
+_CURE = "remove it; the same command trains it again"
 
 
 def results_folder(out: Path, study: Study) -> Path:
@@ -36,10 +44,10 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
     """The results there are, by the name of their run.
 
     Raises:
-        InputError: one cannot be read, or is of a quick run and the study is not, or the other way round
+        InputError: one is damaged or of other settings, or of a quick run and the study is not, or the other way round
     """
-    found = {run.name: folder / f"{run.name}.json" for run in study.runs()}
-    return {name: _read(path, study) for name, path in found.items() if path.is_file()}
+    read = {run.name: _read(folder / f"{run.name}.json", study, run) for run in study.runs()}
+    return {name: result for name, result in read.items() if result is not None}
 
 
 def known_results(study: Study, out: Path) -> dict[str, Result]:
@@ -55,15 +63,12 @@ def stored_result(study: Study, run: Run, out: Path) -> Result | None:
     """What is known of a run: its own file, that of the shared training, or a file of the first format.
 
     Raises:
-        InputError: there is one of other settings
+        InputError: see `read_results`
     """
-    for path in result_paths(study, run, out):
-        if path.is_file():
-            result = _read(path, study)
-            _refuse_other(result, run, path)
+    for path in (*result_paths(study, run, out), _shared_path(run, out)):
+        if (result := _read(path, study, run)) is not None:
             return result
-    shared = training_folder(out, run) / "result.json"
-    return _read(shared, study) if shared.is_file() else None
+    return None
 
 
 def result_paths(study: Study, run: Run, out: Path) -> tuple[Path, Path]:
@@ -81,21 +86,29 @@ def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
     facts = {name: value for name, value in result.items() if name not in _NAMES}
     own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
     path = results_folder(out, study) / f"{run.name}.json"
-    if not path.is_file():
+    if _read(path, study, run) is None:
         write_json(path, own)
-    shared = training_folder(out, run) / "result.json"
-    if not shared.is_file():
+    shared = _shared_path(run, out)
+    if _read(shared, study, run) is None:
         write_json(shared, {**facts, "training": run.key})
     return own
 
 
-def has_diverged(result: Mapping[str, Any]) -> bool:
-    """Whether a training ended because a number was no longer finite."""
-    return bool(result.get("diverged", "no longer finite" in result.get("failed", "")))
+def forget_result(study: Study, run: Run, out: Path) -> None:
+    """Remove a training and its results, those of other studies that share it included."""
+    shutil.rmtree(training_folder(out, run), ignore_errors=True)
+    shared = [path for path in out.glob("*/results/*.json") if _key_of(path) == run.key]
+    for path in (*result_paths(study, run, out), *shared):
+        path.unlink(missing_ok=True)
+
+
+def is_divergence(said: str) -> bool:
+    """Whether a training's last words tell that a number was no longer finite."""
+    return "no longer finite" in said
 
 
 def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
-    """A training's number; None where it failed.
+    """A training's number; None where it diverged.
 
     Raises:
         InputError: the metric is not there
@@ -108,19 +121,53 @@ def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _read(path: Path, study: Study) -> Result:
-    result = read_json(path)
-    if not isinstance(result, dict) or "seed" not in result or ("scores" in result) == ("failed" in result):
-        raise InputError(f"{path} is no result of metaprompts ablate: remove it")
+def _shared_path(run: Run, out: Path) -> Path:
+    return training_folder(out, run) / "result.json"
+
+
+def _read(path: Path, study: Study, run: Run) -> Result | None:
+    """A run's result; None where there is none, or only that of a training that earlier versions say failed."""
+    if not path.is_file():
+        return None
+    try:
+        result = read_json(path)
+    except InputError as error:
+        raise InputError(f"{error}: {_CURE}") from error
+    _refuse_damaged(result, run, path)
     if bool(result.get("quick")) != study.quick:
         kind = "a quick run" if result.get("quick") else "no quick run"
         raise InputError(f"{path} is of {kind}, which must not be mixed: remove it, or choose another folder")
-    return result
-
-
-def _refuse_other(result: Result, run: Run, path: Path) -> None:
     same = result["training"] == run.key if "training" in result else result.get("command") == run.command
     if not same:
         raise InputError(
-            f"{path} is of other settings than the study has now ({run.command}): remove it, or choose another --out"
+            f"{path} is of other settings than study {study.name} has now ({run.command}): remove it, choose another "
+            "folder, or change the study back"
         )
+    kept: Result = result
+    return kept if "scores" in kept or kept.get("diverged", is_divergence(kept["failed"])) else None
+
+
+def _refuse_damaged(result: Any, run: Run, path: Path) -> None:
+    wrong = None
+    if not isinstance(result, dict):
+        wrong = "no JSON object"
+    elif ("scores" in result) == ("failed" in result):
+        wrong = 'wanted either "scores" or "failed"'
+    elif result.get("seed") != run.seed:
+        wrong = f"seed {result.get('seed')!r}; wanted {run.seed}"
+    else:
+        odd = [name for name, kind in _TYPES.items() if name in result and not isinstance(result[name], kind)]
+        if not odd:
+            odd = [name for name, value in result.get("scores", {}).items() if not isinstance(value, int | float)]
+        wrong = f"{odd[0]!r} is of the wrong type" if odd else None
+    if wrong is not None:
+        raise InputError(f"{path} is no result of metaprompts ablate ({wrong}): {_CURE}")
+
+
+def _key_of(path: Path) -> str | None:
+    """The key of the training that a result is of; None where it cannot be told."""
+    try:
+        result = read_json(path)
+    except InputError:
+        return None
+    return result.get("training") if isinstance(result, dict) else None

@@ -2,25 +2,35 @@
 
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from metaprompts.ablation.results import Result, keep_result, result_paths, stored_result, training_folder
+from metaprompts.ablation.results import (
+    Result,
+    forget_result,
+    is_divergence,
+    keep_result,
+    stored_result,
+    training_folder,
+)
 from metaprompts.ablation.study import Run, Study
-from metaprompts.errors import InputError
+from metaprompts.errors import SHOWN_BY_DEBUG, InputError
 from metaprompts.files import read_json
+from metaprompts.recipe import Recipe
+from metaprompts.training.data import samples_of
 from metaprompts.training.step_log import read_lines
 
-# What is added to the number of the signal that a command has ended by.
-_SIGNALED = 128
+# How the command line ends for bad input, and what it adds to the number of the signal that asked it to end.
+_BAD_INPUT, _SIGNALED = 2, 128
 _LOG = "log.txt"
+_GLANCE_S = 0.1
+_SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 # What is to be ended when this process is: trainings that go on alone would meet their own continuation.
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 
@@ -29,6 +39,13 @@ Roots = Mapping[str, Path]
 Wanted = Callable[[Run], bool]
 OnDone = Callable[[Study, Run, Result], None]
 T = TypeVar("T")
+
+
+class TrainingFailedError(Exception):
+    """A training ended for no reason that lies in what was given, such as memory: it may well succeed another time."""
+
+
+OnFailed = Callable[[TrainingFailedError], None]
 
 
 @dataclass
@@ -49,11 +66,12 @@ def train_all(
     wanted: Wanted = lambda run: True,
     again: bool = False,
     on_done: OnDone = lambda study, run, result: None,
+    on_failed: OnFailed = lambda error: None,
 ) -> None:
     """Train every run that has no result; runs of the same settings, data and seed are one training.
 
-    Each training is a process of its own with one thread. One that fails is recorded as such, and does not stop the
-    others.
+    Each training is a process of its own with one thread. That one diverges is its result. One that fails has none, and
+    does not stop the others; one that finds its input wrong does.
 
     Args:
         studies: what to train, one after another
@@ -63,16 +81,16 @@ def train_all(
         wanted: which runs
         again: train them though they have a result, which is forgotten
         on_done: is told of every result, those found included
+        on_failed: is told of every training that failed
 
     Raises:
-        InputError: a cell's data are nowhere, or a result is of other settings
+        InputError: a cell's data are nowhere or wrong, or a result is damaged or of other settings
     """
     pairs = [(study, run) for study in studies for run in study.runs() if wanted(run)]
-    for study, run in pairs:
-        refuse_missing_data(study, run, roots)
+    refuse_missing_data(pairs, roots)
     if again:
         for study, run in pairs:
-            _forget(study, run, out)
+            forget_result(study, run, out)
     waiting = _waiting(pairs, out, on_done)
 
     def finish(training: _Training, result: Result) -> None:
@@ -83,41 +101,79 @@ def train_all(
         run = training.run
         return train_once(run, training_folder(out, run), roots[run.cell.data], quick=training.quick)
 
-    side_by_side(train, waiting, processes, finish)
+    side_by_side(train, waiting, processes, finish, on_failed)
 
 
 def side_by_side(
-    work: Callable[[T], Result], items: Iterable[T], processes: int, on_done: Callable[[T, Result], None]
+    work: Callable[[T], Result],
+    items: Iterable[T],
+    processes: int,
+    on_done: Callable[[T, Result], None],
+    on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Work on several items at the same time; the first error ends it; trainings that have begun can go on later."""
+    """Work on several items at the same time; but for a training that failed, the first error ends it.
+
+    Trainings that have begun are then asked to end, waited for, and can go on later.
+    """
     with ThreadPoolExecutor(processes) as pool:
-        futures = {pool.submit(work, item): item for item in items}
+        futures: dict[Future[Result], T] = {}
         try:
+            futures |= {pool.submit(work, item): item for item in items}
             for future in as_completed(futures):
-                on_done(futures[future], future.result())
+                try:
+                    result = future.result()
+                except TrainingFailedError as error:
+                    on_failed(error)
+                else:
+                    on_done(futures[future], result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(_RUNNING):
-                process.terminate()
+            _end_running(list(futures))
             raise
 
 
-def refuse_missing_data(study: Study, run: Run, roots: Roots) -> None:
-    """Check that a run's pictures are there.
+def _end_running(futures: Sequence[Future[Result]]) -> None:
+    """Ask each training once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
+    told: set[subprocess.Popen[bytes]] = set()
+    # One may have been about to start.
+    while wait(futures, timeout=_GLANCE_S).not_done:
+        try:
+            for process in set(_RUNNING) - told:
+                process.terminate()
+                told.add(process)
+        except KeyboardInterrupt:
+            told.clear()
+
+
+def refuse_missing_data(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
+    """Check that the pictures of runs are there, as far as their lists tell.
 
     Raises:
-        InputError: the folder was not said, or lacks a file that the study names
+        InputError: a folder was not said, or lacks a file that a recipe names
     """
-    cell = run.cell
-    if cell.data not in roots:
-        raise InputError(
-            f"cell {cell.name} of study {study.name} needs data {cell.data!r}: say --data {cell.data}=DIR, or leave "
-            "out such cells with --skip-missing-data"
-        )
-    for key in ("data.train", "data.val"):
-        name = {**cell.settings, **run.variant.settings}.get(key)
-        if name is not None and not (roots[cell.data] / str(name)).is_file():
-            raise InputError(f"cell {cell.name} of study {study.name} wants {name} in {roots[cell.data]}: not there")
+    seen = []
+    for study, run in pairs:
+        cell = run.cell
+        if cell.data not in roots:
+            raise InputError(
+                f"cell {cell.name} of study {study.name} needs data {cell.data!r}: say --data {cell.data}=DIR, or "
+                "leave out such cells with --skip-missing-data"
+            )
+        recipe = run.recipe(roots[cell.data], Path())
+        reads = (recipe.data, recipe.task, recipe.prompts.kind)
+        if reads not in seen:
+            seen.append(reads)
+            try:
+                _look_for_data(recipe)
+            except InputError as error:
+                raise InputError(f"cell {cell.name} of study {study.name}: {error}") from error
+
+
+def _look_for_data(recipe: Recipe) -> None:
+    for split in _SPLITS:
+        samples_of(recipe, split)
+    if recipe.prompts.kind == "caption" and recipe.data.captioner is None:
+        recipe.data.caption_file()
 
 
 def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Result:
@@ -133,15 +189,12 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
         what came of it
 
     Raises:
-        InputError: it was ended by a signal, or knows no such metric
+        InputError: it was asked to end, or found its input wrong
+        TrainingFailedError: it ended otherwise, and neither at its end nor by diverging
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = ["-m", "metaprompts", "train", *run.words(root, folder), "--resume", "auto"]
     returned = run_logged([sys.executable, *words], folder / _LOG)
-    # It may have been killed, or have stopped in good order and told so as a shell would.
-    number = -returned if returned < 0 else returned - _SIGNALED
-    if number in set(signal.Signals):
-        raise InputError(f"training {run.path} was ended by signal {number}; the same command goes on with it")
     return {
         "seed": run.seed,
         **({"quick": True} if quick else {}),
@@ -157,12 +210,16 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
 def run_logged(command: Sequence[str], log: Path) -> int:
     """Run a command with one thread to its end; what it says goes into a file.
 
+    It has a session of its own: Ctrl-C and the end of a terminal reach this process alone, which asks it once to end.
+
     Returns:
         its exit code, or minus the number of the signal that ended it
     """
     with log.open("w", encoding="utf-8") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
         _RUNNING.add(process)
         try:
             return process.wait()
@@ -187,28 +244,34 @@ def _waiting(pairs: Iterable[tuple[Study, Run]], out: Path, on_done: OnDone) -> 
     return list(waiting.values())
 
 
-def _forget(study: Study, run: Run, out: Path) -> None:
-    """Remove a training and its results, those of other studies that share it included."""
-    shutil.rmtree(training_folder(out, run), ignore_errors=True)
-    shared = [path for path in out.glob("*/results/*.json") if read_json(path).get("training") == run.key]
-    for path in (*result_paths(study, run, out), *shared):
-        path.unlink(missing_ok=True)
-
-
 def _outcome(run: Run, folder: Path, returned: int) -> Result:
     if returned:
-        lines = (folder / _LOG).read_text(encoding="utf-8").strip().splitlines()
-        said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
-        return {"failed": said, "diverged": "no longer finite" in said}
+        return _divergence(run, folder, returned)
     last = read_json(folder / "metrics.json")["validations"][-1]
     facts = {"steps": last.pop("step"), "seconds": _seconds(folder)}
-    if run.cell.metric not in last:
-        raise InputError(f"cell {run.cell.name} wants metric {run.cell.metric!r}; there are {', '.join(last)}")
     value = last[run.cell.metric]
     # JSON has no NaN: what was not finite is null there.
     if value is None or not math.isfinite(value):
         return {**facts, "failed": f"{run.cell.metric} of the last validation is no longer finite", "diverged": True}
     return {**facts, "scores": {name: value for name, value in last.items() if isinstance(value, int | float)}}
+
+
+def _divergence(run: Run, folder: Path, returned: int) -> Result:
+    """What a training that did not come to its end says of itself, if that is a result; see `train_once`."""
+    # It may have been killed, or have stopped in good order and told so as a shell would.
+    number = -returned if returned < 0 else returned - _SIGNALED
+    if number in (signal.SIGINT, signal.SIGTERM):
+        raise InputError(f"training {run.path} was ended by signal {number}; the same command goes on with it")
+    log = folder / _LOG
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
+    if is_divergence(said):
+        return {"failed": said, "diverged": True}
+    if returned == _BAD_INPUT and not said.endswith(SHOWN_BY_DEBUG):
+        raise InputError(f"training {run.path}: {said.removeprefix('error: ')}")
+    if returned < 0:
+        said = f"killed by signal {number}, as the system does where memory is short; its last words: {said}"
+    raise TrainingFailedError(f"training {run.path} failed ({said}); see {log}; the same command tries it again")
 
 
 def _seconds(folder: Path) -> float:

@@ -2,19 +2,31 @@
 
 import hashlib
 import json
+import re
 import shlex
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
 from metaprompts.typed import build, plain
 
+if TYPE_CHECKING:
+    from metaprompts.recipe import Recipe
+
 # What a command line names by its place on one machine is the same training everywhere.
 _FOLDERS = {"data.root": Path("DATA"), "training.out": Path("OUT")}
 _KEY_DIGITS = 12
+# What a study says itself for every training.
+_OWN_KEYS = ("training.seed", *_FOLDERS)
+# File names are put together with two dashes.
+_NAME = re.compile(r"[\w@+=][\w.@+=]*(-[\w.@+=]+)*")
+# What OUT has beside the folders of studies.
+_TAKEN = ("runs", "check", "quick", "data", "results")
+# What needs no quotes in a list on a command line.
+_PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +34,14 @@ class Cell:
     """What every variant is trained on.
 
     Attributes:
-        name: short, without slashes
+        name: short, letters, digits and single dashes
         recipe: the recipe's name or file
         data: name of the folder of pictures, which the command line says; "scenes" can be generated
         metric: what is compared, one of the recipe's validation metrics
         higher_is_better: of the metric
         settings: recipe keys and values, such as {"training.steps": 300}
+        without: variants that cannot be trained here, by name; never the first
+        variant_settings: what a variant needs here alone, by its name: recipe keys and values, put over the variant's
     """
 
     name: str
@@ -36,6 +50,8 @@ class Cell:
     metric: str
     higher_is_better: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    variant_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +59,7 @@ class Variant:
     """One of the things compared.
 
     Attributes:
-        name: short, without slashes
+        name: short, letters, digits and single dashes
         settings: recipe keys and values by which it differs
         paper: numbers that the paper gives for it, by the name of a cell or of a metric
     """
@@ -77,7 +93,7 @@ class GeneratedScenes:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A comparison, whole: every cell with every variant and every seed is one training.
+    """A comparison, whole: every cell with every variant it can have and every seed is one training.
 
     Attributes:
         title: heading of its table
@@ -110,9 +126,41 @@ class Study:
             if len(set(names)) != len(names):
                 raise InputError(f"two {kind}s have the same name: {', '.join(names)}")
             for name in names:
-                if not name or "/" in name or name.startswith("."):
-                    raise InputError(f"{kind} name {name!r} cannot be a file's name: use letters, digits, dashes")
+                _check_name(kind, name)
+        _check_name("study", self.name)
+        if self.name in _TAKEN:
+            raise InputError(f"study name {self.name!r} is that of a folder of its results: choose another")
+        for key, text in (("title", self.title), ("paper", self.paper or "")):
+            if "|" in text or not text.isprintable():
+                raise InputError(f"{key} {text!r} would break a table: wanted one line without |")
+        self._check_settings()
         self._check_paper()
+
+    def _check_settings(self) -> None:
+        """What is set is neither the study's own to say nor of a variant that a cell does not have."""
+        settings = {f"{kind} {one.name}": one.settings for kind, one in self._parts()}
+        known = [variant.name for variant in self.variants]
+        for cell in self.cells:
+            for name in cell.without:
+                if name not in known:
+                    raise InputError(f"cell {cell.name} is without {name}, which is no variant: {', '.join(known)} are")
+                if name == known[0]:
+                    raise InputError(f"cell {cell.name} is without {name}, which others are compared with: keep it")
+            there = [variant.name for variant in self.variants_of(cell)]
+            for name, values in cell.variant_settings.items():
+                where = f"variant_settings of cell {cell.name}"
+                if name not in there:
+                    raise InputError(f"{where} are of {name}, which is not trained there: {', '.join(there)} are")
+                if not isinstance(values, dict):
+                    raise InputError(f"{where} say {name} = {values!r}; wanted recipe keys and values")
+                settings[f"{where} for {name}"] = values
+        for where, values in settings.items():
+            for key in values:
+                if key.replace("-", "_") in _OWN_KEYS:
+                    raise InputError(f"{where}: {key} is what the study itself says for each training: leave it out")
+
+    def _parts(self) -> "list[tuple[str, Cell | Variant]]":
+        return [*(("cell", cell) for cell in self.cells), *(("variant", variant) for variant in self.variants)]
 
     def _check_paper(self) -> None:
         known = {cell.name for cell in self.cells} | {cell.metric for cell in self.cells}
@@ -127,14 +175,23 @@ class Study:
                     f"variant {variant.name} has the paper's numbers: say of what, paper = 'NYU RMSE in m'"
                 )
 
+    def variants_of(self, cell: Cell) -> list[Variant]:
+        """Those that are trained in a cell."""
+        return [variant for variant in self.variants if variant.name not in cell.without]
+
     def runs(self) -> "list[Run]":
         """All trainings, seed after seed, so that an unfinished study has whole columns."""
-        return [
+        return list(self._runs)
+
+    @cached_property
+    def _runs(self) -> "tuple[Run, ...]":
+        # Always the same ones, so that each makes its recipe once.
+        return tuple(
             Run(cell=cell, variant=variant, seed=seed)
             for seed in self.seeds
             for cell in self.cells
-            for variant in self.variants
-        ]
+            for variant in self.variants_of(cell)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +217,26 @@ class Run:
         """As others can repeat it: folders differ from machine to machine."""
         return shlex.join(["metaprompts", "train", *self.words(*_FOLDERS.values())])
 
+    def recipe(self, root: Path, out: Path) -> "Recipe":
+        """What is trained; see `words`.
+
+        Raises:
+            InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
+        """
+        from metaprompts.recipe import read_recipe
+
+        name, *words = self.words(root, out)
+        try:
+            made = read_recipe(name, words)
+        except InputError as error:
+            raise InputError(f"training {self.path} cannot be: {error}") from error
+        if self.cell.metric not in made.task.metrics:
+            raise InputError(
+                f"cell {self.cell.name} compares {self.cell.metric!r}, which {made.task.name} does not have: choose "
+                f"one of {', '.join(made.task.metrics)}"
+            )
+        return made
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """All by which the recipe differs from what the code does without one: "section.key" -> plain value.
@@ -167,15 +244,11 @@ class Run:
         Folders are left out. That a later version has more keys changes nothing here.
 
         Raises:
-            InputError: there is no such recipe or key, or a value is wrong
+            InputError: see `recipe`
         """
-        from metaprompts.recipe import read_recipe, section_types
+        from metaprompts.recipe import section_types
 
-        recipe, *words = self.words(*_FOLDERS.values())
-        try:
-            made = read_recipe(recipe, words)
-        except InputError as error:
-            raise InputError(f"training {self.path} cannot be: {error}") from error
+        made = self.recipe(*_FOLDERS.values())
         told = {"task.name": made.task.name}
         for section in ("task", *section_types(made.task.name)):
             told.update({f"{section}.{key}": value for key, value in told_values(getattr(made, section)).items()})
@@ -197,6 +270,7 @@ class Run:
         settings = {
             **self.cell.settings,
             **self.variant.settings,
+            **self.cell.variant_settings.get(self.variant.name, {}),
             "training.seed": self.seed,
             "data.root": root,
             "training.out": out,
@@ -205,10 +279,10 @@ class Run:
 
 
 def read_study(path: Path) -> Study:
-    """Read a study.
+    """Read a study, and the recipe of each of its trainings.
 
     Raises:
-        InputError: the file is missing or no TOML, or a key is unknown, missing or wrong
+        InputError: the file is missing or no TOML, a key is unknown, missing or wrong, or a training cannot be
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -216,7 +290,13 @@ def read_study(path: Path) -> Study:
         raise InputError(f"cannot read study {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no valid TOML: {error}") from error
-    return build(Study, {"name": path.stem, **values}, "study")
+    try:
+        study = build(Study, {"name": path.stem, **values}, "study")
+        for run in study.runs():
+            _ = run.settings
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return study
 
 
 def told_values(settings: Any) -> dict[str, Any]:
@@ -230,9 +310,20 @@ def told_values(settings: Any) -> dict[str, Any]:
     return told
 
 
+def _check_name(kind: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{kind} name {name!r} cannot be part of a file's name: use letters, digits, single dashes")
+
+
 def _spelled(value: Any) -> str:
+    """A value as a command line has it, from which a recipe reads the same."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
+        # A single word could be one such as none. TOML's arrays of such values are JSON's.
+        is_plain = all(
+            isinstance(item, int | float) or (isinstance(item, str) and len(value) > 1 and _PLAIN_ITEM.fullmatch(item))
+            for item in value
+        )
+        return ",".join(map(str, value)) if is_plain else json.dumps(value, ensure_ascii=False)
     return str(value)

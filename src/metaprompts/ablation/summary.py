@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from metaprompts.ablation.results import has_diverged, score
+from metaprompts.ablation.results import score
 from metaprompts.ablation.statistics import Estimate, estimate
 from metaprompts.ablation.study import Cell, Study, Variant
 
@@ -24,12 +24,10 @@ class Entry:
     Attributes:
         values: of the seeds that were trained to their end, by seed
         diverged: seeds whose training ended because a number was no longer finite
-        failed: seeds whose training ended for another reason
     """
 
     values: Mapping[int, float]
     diverged: tuple[int, ...] = ()
-    failed: tuple[int, ...] = ()
 
     @property
     def estimate(self) -> Estimate:
@@ -39,11 +37,10 @@ class Entry:
     @property
     def lost(self) -> str:
         """What happened to seeds without a value, such as "1 diverged"; "" for nothing."""
-        counts = {"diverged": len(self.diverged), "failed": len(self.failed)}
-        return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        return f"{len(self.diverged)} diverged" if self.diverged else ""
 
     def __str__(self) -> str:
-        """Mean and interval, and how many failed."""
+        """Mean and interval, and how many diverged."""
         known = self.estimate
         return spelled(known) + (f" ({self.lost})" if self.lost else "")
 
@@ -56,7 +53,6 @@ def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry
     """
     values: dict[int, float] = {}
     diverged: list[int] = []
-    failed: list[int] = []
     for run in study.runs():
         result = results.get(run.name)
         if run.cell is not cell or run.variant is not variant or result is None:
@@ -65,8 +61,8 @@ def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry
         if value is not None:
             values[run.seed] = value
         else:
-            (diverged if has_diverged(result) or "scores" in result else failed).append(run.seed)
-    return Entry(values=values, diverged=tuple(diverged), failed=tuple(failed))
+            diverged.append(run.seed)
+    return Entry(values=values, diverged=tuple(diverged))
 
 
 def paired_difference(one: Entry, other: Entry) -> Estimate:
@@ -97,7 +93,7 @@ def markdown(study: Study, results: Results) -> str:
 
 def _rows(study: Study, cell: Cell, results: Results) -> Iterator[list[str]]:
     first = entry(study, cell, study.variants[0], results)
-    for variant in study.variants:
+    for variant in study.variants_of(cell):
         own = entry(study, cell, variant, results)
         is_first = variant is study.variants[0]
         difference = paired_difference(own, first)
@@ -136,12 +132,11 @@ def _notes(study: Study, results: Results) -> Iterator[str]:
     for run in study.runs():
         result = results.get(run.name, {})
         if "failed" in result:
-            word = "diverged" if has_diverged(result) else "failed"
-            yield f"- {run.path} {word}: {_shortened(result['failed'])}"
+            yield f"- {run.path} diverged: {_shortened(result['failed'])}"
 
 
 def _warning(study: Study, results: Results) -> str:
-    counts = [len(entry(study, c, v, results).values) for c in study.cells for v in study.variants]
+    counts = [len(entry(study, c, v, results).values) for c in study.cells for v in study.variants_of(c)]
     fewest = min((count for count in counts if count), default=0)
     if fewest >= _FEW_SEEDS or not fewest:
         return ""

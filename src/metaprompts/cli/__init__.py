@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from metaprompts import __version__
 from metaprompts.cli.outcome import BAD_INPUT, INTERRUPTED, OK
-from metaprompts.errors import InputError
+from metaprompts.errors import SHOWN_BY_DEBUG, InputError
 
 _DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
 meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
@@ -110,4 +110,4 @@ def _one_line(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text} (--debug shows where)"
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text} {SHOWN_BY_DEBUG}"

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from metaprompts.cli.interrupting import end_as_by_ctrl_c
+from metaprompts.cli.outcome import OK, SOME_FAILED
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
     from metaprompts.ablation.checking import Checked
     from metaprompts.ablation.results import Result
+    from metaprompts.ablation.runs import TrainingFailedError
     from metaprompts.ablation.study import Run, Study
 
-_OK, _DIFFERENT = 0, 1
+_DIFFERENT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,9 @@ class Ablate:
     studies/ has examples. Every training runs in its own process with one thread; studies that have the same training
     share it. Stopped at any time, the same command goes on: what has a result is not trained again. Writes
     OUT/STUDY/results/ (a small JSON file each), OUT/STUDY/table.md and table.png; models and logs are in OUT/runs/.
+
+    That a training diverges is its result. One that crashes has none, and does not stop the others: exit code 1. One
+    that finds its input wrong stops all: exit code 2. The same command trains either again.
     """
 
     study: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY...")]
@@ -44,7 +49,7 @@ class Ablate:
     again: bool = False
     """Forget the results of --only, and train anew."""
     check: bool = False
-    """Train again, in OUT/check, what has a result, and compare to 1e-3; exit code 1 if one is different."""
+    """Train again, in OUT/check, what has a result, and compare to 1e-3; exit code 1 if one is different or fails."""
     stored: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """With --check or --show: read the results of DIR/STUDY/ instead of those in OUT, such as results."""
     quick: bool = False
@@ -67,15 +72,16 @@ class Ablate:
         studies, out = self._studies(given), self.out / FOLDER if self.quick else self.out
         if self.plan:
             sys.stdout.write(plan_text(studies, out, self.processes))
-            return _OK
+            return OK
         if self.show:
             self._write_tables(studies, out)
-            return _OK
+            return OK
         end_as_by_ctrl_c()
         roots = self._with_scenes(studies, given, out)
         if self.check:
             return self._check(studies, out, roots)
         total = sum(self._is_wanted(run) for study in studies for run in study.runs())
+        failures = _Failures()
         try:
             train_all(
                 studies,
@@ -85,10 +91,11 @@ class Ablate:
                 wanted=self._is_wanted,
                 again=self.again,
                 on_done=_Told(total),
+                on_failed=failures,
             )
         finally:
             self._write_tables(studies, out)
-        return _OK
+        return SOME_FAILED if failures.count else OK
 
     def _check_words(self) -> None:
         if not self.study:
@@ -147,6 +154,7 @@ class Ablate:
         def tell(checked: "Checked") -> None:
             sys.stdout.write(f"{checked}\n")
 
+        failures = _Failures()
         checked = check_all(
             studies,
             out,
@@ -155,8 +163,9 @@ class Ablate:
             processes=self.processes,
             wanted=self._is_wanted,
             on_done=tell,
+            on_failed=failures,
         )
-        return _OK if all(one.is_same for one in checked) else _DIFFERENT
+        return OK if all(one.is_same for one in checked) and not failures.count else _DIFFERENT
 
     def _write_tables(self, studies: "Iterable[Study]", out: Path) -> None:
         from metaprompts.ablation.picture import study_picture
@@ -201,6 +210,16 @@ def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
     return replace(study, cells=cells) if cells else None
 
 
+class _Failures:
+    """Prints and counts trainings that failed."""
+
+    count = 0
+
+    def __call__(self, error: "TrainingFailedError") -> None:
+        self.count += 1
+        sys.stderr.write(f"error: {error}\n")
+
+
 class _Told:
     """Prints a line for each result."""
 
@@ -213,5 +232,5 @@ class _Told:
 
         self._done += 1
         value: Any = score(result, run.cell.metric, run.path)
-        outcome = f"failed: {result.get('failed', 'not finite')}" if value is None else f"{value:.4f}"
+        outcome = f"diverged: {result.get('failed', 'not finite')}" if value is None else f"{value:.4f}"
         sys.stderr.write(f"{self._done}/{self._total}  {study.name}  {run.path}  {run.cell.metric} {outcome}\n")

@@ -45,6 +45,8 @@ class Task(ABC):
     name: ClassVar[str]
     fused: ClassVar[bool]
     """Whether the head reads one map of all levels, or a map of each level."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of the numbers by which models can be compared, among those that `scorer` gives."""
 
     @property
     @abstractmethod

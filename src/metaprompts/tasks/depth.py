@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 from metaprompts.evaluation import depth as evaluation
-from metaprompts.evaluation.depth import DepthScores
+from metaprompts.evaluation.depth import DEPTH_SCORES, DepthScores
 from metaprompts.heads.deconv import DepthHead
 from metaprompts.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
@@ -36,6 +36,7 @@ class Depth(Task):
 
     name: ClassVar[str] = "depth"
     fused: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = DEPTH_SCORES
 
     max_depth_m: float
     min_depth_m: float = 1e-3

@@ -13,7 +13,7 @@ from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
-from metaprompts.evaluation.pose import COCO_SIGMAS
+from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.heads.deconv import HeatmapHead
 from metaprompts.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
@@ -45,6 +45,7 @@ class Pose(Task):
 
     name: ClassVar[str] = "pose"
     fused: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = (*KEYPOINT_SCORES, "pck@0.2")
 
     joints: tuple[str, ...] = COCO_JOINTS
     skeleton: tuple[tuple[int, int], ...] = COCO_SKELETON

@@ -35,6 +35,7 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     fused: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("mIoU", "aAcc", "mAcc")
 
     classes: tuple[str, ...]
     width: int = 512
