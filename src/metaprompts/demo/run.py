@@ -28,7 +28,7 @@ _SHOWN = 12
 _COMMANDS = (
     (
         "Your own pictures. The miniature knows generated scenes only: expect little of photographs",
-        "metaprompts predict micro-depth my_pictures/ --out results",
+        "metaprompts predict micro-depth my_pictures/ --out predicted",
     ),
     (
         "The miniature trained on your own labels, on a CPU",
