@@ -82,7 +82,7 @@ def test_a_sample_without_caption_can_be_passed_over():
     skipping = Skipping(Captioned(Gray(), context_of), at_most=1)
     assert skipping[1].path == "/data/0.png"
     assert skipping.path(1) == "/data/1.png"
-    assert skipping.skipped == 1
+    assert len(skipping.bad) == 1
 
 
 def test_paths_are_known_without_reading():

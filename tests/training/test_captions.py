@@ -185,7 +185,7 @@ def test_a_picture_without_caption_is_passed_over_if_wanted(pictures, captions, 
     fewer = without(captions, tmp_path, "train2.png")
     samples = training_split(recipe("depth", pictures, fewer, tmp_path, "--data.on_error", "skip")).samples
     assert [os.path.basename(samples[number].path) for number in (1, 2)] == ["train1.png", "train3.png"]  # noqa: PTH119
-    assert samples.skipped == 1
+    assert len(samples.bad) == 1
 
 
 def test_a_captioner_in_the_place_of_a_file(pictures, captions, tmp_path):
