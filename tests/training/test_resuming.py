@@ -260,3 +260,13 @@ def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight)
     assert weights(tmp_path / "run") == weights(wanted)
     assert numbers(tmp_path / "run") == numbers(wanted)
     assert logged(tmp_path / "run") == logged(wanted)
+
+
+def test_what_a_killed_writer_left_is_removed(pictures, tmp_path):
+    """Scratch files of checkpoints, gigabytes at full width, stayed for ever."""
+    left = tmp_path / "run/checkpoints/.00000002-0123456789abcdef.pt"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    with pytest.raises(TrainingStopped):
+        train(recipe("depth", pictures, tmp_path / "run"), SignalAt(1), resume="auto")
+    assert not left.exists()

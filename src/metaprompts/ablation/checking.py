@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaprompts.ablation.results import Result, read_results, results_folder, score
-from metaprompts.ablation.runs import (
-    OnFailed,
-    Roots,
-    Wanted,
-    refuse_missing_data,
-    side_by_side,
-    train_once,
-)
+from metaprompts.ablation.runs import OnFailed, Roots, Wanted, refuse_missing_data, side_by_side, train_once
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
 

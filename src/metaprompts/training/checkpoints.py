@@ -62,6 +62,9 @@ class Checkpoints:
         found = None if resume == "never" else first_whole_state(self._paths())
         # Nobody may write or remove before everybody has read.
         self._refuse_different(self._team.gather(None if found is None else found[0].name))
+        if self._team.is_first:
+            # Of writers that were killed.
+            remove_scratch(self._folder.parent)
         is_finished = found is not None and "state" not in found[1]
         if found is None or (is_finished and resume == "ask"):
             self._remove(self._paths())
@@ -106,11 +109,9 @@ class Checkpoints:
         write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, "history": asdict(trainee.history), **more})
 
     def _remove(self, paths: Iterable[Path]) -> None:
-        """Remove checkpoints, and what writers that were killed have left."""
         if self._team.is_first:
             for path in paths:
                 path.unlink()
-            remove_scratch(self._folder.parent)
 
     def _restore_chance(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
         if len(of_processes) != self._team.count:

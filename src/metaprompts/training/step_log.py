@@ -27,8 +27,8 @@ class StepLog:
 
     def __init__(self, path: Path, step: int, *, owes_validation: bool = False) -> None:
         self._path = path
-        coming = step if owes_validation else step + 1
-        lines = [line for line in read_lines(path) if line["step"] < (coming if "validation" in line else step + 1)]
+        validated = step - 1 if owes_validation else step
+        lines = [line for line in read_lines(path) if line["step"] <= (validated if "validation" in line else step)]
         write_text(path, "".join(map(json_line, lines)))
         with self._naming():
             self._file = path.open("a", encoding="utf-8", buffering=1)
