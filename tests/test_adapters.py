@@ -119,6 +119,15 @@ def test_several_share_weights_and_latents(folders, monkeypatch):
     assert len(encoded) == 1
 
 
+def test_a_shared_latent_is_scaled_by_each_for_itself(folders):
+    """What one model had scaled was taken by another, which does not scale."""
+    models = load_adapters("micro", [folders / "depth", folders / "segmentation"], "cpu")
+    models[0].latent_encoder.scale = 0.25
+    image = torch.rand(1, 3, 64, 64)
+    scaled, plain = (model.latent_encoder(image) for model in models)
+    assert torch.equal(scaled, plain * 0.25)
+
+
 def test_predict_writes_what_all_see(folders, tmp_path, capsys):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     words = ["predict", "micro", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--device", "cpu"]

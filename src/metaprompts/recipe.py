@@ -3,7 +3,8 @@
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from metaprompts.errors import InputError
 from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from metaprompts.files import read_json
 from metaprompts.recipe_names import recipe_names
-from metaprompts.tasks import Segmentation, Task
+from metaprompts.tasks import TASKS, Segmentation, Task
 from metaprompts.training.optimizer import Optimizer
 from metaprompts.training.schedules import Schedule
 from metaprompts.typed import build, plain, unknown_key
@@ -142,7 +143,10 @@ class Training:
             if name not in _TRACKERS:
                 raise InputError(f"training.trackers has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
         if self.trainable != "full" and self.start_from is not None:
-            raise InputError(f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none")
+            raise InputError(
+                f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none: "
+                "say --training.start_from none"
+            )
         if self.seed < 0:
             raise InputError(f"training.seed is {self.seed}; wanted 0 or more")
 
@@ -255,11 +259,26 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         values["data"].pop("shards", None)
     for key, value in pairs:
         section, _, name = key.partition(".")
-        values.setdefault(section, {})
-        if not name or not isinstance(values[section], dict):
-            raise InputError(f"--{key} is no recipe key: say --section.key value, such as --training.steps 1000")
+        if not name:
+            raise InputError(f"unknown key --{key}: did you mean --{nearest_key(key)}?")
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise InputError(f"recipe {source}: {section} is {values[section]!r}; wanted a section of keys")
         values[section][name] = value
     return Recipe.from_plain(values)
+
+
+def nearest_key(word: str, options: Sequence[str] = ()) -> str:
+    """The recipe key, of any task, or the option that somebody may have meant who gave a word without a section."""
+    meant = {option: option for option in options}
+    for task in TASKS.values():
+        # Length and batch before all else: "steps" are those of the training.
+        sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
+        for section, kind in sections.items():
+            for each in fields(kind):
+                key = f"{section}.{each.name}"
+                meant.setdefault(each.name, key)
+                meant.setdefault(key, key)
+    return meant[get_close_matches(word, list(meant), n=1, cutoff=0.0)[0]]
 
 
 def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:

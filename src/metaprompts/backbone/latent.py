@@ -28,7 +28,7 @@ class LatentEncoder(nn.Module):
     Attributes:
         precise: see above
         rows: height of the strips in which pictures are encoded, see `StripEncoder`; None for whole pictures
-        cache: where latents are kept by their picture; None to encode every picture anew
+        cache: where latents, not yet scaled, are kept by their picture; None to encode every picture anew
     """
 
     def __init__(self, vae: AutoencoderKL, *, scaled: bool = False) -> None:
@@ -58,7 +58,9 @@ class LatentEncoder(nn.Module):
         Returns:
             (B, 4, H // 8, W // 8); the number of channels and the stride are the VAE's
         """
-        return self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
+        # Scaled last: models of one VAE share the cache, and need not scale alike.
+        latents = self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
+        return latents if self.scale == 1 else latents * self.scale
 
     def _encoded(self, images: Tensor) -> Tensor:
         encoder = self.encoder if self.rows is None else StripEncoder(self.encoder, self.rows)
@@ -70,4 +72,4 @@ class LatentEncoder(nn.Module):
         else:
             moments = layers(pixels)
         mean: Tensor = moments.chunk(2, dim=1)[0]
-        return mean if self.scale == 1 else mean * self.scale
+        return mean

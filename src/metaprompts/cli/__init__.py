@@ -1,10 +1,12 @@
 """The command line: one command, one file. This one chooses the command and turns errors into one line."""
 
 import logging
+import re
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
 
 from metaprompts import __version__
 from metaprompts.cli.outcome import BAD_INPUT, INTERRUPTED, OK
@@ -49,8 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    import tyro
+    commands = _commands()
+    name = words[0] if words else ""
+    if name in commands:
+        return _chosen(commands[name], name, words[1:])
+    if name in ("--help", "-h"):
+        _print_help(commands)
+        return OK
+    known = f"wanted one of {', '.join(commands)}; see metaprompts --help"
+    if not name:
+        raise InputError(f"no command given: {known}")
+    near = get_close_matches(name, list(commands), n=1)
+    raise InputError(f"unknown command {name}: {f'did you mean {near[0]}? ' if near else ''}{known}")
 
+
+def _commands() -> dict[str, type[Any]]:
     from metaprompts.cli.ablate import Ablate
     from metaprompts.cli.bench import Bench
     from metaprompts.cli.data import Data
@@ -67,42 +82,43 @@ def _run(words: list[str]) -> int:
     from metaprompts.cli.submit import Submit
     from metaprompts.cli.train import Train
 
-    if words[:1] in (["train"], ["evaluate"]):
-        # Recipe keys are of the recipe's task, so their command reads them itself.
-        command = Train if words[0] == "train" else Evaluate
-        return command.from_words(words[1:]).run()
-    if words[:1] == ["data"]:
-        return Data.from_words(words[1:]).run()
-    if words[:1] == ["pretrain"]:
-        # Its options are named after their stage, --vae.steps, where the other commands' have no prefix.
-        return Pretrain.from_words(words[1:]).run()
-    if words[:1] == ["submit"]:
-        return Submit.from_words(words[1:]).run()
-    if words[:1] == ["memory"]:
-        return Memory.from_words(words[1:]).run()
-    if words[:1] == ["heatmaps"]:
-        return Heatmaps.from_words(words[1:]).run()
-    choices: Any = (
-        Annotated[Train, tyro.conf.subcommand("train")]
-        | Annotated[Memory, tyro.conf.subcommand("memory")]
-        | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-        | Annotated[Submit, tyro.conf.subcommand("submit")]
-        | Annotated[Predict, tyro.conf.subcommand("predict")]
-        | Annotated[Export, tyro.conf.subcommand("export")]
-        | Annotated[Bench, tyro.conf.subcommand("bench")]
-        | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
-        | Annotated[DistillEncoder, tyro.conf.subcommand("distill-encoder")]
-        | Annotated[Heatmaps, tyro.conf.subcommand("heatmaps")]
-        | Annotated[Demo, tyro.conf.subcommand("demo")]
-        | Annotated[Ablate, tyro.conf.subcommand("ablate")]
-        | Annotated[Data, tyro.conf.subcommand("data")]
-        | Annotated[Scenes, tyro.conf.subcommand("scenes")]
-        | Annotated[ImportReleased, tyro.conf.subcommand("import-released")]
-    )
-    settings = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-    chosen: Any = tyro.cli(choices, prog="metaprompts", description=_DESCRIPTION, args=words, config=settings)
-    result: int = chosen.run()
+    return {
+        "train": Train,
+        "memory": Memory,
+        "evaluate": Evaluate,
+        "submit": Submit,
+        "predict": Predict,
+        "export": Export,
+        "bench": Bench,
+        "pretrain": Pretrain,
+        "distill-encoder": DistillEncoder,
+        "heatmaps": Heatmaps,
+        "demo": Demo,
+        "ablate": Ablate,
+        "data": Data,
+        "scenes": Scenes,
+        "import-released": ImportReleased,
+    }
+
+
+def _chosen(command: type[Any], name: str, words: list[str]) -> int:
+    from metaprompts.cli.parsing import parse
+
+    # Those that take recipe keys, or options named after a part, read their words themselves.
+    read = getattr(command, "from_words", None)
+    result: int = (read(words) if read else parse(command, words, f"metaprompts {name}")).run()
     return result
+
+
+def _print_help(commands: Mapping[str, type[Any]]) -> None:
+    width = max(map(len, commands))
+    listed = (f"  {name:{width}}  {_summary(command)}\n" for name, command in commands.items())
+    sys.stdout.write(f"usage: metaprompts COMMAND ...\n\n{_DESCRIPTION}\n\n{''.join(listed)}")
+
+
+def _summary(command: type[Any]) -> str:
+    """The first sentence of a command's docstring, without the call that may follow it."""
+    return re.split(r"[.:] |[.:]?\n|: metaprompts ", command.__doc__ or "")[0].rstrip(".")
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaprompts.cli.words import take_flag, take_options
+from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Check:
         rest = list(words[1:])
         out = take_options(rest, ("--out",))["--out"]
         full = take_flag(rest, "--full")
+        refuse_unknown(rest, ("--out", "--full"))
         sheet = Path(out or f"data-check-{Path(words[0]).stem}.jpg")
         return cls(recipe=words[0], full=full, out=None if out == "none" else sheet, overrides=tuple(rest))
 

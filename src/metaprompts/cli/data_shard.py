@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from metaprompts.cli.words import take_flag, take_options
+from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
     from metaprompts.data.shards.index import Origin, SplitIndex
     from metaprompts.recipe import Recipe
 
+_OPTIONS = ("--out", "--shard-bytes", "--split")
 _USAGE = """usage: metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
 
 Write the training and the validation split of a recipe into tar files, as WebDataset lays them out, with an index by
@@ -66,8 +67,9 @@ class ShardData:
         if "--help" in words or "-h" in words:
             return cls(wants_help=True)
         rest = list(words)
-        given = take_options(rest, ("--out", "--shard-bytes", "--split"))
+        given = take_options(rest, _OPTIONS)
         restart = take_flag(rest, "--restart")
+        refuse_unknown(rest, (*_OPTIONS, "--restart"))
         if not rest or rest[0].startswith("-") or not given["--out"]:
             raise InputError(_WANTED)
         splits = cls.splits if given["--split"] is None else tuple(_split(given["--split"]))

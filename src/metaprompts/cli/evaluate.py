@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.engines import PLAIN
-from metaprompts.cli.words import take_flag, take_options
+from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metaprompts.model import MetaPromptModel
     from metaprompts.recipe import Recipe
 
+_OPTIONS = ("--recipe", "--out", "--engine", "--precision")
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
 
 Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
@@ -93,8 +94,9 @@ class Evaluate:
         if words[0].startswith("-"):
             raise InputError("no model given: metaprompts evaluate MODEL --data.root DIR")
         rest = list(words[1:])
-        options = take_options(rest, ("--recipe", "--out", "--engine", "--precision"))
+        options = take_options(rest, _OPTIONS)
         restart = take_flag(rest, "--restart")
+        refuse_unknown(rest, (*_OPTIONS, "--restart"))
         return cls(
             model=Path(words[0]),
             recipe=options["--recipe"],

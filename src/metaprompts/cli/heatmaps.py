@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from metaprompts.cli.parsing import parse
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ class Heatmaps:
     def from_words(cls, words: Sequence[str]) -> "Heatmaps":
         """Read the words after ``heatmaps``; recipe keys are those with a dot."""
         own, overrides = _split(words)
-        settings = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
-        parsed = tyro.cli(cls, prog="metaprompts heatmaps", args=own, config=settings)
+        parsed = parse(cls, own, "metaprompts heatmaps")
         return replace(parsed, overrides=tuple(overrides))
 
     def run(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from metaprompts.cli.words import take_flag, take_options
+from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
@@ -35,6 +35,7 @@ _SHORT = {
     "--trainable": "--training.trainable",
     "--checkpointing": "--backbone.gradient_checkpointing",
 }
+_OPTIONS = (*_SHORT, "--processes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ class Memory:
             raise InputError("no recipe given: metaprompts memory RECIPE [--section.key value ...]; see memory --help")
         rest = list(words[len(recipes) :])
         as_json = take_flag(rest, "--json")
-        options = take_options(rest, (*_SHORT, "--processes"))
+        options = take_options(rest, _OPTIONS)
+        refuse_unknown(rest, (*_OPTIONS, "--json"))
         spelled = [f"{_SHORT[name]}={value}" for name, value in options.items() if name in _SHORT and value is not None]
         processes = options["--processes"] or "1"
         if not processes.isdecimal() or int(processes) < 1:
@@ -83,7 +85,9 @@ class Memory:
         from metaprompts.recipe import read_recipe
 
         # A wrong recipe is told before PyTorch's fake tensors are loaded, which takes seconds.
-        recipes = {name: read_recipe(name, self.overrides) for name in self.recipes}
+        # Which weights it starts from takes no memory, and would forbid to freeze the UNet.
+        overrides = (*self.overrides, "--training.start_from=none")
+        recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 
         from metaprompts.training.memory import training_memory
 

@@ -3,6 +3,7 @@
 from rich.table import Table
 
 from metaprompts.recipe import Recipe
+from metaprompts.tasks import Segmentation
 from metaprompts.training.memory import TrainingMemory
 
 _UNITS = {"GiB": 2**30, "MiB": 2**20}
@@ -53,13 +54,20 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
     pictures, passes = _counted(memory.pictures, "picture"), _counted(memory.passes, "pass")
+    # As training itself will say.
+    norm = "; a pass of one wants --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
         f"{pictures} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "
-        "checkpointing\n"
+        f"checkpointing{norm}\n"
         f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
         f"backbone: {memory.architecture}\n"
         f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for what is not counted"
     )
+
+
+def _lacks_statistics(recipe: Recipe, memory: TrainingMemory) -> bool:
+    is_own = recipe.training.batch_norm == "own"
+    return isinstance(recipe.task, Segmentation) and is_own and memory.pictures == 1
 
 
 def _counted(count: int, word: str) -> str:

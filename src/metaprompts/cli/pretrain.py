@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import tyro
-
 from metaprompts.cli.interrupting import end_as_by_ctrl_c
+from metaprompts.cli.parsing import parse
 from metaprompts.pretraining.settings import Pretraining, StageName
 
 
@@ -26,10 +25,7 @@ class Pretrain(Pretraining):
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Pretrain":
         """Read the words after ``pretrain``."""
-        chosen: Pretrain = tyro.cli(
-            cls, prog="metaprompts pretrain", args=list(words), config=(tyro.conf.FlagCreatePairsOff,)
-        )
-        return chosen
+        return parse(cls, words, "metaprompts pretrain", prefixes=True)
 
     def run(self) -> int:
         """Run the stages that are not finished."""

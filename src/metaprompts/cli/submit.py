@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metaprompts.cli.words import take_options
+from metaprompts.cli.words import refuse_unknown, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Submit:
             return cls(model=Path(), format="", pictures=Path(), out=Path(), wants_help=True)
         rest = list(words)
         given = take_options(rest, _OPTIONS)
+        refuse_unknown(rest, _OPTIONS)
         pictures, out = given["--pictures"], given["--out"]
         if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not pictures or not out:
             raise InputError("wanted: metaprompts submit MODEL FORMAT --pictures DIR --out PATH; see submit --help")

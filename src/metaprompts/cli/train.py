@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from metaprompts.cli.words import take_options
+from metaprompts.cli.words import refuse_unknown, take_options
 from metaprompts.errors import InputError
 
 # What a shell calls a command that a signal has ended.
 _SIGNALED = 128
+_OPTIONS = ("--resume", "--trainable")
 
 _USAGE = """usage: metaprompts train RECIPE [--section.key value ...]
 
@@ -64,7 +65,8 @@ class Train:
         if not wants_help and (not words or words[0].startswith("-")):
             raise InputError("no recipe given: metaprompts train RECIPE [--section.key value ...]; see train --help")
         overrides = words[1:]
-        options = take_options(overrides, ("--resume", "--trainable"))
+        options = take_options(overrides, _OPTIONS)
+        refuse_unknown(overrides, _OPTIONS)
         resume, trainable = options["--resume"], options["--trainable"]
         if trainable is not None:
             overrides += ["--training.trainable", trainable]

@@ -43,6 +43,27 @@ def take_flag(words: list[str], name: str) -> bool:
     return True
 
 
+def refuse_unknown(words: Sequence[str], options: Sequence[str]) -> None:
+    """Check that what is left, once the options are taken, can be recipe keys.
+
+    Args:
+        words: "--section.key", "value", ...
+        options: the command's own, with their dashes
+
+    Raises:
+        InputError: an option is unknown; it names the nearest option or key
+    """
+    for word in words:
+        given = word.partition("=")[0]
+        if not given.startswith("--") or "." in given:
+            continue
+        # It needs PyTorch, which all else here can do without.
+        from metaprompts.recipe import nearest_key
+
+        near = nearest_key(given[2:].replace("-", "_"), [option.removeprefix("--") for option in options])
+        raise InputError(f"unknown option {given}: did you mean --{near}?")
+
+
 def spell_out(words: Sequence[str]) -> list[str]:
     """Recipe keys with their values: a flag of the test section that stands alone is meant to be true.
 

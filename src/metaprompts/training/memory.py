@@ -105,11 +105,11 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     Raises:
         InputError: the step cannot be shared so
     """
-    # Which pictures share a loss takes no memory: passes may be smaller here than training would accept.
-    ungrouped = replace(recipe, training=replace(recipe.training, loss_batch_size=None))
-    split = step_split(ungrouped, processes)
+    # Which pictures share a loss or statistics takes no memory: passes may be smaller here than training would accept.
+    alone = replace(recipe, training=replace(recipe.training, loss_batch_size=None, batch_norm="frozen"))
+    split = step_split(alone, processes)
     pictures, passes = split.micro_batch, split.passes
-    model = fake_model(recipe, mode := FakeTensorMode())
+    model = fake_model(alone if pictures == 1 else recipe, mode := FakeTensorMode())
     parameters = list(model.parameters())
     trained = [each for each in parameters if each.requires_grad]
     with mode:
