@@ -48,6 +48,33 @@ def test_negative_and_empty_values_pass_through_an_equals_sign():
 
 
 @pytest.mark.parametrize(
+    ("name", "overrides", "repeat"),
+    [
+        ("scenes_depth", [], True),
+        ("scenes_segmentation", [], True),
+        ("scenes_segmentation", ["--augment.ratio", "0.5,1"], False),
+        ("scenes_depth", ["--augment.color", "true"], False),
+        ("scenes_depth", ["--augment.crop", "64,64"], False),
+        ("scenes_depth", ["--augment.cutdepth", "scaled"], False),
+        ("scenes_pose", [], False),
+        ("nyu", [], False),
+    ],
+)
+def test_which_recipes_show_the_same_pictures_again(name, overrides, repeat):
+    assert read_recipe(name, overrides).pictures_repeat == repeat
+
+
+def test_a_length_on_the_command_line_takes_the_place_of_the_recipes():
+    by_epochs, by_steps = (
+        read_recipe("micro_depth", ["--training.epochs", "3"]),
+        read_recipe("nyu", ["--training.steps=9"]),
+    )
+    assert (by_epochs.training.epochs, by_epochs.training.steps) == (3, None)
+    assert (by_steps.training.epochs, by_steps.training.steps) == (None, 9)
+    assert read_recipe("nyu", ["--training.steps", "none"]).training.epochs == 25
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["--training.batchsize", "3"], "unknown key training.batchsize: did you mean training.batch_size?"),
@@ -59,9 +86,14 @@ def test_negative_and_empty_values_pass_through_an_equals_sign():
         (["--batch-size", "3"], "did you mean --training.batch_size?"),
         (["--trainingsteps=3"], "did you mean --training.steps?"),
         (["--training.steps", "many"], "training.steps is 'many'; wanted a whole number"),
-        (["--training.epochs", "3"], "give exactly one"),
+        (["--training.epochs", "3", "--training.steps", "9"], "give exactly one"),
         (["--task.name", "depht"], "task.name is 'depht'; wanted"),
-        (["--optimizer.lr", "nan"], "optimizer.lr is nan"),
+        (["--optimizer.lr", "nan"], "optimizer.lr is 'nan'; wanted a number"),
+        (["--schedule.power", "inf"], "schedule.power is 'inf'; wanted a number"),
+        (["--schedule.power", "-1"], "schedule.power is -1.0; wanted"),
+        (["--training.seed", "100000000000000"], "training.seed is 100000000000000; wanted 0 to 4294967295"),
+        (["--training.threads", "100000000000"], "training.threads is 100000000000; wanted at most 4096"),
+        (["--training.lora_rank", "0"], "training.lora_rank is 0; wanted at least 1"),
         (["--task.max_depth_m", "0"], "max_depth_m 0.0"),
     ],
 )

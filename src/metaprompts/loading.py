@@ -49,7 +49,8 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         return accelerator or torch.device("cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        # A meta device has no numbers.
+        torch.empty(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error
     return chosen

@@ -40,7 +40,16 @@ _AT_LEAST_1 = (
     "val_batch_size",
     "threads",
     "keep_checkpoints",
+    "lora_rank",
 )
+_LARGEST_SEED, _MOST_THREADS = 2**32 - 1, 4096
+# Who names the one on a command line means it in the place of the other, which the recipe may name: a trained model's
+# recipe says from which shards it was trained.
+_IN_PLACE_OF = {
+    "data.root": "data.shards",
+    "training.steps": "training.epochs",
+    "training.epochs": "training.steps",
+}
 _TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 
@@ -147,8 +156,10 @@ class Training:
                 f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none: "
                 "say --training.start_from none"
             )
-        if self.seed < 0:
-            raise InputError(f"training.seed is {self.seed}; wanted 0 or more")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise InputError(f"training.seed is {self.seed}; wanted 0 to {_LARGEST_SEED}")
+        if self.threads is not None and self.threads > _MOST_THREADS:
+            raise InputError(f"training.threads is {self.threads}; wanted at most {_MOST_THREADS}")
 
     @property
     def lora(self) -> Lora | None:
@@ -202,6 +213,15 @@ class Recipe:
                 "choose a trained backbone.source"
             )
 
+    @property
+    def pictures_repeat(self) -> bool:
+        """Whether training sees a picture, or its mirror image, to the last bit as it saw it before."""
+        augment = self.augment
+        if isinstance(augment, PoseAugment):
+            return augment.scale == (1, 1) and not augment.half_body and not augment.rotation
+        is_whole = getattr(augment, "ratio", (1, 1)) == (1, 1) and augment.crop == self.data.image_size
+        return is_whole and not augment.color and getattr(augment, "cutdepth", None) is None
+
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "Recipe":
         """Make a recipe from sections of keys.
@@ -254,9 +274,10 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     values = _read_sections(source)
     pairs = _pairs(overrides)
-    if any(key == "data.root" for key, _ in pairs) and isinstance(values.get("data"), dict):
-        # A trained model's recipe names the shards it was trained from: who names a folder wants that.
-        values["data"].pop("shards", None)
+    for key, value in pairs:
+        section, _, other = _IN_PLACE_OF.get(key, "").partition(".")
+        if isinstance(values.get(section), dict) and value.lower() != "none":
+            values[section].pop(other, None)
     for key, value in pairs:
         section, _, name = key.partition(".")
         if not name:

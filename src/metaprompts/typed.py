@@ -1,6 +1,7 @@
 """Plain values (TOML, JSON, command line) to frozen dataclasses and back, with errors that name the key."""
 
 import difflib
+import math
 import tomllib
 import types
 from collections.abc import Mapping
@@ -79,7 +80,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         return _convert_unchecked(kind, value, where)
     except InputError:
         raise
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{where} is {value!r}; wanted {_describe(kind)}") from error
 
 
@@ -144,7 +145,9 @@ def _convert_scalar(kind: Any, value: Any) -> Any:
         return value if isinstance(value, str) else _refuse(value)
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
-    return kind(value)
+    number = kind(value)
+    # No setting means anything by NaN or infinity, and few checks of ranges notice them.
+    return number if kind is not float or math.isfinite(number) else _refuse(value)
 
 
 def _refuse(value: Any) -> Any:

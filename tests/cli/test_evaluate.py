@@ -92,9 +92,14 @@ def test_a_bad_picture_is_one_line_with_worker_processes_too(home, data, tmp_pat
 
 
 def test_a_broken_environment_is_one_line(home, data, capsys, monkeypatch):
+    words = ["evaluate", "micro-depth", "--data.root", str(data)]
     monkeypatch.setenv("WORLD_SIZE", "x")
-    assert main(["evaluate", "micro-depth", "--data.root", str(data)]) == 2
+    assert main(words) == 2
     assert "the environment has WORLD_SIZE='x'" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert main(words) == 2
+    assert "WORLD_SIZE=2, but no MASTER_ADDR, no MASTER_PORT: start with torchrun" in capsys.readouterr().err
 
 
 def test_a_flag_of_the_protocol_may_stand_alone(home, data):

@@ -18,7 +18,7 @@ def test_import_is_light():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["predict", "--help"], ["train", "--help"], ["evaluate", "--help"], ["memory", "--help"]]
+    "words", [["--help"], ["predict", "--help"], ["export", "--help"], ["evaluate", "--help"], ["memory", "--help"]]
 )
 def test_help_does_not_import_torch(words):
     code = f"""

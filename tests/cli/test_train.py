@@ -1,4 +1,6 @@
 import json
+import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -6,6 +8,8 @@ import torch
 
 from metaprompts.cli import main
 from metaprompts.model import MetaPromptModel
+from metaprompts.recipe import section_types
+from metaprompts.tasks import TASKS
 from small import SMALL
 
 LISTS = {
@@ -73,6 +77,27 @@ def test_help_of_a_recipe_lists_its_keys(task, capsys):
     printed = capsys.readouterr().out
     assert "--optimizer.unet_lr_scale" in printed
     assert "--data.root" in printed
+
+
+def test_help_of_any_recipe_lists_every_key_with_default_and_meaning(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["train", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("usage: metaprompts train RECIPE")
+    for task, kind in TASKS.items():
+        for section, keys in {"task": kind, **section_types(task)}.items():
+            for key in fields(keys):
+                assert not key.init or re.search(rf"--{section}\.{key.name} +\S+.*  +\S", printed), key.name
+    assert re.search(r"--training\.keep_checkpoints +2 +how many of them stay", printed)
+    assert re.search(r"--training\.batch_size +to be given +pictures in a step", printed)
+
+
+def test_help_of_a_recipe_shows_defaults_beside_other_values(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["train", "nyu", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"--data\.workers +8 \(default: \d\)  ", printed)
+    assert re.search(r"--training\.seed +0  ", printed)
 
 
 def test_a_loss_that_is_not_finite_stops_with_one_line(data, tmp_path, capsys):

@@ -53,6 +53,12 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_p
     assert last.config.working_size == (64, 64)
 
 
+def test_a_cache_that_can_never_hit_is_warned_of(pictures, tmp_path, caplog):
+    words = ("--backbone.cache_latents", "true", "--augment.color", "true")
+    train(recipe("depth", pictures, tmp_path, *words), Silence())
+    assert "backbone.cache_latents is of use where pictures repeat" in caplog.text
+
+
 def test_the_best_validation_is_kept(pictures, tmp_path, monkeypatch):
     """A number that is none never wins, and any number beats it."""
     scores = iter([float("nan"), 3.0, 2.0, float("nan"), 2.5])

@@ -84,6 +84,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, pictures, tm
     for step in (1, 3, 6):
         with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
             train(made, SignalAt(step, number), resume="auto")
+        assert (tmp_path / "run/curves.png").is_file()
     train(made, Silence(), resume="auto")
     assert weights(tmp_path / "run") == weights(wanted)
     assert numbers(tmp_path / "run") == numbers(wanted)

@@ -48,3 +48,7 @@ def test_bad_folders_are_told(trained, tmp_path):
     model.unet.conv_in = torch.nn.Conv2d(4, 8, 3)
     with pytest.raises(InputError, match="has another backbone: 2 of its tensors do not fit"):
         start_from(model, trained)
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small/config.json").write_text('{"base": {"source": "micro"}}')
+    with pytest.raises(InputError, match="was trained on a frozen backbone and saved without it"):
+        start_from(another(), tmp_path / "small")

@@ -116,7 +116,7 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pi
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "go on with: torchrun ... -m metaprompts train" in said
+    assert "go on with: torchrun --standalone --nproc-per-node 2 -m metaprompts train" in said
     on = [*train_command(tmp_path, "depth", pictures, out, 1, *words)]
     done = subprocess.run(on, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

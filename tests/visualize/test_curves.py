@@ -44,3 +44,10 @@ def test_a_log_is_drawn_with_its_validations():
     assert shown.shape == without.shape
     third = shown.shape[0] * 2 // 3
     assert not np.array_equal(shown[third:], without[third:])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values", [[1e308, -1e308, 0.0], [1e308, 1e308], [1e-300, 1e300]])
+def test_values_of_any_size_are_drawn(values):
+    sheet = draw_curves([Curve(title="a", steps=list(range(len(values))), values=values, smooth=2)], 2)
+    assert (sheet != 255).any()

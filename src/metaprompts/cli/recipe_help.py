@@ -1,6 +1,7 @@
-"""All keys of a recipe, with their values and what they mean."""
+"""All keys of recipes, with their defaults and what they mean."""
 
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from docstring_parser import parse
@@ -8,28 +9,64 @@ from rich.console import Console
 from rich.table import Table
 
 from metaprompts.recipe import Recipe, section_types
+from metaprompts.tasks import TASKS
 from metaprompts.typed import plain
+
+_REQUIRED = "to be given"
 
 
 def print_recipe(name: str, recipe: Recipe) -> None:
-    """Print a table for each section of a recipe."""
+    """Print a table for each section of a recipe: its values, and the defaults where they differ."""
     console = Console()
     console.print(f"metaprompts train {name} [--section.key value ...]\n", markup=False)
     for section in ("task", *section_types(recipe.task.name)):
-        console.print(_section_table(section, getattr(recipe, section)))
+        settings = getattr(recipe, section)
+        values = {field.name: _shown(plain(getattr(settings, field.name))) for field in _fields(type(settings))}
+        console.print(_section_table(section, section, type(settings), values))
 
 
-def _section_table(section: str, settings: Any) -> Table:
-    table = Table(title=section, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2))
+def print_all_keys() -> None:
+    """Print a table for each section of any recipe; four of them depend on the task."""
+    console = Console()
+    for title, section, kind in _sections():
+        console.print(_section_table(title, section, kind, {}))
+
+
+def _sections() -> Iterator[tuple[str, str, type[Any]]]:
+    """Title, name and kind of every section, those of one task after each other."""
+    by_task = {task: {"task": kind, **section_types(task)} for task, kind in TASKS.items()}
+    common = [name for name in next(iter(by_task.values())) if len({kinds[name] for kinds in by_task.values()}) == 1]
+    for name in common:
+        yield name, name, next(iter(by_task.values()))[name]
+    for task, kinds in by_task.items():
+        for name, kind in kinds.items():
+            if name not in common:
+                yield f"{name}, of {task}", name, kind
+
+
+def _section_table(title: str, section: str, kind: type[Any], values: dict[str, str]) -> Table:
+    """A row for each key; what a recipe says of it, if there is one, stands before its default."""
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold", max_width=34)
     table.add_column(overflow="fold")
-    meanings = _meanings(type(settings))
-    for field in fields(settings):
-        table.add_row(
-            f"--{section}.{field.name}", _shown(plain(getattr(settings, field.name))), meanings.get(field.name, "")
-        )
+    meanings = _meanings(kind)
+    for field in _fields(kind):
+        default = _default(field)
+        value = values.get(field.name, default)
+        shown = value if value == default else f"{value} (default: {default})"
+        table.add_row(f"--{section}.{field.name}", shown, meanings.get(field.name, ""))
     return table
+
+
+def _fields(kind: type[Any]) -> list[Field[Any]]:
+    return [field for field in fields(kind) if field.init]
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default_factory is not MISSING:
+        return _shown(plain(field.default_factory()))
+    return _REQUIRED if field.default is MISSING else _shown(plain(field.default))
 
 
 def _meanings(kind: type[Any]) -> dict[str, str]:
@@ -43,6 +80,6 @@ def _meanings(kind: type[Any]) -> dict[str, str]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, list):
-        shown = ", ".join(map(str, value))
+        shown = ", ".join(map(str, value)) or "nothing"
         return shown if len(shown) <= 60 else f"{len(value)} entries"
     return "none" if value is None else str(value)

@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metaprompts.cli.words import refuse_unknown, take_options
@@ -33,10 +33,12 @@ Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIP
 is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
 backbone.gradient_checkpointing, --trainable lora.
 
-metaprompts train RECIPE --help lists all keys of a recipe with their values.
 Writes to training.out: best/ and last/ (model folders), metrics.json (validations), log.jsonl (every step), curves.png,
 recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the current step, with a checkpoint from which --resume
 auto goes on as if nothing had happened.
+
+metaprompts train RECIPE --help lists the keys of a recipe with its values. All keys of all tasks, with their defaults:
+
 """
 
 
@@ -81,6 +83,11 @@ class Train:
             from metaprompts.recipe_names import recipe_names
 
             sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            # All of it takes seconds to load.
+            sys.stdout.flush()
+            from metaprompts.cli.recipe_help import print_all_keys
+
+            print_all_keys()
             return 0
         from metaprompts.recipe import read_recipe
 
@@ -98,14 +105,25 @@ class Train:
         try:
             history = train(recipe, ProgressLine(), resume=self.resume or "ask")  # type: ignore[arg-type]
         except TrainingStopped as stopped:
-            launcher = ["torchrun", "...", "-m"] if "WORLD_SIZE" in os.environ else []
-            command = shlex.join([*launcher, "metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"])
+            command = ["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"]
             if is_first_process():
-                sys.stderr.write(f"{stopped}; go on with: {command}\n")
+                sys.stderr.write(f"{stopped}; go on with: {shlex.join([*_launcher(os.environ), *command])}\n")
             return _SIGNALED + stopped.signal
         if is_first_process():
             sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
         return 0
+
+
+def _launcher(environment: Mapping[str, str]) -> list[str]:
+    """How torchrun was called, from what it tells its processes; nothing without it."""
+    if "WORLD_SIZE" not in environment:
+        return []
+    machines, processes = environment.get("GROUP_WORLD_SIZE", "1"), environment.get("LOCAL_WORLD_SIZE", "1")
+    # Where several machines meet, each has its own number.
+    meeting = ["--nnodes", machines, "--node-rank", "NUMBER"] if machines != "1" else []
+    for option, name in (("--master-addr", "MASTER_ADDR"), ("--master-port", "MASTER_PORT")) if meeting else ():
+        meeting += [option, environment.get(name, name)]
+    return ["torchrun", *(meeting or ["--standalone"]), "--nproc-per-node", processes, "-m"]
 
 
 def _shown(scores: dict[str, object] | None) -> str:

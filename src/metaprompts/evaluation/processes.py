@@ -37,9 +37,15 @@ def process_count() -> int:
     """How many processes torchrun started; 1 without it.
 
     Raises:
-        InputError: WORLD_SIZE is no count
+        InputError: WORLD_SIZE is no count, or what else torchrun sets is missing
     """
-    return _from_environment("WORLD_SIZE", "1", least=1)
+    count = _from_environment("WORLD_SIZE", "1", least=1)
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if count > 1 and missing:
+        raise InputError(
+            f"the environment has WORLD_SIZE={count}, but no {', no '.join(missing)}: start with torchrun, or unset it"
+        )
+    return count
 
 
 def process_rank() -> int:

@@ -1,5 +1,6 @@
 """Training, from a recipe to the best weights. `train` reads top to bottom."""
 
+import logging
 import math
 import signal
 import time
@@ -40,6 +41,8 @@ from metaprompts.training.stopping import TrainingStopped, noticing_signals
 from metaprompts.training.team import Team, training_team
 from metaprompts.training.trainee import History, Trainee
 
+logger = logging.getLogger(__name__)
+
 Passes = list[dict[str, Tensor]]
 """The pictures and targets of a step that one process has, pass by pass."""
 
@@ -56,9 +59,9 @@ _BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> History:
     """Train as a recipe says.
 
-    Writes to ``recipe.training.out``: recipe.json (resolved), log.jsonl (every step), metrics.json and curves.png
-    (every validation), the model folders best/ and last/, and now and then a checkpoint. SIGINT and SIGTERM end it
-    after a step, with a checkpoint.
+    Writes to ``recipe.training.out``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
+    folders best/ and last/ (every validation), now and then a checkpoint, and curves.png with each of these. SIGINT and
+    SIGTERM end it after a step, with a checkpoint.
 
     Args:
         recipe: what to do
@@ -97,6 +100,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     checkpoints.resume(trainee, resume)
     if team.is_first:
         write_json(settings.out / "recipe.json", recipe.plain())
+        _warn_of_useless_cache(recipe)
 
     trainee.model.train()
     progress.start(steps, trainee.model, str(split))
@@ -131,6 +135,8 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
                 if must_stop or must_save or trainee.owes_validation:
                     checkpoints.save(trainee)
                     saved = time.perf_counter()
+                    if team.is_first:
+                        _draw_curves(recipe)
                 if must_stop:
                     raise TrainingStopped(trainee.step, steps, request.signal or signal.SIGTERM)
                 if trainee.owes_validation:
@@ -139,6 +145,14 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     finally:
         progress.finish()
     return trainee.history
+
+
+def _warn_of_useless_cache(recipe: Recipe) -> None:
+    if recipe.backbone.cache_latents and not recipe.pictures_repeat:
+        logger.warning(
+            "backbone.cache_latents is of use where pictures repeat to the last bit; this recipe's crops, colors or "
+            "scales are random, so it fills up to 1 GiB of memory for nothing: set it to false"
+        )
 
 
 def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
@@ -284,4 +298,9 @@ def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Reci
         write_json(out / folder / "recipe.json", recipe.plain())
     counted = {} if skipped is None else {"skipped": len(skipped)}
     write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **counted})
-    write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), name))
+    _draw_curves(recipe)
+
+
+def _draw_curves(recipe: Recipe) -> None:
+    out, (metric, _) = recipe.training.out, _BEST_BY[recipe.task.name]
+    write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), metric))

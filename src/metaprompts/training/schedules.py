@@ -35,6 +35,9 @@ class Schedule:
     fall: float = 0.2
 
     def __post_init__(self) -> None:
+        for name in ("power", "warmup_steps", "warmup_ratio", "floor_lr", "drop_factor"):
+            if getattr(self, name) < 0:
+                raise InputError(f"schedule.{name} is {getattr(self, name)}; wanted 0 or more")
         if not 0 < self.rise <= 1:
             raise InputError(f"schedule.rise is {self.rise}; wanted a share above 0 and up to 1")
         if any(not 0 < share < 1 for share in self.drop_at):

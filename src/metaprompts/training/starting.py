@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
+from metaprompts.files import read_json
 from metaprompts.prompting.prompts import LABEL_TOKENS
-from metaprompts.storage import BACKBONE_PARTS, WEIGHTS_FILE
+from metaprompts.storage import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
 from metaprompts.weights import is_finite, read_tensors
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def start_from(model: nn.Module, folder: Path) -> list[str]:
         InputError: the folder holds no readable model, one with another backbone, or weights that are not finite
     """
     folder = folder.expanduser()
+    _refuse_small_training(folder)
     tensors = read_tensors(folder / WEIGHTS_FILE)
     # Labels stay this model's own, whatever those of the other were.
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
@@ -48,6 +50,16 @@ def start_from(model: nn.Module, folder: Path) -> list[str]:
     if fresh:
         logger.warning("%s does not fit all of this model; fresh are %s", folder, _listed(fresh))
     return fresh
+
+
+def _refuse_small_training(folder: Path) -> None:
+    path = folder / CONFIG_FILE
+    config = read_json(path) if path.is_file() else None
+    if isinstance(config, dict) and config.get("base") is not None:
+        raise InputError(
+            f"training.start_from {folder} was trained on a frozen backbone and saved without it: start from "
+            "a training of all weights (training.trainable full)"
+        )
 
 
 def _refuse_other_backbone(

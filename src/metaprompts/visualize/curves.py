@@ -16,6 +16,8 @@ _FAINT: Color = (205, 210, 220)
 _STRONG: Color = (181, 71, 47)
 # Bits of a pixel's fraction that OpenCV draws lines with.
 _SHIFT = 4
+# Sums and differences of such values are still finite.
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ def draw_curves(curves: Sequence[Curve], last_step: float) -> Picture:
 def _panel(curve: Curve, last_step: float) -> Picture:
     sheet = blank(_TOP + _HEIGHT + _MARGIN, _LEFT + _WIDTH + _MARGIN)
     steps, values = np.asarray(curve.steps, np.float64), np.asarray(curve.values, np.float64)
-    steps, values = steps[np.isfinite(values)], values[np.isfinite(values)]
+    steps, values = steps[np.isfinite(values)], np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
     cv2.rectangle(sheet, (_LEFT, _TOP), (_LEFT + _WIDTH, _TOP + _HEIGHT), _FAINT)
     texts = [(_LEFT, 6, curve.title), (_LEFT, _TOP + _HEIGHT + 4, f"0 to {last_step:g} steps")]
     if len(values):
@@ -78,7 +80,8 @@ def _draw(sheet: Picture, x: NDArray[np.float64], y: NDArray[np.float64], color:
 
 def _range(values: NDArray[np.float64], percentile: float) -> tuple[float, float]:
     low, high = float(values.min()), float(np.percentile(values, percentile))
-    return (low, high) if high > low else (low - 0.5, low + 0.5)
+    spread = max(0.5, abs(low) / 10)
+    return (low, high) if high > low else (low - spread, low + spread)
 
 
 def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

@@ -154,6 +154,7 @@ class TestDamaged:
             (lambda path: path.write_text(path.read_text().replace('"version":1', '"version":2')), "is of version 2"),
             (lambda path: path.write_text(path.read_text().replace('"samples":[3]', '"samples":[2]')), "is damaged"),
             (lambda path: path.write_text(path.read_text().replace('"records"', '"record"', 1)), "is damaged"),
+            (lambda path: path.write_text(path.read_text().replace('"root"', '"rooot"', 1)), "is damaged"),
         ],
     )
     def test_index(self, made, spoil, words):

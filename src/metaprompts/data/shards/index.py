@@ -160,7 +160,7 @@ def read_index(folder: Path) -> ShardIndex:
         raise InputError(f"{path} is of version {version}, not {_VERSION}: write the shards anew")
     with _parsing(path):
         splits = {name: _split(split) for name, split in values["splits"].items()}
-        return ShardIndex(origin=Origin(**values["origin"]), splits=splits)
+        return ShardIndex(origin=_origin(values["origin"]), splits=splits)
 
 
 def write_index(folder: Path, index: ShardIndex) -> None:
@@ -203,6 +203,12 @@ def _parsing(path: Path) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({one_line(error)}): copy it again, or write the shards anew") from error
+
+
+def _origin(values: Mapping[str, Any]) -> Origin:
+    origin = Origin(**values)
+    _ = origin.root
+    return origin
 
 
 def _split(values: Mapping[str, Any]) -> SplitIndex:
