@@ -10,20 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+import metaprompts
 from metaprompts.cli import main
 from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
+from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.export import export_model
 from metaprompts.runtime.export import run as export_run
+from metaprompts.runtime.export.beside import dense, pose
 from metaprompts.runtime.export.formats import FORMATS
 from metaprompts.runtime.export.whole import description
+from metaprompts.tasks.resizing import view_size
 from small import small_model
 
 # One task a format: together every task and every format.
 PAIRS = [("torch", "segmentation"), ("onnx", "depth"), ("openvino", "pose")]
-RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "joints.json"}
+RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "people.json"}
 _ALONE = "import sys, runpy; sys.modules['metaprompts'] = None; runpy.run_path('predict.py', run_name='__main__')"
 
 
@@ -45,7 +50,7 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     assert report["max_difference_in_a_batch"] < 1e-5 * report["output_max"]
     assert report["mean_difference"] < 1e-4 * report["output_std"]
     assert (facts["format"], facts["task"], facts["input"]["shape"]) == (kind, task, ["batch", 3, 64, 64])
-    assert {*facts["files"], "model.json", "parity.json", "predict.py"} == {
+    assert {*facts["files"], "model.json", "parity.json", "predict.py", "processing.py"} == {
         path.name for path in (tmp_path / "out").iterdir()
     }
     subprocess.run([sys.executable, "-c", _ALONE, str(picture)], check=True, cwd=tmp_path / "out")
@@ -66,30 +71,98 @@ def test_the_description_fits_the_output(task: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_example_is_python(kind: str) -> None:
-    names = {
-        name.name
-        for node in ast.walk(ast.parse(export_run._example(FORMATS[kind])))
-        if isinstance(node, ast.Import)
-        for name in node.names
+def test_the_example_is_short_and_needs_the_runtime_alone(kind: str) -> None:
+    text = export_run._example(FORMATS[kind], "depth")["predict.py"]
+    imports = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Import | ast.ImportFrom)]
+
+    assert {name.name for each in imports if isinstance(each, ast.Import) for name in each.names} == {
+        *("json", "sys", "numpy", FORMATS[kind].runtime)
     }
+    assert {each.module for each in imports if isinstance(each, ast.ImportFrom)} == {"PIL", "processing"}
+    assert len(text.splitlines()) <= 20
 
-    assert names == {"json", "sys", "numpy", FORMATS[kind].runtime}
+
+@pytest.mark.parametrize(
+    ("task", "network", "words"),
+    [
+        ("segmentation", "np.zeros((3, 64, 128), np.float32)", []),
+        ("depth", "np.ones((1, 64, 128), np.float32)", []),
+        ("pose", "np.eye(16, dtype=np.float32)[None].repeat(17, 0)", ["1,2,30,20", "4,5,6,7"]),
+    ],
+)
+def test_the_example_runs_where_metaprompts_is_not(task: str, network: str, words: list[str], tmp_path: Path) -> None:
+    model = metaprompts.load(f"micro-{task}", "cpu")
+    stub = replace(FORMATS["onnx"], example={"imports": "import math", "load": "", "run": network})
+    for name, text in export_run._example(stub, task).items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "model.json").write_text(json.dumps(description(model, (64, 128))))
+    Image.new("RGB", (70, 50)).save(tmp_path / "picture.png")
+
+    command = [sys.executable, "-c", _ALONE, "picture.png", *words]
+    done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.stdout == f"written: {RESULTS[task]}\n"
+    if task == "pose":
+        people = json.loads((tmp_path / RESULTS[task]).read_text())
+        assert [person.keys() == set(model.task.joints) for person in people] == [True, True]
+    else:
+        assert Image.open(tmp_path / RESULTS[task]).size == (70, 50)
 
 
-def test_the_example_clips_what_millimeters_cannot_tell(tmp_path: Path) -> None:
+def test_the_example_clips_what_millimeters_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Depths beyond 65.535 m do not come out as near ones."""
-    text = export_run._example(
-        replace(FORMATS["onnx"], example={"imports": "", "load": "", "run": "np.full((1, 4, 4), 70.0)"})
-    )
-    (tmp_path / "predict.py").write_text(text)
-    facts = {"task": "depth", "input": {"shape": ["batch", 3, 4, 4]}}
-    (tmp_path / "model.json").write_text(json.dumps(facts))
-    Image.new("RGB", (4, 4)).save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    picture, far = np.zeros((4, 4, 3), np.uint8), np.full((1, 4, 4), 70, np.float32)
 
-    subprocess.run([sys.executable, "predict.py", "picture.png"], check=True, cwd=tmp_path)
+    dense.save_result([far], picture, [], {"task": "depth"})
 
-    assert (np.asarray(Image.open(tmp_path / "depth_mm.png")) == 65535).all()
+    assert (np.asarray(Image.open("depth_mm.png")) == 65535).all()
+
+
+def _by_the_example(
+    model: MetaPromptModel, picture: NDArray[np.uint8], size: tuple[int, int], boxes: list[list[float]]
+) -> None:
+    """What predict.py does; the model itself takes the network's place."""
+    processing = pose if model.task.name == "pose" else dense
+    facts = description(model, size)
+    with torch.no_grad():
+        inputs = map(torch.from_numpy, processing.network_inputs(picture, boxes, facts))
+        outputs = [model(pixels).numpy()[0] for pixels in inputs]
+    processing.save_result(outputs, picture, boxes, facts)
+
+
+@pytest.mark.parametrize("height_width", [(301, 452), (97, 143)])
+@pytest.mark.parametrize("task", ["segmentation", "depth"])
+def test_the_example_resizes_as_the_model_does(
+    task: str, height_width: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example smoothed pictures another way, and its result came from the nearest pixel, not between pixels."""
+    monkeypatch.chdir(tmp_path)
+    scene, model = generate_scene(79, *height_width).image, metaprompts.load(f"micro-{task}", "cpu")
+    wanted = model.predict(scene)
+
+    _by_the_example(model, scene, view_size(*height_width, model.config.working_size), [])
+
+    found = np.asarray(Image.open(RESULTS[task]))
+    if task == "segmentation":
+        assert (found == wanted.labels).mean() >= 0.999
+    else:
+        assert abs(found / 1000 / wanted.depth_m - 1).mean() < 1e-3
+
+
+def test_the_example_crops_people_as_the_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example squashed the whole picture, and scaled heatmaps by W / w where the model counts between centers."""
+    monkeypatch.chdir(tmp_path)
+    scene, model = generate_scene(80, 240, 330).image, metaprompts.load("micro-pose", "cpu")
+    boxes = [[0.0, 0, 60, 150], [250, 90, 80, 150], [100, 40, 160, 90]]
+
+    for given in ([], boxes):
+        _by_the_example(model, scene, (model.task.crop_height, model.task.crop_width), given)
+
+        found = json.loads(Path("people.json").read_text())
+        for joints, wanted in zip(found, model.predict(scene, given or None).people, strict=True):
+            apart = abs(np.array(list(joints.values()))[:, :2] - wanted.keypoints)
+            assert apart.max() < 0.1
 
 
 @pytest.mark.full
@@ -122,8 +195,8 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("task", "size", "line"),
     [
-        ("depth", (100, 128), "--size is 100,128; wanted multiples of 64"),
-        ("pose", (128, 128), r"--size is 128,128, but the model's crops of people are 64,64: leave it out"),
+        ("depth", (100, 128), "--size is 100 128; wanted multiples of 64"),
+        ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: leave it out"),
     ],
 )
 def test_a_size_that_does_not_fit_is_refused(task: str, size: tuple[int, int], line: str, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ class Export:
     """Write the whole model (VAE encoder, all steps, head) as one network for another runtime.
 
     It takes any number of pictures of one size. Beside it: model.json, which tells what goes in and what the output
-    means; parity.json, how far the output is from the model's on real pictures; predict.py, an example that needs no
-    metaprompts.
+    means; parity.json, how far the output is from the model's on real pictures; predict.py and processing.py, an
+    example that needs no metaprompts and gives what metaprompts predict gives, if the size is that which it looks at.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -53,7 +53,7 @@ class Export:
         with Console(stderr=True).status("exporting"):
             report = export_model(model, self.out, kind=self.format, size=self.size, steps=self.steps, pictures=shown)
         sys.stdout.write(
-            f"{self.out}: model.json, parity.json, predict.py\n"
+            f"{self.out}: model.json, parity.json, predict.py, processing.py\n"
             f"on {report['pictures']} pictures the output differs from the model's by at most "
             f"{report['max_difference']:.1e}, on average by {report['mean_difference']:.1e} (its standard deviation is "
             f"{report['output_std']:.3g})\n"

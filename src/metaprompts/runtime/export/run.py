@@ -36,7 +36,7 @@ def export_model(
     steps: int | None = None,
     pictures: Sequence[NDArray[np.uint8]],
 ) -> dict[str, Any]:
-    """Write model.* of a format, model.json, parity.json and predict.py; all of them, or none.
+    """Write model.* of a format, model.json, parity.json, predict.py and processing.py; all of them, or none.
 
     Args:
         model: on the CPU, in float32
@@ -67,7 +67,8 @@ def export_model(
         names = sorted(path.name for path in scratch.iterdir())
         write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})
         write_json(scratch / "parity.json", report)
-        write_text(scratch / "predict.py", _example(chosen))
+        for name, text in _example(chosen, model.task.name).items():
+            write_text(scratch / name, text)
     return report
 
 
@@ -81,7 +82,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
         return crop
     size = asked or model.config.working_size
     if size is None:
-        raise InputError("the model does not say on what size it was trained: give --size HEIGHT,WIDTH")
+        raise InputError("the model does not say on what size it was trained: give --size HEIGHT WIDTH")
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
             raise InputError(f"--size is {_shown(size)}; wanted multiples of {_MULTIPLE}")
@@ -93,7 +94,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
 
 
 def _shown(size: tuple[int, int]) -> str:
-    return f"{size[0]},{size[1]}"
+    return f"{size[0]} {size[1]}"
 
 
 def _parity(
@@ -121,9 +122,12 @@ def _parity(
     }
 
 
-def _example(chosen: Format) -> str:
-    text = (resources.files("metaprompts.runtime.export") / "example.txt").read_text(encoding="utf-8")
-    return Template(text).substitute(chosen.example, runtime=chosen.runtime)
+def _example(chosen: Format, task: str) -> dict[str, str]:
+    """Name -> text of the two files that predict a picture: what is the format's, and what is the task's."""
+    beside = resources.files("metaprompts.runtime.export.beside")
+    predict = Template((beside / "predict.txt").read_text(encoding="utf-8"))
+    processing = (beside / ("pose.py" if task == "pose" else "dense.py")).read_text(encoding="utf-8")
+    return {"predict.py": predict.substitute(chosen.example, runtime=chosen.runtime), "processing.py": processing}
 
 
 @contextmanager

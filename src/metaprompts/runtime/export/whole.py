@@ -59,12 +59,14 @@ def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]
 
 
 _RESIZE = (
-    "Resize the picture to the input's height and width: averaging over areas where it shrinks, bilinearly where it "
-    "grows. Resize the output back to the picture's size, bilinearly."
+    "Resize the picture to the input's height and width: averaging over areas if that has fewer pixels, else "
+    "bilinearly; round to 8 bits. Resize the output back to the picture's size bilinearly, without smoothing "
+    "(align_corners=False)."
 )
 _RESIZE_POSE = (
-    "Cut out each person: enlarge the box to the input's aspect, then by the padding, about its center; map the box's "
-    "edges to the centers of the input's outermost pixels, bilinearly; outside the picture is black."
+    "Cut out each person: lengthen the box's shorter side to the input's aspect, then enlarge both by the padding, "
+    "about the box's center; map the box's edges to the centers of the input's outermost pixels, bilinearly; outside "
+    "the picture is black. Of a picture without boxes the whole is one box, without padding."
 )
 
 
@@ -73,7 +75,10 @@ def _output(task: Segmentation | Depth | Pose, size: tuple[int, int]) -> dict[st
         return {
             "name": "logits",
             "shape": ["batch", len(task.classes), *size],
-            "meaning": "The class of a pixel is the index of its largest value on axis 1.",
+            "meaning": (
+                "The class of a pixel is the index of its largest value on axis 1, resized after a softmax over that "
+                "axis."
+            ),
             "classes": list(task.classes),
         }
     if isinstance(task, Depth):
@@ -87,8 +92,10 @@ def _output(task: Segmentation | Depth | Pose, size: tuple[int, int]) -> dict[st
         "name": "heatmaps",
         "shape": ["batch", len(task.joints), *(side // 4 for side in size)],
         "meaning": (
-            "A joint is where its heatmap is largest, and that value is its score. Column c of w lies at "
-            "c * (W - 1) / (w - 1) of an input W pixels wide, rows alike."
+            "A joint's score is the largest value of its heatmap. Its place is the center of a Gaussian of width sigma "
+            "fitted to the logarithm of the values within ceil(1.5 sigma) of that pixel, by least squares weighted by "
+            "their squares. Column c of w lies at c * (W - 1) / (w - 1) of an input W pixels wide, rows alike; column "
+            "c of the input at left + c * width / (W - 1) of an enlarged box."
         ),
         "joints": list(task.joints),
         "skeleton": [list(edge) for edge in task.skeleton],

@@ -1,0 +1,1 @@
+"""What is written beside an exported model, word for word; it needs NumPy and Pillow, and no metaprompts."""

@@ -1,0 +1,66 @@
+"""Picture to network and back, for segmentation and depth: see model.json."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array = NDArray[np.float32]
+
+
+def network_inputs(picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
+    """The picture (H, W, 3) at the network's size, (1, 3, h, w) in [0, 1]."""
+    if boxes:
+        raise SystemExit(f"boxes are for people: this is a model for {facts['task']}")
+    size = facts["input"]["shape"][2:]
+    weights = averaging if np.prod(size) < np.prod(picture.shape[:2]) else between
+    pixels = resized(picture.astype(np.float32).transpose(2, 0, 1), size, weights)
+    # Of 8 bits, as the model has learned from.
+    return [(np.rint(pixels)[None] / 255).astype(np.float32)]
+
+
+def save_result(
+    outputs: list[Array], picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]
+) -> str:
+    """Write labels.png, the index of each pixel's class, or depth_mm.png; both of the picture's size."""
+    output, size = outputs[0], picture.shape[:2]
+    if facts["task"] == "segmentation":
+        Image.fromarray(labels(output, size)).save("labels.png")
+        return "labels.png"
+    depth_mm = np.rint(resized(output, size, between)[0].astype(np.float64) * 1000)
+    # Millimeters end at 65.535 m.
+    Image.fromarray(depth_mm.clip(0, 65535).astype(np.uint16)).save("depth_mm.png")
+    return "depth_mm.png"
+
+
+def labels(logits: Array, size: tuple[int, ...]) -> NDArray[Any]:
+    """The likeliest class of each pixel, from (classes, h, w)."""
+    likely = np.exp(logits - logits.max(axis=0))
+    likely /= likely.sum(axis=0)
+    # Class by class: all of them at the picture's size may be too much for memory.
+    best, found = resized(likely[:1], size, between)[0], np.zeros(size, np.uint16)
+    for index in range(1, len(likely)):
+        values = resized(likely[index : index + 1], size, between)[0]
+        found[values > best] = index
+        best = np.maximum(best, values)
+    return found.astype(np.uint8) if len(likely) <= 256 else found
+
+
+def resized(channels: Array, size: tuple[int, ...], weights: Any) -> Array:
+    """Bring (C, h, w) to another height and width."""
+    rows, columns = (weights(length, count) for length, count in zip(channels.shape[1:], size, strict=True))
+    found: Array = rows @ channels @ columns.T
+    return found
+
+
+def averaging(length: int, count: int) -> Array:
+    """Weights (count, length) that average pixels over equal parts, which begin and end also within pixels."""
+    edges = np.linspace(0, length, count + 1)[:, None]
+    return (np.diff(np.clip(edges - np.arange(length), 0, 1), axis=0) * count / length).astype(np.float32)
+
+
+def between(length: int, count: int) -> Array:
+    """Weights (count, length) that interpolate linearly between pixels' centers."""
+    places = np.clip((np.arange(count) + 0.5) * length / count - 0.5, 0, length - 1)
+    return np.maximum(1 - abs(places[:, None] - np.arange(length)), 0).astype(np.float32)
