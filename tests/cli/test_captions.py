@@ -87,6 +87,23 @@ def test_heatmaps_of_tokens(reader, pictures, tmp_path):
     assert (tmp_path / "out/a_prompt076.png").is_file()
 
 
+@pytest.mark.parametrize("source", ["empty", "somebody/gone"])
+@pytest.mark.parametrize("command", ["predict", "heatmaps"])
+def test_a_captioner_that_cannot_be_loaded_is_told_once(
+    reader, pictures, tmp_path, capsys, monkeypatch, command, source
+):
+    """It was tried for every picture, and each told the same."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "empty").mkdir()
+    captioner = str(tmp_path / source) if source == "empty" else source
+    assert main([command, str(reader), str(pictures), "--captioner", captioner, "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    told = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert told[0].startswith(f"error: captioner {captioner} cannot be loaded: ")
+    assert not captured.out
+
+
 @pytest.mark.parametrize(
     ("model", "words", "wanted"),
     [
