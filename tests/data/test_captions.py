@@ -32,6 +32,42 @@ def test_the_whole_path_comes_before_the_bare_name(tmp_path):
     assert captions.of(tmp_path / "others/a.png") == "bare"
 
 
+@pytest.fixture
+def spelled(tmp_path):
+    """A picture beside its namesake, and ways to its folder; a file of captions tells them apart."""
+    for name in ("day", "night"):
+        (tmp_path / "real" / name).mkdir(parents=True)
+        (tmp_path / "real" / name / "a.png").touch()
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "real/b.png").symlink_to("night/a.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("root", ["real", "linked", "real/day/.."])
+@pytest.mark.parametrize(
+    "picture",
+    ["night/a.png", "./night/a.png", "day/../night/a.png", "../linked/night/a.png", "../real/night/a.png", "b.png"],
+)
+def test_a_picture_is_found_however_its_path_is_spelled(spelled, monkeypatch, root, picture):
+    """Paths were compared letter by letter: a picture named from its own folder, or by a link, had no caption."""
+    (spelled / "captions.json").write_text(json.dumps({"day/a.png": "day", "night/a.png": "night"}))
+    captions = CaptionFile(spelled / "captions.json", spelled / root)
+    monkeypatch.chdir(spelled / "real")
+    for path in (Path(picture), spelled / "linked" / picture, spelled / "real" / picture):
+        assert captions.of(path) == "night"
+
+
+@pytest.mark.parametrize("name", ["./night/a.png", "day/../night/a", "b.png"])
+def test_a_picture_is_found_however_the_file_spells_it(spelled, name):
+    captions = written(spelled / "real", {"day/a.png": "day", name: "night"})
+    assert captions.of(spelled / "real/night/a.png") == "night"
+
+
+def test_a_link_may_have_a_caption_of_its_own(spelled):
+    captions = written(spelled / "real", {"b.png": "link", "night/a.png": "night"})
+    assert [captions.of(spelled / "real" / name) for name in ("b.png", "night/a.png")] == ["link", "night"]
+
+
 def test_a_name_that_two_pictures_have_is_none(tmp_path):
     captions = written(tmp_path, {"day/a.png": "day", "night/a.png": "night"})
     assert captions.of(tmp_path / "night/a.png") == "night"
