@@ -59,13 +59,14 @@ def test_a_caption_for_each_picture_whatever_the_batches(reader, pictures, tmp_p
 
 
 def test_a_captioner(reader, pictures, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    """Its captions were kept in the user's home, whatever METAPROMPTS_CACHE said."""
+    monkeypatch.setenv("METAPROMPTS_CACHE", str(tmp_path / "chosen"))
     captioner = str(write_captioner(tmp_path / "blip"))
     found = predicted(reader, pictures, tmp_path / "out", "--captioner", captioner)
     picture = np.asarray(Image.open(pictures / "a.png"))
     (caption,) = Captioner(captioner, tmp_path / "cache").caption([picture])
     np.testing.assert_allclose(found[0], load(reader).predict(picture, caption=caption).depth_m, rtol=1e-4)
-    assert len(list((tmp_path / "home/.cache/metaprompts/captions").rglob("*.json"))) == 2
+    assert len(list((tmp_path / "chosen/captions").rglob("*.json"))) == 2
 
 
 def test_a_picture_without_caption_does_not_stop_the_others(reader, pictures, tmp_path, capsys):
