@@ -88,7 +88,7 @@ def test_a_file_of_something_else_is_one_line(tmp_path, content, wanted):
 
 
 class Gray:
-    """Two samples."""
+    """Two samples of a file each."""
 
     def __len__(self):
         return 2
@@ -96,26 +96,36 @@ class Gray:
     def path(self, index):
         return f"/data/{range(2)[index]}.png"
 
+    def files(self, index):
+        return (Path(self.path(index)),)
+
     def __getitem__(self, index):
         return Sample(image=np.zeros((8, 8, 3), np.uint8), path=self.path(index))
 
 
-def context_of(path):
-    if path == "/data/1.png":
-        raise InputError(f"no caption of {path}")
-    return np.full((2, 3), 7, np.float32)
+class Sevens:
+    """Contexts of all pictures but one."""
+
+    def __call__(self, path):
+        if path == "/data/1.png":
+            raise InputError(f"no caption of {path}")
+        return np.full((2, 3), 7, np.float32)
+
+    def file(self, path):
+        return Path("/cache") / Path(path).with_suffix(".npy").name
 
 
 def test_a_sample_has_its_context_and_so_has_a_batch():
-    samples = pickle.loads(pickle.dumps(Captioned(Gray(), context_of)))
+    samples = pickle.loads(pickle.dumps(Captioned(Gray(), Sevens())))
     assert (len(samples), samples.path(1)) == (2, "/data/1.png")
+    assert samples.files(0) == (Path("/data/0.png"), Path("/cache/0.npy"))
     tensors = to_tensors(samples[0])
     assert tensors["context"].tolist() == [[7.0] * 3] * 2
     assert "context" not in to_tensors(Gray()[0])
 
 
 def test_a_sample_without_caption_can_be_passed_over():
-    skipping = Skipping(Captioned(Gray(), context_of), at_most=1)
+    skipping = Skipping(Captioned(Gray(), Sevens()), at_most=1)
     assert skipping[1].path == "/data/0.png"
     assert skipping.path(1) == "/data/1.png"
     assert len(skipping.bad) == 1

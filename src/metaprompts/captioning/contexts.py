@@ -50,6 +50,14 @@ class Contexts:
         """
         return self.store.read(self.caption_of(path))
 
+    def file(self, path: str) -> Path:
+        """Where the tokens of a picture's caption are kept.
+
+        Raises:
+            InputError: there is no caption
+        """
+        return self.store.path(self.caption_of(path))
+
 
 @dataclass(frozen=True)
 class Said:
