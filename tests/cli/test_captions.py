@@ -129,6 +129,34 @@ def test_what_is_said_wrongly_is_told(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.captioner", "b/c"], "data.captioner is of use where prompts.kind is caption, and here it is meta"),
+        (["--data.captions=c.json", "--prompts.kind=label"], "where prompts.kind is caption, and here it is label"),
+        (["--data.cache", "."], "data.cache is of use where prompts.kind is caption, and here it is meta"),
+        (["--prompts.text-source", "micro"], "prompts.text_source is of use where prompts.kind is label or caption"),
+        (["--prompts.labels", "a,b"], "prompts.labels is of use where prompts.kind is label, and here it is meta"),
+    ],
+)
+def test_training_refuses_a_wish_that_its_kind_of_prompts_would_pass_over(capsys, words, said):
+    assert main(["train", "micro_depth", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_recipe_itself_may_have_what_another_kind_of_prompts_needs(capsys):
+    """It would be refused before its pictures are missed."""
+    assert main(["train", "scenes_depth", "--data.captioner", "none"]) == 2
+    assert "data.root is not set" in capsys.readouterr().err
+
+
+def test_evaluation_knows_captions_by_the_model_not_by_its_recipe(reader, models, data, capsys):
+    words = ["--recipe", "micro_depth", "--data.root", str(data), "--data.val=depth.txt", "--data.captions=gone.json"]
+    for model, said in ((reader, "gone.json is no file"), (models / "depth", "and here it is meta")):
+        assert main(["evaluate", str(model), *SMALL["depth"], *words]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_text_encoder_that_has_moved(reader, pictures, tmp_path):
     """Its folder in config.json is gone; the same one elsewhere will do."""
     from metaprompts.embedded import embedded_folder

@@ -223,11 +223,12 @@ class Run:
         Raises:
             InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
         """
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe import read_recipe, refuse_unused
 
         name, *words = self.words(root, out)
         try:
             made = read_recipe(name, words)
+            refuse_unused(made, words)
         except InputError as error:
             raise InputError(f"training {self.path} cannot be: {error}") from error
         if self.cell.metric not in made.task.metrics:

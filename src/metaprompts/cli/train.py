@@ -80,7 +80,7 @@ class Train:
 
             sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe import read_recipe, refuse_unused
 
         recipe = read_recipe(self.recipe, self.overrides)
         if self.wants_help:
@@ -88,6 +88,7 @@ class Train:
 
             print_recipe(self.recipe, recipe)
             return 0
+        refuse_unused(recipe, self.overrides)
         from metaprompts.training.loop import train
         from metaprompts.training.progress import ProgressLine
         from metaprompts.training.stopping import TrainingStopped
