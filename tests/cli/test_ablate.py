@@ -108,6 +108,27 @@ def test_a_check_of_chosen_runs_fails_for_a_changed_number(study, data, trained,
     assert main([*words, "--check"]) == 0
 
 
+def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, capsys, monkeypatch):
+    """A study trained from a folder that has its recipe could not be shown from another."""
+    (tmp_path / "mine.toml").write_text('extends = "micro_depth"')
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.replace('"micro_depth"', '"mine.toml"'))
+    monkeypatch.chdir(tmp_path)
+    words = ["ablate", study, "--out", str(tmp_path / "out")]
+    assert main([*words, "--data", f"pictures={data}"]) == 0
+    table = capsys.readouterr().out
+    (tmp_path / "mine.toml").unlink()
+    assert main([*words, "--show"]) == 0
+    shown, said = capsys.readouterr()
+    assert shown == table
+    assert said == "recipe mine.toml is not there: that results are of this study, only their commands tell\n"
+    assert main([*words, "--data", f"pictures={data}"]) == 2
+    assert "no recipe 'mine.toml'" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("1e30", "1e20"))
+    assert main([*words, "--show"]) == 2
+    assert "is of other settings than study study has now" in capsys.readouterr().err
+
+
 SCENES = """
 title = "Scenes"
 seeds = [1, 2]
