@@ -4,6 +4,7 @@ import dataclasses
 import json
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -45,6 +46,25 @@ def test_an_error_ends_trainings_that_have_begun(tmp_path):
     with pytest.raises(InputError, match="one was killed"):
         side_by_side(work, [0, 1], 2, lambda *_: None)
     assert codes == [-signal.SIGTERM]
+
+
+def test_an_error_ends_it_though_others_have_not_begun():
+    """It waited for ever for those that it had cancelled."""
+
+    def work(number):
+        raise InputError(f"{number} was killed")
+
+    caught = []
+
+    def run():
+        with pytest.raises(InputError) as error:
+            side_by_side(work, range(20), 1, lambda *_: None)
+        caught.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert caught
 
 
 ASKED_ONCE = """

@@ -128,7 +128,8 @@ def side_by_side(
                     on_done(futures[future], result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            _end_running(list(futures))
+            # Not those that have not begun: no wait for a cancelled one would end.
+            _end_running([future for future in futures if not future.cancelled()])
             raise
 
 
