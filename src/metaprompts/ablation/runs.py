@@ -118,7 +118,8 @@ def side_by_side(
     with ThreadPoolExecutor(processes) as pool:
         futures: dict[Future[Result], T] = {}
         try:
-            futures |= {pool.submit(work, item): item for item in items}
+            for item in items:
+                futures[pool.submit(work, item)] = item
             for future in as_completed(futures):
                 try:
                     result = future.result()
@@ -136,12 +137,15 @@ def side_by_side(
 def _end_running(futures: Sequence[Future[Result]]) -> None:
     """Ask each training once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
     told: set[subprocess.Popen[bytes]] = set()
-    # One may have been about to start.
-    while wait(futures, timeout=_GLANCE_S).not_done:
+    running = True
+    while running:
+        # The second Ctrl-C comes most likely while this waits.
         try:
+            # One may have been about to start.
             for process in set(_RUNNING) - told:
                 process.terminate()
                 told.add(process)
+            running = bool(wait(futures, timeout=_GLANCE_S).not_done)
         except KeyboardInterrupt:
             told.clear()
 
