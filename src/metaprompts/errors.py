@@ -1,4 +1,4 @@
-"""The one error a user can cause."""
+"""The one error a user can cause, and how far it reaches."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,10 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with 2.
     """
+
+
+class CaptionerError(InputError):
+    """The model that captions says nothing of any picture: told once, not for each."""
 
 
 SHOWN_BY_DEBUG = "(--debug shows where)"

@@ -50,6 +50,12 @@ _IN_PLACE_OF = {
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
 }
+# Kinds of prompts that have a use for a key.
+_OF_KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("prompts.labels", "prompts.templates"), ("label",)),
+    **dict.fromkeys(("prompts.text_source", "prompts.text_fingerprint"), ("label", "caption")),
+    **dict.fromkeys(("data.captions", "data.captioner", "data.cache"), ("caption",)),
+}
 _TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 
@@ -300,6 +306,27 @@ def nearest_key(word: str, options: Sequence[str] = ()) -> str:
                 meant.setdefault(each.name, key)
                 meant.setdefault(key, key)
     return meant[get_close_matches(word, list(meant), n=1, cutoff=0.0)[0]]
+
+
+def refuse_unused(recipe: Recipe, overrides: Sequence[str]) -> None:
+    """Check that nobody asks for what the recipe's kind of prompts would pass over; a recipe's own file may have it.
+
+    Args:
+        recipe: as it was changed
+        overrides: as for `read_recipe`
+
+    Raises:
+        InputError: a key is of other kinds, and not none
+    """
+    for key, _ in _pairs(overrides):
+        section, _, name = key.partition(".")
+        kinds = _OF_KINDS.get(key, (recipe.prompts.kind,))
+        value = getattr(getattr(recipe, section), name)
+        if recipe.prompts.kind not in kinds and value is not None:
+            raise InputError(
+                f"{key} is of use where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
+                f"leave {key} out"
+            )
 
 
 def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -47,6 +49,25 @@ def test_an_error_ends_trainings_that_have_begun(tmp_path):
     assert codes == [-signal.SIGTERM]
 
 
+def test_an_error_ends_it_though_others_have_not_begun():
+    """It waited for ever for those that it had cancelled."""
+
+    def work(number):
+        raise InputError(f"{number} was killed")
+
+    caught = []
+
+    def run():
+        with pytest.raises(InputError) as error:
+            side_by_side(work, range(20), 1, lambda *_: None)
+        caught.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert caught
+
+
 ASKED_ONCE = """
 import os, signal, sys, time
 asked = []
@@ -74,6 +95,36 @@ def test_a_training_is_asked_once_and_waited_for(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         side_by_side(work, [0, 1], 2, lambda *_: None)
     assert log.read_text().split() == ["True", "asked", "1"]
+
+
+SAVES_FOR_LONG = """
+import signal, time
+def save(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    print("saving", flush=True)
+signal.signal(signal.SIGTERM, save)
+print("begun", flush=True)
+time.sleep(20)
+"""
+
+
+def test_a_second_ctrl_c_waits_for_no_training_to_save(tmp_path):
+    """It was passed on in one moment of many: else it ended the telling, and the command waited as before."""
+    log, codes = tmp_path / "log.txt", []
+
+    def work(number):
+        if number:
+            for word in ("begun", "saving"):
+                while not log.is_file() or word not in log.read_text():
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGINT)
+            return {}
+        codes.append(run_logged([sys.executable, "-c", SAVES_FOR_LONG], log))
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(work, [0, 1], 2, lambda *_: None)
+    assert codes == [-signal.SIGTERM]
 
 
 def test_a_log_has_all_that_a_command_says(tmp_path):

@@ -168,7 +168,9 @@ LISTS = {
 def test_lists_arrive_as_they_were_written(key, value):
     """ "wall, white" became two labels, and a single label "none" no labels at all."""
     recipe = "micro_pose" if key.startswith("task") else "micro_depth"
-    cell = Cell(name="c", recipe=recipe, data="here", metric="AP" if recipe == "micro_pose" else "d1")
+    settings = {"prompts.kind": "label"} if key.startswith("prompts") else {}
+    metric = "AP" if recipe == "micro_pose" else "d1"
+    cell = Cell(name="c", recipe=recipe, data="here", metric=metric, settings=settings)
     run = Run(cell=cell, variant=Variant(name="v", settings={key: value}), seed=0)
     section, name = key.split(".")
     assert run.recipe(Path("in"), Path("out")).plain()[section][name] == value
@@ -197,6 +199,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY.replace("'t'", "'a|b'") + "variants = [{name='a'}]", "title 'a|b' would break a table"),
         (TINY.replace("'t'", '"a\\nb"') + "variants = [{name='a'}]", "would break a table"),
         (TINY + "paper = 'a|b'\nvariants = [{name='a'}]", r"paper 'a\|b' would break a table"),
+        (TINY + "variants = [{name='a', settings={'data.captioner'='b/c'}}]", "data.captioner is of use where"),
         (TINY.replace("'d1'", "'mIoU'") + "variants = [{name='a'}]", "cell c compares 'mIoU', which depth does not"),
         (TINY.replace("_depth", "_segmentation").replace("d1", "iou_per_class") + "variants = [{name='a'}]", "mAcc$"),
         (TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]", "training c/a/0 cannot be: no recipe 'gone'"),

@@ -1,4 +1,7 @@
 import json
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -108,6 +111,27 @@ def test_a_check_of_chosen_runs_fails_for_a_changed_number(study, data, trained,
     assert main([*words, "--check"]) == 0
 
 
+def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, capsys, monkeypatch):
+    """A study trained from a folder that has its recipe could not be shown from another."""
+    (tmp_path / "mine.toml").write_text('extends = "micro_depth"')
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.replace('"micro_depth"', '"mine.toml"'))
+    monkeypatch.chdir(tmp_path)
+    words = ["ablate", study, "--out", str(tmp_path / "out")]
+    assert main([*words, "--data", f"pictures={data}"]) == 0
+    table = capsys.readouterr().out
+    (tmp_path / "mine.toml").unlink()
+    assert main([*words, "--show"]) == 0
+    shown, said = capsys.readouterr()
+    assert shown == table
+    assert said == "recipe mine.toml is not there: that results are of this study, only their commands tell\n"
+    assert main([*words, "--data", f"pictures={data}"]) == 2
+    assert "no recipe 'mine.toml'" in capsys.readouterr().err
+    path.write_text(path.read_text().replace("1e30", "1e20"))
+    assert main([*words, "--show"]) == 2
+    assert "is of other settings than study study has now" in capsys.readouterr().err
+
+
 SCENES = """
 title = "Scenes"
 seeds = [1, 2]
@@ -175,6 +199,35 @@ def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
     (out / "quick/s").rename(out / "s")
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--show"]) == 2
     assert "must not be mixed" in capsys.readouterr().err
+
+
+@pytest.fixture
+def hangup():
+    """Say how SIGHUP is handled; afterwards it is handled as before, and SIGTERM, too."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM)}
+    yield lambda handler: signal.signal(signal.SIGHUP, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("handler", "code"), [(signal.SIG_DFL, 130), (signal.SIG_IGN, 0)], ids=["terminal", "nohup"])
+def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
+    study, data, trained, tmp_path, monkeypatch, hangup, handler, code
+):
+    """The training that has begun is waited for, the other not begun."""
+    train_once = runs.train_once
+
+    def train(run, folder, root, *, quick=False):
+        # Not before all trainings are begun or waiting.
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.3)
+        return train_once(run, folder, root, quick=quick)
+
+    monkeypatch.setattr(runs, "train_once", train)
+    hangup(handler)
+    assert main(["ablate", study, "--out", str(tmp_path / "out"), "--data", f"pictures={data}"]) == code
+    assert len(trained) == (2 if code == 0 else 1)
 
 
 def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):

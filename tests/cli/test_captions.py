@@ -59,13 +59,14 @@ def test_a_caption_for_each_picture_whatever_the_batches(reader, pictures, tmp_p
 
 
 def test_a_captioner(reader, pictures, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    """Its captions were kept in the user's home, whatever METAPROMPTS_CACHE said."""
+    monkeypatch.setenv("METAPROMPTS_CACHE", str(tmp_path / "chosen"))
     captioner = str(write_captioner(tmp_path / "blip"))
     found = predicted(reader, pictures, tmp_path / "out", "--captioner", captioner)
     picture = np.asarray(Image.open(pictures / "a.png"))
     (caption,) = Captioner(captioner, tmp_path / "cache").caption([picture])
     np.testing.assert_allclose(found[0], load(reader).predict(picture, caption=caption).depth_m, rtol=1e-4)
-    assert len(list((tmp_path / "home/.cache/metaprompts/captions").rglob("*.json"))) == 2
+    assert len(list((tmp_path / "chosen/captions").rglob("*.json"))) == 2
 
 
 def test_a_picture_without_caption_does_not_stop_the_others(reader, pictures, tmp_path, capsys):
@@ -85,6 +86,23 @@ def test_heatmaps_of_tokens(reader, pictures, tmp_path):
     words = ["heatmaps", str(reader), str(pictures / "a.png"), "--prompts", "0,76", "--caption", "a red car"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/a_prompt076.png").is_file()
+
+
+@pytest.mark.parametrize("source", ["empty", "somebody/gone"])
+@pytest.mark.parametrize("command", ["predict", "heatmaps"])
+def test_a_captioner_that_cannot_be_loaded_is_told_once(
+    reader, pictures, tmp_path, capsys, monkeypatch, command, source
+):
+    """It was tried for every picture, and each told the same."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (tmp_path / "empty").mkdir()
+    captioner = str(tmp_path / source) if source == "empty" else source
+    assert main([command, str(reader), str(pictures), "--captioner", captioner, "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    told = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert told[0].startswith(f"error: captioner {captioner} cannot be loaded: ")
+    assert not captured.out
 
 
 @pytest.mark.parametrize(
@@ -109,6 +127,34 @@ def test_what_is_said_wrongly_is_told(
     assert main([command, str(folder), str(pictures), "--out", "out", *words]) in (1, 2)
     assert wanted in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data.captioner", "b/c"], "data.captioner is of use where prompts.kind is caption, and here it is meta"),
+        (["--data.captions=c.json", "--prompts.kind=label"], "where prompts.kind is caption, and here it is label"),
+        (["--data.cache", "."], "data.cache is of use where prompts.kind is caption, and here it is meta"),
+        (["--prompts.text-source", "micro"], "prompts.text_source is of use where prompts.kind is label or caption"),
+        (["--prompts.labels", "a,b"], "prompts.labels is of use where prompts.kind is label, and here it is meta"),
+    ],
+)
+def test_training_refuses_a_wish_that_its_kind_of_prompts_would_pass_over(capsys, words, said):
+    assert main(["train", "micro_depth", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_recipe_itself_may_have_what_another_kind_of_prompts_needs(capsys):
+    """It would be refused before its pictures are missed."""
+    assert main(["train", "scenes_depth", "--data.captioner", "none"]) == 2
+    assert "data.root is not set" in capsys.readouterr().err
+
+
+def test_evaluation_knows_captions_by_the_model_not_by_its_recipe(reader, models, data, capsys):
+    words = ["--recipe", "micro_depth", "--data.root", str(data), "--data.val=depth.txt", "--data.captions=gone.json"]
+    for model, said in ((reader, "gone.json is no file"), (models / "depth", "and here it is meta")):
+        assert main(["evaluate", str(model), *SMALL["depth"], *words]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_text_encoder_that_has_moved(reader, pictures, tmp_path):

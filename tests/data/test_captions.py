@@ -32,6 +32,42 @@ def test_the_whole_path_comes_before_the_bare_name(tmp_path):
     assert captions.of(tmp_path / "others/a.png") == "bare"
 
 
+@pytest.fixture
+def spelled(tmp_path):
+    """A picture beside its namesake, and ways to its folder; a file of captions tells them apart."""
+    for name in ("day", "night"):
+        (tmp_path / "real" / name).mkdir(parents=True)
+        (tmp_path / "real" / name / "a.png").touch()
+    (tmp_path / "linked").symlink_to("real")
+    (tmp_path / "real/b.png").symlink_to("night/a.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("root", ["real", "linked", "real/day/.."])
+@pytest.mark.parametrize(
+    "picture",
+    ["night/a.png", "./night/a.png", "day/../night/a.png", "../linked/night/a.png", "../real/night/a.png", "b.png"],
+)
+def test_a_picture_is_found_however_its_path_is_spelled(spelled, monkeypatch, root, picture):
+    """Paths were compared letter by letter: a picture named from its own folder, or by a link, had no caption."""
+    (spelled / "captions.json").write_text(json.dumps({"day/a.png": "day", "night/a.png": "night"}))
+    captions = CaptionFile(spelled / "captions.json", spelled / root)
+    monkeypatch.chdir(spelled / "real")
+    for path in (Path(picture), spelled / "linked" / picture, spelled / "real" / picture):
+        assert captions.of(path) == "night"
+
+
+@pytest.mark.parametrize("name", ["./night/a.png", "day/../night/a", "b.png"])
+def test_a_picture_is_found_however_the_file_spells_it(spelled, name):
+    captions = written(spelled / "real", {"day/a.png": "day", name: "night"})
+    assert captions.of(spelled / "real/night/a.png") == "night"
+
+
+def test_a_link_may_have_a_caption_of_its_own(spelled):
+    captions = written(spelled / "real", {"b.png": "link", "night/a.png": "night"})
+    assert [captions.of(spelled / "real" / name) for name in ("b.png", "night/a.png")] == ["link", "night"]
+
+
 def test_a_name_that_two_pictures_have_is_none(tmp_path):
     captions = written(tmp_path, {"day/a.png": "day", "night/a.png": "night"})
     assert captions.of(tmp_path / "night/a.png") == "night"
@@ -52,7 +88,7 @@ def test_a_file_of_something_else_is_one_line(tmp_path, content, wanted):
 
 
 class Gray:
-    """Two samples."""
+    """Two samples of a file each."""
 
     def __len__(self):
         return 2
@@ -60,26 +96,36 @@ class Gray:
     def path(self, index):
         return f"/data/{range(2)[index]}.png"
 
+    def files(self, index):
+        return (Path(self.path(index)),)
+
     def __getitem__(self, index):
         return Sample(image=np.zeros((8, 8, 3), np.uint8), path=self.path(index))
 
 
-def context_of(path):
-    if path == "/data/1.png":
-        raise InputError(f"no caption of {path}")
-    return np.full((2, 3), 7, np.float32)
+class Sevens:
+    """Contexts of all pictures but one."""
+
+    def __call__(self, path):
+        if path == "/data/1.png":
+            raise InputError(f"no caption of {path}")
+        return np.full((2, 3), 7, np.float32)
+
+    def file(self, path):
+        return Path("/cache") / Path(path).with_suffix(".npy").name
 
 
 def test_a_sample_has_its_context_and_so_has_a_batch():
-    samples = pickle.loads(pickle.dumps(Captioned(Gray(), context_of)))
+    samples = pickle.loads(pickle.dumps(Captioned(Gray(), Sevens())))
     assert (len(samples), samples.path(1)) == (2, "/data/1.png")
+    assert samples.files(0) == (Path("/data/0.png"), Path("/cache/0.npy"))
     tensors = to_tensors(samples[0])
     assert tensors["context"].tolist() == [[7.0] * 3] * 2
     assert "context" not in to_tensors(Gray()[0])
 
 
 def test_a_sample_without_caption_can_be_passed_over():
-    skipping = Skipping(Captioned(Gray(), context_of), at_most=1)
+    skipping = Skipping(Captioned(Gray(), Sevens()), at_most=1)
     assert skipping[1].path == "/data/0.png"
     assert skipping.path(1) == "/data/1.png"
     assert len(skipping.bad) == 1

@@ -91,6 +91,22 @@ def test_evaluation_gives_the_numbers_of_training_without_the_text_encoder(train
     assert scores[name] == pytest.approx(wanted[name], rel=1e-3)
 
 
+def test_an_evaluation_that_goes_on_predicts_anew_what_has_another_caption(trained, captions, tmp_path):
+    """Its pictures' files had not changed, so that the old numbers stayed."""
+    _, out = trained
+    changed = tmp_path / "captions.json"
+    words = ["evaluate", str(out / "last"), "--training.device", "cpu", "--out", str(tmp_path / "scores")]
+    words += ["--data.captions", str(changed), "--data.cache", str(tmp_path / "cache")]
+    stamps = []
+    for caption in ("a lamp", "a lamp", "a green tree by a road"):
+        changed.write_text(json.dumps(json.loads(captions.read_text()) | {"val1.png": caption}))
+        assert main(words) == 0
+        lines = (tmp_path / "scores/per_image.jsonl").read_text().splitlines()
+        stamps.append([json.loads(line)["files"] for line in lines])
+    assert stamps[0] == stamps[1]
+    assert [old == new for old, new in zip(stamps[1], stamps[2], strict=True)] == [True, False]
+
+
 def test_windows_mirror_images_and_scales_are_seen_with_their_captions(trained, tmp_path):
     made, out = trained
     ways = ["--test.flip", "true"]

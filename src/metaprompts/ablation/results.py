@@ -137,14 +137,20 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
     if bool(result.get("quick")) != study.quick:
         kind = "a quick run" if result.get("quick") else "no quick run"
         raise InputError(f"{path} is of {kind}, which must not be mixed: remove it, or choose another folder")
-    same = result["training"] == run.key if "training" in result else result.get("command") == run.command
-    if not same:
+    if not _is_of(result, run):
         raise InputError(
             f"{path} is of other settings than study {study.name} has now ({run.command}): remove it, choose another "
             "folder, or change the study back"
         )
     kept: Result = result
     return kept if "scores" in kept or kept.get("diverged", is_divergence(kept["failed"])) else None
+
+
+def _is_of(result: Result, run: Run) -> bool:
+    """Whether a result is of what a run is now; the command alone tells where the recipe's content is not known."""
+    if "training" in result and run.cell.has_recipe:
+        return bool(result["training"] == run.key)
+    return bool(result.get("command") == run.command)
 
 
 def _refuse_damaged(result: Any, run: Run, path: Path) -> None:

@@ -118,7 +118,8 @@ def side_by_side(
     with ThreadPoolExecutor(processes) as pool:
         futures: dict[Future[Result], T] = {}
         try:
-            futures |= {pool.submit(work, item): item for item in items}
+            for item in items:
+                futures[pool.submit(work, item)] = item
             for future in as_completed(futures):
                 try:
                     result = future.result()
@@ -128,19 +129,23 @@ def side_by_side(
                     on_done(futures[future], result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            _end_running(list(futures))
+            # Not those that have not begun: no wait for a cancelled one would end.
+            _end_running([future for future in futures if not future.cancelled()])
             raise
 
 
 def _end_running(futures: Sequence[Future[Result]]) -> None:
     """Ask each training once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
     told: set[subprocess.Popen[bytes]] = set()
-    # One may have been about to start.
-    while wait(futures, timeout=_GLANCE_S).not_done:
+    running = True
+    while running:
+        # The second Ctrl-C comes most likely while this waits.
         try:
+            # One may have been about to start.
             for process in set(_RUNNING) - told:
                 process.terminate()
                 told.add(process)
+            running = bool(wait(futures, timeout=_GLANCE_S).not_done)
         except KeyboardInterrupt:
             told.clear()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
+from metaprompts.recipe_names import recipe_names
 from metaprompts.typed import build, plain
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     variant_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def has_recipe(self) -> bool:
+        """Whether the recipe is there, so that it can be known what its trainings are."""
+        return self.recipe in recipe_names() or Path(self.recipe).expanduser().is_file()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,11 +229,12 @@ class Run:
         Raises:
             InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
         """
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe import read_recipe, refuse_unused
 
         name, *words = self.words(root, out)
         try:
             made = read_recipe(name, words)
+            refuse_unused(made, words)
         except InputError as error:
             raise InputError(f"training {self.path} cannot be: {error}") from error
         if self.cell.metric not in made.task.metrics:
@@ -278,8 +285,12 @@ class Run:
         return [self.cell.recipe, *(f"--{key}={_spelled(value)}" for key, value in settings.items())]
 
 
-def read_study(path: Path) -> Study:
+def read_study(path: Path, *, trains: bool = True) -> Study:
     """Read a study, and the recipe of each of its trainings.
+
+    Args:
+        path: of the study
+        trains: whether the recipes must be there; to show what was trained they need not
 
     Raises:
         InputError: the file is missing or no TOML, a key is unknown, missing or wrong, or a training cannot be
@@ -293,7 +304,8 @@ def read_study(path: Path) -> Study:
     try:
         study = build(Study, {"name": path.stem, **values}, "study")
         for run in study.runs():
-            _ = run.settings
+            if trains or run.cell.has_recipe:
+                _ = run.settings
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return study

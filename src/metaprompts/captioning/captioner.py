@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from metaprompts.captioning.stores import CaptionStore
-from metaprompts.errors import InputError
+from metaprompts.errors import CaptionerError, InputError
 from metaprompts.hub import hub_folder, without_progress_bars
 
 _LONGEST = 40
@@ -50,7 +50,7 @@ class Captioner:
         """Caption pictures (H, W, 3) of any sizes; those that the store knows are not looked at again.
 
         Raises:
-            InputError: there is no such model, or it is none that captions
+            CaptionerError: there is no such model, or it is none that captions
         """
         known = [self.store.read(picture) for picture in pictures]
         new = [place for place, caption in enumerate(known) if caption is None]
@@ -70,7 +70,7 @@ class Captioner:
                     pixel_values=pixels.to(self.device, model.dtype), max_new_tokens=_LONGEST, do_sample=False
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
+            raise CaptionerError(
                 f"captioner {self.source} says nothing of a picture alone ({' '.join(str(error).split())}): choose one "
                 "that captions without a prompt, such as Salesforce/blip2-opt-2.7b"
             ) from error
@@ -94,19 +94,19 @@ def _load(source: str, device: torch.device) -> tuple[Any, Any]:
     """Processor and model."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        folder = _download(source)
     # Half precision is what large captioners are published in; CPUs are slow at it.
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     processor: Any
     model: Any
     try:
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            folder = _download(source)
         with without_progress_bars():
             processor = AutoProcessor.from_pretrained(folder, local_files_only=True)  # type: ignore[no-untyped-call]
             model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    except Exception as error:  # transformers, safetensors and pickle raise errors of their own
-        raise InputError(f"captioner {source} cannot be loaded: {' '.join(str(error).split())}") from error
+    except Exception as error:  # the hub, transformers, safetensors and pickle raise errors of their own
+        raise CaptionerError(f"captioner {source} cannot be loaded: {' '.join(str(error).split())}") from error
     return processor, model.eval().to(device)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metaprompts.cache import cache_folder
 from metaprompts.captioning.captioner import Captioner
-from metaprompts.captioning.stores import EncodingStore, default_cache
+from metaprompts.captioning.stores import EncodingStore
 from metaprompts.config import Prompts
 from metaprompts.data.captions import CaptionFile
 from metaprompts.data.samples import SampleDataset
@@ -48,6 +49,14 @@ class Contexts:
             InputError: there is no caption, or its encoding is missing or damaged
         """
         return self.store.read(self.caption_of(path))
+
+    def file(self, path: str) -> Path:
+        """Where the tokens of a picture's caption are kept.
+
+        Raises:
+            InputError: there is no caption
+        """
+        return self.store.path(self.caption_of(path))
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ def prepare_contexts(
     Raises:
         InputError: a picture has no caption or cannot be read, or captioner or text encoder cannot be loaded
     """
-    cache = data.cache or default_cache()
+    cache = data.cache or cache_folder()
     paths = _from_own_share(_pictures(samples))
     if data.captioner is None:
         caption_of: CaptionOf = CaptionFile(data.caption_file(), root).of

@@ -15,11 +15,6 @@ from metaprompts.files import read_json, write_json, write_whole
 _AT_ONCE = 32
 
 
-def default_cache() -> Path:
-    """Where things are kept if nobody says otherwise."""
-    return Path.home() / ".cache" / "metaprompts"
-
-
 @dataclass(frozen=True)
 class EncodingStore:
     """What a text encoder made of captions; a file is found by the caption alone.

@@ -113,7 +113,9 @@ class Ablate:
         from metaprompts.ablation.quick import quick_study
         from metaprompts.ablation.study import read_study
 
-        studies = [read_study(path) for path in self.study]
+        studies = [read_study(path, trains=not self.show) for path in self.study]
+        for name in sorted({cell.recipe for study in studies for cell in study.cells if not cell.has_recipe}):
+            sys.stderr.write(f"recipe {name} is not there: that results are of this study, only their commands tell\n")
         names = [study.name for study in studies]
         if len(set(names)) != len(names):
             raise InputError(f"two studies have the same name: {', '.join(names)}")

@@ -63,14 +63,14 @@ class Captions:
 def _source(
     caption: str | None, file: Path | None, captioner: str | None, model: "MetaPromptModel"
 ) -> Callable[[Path, Any], str]:
+    from metaprompts.cache import cache_folder
     from metaprompts.captioning.captioner import Captioner
-    from metaprompts.captioning.stores import default_cache
     from metaprompts.data.captions import CaptionFile
 
     if file is not None:
         read = CaptionFile(file, file.parent)
         return lambda path, picture: read.of(path)
     if captioner is not None:
-        speaker = Captioner(captioner, default_cache(), model.device)
+        speaker = Captioner(captioner, cache_folder(), model.device)
         return lambda path, picture: speaker.caption([picture])[0]
     return lambda path, picture: caption or ""

@@ -49,7 +49,8 @@ How pictures are predicted is the recipe's test section; by default each is seen
 
   models that read captions (prompts.kind caption)
   --data.captions FILE       JSON of pictures and captions, relative to data.root; or --data.captioner MODEL
-  --data.cache DIR           where captions and their encodings are kept (default: ~/.cache/metaprompts)
+  --data.cache DIR           where captions and their encodings are kept (default: $METAPROMPTS_CACHE or
+                             ~/.cache/metaprompts)
   --prompts.text_source DIR  where the text encoder comes from, if it has moved since the training
 
 DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person) and evaluation.json (what

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from metaprompts.cli.parsing import parse
-from metaprompts.errors import InputError
+from metaprompts.errors import CaptionerError, InputError
 
 if TYPE_CHECKING:
     from metaprompts.picture_maps import PictureMaps
@@ -133,6 +133,8 @@ class Heatmaps:
                 if found is not None and not found:
                     raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")
                 caption = None if captions is None else captions.of(path, picture)
+            except CaptionerError:
+                raise
             except InputError as error:
                 failures.append(str(error))
                 continue

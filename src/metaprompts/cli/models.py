@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.hub import hub_folder
 from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.recipe import Recipe, read_recipe, refuse_unused
 
 _RECIPE = "recipe.json"
 _OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
@@ -35,7 +35,8 @@ def load_with_recipe(
     Raises:
         InputError: one of them cannot be read, or they do not fit each other
     """
-    read = read_recipe(recipe or str(_beside(source)), spell_out(overrides))
+    words = spell_out(overrides)
+    read = read_recipe(recipe or str(_beside(source)), words)
     if read.training.threads is not None:
         torch.set_num_threads(read.training.threads)
     model = load(source, choose_device(read.training.device))
@@ -50,7 +51,9 @@ def load_with_recipe(
     # Only its text encoder may have moved.
     prompts = model.config.prompts
     prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
-    return model, replace(read, task=model.task, prompts=prompts)
+    read = replace(read, task=model.task, prompts=prompts)
+    refuse_unused(read, words)
+    return model, read
 
 
 def _refuse_other_model(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from metaprompts.errors import InputError
+from metaprompts.errors import CaptionerError, InputError
 
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
@@ -154,6 +154,8 @@ def _predict_group(
         try:
             picture, found = read_picture(path), None if boxes is None else boxes.of(path)
             readable.append((path, picture, found, None if captions is None else captions.of(path, picture)))
+        except CaptionerError:
+            raise
         except InputError as error:
             failures.append(str(error))
     pairs = []

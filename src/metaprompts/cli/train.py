@@ -89,7 +89,7 @@ class Train:
 
             print_all_keys()
             return 0
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe import read_recipe, refuse_unused
 
         recipe = read_recipe(self.recipe, self.overrides)
         if self.wants_help:
@@ -97,6 +97,7 @@ class Train:
 
             print_recipe(self.recipe, recipe)
             return 0
+        refuse_unused(recipe, self.overrides)
         from metaprompts.training.loop import train
         from metaprompts.training.progress import ProgressLine
         from metaprompts.training.stopping import TrainingStopped

@@ -1,16 +1,25 @@
 """Samples with what a text encoder made of their pictures' captions."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.samples import Sample, SampleDataset
 
-ContextOf = Callable[[str], NDArray[np.float32]]
-"""The path of a picture -> its caption's tokens (L, D)."""
+
+class ContextOf(Protocol):
+    """What is kept of pictures' captions, by the pictures' paths."""
+
+    def __call__(self, path: str) -> NDArray[np.float32]:
+        """The tokens (L, D) of a picture's caption."""
+        ...
+
+    def file(self, path: str) -> Path:
+        """The file that holds them; of another caption it is another."""
+        ...
 
 
 class Captioned:
@@ -34,8 +43,12 @@ class Captioned:
         return self.samples.path(index)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files of a sample, but for its caption."""
-        return self.samples.files(index)
+        """The files of a sample, its encoded caption's among them.
+
+        Raises:
+            InputError: there is no caption
+        """
+        return (*self.samples.files(index), self._context_of.file(self.samples.path(index)))
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample and its context.

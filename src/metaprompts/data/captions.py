@@ -1,7 +1,8 @@
 """A file that says in words what is to be seen in pictures."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, cached_property
 from pathlib import Path
 
 from metaprompts.errors import InputError
@@ -11,8 +12,12 @@ from metaprompts.files import read_json
 class CaptionFile:
     """Captions by picture: a JSON object of names and texts.
 
-    A picture is found by its path relative to the root, else by its bare name or its name without ending, as the file
-    has it; else by its bare name, where only one of the file's paths ends in it.
+    However its path is spelled, a picture is found by the first of these that the file has, with or without ending:
+
+    1. the picture's folder, links followed, and its name
+    2. the file that it is, links followed
+    3. its path, else its bare name, as the file has it
+    4. its bare name, where only one caption is of paths that end in it
 
     Args:
         path: of the file; the scene writer's captions.json is such a one
@@ -26,10 +31,12 @@ class CaptionFile:
         self.path = path
         self._root = root
         self._captions = _checked(read_json(path), path)
-        by_name: dict[str, list[str]] = defaultdict(list)
-        for name in self._captions:
-            by_name[Path(name).name].append(name)
-        self._by_bare_name = {bare: names[0] for bare, names in by_name.items() if len(names) == 1}
+        # Files have few folders, and to follow links takes long.
+        resolved = cache(Path.resolve)
+        self._by_place = _unambiguous(
+            (resolved((root / name).parent) / Path(name).name, caption) for name, caption in self._captions.items()
+        )
+        self._by_bare_name = _unambiguous((Path(Path(name).name), caption) for name, caption in self._captions.items())
 
     def of(self, picture: str | Path) -> str:
         """The caption of a picture.
@@ -37,20 +44,35 @@ class CaptionFile:
         Raises:
             InputError: the file has none
         """
-        for name in self._names(Path(picture)):
-            if name in self._captions:
-                return self._captions[name]
+        for captions, path in self._ways(Path(picture)):
+            for name in (path, path.with_suffix("")):
+                if name.as_posix() in captions:
+                    return captions[name.as_posix()]
         raise InputError(
             f"{self.path} has no caption of picture {picture}: add one under its path relative to {self._root}, or its "
             "file name"
         )
 
-    def _names(self, picture: Path) -> list[str]:
-        names = [picture.as_posix(), picture.name, picture.stem]
-        if picture.is_relative_to(self._root):
-            relative = picture.relative_to(self._root)
-            names = [relative.as_posix(), relative.with_suffix("").as_posix(), *names]
-        return [*names, self._by_bare_name.get(picture.name, "")]
+    def _ways(self, picture: Path) -> Iterator[tuple[Mapping[str, str], Path]]:
+        """Captions, and the path by which a picture would be found in them."""
+        yield self._by_place, picture.parent.resolve() / picture.name
+        yield self._by_file, picture.resolve()
+        yield self._captions, picture
+        yield self._captions, Path(picture.name)
+        yield self._by_bare_name, Path(picture.name)
+
+    @cached_property
+    def _by_file(self) -> Mapping[str, str]:
+        """Made only when a picture is not where the file says: links are followed for each name."""
+        return _unambiguous(((self._root / name).resolve(), caption) for name, caption in self._captions.items())
+
+
+def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
+    """Those paths that have one caption, as text: a file may have very many."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path, caption in captions:
+        found[path.as_posix()].add(caption)
+    return {name: said.pop() for name, said in found.items() if len(said) == 1}
 
 
 def _checked(content: object, path: Path) -> Mapping[str, str]:

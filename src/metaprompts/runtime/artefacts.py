@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -11,19 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from metaprompts.cache import CACHE_VARIABLE, cache_folder
 from metaprompts.errors import InputError
 from metaprompts.files import is_scratch, read_json, write_json
 
 _LIST = "artefact.json"
-_CACHE = "METAPROMPTS_CACHE"
 _CHUNK = 2**24
-
-
-def cache_folder() -> Path:
-    """Where artefacts are kept: $METAPROMPTS_CACHE, or metaprompts/ in the user's cache folder."""
-    if chosen := os.environ.get(_CACHE):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "metaprompts"
 
 
 def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -62,7 +54,7 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         _take_place(scratch, place, what)
     except OSError as error:
         raise InputError(
-            f"cannot write to the cache {place.parent}: {error.strerror or error}; name another by {_CACHE}"
+            f"cannot write to the cache {place.parent}: {error.strerror or error}; name another by {CACHE_VARIABLE}"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -75,9 +67,8 @@ def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
 
 
 def has_any(folder: Path | None = None) -> bool:
-    """Whether the cache holds anything at all: without, what is wanted of it need not be known."""
-    place = folder or cache_folder()
-    return place.is_dir() and any(place.iterdir())
+    """Whether the cache holds any such folder: without, what is wanted of it need not be known."""
+    return any((folder or cache_folder()).glob(f"*/{_LIST}"))
 
 
 def _place(what: Mapping[str, object], folder: Path | None) -> Path:

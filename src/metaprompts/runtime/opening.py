@@ -94,7 +94,7 @@ def open_engine(
         pictures: about how many will be predicted; None for many
         bounded: whether memory is limited or pictures are seen in windows; on a CPU "auto" then takes what has strips
             and looks at windows of any size
-        cache: folder for converted models; by default see `artefacts.cache_folder`
+        cache: folder for converted models; by default see `cache_folder`
 
     Raises:
         InputError: the engine is not installed, does not have that precision, or does not fit the device

@@ -35,7 +35,8 @@ class Section:
         skip_at_most: with "skip": how many samples may be bad before it stops all the same
         captions: JSON file of pictures and captions, relative to root; read where prompts.kind is caption
         captioner: in its place a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b
-        cache: folder where captions and what a text encoder made of them are kept; none for ~/.cache/metaprompts
+        cache: folder where captions and what a text encoder made of them are kept; none for
+            $METAPROMPTS_CACHE, and without that for ~/.cache/metaprompts
     """
 
     root: Path | None = None

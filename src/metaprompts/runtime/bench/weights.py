@@ -100,7 +100,7 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
 
     Args:
         config: of the model
-        cache: where to; by default see `artefacts.cache_folder`
+        cache: where to; by default see `cache_folder`
 
     Raises:
         InputError: the folder cannot be written

@@ -1,0 +1,13 @@
+"""Where things are kept that take long to make, and can be made again."""
+
+import os
+from pathlib import Path
+
+CACHE_VARIABLE = "METAPROMPTS_CACHE"
+
+
+def cache_folder() -> Path:
+    """$METAPROMPTS_CACHE, or metaprompts/ in the user's cache folder: for compiled models, captions, encodings."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "metaprompts"

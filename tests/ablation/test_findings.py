@@ -1,0 +1,105 @@
+"""What documents say in words of the studies is what the stored results say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from metaprompts.ablation.plan import plan_text
+from metaprompts.ablation.results import read_results
+from metaprompts.ablation.study import read_study
+from metaprompts.ablation.summary import entry, paired_difference
+
+ROOT = Path(__file__).parents[2]
+STUDIES = {path.stem: read_study(path) for path in sorted((ROOT / "studies").glob("*.toml"))}
+
+# How a variant does against the full method, as the table of findings has it.
+QUOTES = [
+    ("interfaces", "segmentation", "label", "segmentation of scenes (by {worse:.3f} mIoU, p = {p:.3f})"),
+    ("interfaces", "camvid", "label", "in the mean for CamVid (p = {p:.2f})"),
+    ("interfaces", "redkitchen", "label", "for RedKitchen on the other (p = {p:.2f})"),
+    ("interfaces", "depth", "caption", "rather better for depth (p = {p:.2f})"),
+    ("rearrangement", "segmentation", "off", "to {half_width:.3f} mIoU for segmentation"),
+    ("prompts", "segmentation", "N64", "nor do 8, 32 and 64, to {better:.3f} mIoU for segmentation"),
+    ("time", "segmentation", "shared", "{better:.3f} mIoU better for segmentation (p = {p:.3f})"),
+    ("time", "redkitchen", "shared", "for RedKitchen it is {worse:.3f} m worse (p = {p:.2f})"),
+    ("trainable", "segmentation", "lora", "LoRA loses {worse:.2f} mIoU (p = {p:.3f})"),
+    ("trainable", "depth", "lora", "less surely, {worse:.2f} m (p = {p:.2f})"),
+]
+
+
+def difference(study, cell, variant):
+    """Of a variant to the first one, seed by seed, above 0 where it is better."""
+    made = STUDIES[study]
+    found = read_results(made, ROOT / "results" / study)
+    place = next(one for one in made.cells if one.name == cell)
+    first, own = (entry(made, place, one, found) for one in (made.variants[0], variant_of(made, variant)))
+    return paired_difference(*((own, first) if place.higher_is_better else (first, own)))
+
+
+def variant_of(study, name):
+    return next(one for one in study.variants if one.name == name)
+
+
+def quoted(study, cell, variant, template):
+    known = difference(study, cell, variant)
+    return template.format(better=known.mean, worse=-known.mean, half_width=known.half_width, p=known.p_value)
+
+
+@pytest.fixture(scope="module")
+def text():
+    return (ROOT / "docs/ablations.md").read_text(encoding="utf-8")
+
+
+def test_every_number_of_the_findings_is_that_of_the_results(text):
+    findings = text[text.index("| the paper's finding") : text.index("Three seeds, small models")]
+    for quote in QUOTES:
+        said = quoted(*quote)
+        assert said in findings
+        findings = findings.replace(said, "")
+    # Nothing is said that was not looked for: the level is no result.
+    assert re.findall(r"\d+\.\d+", findings) == ["0.05"]
+
+
+def test_what_the_prior_is_worth_to_camvid():
+    """In the words below its table."""
+    prior = STUDIES["prior"]
+    found = read_results(prior, ROOT / "results/prior")
+    with_prior, without = (
+        [found[f"camvid--{name}--{seed}"]["scores"]["mIoU"] for seed in prior.seeds] for name in ("prior", "random")
+    )
+    worth = sorted(one - other for one, other in zip(with_prior, without, strict=True))
+    text = " ".join((ROOT / "docs/micro.md").read_text(encoding="utf-8").split())
+    assert f"every seed, by {worth[0]:.2f} to {worth[-1]:.2f}" in text
+
+
+@pytest.mark.parametrize(
+    ("study", "variant", "cells", "sure"),
+    [("steps", "K1", 5, 4), ("rearrangement", "off", 5, 0)],
+)
+def test_cells_are_counted_rightly(study, variant, cells, sure):
+    """K = 1 is the best in all five cells, in four of them with p < 0.05; rearrangement makes no difference."""
+    found = [difference(study, cell.name, variant) for cell in STUDIES[study].cells]
+    assert len(found) == cells
+    assert sum(one.p_value < 0.05 for one in found) == sure
+    if sure:
+        others = [difference(study, cell.name, "K2") for cell in STUDIES[study].cells]
+        assert all(one.mean > max(0, other.mean) for one, other in zip(found, others, strict=True))
+
+
+def test_the_plan_is_that_of_the_studies(text, tmp_path):
+    *_, last = plan_text(list(STUDIES.values()), tmp_path, 2).splitlines()
+    trainings, hours = re.fullmatch(r"together (\d+) different .*about (\S+) hours with --processes 2", last).groups()
+    assert f"{trainings} different trainings, take about {hours} hours with `--processes 2`" in " ".join(text.split())
+
+
+def test_the_hours_are_those_of_the_results(text):
+    """They were those of fewer trainings, from before more were added."""
+    seconds = {
+        result["training"]: result["seconds"]
+        for study in STUDIES.values()
+        for result in read_results(study, ROOT / "results" / study.name).values()
+        if "seconds" in result
+    }
+    said = f"the optimizer steps of {len(seconds)} of them took {sum(seconds.values()) / 3600:.1f} hours of one thread"
+    assert said in " ".join(text.split())
