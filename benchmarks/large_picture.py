@@ -24,7 +24,7 @@ from diffusers import AutoencoderKL
 
 from metaprompts.backbone import LatentEncoder
 from metaprompts.backbone.sources import named_config
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.runtime.budget import Budget, choose, parsed_bytes
 from metaprompts.runtime.prepared import Encode
 from metaprompts.runtime.strips import StripEncode

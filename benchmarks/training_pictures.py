@@ -24,7 +24,8 @@ import torch
 
 from metaprompts.data.samples import Sample
 from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.recipe import Recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.data import Split, training_split
 
 # Layout, height and width as the data sets have them.

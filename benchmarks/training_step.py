@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.recipe import Recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.system import peak_bytes
 from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.memory import training_memory

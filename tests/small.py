@@ -3,7 +3,7 @@
 import torch
 
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.loop import build_model
 
 SMALL = {

@@ -15,7 +15,7 @@ from metaprompts.cli import main
 from metaprompts.errors import InputError
 from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.loop import build_model, training_step
 from metaprompts.training.optimizer import make_optimizer
 from small import SMALL

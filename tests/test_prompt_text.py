@@ -15,7 +15,7 @@ from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
 from metaprompts.prompt_text import TEMPLATES, resolved
 from metaprompts.prompting.prompts import LABEL_TOKENS, LabelPrompts, TextAdapter
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.tasks import Depth, Segmentation
 from metaprompts.training.loop import build_model
 from metaprompts.training.starting import start_from

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.recipe import Recipe, Training, read_recipe
+from metaprompts.recipe import Recipe, Training
 from metaprompts.recipe_names import recipe_names
+from metaprompts.recipe_reading import read_recipe
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -1,11 +1,8 @@
-"""What a training is: a typed recipe, read from TOML, changed by the command line, written beside the weights."""
+"""What a training is: a typed recipe, written beside the weights; `recipe_reading` reads it."""
 
 import math
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
-from importlib import resources
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,9 +17,7 @@ from metaprompts.data.splits import (
 )
 from metaprompts.errors import InputError
 from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
-from metaprompts.files import read_json
-from metaprompts.recipe_names import recipe_names
-from metaprompts.tasks import TASKS, Segmentation, Task
+from metaprompts.tasks import Segmentation, Task
 from metaprompts.training.optimizer import Optimizer
 from metaprompts.training.schedules import Schedule
 from metaprompts.typed import build, plain, unknown_key
@@ -43,19 +38,6 @@ _AT_LEAST_1 = (
     "lora_rank",
 )
 _LARGEST_SEED, _MOST_THREADS = 2**32 - 1, 4096
-# Who names the one on a command line means it in the place of the other, which the recipe may name: a trained model's
-# recipe says from which shards it was trained.
-_IN_PLACE_OF = {
-    "data.root": "data.shards",
-    "training.steps": "training.epochs",
-    "training.epochs": "training.steps",
-}
-# Kinds of prompts that have a use for a key.
-_OF_KINDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("prompts.labels", "prompts.templates"), ("label",)),
-    **dict.fromkeys(("prompts.text_source", "prompts.text_fingerprint"), ("label", "caption")),
-    **dict.fromkeys(("data.captions", "data.captioner", "data.cache"), ("caption",)),
-}
 _TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 
@@ -263,126 +245,3 @@ def section_types(task: str) -> dict[str, type[Any]]:
         "training": Training,
         "test": PROTOCOLS[task],
     }
-
-
-def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and change it.
-
-    A recipe that begins with ``extends = "nyu"`` says only what differs from that one: a shipped recipe, or a file
-    beside it.
-
-    Args:
-        source: the name of a shipped recipe, a .toml file, or the recipe.json that training wrote
-        overrides: "--section.key", "value", ... or "--section.key=value", ...
-
-    Raises:
-        InputError: no such recipe, broken TOML, an unknown key or a wrong value
-    """
-    values = _read_sections(source)
-    pairs = _pairs(overrides)
-    for key, value in pairs:
-        section, _, other = _IN_PLACE_OF.get(key, "").partition(".")
-        if isinstance(values.get(section), dict) and value.lower() != "none":
-            values[section].pop(other, None)
-    for key, value in pairs:
-        section, _, name = key.partition(".")
-        if not name:
-            raise InputError(f"unknown key --{key}: did you mean --{nearest_key(key)}?")
-        if not isinstance(values.setdefault(section, {}), dict):
-            raise InputError(f"recipe {source}: {section} is {values[section]!r}; wanted a section of keys")
-        values[section][name] = value
-    return Recipe.from_plain(values)
-
-
-def nearest_key(word: str, options: Sequence[str] = ()) -> str:
-    """The recipe key, of any task, or the option that somebody may have meant who gave a word without a section."""
-    meant = {option: option for option in options}
-    for task in TASKS.values():
-        # Length and batch before all else: "steps" are those of the training.
-        sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
-        for section, kind in sections.items():
-            for each in fields(kind):
-                key = f"{section}.{each.name}"
-                meant.setdefault(each.name, key)
-                meant.setdefault(key, key)
-    return meant[get_close_matches(word, list(meant), n=1, cutoff=0.0)[0]]
-
-
-def refuse_unused(recipe: Recipe, overrides: Sequence[str]) -> None:
-    """Check that nobody asks for what the recipe's kind of prompts would pass over; a recipe's own file may have it.
-
-    Args:
-        recipe: as it was changed
-        overrides: as for `read_recipe`
-
-    Raises:
-        InputError: a key is of other kinds, and not none
-    """
-    for key, _ in _pairs(overrides):
-        section, _, name = key.partition(".")
-        kinds = _OF_KINDS.get(key, (recipe.prompts.kind,))
-        value = getattr(getattr(recipe, section), name)
-        if recipe.prompts.kind not in kinds and value is not None:
-            raise InputError(
-                f"{key} is of use where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
-                f"leave {key} out"
-            )
-
-
-def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The sections of a recipe, laid over those of the recipe that it extends."""
-    if source in extending:
-        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
-    values = _read_file(source)
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise InputError(f"recipe {source}: extends is {base!r}; wanted the name of a recipe or a .toml file")
-    place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
-    return _laid_over(_read_sections(place, (*extending, source)), values)
-
-
-def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Each section key by key; what is no section is replaced, and refused later."""
-    merged = dict(base)
-    for name, section in own.items():
-        under = base.get(name)
-        merged[name] = {**under, **section} if isinstance(under, Mapping) and isinstance(section, Mapping) else section
-    return merged
-
-
-def _read_file(source: str) -> dict[str, Any]:
-    if source in recipe_names():
-        text = (resources.files("metaprompts") / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
-        return tomllib.loads(text)
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
-    if path.suffix == ".json":
-        values = read_json(path)
-        if not isinstance(values, dict):
-            raise InputError(f"{path} is no recipe: wanted a JSON object of sections")
-        return values
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
-    pairs = []
-    remaining = list(words)
-    while remaining:
-        word = remaining.pop(0)
-        if not word.startswith("--"):
-            raise InputError(f"unexpected {word!r}: recipe keys are given as --section.key value")
-        key, equals, value = word[2:].partition("=")
-        if not equals:
-            if not remaining or remaining[0].startswith("--"):
-                raise InputError(f"--{key} has no value: say --{key} VALUE")
-            value = remaining.pop(0)
-        pairs.append((key.replace("-", "_"), value))
-    return pairs

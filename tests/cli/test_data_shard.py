@@ -9,7 +9,7 @@ import pytest
 from cli.test_train import LISTS
 from metaprompts.cli import main
 from metaprompts.data.shards import writing
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from small import SMALL
 
 

@@ -11,7 +11,7 @@ from metaprompts.cli import main
 from metaprompts.explaining import prompt_heatmaps
 from metaprompts.files import write_json
 from metaprompts.loading import load
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.data import validation_batches, validation_split
 from metaprompts.visualize.heatmaps import overlay_heat
 from small import SMALL

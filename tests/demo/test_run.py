@@ -11,7 +11,7 @@ from metaprompts import embedded
 from metaprompts.backbone.sources import load_backbone
 from metaprompts.cli import main
 from metaprompts.files import write_json
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.loop import build_model
 
 SMALLER = {

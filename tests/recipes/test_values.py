@@ -10,7 +10,8 @@ from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.data.splits import DepthData
 from metaprompts.evaluation.cropping import KittiCrop
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.recipe import Recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.data import training_split
 
 SEGMENTATION = {

@@ -12,7 +12,7 @@ from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.cli import main
 from metaprompts.errors import InputError
 from metaprompts.loading import load
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.submission.formats import CITYSCAPES_LABEL_IDS, ade20k_ids, cityscapes_ids, kitti_depth
 from metaprompts.submission.packing import packed
 from metaprompts.submission.unlabeled import DetectedPeople

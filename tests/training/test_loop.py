@@ -10,7 +10,7 @@ from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.loading import load
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training import loop
 from metaprompts.training.data import EndlessBatches, training_split
 from metaprompts.training.diagnosis import replay

@@ -6,7 +6,7 @@ import torch
 
 from metaprompts.backbone.sources import named_config
 from metaprompts.errors import InputError
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.memory import moment_bytes, pass_bytes, training_memory
 from metaprompts.training.stand_in import empty_batch, stand_in_model
 

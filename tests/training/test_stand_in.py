@@ -1,6 +1,6 @@
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.stand_in import architecture, empty_batch, fake_model
 
 

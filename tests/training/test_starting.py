@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.loop import build_model
 from metaprompts.training.starting import start_from
 from small import SMALL, small_model

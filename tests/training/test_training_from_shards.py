@@ -7,7 +7,7 @@ import pytest
 
 from metaprompts.cli import main
 from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.loop import train
 from metaprompts.training.progress import Silence
 from metaprompts.training.stopping import TrainingStopped

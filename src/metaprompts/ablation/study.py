@@ -229,7 +229,7 @@ class Run:
         Raises:
             InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
         """
-        from metaprompts.recipe import read_recipe, refuse_unused
+        from metaprompts.recipe_reading import read_recipe, refuse_unused
 
         name, *words = self.words(root, out)
         try:

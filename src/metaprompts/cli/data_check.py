@@ -71,7 +71,7 @@ class Check:
 
             sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe_reading import read_recipe
 
         if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise InputError(f"--out {self.out} is no picture's name; wanted one that ends in .png or .jpg")

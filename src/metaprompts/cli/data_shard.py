@@ -91,7 +91,7 @@ class ShardData:
             return 0
         from metaprompts.cli.interrupting import end_as_by_ctrl_c
         from metaprompts.data.shards.writing import begin
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe_reading import read_recipe
 
         recipe = read_recipe(self.recipe, self.overrides)
         if recipe.data.shards is not None:

@@ -82,7 +82,7 @@ class Memory:
 
             sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
-        from metaprompts.recipe import read_recipe
+        from metaprompts.recipe_reading import read_recipe
 
         # A wrong recipe is told before PyTorch's fake tensors are loaded, which takes seconds.
         # Which weights it starts from takes no memory, and would forbid to freeze the UNet.

@@ -12,7 +12,8 @@ from metaprompts.errors import InputError
 from metaprompts.hub import hub_folder
 from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe, read_recipe, refuse_unused
+from metaprompts.recipe import Recipe
+from metaprompts.recipe_reading import read_recipe, refuse_unused
 
 _RECIPE = "recipe.json"
 _OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")

@@ -89,7 +89,7 @@ class Train:
 
             print_all_keys()
             return 0
-        from metaprompts.recipe import read_recipe, refuse_unused
+        from metaprompts.recipe_reading import read_recipe, refuse_unused
 
         recipe = read_recipe(self.recipe, self.overrides)
         if self.wants_help:

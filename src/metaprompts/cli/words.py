@@ -58,7 +58,7 @@ def refuse_unknown(words: Sequence[str], options: Sequence[str]) -> None:
         if not given.startswith("--") or "." in given:
             continue
         # It needs PyTorch, which all else here can do without.
-        from metaprompts.recipe import nearest_key
+        from metaprompts.recipe_reading import nearest_key
 
         near = nearest_key(given[2:].replace("-", "_"), [option.removeprefix("--") for option in options])
         raise InputError(f"unknown option {given}: did you mean --{near}?")

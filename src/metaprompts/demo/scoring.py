@@ -11,7 +11,8 @@ from metaprompts.embedded import embedded_folder
 from metaprompts.evaluation.run import evaluate
 from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe, read_recipe
+from metaprompts.recipe import Recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.data import Split, training_split, validation_batches, validation_split
 
 METRICS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {

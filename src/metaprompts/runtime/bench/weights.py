@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metaprompts.config import ModelConfig
 from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.runtime.artefacts import artefact
 from metaprompts.storage import BACKBONE_PARTS
 from metaprompts.training.stand_in import stand_in_model

@@ -12,7 +12,7 @@ from metaprompts.data.scenes import CLASSES
 from metaprompts.data.scenes.layouts import LAYOUTS, write_scenes
 from metaprompts.data.scenes.layouts.plan import Plan
 from metaprompts.errors import InputError
-from metaprompts.recipe import read_recipe
+from metaprompts.recipe_reading import read_recipe
 
 SMALL = {"height": 32, "width": 48}
 
