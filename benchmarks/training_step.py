@@ -1,9 +1,9 @@
-"""Measure a training step of the recipe nyu at Stable Diffusion's size on a CPU: its seconds and its peak memory.
+"""Measure a training step of a recipe at Stable Diffusion's size on a CPU: its seconds and its peak memory.
 
-    python benchmarks/training_step.py [--what full,lora,backward] [--crop 128] [--margin-blocks 1] [--threads 1]
-        [--checkpointing true]
+    python benchmarks/training_step.py [--recipe nyu] [--what full,lora,backward] [--crop 128] [--margin-blocks 1]
+        [--threads 1] [--checkpointing true]
 
-One picture, random weights of Stable Diffusion 1.5's architecture, K = 3, N = 50, float32:
+One picture, random weights of Stable Diffusion 1.5's architecture, K and N of the recipe, float32:
 
     full      all weights, AdamW
     lora      low-rank changes of the UNet's attention, prompts and head, AdamW
@@ -27,6 +27,7 @@ from torch import Tensor
 from metaprompts.recipe import Recipe
 from metaprompts.recipe_reading import read_recipe
 from metaprompts.system import peak_bytes
+from metaprompts.tasks import Pose, Segmentation
 from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.memory import training_memory
 from metaprompts.training.optimizer import make_optimizer
@@ -40,9 +41,10 @@ GIB = 2**30
 def main() -> int:
     """Measure, print a line for each; 1 if one takes more than its bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="nyu")
     parser.add_argument("--what", default=",".join(WHAT))
     parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--margin-blocks", type=int, default=1)
+    parser.add_argument("--margin-blocks", type=int, default=1, help="depth alone")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpointing", choices=("true", "false"), default="true")
     parser.add_argument("--alone", choices=WHAT, help=argparse.SUPPRESS)
@@ -67,15 +69,22 @@ def main() -> int:
 
 
 def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
-    """The recipe nyu with one picture a step."""
+    """The recipe with one picture a pass."""
+    task, crop = read_recipe(options.recipe).task.name, str(options.crop)
+    sized = {
+        "depth": ["--augment.crop", f"{crop},{crop}", "--task.margin_blocks", str(options.margin_blocks)],
+        # A step of segmentation has two at least.
+        "segmentation": ["--augment.crop", f"{crop},{crop}", "--training.batch_size", "2"],
+        "pose": ["--task.crop_height", crop, "--task.crop_width", crop],
+    }
     return read_recipe(
-        "nyu",
+        options.recipe,
         [
             *("--training.device", "cpu", "--training.batch_size", "1"),
-            *("--training.trainable", "lora" if name == "lora" else "full"),
-            *("--augment.crop", f"{options.crop},{options.crop}"),
-            *("--task.margin_blocks", str(options.margin_blocks)),
+            *("--training.loss_batch_size", "1", "--training.micro_batch_size", "1", "--training.batch_norm", "frozen"),
+            *("--training.trainable", "lora" if name == "lora" else "full", "--training.start_from", "none"),
             *("--backbone.gradient_checkpointing", options.checkpointing),
+            *sized[task],
         ],
     )
 
@@ -105,9 +114,19 @@ def measured(recipe: Recipe, *, with_optimizer: bool) -> dict[str, Any]:
 
 
 def full_batch(recipe: Recipe) -> dict[str, Tensor]:
-    """A picture and its depth in metres, all at random."""
-    shapes = empty_batch(recipe, 1)
-    return {"image": torch.rand_like(shapes["image"]), "depth_m": 1 + 8 * torch.rand_like(shapes["depth_m"])}
+    """A picture and its targets, all at random."""
+    batch = empty_batch(recipe, 1)
+    batch["image"] = torch.rand_like(batch["image"])
+    if isinstance(recipe.task, Segmentation):
+        batch["labels"] = torch.randint_like(batch["labels"], len(recipe.task.classes))
+    elif isinstance(recipe.task, Pose):
+        # Joints within the picture, all visible.
+        batch["keypoints"] = torch.cat(
+            [torch.rand(1, len(recipe.task.joints), 2) * 100, torch.ones(1, len(recipe.task.joints), 1)], -1
+        )
+    else:
+        batch["depth_m"] = 1 + 8 * torch.rand_like(batch["depth_m"])
+    return batch
 
 
 def shown(found: dict[str, Any], recipe: Recipe) -> str:
