@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -163,6 +164,17 @@ def test_engines_agree(models, pictures, tmp_path, capsys):
     plain, eager = (np.load(tmp_path / engine / "color_depth.npy") for engine in ("plain", "eager"))
     np.testing.assert_allclose(eager, plain, rtol=1e-4)
     assert capsys.readouterr().err == "engine: eager, fp32 (asked for)\n"
+
+
+def test_16_bits_are_loaded_as_such(models, pictures, tmp_path, monkeypatch):
+    """All weights were loaded in single precision first."""
+    loaded = []
+    monkeypatch.setattr("metaprompts.loading.load", lambda *what: loaded.append(load(*what)) or loaded[-1])
+
+    words = [str(pictures / "color.jpg"), "--out", str(tmp_path / "out"), "--engine", "eager", "--precision", "bf16"]
+    assert main(["predict", str(models / "depth"), *words]) == 0
+
+    assert [model.dtype for model in loaded] == [torch.bfloat16]
 
 
 def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):

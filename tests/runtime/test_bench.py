@@ -127,7 +127,7 @@ def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) 
     source, model = saved
     setting = Setting(size=(64, 64), working_size=(64, 64), batch=1, steps=1, prompts=7)
 
-    found = subject_model(source, setting, "cpu")
+    found = subject_model(source, Contestant("plain", "fp32"), setting, "cpu")
 
     assert found.config.prompts.count == 7
     assert torch.equal(found.unet.conv_in.weight, model.unet.conv_in.weight)
