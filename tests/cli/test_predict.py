@@ -246,6 +246,13 @@ def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, opt
     assert message in error
 
 
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("metaprompts.loading.load", None)
+    (tmp_path / "file").touch()
+    assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
+
+
 def test_pose_refuses_windows(models, data, tmp_path, capsys):
     arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
     assert main(["predict", str(models / "pose"), *arguments]) == 2

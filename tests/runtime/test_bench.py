@@ -281,6 +281,18 @@ def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.Capt
     assert told.startswith(f"error: {line}")
 
 
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was after minutes of measuring."""
+    monkeypatch.setattr("metaprompts.runtime.bench.run.measure", None)
+    (tmp_path / "file").touch()
+
+    assert main(["bench", "--quick", "--out", str(tmp_path / "file")]) == 2
+
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
+
+
 def test_says_which_process_has_died_and_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho first >&2\necho no memory is left >&2\nexit 3\n")

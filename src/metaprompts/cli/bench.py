@@ -49,8 +49,10 @@ class Bench:
         """Measure, write and print."""
         from rich.console import Console
 
+        from metaprompts.files import refuse_unwritable
         from metaprompts.runtime.bench.run import Request, measure
 
+        refuse_unwritable(self.out)
         request = Request(
             model=self.model,
             task=self.task,

@@ -83,6 +83,7 @@ class Predict:
         from metaprompts.cli.naming import output_stems
         from metaprompts.cli.outcome import tell
         from metaprompts.data.pictures import list_pictures
+        from metaprompts.files import refuse_unwritable
         from metaprompts.loading import load, pick_device
         from metaprompts.runtime.opening import Approximation, weights_type
 
@@ -90,6 +91,7 @@ class Predict:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs")
+        refuse_unwritable(self.out)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
