@@ -184,13 +184,19 @@ def test_a_file_in_the_place_of_the_folder_is_told_at_once(
 @pytest.mark.parametrize(
     ("task", "size", "line"),
     [
-        ("depth", (100, 128), "--size is 100,128; wanted multiples of 64"),
-        ("pose", (128, 128), r"--size is 128,128, but the model's crops of people are 64,64: leave it out"),
+        ("depth", (100, 128), "--size is 100 128; wanted multiples of 64"),
+        ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: leave it out"),
+        ("segmentation", None, "the model does not say on what size it was trained: give --size HEIGHT WIDTH"),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused(task: str, size: tuple[int, int], line: str, tmp_path: Path) -> None:
+def test_a_size_that_does_not_fit_is_refused(
+    task: str, size: tuple[int, int] | None, line: str, tmp_path: Path
+) -> None:
+    model = small_model(task)
+    model.config = replace(model.config, working_size=None)
+
     with pytest.raises(InputError, match=f"^{line}$"):
-        export_model(small_model(task), tmp_path / "out", kind="torch", size=size, pictures=[])
+        export_model(model, tmp_path / "out", kind="torch", size=size, pictures=[])
 
 
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

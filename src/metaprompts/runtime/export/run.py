@@ -82,7 +82,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
         return crop
     size = asked or model.config.working_size
     if size is None:
-        raise InputError("the model does not say on what size it was trained: give --size HEIGHT,WIDTH")
+        raise InputError("the model does not say on what size it was trained: give --size HEIGHT WIDTH")
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
             raise InputError(f"--size is {_shown(size)}; wanted multiples of {_MULTIPLE}")
@@ -94,7 +94,8 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
 
 
 def _shown(size: tuple[int, int]) -> str:
-    return f"{size[0]},{size[1]}"
+    """As the command line spells it."""
+    return f"{size[0]} {size[1]}"
 
 
 def _parity(
