@@ -16,7 +16,7 @@ from metaprompts.runtime.compiled import CompiledParts
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.onnx import AnySizePooling
 from metaprompts.runtime.opening import installed, open_engine, weights_type
-from metaprompts.runtime.openvino import OpenVinoParts
+from metaprompts.runtime.openvino import OpenVinoParts, _with_small_weights
 from metaprompts.runtime.prepared import PreparedModel
 from small import small_model, smooth_pictures
 
@@ -200,6 +200,20 @@ def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
     found = open_engine(model, engine="openvino", precision="int8", cache=cache).predict(image).depth_m
 
     assert 1e-4 < abs(found / plain - 1).mean() < 0.1
+
+
+def test_weights_in_8_bits_are_made_without_a_word_among_the_results(capfd: pytest.CaptureFixture[str]) -> None:
+    """nncf prints statistics and a progress bar on stdout."""
+    if not installed("int8"):
+        pytest.skip("nncf is not installed")
+    import openvino
+
+    network = openvino.convert_model(torch.nn.Linear(64, 64), example_input=torch.zeros(1, 64))
+
+    smaller = _with_small_weights(network)
+
+    assert "i8" in {each.get_element_type().get_type_name() for each in smaller.get_ops()}
+    assert capfd.readouterr().out == ""
 
 
 def test_predicts_pictures_as_the_model_does() -> None:
