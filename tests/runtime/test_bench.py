@@ -271,6 +271,8 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
             "--size is 68 64; wanted multiples of 8: it is that of people's crops",
         ),
         (["--engines", "plane"], "--engines has 'plane'; wanted plain, eager"),
+        (["--curve-engine", "plain"], "--curve-engine is for the cost curve: give --curve, too, or leave it out"),
+        (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; wanted plain, eager"),
         (["nothing"], "--quick measures an embedded miniature: leave MODEL or --quick out"),
     ],
 )
