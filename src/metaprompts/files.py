@@ -49,6 +49,19 @@ def write_whole(path: Path) -> Iterator[Path]:
         _flush(path.parent, os.O_RDONLY)
 
 
+def refuse_unwritable(folder: Path) -> None:
+    """Find out before long work whether its results can be written in the end; nothing is made.
+
+    Raises:
+        InputError: ``folder`` is none, or it cannot be written or made
+    """
+    there = next(place for place in (folder / "result").absolute().parents if place.exists())
+    if not there.is_dir():
+        raise InputError(f"cannot write to {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder}: this user may not write to {there}")
+
+
 def is_scratch(path: Path) -> bool:
     """Whether a file has a name that only `write_whole` gives; one that stays is of a process that was killed."""
     return _SCRATCH.fullmatch(path.name) is not None

@@ -24,9 +24,6 @@ def test_help_explains_every_option(capsys):
     ("words", "message"),
     [
         (("micro",), "--out"),
-        (("micro", "--out", "x", "--width", "0"), "width is 0; wanted at least 1"),
-        (("micro", "--out", "x", "--steps", "0"), "steps is 0; wanted 1 or more"),
-        (("micro", "--out", "x", "--crop", "8"), "crop is 8; wanted at least 32"),
         (("micro", "--out", "x", "--resume", "maybe"), "--resume"),
         (("nothing", "--out", "x"), "no backbone at nothing"),
         (("micro", "--out", "x", "--data", "missing"), "missing holds 0 pictures"),
@@ -40,6 +37,39 @@ def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--width", "0"), "width is 0; wanted at least 1"),
+        (("--steps", "-1"), "steps is -1; wanted 1 or more"),
+        (("--batch-size", "0"), "batch_size is 0; wanted 1 or more"),
+        (("--learning-rate", "nan"), "lr is nan; wanted 0 or more"),
+        (("--clip-norm", "nan"), "clip_norm is nan; wanted more than 0"),
+        (("--fall", "nan"), "fall is nan; wanted a share between 0 and 1"),
+        (("--checkpoint-seconds", "nan"), "checkpoint_seconds is nan; wanted at least 0"),
+        (("--crop", "8"), "crop is 8; wanted at least 32"),
+        (("--threads", "0"), "threads is 0; wanted at least 1"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_line(words, line, tmp_path, monkeypatch, capsys):
+    """tyro told of them in a box, and of some nobody did."""
+    monkeypatch.chdir(tmp_path)
+
+    assert code_of("micro", "--out", "x", *words) == 2
+
+    assert capsys.readouterr().err == f"error: {line}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_diverged_in_its_last_step_is_not_kept(tmp_path, capsys):
+    few = ["--steps", "1", "--scenes", "2", "--held-out", "1", "--crop", "64", "--batch-size", "1", "--width", "8"]
+
+    assert code_of("micro-pose", "--out", str(tmp_path), "--device", "cpu", "--learning-rate", "1e30", *few) == 2
+
+    assert "error: the encoder's latents are not finite: begin anew with" in capsys.readouterr().err
+    assert not (tmp_path / "encoder.safetensors").exists()
 
 
 def test_an_encoder_of_an_embedded_models_vae_is_made(tmp_path, capsys):

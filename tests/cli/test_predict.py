@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -165,6 +166,17 @@ def test_engines_agree(models, pictures, tmp_path, capsys):
     assert capsys.readouterr().err == "engine: eager, fp32 (asked for)\n"
 
 
+def test_16_bits_are_loaded_as_such(models, pictures, tmp_path, monkeypatch):
+    """All weights were loaded in single precision first."""
+    loaded = []
+    monkeypatch.setattr("metaprompts.loading.load", lambda *what: loaded.append(load(*what)) or loaded[-1])
+
+    words = [str(pictures / "color.jpg"), "--out", str(tmp_path / "out"), "--engine", "eager", "--precision", "bf16"]
+    assert main(["predict", str(models / "depth"), *words]) == 0
+
+    assert [model.dtype for model in loaded] == [torch.bfloat16]
+
+
 def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):
     for steps in ("1", "3"):
         words = [str(pictures / "color.jpg"), "--out", str(tmp_path / steps), "--raw", "--steps", steps]
@@ -232,6 +244,13 @@ def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, opt
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
     assert message in error
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("metaprompts.loading.load", None)
+    (tmp_path / "file").touch()
+    assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
 
 
 def test_pose_refuses_windows(models, data, tmp_path, capsys):

@@ -66,10 +66,12 @@ def test_a_damaged_one_is_made_anew(tmp_path: Path, damage: object) -> None:
     place = artefact(WHAT, build, tmp_path)
     damage(place)
 
+    assert not is_kept(WHAT, tmp_path)
     assert artefact(WHAT, build, tmp_path) == place
     assert build.times == 2
     assert (place / "network.xml").read_text() == "network 2"
     assert (place / "network.bin").read_bytes() == b"weights"
+    assert is_kept(WHAT, tmp_path)
 
 
 def test_nothing_stays_of_a_build_that_fails(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) 
     source, model = saved
     setting = Setting(size=(64, 64), working_size=(64, 64), batch=1, steps=1, prompts=7)
 
-    found = subject_model(source, setting, "cpu")
+    found = subject_model(source, Contestant("plain", "fp32"), setting, "cpu")
 
     assert found.config.prompts.count == 7
     assert torch.equal(found.unet.conv_in.weight, model.unet.conv_in.weight)
@@ -271,6 +271,8 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
             "--size is 68 64; wanted multiples of 8: it is that of people's crops",
         ),
         (["--engines", "plane"], "--engines has 'plane'; wanted plain, eager"),
+        (["--curve-engine", "plain"], "--curve-engine is for the cost curve: give --curve, too, or leave it out"),
+        (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; wanted plain, eager"),
         (["nothing"], "--quick measures an embedded miniature: leave MODEL or --quick out"),
     ],
 )
@@ -279,6 +281,18 @@ def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.Capt
 
     (told,) = capsys.readouterr().err.splitlines()[-1:]
     assert told.startswith(f"error: {line}")
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was after minutes of measuring."""
+    monkeypatch.setattr("metaprompts.runtime.bench.run.measure", None)
+    (tmp_path / "file").touch()
+
+    assert main(["bench", "--quick", "--out", str(tmp_path / "file")]) == 2
+
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
 
 
 def test_says_which_process_has_died_and_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

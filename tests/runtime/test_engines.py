@@ -1,5 +1,6 @@
 """Every engine predicts what the plain path predicts."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from metaprompts.runtime import eager, opening
 from metaprompts.runtime.compiled import CompiledParts
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.onnx import AnySizePooling
-from metaprompts.runtime.opening import installed, open_engine
-from metaprompts.runtime.openvino import OpenVinoParts
+from metaprompts.runtime.opening import installed, open_engine, weights_type
+from metaprompts.runtime.openvino import OpenVinoParts, _with_small_weights
 from metaprompts.runtime.prepared import PreparedModel
 from small import small_model, smooth_pictures
 
@@ -129,6 +130,66 @@ def test_16_bits_leave_the_model_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def _rounded(model: metaprompts.MetaPromptModel) -> metaprompts.MetaPromptModel:
+    """In float32 what is left of a model's weights in bfloat16."""
+    return copy.deepcopy(model).bfloat16().float()
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("eager", "fp32"), ("openvino", "bf16"), ("onnx", "fp32")])
+def test_a_model_in_16_bits_is_computed_with_in_32(
+    monkeypatch: pytest.MonkeyPatch, engine: str, precision: str
+) -> None:
+    """Networks converted from bfloat16 took no pictures in float32."""
+    if engine != "eager":
+        # What would be converted.
+        monkeypatch.setitem(opening._PARTS, engine, lambda order, prepared: prepared)
+    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
+    with torch.no_grad():
+        wanted = _rounded(model)(images)
+
+    found = open_engine(model.bfloat16(), engine=engine, precision=precision)(images)
+
+    assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
+    assert model.dtype == torch.bfloat16
+
+
+def test_a_model_in_16_bits_is_not_copied_to_compute_in_them() -> None:
+    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
+    with torch.no_grad():
+        wanted = _rounded(model)(images)
+
+    fast = open_engine(model.bfloat16(), engine="eager", precision="bf16")
+
+    assert (fast(images) / wanted - 1).abs().mean() < 2e-2
+    assert fast.parts._prepared.look.unet.conv_in.weight is model.unet.conv_in.weight
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "has_openvino", "approximation", "wanted"),
+    [
+        ("eager", "bf16", True, opening.EXACT, torch.bfloat16),
+        ("compile", "bf16", True, opening.EXACT, torch.bfloat16),
+        ("auto", "bf16", False, opening.EXACT, torch.bfloat16),
+        ("auto", "bf16", True, opening.EXACT, torch.float32),
+        ("eager", "fp32", True, opening.EXACT, torch.float32),
+        ("openvino", "bf16", True, opening.EXACT, torch.float32),
+        ("eager", "bf16", True, opening.Approximation(encoder=Path("encoder")), torch.float32),
+    ],
+)
+def test_weights_are_loaded_as_they_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    precision: str,
+    has_openvino: bool,
+    approximation: opening.Approximation,
+    wanted: torch.dtype,
+) -> None:
+    """A small encoder knows its VAE by more digits, and auto may take OpenVINO, which converts from all of them."""
+    monkeypatch.setattr(opening, "installed", lambda name: has_openvino)
+
+    assert weights_type(engine, precision, torch.device("cpu"), approximation) == wanted
+
+
 @pytest.mark.full
 def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
     if not installed("int8"):
@@ -139,6 +200,20 @@ def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
     found = open_engine(model, engine="openvino", precision="int8", cache=cache).predict(image).depth_m
 
     assert 1e-4 < abs(found / plain - 1).mean() < 0.1
+
+
+def test_weights_in_8_bits_are_made_without_a_word_among_the_results(capfd: pytest.CaptureFixture[str]) -> None:
+    """nncf prints statistics and a progress bar on stdout."""
+    if not installed("int8"):
+        pytest.skip("nncf is not installed")
+    import openvino
+
+    network = openvino.convert_model(torch.nn.Linear(64, 64), example_input=torch.zeros(1, 64))
+
+    smaller = _with_small_weights(network)
+
+    assert "i8" in {each.get_element_type().get_type_name() for each in smaller.get_ops()}
+    assert capfd.readouterr().out == ""
 
 
 def test_predicts_pictures_as_the_model_does() -> None:
@@ -188,8 +263,10 @@ def test_captions_reach_the_engine() -> None:
         plain = model(images, context)
 
     found = open_engine(model, engine="eager")(images, context)
+    rounded = open_engine(copy.deepcopy(model).bfloat16(), engine="eager", precision="bf16")(images, context)
 
     assert (found - plain).abs().max() < 1e-5 * plain.abs().max()
+    assert 0 < (rounded / plain - 1).abs().mean() < 2e-2
 
 
 @pytest.mark.parametrize(

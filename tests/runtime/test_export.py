@@ -192,16 +192,84 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def _export_quickly(monkeypatch: pytest.MonkeyPatch, out: Path, kind: str) -> None:
+    """Write files that hold nothing."""
+
+    def write(model: object, size: object, path: Path) -> None:
+        path.touch()
+        if FORMATS[kind].weights:
+            path.with_suffix(FORMATS[kind].weights).touch()
+
+    monkeypatch.setattr(export_run, "_parity", lambda *what: {})
+    monkeypatch.setitem(FORMATS, kind, replace(FORMATS[kind], write=write, needs=()))
+    export_model(small_model("depth"), out, kind=kind, pictures=[])
+
+
+def test_another_export_takes_the_place_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of both formats lay side by side, one of them told of by nothing. What is not of an export stays."""
+    out = tmp_path / "out"
+    _export_quickly(monkeypatch, out, "openvino")
+    for name in ("model.onnx", "notes.txt"):
+        (out / name).touch()
+
+    _export_quickly(monkeypatch, out, "torch")
+
+    common = {"model.json", "parity.json", "predict.py", "processing.py"}
+    assert {path.name for path in out.iterdir()} == {"model.pt2", "model.onnx", "notes.txt", *common}
+
+
+@pytest.mark.parametrize("listed", ['["../precious"]', '["precious"]', "[3]", "3"])
+def test_nothing_else_is_removed(listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    precious = [tmp_path / "precious", out / "precious"]
+    for path in precious:
+        path.touch()
+    (out / "model.json").write_text(f'{{"files": {listed}}}')
+
+    _export_quickly(monkeypatch, out, "torch")
+
+    assert all(path.exists() for path in precious)
+
+
+def test_the_folder_may_be_the_one_where_the_user_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path without a name has no neighbor to write to first."""
+    monkeypatch.chdir(tmp_path)
+
+    _export_quickly(monkeypatch, Path(), "torch")
+
+    assert (tmp_path / "model.pt2").is_file()
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was after minutes of converting."""
+    monkeypatch.setattr("metaprompts.loading.load", None)
+    (tmp_path / "file").touch()
+
+    assert main(["export", "micro-depth", "--format", "torch", "--out", str(tmp_path / "file/out")]) == 2
+
+    line = f"error: cannot write to {tmp_path}/file/out: {tmp_path}/file is no folder\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.parametrize(
     ("task", "size", "line"),
     [
         ("depth", (100, 128), "--size is 100 128; wanted multiples of 64"),
         ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: leave it out"),
+        ("segmentation", None, "the model does not say on what size it was trained: give --size HEIGHT WIDTH"),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused(task: str, size: tuple[int, int], line: str, tmp_path: Path) -> None:
+def test_a_size_that_does_not_fit_is_refused(
+    task: str, size: tuple[int, int] | None, line: str, tmp_path: Path
+) -> None:
+    model = small_model(task)
+    model.config = replace(model.config, working_size=None)
+
     with pytest.raises(InputError, match=f"^{line}$"):
-        export_model(small_model(task), tmp_path / "out", kind="torch", size=size, pictures=[])
+        export_model(model, tmp_path / "out", kind="torch", size=size, pictures=[])
 
 
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

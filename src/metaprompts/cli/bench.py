@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from metaprompts.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -38,8 +40,8 @@ class Bench:
     auto: together, if the memory is enough."""
     curve: bool = False
     """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
-    curve_engine: Annotated[str, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = "eager"
-    """By which engine."""
+    curve_engine: Annotated[str | None, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = None
+    """By which engine the curve; by default eager."""
     quick: bool = False
     """Measure an embedded miniature, in seconds: to see that everything works."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("metaprompts-bench")
@@ -49,8 +51,12 @@ class Bench:
         """Measure, write and print."""
         from rich.console import Console
 
+        from metaprompts.files import refuse_unwritable
         from metaprompts.runtime.bench.run import Request, measure
 
+        if self.curve_engine is not None and not self.curve:
+            raise InputError("--curve-engine is for the cost curve: give --curve, too, or leave it out")
+        refuse_unwritable(self.out)
         request = Request(
             model=self.model,
             task=self.task,
@@ -61,7 +67,7 @@ class Bench:
             threads=self.threads,
             device=self.device,
             together=None if self.opened == "auto" else self.opened == "together",
-            curve=self.curve_engine if self.curve else None,
+            curve=(self.curve_engine or "eager") if self.curve else None,
             quick=self.quick,
         )
         with Console(stderr=True).status("measuring") as status:

@@ -26,7 +26,7 @@ class Export:
     format: Literal["onnx", "openvino", "torch"]
     """What to write: model.onnx, model.xml with model.bin, or model.pt2 of torch.export."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder for the results."""
+    """Folder for the results; those of an earlier export are replaced."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
     """Of the pictures, multiples of 64; by default what the model was trained on."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -40,9 +40,11 @@ class Export:
 
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.data.scenes import generate_scene
+        from metaprompts.files import refuse_unwritable
         from metaprompts.loading import load
         from metaprompts.runtime.export import export_model
 
+        refuse_unwritable(self.out)
         if self.pictures:
             shown = [read_picture(path) for path in list_pictures(self.pictures)]
         else:

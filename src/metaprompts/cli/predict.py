@@ -83,20 +83,24 @@ class Predict:
         from metaprompts.cli.naming import output_stems
         from metaprompts.cli.outcome import tell
         from metaprompts.data.pictures import list_pictures
-        from metaprompts.loading import load
-        from metaprompts.runtime.opening import Approximation
+        from metaprompts.files import refuse_unwritable
+        from metaprompts.loading import load, pick_device
+        from metaprompts.runtime.opening import Approximation, weights_type
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs")
+        refuse_unwritable(self.out)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
-        models = (
-            load_adapters(self.model, self.adapter, self.device) if self.adapter else [load(self.model, self.device)]
-        )
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
+        device = pick_device(self.device)
+        if self.adapter:
+            models = load_adapters(self.model, self.adapter, device)
+        else:
+            models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [

@@ -1,5 +1,6 @@
 """A distillation from its settings to an encoder that is measured on pictures it has not seen."""
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from metaprompts.distillation.pictures import (
 )
 from metaprompts.distillation.settings import Distillation
 from metaprompts.embedded import embedded_models
+from metaprompts.errors import InputError
 from metaprompts.files import write_json
 from metaprompts.loading import load, pick_device
 from metaprompts.memory_order import channels_last
@@ -94,7 +96,7 @@ def distill(settings: Distillation, progress: Progress) -> LatentError:
 
     Raises:
         InputError: the VAE or the pictures cannot be read, the folder holds the training of another encoder, or the
-            loss is no longer finite
+            loss or what was learned is no longer finite
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -174,6 +176,8 @@ def _student(settings: Distillation, teacher: LatentEncoder, scaling: float) -> 
 
 def _finish(encoder: SmallEncoder, teacher: LatentEncoder, pictures: Pictures, settings: Distillation) -> LatentError:
     measured = measure(encoder, teacher, [middle_crop(each, settings.crop) for each in pictures.held_out()])
+    if not math.isfinite(measured.unexplained):
+        raise InputError("the encoder's latents are not finite: begin anew with a lower learning rate")
     encoder.save(settings.out)
     write_json(settings.out / REPORT_FILE, {"steps": settings.steps, **asdict(measured)})
     return measured

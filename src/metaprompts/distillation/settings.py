@@ -54,8 +54,13 @@ class Distillation(Learning):
     def __post_init__(self) -> None:
         super().__post_init__()
         lowest = {"scenes": 1, "held_out": 1, "workers": 1, "width": 1, "blocks": 0, "seed": 0, "crop": _SMALLEST_CROP}
-        for name, least in lowest.items():
-            if getattr(self, name) < least:
+        for name, least in {**lowest, "checkpoint_seconds": 0}.items():
+            # NaN is neither below nor above.
+            if not getattr(self, name) >= least:
                 raise InputError(f"{name} is {getattr(self, name)}; wanted at least {least}")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}; wanted at least 1")
+
+    @property
+    def _prefix(self) -> str:
+        return ""

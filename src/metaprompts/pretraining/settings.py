@@ -27,7 +27,7 @@ class Scenes:
     """Processes that draw; 1 draws in this one."""
 
     def __post_init__(self) -> None:
-        _at_least(1, "scenes", self, "count", "held_out", "workers")
+        _at_least(1, "scenes.", self, "count", "held_out", "workers")
         for name in ("height", "width"):
             if getattr(self, name) < 64 or getattr(self, name) % 64:
                 raise InputError(f"scenes.{name} is {getattr(self, name)}; wanted a multiple of 64")
@@ -55,17 +55,17 @@ class Learning:
     """How slowly the averaged weights follow the trained ones."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self._section, self, "steps", "batch_size")
-        _at_least(0, self._section, self, "lr", "weight_decay", "warmup_steps")
+        _at_least(1, self._prefix, self, "steps", "batch_size")
+        _at_least(0, self._prefix, self, "lr", "weight_decay", "warmup_steps")
         if not self.clip_norm > 0:
-            raise InputError(f"{self._section}.clip_norm is {self.clip_norm}; wanted more than 0")
+            raise InputError(f"{self._prefix}clip_norm is {self.clip_norm}; wanted more than 0")
         for name in ("fall", "ema_decay"):
             if not 0 < getattr(self, name) < 1:
-                raise InputError(f"{self._section}.{name} is {getattr(self, name)}; wanted a share between 0 and 1")
+                raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; wanted a share between 0 and 1")
 
     @property
-    def _section(self) -> str:
-        return type(self).__name__.lower()
+    def _prefix(self) -> str:
+        return f"{type(self).__name__.lower()}."
 
     @property
     def schedule(self) -> Schedule:
@@ -103,8 +103,8 @@ class Vae(Learning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least(1, "vae", self, "scenes")
-        _at_least(0, "vae", self, "chroma_weight", "edge_weight", "pooled_weight", "kl_weight", "kl_warmup_steps")
+        _at_least(1, "vae.", self, "scenes")
+        _at_least(0, "vae.", self, "chroma_weight", "edge_weight", "pooled_weight", "kl_weight", "kl_warmup_steps")
         if self.crop < 16 or self.crop % 8:
             raise InputError(f"vae.crop is {self.crop}; wanted a multiple of 8 from 16")
         if not 0 <= self.whole_share <= self.fall:
@@ -122,7 +122,7 @@ class Text:
     """Largest number of tokens in a caption, beginning and end included; what is longer is cut."""
 
     def __post_init__(self) -> None:
-        _at_least(1, "text", self, "merges")
+        _at_least(1, "text.", self, "merges")
         if not self.longest >= 8:
             raise InputError(f"text.longest is {self.longest}; wanted 8 or more")
 
@@ -145,7 +145,7 @@ class Diffusion(Learning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _at_least(1, "diffusion", self, "sample_every", "sample_steps", "guidance")
+        _at_least(1, "diffusion.", self, "sample_every", "sample_steps", "guidance")
         if not 0 <= self.drop_caption < 1:
             raise InputError(f"diffusion.drop_caption is {self.drop_caption}; wanted a share from 0 to below 1")
 
@@ -192,8 +192,8 @@ class Pretraining:
             raise InputError(f"vae.crop is {self.vae.crop}, which is larger than the scenes")
 
 
-def _at_least(lowest: float, section: str, settings: Any, *names: str) -> None:
+def _at_least(lowest: float, prefix: str, settings: Any, *names: str) -> None:
     for name in names:
         # NaN is neither below nor above.
         if not lowest <= getattr(settings, name) < math.inf:
-            raise InputError(f"{section}.{name} is {getattr(settings, name)}; wanted {lowest} or more")
+            raise InputError(f"{prefix}{name} is {getattr(settings, name)}; wanted {lowest} or more")

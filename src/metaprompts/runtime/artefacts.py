@@ -62,8 +62,8 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
 
 
 def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
-    """Whether the cache has a folder of files made of ``what``; arguments as for `artefact`."""
-    return (_place(what, folder) / _LIST).is_file()
+    """Whether the cache has a folder of files made of ``what``, whole; arguments as for `artefact`."""
+    return _is_whole(_place(what, folder), what)
 
 
 def has_any(folder: Path | None = None) -> bool:

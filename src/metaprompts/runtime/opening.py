@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from metaprompts import __version__
+from metaprompts.backbone.lora import sharing_weights
 from metaprompts.backbone.small_encoder import SmallEncoder
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
@@ -86,7 +87,7 @@ def open_engine(
     """Make a fast model of a model.
 
     Args:
-        model: its weights may be brought into another memory order, which changes no number.
+        model: in any precision. Its weights may be brought into another memory order, which changes no number.
             Its encoder's strips are the engine's, too, if that is eager
         engine: what executes it; "auto" takes what is installed and worth its preparation
         precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
@@ -104,16 +105,11 @@ def open_engine(
         raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
-    prepared = PreparedModel(
-        model.eval(),
-        approximation.steps,
-        merged_tokens=approximation.merged_tokens,
-        encoder=None if approximation.encoder is None else SmallEncoder.read(approximation.encoder),
-    )
-    order = _Order(model, prepared, precision, approximation, cache)
+    order = _Order(model.eval(), precision, approximation, cache)
     choice = _choose(order, pictures, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
     refuse_unfit(choice.engine, precision, device)
-    parts = _PARTS[choice.engine](order)
+    prepared = order.prepared(choice.engine)
+    parts = _PARTS[choice.engine](order, prepared)
     if model.latent_encoder.cache is not None:
         parts = RememberingParts(parts, model.latent_encoder.cache)
     reads = model.config.prompts.kind == "caption"
@@ -127,6 +123,27 @@ def open_engine(
         why=choice.why,
         encode_captions=model.encode_captions if reads else None,
     )
+
+
+def weights_type(
+    engine: str, precision: str, device: torch.device, approximation: Approximation = EXACT
+) -> torch.dtype:
+    """The precision in which a model's weights should be loaded for an engine.
+
+    bfloat16 for what PyTorch computes in it. Converted networks are made of, and found again by, all digits, and by
+    these a small encoder knows its VAE.
+
+    Args:
+        engine: as for `open_engine`
+        precision: as for `open_engine`
+        device: where the model is going to be
+        approximation: what is going to be left out
+    """
+    by_torch = engine in ("eager", "compile") or (
+        engine == "auto" and not (device.type == "cpu" and installed("openvino"))
+    )
+    narrow = by_torch and precision == "bf16" and approximation.encoder is None
+    return torch.bfloat16 if narrow else torch.float32
 
 
 def installed(engine: str) -> bool:
@@ -159,7 +176,6 @@ class _Order:
     """What an engine's parts are made of."""
 
     model: MetaPromptModel
-    prepared: PreparedModel
     precision: Precision
     approximation: Approximation
     cache: Path | None
@@ -174,6 +190,18 @@ class _Order:
             "approximation": self.approximation.plain(),
             "versions": {"metaprompts": __version__, **{name: package_version(name) for name in packages}},
         }
+
+    def prepared(self, engine: str) -> PreparedModel:
+        """The model prepared for an engine; of one loaded in fewer digits than that needs, a copy in float32 is."""
+        model, less = self.model, self.approximation
+        if model.dtype != torch.float32 and weights_type(engine, self.precision, model.device, less) == torch.float32:
+            model = sharing_weights(model, torch.float32)
+        return PreparedModel(
+            model,
+            less.steps,
+            merged_tokens=less.merged_tokens,
+            encoder=None if less.encoder is None else SmallEncoder.read(less.encoder),
+        )
 
     @cached_property
     def _weights(self) -> str:
@@ -201,36 +229,36 @@ def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
     return Choice("eager", f"converting to OpenVINO takes longer than {count} pictures; --engine openvino does it")
 
 
-def _eager(order: _Order) -> Parts:
+def _eager(order: _Order, prepared: PreparedModel) -> Parts:
     from metaprompts.runtime.eager import EagerParts
 
-    return EagerParts(order.prepared, _DTYPES[order.precision], order.model.latent_encoder)
+    return EagerParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
 
 
-def _compile(order: _Order) -> Parts:
+def _compile(order: _Order, prepared: PreparedModel) -> Parts:
     from metaprompts.runtime.compiled import CompiledParts
 
-    return CompiledParts(order.prepared, _DTYPES[order.precision], order.model.latent_encoder)
+    return CompiledParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
 
 
-def _openvino(order: _Order) -> Parts:
+def _openvino(order: _Order, prepared: PreparedModel) -> Parts:
     from metaprompts.runtime.openvino import OpenVinoParts, build_openvino
 
     def build(folder: Path) -> None:
-        build_openvino(order.prepared, folder, order.precision)
+        build_openvino(prepared, folder, order.precision)
 
     folder = artefact(order.what("openvino"), build, order.cache)
-    return OpenVinoParts(folder, order.precision, multiple_of(order.prepared))
+    return OpenVinoParts(folder, order.precision, multiple_of(prepared))
 
 
-def _onnx(order: _Order) -> Parts:
+def _onnx(order: _Order, prepared: PreparedModel) -> Parts:
     from metaprompts.runtime.onnx import OnnxParts, build_onnx
 
-    folder = artefact(order.what("onnx"), lambda scratch: build_onnx(order.prepared, scratch), order.cache)
-    return OnnxParts(folder, multiple_of(order.prepared))
+    folder = artefact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
+    return OnnxParts(folder, multiple_of(prepared))
 
 
-_PARTS: Mapping[EngineName, Callable[[_Order], Parts]] = {
+_PARTS: Mapping[EngineName, Callable[[_Order, PreparedModel], Parts]] = {
     "eager": _eager,
     "compile": _compile,
     "openvino": _openvino,

@@ -1,7 +1,10 @@
 """OpenVINO: the fastest way on a CPU."""
 
+import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +45,10 @@ def build_openvino(prepared: PreparedModel, folder: Path, precision: str) -> Non
 def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
     import nncf
 
-    return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
+    nncf.set_log_level(logging.WARNING)
+    # Its progress bar would come between results.
+    with redirect_stdout(sys.stderr):
+        return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
 class OpenVinoParts(ConvertedParts):

@@ -189,7 +189,8 @@ class Conditions(nn.Module):
         """
         if isinstance(self.prompts, CaptionPrompts) or context is not None:
             # A context that is not wanted is refused there.
-            return self._told(self.prompts(batch, context))
+            told = None if context is None else context.to(self.shifts.dtype)
+            return self._told(self.prompts(batch, told))
         if self._once is None:
             self._once = self._told(self.prompts(1))
         return self._once

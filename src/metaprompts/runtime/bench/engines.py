@@ -41,19 +41,24 @@ def default_contestants(device: torch.device) -> list[Contestant]:
     return read_contestants(names, device)
 
 
-def read_contestants(names: Sequence[str], device: torch.device) -> list[Contestant]:
+def read_contestants(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[Contestant]:
     """Read ENGINE or ENGINE:PRECISION, each once.
+
+    Args:
+        names: what was given
+        device: where to
+        option: by which
 
     Raises:
         InputError: one is unknown, not installed, or does not fit the device
     """
-    return list(dict.fromkeys(_read(name, device) for name in names))
+    return list(dict.fromkeys(_read(name, device, option) for name in names))
 
 
-def _read(name: str, device: torch.device) -> Contestant:
+def _read(name: str, device: torch.device, option: str) -> Contestant:
     engine, _, precision = name.partition(":")
     if engine not in _ENGINES:
-        raise InputError(f"--engines has {name!r}; wanted {', '.join(_ENGINES)}, or such as eager:bf16")
+        raise InputError(f"{option} has {name!r}; wanted {', '.join(_ENGINES)}, or such as eager:bf16")
     precision = precision or "fp32"
     contestant = Contestant(engine, precision)
     if engine != PLAIN:

@@ -128,7 +128,7 @@ def measure(request: Request, told: Callable[[str], None] = lambda what: None) -
     _check(request)
     device = pick_device(request.device)
     contestants = default_contestants(device) if request.engines is None else read_contestants(request.engines, device)
-    curve_by = None if request.curve is None else read_contestants([request.curve], device)[0]
+    curve_by = None if request.curve is None else read_contestants([request.curve], device, "--curve-engine")[0]
     told("making weights, unless that has been done before")
     source, config, size, subject = _subject(request)
     plan = Plan(

@@ -19,7 +19,7 @@ from metaprompts.runtime.bench.engines import PLAIN, Contestant
 from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.runtime.bench.setting import Setting, config_for
 from metaprompts.runtime.bench.weights import rule_made_tensors
-from metaprompts.runtime.opening import Approximation, open_engine
+from metaprompts.runtime.opening import Approximation, open_engine, weights_type
 from metaprompts.runtime.prepared import Parts, StepConditions, run
 from metaprompts.tasks import Depth
 from metaprompts.weights import load_tensors
@@ -74,7 +74,7 @@ class Subject:
     """
 
     def __init__(self, source: str, contestant: Contestant, setting: Setting, device: str) -> None:
-        model = subject_model(source, setting, device)
+        model = subject_model(source, contestant, setting, device)
         self.raw: Tensor | None = None
         self._setting, self._task, self._config, self._device = setting, model.task, model.config, model.device
         context = _context(model, setting)
@@ -130,13 +130,13 @@ class Subject:
         return slide_logits(predict, images, window=size, stride=size)
 
 
-def subject_model(source: str, setting: Setting, device: str) -> MetaPromptModel:
+def subject_model(source: str, contestant: Contestant, setting: Setting, device: str) -> MetaPromptModel:
     """A model with a setting's number of prompts; what there are no weights for is made by the rule."""
-    model = load(source, device)
+    model = load(source, device, weights_type(contestant.engine, contestant.precision, torch.device(device)))
     config = config_for(model.config, setting)
     if config == model.config:
         return model
-    changed = MetaPromptModel.empty(config)
+    changed = MetaPromptModel.empty(config).to(model.dtype)
     wanted = changed.state_dict()
     own = {
         name: each for name, each in model.state_dict().items() if name in wanted and each.shape == wanted[name].shape

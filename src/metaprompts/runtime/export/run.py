@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.files import write_json, write_text
+from metaprompts.files import read_json, write_json, write_text
 from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.export.formats import FORMATS, Format
 from metaprompts.runtime.export.whole import WholeModel, description
@@ -40,7 +40,7 @@ def export_model(
 
     Args:
         model: on the CPU, in float32
-        out: folder
+        out: folder; the files of an earlier export in it go
         kind: "onnx", "openvino" or "torch"
         size: (height, width) of its pictures; by default what the model was trained on
         steps: how often it looks, if fewer times than K
@@ -50,7 +50,8 @@ def export_model(
         the content of parity.json
 
     Raises:
-        InputError: the format needs what is not installed, the size does not fit, or the model reads captions
+        InputError: the format needs what is not installed, the size does not fit, the model reads captions, or the
+            folder cannot be written
     """
     chosen = FORMATS[kind]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
@@ -94,6 +95,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
 
 
 def _shown(size: tuple[int, int]) -> str:
+    """As the command line spells it."""
     return f"{size[0]} {size[1]}"
 
 
@@ -132,19 +134,35 @@ def _example(chosen: Format, task: str) -> dict[str, str]:
 
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """An empty folder beside ``out``, whose files become its files when the block ends well."""
-    scratch = out.with_name(f".{out.name}-{secrets.token_hex(8)}")
+    """An empty folder in ``out``, whose files become those of ``out`` when the block ends well."""
+    existed = out.exists()
+    scratch = out / f".export-{secrets.token_hex(8)}"
     try:
         scratch.mkdir(parents=True)
         yield scratch
-        out.mkdir(parents=True, exist_ok=True)
+        outdated = _model_files(out) - _model_files(scratch)
         for path in scratch.iterdir():
             _flush(path)
             path.replace(out / path.name)
+        for name in outdated:
+            (out / name).unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if not existed:
+            # Only if it is empty.
+            with suppress(OSError):
+                out.rmdir()
+
+
+def _model_files(folder: Path) -> set[str]:
+    """Names of the model's files in a folder that an export wrote; none of any other folder."""
+    try:
+        names = read_json(folder / "model.json")["files"]
+        return {name for name in names if Path(name).name == name and name.startswith("model.")}
+    except (InputError, KeyError, TypeError):
+        return set()
 
 
 def _flush(path: Path) -> None:
