@@ -29,12 +29,8 @@ class DistillEncoder(Distillation):
     """Folder of pictures to learn from; by default generated scenes."""
     lr: Annotated[float, tyro.conf.arg(name="learning-rate")] = 2e-3
 
-    def __post_init__(self) -> None:
-        """Check nothing yet: `run` does, as tyro would tell of it in a box."""
-
     def run(self) -> int:
         """Train what is left to be trained, measure, write."""
-        super().__post_init__()
         from metaprompts.distillation.run import distill
         from metaprompts.training.progress import ProgressLine
 
