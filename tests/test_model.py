@@ -110,3 +110,14 @@ def test_a_config_survives_being_written(settings):
 def test_a_wrong_config_is_told(changes, message):
     with pytest.raises(InputError, match=message):
         ModelConfig.from_plain(config().plain() | changes)
+
+
+def test_no_attention_holds_the_matrix_of_all_scores():
+    """All are scaled_dot_product_attention: there is nothing to slice."""
+    from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+
+    model = small_model("depth")
+    found = [each.processor for each in model.modules() if isinstance(each, Attention)]
+
+    assert found
+    assert all(isinstance(each, AttnProcessor2_0) for each in found)

@@ -246,6 +246,13 @@ def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, opt
     assert message in error
 
 
+def test_the_device_reaches_the_engine(models, pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("openvino").Core, "available_devices", ["CPU"])
+    words = ["--engine", "openvino", "--device", "gpu", "--out", str(tmp_path / "out")]
+    assert main(["predict", str(models / "depth"), str(pictures), *words]) == 2
+    assert capsys.readouterr().err == "error: OpenVINO has no device 'gpu' here; wanted one of cpu\n"
+
+
 def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("metaprompts.loading.load", None)
     (tmp_path / "file").touch()

@@ -242,6 +242,105 @@ def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
         parts.encode(smooth_pictures(1, 64, 72))
 
 
+class _Core:
+    """OpenVINO on a machine with two of Intel's GPUs."""
+
+    available_devices = ("CPU", "GPU.0", "GPU.1")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [(None, "CPU"), ("cpu", "CPU"), ("GPU", "GPU"), ("gpu", "GPU"), ("gpu.1", "GPU.1")]
+)
+def test_openvino_runs_where_it_is_told_to(
+    name: str | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same converted network, on any device."""
+    monkeypatch.setattr(pytest.importorskip("openvino"), "Core", _Core)
+    monkeypatch.setattr(opening, "artefact", lambda what, build, folder: tmp_path)
+
+    parts = open_engine(small_model("depth"), engine="openvino", device=name).parts
+
+    assert parts._device == found
+    assert ("INFERENCE_NUM_THREADS" in parts._settings) == (found == "CPU")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "line"),
+    [
+        ("gpu.2", "fp32", "OpenVINO has no device 'gpu.2' here; wanted one of cpu, gpu.0, gpu.1"),
+        ("cuda", "fp32", "OpenVINO has no device 'cuda' here; wanted one of cpu, gpu.0, gpu.1"),
+        ("gpu", "bf16", "OpenVINO has bf16 on the CPU, not on gpu: take fp32 or int8, or --device cpu"),
+    ],
+)
+def test_says_where_openvino_cannot_run(name: str, precision: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytest.importorskip("openvino"), "Core", _Core)
+
+    with pytest.raises(InputError, match=f"^{line}$"):
+        open_engine(small_model("depth"), engine="openvino", precision=precision, device=name)
+
+
+class _Session:
+    """What ONNX Runtime begins on a GPU, with or without CUDA's libraries."""
+
+    has_libraries = True
+
+    def __init__(self, path: Path, settings: object, providers: list[tuple[str, dict[str, int]]]) -> None:
+        ((self.name, self.options),) = providers
+
+    def get_providers(self) -> list[str]:
+        return [*([self.name] if self.has_libraries else []), "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def _cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(runtime, "InferenceSession", _Session)
+    monkeypatch.setattr(opening, "artefact", lambda what, build, folder: tmp_path)
+
+
+@pytest.mark.usefixtures("_cuda")
+@pytest.mark.parametrize(
+    ("name", "provider", "options"),
+    [
+        (None, "CPUExecutionProvider", {}),
+        ("cuda", "CUDAExecutionProvider", {"device_id": 0, "use_tf32": 0}),
+        ("cuda:1", "CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}),
+    ],
+)
+def test_onnx_runs_where_it_is_told_to(name: str | None, provider: str, options: dict[str, int]) -> None:
+    parts = open_engine(small_model("depth"), engine="onnx", device=name).parts
+
+    assert {(each.name, str(each.options)) for each in parts._sessions.values()} == {(provider, str(options))}
+
+
+@pytest.mark.usefixtures("_cuda")
+def test_onnx_does_not_go_on_by_the_cpu_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Session, "has_libraries", False)
+
+    with pytest.raises(InputError, match=r"^ONNX Runtime cannot use CUDA, perhaps for want of its libraries"):
+        open_engine(small_model("depth"), engine="onnx", device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("gpu", "engine onnx has no device 'gpu'; wanted cpu, cuda, or such as cuda:1"),
+        ("cuda:x", "engine onnx has no device 'cuda:x'; wanted cpu, cuda, or such as cuda:1"),
+        (
+            "cuda",
+            "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu",
+        ),
+    ],
+)
+def test_says_where_onnx_cannot_run(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+
+    with pytest.raises(InputError, match=f"^{line}$"):
+        open_engine(small_model("depth"), engine="onnx", device=name)
+
+
 def test_strips_are_the_engines_too() -> None:
     model, images = small_model("depth"), smooth_pictures(1, 64, 64)
     fast = open_engine(model, engine="eager")

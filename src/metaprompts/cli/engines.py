@@ -22,6 +22,7 @@ def opened(
     pictures: int,
     approximation: "Approximation | None" = None,
     bounded: bool = False,
+    device: str | None = None,
 ) -> "MetaPromptModel | FastModel":
     """The model as an engine executes it; tells on stderr which one, and why.
 
@@ -32,6 +33,7 @@ def opened(
         pictures: about how many will be predicted
         approximation: what may be left out; None for nothing
         bounded: see `open_engine`
+        device: see `open_engine`
 
     Raises:
         InputError: there is no such engine, or it cannot do that
@@ -45,6 +47,6 @@ def opened(
         return model
 
     names: Any = {"engine": engine, "precision": precision}
-    fast = open_engine(model, **names, approximation=approximation, pictures=pictures, bounded=bounded)
+    fast = open_engine(model, **names, approximation=approximation, pictures=pictures, bounded=bounded, device=device)
     sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
     return fast

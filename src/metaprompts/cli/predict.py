@@ -54,7 +54,8 @@ class Predict:
     raw: bool = False
     """Also write exact values as .npy: depth in metres, confidence of segmentation."""
     device: str | None = None
-    """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default; else
+    openvino on gpu, gpu.1, ..., which are Intel's, and onnx on cuda."""
     batch_size: int = 1
     """How many pictures, or windows of one, go through the model together, if they fit in memory."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
@@ -85,7 +86,7 @@ class Predict:
         from metaprompts.data.pictures import list_pictures
         from metaprompts.files import refuse_unwritable
         from metaprompts.loading import load, pick_device
-        from metaprompts.runtime.opening import Approximation, weights_type
+        from metaprompts.runtime.opening import CONVERTING, Approximation, weights_type
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
@@ -96,7 +97,8 @@ class Predict:
         paths = list_pictures(self.inputs)
         boxes = None if self.boxes is None else Boxes.read(self.boxes)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
-        device = pick_device(self.device)
+        # A network is converted on the CPU, wherever it runs.
+        device = pick_device("cpu" if self.engine in CONVERTING else self.device)
         if self.adapter:
             models = load_adapters(self.model, self.adapter, device)
         else:
@@ -104,7 +106,15 @@ class Predict:
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [
-            opened(model, self.engine, self.precision, pictures=count, approximation=less, bounded=bounded)
+            opened(
+                model,
+                self.engine,
+                self.precision,
+                pictures=count,
+                approximation=less,
+                bounded=bounded,
+                device=self.device,
+            )
             for model in models
         ]
         looking.begin(models, fast)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaprompts.backbone.lora import sharing_weights
+from metaprompts.errors import InputError
 from metaprompts.runtime.exporting import PARTS, ConvertedParts, examples
 from metaprompts.runtime.layers import replace_layers
 from metaprompts.runtime.prepared import PreparedModel
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_onnx(prepared: PreparedModel, folder: Path) -> None:
@@ -65,16 +63,48 @@ class AnySizePooling(nn.Module):
         return inside.to(like.dtype) / (end - first)
 
 
+Provider = tuple[str, dict[str, Any]]
+CPU: Provider = ("CPUExecutionProvider", {})
+
+
+def onnx_provider(name: str | None) -> Provider:
+    """What ONNX Runtime runs networks by on a device, and its settings.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1"; None for the CPU
+
+    Raises:
+        InputError: there is no such device, or ONNX Runtime is installed without what runs on it
+    """
+    import onnxruntime
+
+    kind, _, number = (name or "cpu").partition(":")
+    if kind == "cpu":
+        return CPU
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise InputError(f"engine onnx has no device {name!r}; wanted cpu, cuda, or such as cuda:1")
+    provider = "CUDAExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise InputError(
+            "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu"
+        )
+    # With TF32, which is its default, products of matrices would have 10 bits.
+    return provider, {"device_id": int(number or 0), "use_tf32": 0}
+
+
 class OnnxParts(ConvertedParts):
     """Networks that `build_onnx` wrote.
 
     Args:
         folder: where they are
         multiple: of what the sides of pictures must be multiples
-        provider: "CPUExecutionProvider", "CUDAExecutionProvider"
+        provider: see `onnx_provider`
+
+    Raises:
+        InputError: the provider cannot begin
     """
 
-    def __init__(self, folder: Path, multiple: int, provider: str = "CPUExecutionProvider") -> None:
+    def __init__(self, folder: Path, multiple: int, provider: Provider = CPU) -> None:
         import onnxruntime
 
         super().__init__(multiple)
@@ -85,6 +115,9 @@ class OnnxParts(ConvertedParts):
             part: onnxruntime.InferenceSession(folder / f"{part}.onnx", settings, providers=[provider])
             for part in PARTS
         }
+        # Without CUDA's libraries it goes on by the CPU, and only warns of it.
+        if any(provider[0] not in session.get_providers() for session in self._sessions.values()):
+            raise InputError("ONNX Runtime cannot use CUDA, perhaps for want of its libraries: give --device cpu")
 
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
         """All outputs of a part."""

@@ -29,6 +29,9 @@ PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
     "openvino": ("fp32", "bf16", "int8"),
     "onnx": ("fp32",),
 }
+CONVERTING = ("openvino", "onnx")
+"""The engines that run a converted network, which is kept on disk."""
+
 _NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
 _NEEDS_FOR_INT8 = ("nncf",)
 _INSTALL = {"openvino": "openvino", "onnx": "onnx", "int8": "int8"}
@@ -83,6 +86,7 @@ def open_engine(
     pictures: int | None = None,
     bounded: bool = False,
     cache: Path | None = None,
+    device: str | None = None,
 ) -> FastModel:
     """Make a fast model of a model.
 
@@ -96,18 +100,19 @@ def open_engine(
         bounded: whether memory is limited or pictures are seen in windows; on a CPU "auto" then takes what has strips
             and looks at windows of any size
         cache: folder for converted models; by default see `cache_folder`
+        device: where a converted network runs: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
+            "cuda:1". The model itself is on the CPU then; the other engines run where it is
 
     Raises:
         InputError: the engine is not installed, does not have that precision, or does not fit the device
     """
-    device = model.device
     if engine not in ("auto", *PRECISIONS):
         raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
-    order = _Order(model.eval(), precision, approximation, cache)
+    order = _Order(model.eval(), precision, approximation, cache, device)
     choice = _choose(order, pictures, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
-    refuse_unfit(choice.engine, precision, device)
+    refuse_unfit(choice.engine, precision, model.device)
     prepared = order.prepared(choice.engine)
     parts = _PARTS[choice.engine](order, prepared)
     if model.latent_encoder.cache is not None:
@@ -119,7 +124,7 @@ def open_engine(
         prepared.conditions,
         engine=choice.engine,
         precision=precision,
-        device=device,
+        device=model.device,
         why=choice.why,
         encode_captions=model.encode_captions if reads else None,
     )
@@ -167,7 +172,7 @@ def refuse_unfit(engine: EngineName, precision: Precision, device: torch.device)
     for wanted in (engine, "int8") if precision == "int8" else (engine,):
         if not installed(wanted):
             raise InputError(f"{wanted} is not installed: pip install 'metaprompts[{_INSTALL[wanted]}]'")
-    if engine in {"openvino", "onnx"} and device.type != "cpu":
+    if engine in CONVERTING and device.type != "cpu":
         raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
 
 
@@ -179,6 +184,7 @@ class _Order:
     precision: Precision
     approximation: Approximation
     cache: Path | None
+    device: str | None
 
     def what(self, engine: str) -> dict[str, object]:
         """All that the converted model depends on."""
@@ -242,20 +248,23 @@ def _compile(order: _Order, prepared: PreparedModel) -> Parts:
 
 
 def _openvino(order: _Order, prepared: PreparedModel) -> Parts:
-    from metaprompts.runtime.openvino import OpenVinoParts, build_openvino
+    from metaprompts.runtime.openvino import OpenVinoParts, build_openvino, openvino_device
+
+    device = openvino_device(order.device, order.precision)
 
     def build(folder: Path) -> None:
         build_openvino(prepared, folder, order.precision)
 
     folder = artefact(order.what("openvino"), build, order.cache)
-    return OpenVinoParts(folder, order.precision, multiple_of(prepared))
+    return OpenVinoParts(folder, order.precision, multiple_of(prepared), device)
 
 
 def _onnx(order: _Order, prepared: PreparedModel) -> Parts:
-    from metaprompts.runtime.onnx import OnnxParts, build_onnx
+    from metaprompts.runtime.onnx import OnnxParts, build_onnx, onnx_provider
 
+    provider = onnx_provider(order.device)
     folder = artefact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
-    return OnnxParts(folder, multiple_of(prepared))
+    return OnnxParts(folder, multiple_of(prepared), provider)
 
 
 _PARTS: Mapping[EngineName, Callable[[_Order, PreparedModel], Parts]] = {

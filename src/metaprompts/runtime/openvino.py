@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metaprompts.errors import InputError
 from metaprompts.runtime.exporting import PARTS, ConvertedParts, examples
 from metaprompts.runtime.prepared import PreparedModel
 from metaprompts.system import releasing_files
@@ -51,6 +52,28 @@ def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
+def openvino_device(name: str | None, precision: str) -> str:
+    """OpenVINO's own name of one of its devices.
+
+    Args:
+        name: "cpu", "gpu", "gpu.1", ... in letters of any case; None for the CPU
+        precision: what shall be computed in
+
+    Raises:
+        InputError: there is no such device here, or it does not have that precision
+    """
+    import openvino
+
+    device = (name or "cpu").upper()
+    found = openvino.Core().available_devices
+    # One of several is listed with its number; without one the first is meant.
+    if device not in {*found, *(each.partition(".")[0] for each in found)}:
+        raise InputError(f"OpenVINO has no device {name!r} here; wanted one of {', '.join(found).lower()}")
+    if precision == "bf16" and device != "CPU":
+        raise InputError(f"OpenVINO has bf16 on the CPU, not on {name}: take fp32 or int8, or --device cpu")
+    return device
+
+
 class OpenVinoParts(ConvertedParts):
     """Networks that `build_openvino` wrote; each is compiled for every size it meets.
 
@@ -58,7 +81,7 @@ class OpenVinoParts(ConvertedParts):
         folder: where they are
         precision: what is computed in
         multiple: of what the sides of pictures must be multiples
-        device: "CPU", "GPU"
+        device: see `openvino_device`
     """
 
     def __init__(self, folder: Path, precision: str, multiple: int, device: str = "CPU") -> None:

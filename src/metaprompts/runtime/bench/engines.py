@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.runtime.opening import PRECISIONS, installed, refuse_unfit
+from metaprompts.runtime.opening import CONVERTING, PRECISIONS, installed, refuse_unfit
 
 PLAIN = "plain"
 
 _ENGINES = (PLAIN, *PRECISIONS)
-_CONVERTING = ("openvino", "onnx")
 
 
 @dataclass(frozen=True, order=True)
@@ -29,14 +28,14 @@ class Contestant:
     @property
     def converts(self) -> bool:
         """Whether it predicts by a converted model, which is kept on disk."""
-        return self.engine in _CONVERTING
+        return self.engine in CONVERTING
 
 
 def default_contestants(device: torch.device) -> list[Contestant]:
     """Every engine that is installed and needs no compiling before each run, and OpenVINO in 16 bits."""
     names = [PLAIN, "eager"]
     if device.type == "cpu":
-        names += [name for name in _CONVERTING if installed(name)]
+        names += [name for name in CONVERTING if installed(name)]
         names += ["openvino:bf16"] if installed("openvino") else []
     return read_contestants(names, device)
 
