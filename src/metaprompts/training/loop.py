@@ -135,7 +135,8 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
                 if must_stop or must_save or trainee.owes_validation:
                     checkpoints.save(trainee)
                     saved = time.perf_counter()
-                    if team.is_first:
+                    # A validation that follows draws them, too.
+                    if team.is_first and (must_stop or not trainee.owes_validation):
                         _draw_curves(recipe)
                 if must_stop:
                     raise TrainingStopped(trainee.step, steps, request.signal or signal.SIGTERM)
