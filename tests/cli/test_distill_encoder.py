@@ -59,7 +59,7 @@ def test_numbers_that_make_no_sense_are_one_line(words, line, tmp_path, monkeypa
 
     assert code_of("micro", "--out", "x", *words) == 2
 
-    assert capsys.readouterr().err == f"error: {line}\n"
+    assert capsys.readouterr().err == f"error: {line}; see metaprompts distill-encoder --help\n"
     assert list(tmp_path.iterdir()) == []
 
 
