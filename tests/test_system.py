@@ -2,6 +2,7 @@
 
 import mmap
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,20 @@ def test_a_shared_mapping_loses_nothing(tmp_path: Path) -> None:
 def test_an_error_is_not_held_back() -> None:
     with pytest.raises(KeyError), releasing_files():
         raise KeyError
+
+
+def test_files_do_not_pile_up_while_they_are_read(tmp_path: Path) -> None:
+    """Far more is read than is ever held; pieces are read as slowly as from a disk."""
+    piece, pieces = 2**25, 16
+    path = tmp_path / "big"
+    with path.open("wb") as file:
+        file.truncate(pieces * piece)
+    held = []
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        before = held_bytes()
+        with releasing_files():
+            for number in range(pieces):
+                mapped[number * piece : (number + 1) * piece].count(b"\1")
+                time.sleep(0.02)
+                held.append(held_bytes() - before)
+    assert max(held) < 0.75 * pieces * piece

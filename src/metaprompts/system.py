@@ -1,6 +1,7 @@
 """What the system says of this process, of its memory, and of what is installed."""
 
 import ctypes
+import mmap
 import re
 import sys
 import threading
@@ -11,14 +12,15 @@ from pathlib import Path
 from typing import Literal
 
 _KIB = 2**10
-_MAPS, _SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
+_MAPS, _SMAPS, _STATM = (Path("/proc/self") / name for name in ("maps", "smaps", "statm"))
 # First and last address, permissions, offset, device, inode (0 for no file), path; in the longer list also how much of
 # it was written to since.
 _MAPPING = rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ [1-9]\d* +(\S.*)\n"
 _LISTED = re.compile(_MAPPING, re.MULTILINE)
 _DETAILED = re.compile(_MAPPING + rb"(?:\w+:.*\n)*?Anonymous: +(\d+) kB", re.MULTILINE)
 _WORTH_RELEASING = 2**24
-_RELEASE_EVERY_S = 0.25
+_RELEASE_FROM = 2**28
+_LOOK_EVERY_S = 0.02
 _MADV_DONTNEED = 4
 
 
@@ -51,8 +53,13 @@ def releasing_files() -> Iterator[None]:
     ended = threading.Event()
 
     def release() -> None:
-        while not ended.wait(_RELEASE_EVERY_S):
-            _release_files()
+        # Libraries stay.
+        least = _file_bytes()
+        while not ended.wait(_LOOK_EVERY_S):
+            # Disks read gigabytes in a second; listing mappings takes too long to be done all the time.
+            if _file_bytes() > least + _RELEASE_FROM:
+                _release_files()
+                least = _file_bytes()
 
     thread = threading.Thread(target=release, daemon=True)
     thread.start()
@@ -78,6 +85,11 @@ def fact(path: Path, key: str) -> str | None:
         return None
     lines = (line.partition(":") for line in path.read_text().splitlines())
     return next((value.strip() for name, _, value in lines if name.strip() == key), None)
+
+
+def _file_bytes() -> int:
+    """Resident memory that is of files."""
+    return int(_STATM.read_bytes().split()[2]) * mmap.PAGESIZE
 
 
 def _release_files() -> None:

@@ -108,6 +108,7 @@ time.sleep(20)
 """
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_waits_for_no_training_to_save(tmp_path):
     """It was passed on in one moment of many: else it ended the telling, and the command waited as before."""
     log, codes = tmp_path / "log.txt", []

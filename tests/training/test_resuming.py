@@ -21,16 +21,9 @@ from metaprompts.training.states import first_whole_state, write_state
 from metaprompts.training.stopping import TrainingStopped, noticing_signals
 from training.pictures import made_recipe
 
+pytestmark = pytest.mark.usefixtures("interruptible")
+
 STEPS = 7
-
-
-@pytest.fixture(autouse=True)
-def interruptible():
-    """As in a terminal, wherever the tests run: in a shell's background SIGINT is ignored."""
-    former = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, former)
-
 
 # Every step, as good as: so that there is always one to go on from.
 OFTEN = ("--training.checkpoint_seconds", "0", "--training.steps", str(STEPS), "--training.validate_every", "3")
