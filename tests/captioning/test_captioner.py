@@ -6,7 +6,7 @@ import pytest
 
 from captioners import write_captioner
 from metaprompts.captioning.captioner import Captioner, captioner_name
-from metaprompts.errors import InputError
+from metaprompts.errors import CaptionerError, InputError
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,10 @@ def test_a_folder_without_a_model_is_one_line(pictures, tmp_path):
     with pytest.raises(InputError, match="cannot be loaded") as caught:
         Captioner(str(tmp_path / "empty"), tmp_path).caption(pictures)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written_is_told_once(captioner, pictures, tmp_path):
+    """As an error of one picture it was told of each, after the model had looked at it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(CaptionerError, match="file"):
+        Captioner(str(captioner), tmp_path / "file").caption(pictures)

@@ -28,17 +28,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-# Compiling, and converting to ONNX, take half a minute each.
-_LONG = [
-    pytest.param(engine, task, marks=pytest.mark.full)
-    for engine in ("compile", "onnx")
-    for task in TASKS
-    if (engine, task) not in (("compile", "pose"), ("onnx", "segmentation"))
-]
-_SHORT = [(engine, task) for engine in ("eager", "openvino") for task in TASKS]
-
-
-@pytest.mark.parametrize(("engine", "task"), [*_SHORT, ("compile", "pose"), ("onnx", "segmentation"), *_LONG])
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("engine", ["eager", "compile", "openvino", "onnx"])
 def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
     """Differences in float32 stay below 1e-4 of the standard deviation, for two sizes by one converted model."""
     if not installed(engine):
@@ -55,7 +46,7 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
         assert (fast(images) - plain).abs().max() < 1e-4 * plain.std()
 
 
-@pytest.mark.parametrize("engine", ["eager", pytest.param("openvino", marks=pytest.mark.full)])
+@pytest.mark.parametrize("engine", ["eager", "openvino"])
 def test_16_bits_stay_near(engine: str, cache: Path) -> None:
     """Mean relative difference of depth below 1e-2, on scenes."""
     if not installed(engine):

@@ -50,14 +50,20 @@ class Captioner:
         """Caption pictures (H, W, 3) of any sizes; those that the store knows are not looked at again.
 
         Raises:
-            CaptionerError: there is no such model, or it is none that captions
+            CaptionerError: there is no such model, it is none that captions, or the cache cannot be written
         """
         known = [self.store.read(picture) for picture in pictures]
         new = [place for place, caption in enumerate(known) if caption is None]
         for place, caption in zip(new, self._say([pictures[place] for place in new]) if new else (), strict=True):
-            self.store.write(pictures[place], caption)
+            self._keep(pictures[place], caption)
             known[place] = caption
         return [caption or "" for caption in known]
+
+    def _keep(self, picture: NDArray[np.uint8], caption: str) -> None:
+        try:
+            self.store.write(picture, caption)
+        except InputError as error:
+            raise CaptionerError(str(error)) from error
 
     def _say(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
         if self._loaded is None:
