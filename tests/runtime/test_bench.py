@@ -77,7 +77,8 @@ def test_files_tell_what_was_measured(
 
     assert main(["bench", "--quick", *words]) == 0
 
-    printed = capsys.readouterr().out
+    printed, watched = capsys.readouterr()
+    assert "round 1 of 1: eager:fp32" in watched
     assert "plain:fp32" in printed
     assert "GFLOP by the plain path" in printed
     told = json.loads((tmp_path / "bench.json").read_text())

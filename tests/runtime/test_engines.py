@@ -14,7 +14,7 @@ from metaprompts.errors import InputError
 from metaprompts.runtime import eager, opening
 from metaprompts.runtime.compiled import CompiledParts
 from metaprompts.runtime.exporting import multiple_of
-from metaprompts.runtime.onnx import AnySizePooling
+from metaprompts.runtime.onnx import AnySizePooling, RowwiseGroupNorm
 from metaprompts.runtime.opening import installed, open_engine, weights_type
 from metaprompts.runtime.openvino import OpenVinoParts, _with_small_weights
 from metaprompts.runtime.prepared import PreparedModel
@@ -224,6 +224,29 @@ def test_pooling_by_products_is_adaptive_pooling(cells: int, height: int, width:
     layer, features = torch.nn.AdaptiveAvgPool2d(cells), torch.randn(2, 3, height, width).double()
 
     assert torch.allclose(AnySizePooling(layer)(features), layer(features), rtol=0, atol=1e-14)
+
+
+def test_a_norm_by_rows_is_the_norm() -> None:
+    """With features far from zero, as where means are added up badly."""
+    layer, features = torch.nn.GroupNorm(4, 8).double(), 5 + torch.randn(2, 8, 6, 10).double()
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+
+    assert torch.allclose(RowwiseGroupNorm(layer)(features), layer(features), rtol=0, atol=1e-13)
+
+
+def test_a_norm_by_rows_keeps_its_digits_in_onnx(tmp_path: Path) -> None:
+    """ONNX Runtime's own norm of so many numbers is more than 1e-4 off."""
+    runtime = pytest.importorskip("onnxruntime")
+    layer, features = torch.nn.GroupNorm(1, 4), 3 + torch.randn(1, 4, 512, 512)
+    program = torch.onnx.export(RowwiseGroupNorm(layer), (features,), dynamo=True, verbose=False, optimize=False)
+    program.save(tmp_path / "norm.onnx")
+
+    session = runtime.InferenceSession(tmp_path / "norm.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: features.numpy()})
+
+    exact = layer.double()(features.double())
+    assert (torch.from_numpy(found) - exact).abs().max() < 2e-5
 
 
 def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:

@@ -70,8 +70,10 @@ class Bench:
             curve=(self.curve_engine or "eager") if self.curve else None,
             quick=self.quick,
         )
-        with Console(stderr=True).status("measuring") as status:
-            report = measure(request, status.update)
+        watched = Console(stderr=True)
+        with watched.status("measuring") as status:
+            # A log has no line that changes.
+            report = measure(request, status.update if watched.is_terminal else watched.print)
         report.write(self.out)
         console = Console()
         for table in report.tables:

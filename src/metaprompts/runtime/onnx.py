@@ -29,6 +29,9 @@ def build_onnx(prepared: PreparedModel, folder: Path) -> None:
     for part, example in examples(prepared).items():
         layers = sharing_weights(getattr(prepared, part))
         replace_layers(layers, nn.AdaptiveAvgPool2d, AnySizePooling)
+        if part == "encode":
+            # Its groups have a million numbers and more.
+            replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
         with torch.no_grad():
             # Not optimized: ONNX Runtime does that, in a tenth of the time.
             program = torch.onnx.export(
@@ -61,6 +64,31 @@ class AnySizePooling(nn.Module):
         first, end = cells * length // self.cells, ((cells + 1) * length + self.cells - 1) // self.cells
         inside = (pixels >= first) & (pixels < end)
         return inside.to(like.dtype) / (end - first)
+
+
+class RowwiseGroupNorm(nn.Module):
+    """Group norm whose means are those of rows first: ONNX Runtime's own adds number to number, and rounds each time.
+
+    With a million numbers in each group its result was 36 times as far from that in double precision as this one's.
+
+    Args:
+        layer: shares its weights
+    """
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = layer.num_groups, layer.eps
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalize features (B, C, h, w)."""
+        grouped = features.reshape(features.shape[0], self.groups, -1, features.shape[-1])
+        apart = grouped - self._mean(grouped)
+        normal = apart * torch.rsqrt(self._mean(apart * apart) + self.eps)
+        return normal.reshape(features.shape) * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def _mean(self, grouped: Tensor) -> Tensor:
+        return grouped.mean(-1, keepdim=True).mean(-2, keepdim=True)
 
 
 Provider = tuple[str, dict[str, Any]]
