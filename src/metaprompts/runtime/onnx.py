@@ -81,14 +81,16 @@ class RowwiseGroupNorm(nn.Module):
         self.weight, self.bias = layer.weight, layer.bias
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalize features (B, C, h, w)."""
-        grouped = features.reshape(features.shape[0], self.groups, -1, features.shape[-1])
-        apart = grouped - self._mean(grouped)
+        """Normalize features (B, C, ...)."""
+        grouped = torch.unflatten(features, 1, [self.groups, -1])
+        apart: Tensor = grouped - self._mean(grouped)
         normal = apart * torch.rsqrt(self._mean(apart * apart) + self.eps)
-        return normal.reshape(features.shape) * self.weight[:, None, None] + self.bias[:, None, None]
+        per_channel = [-1, *[1] * (features.dim() - 2)]
+        return normal.flatten(1, 2) * self.weight.view(per_channel) + self.bias.view(per_channel)
 
     def _mean(self, grouped: Tensor) -> Tensor:
-        return grouped.mean(-1, keepdim=True).mean(-2, keepdim=True)
+        """Of each group (B, groups, 1, ...)."""
+        return grouped.mean(-1, keepdim=True).mean(list(range(2, grouped.dim() - 1)), keepdim=True)
 
 
 Provider = tuple[str, dict[str, Any]]

@@ -1,0 +1,46 @@
+"""docs/performance.md tells what `metaprompts bench` wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaprompts.runtime.bench.tables import gib, seconds
+
+DOCS = Path(__file__).parents[2] / "docs"
+TOLD = (DOCS / "performance.md").read_text(encoding="utf-8").splitlines()
+BENCH = json.loads((DOCS / "bench/bench.json").read_text())
+CURVE = json.loads((DOCS / "bench/curve.json").read_text())["curve"]
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("engine", BENCH["engines"], ids=lambda each: f"{each['engine']}:{each['precision']}")
+def test_engines_are_those_measured(engine: dict[str, Any]) -> None:
+    name, lap, memory = f"{engine['engine']}:{engine['precision']}", engine["seconds"], engine["memory_bytes"]
+    parts = [seconds(lap["pre"]), seconds(lap["encode"]), " + ".join(map(seconds, lap["steps"]))]
+    spread = f"{seconds(engine['fastest_s'])} to {seconds(engine['slowest_s'])}"
+    ends = [seconds(lap["finish"]), seconds(lap["post"]), seconds(lap["total"]), spread]
+    apart = [f"{engine['difference_from_plain'][key]:.1e}" for key in ("max_of_std", "mean_of_std")]
+    share = f"{100 * engine['share_of_peak']:.0f}%"
+
+    assert row(name, *parts, *ends, f"{engine['time_of_plain']:.2f}") in TOLD
+    held = [gib(memory["peak"]), f"{engine['memory_of_plain']:.2f}", gib(memory["predicting"])]
+    assert row(name, *held, share, *apart) in TOLD
+
+
+@pytest.mark.parametrize(("axis", "points"), CURVE["axes"].items())
+def test_the_curve_is_the_one_measured(axis: str, points: list[dict[str, Any]]) -> None:
+    for point in points:
+        (height, width), memory = point["seen"], point["memory_bytes"]
+        place = height * width if axis == "pixels" else point[axis]
+        cost = [
+            seconds(point["seconds"]),
+            f"{point['flops'] / 1e9:.4g}",
+            gib(memory["peak"]),
+            gib(memory["predicting"]),
+        ]
+        assert row(axis, str(place), f"{height}x{width}", *cost) in TOLD
