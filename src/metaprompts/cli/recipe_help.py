@@ -6,6 +6,7 @@ from typing import Any
 
 from docstring_parser import parse
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from metaprompts.recipe import Recipe, section_types
@@ -45,17 +46,17 @@ def _sections() -> Iterator[tuple[str, str, type[Any]]]:
 
 
 def _section_table(title: str, section: str, kind: type[Any], values: dict[str, str]) -> Table:
-    """A row for each key; what a recipe says of it, if there is one, stands before its default."""
+    """A row for each key: its meaning, what a recipe says of it if that is not the default, and the default."""
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold", max_width=34)
     table.add_column(overflow="fold")
     meanings = _meanings(kind)
     for field in _fields(kind):
         default = _default(field)
         value = values.get(field.name, default)
-        shown = value if value == default else f"{value} (default: {default})"
-        table.add_row(f"--{section}.{field.name}", shown, meanings.get(field.name, ""))
+        shown = f"default: {default}" if value == default else f"here: {value}; default: {default}"
+        # What a meaning or a value has in square brackets is not rich's.
+        table.add_row(f"--{section}.{field.name}", escape(f"{meanings.get(field.name, '')} ({shown})".lstrip()))
     return table
 
 
