@@ -1,5 +1,6 @@
 """At the width of Stable Diffusion 1.5, too, every engine predicts what the plain path predicts."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,14 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
 def cache() -> Iterator[Path]:
     with TemporaryDirectory() as cache:
         yield Path(cache)
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled_stays() -> Iterator[None]:
+    """What PyTorch compiled holds weights of its own, for as long as the process lives."""
+    yield
+    torch._dynamo.reset()
+    gc.collect()
 
 
 @pytest.mark.parametrize("engine", ["eager", "openvino", "onnx", "compile"])
