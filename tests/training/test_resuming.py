@@ -68,7 +68,15 @@ def straight(request, pictures, tmp_path_factory):
     return request.param, out
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        (signal.SIGTERM, 0),
+        (signal.SIGINT, 1),
+        pytest.param(signal.SIGTERM, 1, marks=pytest.mark.full),
+        pytest.param(signal.SIGINT, 0, marks=pytest.mark.full),
+    ],
+)
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, pictures, tmp_path, number, workers):
     """Stopped within an epoch of two steps, after a validation, and with other workers."""
     task, wanted = straight

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from metaprompts.backbone.lora import sharing_weights
 from metaprompts.files import write_whole
 from metaprompts.runtime.export.whole import WholeModel
+from metaprompts.runtime.layers import replace_layers
+from metaprompts.runtime.onnx import RowwiseGroupNorm
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _BATCH = 2
@@ -72,9 +75,11 @@ def _write_onnx(model: WholeModel, size: tuple[int, int], path: Path) -> None:
     # It warns of libraries that nothing here needs.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     shapes = ({0: Dim("batch", min=1)},)
+    layers = sharing_weights(model)
+    replace_layers(layers.prepared.encode, nn.GroupNorm, RowwiseGroupNorm)
     with torch.no_grad():
         program = torch.onnx.export(
-            model,
+            layers,
             (_pictures(size),),
             input_names=["images"],
             output_names=["output"],
