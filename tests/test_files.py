@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json, write_text, write_whole
+from metaprompts.files import read_json, read_text, read_toml, write_json, write_text, write_whole
 
 
 @pytest.fixture
@@ -154,6 +154,35 @@ class TestJson:
             read_json(tmp_path / "x.json")
         assert "\n" not in str(caught.value)
 
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+    def test_byte_order_marks(self, tmp_path, encoding):
+        """Annotations saved by Windows editors ended with "Unexpected UTF-8 BOM (decode using utf-8-sig)"."""
+        (tmp_path / "x.json").write_text('{"a": "ö"}', encoding=encoding)
+        assert read_json(tmp_path / "x.json") == {"a": "ö"}
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("[" * 100_000, "nested more than 64"),
+            ('{"a":' * 80 + "1" + "}" * 80, "nested more than 64"),
+            ("[NaN]", "NaN is no JSON number"),
+            ("[-Infinity]", "-Infinity is no JSON number"),
+            ('{"a.jpg": 1, "a.jpg": 2}', "the key 'a.jpg' is there twice"),
+            (r'["\ud800"]', "half of a surrogate pair"),
+            ("9" * 5000, "is no valid JSON"),
+        ],
+    )
+    def test_what_python_alone_would_take_or_end_with_a_traceback(self, tmp_path, text, words):
+        """Nested JSON was a RecursionError; of two captions of one name the first vanished."""
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(InputError, match=words) as caught:
+            read_json(tmp_path / "x.json")
+        assert "\n" not in str(caught.value)
+
+    def test_names_of_files_that_are_not_utf_8_come_back(self, tmp_path):
+        write_json(tmp_path / "x.json", {"path": "\udcff.jpg"})
+        assert read_json(tmp_path / "x.json") == {"path": "\udcff.jpg"}
+
     def test_missing_or_a_folder(self, tmp_path):
         with pytest.raises(InputError, match=r"cannot read .*x\.json: No such file"):
             read_json(tmp_path / "x.json")
@@ -164,3 +193,34 @@ class TestJson:
         write_json(tmp_path / "x.json", {"a": [1]})
         assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1]}
         assert len((tmp_path / "x.json").read_text().splitlines()) > 3
+
+
+class TestText:
+    def test_lines_end_in_one_way(self, tmp_path):
+        (tmp_path / "x.txt").write_bytes(b"a\r\nb\rc\n")
+        assert read_text(tmp_path / "x.txt") == "a\nb\nc\n"
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            (b"a\n\xe4\n", r"x\.txt is not UTF-8 text \(line 2: invalid"),
+            (b"a\0b", "zero bytes"),
+            (b"a" * 101, "larger than 100 bytes"),
+        ],
+    )
+    def test_no_text(self, tmp_path, content, words):
+        (tmp_path / "x.txt").write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            read_text(tmp_path / "x.txt", at_most=100)
+
+    def test_a_device_is_not_read(self):
+        """A list file /dev/zero took all memory."""
+        with pytest.raises(InputError, match="it is a device"):
+            read_text(Path("/dev/zero"))
+
+    def test_toml(self, tmp_path):
+        (tmp_path / "x.toml").write_text("a = 1\r\nb = 2\n", encoding="utf-8-sig")
+        assert read_toml(tmp_path / "x.toml") == {"a": 1, "b": 2}
+        (tmp_path / "x.toml").write_text("a = " + "[" * 20_000)
+        with pytest.raises(InputError, match=r"x\.toml is no valid TOML: nested more than 64"):
+            read_toml(tmp_path / "x.toml")

@@ -1,10 +1,13 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and the readers of text that anybody may have written."""
 
+import codecs
 import json
 import math
 import os
 import re
 import secrets
+import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SCRATCH = re.compile(r"\..+-[0-9a-f]{16}(\.\w+)?")
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_DEPTH = 64
+_TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
 
 
 @contextmanager
@@ -98,18 +104,126 @@ def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
         Image.fromarray(picture).save(scratch)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
+    """Read a text file: UTF-8, or UTF-16 that begins with its byte order mark; the mark is left out, lines end in LF.
+
+    Args:
+        path: a file or a pipe
+        at_most: size in bytes
 
     Raises:
-        InputError: the file is missing or is no JSON
+        InputError: the file is missing, no file, too large, of another encoding or no text; one line that names it
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"cannot read {path}: it is a device; expected a text file")
+            content = file.read(at_most + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {_reason(error)}") from error
     except ValueError as error:
-        raise InputError(f"{path} is no valid JSON: {error}") from error
+        raise InputError(f"cannot read {path!r}: {error}; expected the path of a text file") from error
+    if len(content) > at_most:
+        raise InputError(f"{path} is larger than {at_most} bytes; expected a smaller text file")
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path} is not UTF-8 text (line {line}: {error.reason}): save it as UTF-8") from error
+    if "\0" in text:
+        raise InputError(f"{path} is not UTF-8 text (it has zero bytes): expected a text file")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
+    """Read a JSON file, as `parse_json` does.
+
+    Args:
+        path: the file
+        at_most: size in bytes
+
+    Raises:
+        InputError: the file is missing, too large or no JSON
+    """
+    return parse_json(read_text(path, at_most=at_most), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse strict JSON: no NaN or infinity, no key twice, at most 64 levels, and only strings that can be encoded.
+
+    Args:
+        text: of a file or a line
+        where: it is from, for the error
+
+    Raises:
+        InputError: it is no such JSON
+    """
+    try:
+        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        _check_depth(value)
+        if _LONE_SURROGATE.search(text):
+            # Names of files that are not UTF-8 are written with surrogates, too, and can be encoded that way.
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where} is no valid JSON: a string has half of a surrogate pair") from error
+    except RecursionError as error:
+        raise InputError(f"{where} is no valid JSON: nested more than {_DEPTH} levels deep") from error
+    except ValueError as error:
+        raise InputError(f"{where} is no valid JSON: {error}") from error
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        InputError: the file is missing, too large or no TOML
+    """
+    # Parsing TOML takes a hundred times the time of JSON, and people write it by hand.
+    return parse_toml(read_text(path, at_most=_TOML_LIMIT), str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML of at most 64 levels.
+
+    Args:
+        text: of a file
+        where: it is from, for the error
+
+    Raises:
+        InputError: it is no such TOML
+    """
+    try:
+        values = tomllib.loads(text)
+        _check_depth(values)
+    except RecursionError as error:
+        raise InputError(f"{where} is no valid TOML: nested more than {_DEPTH} levels deep") from error
+    except ValueError as error:
+        raise InputError(f"{where} is no valid TOML: {error}") from error
+    return values
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number; write null or a number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in found if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise RecursionError
 
 
 def _scratch_beside(path: Path) -> Path:

@@ -1,6 +1,5 @@
 """Read a recipe, from TOML or JSON, and change it by the words of a command line."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json
+from metaprompts.files import parse_toml, read_json, read_toml
 from metaprompts.recipe import Recipe, Training, section_types
 from metaprompts.recipe_names import recipe_names
 from metaprompts.tasks import TASKS
@@ -119,7 +118,7 @@ def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any
 def _read_file(source: str) -> dict[str, Any]:
     if source in recipe_names():
         text = (resources.files("metaprompts") / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
-        return tomllib.loads(text)
+        return parse_toml(text, f"recipe {source}")
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
@@ -128,12 +127,7 @@ def _read_file(source: str) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise InputError(f"{path} is no recipe: wanted a JSON object of sections")
         return values
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid TOML: {error}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return read_toml(path)
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:

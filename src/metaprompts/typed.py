@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from metaprompts.errors import InputError
+from metaprompts.files import parse_toml
 
 _NONE = {"none", "null", "off"}
 T = TypeVar("T")
@@ -118,7 +118,10 @@ def _convert_optional(kind: Any, value: Any, where: str) -> Any:
 def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     parts = get_args(kind)
     if isinstance(value, str):
-        value = _read_list(value)
+        try:
+            value = _read_list(value)
+        except InputError as error:
+            raise ValueError(value) from error
     if len(parts) == 2 and parts[1] is Ellipsis:
         return tuple(convert(parts[0], item, where) for item in value)
     if len(value) != len(parts):
@@ -129,7 +132,7 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 def _read_list(text: str) -> list[Any]:
     """``[1, 2]`` as in TOML, or ``1,2`` as on a command line."""
     if text.strip().startswith("["):
-        return list(tomllib.loads(f"x = {text}")["x"])
+        return list(parse_toml(f"x = {text}", text)["x"])
     return [item.strip() for item in text.split(",") if item.strip()]
 
 

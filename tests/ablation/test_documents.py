@@ -91,7 +91,7 @@ def test_pictures_are_written_beside_the_document(folder):
     [
         (DOCUMENT.replace("<!-- end -->\n\ntext", "text"), "do not pair"),
         (DOCUMENT + "<!-- end -->", "do not pair"),
-        (DOCUMENT.replace("mine", "gone"), "cannot read study"),
+        (DOCUMENT.replace("mine", "gone"), "cannot read"),
     ],
 )
 def test_wrong_markers_are_refused(text, said, folder):

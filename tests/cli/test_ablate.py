@@ -257,7 +257,7 @@ def test_wrong_words_are_refused(more, said, study, tmp_path, capsys):
     assert main(["ablate", study, "--out", str(tmp_path / "out"), *more]) == 2
     assert said in capsys.readouterr().err
     assert main(["ablate", "gone.toml", "--out", str(tmp_path / "out")]) == 2
-    assert "cannot read study gone.toml" in capsys.readouterr().err
+    assert "cannot read gone.toml" in capsys.readouterr().err
 
 
 def test_no_study_and_two_of_one_name_are_refused(study, tmp_path, capsys):

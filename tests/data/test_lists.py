@@ -43,7 +43,7 @@ class TestListFile:
             read_pairs(write_list(root, text), root)
 
     def test_bad_lists(self, root):
-        with pytest.raises(InputError, match=r"gone\.txt cannot be read"):
+        with pytest.raises(InputError, match=r"cannot read .*gone\.txt"):
             read_pairs(root / "gone.txt", root)
         (root / "list.txt").write_bytes(b"\xff\xfe\x00")
         with pytest.raises(InputError, match="not UTF-8"):

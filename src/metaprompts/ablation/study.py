@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 import shlex
-import tomllib
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
+from metaprompts.files import read_toml
 from metaprompts.recipe_names import recipe_names
 from metaprompts.typed import build, plain
 
@@ -295,12 +295,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
     Raises:
         InputError: the file is missing or no TOML, a key is unknown, missing or wrong, or a training cannot be
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read study {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no valid TOML: {error}") from error
+    values = read_toml(path)
     try:
         study = build(Study, {"name": path.stem, **values}, "study")
         for run in study.runs():

@@ -6,6 +6,7 @@ from pathlib import Path
 from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
 from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
 from metaprompts.errors import InputError
+from metaprompts.files import read_text
 
 _NAMED_AT_MOST = 5
 
@@ -113,19 +114,10 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         InputError: it cannot be read, or is no text
     """
-    for number, line in enumerate(_read_lines(list_file), start=1):
+    for number, line in enumerate(read_text(list_file).split("\n"), start=1):
         text = line.strip()
         if text and not text.startswith("#"):
             yield number, [column.strip() for column in text.split("\t")] if "\t" in text else text.split()
-
-
-def _read_lines(list_file: Path) -> list[str]:
-    try:
-        return list_file.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise InputError(f"list file {list_file} cannot be read: {error.strerror}; give a list or a folder") from error
-    except ValueError as error:
-        raise InputError(f"list file {list_file} is not UTF-8 text: give one `image label` a line") from error
 
 
 def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
