@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -53,9 +55,9 @@ def whole(task, folder):
 
 
 def records(folder):
-    """What was found, without what tells when the files were written."""
+    """What was found, without what tells when and where the files were written."""
     lines = (folder / "out/per_image.jsonl").read_text().splitlines()
-    return [{name: value for name, value in json.loads(line).items() if name != "files"} for line in lines]
+    return [{name: value for name, value in json.loads(line).items() if name not in ("files", "sum")} for line in lines]
 
 
 def interrupt_after(samples):
@@ -166,6 +168,30 @@ def test_records_of_other_weights_are_never_used(tmp_path):
     assert model.calls > 0
     with pytest.raises(InputError, match="another what: give another --out, or --restart"):
         evaluate_split(model, evaluation_of("depth", tmp_path, what=2))
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_a_changed_record_is_evaluated_again(task, tmp_path):
+    """A tally changed in per_image.jsonl, finite but impossible, changed the metric without a word."""
+    wanted = whole(task, tmp_path)
+    path = tmp_path / "out/per_image.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    lines[3] = re.sub(r'(?<="tally":).*(?=,"sum")', json.dumps(json.loads(lines[4])["tally"]), lines[3])
+    path.write_text("".join(lines))
+    later = evaluation_of(task, tmp_path)
+    assert json.dumps(evaluate_split(Oracle(TASKS[task]), later)) == json.dumps(wanted)
+    assert later.pictures.samples.read == [2, 3]
+
+
+def test_records_that_vanish_while_it_runs_are_told(tmp_path):
+    """A folder deleted meanwhile ended in an AssertionError."""
+
+    def delete(count):
+        shutil.rmtree(tmp_path / "out")
+        (tmp_path / "out").mkdir()
+
+    with pytest.raises(InputError, match="has lost the records of 7 samples while the evaluation ran: run the same"):
+        evaluate_split(Oracle(TASKS["depth"]), evaluation_of("depth", tmp_path, group=COUNT), on_done=delete)
 
 
 def test_each_line_names_its_picture_and_its_scores(tmp_path):

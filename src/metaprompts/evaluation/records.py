@@ -1,11 +1,13 @@
 """What an evaluation has found so far, a line a sample, so that it can go on after it was interrupted.
 
 A line holds "index" (place in the split), "name", "files" (a stamp by which it is seen whether the sample has changed
-since), the sample's scores, and "tally": what the metric needs of it. While an evaluation runs, each process appends to
-a file of its own; at the end they become one.
+since), the sample's scores, "tally": what the metric needs of it, and at its end "sum": a checksum of the line and of
+evaluation.json. While an evaluation runs, each process appends to a file of its own; at the end they become one.
 """
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +17,12 @@ from metaprompts.files import json_line, read_json, write_json, write_text
 
 WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
 Record = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+_SUM_DIGITS = 16
+_SUM_START, _SUM_END = b',"sum":"', b'"}\n'
+_SUM_BYTES = len(_SUM_START) + _SUM_DIGITS + len(_SUM_END)
 
 
 class RecordWriter:
@@ -32,6 +40,7 @@ class RecordWriter:
 
     def __init__(self, folder: Path, rank: int) -> None:
         self._path = _part(folder, rank)
+        self._evaluation = _evaluation(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab", buffering=0)
@@ -45,7 +54,7 @@ class RecordWriter:
         Raises:
             InputError: it cannot be written whole; what was written before stays
         """
-        line = json_line(dict(record)).encode()
+        line = _with_sum(record, self._evaluation)
         try:
             # One call without a buffer: the line is the operating system's before the next sample begins.
             written = self._file.write(line)
@@ -65,27 +74,50 @@ class RecordWriter:
 
 
 def read_records(folder: Path) -> dict[int, Record]:
-    """Everything that finished samples left behind, by their index.
+    """Everything that finished samples left behind, by their index; lines whose checksum does not match are left out.
 
     Raises:
-        InputError: a file is damaged
+        InputError: a file cannot be read
     """
-    records = {}
+    return _read(folder)[0]
+
+
+def drop_damaged(folder: Path) -> None:
+    """Remove lines whose checksum does not match, with a warning that counts them; their samples are evaluated again.
+
+    Raises:
+        InputError: a file cannot be read or written
+    """
+    records, damaged = _read(folder)
+    if damaged:
+        logger.warning(
+            "%d records in %s were damaged or changed (checksum mismatch): their samples are evaluated again",
+            damaged,
+            folder,
+        )
+        write_records(folder, records)
+
+
+def _read(folder: Path) -> tuple[dict[int, Record], int]:
+    """The records by their index, and how many lines are damaged."""
+    records: dict[int, Record] = {}
+    damaged = 0
+    evaluation = _evaluation(folder)
     for path in [folder / WHOLE, *_parts(folder)]:
         if path.is_file():
-            for number, line in enumerate(path.read_bytes()[: _complete_bytes(path)].splitlines(), 1):
-                try:
-                    record = json.loads(line)
-                    records[int(record["index"])] = record
-                    record["tally"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise InputError(f"{path}, line {number}, is damaged: delete the file or say --restart") from error
-    return records
+            for line in _complete_lines(path):
+                record = _checked(line, evaluation)
+                if record is None:
+                    damaged += 1
+                else:
+                    records[record["index"]] = record
+    return records, damaged
 
 
 def write_records(folder: Path, records: Mapping[int, Record]) -> None:
     """Make one file of all records, in the order of the split, and remove the processes' own."""
-    write_text(folder / WHOLE, "".join(json_line(records[index]) for index in sorted(records)))
+    evaluation = _evaluation(folder)
+    write_text(folder / WHOLE, "".join(_with_sum(records[index], evaluation).decode() for index in sorted(records)))
     for path in _parts(folder):
         path.unlink()
 
@@ -135,6 +167,38 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("per_image-part*.jsonl"))
 
 
+def _complete_lines(path: Path) -> list[bytes]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
 def _complete_bytes(path: Path) -> int:
     """How much of a file is whole lines."""
-    return path.read_bytes().rfind(b"\n") + 1
+    return sum(map(len, _complete_lines(path)))
+
+
+def _evaluation(folder: Path) -> bytes:
+    """What is evaluated, as written: records of another evaluation do not match."""
+    path = folder / WHAT
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _with_sum(record: Mapping[str, Any], evaluation: bytes) -> bytes:
+    content = json_line(dict(record)).encode()[: -len("}\n")]
+    return content + _SUM_START + _sum(content, evaluation) + _SUM_END
+
+
+def _sum(content: bytes, evaluation: bytes) -> bytes:
+    return hashlib.sha256(evaluation + content).hexdigest()[:_SUM_DIGITS].encode()
+
+
+def _checked(line: bytes, evaluation: bytes) -> Record | None:
+    """The record of a line; None where its checksum does not match."""
+    content, ending = line[:-_SUM_BYTES], line[-_SUM_BYTES:]
+    if ending != _SUM_START + _sum(content, evaluation) + _SUM_END:
+        return None
+    record: Record = json.loads(content + b"}")
+    return record

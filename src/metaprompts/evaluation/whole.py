@@ -7,11 +7,19 @@ from typing import Any
 
 import torch
 
+from metaprompts.errors import InputError
 from metaprompts.evaluation.fingerprint import files_stamp
 from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
 from metaprompts.evaluation.processes import Processes
 from metaprompts.evaluation.protocols import EvaluationProtocol
-from metaprompts.evaluation.records import RecordWriter, begin, belongs_to, read_records, write_records
+from metaprompts.evaluation.records import (
+    RecordWriter,
+    begin,
+    belongs_to,
+    drop_damaged,
+    read_records,
+    write_records,
+)
 from metaprompts.evaluation.run import Predictor, predict, targets
 from metaprompts.files import write_json
 
@@ -74,6 +82,7 @@ def evaluate_split(
     together.wait()
     if together.rank == 0:
         if goes_on:
+            drop_damaged(evaluation.out)
             _forget_changed(evaluation)
         else:
             begin(evaluation.out, evaluation.what)
@@ -167,7 +176,11 @@ def _scores(model: Predictor, evaluation: Evaluation) -> dict[str, Any]:
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
     records = read_records(evaluation.out)
     missing = [index for index in range(len(evaluation.pictures)) if index not in records]
-    assert not missing, f"samples {missing[:5]} were not predicted"
+    if missing:
+        raise InputError(
+            f"{evaluation.out} has lost the records of {len(missing)} samples while the evaluation ran: "
+            "run the same command again, which evaluates them"
+        )
     for index in range(len(evaluation.pictures)):
         scorer.add(records[index]["tally"])
     scores: dict[str, Any] = scorer.scores()
