@@ -159,12 +159,40 @@ class TestPoseCrop:
         assert np.array_equal(far.image, twice.image)
         assert not np.array_equal(far.image, once.image)
 
+    def test_wrong_number_of_names(self):
+        with pytest.raises(ValueError, match="has 3 joints; expected 4"):
+            PoseCrop(128, 96, (*NAMES, "neck"))(dotted(self.POINTS, self.BOX), np.random.default_rng(0))
+
     @pytest.mark.parametrize(
-        ("names", "words"), [(NAMES[:2], "no partner"), ((*NAMES, "neck"), "has 3 joints; expected 4")]
+        ("names", "words"),
+        [
+            (NAMES[:2], "joint 'left_hand' has no partner on the right: .* --task.flip_pairs"),
+            (("a", "b", "c"), r"mirrored, but no name .* \(a, b, c\): say --task.flip_pairs .*augment.flip 0"),
+            (("l_hand", "Left hand", "r_hand"), "joints 'l_hand' and 'Left hand' mean the same"),
+        ],
     )
-    def test_wrong_names(self, names, words):
-        with pytest.raises((InputError, ValueError), match=words):
-            PoseCrop(128, 96, names)(dotted(self.POINTS, self.BOX), np.random.default_rng(0))
+    def test_names_that_do_not_say_what_is_mirrored(self, names, words):
+        """Joints a, b, c stayed in place in mirror images, so that every second training sample was wrong.
+
+        Where nothing is mirrored, names do not matter.
+        """
+        with pytest.raises(InputError, match=words):
+            PoseCrop(128, 96, names, augment=True)
+        PoseCrop(128, 96, names)
+        PoseCrop(128, 96, names, augment=True, flip_probability=0)
+        PoseCrop(128, 96, names, augment=True, flip_pairs=())
+
+    def test_mirrored_by_given_pairs(self):
+        """As by the names."""
+        chances = {"augment": True, "flip_probability": 1.0, "half_body_probability": 0.0, "rotation_probability": 0.0}
+        by_name, given = (
+            PoseCrop(128, 96, names, scale=(1.0, 1.0), flip_pairs=pairs, **chances)(
+                dotted(self.POINTS, self.BOX), np.random.default_rng(0)
+            )
+            for names, pairs in ((("nose", "HandL", "HandR"), None), (("a", "b", "c"), ((1, 2),)))
+        )
+        assert np.array_equal(by_name.person.keypoints, given.person.keypoints)
+        assert (np.diff(by_name.person.keypoints[1:, 0]) > 0).all()
 
     def test_needs_a_person(self):
         with pytest.raises(ValueError, match="needs a person"):
@@ -222,6 +250,14 @@ class TestHalfBody:
         crop = transform(sample, script(0.9, 0.2, 0.4, 0.0, 0.9)).person.crop
         assert crop.center == pytest.approx(np.array((20, 12.5)))
         assert crop.size == pytest.approx(np.array([30, 30]))
+
+    @pytest.mark.parametrize("joints", [tuple("abcdefghi"), tuple(f"hip{number}" for number in range(9))])
+    def test_names_that_do_not_tell_upper_from_lower(self, joints):
+        """LHip and RKNEE were joints of the upper body, and half a body was the whole one."""
+        with pytest.raises(InputError, match=r"half bodies, .* do not tell .* --task.lower_body INDEX"):
+            PoseCrop(100, 100, joints, augment=True, flip_probability=0)
+        PoseCrop(100, 100, joints, augment=True, flip_probability=0, lower_body=(3, 4))
+        PoseCrop(100, 100, joints[:8], augment=True, flip_probability=0)
 
     def test_not_with_eight_joints(self, script):
         """No draw is made at all."""

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from metaprompts.config import build_task
 from metaprompts.errors import InputError
+from metaprompts.evaluation.pose import COCO_SIGMAS
 from metaprompts.tasks import Pose
 
 TASK = Pose(joints=("head", "hip"), skeleton=((0, 1),), crop_height=64, crop_width=128, heatmap_sigma=1.5, filters=8)
@@ -50,9 +52,21 @@ def test_what_is_found_in_a_crop_is_told_in_the_picture(box):
     assert person.scores == pytest.approx(1, abs=0.1)
 
 
-def test_sigmas_of_coco_are_cocos():
-    assert Pose().sigmas[0] == 0.026
-    assert len(Pose().sigmas) == 17
+def test_sigmas_of_coco_are_cocos_however_joints_are_spelled():
+    """L_Eye had 0.079, three times COCO's."""
+    assert Pose().oks_sigmas == COCO_SIGMAS
+    assert Pose().without_sigma() == []
+    spelled = Pose(joints=("Nose", "L_Eye", "ear.R", "rightHip", "neck", "head top", "tail"), skeleton=())
+    assert spelled.oks_sigmas == (0.026, 0.025, 0.035, 0.107, 0.079, 0.035, 0.079)
+    assert spelled.without_sigma() == ["tail"]
+    given = Pose(joints=("a", "b"), skeleton=(), sigmas=(0.1, 0.2))
+    assert (given.oks_sigmas, given.without_sigma()) == ((0.1, 0.2), [])
+
+
+def test_config_of_an_older_model_loads():
+    """It knows nothing of flip_pairs, lower_body and sigmas."""
+    task = build_task({"name": "pose", "joints": ["head", "hip"], "skeleton": [[0, 1]]})
+    assert (task.flip_pairs, task.lower_body, task.sigmas) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +75,13 @@ def test_sigmas_of_coco_are_cocos():
         ({"crop_height": 60}, "wanted multiples of 8"),
         ({"heatmap_sigma": 0.0}, "heatmap_sigma is 0.0"),
         ({"skeleton": ((0, 17),)}, "outside 0 to 16"),
+        ({"joints": ("a", "b", "a"), "skeleton": ()}, "task.joints has 'a' 2 times"),
+        ({"joints": (), "skeleton": ()}, "task.joints is empty"),
+        ({"flip_pairs": ((1, 2), (2, 3))}, "task.flip_pairs has joint 2 2 times"),
+        ({"flip_pairs": ((1, 17),)}, "task.flip_pairs has joint 17 1 times; expected 0 to 16"),
+        ({"lower_body": (-1,)}, "task.lower_body has joint -1"),
+        ({"sigmas": (0.1,)}, "task.sigmas has 1 numbers; expected 17"),
+        ({"sigmas": (0.0,) * 17}, "expected numbers above 0"),
     ],
 )
 def test_nonsense_is_refused(settings, message):

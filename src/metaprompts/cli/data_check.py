@@ -83,6 +83,8 @@ class Check:
         sys.stdout.write(f"{where}:\n")
         for report in reports:
             sys.stdout.write(f"  {report.line()}\n")
+        for line in _joint_lines(recipe):
+            sys.stdout.write(f"  {line}\n")
         for line in () if recipe.data.shards else _unlabeled(recipe):
             sys.stdout.write(f"  {line}\n")
         _list_bad([fault for report in reports for fault in report.bad])
@@ -124,6 +126,26 @@ def _with_joints(open_part: Callable[[], Any], joints: tuple[str, ...]) -> Calla
         return people
 
     return open_people
+
+
+def _joint_lines(recipe: "Recipe") -> Iterator[str]:
+    """What the joints' names are taken to mean."""
+    from metaprompts.data.joints import flip_pairs
+    from metaprompts.tasks import Pose
+
+    task = recipe.task
+    if not isinstance(task, Pose):
+        return
+    try:
+        pairs = flip_pairs(task.joints) if task.flip_pairs is None else task.flip_pairs
+    except InputError as error:
+        yield f"{'joints':<14} {error}"
+        return
+    named = ", ".join(f"{task.joints[left]}/{task.joints[right]}" for left, right in pairs) or "none"
+    alone = [joint for index, joint in enumerate(task.joints) if all(index not in pair for pair in pairs)]
+    yield f"{'joints':<14} change places in mirror images: {named}; stay: {', '.join(alone) or 'none'}"
+    if unknown := task.without_sigma():
+        yield f"{'joints':<14} OKS sigma 0.079 is taken for {', '.join(unknown)}; task.sigmas gives others"
 
 
 def _first_fault(reports: list["PartReport"]) -> str:

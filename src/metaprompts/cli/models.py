@@ -14,9 +14,12 @@ from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.recipe_reading import read_recipe, refuse_unused
+from metaprompts.tasks import Task
 
 _RECIPE = "recipe.json"
 _OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
+# They say how the model's joints are mirrored and scored, and change none of its weights.
+_ABOUT_JOINTS = ("flip_pairs", "sigmas")
 
 
 def load_with_recipe(
@@ -52,16 +55,24 @@ def load_with_recipe(
     # Only its text encoder may have moved.
     prompts = model.config.prompts
     prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
+    model.task = _with_joint_settings(model.task, read.task)
+    model.config = replace(model.config, task=model.task)
     read = replace(read, task=model.task, prompts=prompts)
     refuse_unused(read, words)
     return model, read
+
+
+def _with_joint_settings(own: Task, wanted: Task) -> Task:
+    """A task with what a recipe says of its joints, if it says it."""
+    named = {name: value for name in _ABOUT_JOINTS if (value := getattr(wanted, name, None)) is not None}
+    return replace(own, **named) if named else own
 
 
 def _refuse_other_model(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
     """Check that nobody asks for what only a training can change."""
     for word in overrides:
         section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
-        if section not in _OF_THE_MODEL or key == "text_source":
+        if section not in _OF_THE_MODEL or key in ("text_source", *_ABOUT_JOINTS):
             continue
         own, wanted = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)
         if own != wanted:

@@ -1,8 +1,9 @@
-"""What the names of joints tell: which are mirror images, which belong to the lower body."""
+"""What the names of joints tell: which are mirror images, which belong to the lower body, which are COCO's."""
 
 from collections.abc import Sequence
 
 from metaprompts.errors import InputError
+from metaprompts.joint_names import JointName, read_names, side_of
 
 COCO_JOINTS = (
     "nose",
@@ -25,47 +26,80 @@ COCO_JOINTS = (
 )
 """The joints of COCO's person keypoints, in their order."""
 
-_LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel")
+_GIVE_PAIRS = "say --task.flip_pairs [[LEFT,RIGHT],...] (indices from 0; [] for none)"
+_LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel", "leg", "thigh", "shin", "calf", "pelvis")
+
+Pairs = Sequence[tuple[int, int]]
 
 
 def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Find the joints that change places when a picture is mirrored.
+    """Find the joints that change places when an image is mirrored, by their names; see `read_names`.
 
     Args:
         names: the joints in order, such as ``("nose", "left_eye", "right_eye")``
 
     Returns:
-        (index of ``left_x``, index of ``right_x``) of every such pair, in the order of the left ones
+        (index of the left joint, index of the right joint) of every pair, in the order of the left ones
 
     Raises:
-        InputError: a ``left_x`` without ``right_x`` or the other way round, or a name twice
+        InputError: a left joint without the right one or the other way round, or two names that mean the same
     """
-    places = {name: index for index, name in enumerate(names)}
-    if len(places) != len(names):
-        raise InputError(f"joint names {', '.join(names)} are not all different")
-    for name in names:
-        if _mirrored(name) not in places:
-            raise InputError(f"joint {name!r} has no partner {_mirrored(name)!r}: joints are mirrored by these names")
-    return tuple((index, places[_mirrored(name)]) for name, index in places.items() if name.startswith("left_"))
+    read = read_names(names)
+    places: dict[JointName, int] = {}
+    for index, name in enumerate(read):
+        first = places.setdefault(name, index)
+        if first != index:
+            raise InputError(
+                f"joints {names[first]!r} and {names[index]!r} mean the same: give every joint a name of its own"
+            )
+    for index, name in enumerate(read):
+        if name.mirrored not in places:
+            other = "left" if side_of(name) == "right" else "right"
+            raise InputError(
+                f"joint {names[index]!r} has no partner on the {other}: name it as the others, or {_GIVE_PAIRS}"
+            )
+    return tuple((index, places[name.mirrored]) for name, index in places.items() if side_of(name) == "left")
 
 
-def mirrored_order(names: Sequence[str]) -> list[int]:
-    """Say which joint of a picture each joint of its mirror image is.
+def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tuple[int, int], ...]:
+    """The joints that change places when an image is mirrored.
 
     Args:
         names: the joints in order
+        given: indices of such pairs; None for those that the names tell
+
+    Raises:
+        InputError: the names tell none, though there are several joints, or contradict each other
+    """
+    if given is not None:
+        return tuple(given)
+    pairs = flip_pairs(names)
+    if not pairs and len(names) > 1:
+        raise InputError(
+            f"images are to be mirrored, but no name of task.joints says left or right ({', '.join(names)}): "
+            f"{_GIVE_PAIRS}, or turn mirroring off (augment.flip 0, test.flip false)"
+        )
+    return pairs
+
+
+def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int]:
+    """Say which joint of an image each joint of its mirror image is.
+
+    Args:
+        names: the joints in order
+        given: see `mirror_pairs`
 
     Returns:
-        their places, with those of `flip_pairs` exchanged
+        their places, with those of `mirror_pairs` exchanged
     """
     order = list(range(len(names)))
-    for left, right in flip_pairs(names):
+    for left, right in mirror_pairs(names, given):
         order[left], order[right] = right, left
     return order
 
 
 def lower_body(names: Sequence[str]) -> tuple[int, ...]:
-    """Find the joints from the hips down, by name (hip, knee, ankle, foot, toe, heel).
+    """Find the joints from the hips down, by words such as hip, knee or foot in their names, in any case.
 
     Args:
         names: the joints in order
@@ -73,12 +107,39 @@ def lower_body(names: Sequence[str]) -> tuple[int, ...]:
     Returns:
         their indices; all others are the upper body's
     """
-    return tuple(index for index, name in enumerate(names) if any(part in name for part in _LOWER_BODY))
+    return tuple(index for index, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY))
 
 
-def _mirrored(name: str) -> str:
-    if name.startswith("left_"):
-        return "right_" + name.removeprefix("left_")
-    if name.startswith("right_"):
-        return "left_" + name.removeprefix("right_")
-    return name
+def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple[int, ...]:
+    """The joints from the hips down.
+
+    Args:
+        names: the joints in order
+        given: their indices; None for those that the names tell
+
+    Raises:
+        InputError: the names tell none, or call all joints so
+    """
+    if given is not None:
+        return tuple(given)
+    found = lower_body(names)
+    if len(found) in (0, len(names)):
+        raise InputError(
+            "training is to crop half bodies, but the names of task.joints do not tell upper from lower body "
+            f"({', '.join(names)}): say --task.lower_body INDEX,INDEX,... (from 0), or --augment.half_body 0"
+        )
+    return found
+
+
+def coco_sigmas(names: Sequence[str], sigmas: Sequence[float]) -> dict[int, float]:
+    """Find COCO's own sigma of those joints that are COCO's, however they are spelled.
+
+    Args:
+        names: the joints in order
+        sigmas: of `COCO_JOINTS`
+
+    Returns:
+        index of a joint -> its sigma
+    """
+    known = dict(zip((name.part for name in read_names(COCO_JOINTS)), sigmas, strict=True))
+    return {index: known[name.part] for index, name in enumerate(read_names(names)) if name.part in known}

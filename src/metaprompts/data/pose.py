@@ -10,6 +10,7 @@ from metaprompts.data.coco import Picture, read_detections, read_keypoints
 from metaprompts.data.pictures import read_picture
 from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
+from metaprompts.joint_names import read_names
 
 _NAMED_AT_MOST = 5
 
@@ -28,12 +29,12 @@ class People(SampleDataset):
     skeleton: tuple[tuple[int, int], ...]
 
     def refuse_other_joints(self, joints: tuple[str, ...]) -> None:
-        """Check that the file's joints are those of a task.
+        """Check that the file's joints are those of a task, though they may be spelled otherwise (L_Eye, left_eye).
 
         Raises:
             InputError: names or order differ
         """
-        if self.joint_names != joints:
+        if self.joint_names != joints and read_names(self.joint_names) != read_names(joints):
             raise InputError(
                 f"{self.annotation_path} has the joints {', '.join(self.joint_names)}; the recipe's task.joints are "
                 f"{', '.join(joints)}: make them the same"

@@ -176,7 +176,8 @@ class PoseProtocol(EvaluationProtocol):
         heatmaps = look(batch["image"]).float()
         if not self.flip:
             return heatmaps
-        order = torch.tensor(mirrored_order(model.task.joints), device=heatmaps.device)  # type: ignore[attr-defined]
+        task: Any = model.task
+        order = torch.tensor(mirrored_order(task.joints, task.flip_pairs), device=heatmaps.device)
         mirrored = look(batch["image"].flip(-1)).float()
         return (heatmaps + mirrored.flip(-1)[:, order]) / 2
 

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.errors import InputError
+from metaprompts.joint_names import read_names
 
 CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """labelIds of the 19 evaluated classes, in the order of their trainIds."""
@@ -19,7 +21,6 @@ CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27
 _CITYSCAPES_NAME = re.compile(r"[^_]+_\d{6}_\d{6}_leftImg8bit")
 _ADE20K_CLASSES = 150
 _KITTI_UNITS_PER_METER = 256
-_COCO_JOINTS = 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,11 @@ def _wants_classes(count: int) -> Callable[[Any], None]:
 
 
 def _wants_coco_joints(task: Any) -> None:
-    if len(task.joints) != _COCO_JOINTS:
-        raise InputError(f"the model finds {len(task.joints)} joints; the server wants COCO's {_COCO_JOINTS}")
+    if read_names(task.joints) != read_names(COCO_JOINTS):
+        raise InputError(
+            f"the model finds {len(task.joints)} joints, {', '.join(task.joints)}; the server wants COCO's "
+            f"{len(COCO_JOINTS)} in their order, {', '.join(COCO_JOINTS)}"
+        )
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(

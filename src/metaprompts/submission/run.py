@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
@@ -88,11 +89,14 @@ def submit_people(
         on_done: called with the number of people after each pass
 
     Raises:
-        InputError: a picture is bad, or ``out`` has another ending or cannot be written
+        InputError: a picture is bad, the joints' names do not say how to mirror, or ``out`` has another ending or
+            cannot be written
     """
     task = model.task
     assert isinstance(task, Pose)
     refuse_other_ending(out)
+    if test.flip:
+        mirror_pairs(task.joints, task.flip_pairs)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
     found = _Found(people, task, test)
     for group in _reader(SeenPictures(people if samples is None else samples, [crop], test), batch_size, workers):
@@ -108,7 +112,7 @@ class _Found:
 
     def __init__(self, people: DetectedPeople, task: Pose, test: PoseProtocol) -> None:
         nobody = {"images": people.images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
-        self.scores = KeypointScores(nobody, task.sigmas, nms_threshold=test.oks_nms)
+        self.scores = KeypointScores(nobody, task.oks_sigmas, nms_threshold=test.oks_nms)
 
     def update(self, points: Tensor, scores: Tensor, batch: Mapping[str, Tensor]) -> None:
         self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))

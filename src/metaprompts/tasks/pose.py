@@ -1,5 +1,6 @@
 """Human pose, top-down: joint heatmaps, weighted mean squared error, OKS AP."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.data.joints import COCO_JOINTS, coco_sigmas
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
 from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.heads.deconv import HeatmapHead
+from metaprompts.joint_names import read_names
 from metaprompts.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
@@ -26,7 +28,10 @@ COCO_SKELETON = (
     *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
 )
 # COCO's sigma of the joint nearest in kind, for joints that COCO does not have.
-_OTHER_SIGMAS = {"neck": 0.079, "head_top": 0.035}
+_OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
+OTHER_SIGMA = 0.079
+"""Of joints that nothing is known of: COCO's of the shoulders."""
+_LARGEST_SIGMA = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +39,14 @@ class Pose(Task):
     """Settings of human pose.
 
     Attributes:
-        joints: their names; left_/right_ pairs are swapped when a picture is flipped
+        joints: their names. Joints that are left and right by them change places in mirrored images: left_eye, L_Eye,
+            eye.l, LEye, rightEye, ...
         skeleton: pairs of joint indices to draw
+        flip_pairs: indices, from 0, of joints that change places in mirrored images, as [[1,2],[3,4]]; [] for none;
+            none for what the names say
+        lower_body: indices of the joints from the hips down, of which half-body crops are made; none for what the
+            names say (hip, knee, foot, ...)
+        sigmas: OKS sigma of each joint; none for COCO's own, and 0.079 for joints that COCO does not have
         crop_height: of the person's crop, in pixels, a multiple of 8
         crop_width: of the person's crop, in pixels, a multiple of 8
         heatmap_sigma: standard deviation of a joint's Gaussian, in heatmap pixels (a quarter of the crop's)
@@ -52,10 +63,14 @@ class Pose(Task):
     crop_height: int = 576
     crop_width: int = 448
     heatmap_sigma: float = 4.5
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    lower_body: tuple[int, ...] | None = None
+    sigmas: tuple[float, ...] | None = None
     padding: float = 1.25
     filters: int = 256
 
     def __post_init__(self) -> None:
+        _check_names(self.joints)
         if self.crop_height % 8 or self.crop_width % 8 or min(self.crop_height, self.crop_width) < 8:
             raise InputError(
                 f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; wanted multiples of 8"
@@ -64,12 +79,30 @@ class Pose(Task):
             raise InputError(f"task.heatmap_sigma is {self.heatmap_sigma}; wanted more than 0")
         if any(not 0 <= joint < len(self.joints) for edge in self.skeleton for joint in edge):
             raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
+        _check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
+        _check_indices("lower_body", self.lower_body or (), len(self.joints))
+        if self.sigmas is not None and len(self.sigmas) != len(self.joints):
+            raise InputError(f"task.sigmas has {len(self.sigmas)} numbers; expected {len(self.joints)}, one a joint")
+        if not all(0 < sigma <= _LARGEST_SIGMA for sigma in self.sigmas or ()):
+            raise InputError(f"task.sigmas is {list(self.sigmas or ())}; expected numbers above 0, at most 1")
 
     @property
-    def sigmas(self) -> tuple[float, ...]:
-        """OKS sigma of each joint: COCO's own, and for other joints that of the nearest in kind."""
-        known = dict(zip(COCO_JOINTS, COCO_SIGMAS, strict=True)) | _OTHER_SIGMAS
-        return tuple(known.get(joint, 0.079) for joint in self.joints)
+    def oks_sigmas(self) -> tuple[float, ...]:
+        """OKS sigma of each joint: those given, else COCO's own, and for other joints that of the nearest in kind."""
+        if self.sigmas is not None:
+            return self.sigmas
+        known = self._known_sigmas()
+        return tuple(known.get(index, OTHER_SIGMA) for index in range(len(self.joints)))
+
+    def without_sigma(self) -> list[str]:
+        """Joints whose sigma was neither given nor is known by name: `oks_sigmas` has 0.079 for them."""
+        known = range(len(self.joints)) if self.sigmas is not None else self._known_sigmas()
+        return [joint for index, joint in enumerate(self.joints) if index not in known]
+
+    def _known_sigmas(self) -> dict[int, float]:
+        parts = [name.part for name in read_names(self.joints)]
+        others = {index: _OTHER_SIGMAS[part] for index, part in enumerate(parts) if part in _OTHER_SIGMAS}
+        return others | coco_sigmas(self.joints, COCO_SIGMAS)
 
     @property
     def _crop_size(self) -> tuple[int, int]:
@@ -123,7 +156,7 @@ class Pose(Task):
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
     def scorer(self, **facts: Any) -> PoseScores:
-        return PoseScores(facts["annotations"], self.sigmas, oks_nms=facts.get("oks_nms"))
+        return PoseScores(facts["annotations"], self.oks_sigmas, oks_nms=facts.get("oks_nms"))
 
     def score(self, scorer: PoseScores, raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()
@@ -164,3 +197,19 @@ class Pose(Task):
             box_xywh=tuple(view.box_xywh.tolist()),
             score=view.score,
         )
+
+
+def _check_names(joints: Sequence[str]) -> None:
+    if not joints:
+        raise InputError("task.joints is empty; expected the name of each joint")
+    for name, times in Counter(joints).most_common(1):
+        if times > 1:
+            raise InputError(f"task.joints has {name!r} {times} times: give every joint a name of its own")
+
+
+def _check_indices(key: str, indices: Sequence[int], joints: int) -> None:
+    for index, times in Counter(indices).items():
+        if times > 1 or not 0 <= index < joints:
+            raise InputError(
+                f"task.{key} has joint {index} {times} times; expected 0 to {joints - 1}, each at most once"
+            )

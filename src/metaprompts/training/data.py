@@ -1,5 +1,6 @@
 """The two splits of a recipe, as loaders."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,6 +14,7 @@ from torch.utils.data import Sampler, default_collate
 from metaprompts.data.augmented import Transformed
 from metaprompts.data.batches import AlikeBatches
 from metaprompts.data.captioned import Captioned
+from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.pose import People
 from metaprompts.data.reading import Reader
 from metaprompts.data.samples import SampleDataset
@@ -24,7 +26,10 @@ from metaprompts.evaluation.processes import local_device
 from metaprompts.loading import pick_device
 from metaprompts.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.tasks.pose import OTHER_SIGMA
 from metaprompts.training.splitting import StepSplit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,9 @@ def training_split(recipe: Recipe) -> Split:
         transforms = [*recipe.test.transforms(), *augment.transforms(data, task.max_depth_m)]
     else:
         assert isinstance(task, Pose)
-        transforms = augment.transforms((task.crop_height, task.crop_width), task.joints, task.padding)
+        crop = (task.crop_height, task.crop_width)
+        named = {"flip_pairs": task.flip_pairs, "lower_body": task.lower_body}
+        transforms = augment.transforms(crop, task.joints, task.padding, **named)
     skips = data.on_error == "skip"
     captioned = _captioned(recipe, samples, "train", tolerant=skips)
     return Split(Skipping(captioned, data.skip_at_most) if skips else captioned, transforms, {})
@@ -69,6 +76,11 @@ def validation_split(recipe: Recipe) -> Split:
     if not isinstance(task, Pose):
         return Split(captioned, recipe.data.val_transforms(), {})
     assert isinstance(samples, People)
+    if recipe.test.flip:
+        # Names that tell no left from right are refused before anything is predicted.
+        mirror_pairs(task.joints, task.flip_pairs)
+    if unknown := task.without_sigma():
+        logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
     return Split(captioned, [crop], {"annotations": samples.annotation_path})
 

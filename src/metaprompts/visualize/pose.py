@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
+from metaprompts.joint_names import read_names, side_of
 from metaprompts.visualize.text import Color, Picture
 
 LEFT: Color = (255, 138, 36)
@@ -35,7 +36,7 @@ def draw_skeleton(
         scores: (P,J)
         skeleton: pairs of joint indices that a limb connects
         threshold: joints scored below are left out, and limbs that need them
-        joints: J names; those that start with "left" or "right" give the side; None: all are middle
+        joints: J names, which tell the side, see `read_names`; None: all are middle
 
     Returns:
         (H,W,3)
@@ -82,7 +83,8 @@ def _thickness(points: NDArray[np.floating], shape: tuple[int, ...]) -> int:
 def _side_colors(joints: Sequence[str] | None, count: int) -> list[Color]:
     if joints is None:
         return [MIDDLE] * count
-    return [LEFT if name.startswith("left") else RIGHT if name.startswith("right") else MIDDLE for name in joints]
+    colors = {"left": LEFT, "right": RIGHT, None: MIDDLE}
+    return [colors[side_of(name)] for name in read_names(joints)]
 
 
 def _line(

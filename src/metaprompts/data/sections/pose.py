@@ -94,8 +94,16 @@ class PoseAugment:
         if self.rotation_deg < 0:
             raise InputError(f"augment.rotation_deg is {self.rotation_deg}; wanted 0 or more")
 
-    def transforms(self, crop: tuple[int, int], joints: Sequence[str], padding: float) -> list[Transform]:
-        """The training transforms, in order."""
+    def transforms(
+        self,
+        crop: tuple[int, int],
+        joints: Sequence[str],
+        padding: float,
+        *,
+        flip_pairs: tuple[tuple[int, int], ...] | None = None,
+        lower_body: tuple[int, ...] | None = None,
+    ) -> list[Transform]:
+        """The training transforms, in order; see `PoseCrop`."""
         return [
             PoseCrop(
                 *crop,
@@ -107,6 +115,8 @@ class PoseAugment:
                 scale=self.scale,
                 rotation_deg=self.rotation_deg,
                 rotation_probability=self.rotation,
+                flip_pairs=flip_pairs,
+                lower_body=lower_body,
             )
         ]
 

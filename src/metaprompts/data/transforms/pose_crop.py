@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.joints import flip_pairs, lower_body
+from metaprompts.data.joints import body_half, mirror_pairs
 from metaprompts.data.samples import Crop, Person, Sample
 from metaprompts.data.transforms.affine import box_center_scale, fit_aspect, to_crop, udp_matrix
 from metaprompts.data.transforms.transform import check_probability
@@ -27,7 +27,7 @@ class PoseCrop:
     Args:
         height: of the crop, at least 2
         width: of the crop, at least 2
-        joint_names: the J joints in order; ``left_x`` and ``right_x`` are mirror images
+        joint_names: the J joints in order
         augment: whether to draw; otherwise the crop is upright and the same each time
         padding: factor of the box's sides
         flip_probability: of mirroring
@@ -36,6 +36,11 @@ class PoseCrop:
         scale: lowest and highest factor of the box
         rotation_deg: standard deviation of the angle
         rotation_probability: of rotating at all
+        flip_pairs: joints that change places in the mirror, see `mirror_pairs`
+        lower_body: joints from the hips down, see `body_half`
+
+    Raises:
+        InputError: with ``augment``: it is to mirror or to halve, and neither arguments nor names say what that takes
     """
 
     height: int
@@ -49,6 +54,8 @@ class PoseCrop:
     scale: tuple[float, float] = (0.5, 1.5)
     rotation_deg: float = 40.0
     rotation_probability: float = 0.6
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    lower_body: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 2:
@@ -57,7 +64,10 @@ class PoseCrop:
             raise ValueError(f"scale is {self.scale}; expected 0 < lowest <= highest")
         for probability in (self.flip_probability, self.half_body_probability, self.rotation_probability):
             check_probability(probability)
-        flip_pairs(self.joint_names)
+        if self.augment and self.flip_probability > 0:
+            mirror_pairs(self.joint_names, self.flip_pairs)
+        if self.augment and self.half_body_probability > 0 and len(self.joint_names) > self.half_body_joints:
+            body_half(self.joint_names, self.lower_body)
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Cut out the person.
@@ -97,7 +107,7 @@ class PoseCrop:
         if is_labeled.sum() <= self.half_body_joints or generator.random() >= self.half_body_probability:
             return center, size
         wants_upper = generator.random() < _UPPER_BODY_PROBABILITY
-        is_lower = np.isin(np.arange(len(self.joint_names)), lower_body(self.joint_names))
+        is_lower = np.isin(np.arange(len(self.joint_names)), body_half(self.joint_names, self.lower_body))
         upper, lower = (person.keypoints[is_labeled & part, :2] for part in (~is_lower, is_lower))
         wanted = upper if wants_upper else lower
         half = wanted if len(wanted) >= _FEWEST_HALF_JOINTS else max(upper, lower, key=len)
@@ -124,7 +134,7 @@ class PoseCrop:
         moved = np.concatenate([points, visibility[:, None]], axis=1).astype(np.float32)
         # The place of a joint that was never labeled is 0, 0, not where that corner went.
         moved[keypoints[:, 2] == 0] = 0
-        return swap_joints(moved, flip_pairs(self.joint_names)) if is_flipped else moved
+        return swap_joints(moved, mirror_pairs(self.joint_names, self.flip_pairs)) if is_flipped else moved
 
 
 def mirror(matrix: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -140,7 +150,7 @@ def swap_joints(keypoints: NDArray[np.float32], pairs: tuple[tuple[int, int], ..
 
     Args:
         keypoints: (J, ...)
-        pairs: indices, see `flip_pairs`
+        pairs: indices, see `mirror_pairs`
     """
     order = np.arange(len(keypoints))
     for left, right in pairs:
