@@ -17,6 +17,7 @@ from metaprompts.training.diagnosis import replay
 from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.optimizer import Optimizer, make_optimizer
 from metaprompts.training.progress import Silence
+from metaprompts.training.ranking import is_as_good
 from training.pictures import made_recipe as recipe
 
 
@@ -66,6 +67,30 @@ def test_the_best_validation_is_kept(pictures, tmp_path, monkeypatch):
     made = recipe("depth", pictures, tmp_path, "--training.steps", "5", "--training.validate_every", "1")
     history = train(made, Silence())
     assert (history.best["step"], history.best["rmse"]) == (3, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([{"AP": 0.0, "AP50": 0.0}, {"AP": 0.0, "AP50": 0.0}], 2),
+        ([{"AP": 0.0, "AP50": 0.1}, {"AP": 0.0, "AP50": 0.0}], 1),
+        ([{"AP": 0.0, "pck@0.2": 0.2}, {"AP": 0.0, "pck@0.2": 0.3}, {"AP": 0.0, "pck@0.2": 0.1}], 2),
+        ([{"AP": float("nan")}, {"AP": float("nan")}], 2),
+        ([{"AP": 0.1}, {"AP": float("nan")}, {"AP": None}], 1),
+    ],
+)
+def test_a_tie_is_broken_by_the_next_metric_then_by_the_later_step(rows, best):
+    """Where AP was 0 in every validation, best/ was the first and worst model for ever."""
+    kept = None
+    for step, scores in enumerate(rows, start=1):
+        kept = {"step": step, **scores} if is_as_good("pose", scores, kept) else kept
+    assert kept["step"] == best
+
+
+def test_lower_errors_are_better_in_ties_too():
+    best = {"rmse": 1.0, "rel": 0.2, "d1": 0.5}
+    assert is_as_good("depth", {"rmse": 1.0, "rel": 0.1, "d1": 0.1}, best)
+    assert not is_as_good("depth", {"rmse": 1.0, "rel": 0.3, "d1": 0.9}, best)
 
 
 def test_learning_rates_reach_every_group(pictures, tmp_path):

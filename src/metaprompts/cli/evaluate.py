@@ -55,8 +55,9 @@ How pictures are predicted is the recipe's test section; by default each is seen
 
 DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person) and evaluation.json (what
 was evaluated). The same command again predicts only what is not there yet, or whose files have changed since. Numbers
-are shares of 1 or meters; what nothing was measured for is "-", null in the files. Several processes share the work
-under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
+are shares of 1 or meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that
+is mIoU, RMSE or AP. Several processes share the work under torchrun:
+torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
 Of use, too: --training.device cuda, --training.val_batch_size 4 (pictures in a group), --data.workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
 """
@@ -115,6 +116,7 @@ class Evaluate:
             return 0
         from metaprompts.cli.engines import opened
         from metaprompts.cli.models import load_with_recipe
+        from metaprompts.cli.scored import report_undefined
         from metaprompts.evaluation.processes import local_device, processes
         from metaprompts.evaluation.progress import SampleBar
         from metaprompts.evaluation.whole import evaluate_split
@@ -140,7 +142,7 @@ class Evaluate:
             )
         if together.rank == 0:
             _show(scores, model, evaluation.out)
-        return 0
+        return report_undefined(model.task.name, scores)
 
 
 def _default_out(model: Path) -> Path:

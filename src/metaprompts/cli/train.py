@@ -98,6 +98,7 @@ class Train:
             print_recipe(self.recipe, recipe)
             return 0
         refuse_unused(recipe, self.overrides)
+        from metaprompts.cli.scored import report_undefined
         from metaprompts.training.loop import train
         from metaprompts.training.progress import ProgressLine
         from metaprompts.training.stopping import TrainingStopped
@@ -112,7 +113,7 @@ class Train:
             return _SIGNALED + stopped.signal
         if is_first_process():
             sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
-        return 0
+        return report_undefined(recipe.task.name, history.best or {})
 
 
 def _launcher(environment: Mapping[str, str]) -> list[str]:

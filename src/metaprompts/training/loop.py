@@ -31,6 +31,7 @@ from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
 from metaprompts.training.diary import LOG_FILE, Diary, diary
 from metaprompts.training.passes import TrainingPass
 from metaprompts.training.progress import Progress, Silence
+from metaprompts.training.ranking import is_as_good, main_metric
 from metaprompts.training.samples import sample_pictures, samples_to_watch
 from metaprompts.training.schedules import learning_rate
 from metaprompts.training.splitting import step_split
@@ -47,13 +48,6 @@ Passes = list[dict[str, Tensor]]
 """The pictures and targets of a step that one process has, pass by pass."""
 
 CURVES_FILE = "curves.png"
-
-# By which number, and in which direction, one validation is better than another.
-_BEST_BY: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "segmentation": ("mIoU", lambda new, old: new > old),
-    "depth": ("rmse", lambda new, old: new < old),
-    "pose": ("AP", lambda new, old: new > old),
-}
 
 
 def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> History:
@@ -286,8 +280,7 @@ def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Reci
     history, out = trainee.history, recipe.training.out
     entry = {"step": trainee.step, **scores}
     history.validations.append(entry)
-    name, is_better = _BEST_BY[trainee.model.task.name]
-    is_best = history.best is None or math.isnan(history.best[name]) or is_better(scores[name], history.best[name])
+    is_best = is_as_good(trainee.model.task.name, entry, history.best)
     if is_best:
         history.best = entry
     tensors = trainee.tensors()
@@ -303,5 +296,5 @@ def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Reci
 
 
 def _draw_curves(recipe: Recipe) -> None:
-    out, (metric, _) = recipe.training.out, _BEST_BY[recipe.task.name]
-    write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), metric))
+    out = recipe.training.out
+    write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), main_metric(recipe.task.name)))

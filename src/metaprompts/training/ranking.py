@@ -1,0 +1,49 @@
+"""Which of two validations is better."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# The first metric decides; each following one only breaks a tie of those before it.
+_METRICS = {
+    "segmentation": ("mIoU", "mAcc", "aAcc"),
+    "depth": ("rmse", "rel", "d1"),
+    "pose": ("AP", "AP50", "pck@0.2"),
+}
+_LOWER_IS_BETTER = ("rmse", "rel")
+
+
+def main_metric(task: str) -> str:
+    """Name of the metric by which validations of a task are compared first."""
+    return _METRICS[task][0]
+
+
+def is_as_good(task: str, new: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
+    """Whether a later validation takes the place of the best one so far.
+
+    Ties are broken by the task's next metric. Of two that tie in all metrics the later one is kept: it was trained
+    longer, and a first validation with AP 0 must not stay the best for ever.
+
+    Args:
+        task: name of the task
+        new: scores of the later validation
+        best: scores of the best one so far; None where there is none
+
+    Returns:
+        True unless ``best`` is better; nan is worse than any number
+    """
+    return best is None or _rank(task, new) >= _rank(task, best)
+
+
+def is_undefined(task: str, scores: Mapping[str, Any]) -> bool:
+    """Whether the main metric could not be computed: nan, or COCO's -1 where there is nothing to find."""
+    value = scores.get(main_metric(task))
+    return value is None or math.isnan(value) or value < 0
+
+
+def _rank(task: str, scores: Mapping[str, Any]) -> tuple[float, ...]:
+    values = ((name, scores.get(name)) for name in _METRICS[task])
+    return tuple(
+        -math.inf if value is None or math.isnan(value) else -value if name in _LOWER_IS_BETTER else value
+        for name, value in values
+    )
