@@ -187,7 +187,7 @@ class TestRefusals:
             (lambda c: c.update(promts={}), "unknown key promts: did you mean prompts?"),
             (lambda c: c["task"].update(max_depth=3), "unknown key task.max_depth: did you mean task.max_depth_m?"),
             (lambda c: c["task"].update(name="detph"), "task.name is 'detph'; wanted one of"),
-            (lambda c: c["refinement"].update(steps=0), "refinement.steps is 0; wanted at least 1"),
+            (lambda c: c["refinement"].update(steps=0), "refinement.steps is 0; expected 1 to 64"),
             (lambda c: c.pop("backbone"), "not of a metaprompts model"),
             (lambda c: c.update(task="depth"), "task is 'depth'; wanted a section of keys"),
             (lambda c: c["backbone"]["unet"].update(block_out_channels=[30, 1]), "no backbone can be built"),

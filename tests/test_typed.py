@@ -1,11 +1,14 @@
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 
+from metaprompts.config import Lora, ModelConfig, Prompts, Refinement
 from metaprompts.errors import InputError
-from metaprompts.typed import build, convert, plain
+from metaprompts.recipe import section_types
+from metaprompts.tasks import TASKS
+from metaprompts.typed import Range, build, check_ranges, convert, plain, type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,3 +108,59 @@ def test_a_single_value_converts():
     assert convert(tuple[int, int] | None, [1, 2], "size") == (1, 2)
     with pytest.raises(InputError, match="size is 'abc'"):
         convert(tuple[int, int] | None, "abc", "size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranged:
+    count: Annotated[int, Range(1, 64)] = 1
+    share: Annotated[float, Range(0, 1, below=True)] | None = None
+    sizes: tuple[Annotated[int, Range(8, 100)], ...] = ()
+    pair: tuple[Annotated[float, Range(0, 2, above=True)], Annotated[float, Range(0, 2)]] | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "part")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"count": 10**18}, "part.count is 1000000000000000000; expected 1 to 64"),
+        ({"count": "0"}, "part.count is 0; expected 1 to 64"),
+        ({"share": 1}, "part.share is 1.0; expected 0 to below 1"),
+        ({"sizes": [8, 7]}, "part.sizes is 8,7; expected 8 to 100"),
+        ({"sizes": [10**9] * 99}, "part.sizes is 1000000000,1000000000,"),
+        ({"pair": [0, 0]}, "part.pair is 0.0,0.0; expected more than 0 to 2"),
+        ({"count": "9" * 5000}, "part.count is '9999"),
+    ],
+)
+def test_a_number_out_of_its_range_is_told_with_the_range(values, message):
+    """refinement.steps = 1e18 ran for ever."""
+    with pytest.raises(InputError) as caught:
+        build(Ranged, values, "part")
+    assert message in str(caught.value)
+    assert len(str(caught.value)) < 150
+
+
+def test_the_ends_of_a_range_are_allowed():
+    build(Ranged, {"count": 64, "share": 0, "sizes": "8,100", "pair": [2, 0]})
+    with pytest.raises(InputError, match=r"part\.share is nan"):
+        Ranged(share=float("nan"))
+
+
+def without_range(hint, name):
+    if get_origin(hint) is Annotated and any(isinstance(part, Range) for part in get_args(hint)):
+        return []
+    return [name] if hint in (int, float) else [found for part in get_args(hint) for found in without_range(part, name)]
+
+
+def test_every_number_of_recipes_and_config_json_has_a_range():
+    """A count without a limit commands all memory, or time without end."""
+    kinds = [ModelConfig, Prompts, Refinement, Lora, *TASKS.values()]
+    kinds += [kind for task in TASKS for kind in section_types(task).values()]
+    found = [
+        bad
+        for kind in kinds
+        for name, hint in type_hints(kind).items()
+        for bad in without_range(hint, f"{kind.__name__}.{name}")
+    ]
+    assert found == []

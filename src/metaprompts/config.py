@@ -1,13 +1,12 @@
 """What a model is: the typed content of its config.json."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from metaprompts.errors import InputError
 from metaprompts.tasks import TASKS, Task
-from metaprompts.typed import build, convert, plain, unknown_key
+from metaprompts.typed import Range, build, check_ranges, convert, plain, unknown_key
 
 NAME_PLACE = "{}"
 """Where a label goes in a template."""
@@ -46,7 +45,7 @@ class Prompts:
     """
 
     kind: Literal["meta", "label", "caption"] = "meta"
-    count: int = 150
+    count: Annotated[int, Range(1, 16384)] = 150
     per_step: bool = False
     adapter: bool = False
     labels: tuple[str, ...] | None = None
@@ -55,8 +54,7 @@ class Prompts:
     text_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise InputError(f"prompts.count is {self.count}; wanted at least 1")
+        check_ranges(self, "prompts")
         if self.kind != "meta" and self.per_step and not self.adapter:
             raise InputError(
                 f"prompts.per_step gives {self.kind} prompts an adapter for each step, but prompts.adapter is false: "
@@ -80,12 +78,11 @@ class Refinement:
         modulated_time: a time vector for each step, or one shared by all
     """
 
-    steps: int = 3
+    steps: Annotated[int, Range(1, 64)] = 3
     modulated_time: bool = True
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"refinement.steps is {self.steps}; wanted at least 1")
+        check_ranges(self, "refinement")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +118,11 @@ class Lora:
         alpha: the change counts alpha / rank times
     """
 
-    rank: int = 8
-    alpha: float = 8.0
+    rank: Annotated[int, Range(1, 4096)] = 8
+    alpha: Annotated[float, Range(0, 1e6, above=True)] = 8.0
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InputError(f"lora.rank is {self.rank}; wanted at least 1")
-        if not 0 < self.alpha < math.inf:
-            raise InputError(f"lora.alpha is {self.alpha}; wanted more than 0")
+        check_ranges(self, "lora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +148,12 @@ class ModelConfig:
     refinement: Refinement = field(default_factory=Refinement)
     rearrangement: Rearrangement = field(default_factory=Rearrangement)
     scaled_latent: bool = False
-    working_size: tuple[int, int] | None = None
+    working_size: tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 65536)]] | None = None
     base: Base | None = None
     lora: Lora | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self, "")
         if self.lora is not None and self.base is None:
             raise InputError("config.json has 'lora' but no 'base': say which backbone it belongs to")
         labels = self.prompts.labels or ()

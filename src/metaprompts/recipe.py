@@ -1,10 +1,9 @@
 """What a training is: a typed recipe, written beside the weights; `recipe_reading` reads it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from metaprompts.config import Lora, Prompts, Rearrangement, Refinement, build_task
 from metaprompts.data.splits import (
@@ -20,24 +19,13 @@ from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from metaprompts.tasks import Segmentation, Task
 from metaprompts.training.optimizer import Optimizer
 from metaprompts.training.schedules import Schedule
-from metaprompts.typed import build, plain, unknown_key
+from metaprompts.typed import Range, build, check_ranges, plain, unknown_key
 
 _DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}
 _AUGMENT: dict[str, type[Any]] = {"segmentation": SegmentationAugment, "depth": DepthAugment, "pose": PoseAugment}
 
-_AT_LEAST_1 = (
-    "batch_size",
-    "micro_batch_size",
-    "loss_batch_size",
-    "steps",
-    "epochs",
-    "validate_every",
-    "val_batch_size",
-    "threads",
-    "keep_checkpoints",
-    "lora_rank",
-)
-_LARGEST_SEED, _MOST_THREADS = 2**32 - 1, 4096
+_Steps = Annotated[int, Range(1, 10**9)]
+_Batch = Annotated[int, Range(1, 65536)]
 _TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 
@@ -100,42 +88,34 @@ class Training:
         threads: of PyTorch on the CPU; none for its own choice
     """
 
-    batch_size: int
-    steps: int | None = None
-    epochs: int | None = None
-    micro_batch_size: int | None = None
-    loss_batch_size: int | None = None
+    batch_size: _Batch
+    steps: _Steps | None = None
+    epochs: _Steps | None = None
+    micro_batch_size: _Batch | None = None
+    loss_batch_size: _Batch | None = None
     batch_norm: Literal["own", "synchronized", "frozen"] = "own"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     fsdp: bool = False
     compile: bool = False
-    ema_decay: float | None = None
+    ema_decay: Annotated[float, Range(0, 1, below=True)] | None = None
     trackers: tuple[str, ...] | None = ("tensorboard",)
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     trainable: Literal["full", "lora", "prompts"] = "full"
-    lora_rank: int = 8
-    lora_alpha: float = 8.0
+    lora_rank: Annotated[int, Range(1, 4096)] = 8
+    lora_alpha: Annotated[float, Range(0, 1e6, above=True)] = 8.0
     start_from: Path | None = None
-    validate_every: int = 1000
-    val_batch_size: int = 1
+    validate_every: _Steps = 1000
+    val_batch_size: _Batch = 1
     out: Path = Path("runs/latest")
-    checkpoint_seconds: float = 600.0
-    keep_checkpoints: int = 2
+    checkpoint_seconds: Annotated[float, Range(0, 1e9)] = 600.0
+    keep_checkpoints: Annotated[int, Range(1, 10**6)] = 2
     device: str | None = None
-    threads: int | None = None
+    threads: Annotated[int, Range(1, 4096)] | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise InputError("training.steps and training.epochs: give exactly one of them")
-        for name in _AT_LEAST_1:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"training.{name} is {value}; wanted at least 1")
-        # NaN is neither below 0 nor above it.
-        if not 0 <= self.checkpoint_seconds < math.inf:
-            raise InputError(f"training.checkpoint_seconds is {self.checkpoint_seconds}; wanted 0 or more")
-        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
-            raise InputError(f"training.ema_decay is {self.ema_decay}; wanted at least 0 and below 1, or none")
+        check_ranges(self, "training")
         for name in self.trackers or ():
             if name not in _TRACKERS:
                 raise InputError(f"training.trackers has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
@@ -144,10 +124,6 @@ class Training:
                 f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none: "
                 "say --training.start_from none"
             )
-        if not 0 <= self.seed <= _LARGEST_SEED:
-            raise InputError(f"training.seed is {self.seed}; wanted 0 to {_LARGEST_SEED}")
-        if self.threads is not None and self.threads > _MOST_THREADS:
-            raise InputError(f"training.threads is {self.threads}; wanted at most {_MOST_THREADS}")
 
     @property
     def lora(self) -> Lora | None:

@@ -3,16 +3,87 @@
 import difflib
 import math
 import types
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from metaprompts.errors import InputError
 from metaprompts.files import parse_toml
 
 _NONE = {"none", "null", "off"}
+_LONGEST_SHOWN = 60
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a key may have; stands beside its type: ``Annotated[int, Range(1, 64)]``.
+
+    Attributes:
+        low: the smallest
+        high: the largest
+        above: whether ``low`` itself is excluded
+        below: whether ``high`` itself is excluded
+    """
+
+    low: float
+    high: float
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, number: float) -> bool:
+        # NaN is neither below nor above.
+        is_high_enough = number > self.low if self.above else number >= self.low
+        return is_high_enough and (number < self.high if self.below else number <= self.high)
+
+    def __str__(self) -> str:
+        low, high = (str(int(end) if float(end).is_integer() else end) for end in (self.low, self.high))
+        return f"{'more than ' if self.above else ''}{low} to {'below ' if self.below else ''}{high}"
+
+
+def check_ranges(settings: Any, where: str) -> None:
+    """Check every number of a dataclass against the `Range` beside its type; called by its ``__post_init__``.
+
+    Args:
+        settings: an instance
+        where: the section's name, for errors; "" for none
+
+    Raises:
+        InputError: a number is out of its range, or no number
+    """
+    for name, hint in type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        for number, allowed in _ranged(hint, value):
+            if not isinstance(number, int | float) or number not in allowed:
+                raise InputError(f"{_join(where, name)} is {_shown(value)}; expected {allowed}")
+
+
+def _ranged(hint: Any, value: Any) -> Iterator[tuple[Any, Range]]:
+    """Every number in a value, with its range."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if value is None:
+        return
+    if origin is Annotated:
+        yield from ((value, part) for part in parts[1:] if isinstance(part, Range))
+    elif origin in (Union, types.UnionType):
+        for part in parts:
+            yield from _ranged(part, value)
+    elif origin is tuple and isinstance(value, tuple):
+        kinds = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        for part, item in zip(kinds, value, strict=False):
+            yield from _ranged(part, item)
+
+
+def type_hints(kind: type[Any]) -> dict[str, Any]:
+    """The type of each field of a dataclass, with its range."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
+
+
+def _shown(value: Any) -> str:
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
 def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
@@ -32,7 +103,7 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     for key in values:
         if key not in known:
             raise InputError(unknown_key(_join(where, key), [_join(where, name) for name in known]))
-    hints = get_type_hints(kind)
+    hints = type_hints(kind)
     made = {key: convert(hints[key], value, _join(where, key)) for key, value in values.items()}
     missing = [_join(where, name) for name, field in known.items() if name not in made and _is_required(field)]
     if missing:
@@ -81,13 +152,15 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise InputError(f"{where} is {value!r}; wanted {_describe(kind)}") from error
+        raise InputError(f"{where} is {_shown(repr(value))}; wanted {_describe(kind)}") from error
 
 
 def _convert_unchecked(kind: Any, value: Any, where: str) -> Any:
     origin = get_origin(kind)
     if kind is Any:
         return value
+    if origin is Annotated:
+        return _convert_unchecked(get_args(kind)[0], value, where)
     if origin in (Union, types.UnionType):
         return _convert_optional(kind, value, where)
     if origin is Literal:
@@ -159,6 +232,8 @@ def _refuse(value: Any) -> Any:
 
 def _describe(kind: Any) -> str:
     origin = get_origin(kind)
+    if origin is Annotated:
+        return _describe(get_args(kind)[0])
     if origin is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if origin in (Union, types.UnionType):

@@ -62,7 +62,7 @@ def test_old_recipes_without_a_test_section_are_evaluated_plainly(home, data):
 def test_bad_words_are_refused_in_one_line(home, data, capsys):
     root = ["--data.root", str(data)]
     for words, message in {
-        ("micro-depth", *root, "--test.windows", "1"): "test.windows is 1; wanted at least 2",
+        ("micro-depth", *root, "--test.windows", "1"): "test.windows is 1; expected 2 to 1024",
         ("micro-depth", *root, "--test.scales", "1"): "unknown key test.scales",
         ("micro-depth", *root, "--out"): "--out has no value",
         ("nowhere", *root): "give a model folder that training wrote, or --recipe RECIPE",
@@ -70,7 +70,7 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("micro-depth", *root, "--task.max_depth_m", "3"): "the recipe 3.0: use the recipe of its training",
         ("micro-depth", *root, "--refinement.steps=7"): "which only a training can change to 7: leave it out",
         ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; wanted HEIGHT,WIDTH of at least 8",
-        ("micro-segmentation", *root, "--test.scales", "1e20"): "numbers above 0, at most 16",
+        ("micro-segmentation", *root, "--test.scales", "1e20"): "expected more than 0 to 16",
     }.items():
         assert main(["evaluate", *words]) == 2
         error = capsys.readouterr().err

@@ -18,7 +18,7 @@ from metaprompts.cli import main
         ("export m --out o --format onnx --size a b", "error: --size is 'a b'; wanted --size HEIGHT WIDTH; see"),
         (
             "pretrain --out x --vae.steps -1",
-            "error: vae.steps is -1; wanted 1 or more; see metaprompts pretrain --help",
+            "error: vae.steps is -1; expected 1 to 1000000000; see metaprompts pretrain --help",
         ),
         ("predcit m a", "error: unknown command predcit: did you mean predict? wanted one of train, memory,"),
         ("", "error: no command given: wanted one of train, memory,"),

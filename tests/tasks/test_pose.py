@@ -79,9 +79,9 @@ def test_config_of_an_older_model_loads():
         ({"joints": (), "skeleton": ()}, "task.joints is empty"),
         ({"flip_pairs": ((1, 2), (2, 3))}, "task.flip_pairs has joint 2 2 times"),
         ({"flip_pairs": ((1, 17),)}, "task.flip_pairs has joint 17 1 times; expected 0 to 16"),
-        ({"lower_body": (-1,)}, "task.lower_body has joint -1"),
+        ({"lower_body": (-1,)}, "task.lower_body is -1; expected 0 to 9999"),
         ({"sigmas": (0.1,)}, "task.sigmas has 1 numbers; expected 17"),
-        ({"sigmas": (0.0,) * 17}, "expected numbers above 0"),
+        ({"sigmas": (0.0,) * 17}, "expected more than 0 to 1"),
     ],
 )
 def test_nonsense_is_refused(settings, message):

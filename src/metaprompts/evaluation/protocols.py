@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -16,14 +16,12 @@ from metaprompts.evaluation.depth import CROPS
 from metaprompts.evaluation.looking import look_with
 from metaprompts.evaluation.segmenting import mean_probabilities
 from metaprompts.evaluation.windows import predict_windows
+from metaprompts.typed import Range, check_ranges
 
 if TYPE_CHECKING:
     from metaprompts.evaluation.run import Predictor
 
 Batch = Mapping[str, Tensor]
-
-# Larger pictures are a slip of the keyboard; published are 0.5 to 2.
-_LARGEST_SCALE = 16
 
 
 def scaled_name(ratio: float) -> str:
@@ -78,22 +76,20 @@ class SegmentationProtocol(EvaluationProtocol):
         window_batch: windows in one pass
     """
 
-    windows: tuple[int, int] | None = None
-    scales: tuple[float, ...] = (1.0,)
-    window_batch: int = 1
+    windows: tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 65536)]] | None = None
+    # Larger factors are a slip of the keyboard; published are 0.5 to 2.
+    scales: tuple[Annotated[float, Range(0, 16, above=True)], ...] = (1.0,)
+    window_batch: Annotated[int, Range(1, 65536)] = 1
 
     def __post_init__(self) -> None:
         if self.windows is not None and not 1 <= self.windows[1] <= self.windows[0]:
             side, stride = self.windows
             raise InputError(f"test.windows is {side},{stride}; wanted SIDE,STRIDE with 1 <= stride <= side")
-        if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
-            raise InputError(
-                f"test.scales is {list(self.scales)}; wanted numbers above 0, at most {_LARGEST_SCALE}, such as 0.5,1,2"
-            )
+        check_ranges(self, "test")
+        if not self.scales:
+            raise InputError("test.scales is empty; expected numbers such as 0.5,1,2")
         if len(set(self.scales)) != len(self.scales):
             raise InputError(f"test.scales is {list(self.scales)}; wanted each scale once")
-        if self.window_batch < 1:
-            raise InputError(f"test.window_batch is {self.window_batch}; wanted at least 1")
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Logits (B,C,H,W) where a picture is seen once, else probabilities (B,C,H,W) at the labels' size."""
@@ -129,13 +125,12 @@ class DepthProtocol(EvaluationProtocol):
             columns; training does so, too
     """
 
-    windows: int | None = None
+    windows: Annotated[int, Range(2, 1024)] | None = None
     crop: Literal["nyu", "garg", "eigen"] | None = None
     kitti_crop: bool = False
 
     def __post_init__(self) -> None:
-        if self.windows is not None and self.windows < 2:
-            raise InputError(f"test.windows is {self.windows}; wanted at least 2, or none for the whole picture")
+        check_ranges(self, "test")
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""
@@ -164,11 +159,10 @@ class PoseProtocol(EvaluationProtocol):
             boxes); none keeps all
     """
 
-    oks_nms: float | None = None
+    oks_nms: Annotated[float, Range(0, 1, above=True)] | None = None
 
     def __post_init__(self) -> None:
-        if self.oks_nms is not None and not 0 < self.oks_nms <= 1:
-            raise InputError(f"test.oks_nms is {self.oks_nms}; wanted above 0 and at most 1, or none")
+        check_ranges(self, "test")
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""

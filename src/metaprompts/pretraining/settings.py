@@ -1,12 +1,13 @@
 """What a pre-training is: one frozen dataclass a stage. Needs no PyTorch, so that --help is quick."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from metaprompts.errors import InputError
 from metaprompts.training.schedules import Schedule
+
+_MOST = 10**9
 
 StageName = Literal["scenes", "vae", "latents", "text", "diffusion", "export"]
 
@@ -195,5 +196,5 @@ class Pretraining:
 def _at_least(lowest: float, prefix: str, settings: Any, *names: str) -> None:
     for name in names:
         # NaN is neither below nor above.
-        if not lowest <= getattr(settings, name) < math.inf:
-            raise InputError(f"{prefix}{name} is {getattr(settings, name)}; wanted {lowest} or more")
+        if not lowest <= getattr(settings, name) <= _MOST:
+            raise InputError(f"{prefix}{name} is {getattr(settings, name)}; expected {lowest} to {_MOST}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from metaprompts.heads.deconv import DepthHead
 from metaprompts.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.resizing import whole_view
+from metaprompts.typed import Range, check_ranges
 
 _BLOCK = 64
 _SMALLEST_SPREAD = 1e-12
@@ -38,12 +39,12 @@ class Depth(Task):
     fused: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = DEPTH_SCORES
 
-    max_depth_m: float
-    min_depth_m: float = 1e-3
-    margin_blocks: int = 1
-    filters: int = 32
-    width: int = 192
-    variance_focus: float = 0.5
+    max_depth_m: Annotated[float, Range(0, 1e6, above=True)]
+    min_depth_m: Annotated[float, Range(0, 1e6)] = 1e-3
+    margin_blocks: Annotated[int, Range(0, 64)] = 1
+    filters: Annotated[int, Range(1, 16384)] = 32
+    width: Annotated[int, Range(1, 16384)] = 192
+    variance_focus: Annotated[float, Range(0, 1)] = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_depth_m < self.max_depth_m:
@@ -51,8 +52,7 @@ class Depth(Task):
                 f"task.min_depth_m is {self.min_depth_m} and task.max_depth_m {self.max_depth_m}; wanted "
                 "0 <= min_depth_m < max_depth_m, in metres"
             )
-        if self.margin_blocks < 0:
-            raise InputError(f"task.margin_blocks is {self.margin_blocks}; wanted 0 or more")
+        check_ranges(self, "task")
 
     @property
     def outputs(self) -> int:

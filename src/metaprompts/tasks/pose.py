@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -21,8 +21,10 @@ from metaprompts.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.tasks.pose_scores import PoseScores
+from metaprompts.typed import Range, check_ranges
 
 _HEATMAP_STRIDE = 4
+_Joint = Annotated[int, Range(0, 9999)]
 COCO_SKELETON = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
     *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
@@ -31,7 +33,6 @@ COCO_SKELETON = (
 _OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
 OTHER_SIGMA = 0.079
 """Of joints that nothing is known of: COCO's of the shoulders."""
-_LARGEST_SIGMA = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,32 +60,29 @@ class Pose(Task):
     metrics: ClassVar[tuple[str, ...]] = (*KEYPOINT_SCORES, "pck@0.2")
 
     joints: tuple[str, ...] = COCO_JOINTS
-    skeleton: tuple[tuple[int, int], ...] = COCO_SKELETON
-    crop_height: int = 576
-    crop_width: int = 448
-    heatmap_sigma: float = 4.5
-    flip_pairs: tuple[tuple[int, int], ...] | None = None
-    lower_body: tuple[int, ...] | None = None
-    sigmas: tuple[float, ...] | None = None
-    padding: float = 1.25
-    filters: int = 256
+    skeleton: tuple[tuple[_Joint, _Joint], ...] = COCO_SKELETON
+    crop_height: Annotated[int, Range(8, 16384)] = 576
+    crop_width: Annotated[int, Range(8, 16384)] = 448
+    heatmap_sigma: Annotated[float, Range(0, 1000, above=True)] = 4.5
+    flip_pairs: tuple[tuple[_Joint, _Joint], ...] | None = None
+    lower_body: tuple[_Joint, ...] | None = None
+    sigmas: tuple[Annotated[float, Range(0, 1, above=True)], ...] | None = None
+    padding: Annotated[float, Range(0, 100, above=True)] = 1.25
+    filters: Annotated[int, Range(1, 16384)] = 256
 
     def __post_init__(self) -> None:
+        check_ranges(self, "task")
         _check_names(self.joints)
-        if self.crop_height % 8 or self.crop_width % 8 or min(self.crop_height, self.crop_width) < 8:
+        if self.crop_height % 8 or self.crop_width % 8:
             raise InputError(
                 f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; wanted multiples of 8"
             )
-        if self.heatmap_sigma <= 0:
-            raise InputError(f"task.heatmap_sigma is {self.heatmap_sigma}; wanted more than 0")
-        if any(not 0 <= joint < len(self.joints) for edge in self.skeleton for joint in edge):
+        if any(joint >= len(self.joints) for edge in self.skeleton for joint in edge):
             raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
         _check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
         _check_indices("lower_body", self.lower_body or (), len(self.joints))
         if self.sigmas is not None and len(self.sigmas) != len(self.joints):
             raise InputError(f"task.sigmas has {len(self.sigmas)} numbers; expected {len(self.joints)}, one a joint")
-        if not all(0 < sigma <= _LARGEST_SIGMA for sigma in self.sigmas or ()):
-            raise InputError(f"task.sigmas is {list(self.sigmas or ())}; expected numbers above 0, at most 1")
 
     @property
     def oks_sigmas(self) -> tuple[float, ...]:

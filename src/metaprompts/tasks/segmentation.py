@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from metaprompts.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.lovasz import lovasz_softmax
 from metaprompts.tasks.resizing import whole_view
+from metaprompts.typed import Range, check_ranges
 
 IGNORED = 255
 # Rows whose probabilities are in memory at a time.
@@ -38,16 +39,15 @@ class Segmentation(Task):
     metrics: ClassVar[tuple[str, ...]] = ("mIoU", "aAcc", "mAcc")
 
     classes: tuple[str, ...]
-    width: int = 512
-    dropout: float = 0.0
-    auxiliary_weight: float = 0.4
-    lovasz_weight: float = 1.0
+    width: Annotated[int, Range(1, 16384)] = 512
+    dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
+    auxiliary_weight: Annotated[float, Range(0, 1e6)] = 0.4
+    lovasz_weight: Annotated[float, Range(0, 1e6)] = 1.0
 
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"task.dropout is {self.dropout}; wanted a share from 0 to below 1")
+        check_ranges(self, "task")
 
     @property
     def outputs(self) -> int:

@@ -1,14 +1,14 @@
 """AdamW with the released recipes' parameter groups."""
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import nn
 
 from metaprompts.backbone.lora import LORA_MARK
 from metaprompts.errors import InputError
+from metaprompts.typed import Range, check_ranges
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 
@@ -28,21 +28,16 @@ class Optimizer:
         kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
 
-    lr: float
-    weight_decay: float
-    unet_lr_scale: float = 1.0
+    lr: Annotated[float, Range(0, 1000)]
+    weight_decay: Annotated[float, Range(0, 1000)]
+    unet_lr_scale: Annotated[float, Range(0, 1e6)] = 1.0
     decay_vectors: bool = True
     attention_norms_apart: bool = False
-    clip_norm: float | None = None
+    clip_norm: Annotated[float, Range(0, 1e9, above=True)] | None = None
     kind: Literal["adamw", "adamw_8bit"] = "adamw"
 
     def __post_init__(self) -> None:
-        for name in ("lr", "weight_decay", "unet_lr_scale"):
-            # NaN is neither below 0 nor above it.
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"optimizer.{name} is {getattr(self, name)}; wanted 0 or more")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"optimizer.clip_norm is {self.clip_norm}; wanted more than 0, or none")
+        check_ranges(self, "optimizer")
 
 
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from metaprompts.errors import InputError
+from metaprompts.typed import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,25 +25,17 @@ class Schedule:
     """
 
     kind: Literal["poly", "rise_and_fall", "step", "hold_and_fall", "constant"] = "constant"
-    power: float = 1.0
-    warmup_steps: int = 0
-    warmup_ratio: float = 1e-6
-    floor_lr: float = 0.0
-    rise: float = 0.5
-    drop_at: tuple[float, ...] = ()
-    drop_factor: float = 0.1
-    fall: float = 0.2
+    power: Annotated[float, Range(0, 100)] = 1.0
+    warmup_steps: Annotated[int, Range(0, 10**9)] = 0
+    warmup_ratio: Annotated[float, Range(0, 1000)] = 1e-6
+    floor_lr: Annotated[float, Range(0, 1000)] = 0.0
+    rise: Annotated[float, Range(0, 1, above=True)] = 0.5
+    drop_at: tuple[Annotated[float, Range(0, 1, above=True, below=True)], ...] = ()
+    drop_factor: Annotated[float, Range(0, 1000)] = 0.1
+    fall: Annotated[float, Range(0, 1, above=True)] = 0.2
 
     def __post_init__(self) -> None:
-        for name in ("power", "warmup_steps", "warmup_ratio", "floor_lr", "drop_factor"):
-            if getattr(self, name) < 0:
-                raise InputError(f"schedule.{name} is {getattr(self, name)}; wanted 0 or more")
-        if not 0 < self.rise <= 1:
-            raise InputError(f"schedule.rise is {self.rise}; wanted a share above 0 and up to 1")
-        if any(not 0 < share < 1 for share in self.drop_at):
-            raise InputError(f"schedule.drop_at is {list(self.drop_at)}; wanted shares of training between 0 and 1")
-        if not 0 < self.fall <= 1:
-            raise InputError(f"schedule.fall is {self.fall}; wanted a share above 0 and up to 1")
+        check_ranges(self, "schedule")
 
 
 def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:

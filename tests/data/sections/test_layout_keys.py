@@ -130,7 +130,7 @@ class TestDepth:
             ({"layout": "nyu_mat", "val_list": "a.txt"}, "choose layout nyu or kitti"),
             ({"layout": "nyu", "val_selection": True}, "choose layout kitti"),
             ({"layout": "kitti", "val_selection": True, "val_list": "a.txt"}, "leave one of them out"),
-            ({"units_per_meter": 0.0}, "wanted more than 0"),
+            ({"units_per_meter": 0.0}, "data.units_per_meter is 0.0; expected more than 0 to 1000000000"),
         ],
     )
     def test_keys_that_do_not_go_together(self, settings, words):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from metaprompts.data.joined import Joined
 from metaprompts.data.samples import SampleDataset, Split
@@ -14,10 +14,12 @@ from metaprompts.data.transforms.geometric import RandomResize, RandomScale
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
-from metaprompts.typed import plain
+from metaprompts.typed import Range, check_ranges, plain
 
 Openers = dict[str, Callable[[], SampleDataset]]
 """The parts of a split by name; each is looked for only when it is called."""
+
+_Side = Annotated[int, Range(SMALLEST_SIDE, 65536)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,10 @@ class Section:
 
     root: Path | None = None
     shards: Path | None = None
-    workers: int = 0
-    prefetch: int = 2
+    workers: Annotated[int, Range(0, 1024)] = 0
+    prefetch: Annotated[int, Range(1, 1024)] = 2
     on_error: Literal["stop", "skip"] = "stop"
-    skip_at_most: int = 100
+    skip_at_most: Annotated[int, Range(0, 10**9)] = 100
     captions: str | None = None
     captioner: str | None = None
     cache: Path | None = None
@@ -59,16 +61,11 @@ class Section:
     )
 
     def __post_init__(self) -> None:
-        if self.skip_at_most < 0:
-            raise InputError(f"data.skip_at_most is {self.skip_at_most}; wanted 0 or more")
+        check_ranges(self, "data")
         if self.captions is not None and self.captioner is not None:
             raise InputError(
                 f"data.captions is {self.captions}, data.captioner {self.captioner}: set one of them to none"
             )
-        if self.workers < 0:
-            raise InputError(f"data.workers is {self.workers}; wanted 0 or more")
-        if self.prefetch < 1:
-            raise InputError(f"data.prefetch is {self.prefetch}; wanted at least 1")
 
     def size_of_prediction(self) -> tuple[int, int] | None:
         """(height, width) whose area a trained model brings pictures to; none for their own."""
@@ -182,21 +179,12 @@ class PairedSection(Section):
     train_labels: str | None = None
     val: str = "val.txt"
     val_labels: str | None = None
-    image_size: tuple[int, int] | None = None
+    image_size: tuple[_Side, _Side] | None = None
     keep_aspect: bool = True
-    working_size: tuple[int, int] | None = None
+    working_size: tuple[_Side, _Side] | None = None
 
     list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
     reading_keys = (*Section.reading_keys, "image_size", "keep_aspect", "working_size")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key in ("image_size", "working_size"):
-            size = getattr(self, key)
-            if size is not None and min(size) < SMALLEST_SIDE:
-                raise InputError(
-                    f"data.{key} is {size[0]},{size[1]}; wanted HEIGHT,WIDTH of at least {SMALLEST_SIDE}, or none"
-                )
 
     def names(self, split: Split) -> tuple[str, str | None]:
         """List file, or folders of pictures and labels, of a split."""

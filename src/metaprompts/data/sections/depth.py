@@ -1,7 +1,7 @@
 """Data and augmentation of depth recipes."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from metaprompts.data.depth import DepthFolder
 from metaprompts.data.layouts import kitti, nyu
@@ -9,12 +9,13 @@ from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.nyu_mat import NyuMat
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.sections.base import Openers, PairedSection, joined
-from metaprompts.data.sections.limits import refuse_no_crop, refuse_no_probability
+from metaprompts.data.sections.limits import Probability, Side
 from metaprompts.data.transforms.color import DepthColor
 from metaprompts.data.transforms.cutdepth import CutDepth
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import EveryNth, Transform
 from metaprompts.errors import InputError
+from metaprompts.typed import Range, check_ranges
 
 _CUT_EVERY = 4
 
@@ -37,7 +38,7 @@ class DepthData(PairedSection):
     train_list: str | None = None
     val_list: str | None = None
     val_selection: bool = False
-    units_per_meter: float | None = None
+    units_per_meter: Annotated[float, Range(0, 1e9, above=True)] | None = None
 
     task: ClassVar[str] = "depth"
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {
@@ -52,8 +53,6 @@ class DepthData(PairedSection):
         self.refuse_unless(("kitti",), "val_selection")
         if self.val_selection and self.val_list is not None:
             raise InputError(f"data.val_list is {self.val_list}, data.val_selection true: leave one of them out")
-        if self.units_per_meter is not None and not self.units_per_meter > 0:
-            raise InputError(f"data.units_per_meter is {self.units_per_meter}; wanted more than 0")
 
     @property
     def stored_units_per_meter(self) -> float:
@@ -104,14 +103,13 @@ class DepthAugment:
         color: whether brightness, contrast, gamma, hue, saturation and value are changed
     """
 
-    crop: tuple[int, int]
+    crop: tuple[Side, Side]
     cutdepth: Literal["released", "scaled"] | None = None
-    flip: float = 0.5
+    flip: Probability = 0.5
     color: bool = True
 
     def __post_init__(self) -> None:
-        refuse_no_crop(self.crop)
-        refuse_no_probability(flip=self.flip)
+        check_ranges(self, "augment")
 
     def transforms(self, data: DepthData, max_depth_m: float) -> list[Transform]:
         """The training transforms, in order."""

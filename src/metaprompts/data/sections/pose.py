@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.pose import CocoKeypoints, People
 from metaprompts.data.samples import Split
 from metaprompts.data.sections.base import Openers, Section
-from metaprompts.data.sections.limits import refuse_no_factors, refuse_no_probability
+from metaprompts.data.sections.limits import Factor, Probability, refuse_no_factors
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
-from metaprompts.errors import InputError
+from metaprompts.typed import Range, check_ranges
 
 _COCO_FILES = (
     "person_keypoints_train2017.json",
@@ -82,17 +82,15 @@ class PoseAugment:
         rotation: probability of rotating
     """
 
-    flip: float = 0.5
-    half_body: float = 0.3
-    scale: tuple[float, float] = (0.5, 1.5)
-    rotation_deg: float = 40.0
-    rotation: float = 0.6
+    flip: Probability = 0.5
+    half_body: Probability = 0.3
+    scale: tuple[Factor, Factor] = (0.5, 1.5)
+    rotation_deg: Annotated[float, Range(0, 360)] = 40.0
+    rotation: Probability = 0.6
 
     def __post_init__(self) -> None:
-        refuse_no_probability(flip=self.flip, half_body=self.half_body, rotation=self.rotation)
+        check_ranges(self, "augment")
         refuse_no_factors(scale=self.scale)
-        if self.rotation_deg < 0:
-            raise InputError(f"augment.rotation_deg is {self.rotation_deg}; wanted 0 or more")
 
     def transforms(
         self,

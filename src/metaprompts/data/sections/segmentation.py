@@ -1,7 +1,7 @@
 """Data and augmentation of segmentation recipes."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.cityscapes import Cityscapes
@@ -9,12 +9,13 @@ from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.sections.base import Openers, PairedSection, joined
-from metaprompts.data.sections.limits import refuse_no_crop, refuse_no_factors, refuse_no_probability
+from metaprompts.data.sections.limits import Factor, Probability, Side, refuse_no_factors
 from metaprompts.data.segmentation import SegmentationFolder
 from metaprompts.data.transforms.color import PhotometricDistortion
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+from metaprompts.typed import Range, check_ranges
 
 _MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label")
 
@@ -37,7 +38,7 @@ class SegmentationData(PairedSection):
     labels: str | None = None
     extra: str | None = None
     as_cityscapes: bool = False
-    ignored: tuple[int, ...] = ()
+    ignored: tuple[Annotated[int, Range(0, 65535)], ...] = ()
     reduce_zero_label: bool = False
 
     task: ClassVar[str] = "segmentation"
@@ -115,18 +116,15 @@ class SegmentationAugment:
         color: whether brightness, contrast, saturation and hue are distorted
     """
 
-    crop: tuple[int, int]
-    ratio: tuple[float, float] = (0.5, 2.0)
-    max_class_share: float = 0.75
-    flip: float = 0.5
+    crop: tuple[Side, Side]
+    ratio: tuple[Factor, Factor] = (0.5, 2.0)
+    max_class_share: Annotated[float, Range(0, 1, above=True)] = 0.75
+    flip: Probability = 0.5
     color: bool = True
 
     def __post_init__(self) -> None:
-        refuse_no_crop(self.crop)
+        check_ranges(self, "augment")
         refuse_no_factors(ratio=self.ratio)
-        refuse_no_probability(flip=self.flip)
-        if not 0 < self.max_class_share <= 1:
-            raise InputError(f"augment.max_class_share is {self.max_class_share}; wanted above 0 and at most 1")
 
     def transforms(self, data: SegmentationData) -> list[Transform]:
         """The training transforms, in mmsegmentation's order."""
