@@ -158,6 +158,7 @@ def _depth(tensors: Mapping[str, Tensor], preset: str, steps: int) -> tuple[Task
     enlarging, convolving = "decoder.deconv_layers", "decoder.conv_layers"
     task = Depth(
         max_depth_m=10.0 if preset == "nyu" else 80.0,
+        mask_out_of_range=False,
         margin_blocks=1 if preset == "nyu" else 2,
         filters=dimension(
             tensors,

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from metaprompts.tasks.depth import silog
+from metaprompts.tasks.depth import Depth, silog
 from metaprompts.tasks.lovasz import lovasz_softmax
 from metaprompts.tasks.segmentation import mean_cross_entropy
 
@@ -115,3 +115,21 @@ def test_silog_of_nothing_is_zero_with_zero_gradient():
     loss.backward()
     assert loss == 0
     assert torch.equal(predicted.grad, torch.zeros(4))
+
+
+class TestDepthRange:
+    predicted_m = torch.tensor([[[[2.0, 3.0, 4.0, 5.0]]]])
+
+    def loss(self, target_m, **settings):
+        task = Depth(max_depth_m=10, **settings)
+        return task.losses(self.predicted_m, None, {"depth_m": torch.tensor(target_m).reshape(1, 1, 4)})["silog"].item()
+
+    @pytest.mark.parametrize("sentinel", [10.0, 65.535, 1000.0, 1e-3])
+    def test_what_is_not_scored_is_not_trained_on(self, sentinel):
+        """65535 mm as "no measurement" was trained on but not scored: d1 fell from 0.995 to 0.069."""
+        assert self.loss([1.0, 2.0, 3.0, sentinel]) == self.loss([1.0, 2.0, 3.0, 0.0])
+
+    def test_the_released_rule(self):
+        assert self.loss([1.0, 2.0, 3.0, 65.0], mask_out_of_range=False) == pytest.approx(
+            silog(self.predicted_m.flatten(), torch.tensor([1.0, 2.0, 3.0, 65.0]), variance_focus=0.5).item()
+        )

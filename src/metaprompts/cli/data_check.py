@@ -10,7 +10,7 @@ from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
-    from metaprompts.data.checking import PartReport
+    from metaprompts.data.checking import PartReport, SampleStatistics
     from metaprompts.data.pose import People
     from metaprompts.data.samples import SampleDataset
     from metaprompts.data.splits import Openers
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
 
 See whether the data of a recipe is there, whole and readable: what was found of each split, how that compares with the
-published data set, and which files are bad. RECIPE is a .toml file or one of: {recipes}.
+published data set, and which files are bad; of depth also how much is unmeasured, beyond task.max_depth_m, constant
+or the same for several images. RECIPE is a .toml file or one of: {recipes}.
 
   --data.root DIR      folder of the data set; or --data.shards DIR, what metaprompts data shard wrote
   --full               read every sample, not only 8 of each split
@@ -83,6 +84,7 @@ class Check:
         sys.stdout.write(f"{where}:\n")
         for report in reports:
             sys.stdout.write(f"  {report.line()}\n")
+            sys.stdout.writelines(f"    {line}\n" for line in report.statistics)
         for line in _joint_lines(recipe):
             sys.stdout.write(f"  {line}\n")
         for line in () if recipe.data.shards else _unlabeled(recipe):
@@ -106,7 +108,25 @@ class Check:
             def progress(items: Iterable[Any], total: int, what: str = name) -> Iterable[Any]:
                 return tracked(items, total, what=f"reading {what}") if self.full else items
 
-            yield check_part(name, open_part, official=known.get(name), full=self.full, progress=progress)
+            yield check_part(
+                name,
+                open_part,
+                official=known.get(name),
+                full=self.full,
+                progress=progress,
+                statistics=_statistics(recipe),
+            )
+
+
+def _statistics(recipe: "Recipe") -> "SampleStatistics | None":
+    """What counts the samples of a part, by task."""
+    from metaprompts.data.depth_statistics import DepthStatistics
+    from metaprompts.tasks import Depth
+
+    task = recipe.task
+    if isinstance(task, Depth):
+        return DepthStatistics(min_depth_m=task.min_depth_m, max_depth_m=task.max_depth_m)
+    return None
 
 
 def _parts(recipe: "Recipe") -> "Openers":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -20,6 +21,18 @@ _TRIED = 8
 _SHOWN = 4
 
 
+class SampleStatistics(Protocol):
+    """Counts what the samples of a part hold."""
+
+    def update(self, sample: Sample) -> None:
+        """Count a sample."""
+        ...
+
+    def lines(self) -> list[str]:
+        """What was found, a line each."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartReport:
     """What was found of one part of a data set.
@@ -34,6 +47,7 @@ class PartReport:
         tried: how many samples were read
         bad: what is wrong with each that could not be
         shown: some of the good ones, spread over the part
+        statistics: what the samples that were read hold, a line each
     """
 
     name: str
@@ -45,6 +59,7 @@ class PartReport:
     tried: int = 0
     bad: tuple[str, ...] = ()
     shown: tuple[Sample, ...] = field(default=(), repr=False)
+    statistics: tuple[str, ...] = ()
 
     @property
     def is_usable(self) -> bool:
@@ -67,6 +82,7 @@ def check_part(
     official: int | None = None,
     full: bool = False,
     progress: Progress | None = None,
+    statistics: SampleStatistics | None = None,
 ) -> PartReport:
     """Open a part of a data set and read samples of it.
 
@@ -76,6 +92,7 @@ def check_part(
         official: how many the published data set has
         full: read all samples, not only 8
         progress: passes on one item for each sample read
+        statistics: count each sample read
 
     Returns:
         what was found; nothing that is wrong with the data raises
@@ -84,8 +101,8 @@ def check_part(
         samples = open_part()
     except InputError as error:
         return PartReport(name=name, missing=str(error), official=official)
-    places = range(len(samples)) if full else _spread(len(samples), _TRIED)
-    kept = {places[place] for place in _spread(len(places), _SHOWN)}
+    places = range(len(samples)) if full else spread(len(samples), _TRIED)
+    kept = {places[place] for place in spread(len(places), _SHOWN)}
     bad, shown = list[str](), list[Sample]()
 
     def read() -> Iterable[None]:
@@ -95,6 +112,8 @@ def check_part(
             except InputError as error:
                 bad.append(str(error))
             else:
+                if statistics is not None:
+                    statistics.update(sample)
                 if place in kept:
                     shown.append(sample)
             yield
@@ -111,10 +130,11 @@ def check_part(
         tried=len(places),
         bad=tuple(bad),
         shown=tuple(shown),
+        statistics=() if statistics is None else tuple(statistics.lines()),
     )
 
 
-def _spread(count: int, wanted: int) -> list[int]:
+def spread(count: int, wanted: int) -> list[int]:
     """At most so many places, the first and the last among them."""
     return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted)).round()})
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, sub
 from metaprompts.demo.settings import DemoSettings
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_picture
-from metaprompts.training.data import Split, validation_batches, validation_split
+from metaprompts.training.data import validation_batches, validation_split
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], li
     """Train depth from the miniature's weights, scored before and after; with K = 1, as there is only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes, "--refinement.steps=1")
     split = validation_split(recipe)
-    few = Split(_First(split.samples, _LIVE_CHECK), split.transforms, split.facts)
+    few = replace(split, samples=_First(split.samples, _LIVE_CHECK))
     untrained = starting_model(recipe).eval()
     model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
     before, after = (evaluate(each, validation_batches(few, recipe), facts=few.facts) for each in (untrained, model))

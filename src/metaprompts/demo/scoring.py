@@ -1,7 +1,7 @@
 """The embedded models' numbers, beside those of answers that do not look."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def scores_of(
     metrics, baseline_name = METRICS[task.name]
     batches = validation_batches(subject.split, subject.recipe)
     found = evaluate(subject.model, watched(batches), facts=subject.split.facts)
-    plainly = Split(training_split(subject.recipe).samples, subject.split.transforms, {})
+    plainly = replace(training_split(subject.recipe), transforms=subject.split.transforms)
     constant = best_constant(task, validation_batches(plainly, subject.recipe))
     without = evaluate(constant, batches, facts=subject.split.facts)
     return [

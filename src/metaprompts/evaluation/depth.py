@@ -77,6 +77,20 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
     return spread.clamp_min(smallest).sqrt()
 
 
+def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
+    """Which pixels count: those with min_depth_m < depth < max_depth_m. No measurement is 0.
+
+    Args:
+        depth_m: any shape, meters, in the type it was read in: as float64, a float32 of 1e-3 would lie above 1e-3
+        min_depth_m: lower bound, itself excluded
+        max_depth_m: upper bound, itself excluded
+
+    Returns:
+        bool, of the same shape
+    """
+    return (depth_m > min_depth_m) & (depth_m < max_depth_m)
+
+
 def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
     """The nine usual numbers of one picture.
 
@@ -168,8 +182,7 @@ class DepthScores(Metric):  # type: ignore[misc]
                 f"predicted depth is {tuple(predicted_m.shape)}, target {tuple(target_m.shape)}; expected one shape: "
                 "resize the prediction to the target"
             )
-        # Compared in the type it came in: as float64, a float32 target of 1e-3 would lie above 1e-3.
-        valid = (target_m > self.min_depth_m) & (target_m < self.max_depth_m) & self._counted(*target_m.shape[1:])
+        valid = in_range(target_m, self.min_depth_m, self.max_depth_m) & self._counted(*target_m.shape[1:])
         predicted_m, target_m = self._in_range(predicted_m.double()), target_m.double()
         for prediction, target, mask in zip(predicted_m, target_m, valid, strict=True):
             if mask.any():

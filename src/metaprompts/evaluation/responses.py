@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metaprompts.data.samples import IGNORED_LABEL
 from metaprompts.errors import InputError
+from metaprompts.evaluation.depth import in_range
 from metaprompts.evaluation.moments import RunningMoments
 from metaprompts.evaluation.preferences import DepthPreferences, Preferences
 
@@ -82,9 +83,8 @@ class DepthResponses:
             maps: (B,N,h,w)
             batch: "depth_m" (B,H,W) metres, 0 = none
         """
-        near, far = self._range_m
         for of_picture, depth_m in zip(maps, batch["depth_m"], strict=True):
-            measured = (depth_m > near) & (depth_m < far)
+            measured = in_range(depth_m, *self._range_m)
             for part, enlarged in _enlarged(of_picture, depth_m.shape):
                 self._moments.update(enlarged[:, measured], depth_m[measured].double(), part=part)
 

@@ -27,7 +27,9 @@ class Depth(Task):
 
     Attributes:
         max_depth_m: largest depth the head can give, in metres
-        min_depth_m: smallest ground truth that is scored, in metres
+        min_depth_m: ground truth must lie above to be scored, in metres
+        mask_out_of_range: leave out of the loss what is not scored: ground truth that does not lie between min_depth_m
+            and max_depth_m. False for the released code's rule, which trains on everything above 0
         margin_blocks: how many blocks of 64 pixels beyond H // 64 the picture is enlarged to before the backbone sees
             it (released code: NYU 1, KITTI 2; 0 leaves multiples of 64 as they are)
         filters: channels of the head's transposed convolutions
@@ -40,17 +42,18 @@ class Depth(Task):
     metrics: ClassVar[tuple[str, ...]] = DEPTH_SCORES
 
     max_depth_m: Annotated[float, Range(0, 1e6, above=True)]
-    min_depth_m: Annotated[float, Range(0, 1e6)] = 1e-3
+    min_depth_m: Annotated[float, Range(0, 1e6, above=True)] = 1e-3
+    mask_out_of_range: bool = True
     margin_blocks: Annotated[int, Range(0, 64)] = 1
     filters: Annotated[int, Range(1, 16384)] = 32
     width: Annotated[int, Range(1, 16384)] = 192
     variance_focus: Annotated[float, Range(0, 1)] = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_depth_m < self.max_depth_m:
+        if not 0 < self.min_depth_m < self.max_depth_m:
             raise InputError(
                 f"task.min_depth_m is {self.min_depth_m} and task.max_depth_m {self.max_depth_m}; wanted "
-                "0 <= min_depth_m < max_depth_m, in metres"
+                "0 < min_depth_m < max_depth_m, in metres"
             )
         check_ranges(self, "task")
 
@@ -68,7 +71,7 @@ class Depth(Task):
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
-        """SILog over the batch's measured pixels.
+        """SILog over the batch's measured pixels, without those out of range if they are masked.
 
         Args:
             raw: metres (B, 1, h, w)
@@ -77,6 +80,9 @@ class Depth(Task):
         """
         del auxiliary
         target_m = batch["depth_m"]
+        if self.mask_out_of_range:
+            scored = evaluation.in_range(target_m, self.min_depth_m, self.max_depth_m)
+            target_m = target_m.masked_fill(~scored, 0)
         predicted_m = _at_size(raw, target_m.shape[-2:])
         return {"silog": silog(predicted_m, target_m, variance_focus=self.variance_focus)}
 

@@ -40,11 +40,13 @@ class Split:
         samples: what is read
         transforms: what is done to each sample
         facts: what the task's scorer needs to know
+        stored: the samples as they are stored: no captions, and none passed over
     """
 
     samples: SampleDataset
     transforms: list[Transform]
     facts: dict[str, Any]
+    stored: SampleDataset
 
 
 def training_split(recipe: Recipe) -> Split:
@@ -66,7 +68,7 @@ def training_split(recipe: Recipe) -> Split:
         transforms = augment.transforms(crop, task.joints, task.padding, **named)
     skips = data.on_error == "skip"
     captioned = _captioned(recipe, samples, "train", tolerant=skips)
-    return Split(Skipping(captioned, data.skip_at_most) if skips else captioned, transforms, {})
+    return Split(Skipping(captioned, data.skip_at_most) if skips else captioned, transforms, {}, samples)
 
 
 def validation_split(recipe: Recipe) -> Split:
@@ -74,7 +76,7 @@ def validation_split(recipe: Recipe) -> Split:
     task, samples = recipe.task, samples_of(recipe, "val")
     captioned = _captioned(recipe, samples, "val", tolerant=False)
     if not isinstance(task, Pose):
-        return Split(captioned, recipe.data.val_transforms(), {})
+        return Split(captioned, recipe.data.val_transforms(), {}, samples)
     assert isinstance(samples, People)
     if recipe.test.flip:
         # Names that tell no left from right are refused before anything is predicted.
@@ -82,7 +84,7 @@ def validation_split(recipe: Recipe) -> Split:
     if unknown := task.without_sigma():
         logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    return Split(captioned, [crop], {"annotations": samples.annotation_path})
+    return Split(captioned, [crop], {"annotations": samples.annotation_path}, samples)
 
 
 def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:

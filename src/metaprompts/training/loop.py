@@ -27,6 +27,7 @@ from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
 from metaprompts.training.curves import training_curves
 from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
+from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
 from metaprompts.training.diary import LOG_FILE, Diary, diary
 from metaprompts.training.passes import TrainingPass
@@ -80,6 +81,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
         torch.set_num_threads(settings.threads)
     split = step_split(recipe, team.count)
     train_split, val_split = training_split(recipe), validation_split(recipe)
+    check_depth_range(recipe, warns=team.is_first, training=train_split.stored, validation=val_split.stored)
     batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples))
 

@@ -1,0 +1,64 @@
+"""What training says of depth out of range before its first step."""
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from metaprompts.data.checking import spread
+from metaprompts.data.depth_statistics import DepthStatistics
+from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.errors import InputError
+from metaprompts.recipe import Recipe
+from metaprompts.tasks import Depth
+
+logger = logging.getLogger(__name__)
+
+_TRIED = 8
+
+
+def check_depth_range(recipe: Recipe, *, warns: bool = True, **splits: SampleDataset) -> None:
+    """Check that splits have depth that can be trained on and scored; nothing for other tasks.
+
+    A few samples of each are read. What cannot be read is passed over here.
+
+    Args:
+        recipe: says the range
+        warns: whether to log how much of the depth is out of range
+        splits: the samples of each split, by its name
+
+    Raises:
+        InputError: no sample of a split has a pixel in range
+    """
+    task = recipe.task
+    if not isinstance(task, Depth):
+        return
+    for name, samples in splits.items():
+        statistics = DepthStatistics(min_depth_m=task.min_depth_m, max_depth_m=task.max_depth_m)
+        for sample in _readable(samples, spread(len(samples), _TRIED)):
+            statistics.update(sample)
+        if statistics.images == statistics.unusable > 0:
+            _check_any_usable(name, samples, statistics)
+        if warns and statistics.too_far:
+            treated = "masked" if task.mask_out_of_range else "trained on, as task.mask_out_of_range is false"
+            logger.warning("%s split, %s; %s", name, statistics.range_line(), treated)
+
+
+def _check_any_usable(name: str, samples: SampleDataset, statistics: DepthStatistics) -> None:
+    """Go on to the first sample that has depth in range."""
+    found = DepthStatistics(min_depth_m=statistics.min_depth_m, max_depth_m=statistics.max_depth_m)
+    for sample in _readable(samples, range(len(samples))):
+        found.update(sample)
+        if found.images > found.unusable:
+            return
+    raise InputError(
+        f"no image of the {name} split has depth between task.min_depth_m {found.min_depth_m:g} and task.max_depth_m "
+        f"{found.max_depth_m:g} ({found.range_line()}): correct the depth files, data.units_per_meter or "
+        "task.max_depth_m"
+    )
+
+
+def _readable(samples: SampleDataset, places: Iterable[int]) -> Iterator[Sample]:
+    for place in places:
+        try:
+            yield samples[place]
+        except InputError:
+            continue

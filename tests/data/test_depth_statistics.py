@@ -1,0 +1,44 @@
+import numpy as np
+
+from metaprompts.data.depth_statistics import DepthStatistics
+from metaprompts.data.samples import Sample
+
+
+def counted(*maps):
+    statistics = DepthStatistics(min_depth_m=1e-3, max_depth_m=10)
+    for number, depth_m in enumerate(maps):
+        image = np.zeros((*np.shape(depth_m), 3), np.uint8)
+        statistics.update(Sample(image=image, path=f"{number}.png", depth_m=np.array(depth_m, np.float32)))
+    return statistics
+
+
+def test_shares_out_of_range():
+    """A sentinel of 65535 mm for "no measurement" was trained on, and nothing said how much of it there was."""
+    (line,) = counted([[0, 1, 2, 65.535]], [[10, 3, 4, 0.001]]).lines()
+    assert line == (
+        "depth of 2 images: 12.5% of the pixels unmeasured, 25% at or beyond task.max_depth_m 10 (up to 65.535 m), "
+        "12.5% at or below task.min_depth_m 0.001"
+    )
+
+
+def test_only_none_and_all_read_as_that():
+    one_in_many = np.ones((100, 100))
+    one_in_many[0, 0] = 20
+    assert "<0.1% at or beyond" in counted(one_in_many).lines()[0]
+    assert ">99.9% of the pixels unmeasured" in counted(one_in_many * (one_in_many > 1)).lines()[0]
+
+
+def test_maps_that_look_like_a_mistake():
+    """A writer that filled every file with one value, or wrote one file many times, went unnoticed."""
+    lines = counted([[3, 3]], [[1, 2]], [[1, 2]], [[0, 0]], [[0, 0]]).lines()
+    assert lines[1:] == [
+        "warning: 2 of 5 depth maps have no pixel in range",
+        "warning: 1 of 5 depth maps hold a single value everywhere",
+        "warning: 1 of 5 depth maps repeat that of another image, such as those of 2.png and 1.png",
+    ]
+
+
+def test_samples_without_depth():
+    statistics = DepthStatistics(min_depth_m=1e-3, max_depth_m=10)
+    statistics.update(Sample(image=np.zeros((1, 1, 3), np.uint8), path="a"))
+    assert statistics.lines() == []
