@@ -169,6 +169,12 @@ class Recipe:
         if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
             # UPerNet pools to one pixel, and batch norm has no variance of one value.
             raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
+        if isinstance(self.task, Segmentation) and len(self.task.classes) == 1:
+            raise InputError(
+                f"task.classes has only {self.task.classes[0]!r}: of one class every pixel is right, and nothing is "
+                "learned; name what is around it as well, such as --task.classes background,"
+                f"{self.task.classes[0]}, and say which value is which, such as --data.label_map 0=0,255=1"
+            )
         if self.training.trainable != "full" and (
             self.backbone.forget_unet or self.backbone.source.startswith("random:")
         ):

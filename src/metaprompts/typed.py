@@ -172,7 +172,7 @@ def _convert_unchecked(kind: Any, value: Any, where: str) -> Any:
     if is_dataclass(kind):
         return build(kind, value, where)  # type: ignore[arg-type]
     if origin is dict:
-        return dict(value)
+        return dict(value) if isinstance(value, Mapping) else _read_table(value)
     return _convert_scalar(kind, value)
 
 
@@ -192,7 +192,8 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     parts = get_args(kind)
     if isinstance(value, str):
         try:
-            value = _read_list(value)
+            # A word may be the one item of a list of words.
+            value = [] if value.lower() in _NONE and parts[0] is not str else _read_list(value)
         except InputError as error:
             raise ValueError(value) from error
     if len(parts) == 2 and parts[1] is Ellipsis:
@@ -207,6 +208,26 @@ def _read_list(text: str) -> list[Any]:
     if text.strip().startswith("["):
         return list(parse_toml(f"x = {text}", text)["x"])
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _read_table(text: str) -> dict[str, Any]:
+    """``{ 255 = "car" }`` as in TOML, or ``255=car,0=road`` as on a command line; keys may have commas."""
+    if text.strip().startswith("{"):
+        return dict(parse_toml(f"x = {text}", text)["x"])
+    table: dict[str, Any] = {}
+    key = ""
+    for item in text.split(","):
+        before, equals, value = (part.strip() for part in item.partition("="))
+        key = f"{key},{before}" if key else before
+        if not equals:
+            continue
+        if not key or not value or key in table:
+            raise ValueError(text)
+        table[key] = int(value) if value.isdecimal() else value
+        key = ""
+    if key or not table:
+        raise ValueError(text)
+    return table
 
 
 def _convert_scalar(kind: Any, value: Any) -> Any:
@@ -243,5 +264,7 @@ def _describe(kind: Any) -> str:
         return f"a list of {_describe(parts[0])}" if parts[-1] is Ellipsis else f"{len(parts)} values"
     if is_dataclass(kind):
         return "a section of keys"
+    if origin is dict:
+        return "KEY=VALUE,KEY=VALUE,... or a TOML table"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
     return names.get(kind, str(kind))

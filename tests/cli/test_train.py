@@ -13,7 +13,7 @@ from metaprompts.tasks import TASKS
 from small import SMALL
 
 LISTS = {
-    "segmentation": ["--data.train", "mask.txt", "--data.val", "mask.txt", "--data.ignored", ""],
+    "segmentation": ["--data.train", "mask.txt", "--data.val", "mask.txt"],
     "depth": ["--data.train", "depth.txt", "--data.val", "depth.txt"],
     "pose": [
         *("--data.train", "people.json", "--data.val", "people.json"),

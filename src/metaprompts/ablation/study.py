@@ -326,6 +326,8 @@ def _spelled(value: Any) -> str:
     """A value as a command line has it, from which a recipe reads the same."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         # A single word could be one such as none. TOML's arrays of such values are JSON's.
         is_plain = all(

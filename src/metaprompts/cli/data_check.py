@@ -134,7 +134,7 @@ def _parts(recipe: "Recipe") -> "Openers":
     from metaprompts.tasks import Pose, Segmentation
 
     task, data = recipe.task, recipe.data
-    classes = (len(task.classes),) if isinstance(task, Segmentation) else ()
+    classes = (task.classes,) if isinstance(task, Segmentation) else ()
     parts: Openers = {**data.parts("train", *classes), **data.parts("val", *classes)}
     return {name: _with_joints(part, task.joints) for name, part in parts.items()} if isinstance(task, Pose) else parts
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from metaprompts.data.opening import load_image, one_line
 from metaprompts.errors import InputError
@@ -15,6 +16,7 @@ LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".npy"})
 """Endings of files that can hold depth."""
 
+_COLOR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
 _MILLIMETERS = 1000
 
 
@@ -33,16 +35,45 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
         InputError: the file is no image, holds colors, or its format is lossy
     """
     image = load_image(path, kind="label file")
-    if image.format == "JPEG":
-        raise InputError(f"label file {path} is a JPEG, which alters class indices: store them as PNG")
+    _check_lossless(image, path)
     if image.mode in ("L", "P", "1"):
         return np.array(image, dtype=np.uint8)
     if image.mode == "I" or image.mode.startswith("I;16"):
         return np.array(image).astype(np.int32)
     raise InputError(
         f"label file {path} is {image.mode} {image.height}x{image.width}; expected one channel: "
-        "store class indices, not colors, as 8-bit gray or palette PNG"
+        "store class indices as 8-bit gray or palette PNG, or say what its colors stand for, "
+        "--data.label_map 0,0,0=CLASS,255,0,0=CLASS"
     )
+
+
+def read_color_mask(path: Path) -> NDArray[np.int32]:
+    """Read a mask whose colors stand for classes.
+
+    Args:
+        path: an RGB, palette or 8-bit gray file; any lossless format. Transparency is left out.
+
+    Returns:
+        (H, W) int32, red x 65536 + green x 256 + blue
+
+    Raises:
+        InputError: the file is no image, has no such colors, or its format is lossy
+    """
+    image = load_image(path, kind="label file")
+    _check_lossless(image, path)
+    if image.mode not in _COLOR_MODES:
+        raise InputError(
+            f"label file {path} is {image.mode} {image.height}x{image.width}, but data.label_map names colors: store "
+            "RGB or palette PNG, or map values"
+        )
+    red, green, blue = np.moveaxis(np.array(image.convert("RGB"), dtype=np.int32), -1, 0)
+    packed: NDArray[np.int32] = red << 16 | green << 8 | blue
+    return packed
+
+
+def _check_lossless(image: Image.Image, path: Path) -> None:
+    if image.format == "JPEG":
+        raise InputError(f"label file {path} is a JPEG, which alters class indices and colors: store them as PNG")
 
 
 def read_depth_m(path: Path, *, units_per_meter: float) -> NDArray[np.float32]:

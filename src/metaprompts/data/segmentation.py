@@ -1,21 +1,30 @@
 """Pictures with a class for every pixel."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.labels import read_index_mask
+from metaprompts.data.label_tables import (
+    STORED_VALUES,
+    UNKNOWN,
+    ColorTable,
+    LabelTable,
+    classes_of,
+    describe_expected,
+    label_table,
+    value_name,
+)
+from metaprompts.data.labels import read_color_mask, read_index_mask
 from metaprompts.data.lists import find_pairs
 from metaprompts.data.pictures import read_picture
 from metaprompts.data.samples import IGNORED_LABEL, Sample
 from metaprompts.data.sizes import refuse_other_size
 from metaprompts.errors import InputError
 
-_STORED_VALUES = 65536
-_UNKNOWN = -1
 _NAMED_AT_MOST = 10
 
 
@@ -24,10 +33,10 @@ class SegmentationPairs:
 
     Args:
         pairs: picture and mask of each sample
-        table: (65536,) class of every stored value, see `label_table`
+        table: class of every stored value or color, see `label_table`
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], table: NDArray[np.int16]) -> None:
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], table: LabelTable) -> None:
         self._pairs = list(pairs)
         self._table = table
 
@@ -58,26 +67,27 @@ class SegmentationPairs:
         refuse_other_size(image, labels, image_path, label_path)
         return Sample(image=image, path=str(image_path), labels=labels)
 
-    def table_of(self, label_path: Path) -> NDArray[np.int16]:
+    def table_of(self, label_path: Path) -> LabelTable:
         """The table for one mask; data sets with several kinds of masks have several."""
         del label_path
         return self._table
 
 
 class SegmentationFolder(SegmentationPairs):
-    """Pictures and masks of class indices, found by a list file or in two folders.
+    """Pictures and masks of class indices or colors, found by a list file or in two folders.
 
     Args:
         root: folder that everything is relative to
         images: list file of ``image label`` lines (then ``labels`` is None), or folder of pictures
         labels: folder of masks, matched to the pictures by name
-        classes: how many classes there are, 1 to 255
+        classes: names of the classes in order, or how many there are, 1 to 255
         ignore_index: value in the files that means "ignore"
-        ignored: further values in the files that are ignored
+        ignored: further values in the files that are ignored; none may be that of a class
         reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); each becomes one less
+        label_map: what other values, or colors, stand for; see `label_table`
 
     Raises:
-        InputError: nothing found, files without partner, or ``classes`` out of range
+        InputError: nothing found, files without partner, ``classes`` out of range, or a class that no value stands for
     """
 
     def __init__(
@@ -86,24 +96,27 @@ class SegmentationFolder(SegmentationPairs):
         images: str,
         labels: str | None = None,
         *,
-        classes: int,
-        ignore_index: int = 255,
+        classes: int | Sequence[str],
+        ignore_index: int = IGNORED_LABEL,
         ignored: Sequence[int] = (),
         reduce_zero_label: bool = False,
+        label_map: Mapping[str, Any] | None = None,
     ) -> None:
-        if not 1 <= classes <= IGNORED_LABEL:
-            raise InputError(f"classes is {classes}; expected 1 to {IGNORED_LABEL}")
-        self.classes = classes
-        table = label_table(classes, {ignore_index, *ignored}, reduce_zero_label=reduce_zero_label)
+        self.classes = classes if isinstance(classes, int) else len(classes)
+        if not 1 <= self.classes <= IGNORED_LABEL:
+            raise InputError(f"classes is {self.classes}; expected 1 to {IGNORED_LABEL}")
+        table = label_table(
+            classes, ignored, reduce_zero_label=reduce_zero_label, label_map=label_map, ignore_index=ignore_index
+        )
         super().__init__(find_pairs(Path(root), images, labels), table)
 
 
-def read_labels(path: Path, table: NDArray[np.int16]) -> NDArray[np.uint8]:
+def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
     """Read a mask and turn stored values into classes.
 
     Args:
         path: the mask
-        table: (65536,) class of every stored value, see `label_table`
+        table: class of every stored value or color, see `label_table`
 
     Returns:
         (H, W) 0 to classes - 1, 255 = ignored
@@ -111,61 +124,29 @@ def read_labels(path: Path, table: NDArray[np.int16]) -> NDArray[np.uint8]:
     Raises:
         InputError: the file is bad, or holds values that are no class
     """
-    stored = read_index_mask(path)
-    if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() >= _STORED_VALUES):
-        raise InputError(f"label file {path} holds values from {stored.min()} to {stored.max()}; expected 0 to 65535")
-    labels = table[stored]
-    if labels.min() == _UNKNOWN:
-        raise InputError(_describe_unknown(np.unique(stored[labels == _UNKNOWN]), table, path))
+    stored = _read_stored(path, table)
+    labels = classes_of(stored, table)
+    if labels.min() == UNKNOWN:
+        raise InputError(_describe_unknown(np.unique(stored[labels == UNKNOWN]), table, path))
     return labels.astype(np.uint8)
 
 
-def _describe_unknown(values: NDArray[Any], table: NDArray[np.int16], path: Path) -> str:
-    named = ", ".join(str(value) for value in values[:_NAMED_AT_MOST]) + (
+def _read_stored(path: Path, table: LabelTable) -> NDArray[Any]:
+    """(H, W) the values of a mask, or its packed colors where the table is of colors."""
+    if isinstance(table, ColorTable):
+        return read_color_mask(path)
+    stored = read_index_mask(path)
+    if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() >= STORED_VALUES):
+        raise InputError(f"label file {path} holds values from {stored.min()} to {stored.max()}; expected 0 to 65535")
+    return stored
+
+
+def _describe_unknown(values: NDArray[Any], table: LabelTable, path: Path) -> str:
+    named = ", ".join(value_name(int(value), table) for value in values[:_NAMED_AT_MOST]) + (
         ", ..." if len(values) > _NAMED_AT_MOST else ""
     )
-    wanted = np.flatnonzero((table >= 0) & (table < IGNORED_LABEL))
+    cure = shlex.quote(f"{value_name(int(values[0]), table)}=CLASS")
     return (
-        f"label file {path} holds {named}; expected classes {wanted.min()} to {wanted.max()} or an ignored value: "
-        "correct the file, the number of classes or the ignored values"
+        f"label file {path} holds {named}; expected {describe_expected(table)} or an ignored value: name all classes "
+        f"in task.classes, or say what it is, --data.label_map {cure} (or =ignored)"
     )
-
-
-def label_table(classes: int, ignored: set[int], *, reduce_zero_label: bool) -> NDArray[np.int16]:
-    """Build the table from stored value to class.
-
-    Args:
-        classes: how many classes there are
-        ignored: stored values that become 255, even where they would be a class
-        reduce_zero_label: stored 0 is ignored and stored 1 to ``classes`` become 0 to classes - 1
-
-    Returns:
-        (65536,) int16: 0 to classes - 1, 255 = ignored, -1 = no class
-
-    Raises:
-        InputError: an ignored value is outside 0 to 65535
-    """
-    outside = [value for value in ignored if not 0 <= value < _STORED_VALUES]
-    if outside:
-        raise InputError(f"ignored label value {outside[0]} is outside 0 to 65535")
-    table = np.full(_STORED_VALUES, _UNKNOWN, dtype=np.int16)
-    first = 1 if reduce_zero_label else 0
-    table[first : first + classes] = np.arange(classes)
-    table[sorted(ignored | ({0} if reduce_zero_label else set()))] = IGNORED_LABEL
-    return table
-
-
-def id_table(classes: Mapping[int, int], ignored: Iterable[int]) -> NDArray[np.int16]:
-    """Build the table of a data set that numbers its labels in its own way.
-
-    Args:
-        classes: stored value -> class
-        ignored: stored values that become 255
-
-    Returns:
-        (65536,) int16: the class, 255 = ignored, -1 = no class
-    """
-    table = np.full(_STORED_VALUES, _UNKNOWN, dtype=np.int16)
-    table[list(ignored)] = IGNORED_LABEL
-    table[list(classes)] = list(classes.values())
-    return table

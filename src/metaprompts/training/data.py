@@ -94,9 +94,7 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
         InputError: the data are missing, or not of the recipe's classes or joints
     """
     task = recipe.task
-    samples: SampleDataset = recipe.data.dataset(
-        split, *((len(task.classes),) if isinstance(task, Segmentation) else ())
-    )
+    samples: SampleDataset = recipe.data.dataset(split, *((task.classes,) if isinstance(task, Segmentation) else ()))
     if isinstance(task, Pose):
         assert isinstance(samples, People)
         samples.refuse_other_joints(task.joints)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from layout_classes import ADE20K, CITYSCAPES, vistas
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.kitti import KittiEigen, KittiSelection
 from metaprompts.data.layouts.nyu import NyuDepth
@@ -29,12 +30,12 @@ class TestSegmentation:
     @pytest.mark.parametrize(
         ("settings", "classes"),
         [
-            ({"layout": "ade20k"}, 150),
-            ({"layout": "cityscapes"}, 19),
-            ({"layout": "mapillary"}, 66),
-            ({"layout": "mapillary", "labels": "v1.2"}, 65),
-            ({"layout": "mapillary", "labels": "v2.0"}, 116),
-            ({"layout": "mapillary", "as_cityscapes": True}, 19),
+            ({"layout": "ade20k"}, ADE20K),
+            ({"layout": "cityscapes"}, CITYSCAPES),
+            ({"layout": "mapillary"}, vistas("v1.2")),
+            ({"layout": "mapillary", "labels": "v1.2"}, vistas("v1.2", evaluated=True)),
+            ({"layout": "mapillary", "labels": "v2.0"}, vistas("v2.0", evaluated=True)),
+            ({"layout": "mapillary", "as_cityscapes": True}, CITYSCAPES),
         ],
     )
     def test_the_root_is_all_that_must_be_said(self, root, settings, classes):
@@ -46,7 +47,7 @@ class TestSegmentation:
     def test_lists_are_the_default(self, root):
         data = SegmentationData(root=root / "ade20k", reduce_zero_label=True)
         official = Ade20k(root / "ade20k", "train")
-        found = data.dataset("train", 150)
+        found = data.dataset("train", ADE20K)
         assert [sample.path for sample in found] == [sample.path for sample in official]
         assert data.official() == {}
 
@@ -61,9 +62,9 @@ class TestSegmentation:
         Image.new("RGB", (96, 64)).save(folder / "leftImg8bit/train_extra/aachen" / name)
         Image.new("L", (96, 64), 26).save(folder / "auto/aachen" / name)
         data = SegmentationData(root=folder, layout="cityscapes", extra="auto")
-        assert list(data.parts("train", 19)) == ["train", "train_extra"]
-        assert list(data.parts("val", 19)) == ["val"]
-        samples = data.dataset("train", 19)
+        assert list(data.parts("train", CITYSCAPES)) == ["train", "train_extra"]
+        assert list(data.parts("val", CITYSCAPES)) == ["val"]
+        samples = data.dataset("train", CITYSCAPES)
         assert len(samples) == 3
         assert np.unique(samples[2].labels).tolist() == [13]
 

@@ -16,7 +16,8 @@ def dataset(data, split, classes=None):
 
 
 def origin(data, classes=None, shard_bytes=1):
-    return Origin(task=data.task, classes=classes, shard_bytes=shard_bytes, data=data.sample_settings())
+    count = None if classes is None else len(classes)
+    return Origin(task=data.task, classes=count, shard_bytes=shard_bytes, data=data.sample_settings())
 
 
 def shard(data, out, classes=None, *, shard_bytes=1, restart=False, change=lambda samples: samples, **settings):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data.shards.sharding import BOXES, Spoiled, files, origin, refuse_difference, shard
+from layout_classes import ADE20K, CITYSCAPES
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writing import begin, write_split
 from metaprompts.data.skipping import Skipping
@@ -25,13 +26,13 @@ class TestRefused:
     def test_another_task_or_other_classes(self, nyu, roots, tmp_path):
         made = shard(nyu, tmp_path / "out")
         with pytest.raises(InputError, match=r"made with task depth, the recipe has segmentation: make them the same"):
-            SegmentationData(shards=made.shards).dataset("train", 2)
+            SegmentationData(shards=made.shards).dataset("train", ("a", "b"))
         with pytest.raises(InputError, match=r"made with task depth, the recipe has pose"):
             PoseData(shards=made.shards).dataset("val")
         data = SegmentationData(root=roots / "ade20k", layout="ade20k")
-        made = shard(data, tmp_path / "ade20k", 150)
+        made = shard(data, tmp_path / "ade20k", ADE20K)
         with pytest.raises(InputError, match=r"made with number of classes 150, the recipe has 19"):
-            made.dataset("train", 19)
+            made.dataset("train", CITYSCAPES)
 
     def test_other_joints(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from data.shards.sharding import BOXES, SPLITS, bits, dataset, origin, refuse_difference, shard
+from layout_classes import ADE20K, CITYSCAPES
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writing import begin, write_split
 from metaprompts.data.splits import DepthData, PoseData, SegmentationData
@@ -20,9 +21,9 @@ from metaprompts.errors import InputError
 
 # Section, its keys, classes of the task; named by the layout of the scenes.
 SECTIONS = {
-    "ade20k": (SegmentationData, {"layout": "ade20k"}, 150),
-    "cityscapes": (SegmentationData, {"layout": "cityscapes"}, 19),
-    "mapillary": (SegmentationData, {"layout": "mapillary", "as_cityscapes": True}, 19),
+    "ade20k": (SegmentationData, {"layout": "ade20k"}, ADE20K),
+    "cityscapes": (SegmentationData, {"layout": "cityscapes"}, CITYSCAPES),
+    "mapillary": (SegmentationData, {"layout": "mapillary", "as_cityscapes": True}, CITYSCAPES),
     "nyu": (DepthData, {"layout": "nyu"}, None),
     "kitti": (DepthData, {"layout": "kitti"}, None),
     "kitti, selection": (DepthData, {"layout": "kitti", "val_selection": True}, None),
@@ -130,12 +131,25 @@ class TestBesideFolders:
             replace(both, root=None).dataset("val")
 
 
+def test_mapped_values_are_written_as_classes(tmp_path):
+    """The map is part of what shards are: read with another one they are refused."""
+    Image.fromarray(np.array([[0, 255]], np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "list.txt").write_text("a.png a.png\n")
+    label_map = {"255": "object"}
+    data = SegmentationData(root=tmp_path, train="list.txt", val="list.txt", label_map=label_map)
+    names = ("background", "object")
+    made = shard(data, tmp_path / "out", names)
+    assert made.dataset("train", names)[0].labels.tolist() == [[0, 1]]
+    with pytest.raises(InputError, match=r"made with data.label_map {'255': 'object'}, the recipe has none"):
+        replace(made, label_map=None).dataset("train", names)
+
+
 class TestFormat:
     def test_every_reader_of_webdataset_reads_it(self, roots, tmp_path):
         """Files of a sample follow each other and share what is before the first dot; read as a stream."""
         data = SegmentationData(root=roots / "ade20k", layout="ade20k")
-        made = shard(data, tmp_path / "out", 150, shard_bytes=10**9)
-        samples = made.dataset("train", 150)
+        made = shard(data, tmp_path / "out", ADE20K, shard_bytes=10**9)
+        samples = made.dataset("train", ADE20K)
         groups = []
         with tarfile.open(tmp_path / "out/train-000000.tar", "r|") as tar:
             for info in tar:

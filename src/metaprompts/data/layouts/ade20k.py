@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+from metaprompts.data.label_tables import label_table
 from metaprompts.data.layouts.folders import find_folder
 from metaprompts.data.lists import match_folders
-from metaprompts.data.segmentation import SegmentationPairs, label_table
+from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
 
 _CLASSES = 150
@@ -32,4 +33,4 @@ class Ade20k(SegmentationPairs):
         folders = [base / kind / _FOLDERS[split] for kind in ("images", "annotations")]
         for folder, kind in zip(folders, ("pictures", "masks"), strict=True):
             find_folder([folder], what=f"the {kind} of ADE20K's split {split} (ADEChallengeData2016.zip)")
-        super().__init__(match_folders(*folders), label_table(_CLASSES, set(), reduce_zero_label=True))
+        super().__init__(match_folders(*folders), label_table(_CLASSES, reduce_zero_label=True))

@@ -4,14 +4,12 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from metaprompts.data.label_tables import LabelTable, id_table
 from metaprompts.data.labels import LABEL_SUFFIXES
 from metaprompts.data.layouts.folders import find_folder
 from metaprompts.data.lists import pair_by_name
 from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
-from metaprompts.data.segmentation import SegmentationPairs, id_table
+from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
 
 CityscapesSplit = Literal["train", "val", "train_extra"]
@@ -57,7 +55,7 @@ class Cityscapes(SegmentationPairs):
         super().__init__(pairs, id_table(CLASS_OF_ID, ignored))
         self._train_table = id_table({number: number for number in range(_CLASSES)}, [255])
 
-    def table_of(self, label_path: Path) -> NDArray[np.int16]:
+    def table_of(self, label_path: Path) -> LabelTable:
         """That of the 19 classes for ``*_labelTrainIds.png``, else that of the ids."""
         return self._train_table if label_path.stem.endswith("_labelTrainIds") else self._table
 

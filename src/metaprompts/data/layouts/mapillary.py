@@ -6,9 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.data.label_tables import id_table
 from metaprompts.data.layouts.folders import find_folder
 from metaprompts.data.lists import match_folders
-from metaprompts.data.segmentation import SegmentationPairs, id_table
+from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
 
 VistasVersion = Literal["v1.2", "v2.0"]

@@ -1,8 +1,10 @@
 """Data and augmentation of segmentation recipes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from metaprompts.data.label_tables import LabelTable, label_table
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.cityscapes import Cityscapes
 from metaprompts.data.layouts.counts import OFFICIAL
@@ -17,7 +19,7 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.typed import Range, check_ranges
 
-_MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label")
+_MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label", "label_map")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,10 @@ class SegmentationData(PairedSection):
         labels: folder of masks; cityscapes: gtFine (none), gtCoarse or another; mapillary: v1.2 (none) or v2.0
         extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, which are trained on as well
         as_cityscapes: mapillary v1.2: turn its labels into the 19 classes of Cityscapes
-        ignored: mask values that are no class, besides 255
+        ignored: mask values that are no class, besides 255; none may be that of a class
+        label_map: what mask values or colors stand for, VALUE=CLASS,...; a value is a number, a color (255,0,0 or
+            #ff0000; then masks are read as colors) or * for every other; a class is a name of task.classes, its index
+            or "ignored". Values that are not named keep their meaning, unless another one is named for their class
         reduce_zero_label: 0 is "ignore" in the masks and 1 the first class; ade20k knows that itself
     """
 
@@ -39,6 +44,7 @@ class SegmentationData(PairedSection):
     extra: str | None = None
     as_cityscapes: bool = False
     ignored: tuple[Annotated[int, Range(0, 65535)], ...] = ()
+    label_map: dict[str, int | str] | None = None
     reduce_zero_label: bool = False
 
     task: ClassVar[str] = "segmentation"
@@ -46,7 +52,7 @@ class SegmentationData(PairedSection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.refuse_unless(("lists",), *self.list_keys, "ignored")
+        self.refuse_unless(("lists",), *self.list_keys, "ignored", "label_map")
         self.refuse_unless(("lists", "ade20k"), "reduce_zero_label")
         self.refuse_unless(("cityscapes", "mapillary"), "labels")
         self.refuse_unless(("cityscapes",), "extra")
@@ -56,23 +62,26 @@ class SegmentationData(PairedSection):
         if self.as_cityscapes and self.labels == "v2.0":
             raise InputError("data.as_cityscapes is of mapillary v1.2, data.labels is v2.0: leave one of them out")
 
-    def dataset(self, split: Split, classes: int) -> SampleDataset:
+    def dataset(self, split: Split, classes: Sequence[str]) -> SampleDataset:
         """The samples of a split."""
         return joined(self.parts(split, classes))
 
-    def parts(self, split: Split, classes: int) -> Openers:
+    def parts(self, split: Split, classes: Sequence[str]) -> Openers:
         """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
-        return self.sharded(split, classes) or self._in_folders(split, classes)
+        if self.layout == "lists":
+            # What is in shards cannot show that a class was left out when they were written.
+            self._label_table(classes)
+        return self.sharded(split, len(classes)) or self._in_folders(split, classes)
 
-    def _in_folders(self, split: Split, classes: int) -> Openers:
+    def _in_folders(self, split: Split, classes: Sequence[str]) -> Openers:
         if self.layout == "ade20k":
-            return {split: lambda: Ade20k(self.folder(), split, classes=classes)}
+            return {split: lambda: Ade20k(self.folder(), split, classes=len(classes))}
         if self.layout == "cityscapes":
             return self._cityscapes(split, classes)
         if self.layout == "mapillary":
             version: VistasVersion = "v2.0" if self.labels == "v2.0" else "v1.2"
             settings: dict[str, Any] = {"version": version, "as_cityscapes": self.as_cityscapes}
-            return {split: lambda: Mapillary(self.folder(), split, classes=classes, **settings)}
+            return {split: lambda: Mapillary(self.folder(), split, classes=len(classes), **settings)}
         return {split: lambda: self._listed(split, classes)}
 
     def unlabeled(self) -> dict[str, str]:
@@ -85,14 +94,14 @@ class SegmentationData(PairedSection):
         """How many samples the published data set has: part -> number."""
         return OFFICIAL.get(self.layout, {})
 
-    def _cityscapes(self, split: Split, classes: int) -> Openers:
-        labels, extra = self.labels or "gtFine", self.extra
-        parts: Openers = {split: lambda: Cityscapes(self.folder(), split, labels=labels, classes=classes)}
+    def _cityscapes(self, split: Split, classes: Sequence[str]) -> Openers:
+        labels, extra, count = self.labels or "gtFine", self.extra, len(classes)
+        parts: Openers = {split: lambda: Cityscapes(self.folder(), split, labels=labels, classes=count)}
         if split == "train" and extra is not None:
-            parts["train_extra"] = lambda: Cityscapes(self.folder(), "train_extra", labels=extra, classes=classes)
+            parts["train_extra"] = lambda: Cityscapes(self.folder(), "train_extra", labels=extra, classes=count)
         return parts
 
-    def _listed(self, split: Split, classes: int) -> SampleDataset:
+    def _listed(self, split: Split, classes: Sequence[str]) -> SampleDataset:
         images, labels = self.names(split)
         return SegmentationFolder(
             self.folder(),
@@ -101,7 +110,11 @@ class SegmentationData(PairedSection):
             classes=classes,
             ignored=self.ignored,
             reduce_zero_label=self.reduce_zero_label,
+            label_map=self.label_map,
         )
+
+    def _label_table(self, classes: Sequence[str]) -> LabelTable:
+        return label_table(classes, self.ignored, reduce_zero_label=self.reduce_zero_label, label_map=self.label_map)
 
 
 @dataclass(frozen=True, kw_only=True)

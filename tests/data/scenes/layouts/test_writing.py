@@ -121,7 +121,7 @@ def test_the_readmes_command_reads_the_data(written, name):
     read = read_recipe(recipe, [values.get(word, word) for word in overrides])
     task = read.task
     for split in ("train", "val"):
-        dataset = read.data.dataset(split, *([len(task.classes)] if task.name == "segmentation" else []))
+        dataset = read.data.dataset(split, *([task.classes] if task.name == "segmentation" else []))
         sample = dataset[0]
         if task.name == "depth":
             assert sample.depth_m.max() <= task.max_depth_m
