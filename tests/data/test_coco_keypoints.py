@@ -28,6 +28,39 @@ CONTENT = {
 }
 
 
+def image(**entries):
+    return {**CONTENT, "images": [{**CONTENT["images"][0], **entries}]}
+
+
+def category(**entries):
+    return {**CONTENT, "categories": [{**CONTENT["categories"][0], **entries}]}
+
+
+NOT_WHOLE = ("7", 7.5, None, [7], {}, True, 2**70, 1e300)
+NOT_4_NUMBERS = ("1 2 3 4", 5, {}, [], [1, 2, 3], ["1", "2", "3", "4"], [1, 2, 3, None], [[1], 2, 3, 4], [2**70] * 4)
+WRONG_IMAGE = (
+    *(("id", value) for value in NOT_WHOLE),
+    *(("file_name", value) for value in (7, None, ["a.png"], "", "a\0.png")),
+    *((side, value) for side in ("width", "height") for value in ("20", -1, [20], 2.5, True)),
+)
+WRONG_CATEGORY = (
+    *(("id", value) for value in NOT_WHOLE),
+    *(("keypoints", value) for value in ("nose", {"nose": 1}, [1, 2, 3], ["nose", None, "eye"], [["nose"], "a", "b"])),
+    *(("skeleton", value) for value in ("12", [1, 2], [["1", "2"]], [[1, 2, 3]], [[1, None]], [[0, 1]], [[1, 2**70]])),
+)
+WRONG_FIELD = (
+    *(("image_id", value) for value in NOT_WHOLE),
+    *(("id", value) for value in NOT_WHOLE),
+    *(("category_id", value) for value in NOT_WHOLE if value is not None),
+    *(("num_keypoints", value) for value in NOT_WHOLE if value is not None),
+    *(("iscrowd", value) for value in ("0", 2, [], {})),
+    *(("area", value) for value in ("20", [20], 10**400, True)),
+    *(("bbox", value) for value in (*NOT_4_NUMBERS, None)),
+    *(("keypoints", value) for value in (*NOT_4_NUMBERS, "nose", ["1"] * 9, [None] * 9, [[1, 2, 2]] * 9, [1, 2] * 9)),
+)
+"""Raw TypeError, OverflowError and KeyError came of some of these; a category_id as text dropped its person."""
+
+
 @pytest.fixture
 def write(tmp_path):
     def write_file(content, name="persons.json"):
@@ -78,18 +111,27 @@ class TestAnnotations:
             ([], "holds a JSON list"),
             ({"images": []}, "no list 'annotations'"),
             ({**CONTENT, "categories": []}, "no categories"),
-            ({**CONTENT, "categories": [{"id": 1}]}, "entry 0 of the categories has no 'keypoints'"),
+            ({**CONTENT, "categories": [{"id": 1, "name": "cat"}]}, r"no category has keypoints.*\(cat\)"),
             ({**CONTENT, "categories": [{"id": 1, "keypoints": ["a"], "skeleton": [[1, 2]]}]}, "outside 1 to 1"),
-            ({**CONTENT, "images": [{"id": 7}]}, "entry 0 of the images has no 'file_name'"),
+            ({**CONTENT, "images": [{"id": 7}]}, r"entry 0 of the images \(id 7\) has no 'file_name'"),
             ({**CONTENT, "images": []}, "annotation 70 is of image 7, which is not listed"),
             ({**CONTENT, "annotations": ["x"]}, "entry 0 of the annotations is wrong"),
+            ({**CONTENT, "images": CONTENT["images"] * 2}, "2 images have the id 7; expected another for each: number"),
+            (
+                {**CONTENT, "images": [*CONTENT["images"], {"id": 8, "file_name": "a.png"}]},
+                "2 images have the file_name a.png; expected another for each: list each image once",
+            ),
+            ({**CONTENT, "categories": CONTENT["categories"] * 2}, "2 categories have the id 1"),
+            *((image(**{field: value}), f"entry 0 of the images .*{field} is") for field, value in WRONG_IMAGE),
+            *((category(**{field: value}), f"entry 0 of the categories .*{field}") for field, value in WRONG_CATEGORY),
+            *((changed(**{field: value}), f"entry 0 of the annotations .*{field} ") for field, value in WRONG_FIELD),
             (
                 {**CONTENT, "annotations": CONTENT["annotations"] * 2},
                 "2 persons have the annotation id 70; .*number the annotations",
             ),
             (changed(image_id="7"), "image_id is '7', no whole number"),
             (changed(keypoints=[1, 2, 2]), "expected 9 numbers"),
-            (changed(bbox=[1, 2, None, 4]), "entry 0 of the annotations is wrong"),
+            (changed(bbox=[1, 2, None, 4]), r"entry 0 of the annotations \(id 70\) is wrong: bbox is"),
             (changed(bbox=[1, 2, float("nan"), 4]), "NaN is no JSON number"),
             (changed(bbox=[5, 5, 1e30, 1e30]), r"entry 0 .*bbox \[5, 5, 1e\+30, 1e\+30\] is larger than any picture"),
             (changed(bbox=[5, 5, 1e300, 1]), "not finite"),
@@ -101,6 +143,54 @@ class TestAnnotations:
             CocoKeypoints(write(content), "persons.json", "images")
         assert "persons.json" in str(caught.value)
 
+    @pytest.mark.parametrize("area", [0, -5, None])
+    def test_no_area(self, write, area, caplog):
+        """With "area": 0 every AP was 0, and the first validation was the best for ever."""
+        (sample,) = CocoKeypoints(write(changed(area=area)), "persons.json", "images")
+        assert sample.person.area == 32
+        assert "persons.json: 1 of 1 persons have no area above 0: their boxes' areas are taken" in caplog.text
+
+    def test_the_category_with_keypoints_need_not_be_the_first(self, write, caplog):
+        """Roboflow writes one without first: "entry 0 of the categories has no 'keypoints'"."""
+        content = copy.deepcopy(CONTENT)
+        content["categories"].insert(0, {"id": 0, "name": "people"})
+        content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "category_id": 0})
+        (sample,) = CocoKeypoints(write(content), "persons.json", "images")
+        assert sample.person.annotation_id == 70
+        assert "1 annotations of other categories than 1 are left out (1 of people)" in caplog.text
+
+    def test_all_categories_with_the_same_joints(self, write, caplog):
+        """Of cats, dogs and cows only the cats were read, without a word."""
+        content = copy.deepcopy(CONTENT)
+        content["categories"] += [{**CONTENT["categories"][0], "id": 2}, {"id": 3, "keypoints": ["hand"], "name": "h"}]
+        for number in (2, 3, 9):
+            keypoints = CONTENT["annotations"][0]["keypoints"][: 3 if number == 3 else 9]
+            animal = {**CONTENT["annotations"][0], "id": number, "category_id": number, "keypoints": keypoints}
+            content["annotations"].append(animal)
+        root = write(content)
+        assert [sample.person.annotation_id for sample in CocoKeypoints(root, "persons.json", "images")] == [70, 2]
+        assert "2 annotations of other categories than 1, 2 are left out (1 of h, 1 of 9, which is not" in caplog.text
+        boxes = [{"image_id": 7, "category_id": number, "bbox": [0, 0, 5, 6], "score": 0.5} for number in (1, 2, 3)]
+        write(boxes, "boxes.json")
+        assert len(CocoKeypoints(root, "persons.json", "images", detections="boxes.json")) == 2
+
+    def test_what_is_odd_is_told(self, write, caplog):
+        content = changed(num_keypoints=9, bbox=[9, 5, 18, 9])
+        content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "bbox": [1, 2, 0, 0]})
+        dataset = CocoKeypoints(write(content), "persons.json", "images")
+        assert len(dataset) == 1
+        assert "num_keypoints of 1 of 2 persons is not how many joints are labeled" in caplog.text
+        assert "1 persons have a box without size, and are left out" in caplog.text
+        assert (
+            "1 of 1 boxes end outside their images, but would not as x1, y1, x2, y2 (the first: annotation 70, "
+            "[9, 5, 18, 9] in an image 20 wide and 10 high); expected x, y, width, height in pixels"
+        ) in caplog.text
+        assert dataset.left_out == {"with a box without size": 1}
+
+    def test_a_good_file_says_nothing(self, write, caplog):
+        CocoKeypoints(write(CONTENT), "persons.json", "images")
+        assert caplog.text == ""
+
     @pytest.mark.parametrize("kept_from_training", [{"iscrowd": 1}, {"num_keypoints": 0}, {}])
     @pytest.mark.parametrize("lacking", ["bbox", "image_id"])
     def test_everyone_needs_a_box_and_its_place_in_the_file_is_told(self, write, kept_from_training, lacking):
@@ -109,7 +199,7 @@ class TestAnnotations:
         del entry[lacking]
         cat = {"category_id": 2}
         root = write({**CONTENT, "annotations": [cat, cat, *CONTENT["annotations"], entry]})
-        with pytest.raises(InputError, match=f"persons.json: entry 3 of the annotations has no '{lacking}'; wanted"):
+        with pytest.raises(InputError, match=rf"persons.json: entry 3 of the annotations \(id 71\) has no '{lacking}'"):
             CocoKeypoints(root, "persons.json", "images")
 
     def test_missing_file(self, tmp_path):

@@ -196,6 +196,38 @@ def test_people_of_another_category_number_are_scored():
     assert [entry["category_id"] for entry in scores.results()] == [7]
 
 
+@pytest.mark.parametrize("area", [0, -1.0, None])
+def test_an_area_of_nothing_is_the_boxs(area):
+    """With "area": 0 every similarity was 0, and so was AP."""
+    generator = np.random.default_rng(4)
+    truth = annotated(generator, 12, 17)
+    for annotation in truth["annotations"]:
+        annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    without = copy.deepcopy(truth)
+    for annotation in without["annotations"]:
+        annotation["area"] = area
+    rows = predictions(generator, truth, 17, 12)
+    found = []
+    for each in (truth, without):
+        scores = KeypointScores(each)
+        scores.update(*rows)
+        found.append(scores.compute())
+    assert found[1] == found[0]
+    assert found[0]["AP"] > 0.05
+
+
+def test_categories_with_the_same_joints_are_scored_as_one():
+    """Only the first of them was read, and scored: of four animals one."""
+    truth, points = one_person()
+    truth["categories"] = [{"id": 3, "name": "x"}, *({**truth["categories"][0], "id": number} for number in (5, 6))]
+    truth["annotations"] = [{**truth["annotations"][0], "id": number, "category_id": number} for number in (5, 6)]
+    truth["images"] = [{"id": 1}, {"id": 2}]
+    truth["annotations"][1]["image_id"] = 2
+    scores = KeypointScores(truth)
+    scores.update(torch.tensor([1, 2]), points.repeat(2, 1, 1), torch.ones(2, 17), torch.ones(2), torch.ones(2))
+    assert scores.compute()["AR"] == pytest.approx(1)
+
+
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_nobody_predicted_scores_zero():
     truth, _ = one_person()
@@ -251,11 +283,11 @@ def test_reset_forgets():
 
 def test_nonsense_is_refused():
     truth, points = one_person()
-    with pytest.raises(InputError, match="17 keypoints but 14 sigmas"):
+    with pytest.raises(InputError, match=r"keypoints are 51 numbers; expected 42 numbers, .* of 14 joints"):
         KeypointScores(truth, LSP_SIGMAS)
-    with pytest.raises(InputError, match="lack images"):
+    with pytest.raises(InputError, match="the keypoint annotations has no list 'annotations'"):
         KeypointScores({"images": []})
-    with pytest.raises(InputError, match="have no category"):
+    with pytest.raises(InputError, match="has no categories"):
         KeypointScores({"images": [], "annotations": [], "categories": []})
     scores = KeypointScores(truth)
     with pytest.raises(InputError, match="expected \\(1,17,2\\)"):

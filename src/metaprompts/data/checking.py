@@ -148,7 +148,9 @@ def _describe(samples: SampleDataset, name: str) -> tuple[str, str]:
     if isinstance(samples, CocoKeypoints):
         split = "train" if name == "train" else "val"
         boxes = "boxes" if name == "val_boxes" else "persons"
-        return boxes, f"{samples.picture_count} pictures listed (published: {COCO_PICTURES[split]})"
+        listed = f"{samples.picture_count} pictures listed (published: {COCO_PICTURES[split]})"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in samples.left_out.items())
+        return boxes, f"{listed}; annotations left out: {reasons}" if reasons else listed
     if isinstance(samples, KittiEigen | NyuDepth) and samples.unmeasured:
         return "pictures", f"{samples.unmeasured} more have no depth"
     return "pictures", ""

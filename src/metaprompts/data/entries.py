@@ -1,7 +1,8 @@
-"""Entries of COCO files, read one by one: what is wrong with one is told with its file and its place there."""
+"""Entries of COCO files, read one by one: what is wrong with one is told with its file, its place and its id."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,39 +15,71 @@ _Entry = TypeVar("_Entry")
 
 # No picture is as wide, and squares of larger numbers leave float32.
 _LARGEST_PX = 10**6
+# Scores are exchanged between processes in float64, which has no larger whole numbers.
+_LARGEST_ID = 2**53
 
 
 def parse_each(
-    entries: Sequence[Any], parse: Callable[[dict[str, Any]], _Entry], path: Path, what: str, wanted: str
+    entries: Sequence[Any], parse: Callable[[dict[str, Any]], _Entry], where: Path | str, what: str, wanted: str
 ) -> list[_Entry]:
     """Parse the entries of a file's list.
 
     Args:
         entries: all of the list, in its order
         parse: from an entry to what is made of it; what it raises becomes the error
-        path: the file, for the error
+        where: the file, for the error
         what: the entries are, for the error ("annotations", "boxes", ...)
         wanted: of an entry, for the error ("id and file_name")
 
     Raises:
-        InputError: an entry is no object, lacks something, or holds something of the wrong kind; file and place are
-            named
+        InputError: an entry is no object, lacks something, or holds something of the wrong kind; file, place and id
+            are named
     """
     parsed = []
     for place, entry in enumerate(entries):
-        where = f"{path}: entry {place} of the {what}"
         if not isinstance(entry, dict):
-            raise InputError(f"{where} is wrong: it is a JSON {type(entry).__name__}; wanted {wanted}")
+            kind = type(entry).__name__
+            raise InputError(f"{where}: entry {place} of the {what} is wrong: it is a JSON {kind}; wanted {wanted}")
         try:
             parsed.append(parse(entry))
         except KeyError as error:
-            raise InputError(f"{where} has no {error}; wanted {wanted}") from error
-        except (TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-            raise InputError(f"{where} is wrong: {error}; wanted {wanted}") from error
+            raise InputError(f"{_named(where, place, what, entry)} has no {error}; wanted {wanted}") from error
+        except ValueError as error:
+            raise InputError(f"{_named(where, place, what, entry)} is wrong: {error}; wanted {wanted}") from error
     return parsed
 
 
-def box_of(entry: dict[str, Any]) -> NDArray[np.float32]:
+def _named(where: Path | str, place: int, what: str, entry: dict[str, Any]) -> str:
+    known = entry.get("id")
+    with_id = f" (id {shown(known)})" if isinstance(known, int | str) else ""
+    return f"{where}: entry {place} of the {what}{with_id}"
+
+
+def shown(value: Any) -> str:
+    """A value for an error, in a few characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+
+
+def refuse_same(values: Iterable[Hashable], where: Path | str, what: str, key: str, cure: str) -> None:
+    """Check that no two entries have the same value, by which they are told apart.
+
+    Args:
+        values: of all entries
+        where: the file, for the error
+        what: the entries are, for the error ("images", ...)
+        key: whose values these are, for the error ("id", ...)
+        cure: what to do about it, for the error
+
+    Raises:
+        InputError: some have
+    """
+    for value, times in Counter(values).most_common(1):
+        if times > 1:
+            raise InputError(f"{where}: {times} {what} have the {key} {value}; expected another for each: {cure}")
+
+
+def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
     """(4,) an entry's bbox: left, top, width, height in pixels.
 
     Raises:
@@ -64,22 +97,65 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
 
     Raises:
         KeyError: it has none
-        ValueError: it is something else
+        ValueError: it is something else, or too large to be told from its neighbors
     """
     value = entry[key]
-    if isinstance(value, str) or int(value) != value:
-        raise ValueError(f"{key} is {value!r}, no whole number")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or int(value) != value:
+        raise ValueError(f"{key} is {shown(value)}, no whole number")
+    if abs(value) > _LARGEST_ID:
+        raise ValueError(f"{key} is {value}, beyond 2^53")
     return int(value)
 
 
-def has_size(box_xywh: NDArray[np.float32]) -> bool:
+def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
+    """A whole number of an entry; None where it has none.
+
+    Raises:
+        ValueError: it is something else
+    """
+    return None if entry.get(key) is None else whole_of(entry, key)
+
+
+def text_of(entry: dict[str, Any], key: str) -> str:
+    """A text of an entry.
+
+    Raises:
+        KeyError: it has none
+        ValueError: it is empty or something else
+    """
+    value = entry[key]
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{key} is {shown(value)}, no text")
+    return value
+
+
+def list_of(entry: dict[str, Any], key: str) -> list[Any]:
+    """A list of an entry; an empty one where it has none.
+
+    Raises:
+        ValueError: it is something else
+    """
+    value = entry.get(key)
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"{key} is {shown(value)}, no list")
+    return value or []
+
+
+def has_size(box_xywh: NDArray[np.floating]) -> bool:
     """Whether a box (4,) is wider and higher than nothing."""
     return bool((box_xywh[2:] > 0).all())
 
 
-def is_passed_over(entry: dict[str, Any]) -> bool:
-    """Whether COCO scores nobody for an annotation: a crowd, or a person without labeled joints."""
-    return bool(entry.get("iscrowd", 0)) or entry.get("num_keypoints", 1) == 0
+def is_crowd(entry: dict[str, Any]) -> bool:
+    """Whether an annotation is of a crowd: COCO scores nobody for it.
+
+    Raises:
+        ValueError: its iscrowd is neither 0 nor 1
+    """
+    value = entry.get("iscrowd")
+    if value not in (None, 0, 1):
+        raise ValueError(f"iscrowd is {shown(value)}, neither 0 nor 1")
+    return bool(value)
 
 
 def score_of(entry: dict[str, Any]) -> float:
@@ -87,37 +163,51 @@ def score_of(entry: dict[str, Any]) -> float:
 
     Raises:
         KeyError: it has none
-        ValueError: it is not finite
+        ValueError: it is no finite number
     """
     return _finite(entry["score"], "score")
 
 
-def area_of(entry: dict[str, Any], box_xywh: NDArray[np.float32]) -> float:
-    """An entry's area in square pixels; where it has none, its box's.
+def area_of(entry: dict[str, Any]) -> float | None:
+    """An entry's area in square pixels; None where it has none above 0.
 
     Raises:
-        ValueError: it is not finite
+        ValueError: it is no finite number
     """
-    return _finite(entry.get("area", box_xywh[2] * box_xywh[3]), "area")
+    area = None if entry.get("area") is None else _finite(entry["area"], "area")
+    return area if area is not None and area > 0 else None
 
 
-def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float32]:
-    """(count,) a list of an entry.
+def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float64]:
+    """(count,) a list of an entry, finite in single precision.
 
     Raises:
         KeyError: it has none
-        ValueError: there are not so many, or they are not finite
+        ValueError: there are not so many, or they are no finite numbers
     """
-    # Too large a number becomes infinity here, which is refused.
-    with np.errstate(over="ignore"):
-        numbers = np.asarray(entry[key], dtype=np.float32)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise ValueError(f"{key} has shape {numbers.shape} or is not finite; expected {count} numbers")
-    return numbers
+    value = entry[key]
+    if not isinstance(value, list) or len(value) != count:
+        came = f"{len(value)} values" if isinstance(value, list) else shown(value)
+        raise ValueError(f"{key} is {came}; expected {count} numbers")
+    try:
+        numbers = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        numbers = np.empty(0, dtype=object)
+    if numbers.shape != (count,) or numbers.dtype.kind not in "iuf":
+        raise ValueError(f"{key} is {shown(value)}; expected {count} numbers")
+    # What single precision cannot hold, and what is not finite, is not below.
+    if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
+        raise ValueError(f"{key} is {shown(value)}, which is not finite in single precision")
+    return numbers.astype(np.float64)
 
 
 def _finite(value: Any, name: str) -> float:
-    number = float(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{name} is {shown(value)}, no number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} is {number}")
     return number

@@ -1,16 +1,20 @@
 """Persons with their joints, from COCO keypoint files."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.coco import Picture, read_detections, read_keypoints
+from metaprompts.data.coco import read_detections, read_keypoints
+from metaprompts.data.coco_annotations import Picture
 from metaprompts.data.pictures import read_picture
 from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.joint_names import read_names
+
+logger = logging.getLogger(__name__)
 
 _NAMED_AT_MOST = 5
 
@@ -44,7 +48,8 @@ class People(SampleDataset):
 class CocoKeypoints(People):
     """One sample for every person of a COCO keypoint file, or for every box that a detector found.
 
-    Annotations without labeled joints, of crowds or without a box of positive size are left out.
+    Annotations without labeled joints, of crowds, without a box of positive size, or of categories with other joints
+    than the first that has any are left out. What is odd about the file is logged.
 
     Args:
         root: folder that everything is relative to
@@ -54,6 +59,9 @@ class CocoKeypoints(People):
             ones; such samples have no keypoints (all 0). Boxes of other categories and of pictures that
             ``annotations`` does not list are left out.
         minimum_score: detections below it are left out
+
+    Attributes:
+        left_out: how many annotations are left out, by reason
 
     Raises:
         InputError: broken JSON, missing or impossible entries, no person left, or pictures of persons are missing; up
@@ -77,11 +85,15 @@ class CocoKeypoints(People):
         self._folder = folder / images
         self._pictures = content.pictures
         self._persons = content.persons
+        self.left_out = content.left_out
         self._said_by: tuple[Path, ...] = (self.annotation_path,)
+        remarks = content.remarks
         if detections is not None:
             self._said_by += (folder / detections,)
-            self._persons = read_detections(folder / detections, content, minimum_score=minimum_score)
+            self._persons, remarks = read_detections(folder / detections, content, minimum_score=minimum_score)
         self._refuse_missing()
+        for remark in remarks:
+            logger.warning("%s", remark)
 
     def __len__(self) -> int:
         """Return the number of persons."""

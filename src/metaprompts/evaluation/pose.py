@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from metaprompts.data.entries import is_passed_over
+from metaprompts.data.coco_annotations import as_ground_truth
 from metaprompts.errors import InputError
 from metaprompts.evaluation.oks_nms import keep_best
 from metaprompts.files import read_json
@@ -26,6 +26,9 @@ COCO_SIGMAS = (
 )
 
 
+_SOURCE = "the keypoint annotations"
+
+
 class KeypointScores(Metric):  # type: ignore[misc]
     """COCO's ten keypoint numbers, computed by faster-coco-eval from everything predicted.
 
@@ -35,9 +38,10 @@ class KeypointScores(Metric):  # type: ignore[misc]
 
     Args:
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. Where an annotation lacks
-            "iscrowd" it is none, where it lacks "area" its box's counts; those of other categories than the first are
-            left out, as in training. Their ids do not matter here. Crowds and people of whom no joint is labeled may
-            be without keypoints; they are passed over, as in COCO.
+            "iscrowd" it is none, where it has no "area" above 0 its box's counts. Those of all categories that have
+            the joints of the first that has any are scored as one category; others are left out, as in training.
+            Their ids do not matter here. Crowds and people of whom no joint is labeled may be without keypoints; they
+            are passed over, as in COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at most this do not count in the person's score
         nms_threshold: remove people more similar than this to a better one in the same picture (mmpose: 0.9); None: off
@@ -61,10 +65,10 @@ class KeypointScores(Metric):  # type: ignore[misc]
         super().__init__()
         self.sigmas = tuple(float(sigma) for sigma in sigmas)
         content = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
-        self.ground_truth = _completed(content, len(self.sigmas))
+        where = ground_truth if isinstance(ground_truth, Path) else _SOURCE
+        self.ground_truth = as_ground_truth(content, where, len(self.sigmas))
         self.joint_threshold = joint_threshold
         self.nms_threshold = nms_threshold
-        _check_annotations(self.ground_truth, len(self.sigmas))
         self._category = int(self.ground_truth["categories"][0]["id"])
         self.add_state("people", [], dist_reduce_fx="cat")
         self.reset()
@@ -92,7 +96,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
             keypoint_scores: (P,J), usually in 0..1
             box_score: (P,), the detector's score; 1 for annotated boxes
             area: (P,) square pixels, the person's box or mask; used by the removal of doubles only
-            category_id: (P,) integers or one for all; by default the annotations' first category
+            category_id: (P,) integers or one for all; by default the annotations' category
 
         Raises:
             InputError: shapes disagree with each other or with the sigmas
@@ -123,7 +127,8 @@ class KeypointScores(Metric):  # type: ignore[misc]
         """
         from faster_coco_eval import COCO, COCOeval_faster
 
-        truth = COCO(_numbered(self.ground_truth))
+        # It writes into what it is given.
+        truth = COCO(copy.deepcopy(self.ground_truth))
         evaluation = COCOeval_faster(
             truth, truth.loadRes(self.results()), iouType="keypoints", kpt_oks_sigmas=list(self.sigmas)
         )
@@ -190,56 +195,6 @@ class KeypointScores(Metric):  # type: ignore[misc]
             raise InputError(
                 f"people were predicted for image id {min(unknown)}, which the annotations do not have; "
                 "predict the pictures of the annotation file that is evaluated against"
-            )
-
-
-def _completed(ground_truth: Any, joints: int) -> dict[str, Any]:
-    """The annotations as COCO's own evaluation wants them, but for their ids."""
-    wanted = ("images", "annotations", "categories")
-    if not isinstance(ground_truth, dict) or not all(isinstance(ground_truth.get(key), list) for key in wanted):
-        raise InputError("keypoint annotations lack images, annotations or categories; give a COCO keypoint JSON")
-    if not ground_truth["categories"]:
-        raise InputError("keypoint annotations have no category; give a COCO keypoint JSON with one that has keypoints")
-    category = ground_truth["categories"][0]["id"]
-    annotations = [
-        {
-            "iscrowd": 0,
-            "area": _box_area(entry),
-            "num_keypoints": _labeled(entry),
-            "category_id": category,
-            **entry,
-            **({"keypoints": [0] * 3 * joints} if is_passed_over(entry) and not entry.get("keypoints") else {}),
-        }
-        for entry in ground_truth["annotations"]
-        if entry.get("category_id", category) == category
-    ]
-    return {**ground_truth, "annotations": annotations}
-
-
-def _numbered(ground_truth: dict[str, Any]) -> dict[str, Any]:
-    """A copy with ids of its own: COCO's evaluation finds people by them, and takes 0 for nobody."""
-    copied = copy.deepcopy(ground_truth)
-    for number, annotation in enumerate(copied["annotations"], start=1):
-        annotation["id"] = number
-    return copied
-
-
-def _box_area(annotation: dict[str, Any]) -> float:
-    *_, width, height = annotation.get("bbox") or (0.0, 0.0)
-    return float(width * height)
-
-
-def _labeled(annotation: dict[str, Any]) -> int:
-    return sum(visibility > 0 for visibility in (annotation.get("keypoints") or ())[2::3])
-
-
-def _check_annotations(ground_truth: dict[str, Any], joints: int) -> None:
-    for annotation in ground_truth["annotations"]:
-        found = len(annotation.get("keypoints") or ()) // 3
-        if found != joints:
-            raise InputError(
-                f"annotation {annotation.get('id')} has {found} keypoints but {joints} sigmas were given; "
-                "give one sigma for each joint and a COCO keypoint JSON"
             )
 
 

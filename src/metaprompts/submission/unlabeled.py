@@ -100,7 +100,7 @@ class DetectedPeople:
         box = self._boxes[index]
         person = Person(
             keypoints=np.zeros((self._joints, 3), np.float32),
-            box_xywh=box.box_xywh.copy(),
+            box_xywh=box.box_xywh.astype(np.float32),
             image_id=box.image_id,
             annotation_id=index,
             score=box.score,

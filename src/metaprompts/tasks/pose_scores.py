@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.data.coco import refuse_same_ids
+from metaprompts.data.entries import refuse_same
 from metaprompts.evaluation.pck import PercentageCorrectKeypoints
 from metaprompts.evaluation.pose import KeypointScores
-from metaprompts.files import read_json
 from metaprompts.tasks.base import Batch
 
 
@@ -27,8 +26,7 @@ class PoseScores:
     """
 
     def __init__(self, annotations: Path, sigmas: Sequence[float], *, oks_nms: float | None = None) -> None:
-        content = read_json(annotations)
-        self.precision = KeypointScores(content, sigmas, nms_threshold=oks_nms)
+        self.precision = KeypointScores(annotations, sigmas, nms_threshold=oks_nms)
         self.correct = PercentageCorrectKeypoints()
         # Crowds may have the ids of others: nothing is predicted for them.
         people = [
@@ -36,9 +34,15 @@ class PoseScores:
             for person in self.precision.ground_truth["annotations"]
             if person["num_keypoints"] and not person["iscrowd"]
         ]
-        refuse_same_ids((int(person["id"]) for person in people), annotations)
+        refuse_same(
+            (person["source_id"] for person in people),
+            annotations,
+            "persons",
+            "annotation id",
+            "number the annotations",
+        )
         self._truth = {
-            int(person["id"]): torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3) for person in people
+            person["source_id"]: torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3) for person in people
         }
 
     def update(self, points: Tensor, scores: Tensor, batch: Batch) -> None:
