@@ -8,6 +8,7 @@ import pytest
 from metaprompts.data.captioned import Captioned
 from metaprompts.data.captions import CaptionFile
 from metaprompts.data.depth import DepthPairs
+from metaprompts.data.depth_files import DepthEncoding
 from metaprompts.data.joined import Joined
 from metaprompts.data.samples import Sample
 from metaprompts.data.skipping import Skipping
@@ -132,6 +133,6 @@ def test_a_sample_without_caption_can_be_passed_over():
 
 
 def test_paths_are_known_without_reading():
-    pairs = DepthPairs([(Path("/data/x.png"), Path("/data/y.png"))], units_per_meter=1.0)
+    pairs = DepthPairs([(Path("/data/x.png"), Path("/data/y.png"))], DepthEncoding())
     joined = Joined([Gray(), pairs])
     assert [joined.path(index) for index in range(3)] == ["/data/0.png", "/data/1.png", "/data/x.png"]

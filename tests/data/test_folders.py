@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.data.depth import DepthFolder
+from metaprompts.data.depth_files import DepthEncoding
 from metaprompts.data.segmentation import SegmentationFolder
 from metaprompts.errors import InputError
 
@@ -102,7 +103,9 @@ class TestSegmentation:
 class TestDepth:
     def test_meters(self, write):
         root = write(np.array([[0, 512]], np.uint16))
-        assert DepthFolder(root, "images", "labels", units_per_meter=256)[0].depth_m.tolist() == [[0, 2]]
+        assert DepthFolder(root, "images", "labels", encoding=DepthEncoding(units_per_meter=256))[
+            0
+        ].depth_m.tolist() == [[0, 2]]
         assert DepthFolder(root, "images", "labels")[0].depth_m == pytest.approx(np.array([[0, 0.512]]))
 
     def test_other_size(self, write):
@@ -123,5 +126,7 @@ class TestDepth:
         assert 0.8 <= measured.min() < measured.max() < 4
 
     def test_kitti(self, shared_data):
-        dataset = DepthFolder(shared_data / "formats/kitti", "train_list.txt", units_per_meter=256)
+        dataset = DepthFolder(
+            shared_data / "formats/kitti", "train_list.txt", encoding=DepthEncoding(units_per_meter=256)
+        )
         assert [sample.depth_m.shape for sample in dataset] == [(375, 1242)] * 2

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from metaprompts.data.labels import read_depth_m
+from metaprompts.data.depth_files import DepthEncoding, read_depth_m
 from metaprompts.data.lists import find_pairs
 from metaprompts.data.pictures import read_picture
 from metaprompts.data.samples import Sample
@@ -15,11 +15,11 @@ class DepthPairs:
 
     Args:
         pairs: picture and depth file of each sample
-        units_per_meter: what stored integers are divided by: 1000 for millimeters, 256 for KITTI
+        encoding: what the numbers in depth files mean
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], *, units_per_meter: float) -> None:
-        self.units_per_meter = units_per_meter
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], encoding: DepthEncoding) -> None:
+        self.encoding = encoding
         self._pairs = list(pairs)
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class DepthPairs:
         """
         image_path, depth_path = self._pairs[index]
         image = read_picture(image_path)
-        depth_m = read_depth_m(depth_path, units_per_meter=self.units_per_meter)
+        depth_m = read_depth_m(depth_path, self.encoding)
         refuse_other_size(image, depth_m, image_path, depth_path)
         return Sample(image=image, path=str(image_path), depth_m=depth_m)
 
@@ -57,13 +57,13 @@ class DepthFolder(DepthPairs):
         root: folder that everything is relative to
         images: list file of ``image depth`` lines (then ``labels`` is None), or folder of pictures
         labels: folder of depth files, matched to the pictures by name
-        units_per_meter: what stored integers are divided by: 1000 for millimeters, 256 for KITTI
+        encoding: what the numbers in depth files mean; by default integers are millimeters and floats meters
 
     Raises:
         InputError: nothing found, or files without partner
     """
 
     def __init__(
-        self, root: str | Path, images: str, labels: str | None = None, *, units_per_meter: float = 1000.0
+        self, root: str | Path, images: str, labels: str | None = None, *, encoding: DepthEncoding | None = None
     ) -> None:
-        super().__init__(find_pairs(Path(root), images, labels), units_per_meter=units_per_meter)
+        super().__init__(find_pairs(Path(root), images, labels), encoding or DepthEncoding())

@@ -7,12 +7,13 @@ from PIL import Image, UnidentifiedImageError
 from metaprompts.errors import InputError
 
 
-def load_image(path: Path, *, kind: str = "picture") -> Image.Image:
+def load_image(path: Path, *, kind: str = "picture", expected: str = "a PNG or JPEG file") -> Image.Image:
     """Open an image file and decode all of its pixels.
 
     Args:
         path: the file
         kind: what the file should be, for the error's first words ("picture", "label file", ...)
+        expected: formats to give instead, for the error
 
     Returns:
         the decoded image in the mode it is stored in; the first frame where there are several
@@ -20,14 +21,14 @@ def load_image(path: Path, *, kind: str = "picture") -> Image.Image:
     Raises:
         InputError: missing, a folder, empty, no image, too large, or broken off
     """
-    _refuse_odd_file(path, kind)
+    check_regular_file(path, kind)
     try:
         with path.open("rb") as file:
             image = Image.open(file)
             image.load()
             return image
     except UnidentifiedImageError as error:
-        raise InputError(f"{kind} {path} is not an image, whatever its name says: give a PNG or JPEG file") from error
+        raise InputError(f"{kind} {path} is not an image, whatever its name says: give {expected}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{kind} {path} is too large to decode safely ({one_line(error)}): make it smaller first"
@@ -44,7 +45,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _refuse_odd_file(path: Path, kind: str) -> None:
+def check_regular_file(path: Path, kind: str) -> None:
+    """Check that there is a file that can be read to its end.
+
+    Args:
+        path: the file
+        kind: what it should be, for the error's first words
+
+    Raises:
+        InputError: missing, a folder, a pipe or a device, or empty
+    """
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -59,3 +69,14 @@ def _refuse_odd_file(path: Path, kind: str) -> None:
         raise InputError(f"{kind} {path} is no regular file: give an image file")
     if status.st_size == 0:
         raise InputError(f"{kind} {path} is empty (0 bytes): copy or export the file again")
+
+
+def check_pixels(width: int, height: int, name: str) -> None:
+    """Check that an image is not too large to be decoded, before it is.
+
+    Raises:
+        InputError: it has more pixels than Pillow would decode
+    """
+    # Pillow's own rule: it warns of more than its limit, and refuses more than twice as many.
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise InputError(f"{name} is {height}x{width}, too large to decode safely: make it smaller first")

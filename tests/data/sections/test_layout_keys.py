@@ -98,7 +98,7 @@ class TestDepth:
             samples = data.dataset(split)
             assert isinstance(samples, kind)
             assert len(samples) == count
-        assert samples.units_per_meter == data.stored_units_per_meter == units
+        assert samples.encoding.units_per_meter == data.stored_units_per_meter == units
         assert build(DepthData, plain(data)) == data
 
     def test_selection(self, root):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from metaprompts.data.depth import DepthPairs
+from metaprompts.data.depth_files import DepthEncoding
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
 from metaprompts.data.lists import pair_by_name
@@ -46,7 +47,7 @@ class KittiEigen(DepthPairs):
         annotated = root / "data_depth_annotated"
         depth_roots = (annotated, annotated / "train", annotated / "val", root)
         found = read_depth_list(path, (root / "raw_data", root), depth_roots)
-        super().__init__(found.pairs, units_per_meter=UNITS_PER_METER)
+        super().__init__(found.pairs, DepthEncoding(units_per_meter=UNITS_PER_METER))
         self.unmeasured = found.unmeasured
 
 
@@ -66,7 +67,7 @@ class KittiSelection(DepthPairs):
             find_folder([base / name], what="KITTI's depth selection") for name in ("image", "groundtruth_depth")
         )
         pairs = pair_by_name(_by_frame(images), _by_frame(depths), f"{images} and {depths}")
-        super().__init__(pairs, units_per_meter=UNITS_PER_METER)
+        super().__init__(pairs, DepthEncoding(units_per_meter=UNITS_PER_METER))
 
 
 def _by_frame(folder: Path) -> dict[str, Path]:

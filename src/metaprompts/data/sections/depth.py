@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from metaprompts.data.depth import DepthFolder
+from metaprompts.data.depth_files import DepthEncoding, DepthKind
 from metaprompts.data.layouts import kitti, nyu
 from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.layouts.nyu_mat import NyuMat
@@ -18,6 +19,7 @@ from metaprompts.errors import InputError
 from metaprompts.typed import Range, check_ranges
 
 _CUT_EVERY = 4
+_NUMBER_KEYS = ("units_per_meter", "depth_kind", "focal_baseline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,11 @@ class DepthData(PairedSection):
         train_list: nyu, kitti: list of the training pictures; none for the first there is of the usual names
         val_list: the same for validation
         val_selection: kitti: validate on val_selection_cropped instead of a list
-        units_per_meter: what stored integers are divided by; none for 256 with kitti, else 1000 (millimeters)
+        units_per_meter: what stored numbers are divided by, integers and floats; none for 256 with kitti, for 1000
+            (millimeters) with other integers, and for floats as they are (meters)
+        depth_kind: what stored numbers are then: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
+        focal_baseline: disparity: focal length in pixels times baseline in meters, by which disparity is turned into
+            depth
     """
 
     layout: Literal["lists", "nyu", "nyu_mat", "kitti"] = "lists"
@@ -39,25 +45,37 @@ class DepthData(PairedSection):
     val_list: str | None = None
     val_selection: bool = False
     units_per_meter: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    depth_kind: DepthKind = "depth"
+    focal_baseline: Annotated[float, Range(0, 1e9, above=True)] | None = None
 
     task: ClassVar[str] = "depth"
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {
-        "train": ("layout", "units_per_meter"),
-        "val": ("layout", "units_per_meter", "val_selection"),
+        "train": ("layout", *_NUMBER_KEYS),
+        "val": ("layout", *_NUMBER_KEYS, "val_selection"),
     }
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.refuse_unless(("lists",), *self.list_keys, "units_per_meter")
+        self.refuse_unless(("lists",), *self.list_keys, *_NUMBER_KEYS)
         self.refuse_unless(("nyu", "kitti"), "train_list", "val_list")
         self.refuse_unless(("kitti",), "val_selection")
         if self.val_selection and self.val_list is not None:
             raise InputError(f"data.val_list is {self.val_list}, data.val_selection true: leave one of them out")
+        if self.depth_kind == "disparity" and self.focal_baseline is None:
+            raise InputError(
+                "data.depth_kind is disparity: say data.focal_baseline, the focal length in pixels times the baseline "
+                "in meters"
+            )
+        if self.depth_kind != "disparity" and self.focal_baseline is not None:
+            raise InputError(
+                f"data.focal_baseline is {self.focal_baseline}, data.depth_kind {self.depth_kind}: leave it out, or "
+                "choose disparity"
+            )
 
     @property
     def stored_units_per_meter(self) -> float:
-        """What stored integers are divided by."""
-        if self.units_per_meter is not None:
+        """What stored integers of depth are divided by."""
+        if self.units_per_meter is not None and self.depth_kind == "depth":
             return self.units_per_meter
         return kitti.UNITS_PER_METER if self.layout == "kitti" else nyu.UNITS_PER_METER
 
@@ -79,8 +97,10 @@ class DepthData(PairedSection):
             return {"val_selection": lambda: kitti.KittiSelection(self.folder())}
         if self.layout == "kitti":
             return {split: lambda: kitti.KittiEigen(self.folder(), split, list_file=list_file)}
-        units = self.stored_units_per_meter
-        return {split: lambda: DepthFolder(self.folder(), *self.names(split), units_per_meter=units)}
+        encoding = DepthEncoding(
+            units_per_meter=self.units_per_meter, kind=self.depth_kind, focal_baseline=self.focal_baseline
+        )
+        return {split: lambda: DepthFolder(self.folder(), *self.names(split), encoding=encoding)}
 
     def unlabeled(self) -> dict[str, str]:
         """None: all pictures that are read have depth."""

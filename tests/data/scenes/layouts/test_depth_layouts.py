@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.data.depth import DepthFolder
+from metaprompts.data.depth_files import DepthEncoding
 from metaprompts.data.scenes.layouts.contract import Place
 from metaprompts.data.scenes.layouts.kitti import Kitti
 from metaprompts.errors import InputError
@@ -60,7 +61,7 @@ class TestKitti:
     @pytest.mark.parametrize(("split", "names"), [("train", "train_list.txt"), ("val", "test_list.txt")])
     def test_reader_gives_the_scenes_depth_back_where_measured(self, written, split, names):
         kitti = written("kitti")
-        dataset = DepthFolder(kitti.folder, names, units_per_meter=256)
+        dataset = DepthFolder(kitti.folder, names, encoding=DepthEncoding(units_per_meter=256))
         assert len(dataset) == {"train": 5, "val": 1}[split]
         for number, sample in enumerate(dataset):
             scene = kitti.scene(split, number)
