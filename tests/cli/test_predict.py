@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -129,10 +130,124 @@ def test_boxes_of_detections_are_found_by_number(models, data, tmp_path):
     assert [(person["image_id"], person["score"]) for person in people] == [(2, 0.5), (2, 0.5)]
 
 
+@pytest.fixture
+def pose(models, tmp_path, capsys):
+    """Predict pictures with boxes; gives the exit code, the people (image id, bbox) and the error output."""
+
+    def predict(pictures, content, *options):
+        (tmp_path / "boxes.json").write_text(json.dumps(content))
+        capsys.readouterr()
+        words = ["predict", str(models / "pose"), *map(str, pictures), "--out", str(tmp_path / "out"), *options]
+        code = main([*words, "--boxes", str(tmp_path / "boxes.json"), "--engine", "plain"])
+        out = tmp_path / "out/poses.json"
+        found = json.loads(out.read_text()) if out.is_file() else {"images": [], "annotations": []}
+        people = [(person["image_id"], person["bbox"]) for person in found["annotations"]]
+        return code, people, {image["id"]: image["file_name"] for image in found["images"]}, capsys.readouterr().err
+
+    return predict
+
+
+def placed(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 64)).save(folder / name)
+    return [folder / name for name in names]
+
+
+LEFT, RIGHT = [0, 0, 30, 60], [40, 0, 30, 60]
+
+
+def listed(*names, **more):
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names, 1)]
+    boxes = [
+        {"id": number, "image_id": number, "category_id": 1, "bbox": box} for number, box in ((1, LEFT), (2, RIGHT))
+    ]
+    return {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "person"}], **more}
+
+
+@pytest.mark.parametrize("names", [("a/x.jpg", "b/x.jpg"), ("v/a/x.jpg", "v/b/x.jpg"), ("a\\x.jpg", "b\\x.jpg")])
+def test_boxes_of_pictures_with_the_same_name(pose, tmp_path, caplog, names):
+    """Of a/x.jpg and b/x.jpg both got the box of the last one in the file."""
+    pictures = placed(tmp_path, "b/x.jpg", "a/x.jpg")
+    code, people, files, _ = pose(pictures, listed(*names))
+    assert (code, people) == (0, [(2, RIGHT), (1, LEFT)])
+    assert files == {1: names[0], 2: names[1]}
+
+
+@pytest.mark.parametrize(
+    ("pictures", "content", "words"),
+    [
+        (("a/x.jpg", "b/x.jpg"), listed("x.jpg", "y.jpg"), "a/x.jpg and .*b/x.jpg are both image 1 of .*boxes.json"),
+        (("c/x.jpg",), listed("a/x.jpg", "b/x.jpg"), r"c/x.jpg may be image 1 \(a/x.jpg\) or 2 \(b/x.jpg\)"),
+        (("a/f_01.jpg", "b/f_1.jpg"), [{"image_id": 1, "bbox": LEFT}], "a/f_01.jpg and .*b/f_1.jpg are both image 1"),
+        (("a.jpg",), listed("a.jpg", "a.jpg"), "2 images have the file_name a.jpg"),
+        (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "cat"}] * 2), "2 categories have the id 1"),
+        (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "x"}, {"id": 2}]), "x, 2, of which none is person"),
+        (("a.jpg",), [{"image_id": 1, "category_id": 0, "bbox": LEFT}], "no box that .*: 1 of category 0; .*--box-cat"),
+    ],
+)
+def test_pictures_and_people_that_are_not_told_apart(pose, tmp_path, pictures, content, words):
+    code, people, _, error = pose(placed(tmp_path, *pictures), content)
+    assert (code, people) == (2, [])
+    assert re.search(words, error.splitlines()[-1])
+
+
+def test_a_picture_that_the_file_has_by_another_folder_only(pose, tmp_path):
+    """The file has a/x.jpg, and nothing of b."""
+    code, people, _, error = pose(placed(tmp_path, "a/x.jpg", "b/x.jpg"), listed("a/x.jpg", "c/y.jpg"))
+    assert (code, people) == (1, [(1, LEFT)])
+    assert "b/x.jpg is not in" in error
+
+
+def test_only_people_are_looked_at(pose, tmp_path, caplog):
+    """Skeletons were found in chairs, in crowds and in boxes of score 0.01, and one empty box ended all."""
+    box = {"image_id": 1, "category_id": 1, "bbox": LEFT, "score": 0.9}
+    rest = [{"category_id": 62}, {"iscrowd": 1}, {"score": 0.01}, {"bbox": [5, 5, 0, 0]}]
+    pictures = placed(tmp_path, "1.jpg", "2.jpg")
+    code, people, _, _ = pose(pictures, [box, *({**box, **changed} for changed in rest)])
+    assert (code, people) == (0, [(1, LEFT)])
+    counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 without size"
+    assert f"boxes left out: {counts}" in caplog.text
+    low = [box, {**box, "score": 0.01}, {**box, "category_id": 62}]
+    assert len(pose(pictures, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
+
+
+def test_categories_by_name(pose, tmp_path):
+    """People by name, wherever they are in the list; without them whoever has joints, or the one asked for."""
+    picture = placed(tmp_path, "a.jpg")
+    two = listed("a.jpg", categories=[{"id": 1, "name": "dog"}, {"id": 2, "name": "Person"}])
+    two["annotations"][1].update(category_id=2, image_id=1)
+    assert pose(picture, two)[1] == [(1, RIGHT)]
+    assert pose(picture, two, "--box-category", "DOG")[1] == [(1, LEFT)]
+    two["categories"][1] = {"id": 2, "name": "cat", "keypoints": ["nose"]}
+    assert pose(picture, two)[1] == [(1, RIGHT)]
+    code, _, _, error = pose(picture, two, "--box-category", "cow")
+    assert (code, "--box-category is 'cow'; " in error, "has dog (1), cat (2)" in error) == (2, True, True)
+
+
+def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
+    """They were looked at without a word."""
+    pictures = placed(tmp_path, "1.jpg")
+    boxes = [{"image_id": 1, "category_id": 1, "bbox": box} for box in ([30, 20, 60, 60], [80, 5, 9, 9])]
+    assert pose(pictures, boxes[:1])[1] == [(1, [30, 20, 60, 60])]
+    assert "1.jpg: 1 of 1 boxes end outside their images, but would not as x1, y1, x2, y2" in caplog.text
+    caplog.clear()
+    assert pose(pictures, [{**boxes[0], "bbox": LEFT}, boxes[1]])[1] == [(1, LEFT)]
+    assert "1 of 2 boxes lie mostly outside their images (the first: box 1, [80, 5, 9, 9]" in caplog.text
+
+
+def test_boxes_of_no_picture_are_told(pose, tmp_path, caplog):
+    assert pose(placed(tmp_path, "1.jpg"), [{"image_id": 7, "bbox": LEFT}])[:2] == (0, [])
+    assert "has no box of any of the 1 pictures" in caplog.text
+
+
 @pytest.mark.parametrize(
     "content",
     [
         *("{", "3", '[{"image_id": 1}]', '[{"image_id": 1, "bbox": [0, 0, 0, 5]}]'),
+        *('[{"image_id": "1", "bbox": [0, 0, 9, 5]}]', '[{"image_id": 1, "bbox": ["0", "0", "9", "5"]}]'),
+        *('[{"image_id": 1, "category_id": "1", "bbox": [0, 0, 9, 5]}]', "[[]]", '[{"image_id": 1, "bbox": null}]'),
+        '{"images": [{"id": 1, "file_name": 7}], "annotations": []}',
         '[{"image_id": 1, "bbox": [NaN, 0, 9, 5]}]',
         '[{"image_id": 1, "bbox": [0, 0, 1e30, 1e30]}]',
         '[{"image_id": 1, "bbox": [0, 0, 9, 5], "score": NaN}]',

@@ -52,6 +52,15 @@ def test_what_is_found_in_a_crop_is_told_in_the_picture(box):
     assert person.scores == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    "box", [(1, 2, 3), (1, 2, 0, 4), (1, 2, 3, float("nan")), "1234", (1, 2, "3", 4), [[1, 2, 3, 4]]]
+)
+def test_boxes_that_are_none(box):
+    """Of an empty box there came NaN."""
+    with pytest.raises(InputError, match=r"a person's box is .*; expected"):
+        list(TASK.views(np.zeros((9, 9, 3), np.uint8), None, [box]))
+
+
 def test_sigmas_of_coco_are_cocos_however_joints_are_spelled():
     """L_Eye had 0.079, three times COCO's."""
     assert Pose().oks_sigmas == COCO_SIGMAS

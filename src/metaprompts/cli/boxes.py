@@ -1,13 +1,31 @@
-"""People's boxes for ``metaprompts predict --boxes``."""
+"""People's boxes for ``metaprompts predict`` and ``heatmaps``."""
 
-from collections import defaultdict
-from dataclasses import dataclass
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaprompts.data.entries import box_of, has_size, parse_each, score_of
+import numpy as np
+
+from metaprompts.data.coco_annotations import Category, parse_categories, parse_pictures
+from metaprompts.data.entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
+from metaprompts.data.image_matching import match_images, match_numbers
+from metaprompts.data.odd_boxes import odd_boxes, outside
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+
+logger = logging.getLogger(__name__)
+
+MINIMUM_SCORE = 0.3
+"""Of boxes that are looked at, as in mmpose's demo."""
+
+_PERSON = 1
+_ENTRY = "image_id and bbox [x, y, width, height]"
+_LOW = "with a score below"
+
+Box = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -16,63 +34,149 @@ class Boxes:
 
     Attributes:
         path: the file they are from
-        by_name: file name -> image id, where the file lists its pictures
+        names: image id -> file name, where the file lists its images
+        ids: picture -> image id
         by_id: image id -> boxes (x, y, width, height, score) in pixels
     """
 
     path: Path
-    by_name: dict[str, int]
-    by_id: dict[int, list[tuple[float, ...]]]
+    names: Mapping[int, str]
+    ids: Mapping[Path, int]
+    by_id: Mapping[int, list[Box]]
+    _told: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, path: Path) -> "Boxes":
+    def read(
+        cls,
+        path: Path,
+        pictures: Sequence[Path],
+        *,
+        minimum_score: float = MINIMUM_SCORE,
+        categories: Sequence[str] = (),
+    ) -> "Boxes":
         """Read COCO annotations (with images and annotations) or COCO detections (a list).
 
+        What is left out, crowds, other categories, empty boxes and low scores, is counted in the log.
+
+        Args:
+            path: the file
+            pictures: that are to be looked at
+            minimum_score: boxes below it are left out
+            categories: names or ids of those whose boxes count; by default people
+
         Raises:
-            InputError: it is neither, or an entry is no box
+            InputError: it is neither, an entry is no box, none is left, or it is not clear which picture has which
         """
         content = read_json(path)
-        images, entries = (
-            (content.get("images"), content.get("annotations")) if isinstance(content, dict) else ([], content)
-        )
+        is_listed = isinstance(content, dict)
+        images, entries = (content.get("images"), content.get("annotations")) if is_listed else ([], content)
         if not isinstance(images, list) or not isinstance(entries, list):
             raise InputError(f"{path} holds no boxes: expected COCO annotations or a COCO list of detections")
-        by_id: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-        for image_id, box in parse_each(entries, _box, path, "boxes", "image_id and bbox [x, y, width, height]"):
-            by_id[image_id].append(box)
-        by_name = dict(parse_each(images, _image, path, "images", "id and file_name"))
-        return cls(path, by_name, dict(by_id))
+        listed = content.get("categories") if is_listed else None
+        known = parse_categories(listed, path) if isinstance(listed, list) and listed else []
+        wanted = _wanted(known, categories, path)
+        why = Counter[str]()
+        by_id: dict[int, list[Box]] = defaultdict(list)
+        for found in parse_each(entries, lambda entry: _read(entry, wanted, minimum_score), path, "boxes", _ENTRY):
+            if isinstance(found, str):
+                why[found] += 1
+            else:
+                by_id[found[0]].append(found[1])
+        _tell(path, why, left=sum(map(len, by_id.values())))
+        names = {number: picture.file_name for number, picture in parse_pictures(images, path).items()}
+        ids = match_images(pictures, names, path) if names else match_numbers(pictures, path)
+        if pictures and by_id and not any(number in by_id for number in ids.values()):
+            logger.warning("%s has no box of any of the %d pictures", path, len(pictures))
+        return cls(path, names, ids, dict(by_id))
 
-    def of(self, picture: Path) -> list[tuple[float, ...]]:
-        """The boxes of a picture, none if the file has none for it.
+    def of(self, picture: Path, size: tuple[int, int]) -> list[Box]:
+        """The boxes of a picture, none if the file has none for it; those outside of it are left out.
+
+        Args:
+            picture: one of those that `read` was given
+            size: its height and width
 
         Raises:
             InputError: the file does not know the picture
         """
-        return self.by_id.get(self.image_id(picture, None), [])
+        boxes = self.by_id.get(self.image_id(picture), [])
+        if not boxes:
+            return []
+        corners = np.array([box[:4] for box in boxes])
+        sizes = np.broadcast_to(np.array(size[::-1], dtype=np.float64), (len(boxes), 2))
+        for line in odd_boxes(corners, sizes, lambda row: f"box {row}"):
+            # Of a file of such boxes one line says it.
+            logger.log(logging.INFO if self._told else logging.WARNING, "%s, %s: %s", self.path, picture, line)
+            self._told.append(line)
+        lost = outside(corners, sizes) & (corners[:, :2] >= sizes).any(axis=1)
+        return [box for box, is_lost in zip(boxes, lost, strict=True) if not is_lost]
 
-    def image_id(self, picture: Path, default: int | None) -> int:
-        """The picture's id: by its name, or, in a list of detections, COCO's way: the name is the number.
+    def image_id(self, picture: Path) -> int:
+        """The picture's id in the file.
 
         Raises:
-            InputError: there is none, and no default
+            InputError: it has none
         """
-        if picture.name in self.by_name:
-            return self.by_name[picture.name]
-        if not self.by_name and picture.stem.split("_")[-1].isdigit():
-            return int(picture.stem.split("_")[-1])
-        if default is None:
+        if picture not in self.ids:
             raise InputError(f"{picture} is not in {self.path}: its pictures are known by file name or number")
-        return default
+        return self.ids[picture]
+
+    def name(self, picture: Path) -> str:
+        """The picture's name as the file has it; its own where the file lists no images."""
+        return self.names.get(self.image_id(picture), picture.name)
 
 
-def _image(entry: dict[str, Any]) -> tuple[str, int]:
-    return Path(entry["file_name"]).name, int(entry["id"])
+def _wanted(known: Sequence[Category], categories: Sequence[str], path: Path) -> Callable[[int | None], bool]:
+    """Whether boxes of a category's id, None for an entry without, are looked at."""
+    if categories:
+        ids = {number for text in categories for number in _ids(text, known, path)}
+        return lambda number: number in ids
+    if not known:
+        return lambda number: number in (None, _PERSON)
+    people = [each.id for each in known if each.name.casefold() == "person"]
+    people = people or [each.id for each in known if each.joints] or [each.id for each in known if len(known) == 1]
+    if not people:
+        names = ", ".join(each.name or str(each.id) for each in known)
+        raise InputError(f"{path} has the categories {names}, of which none is person: say --box-category NAME")
+    return lambda number: number is None or number in people
 
 
-def _box(entry: dict[str, Any]) -> tuple[int, tuple[float, ...]]:
-    box = box_of(entry)
+def _ids(text: str, known: Sequence[Category], path: Path) -> list[int]:
+    found = [each.id for each in known if text.casefold() == each.name.casefold() or text == str(each.id)]
+    if not found and not known and text.isascii() and text.isdecimal():
+        return [int(text)]
+    if not found:
+        names = ", ".join(f"{each.name} ({each.id})" for each in known) or "numbers alone"
+        raise InputError(f"--box-category is {text!r}; {path} has {names}")
+    return found
+
+
+def _read(entry: dict[str, Any], wanted: Callable[[int | None], bool], minimum_score: float) -> tuple[int, Box] | str:
+    """Image id and box; or why it is left out."""
+    image_id, box, category = whole_of(entry, "image_id"), box_of(entry), whole_or_none(entry, "category_id")
+    score = score_of(entry) if entry.get("score") is not None else 1.0
+    if is_crowd(entry):
+        return "of crowds"
+    if not wanted(category):
+        return f"of category {category}"
     if not has_size(box):
-        raise ValueError(f"bbox {entry['bbox']} has no area")
-    score = score_of(entry) if "score" in entry else 1.0
-    return int(entry["image_id"]), (*box.tolist(), score)
+        return "without size"
+    if score < minimum_score:
+        return f"{_LOW} {minimum_score:g} (--min-box-score)"
+    return image_id, (*box.tolist(), score)
+
+
+def _tell(path: Path, why: Mapping[str, int], left: int) -> None:
+    """Say how many boxes are left out.
+
+    Raises:
+        InputError: all are, and not for their scores alone
+    """
+    if not why:
+        return
+    counts = ", ".join(f"{count} {reason}" for reason, count in why.items())
+    if not left and not all(reason.startswith(_LOW) for reason in why):
+        raise InputError(
+            f"{path} holds no box that could be looked at: {counts}; give people's boxes, or say --box-category"
+        )
+    logger.warning("%s: boxes left out: %s", path, counts)

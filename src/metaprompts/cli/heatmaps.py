@@ -54,7 +54,12 @@ class Heatmaps:
     level: int | Literal["mean"] = 0
     """Segmentation: 0 (finest) to 3, or the mean of all levels."""
     boxes: Path | None = None
-    """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it a picture is taken to show one
+    person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
+    min_box_score: float = 0.3
+    """Leave out detections that score lower."""
+    box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
+    """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """What is to be seen in all pictures, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -118,7 +123,11 @@ class Heatmaps:
 
         numbers, top = self._choice()
         paths = list_pictures(self.inputs)
-        boxes = None if self.boxes is None else Boxes.read(self.boxes)
+        boxes = (
+            None
+            if self.boxes is None
+            else Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
+        )
         model = load(self.model, self.device)
         captions = Captions.for_models(
             [model], caption=self.caption, file=self.captions, captioner=self.captioner, text_source=self.text_source
@@ -129,7 +138,8 @@ class Heatmaps:
         console = Console(stderr=True)
         for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
-                picture, found = read_picture(path), None if boxes is None else boxes.of(path)
+                picture = read_picture(path)
+                found = None if boxes is None else boxes.of(path, picture.shape[:2])
                 if found is not None and not found:
                     raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")
                 caption = None if captions is None else captions.of(path, picture)

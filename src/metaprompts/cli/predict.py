@@ -1,6 +1,7 @@
 """``metaprompts predict``."""
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -34,7 +35,12 @@ class Predict:
     adapter: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="DIR")] = ()
     """A model trained on a frozen MODEL; several of different tasks share its weights, and each picture's latent."""
     boxes: Path | None = None
-    """Pose: COCO JSON with the people's boxes. Without it a picture is taken to show one person, whole."""
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it a picture is taken to show one
+    person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
+    min_box_score: float = 0.3
+    """Leave out detections that score lower."""
+    box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
+    """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """What is to be seen in all pictures, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -77,7 +83,6 @@ class Predict:
         from rich.progress import track
 
         from metaprompts.adapters import load_adapters
-        from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
         from metaprompts.cli.looking import Looking
@@ -95,7 +100,7 @@ class Predict:
         refuse_unwritable(self.out)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
-        boxes = None if self.boxes is None else Boxes.read(self.boxes)
+        boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # A network is converted on the CPU, wherever it runs.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
@@ -139,18 +144,31 @@ class Predict:
         done = len(paths) - len(failures)
         return tell(f"{done} of {len(paths)} pictures predicted, results in {self.out}", len(paths), failures)
 
+    def _read_boxes(self, paths: list[Path]) -> "Boxes | None":
+        from metaprompts.cli.boxes import Boxes
+
+        if self.boxes is None:
+            return None
+        return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
+
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""
         from metaprompts.files import write_json
         from metaprompts.predictions import coco_keypoints
 
         if predicted:
-            ids = [
-                number if boxes is None else boxes.image_id(path, number)
-                for number, (path, _) in enumerate(predicted, 1)
-            ]
-            rows = [(number, path.name, shown) for number, (path, shown) in zip(ids, predicted, strict=True)]
+            ids = [number if boxes is None else boxes.image_id(path) for number, (path, _) in enumerate(predicted, 1)]
+            times = Counter(path.name for path, _ in predicted)
+            names = [_name(path, boxes, is_alone=times[path.name] == 1) for path, _ in predicted]
+            rows = [(number, name, shown) for number, name, (_, shown) in zip(ids, names, predicted, strict=True)]
             write_json(self.out / "poses.json", coco_keypoints(rows))  # type: ignore[arg-type]
+
+
+def _name(path: Path, boxes: "Boxes | None", *, is_alone: bool) -> str:
+    """A picture's name in poses.json, no two alike."""
+    if is_alone:
+        return path.name
+    return path.as_posix() if boxes is None else boxes.name(path)
 
 
 def _predict_group(
@@ -166,7 +184,8 @@ def _predict_group(
     readable = []
     for path in paths:
         try:
-            picture, found = read_picture(path), None if boxes is None else boxes.of(path)
+            picture = read_picture(path)
+            found = None if boxes is None else boxes.of(path, picture.shape[:2])
             readable.append((path, picture, found, None if captions is None else captions.of(path, picture)))
         except CaptionerError:
             raise

@@ -1,17 +1,22 @@
 """Pictures without targets: the test splits, whose targets only the servers have."""
 
-from collections.abc import Container
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from metaprompts.data.coco import DetectedBox, read_boxes
+from metaprompts.data.coco_annotations import Picture, parse_pictures
 from metaprompts.data.entries import has_size
+from metaprompts.data.odd_boxes import odd_boxes
 from metaprompts.data.pictures import pictures_in, read_picture
 from metaprompts.data.samples import Person, Sample
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+
+logger = logging.getLogger(__name__)
 
 _PERSON = 1
 
@@ -70,14 +75,13 @@ class DetectedPeople:
 
     def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:
         self._folder, self._joints, self._said_by = folder, joints, (info, boxes)
-        try:
-            self.images: list[dict[str, Any]] = [
-                {"id": int(entry["id"]), "file_name": str(entry["file_name"])} for entry in read_json(info)["images"]
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{info} lists no images with id and file_name: give COCO's image_info JSON") from error
-        self._names = {entry["id"]: entry["file_name"] for entry in self.images}
-        self._boxes = _people(read_json(boxes), boxes, self._names.keys())
+        content = read_json(info)
+        if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+            raise InputError(f"{info} lists no images with id and file_name: give COCO's image_info JSON")
+        pictures = parse_pictures(content["images"], info)
+        self._names = {number: picture.file_name for number, picture in pictures.items()}
+        self.images = [{"id": number, "file_name": name} for number, name in self._names.items()]
+        self._boxes = _people(read_json(boxes), boxes, pictures)
 
     def __len__(self) -> int:
         """Return the number of boxes."""
@@ -110,9 +114,17 @@ class DetectedPeople:
         return Sample(image=read_picture(Path(path)), path=path, person=person)
 
 
-def _people(entries: Any, path: Path, known: Container[int]) -> list[DetectedBox]:
+def _people(entries: Any, path: Path, known: Mapping[int, Picture]) -> list[DetectedBox]:
     people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
-    found = [box for box in people if box.image_id in known and has_size(box.box_xywh)]
+    listed = [box for box in people if box.image_id in known]
+    found = [box for box in listed if has_size(box.box_xywh)]
+    # Detections of other categories and test sets are the rule; a box without size is a slip.
+    if empty := len(listed) - len(found):
+        logger.warning("%s: %d boxes without size are left out", path, empty)
+    if found:
+        sizes = [(known[box.image_id].width or np.nan, known[box.image_id].height or np.nan) for box in found]
+        for line in odd_boxes(np.stack([box.box_xywh for box in found]), np.array(sizes), lambda row: f"box {row}"):
+            logger.warning("%s: %s", path, line)
     if not found:
         raise InputError(
             f"{path} holds no person's box of a listed picture ({len(entries)} boxes, {len(people)} of category "

@@ -171,7 +171,7 @@ class Pose(Task):
         if boxes is None:
             # The whole picture is taken to be the padded crop already.
             return [self._crop(picture, (0.0, 0.0, width, height), 1.0, padding=1.0)]
-        return [self._crop(picture, box[:4], box[4] if len(box) > 4 else 1.0, self.padding) for box in boxes]
+        return [self._crop(picture, *_box_and_score(box), self.padding) for box in boxes]
 
     def _crop(self, picture: Picture, box_xywh: Sequence[float], score: float, padding: float) -> View:
         box = np.asarray(box_xywh, np.float32)
@@ -195,6 +195,15 @@ class Pose(Task):
             box_xywh=tuple(view.box_xywh.tolist()),
             score=view.score,
         )
+
+
+def _box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
+    values = np.asarray(box)
+    if values.shape not in ((4,), (5,)) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise InputError(f"a person's box is {box!r}; expected x, y, width, height and perhaps a score, in pixels")
+    if not (values[2:4] > 0).all():
+        raise InputError(f"a person's box is {box!r}; expected a width and a height above 0")
+    return values[:4].tolist(), float(values[4]) if len(values) > 4 else 1.0
 
 
 def _check_names(joints: Sequence[str]) -> None:

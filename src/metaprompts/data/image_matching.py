@@ -1,0 +1,95 @@
+"""Which image of a file a picture on disk is: by as much of its path as the file has."""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from metaprompts.errors import InputError
+
+
+def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) -> dict[Path, int]:
+    """Find the image of each picture by its file name, and where several have that, by the folders before it.
+
+    Args:
+        paths: of the pictures
+        names: image id -> file name, with or without folders
+        file: that has them, for errors
+
+    Returns:
+        path -> image id, of those that are in the file
+
+    Raises:
+        InputError: a picture may be several images, or several pictures are the same image
+    """
+    known = {number: _parts(name) for number, name in names.items()}
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for number, parts in known.items():
+        by_name[parts[-1]].append(number)
+    shared: dict[int, dict[Path, int]] = defaultdict(dict)
+    for path in paths:
+        # Links are not followed: the file names them as they are.
+        parts = _parts(os.path.abspath(path))  # noqa: PTH100
+        lengths = {number: _common(parts, known[number]) for number in by_name.get(parts[-1], ())}
+        best = [number for number, length in lengths.items() if length == max(lengths.values())]
+        if len(best) > 1:
+            raise InputError(
+                f"{path} may be image {best[0]} ({names[best[0]]}) or {best[1]} ({names[best[1]]}) of {file}: give "
+                "pictures in the folders that the file names"
+            )
+        for number in best:
+            shared[number][path] = lengths[number]
+    return {_only(number, found, len(known[number]), file): number for number, found in shared.items()}
+
+
+def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
+    """Find the image of each picture in COCO's way: its name, or what follows its last underscore, is the number.
+
+    Args:
+        paths: of the pictures
+        file: for errors
+
+    Returns:
+        path -> image id, of those whose names end in a number
+
+    Raises:
+        InputError: several pictures have the same number
+    """
+    found: dict[int, Path] = {}
+    for path in paths:
+        digits = path.stem.split("_")[-1]
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 18):
+            continue
+        other = found.setdefault(int(digits), path)
+        if other is not path:
+            raise InputError(
+                f"{other} and {path} are both image {int(digits)} of {file}, which knows images by number: give "
+                "pictures of different numbers, or a COCO file that lists them as images"
+            )
+    return {path: number for number, path in found.items()}
+
+
+def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Path:
+    """The picture that an image is: the only one, or the only one with all of its folders."""
+    whole = [path for path, length in found.items() if length == parts]
+    if len(found) > 1 and (len(whole) != 1 or parts == 1):
+        first, second = list(found)[:2]
+        raise InputError(
+            f"{first} and {second} are both image {number} of {file}, by name: list images there with their folders"
+        )
+    return whole[0] if whole else next(iter(found))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Folders and name; of Windows, too, and letters with accents in one form."""
+    path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
+    return path.parts or ("",)
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many last parts are the same."""
+    length = 0
+    while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
+        length += 1
+    return length
