@@ -18,9 +18,7 @@ from metaprompts.hub import hub_folder
 from metaprompts.prompt_text import resolved, text_encoder_of
 from metaprompts.prompting import (
     CaptionPrompts,
-    FusedRearrangement,
     LabelPrompts,
-    LevelRearrangement,
     MetaPrompts,
     RecurrentRefinement,
 )
@@ -76,8 +74,7 @@ class MetaPromptModel(
         self.refinement = RecurrentRefinement(
             steps, self.unet.time_channels, modulated_time=config.refinement.modulated_time
         )
-        rearrangement = FusedRearrangement if self.task.fused else LevelRearrangement
-        self.rearrangement = rearrangement(levels, width, enabled=config.rearrangement.enabled)
+        self.rearrangement = self.task.rearrangement(levels, width, enabled=config.rearrangement.enabled)
         channels = config.prompts.count if config.rearrangement.enabled else width
         self.head = self.task.head(channels, len(levels))
         self.auxiliary_head = self.task.auxiliary_head(channels)

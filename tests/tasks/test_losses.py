@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from metaprompts.tasks.depth import Depth, silog
+from metaprompts.tasks.depth import Depth, gradient_matching, silog
 from metaprompts.tasks.lovasz import lovasz_softmax
 from metaprompts.tasks.segmentation import mean_cross_entropy
 
@@ -133,3 +133,42 @@ class TestDepthRange:
         assert self.loss([1.0, 2.0, 3.0, 65.0], mask_out_of_range=False) == pytest.approx(
             silog(self.predicted_m.flatten(), torch.tensor([1.0, 2.0, 3.0, 65.0]), variance_focus=0.5).item()
         )
+
+
+def test_gradients_match_where_only_the_scale_is_wrong():
+    target = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(0)) + 1
+    assert gradient_matching(3 * target, target).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_gradient_matching_by_hand():
+    """d = ln p - ln t is 0 on the left and ln 2 on the right of a 4 x 4 map: of the 12 pairs side by side at step 1, 4
+    differ by ln 2; at step 2, 2 of 2; above that one pixel a map has no neighbors. None differ up and down.
+    """
+    target = torch.ones(1, 4, 4)
+    predicted = target.clone()
+    predicted[..., 2:] = 2
+    assert gradient_matching(predicted, target).item() == pytest.approx(math.log(2) * (4 / 12 + 2 / 2))
+
+
+def test_gradient_matching_leaves_out_what_was_not_measured():
+    target = torch.ones(1, 4, 4)
+    target[..., 2:] = 0
+    predicted = torch.ones(1, 4, 4, requires_grad=True)
+    wild = predicted * torch.tensor([1.0, 1.0, 50.0, 0.1])
+    loss = gradient_matching(wild, target)
+    assert loss.item() == 0
+    loss.backward()
+    assert predicted.grad.isfinite().all()
+
+
+def test_sky_is_trained_to_be_far():
+    """The sky, which no sensor measures, was predicted to be the nearest thing: nothing ever said where it is."""
+    task = Depth(max_depth_m=80.0)
+    target = torch.tensor([[[10.0, torch.inf], [0.0, 20.0]]])
+    right = torch.tensor([[[[10.0, 0.98 * 80], [3.0, 20.0]]]])
+    near = torch.tensor([[[[10.0, 0.5], [3.0, 20.0]]]])
+    assert task.losses(right, None, {"depth_m": target})["silog"].item() == pytest.approx(0, abs=1e-5)
+    assert task.losses(near, None, {"depth_m": target})["silog"].item() > 1
+    scorer = task.scorer()
+    task.score(scorer, near, {"depth_m": target})
+    assert scorer.scores()["rmse"] == 0

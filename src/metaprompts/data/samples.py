@@ -58,7 +58,7 @@ class Sample:
         image: (H, W, 3) uint8 RGB
         path: the picture's file, for messages and output names
         labels: (H, W) uint8 class indices, 255 = ignored
-        depth_m: (H, W) float32 meters, 0 = no measurement
+        depth_m: (H, W) float32 meters, 0 = no measurement, infinite = sky
         person: the one person this sample is about
         turn: index + epoch, by which `EveryNth` counts
         context: (L, D) float32, the picture's caption as a text encoder sees it

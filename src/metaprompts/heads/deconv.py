@@ -1,4 +1,4 @@
-"""Heads of transposed convolutions: metric depth (released code) and joint heatmaps (paper only)."""
+"""Heads that enlarge a map by convolutions: metric depth (released code) and joint heatmaps (paper only)."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaprompts.prompting.layers import upsample_stack
+from metaprompts.prompting.layers import Upsampling, upsample_stack
 
 _STRIDE = 8
 
@@ -16,15 +16,24 @@ class DepthHead(nn.Module):
 
     Args:
         in_channels: channels of the map
-        filters: channels of the three transposed convolutions
+        filters: channels of the three convolutions that double the size
         width: channels of the convolutions after them
         max_depth_m: depth that the sigmoid's 1 stands for, in metres
+        upsample: how they double it; released models are "transposed"
     """
 
-    def __init__(self, in_channels: int, *, filters: int, width: int, max_depth_m: float) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        filters: int,
+        width: int,
+        max_depth_m: float,
+        upsample: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         self.max_depth_m = max_depth_m
-        self.enlarge = upsample_stack(in_channels, filters, doublings=3, kernel=2)
+        self.enlarge = upsample_stack(in_channels, filters, doublings=3, kernel=2, upsample=upsample)
         self.convolve = nn.Sequential(nn.Conv2d(filters, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
         self.regress = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
@@ -45,19 +54,20 @@ class DepthHead(nn.Module):
 
 
 class HeatmapHead(nn.Module):
-    """One fused map at 1/8 to joint heatmaps at 1/4: a transposed convolution and a 1x1 convolution.
+    """One fused map at 1/8 to joint heatmaps at 1/4: a convolution that doubles the size, and a 1x1 convolution.
 
     The paper says no more of its pose head than the picture; width and kernel are SimpleBaseline's (Xiao et al. 2018).
 
     Args:
         in_channels: channels of the map
-        filters: channels of the transposed convolution
+        filters: channels of the first convolution
         joints: J
+        upsample: how it doubles the size
     """
 
-    def __init__(self, in_channels: int, *, filters: int, joints: int) -> None:
+    def __init__(self, in_channels: int, *, filters: int, joints: int, upsample: Upsampling = "transposed") -> None:
         super().__init__()
-        self.enlarge = upsample_stack(in_channels, filters, doublings=1, kernel=4)
+        self.enlarge = upsample_stack(in_channels, filters, doublings=1, kernel=4, upsample=upsample)
         self.score = nn.Conv2d(filters, joints, 1)
         # Heatmaps are almost everywhere zero: start there, as SimpleBaseline does.
         nn.init.normal_(self.score.weight, std=0.001)

@@ -1,16 +1,37 @@
 """A small stack that rearrangement and the heads share."""
 
-from torch import nn
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Upsampling = Literal["resize", "transposed"]
+"""How a map is doubled: bilinear resize and a 3x3 convolution, or a transposed convolution."""
 
 
-def upsample_stack(channels: int, filters: int, *, doublings: int, kernel: int) -> nn.Sequential:
-    """Transposed convolutions, each doubling height and width, each followed by batch norm and ReLU.
+class ResizeConv2d(nn.Conv2d):
+    """Double height and width bilinearly, then convolve 3x3.
+
+    A transposed convolution reaches neighboring output pixels by different weights, which shows as a grid in smooth
+    predictions (Odena et al., "Deconvolution and Checkerboard Artifacts", 2016); this one treats all alike.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, filters, 2 h, 2 w)."""
+        return super().forward(F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False))
+
+
+def upsample_stack(
+    channels: int, filters: int, *, doublings: int, kernel: int, upsample: Upsampling = "transposed"
+) -> nn.Sequential:
+    """Convolutions that each double height and width, each followed by batch norm and ReLU.
 
     Args:
         channels: of the input
         filters: of every layer's output
         doublings: number of layers
-        kernel: 2 (no overlap) or 4
+        kernel: of transposed convolutions: 2 (no overlap) or 4
+        upsample: how a layer doubles its input; released models are "transposed"
 
     Returns:
         a module (B, channels, h, w) -> (B, filters, h * 2^doublings, w * 2^doublings)
@@ -18,9 +39,9 @@ def upsample_stack(channels: int, filters: int, *, doublings: int, kernel: int) 
     layers: list[nn.Module] = []
     for layer in range(doublings):
         width = channels if layer == 0 else filters
-        layers += [
-            nn.ConvTranspose2d(width, filters, kernel, stride=2, padding=(kernel - 2) // 2, bias=False),
-            nn.BatchNorm2d(filters),
-            nn.ReLU(),
-        ]
+        if upsample == "resize":
+            doubled: nn.Module = ResizeConv2d(width, filters, 3, padding=1, bias=False)
+        else:
+            doubled = nn.ConvTranspose2d(width, filters, kernel, stride=2, padding=(kernel - 2) // 2, bias=False)
+        layers += [doubled, nn.BatchNorm2d(filters), nn.ReLU()]
     return nn.Sequential(*layers)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaprompts.prompting.layers import upsample_stack
+from metaprompts.prompting.layers import Upsampling, upsample_stack
 
 _GROUPS = 16
 _FUSED_FILTERS = 32
@@ -64,16 +64,24 @@ class FusedRearrangement(nn.Module):
         pyramid_channels: C_l of each level, finest first
         prompt_channels: D
         enabled: False passes on the joined features without the dot product (the paper's ablation)
+        upsample: how coarser levels are enlarged; released models are "transposed"
     """
 
-    def __init__(self, pyramid_channels: Sequence[int], prompt_channels: int, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        pyramid_channels: Sequence[int],
+        prompt_channels: int,
+        *,
+        enabled: bool = True,
+        upsample: Upsampling = "transposed",
+    ) -> None:
         super().__init__()
         self.enabled = enabled
         finest, *coarser = pyramid_channels
         self.levels = nn.ModuleList(
             [
                 _project(finest, finest),
-                *(_enlarge(channels, doublings) for doublings, channels in enumerate(coarser, 1)),
+                *(_enlarge(channels, doublings, upsample) for doublings, channels in enumerate(coarser, 1)),
             ]
         )
         self.join = _project(sum(pyramid_channels), prompt_channels)
@@ -98,10 +106,10 @@ def _project(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.GroupNorm(_GROUPS, width), nn.ReLU())
 
 
-def _enlarge(channels: int, doublings: int) -> nn.Sequential:
+def _enlarge(channels: int, doublings: int, upsample: Upsampling) -> nn.Sequential:
     """Double the size some times in few channels, then return to the level's own width."""
     return nn.Sequential(
-        upsample_stack(channels, _FUSED_FILTERS, doublings=doublings, kernel=4),
+        upsample_stack(channels, _FUSED_FILTERS, doublings=doublings, kernel=4, upsample=upsample),
         nn.Conv2d(_FUSED_FILTERS, channels, 3, padding=1),
         nn.BatchNorm2d(channels),
         nn.ReLU(),

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from metaprompts.errors import InputError
 from metaprompts.predictions import Prediction
+from metaprompts.prompting import FusedRearrangement, LevelRearrangement
+from metaprompts.prompting.layers import Upsampling
 
 Picture = NDArray[np.uint8]
 Batch = Mapping[str, Tensor]
@@ -43,7 +45,7 @@ class Task(ABC):
     """
 
     name: ClassVar[str]
-    fused: ClassVar[bool]
+    fused: ClassVar[bool] = False
     """Whether the head reads one map of all levels, or a map of each level."""
     metrics: ClassVar[tuple[str, ...]]
     """Names of the numbers by which models can be compared, among those that `scorer` gives."""
@@ -52,6 +54,10 @@ class Task(ABC):
     @abstractmethod
     def outputs(self) -> int:
         """Channels of the raw output."""
+
+    def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
+        """What makes the head's maps of a pyramid with these channels: here, a map of each level."""
+        return LevelRearrangement(levels, prompt_channels, enabled=enabled)
 
     @abstractmethod
     def head(self, channels: int, levels: int) -> nn.Module:
@@ -114,3 +120,21 @@ class Task(ABC):
         raise InputError(
             f"{self.name} is not predicted pixel by pixel, so not in windows either: leave window and stride out"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedTask(Task):
+    """A task whose head reads one map, fused from all levels.
+
+    Attributes:
+        upsample: how fused rearrangement and head enlarge maps: "transposed" convolutions, as released, which leave a
+            grid in smooth predictions, or "resize" (bilinear) and a 3x3 convolution
+    """
+
+    fused: ClassVar[bool] = True
+
+    upsample: Upsampling = "transposed"
+
+    def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
+        """What makes the head's map of a pyramid with these channels."""
+        return FusedRearrangement(levels, prompt_channels, enabled=enabled, upsample=self.upsample)

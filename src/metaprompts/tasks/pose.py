@@ -18,7 +18,7 @@ from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.heads.deconv import HeatmapHead
 from metaprompts.joint_names import read_names
 from metaprompts.predictions import PersonPose, PosePrediction, Prediction
-from metaprompts.tasks.base import Batch, Picture, Task, View
+from metaprompts.tasks.base import Batch, FusedTask, Picture, View
 from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.tasks.pose_scores import PoseScores
 from metaprompts.typed import Range, check_ranges
@@ -36,7 +36,7 @@ OTHER_SIGMA = 0.079
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pose(Task):
+class Pose(FusedTask):
     """Settings of human pose.
 
     Attributes:
@@ -56,7 +56,6 @@ class Pose(Task):
     """
 
     name: ClassVar[str] = "pose"
-    fused: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = (*KEYPOINT_SCORES, "pck@0.2")
 
     joints: tuple[str, ...] = COCO_JOINTS
@@ -118,7 +117,7 @@ class Pose(Task):
 
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
-        return HeatmapHead(channels, filters=self.filters, joints=len(self.joints))
+        return HeatmapHead(channels, filters=self.filters, joints=len(self.joints), upsample=self.upsample)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
         """Mean squared error over all heatmap pixels; joints that are not labelled add nothing but count.

@@ -35,7 +35,6 @@ class Segmentation(Task):
     """
 
     name: ClassVar[str] = "segmentation"
-    fused: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("mIoU", "aAcc", "mAcc")
 
     classes: tuple[str, ...]

@@ -11,6 +11,7 @@ from metaprompts.data.layouts.nyu_mat import NyuMat
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.sections.base import Openers, PairedSection, joined
 from metaprompts.data.sections.limits import Probability, Side
+from metaprompts.data.sky import with_sky
 from metaprompts.data.transforms.color import DepthColor
 from metaprompts.data.transforms.cutdepth import CutDepth
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
@@ -19,7 +20,8 @@ from metaprompts.errors import InputError
 from metaprompts.typed import Range, check_ranges
 
 _CUT_EVERY = 4
-_NUMBER_KEYS = ("units_per_meter", "depth_kind", "focal_baseline")
+# What is meaningful for lists alone.
+_LIST_KEYS = ("units_per_meter", "depth_kind", "focal_baseline", "sky", "sky_class")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,10 @@ class DepthData(PairedSection):
         depth_kind: what stored numbers are then: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
         focal_baseline: disparity: focal length in pixels times baseline in meters, by which disparity is turned into
             depth
+        sky: lists: folder of masks, one for each image and of its name, that say where the sky is: no sensor measures
+            it, and a model that was never taught puts it anywhere. It is trained to be as far as the model can say, and
+            not scored; none where no masks are known
+        sky_class: the masks' value that is sky, such as 13; none for every value above 0
     """
 
     layout: Literal["lists", "nyu", "nyu_mat", "kitti"] = "lists"
@@ -47,16 +53,18 @@ class DepthData(PairedSection):
     units_per_meter: Annotated[float, Range(0, 1e9, above=True)] | None = None
     depth_kind: DepthKind = "depth"
     focal_baseline: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    sky: str | None = None
+    sky_class: Annotated[int, Range(0, 65535)] | None = None
 
     task: ClassVar[str] = "depth"
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {
-        "train": ("layout", *_NUMBER_KEYS),
-        "val": ("layout", *_NUMBER_KEYS, "val_selection"),
+        "train": ("layout", *_LIST_KEYS),
+        "val": ("layout", *_LIST_KEYS, "val_selection"),
     }
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.refuse_unless(("lists",), *self.list_keys, *_NUMBER_KEYS)
+        self.refuse_unless(("lists",), *self.list_keys, *_LIST_KEYS)
         self.refuse_unless(("nyu", "kitti"), "train_list", "val_list")
         self.refuse_unless(("kitti",), "val_selection")
         if self.val_selection and self.val_list is not None:
@@ -71,6 +79,8 @@ class DepthData(PairedSection):
                 f"data.focal_baseline is {self.focal_baseline}, data.depth_kind {self.depth_kind}: leave it out, or "
                 "choose disparity"
             )
+        if self.sky is None and self.sky_class is not None:
+            raise InputError(f"data.sky_class is {self.sky_class}, but data.sky names no folder of masks: give both")
 
     @property
     def stored_units_per_meter(self) -> float:
@@ -97,10 +107,14 @@ class DepthData(PairedSection):
             return {"val_selection": lambda: kitti.KittiSelection(self.folder())}
         if self.layout == "kitti":
             return {split: lambda: kitti.KittiEigen(self.folder(), split, list_file=list_file)}
+        return {split: lambda: self._lists(split)}
+
+    def _lists(self, split: Split) -> SampleDataset:
         encoding = DepthEncoding(
             units_per_meter=self.units_per_meter, kind=self.depth_kind, focal_baseline=self.focal_baseline
         )
-        return {split: lambda: DepthFolder(self.folder(), *self.names(split), encoding=encoding)}
+        pairs = DepthFolder(self.folder(), *self.names(split), encoding=encoding)
+        return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
 
     def unlabeled(self) -> dict[str, str]:
         """None: all pictures that are read have depth."""
