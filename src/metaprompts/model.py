@@ -22,6 +22,7 @@ from metaprompts.prompting import (
     MetaPrompts,
     RecurrentRefinement,
 )
+from metaprompts.recomputing import recomputed
 from metaprompts.storage import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE, read_model, write_model
 
 if TYPE_CHECKING:
@@ -137,16 +138,29 @@ class MetaPromptModel(
         latent = self.latent_encoder(self.task.fit(images))
         return self.refinement(self.unet, latent, self.prompts(len(images), context))  # type: ignore[no-any-return]
 
-    def training_outputs(self, images: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """What the task's losses take: the raw output, and that of the auxiliary head if there is one.
+    def training_outputs(
+        self, images: Tensor, context: Tensor | None = None, *, every_step: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """The inputs of the task's losses: the raw output, and that of the auxiliary head if there is one.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
             context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            every_step: the outputs of all K steps, first to last, along the batch: (K B, ...). Rearrangement and head
+                see all of them at once, and are computed again in the backward pass
         """
-        maps = self.prompt_maps(images, context)
-        auxiliary = None if self.auxiliary_head is None else self.auxiliary_head(maps, _size(images))
-        return self.head(maps, _size(images)), auxiliary
+        latent = self.latent_encoder(self.task.fit(images))
+        prompts = self.prompts(len(images), context)
+        if not every_step:
+            return self._read(self.refinement(self.unet, latent, prompts), prompts[-1], _size(images))
+        pyramids = self.refinement.pyramids(self.unet, latent, prompts)
+        # The first step brings the latent to whole pixels of the coarsest level, so all have the same sizes.
+        joined = [torch.cat(levels) for levels in zip(*pyramids, strict=True)]
+        return recomputed(self._read, self, joined, torch.cat(prompts), _size(images))
+
+    def _read(self, pyramid: Sequence[Tensor], prompts: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        maps = self.rearrangement(pyramid, prompts)
+        return self.head(maps, size), None if self.auxiliary_head is None else self.auxiliary_head(maps, size)
 
     @property
     def device(self) -> torch.device:

@@ -81,7 +81,8 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     model.latent_encoder.precise = False
     take_statistics(model, recipe.training.batch_norm)
     restore_chance(state["chance"])
-    one_pass = TrainingPass(model, recipe.training.loss_batch_size).train()
+    settings = recipe.training
+    one_pass = TrainingPass(model, settings.loss_batch_size, step_decay=settings.step_decay).train()
     losses = [one_pass(batch) for batch in state["passes"]]
     return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 

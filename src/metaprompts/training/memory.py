@@ -19,6 +19,7 @@ from metaprompts.training.live_bytes import (
     backward_within_modes,
     call_at_first_gradient,
 )
+from metaprompts.training.passes import step_losses
 from metaprompts.training.splitting import step_split
 from metaprompts.training.stand_in import architecture, empty_batch, fake_model
 
@@ -178,7 +179,7 @@ def pass_bytes(
 
     handle = model.latent_encoder.register_forward_hook(leave_encoder)
     with live, _precision_of_norms(recipe.training):
-        loss = _loss(model, batch, recipe.training.precision, answers)
+        loss = _loss(model, batch, recipe.training, answers)
         kept = live.now["activations"] + live.now["copies"]
         if not earlier_gradients:
             call_at_first_gradient(loss, lambda parameter: live.move(_bytes([parameter]), "work", "gradients"))
@@ -196,14 +197,15 @@ def _precision_of_norms(settings: Training) -> AbstractContextManager[object]:
 def _loss(
     model: MetaPromptModel,
     batch: Mapping[str, Tensor],
-    precision: str,
+    settings: Training,
     answers: AbstractContextManager[object] | None,
 ) -> Tensor:
     # float16 takes what bfloat16 takes.
-    with nullcontext() if precision == "fp32" else torch.autocast("cpu", torch.bfloat16):
-        raw, auxiliary = model.training_outputs(batch["image"])
+    with nullcontext() if settings.precision == "fp32" else torch.autocast("cpu", torch.bfloat16):
+        raw, auxiliary = model.training_outputs(batch["image"], every_step=settings.step_decay is not None)
     with answers or nullcontext():
-        losses = model.task.losses(raw.float(), None if auxiliary is None else auxiliary.float(), batch)
+        auxiliary = None if auxiliary is None else auxiliary.float()
+        losses = step_losses(model.task, raw.float(), auxiliary, batch, None, settings.step_decay)
     return torch.stack(list(losses.values())).sum()
 
 

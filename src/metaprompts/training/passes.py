@@ -18,6 +18,7 @@ class TrainingPass(nn.Module):
         model: is trained
         loss_batch: how many pictures share a loss; None for all of a pass
         autocast: makes the context in which the model computes; by default the weights' own precision
+        step_decay: see `step_losses`
     """
 
     def __init__(
@@ -25,11 +26,13 @@ class TrainingPass(nn.Module):
         model: MetaPromptModel,
         loss_batch: int | None = None,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        step_decay: float | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self._loss_batch = loss_batch
         self._autocast = autocast
+        self._step_decay = step_decay
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute the parts of the loss by name, means over the pass.
@@ -40,10 +43,48 @@ class TrainingPass(nn.Module):
         """
         batch = {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in batch.items()}
         with self._autocast():
-            raw, auxiliary = self.model.training_outputs(batch["image"], batch.get("context"))
+            raw, auxiliary = self.model.training_outputs(
+                batch["image"], batch.get("context"), every_step=self._step_decay is not None
+            )
         # Sums over many pixels, and logarithms: what half precision does badly.
         with torch.autocast(raw.device.type, enabled=False):
-            return grouped_losses(self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch)
+            return step_losses(
+                self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch, self._step_decay
+            )
+
+
+def step_losses(
+    task: Task,
+    raw: Tensor,
+    auxiliary: Tensor | None,
+    batch: Mapping[str, Tensor],
+    loss_batch: int | None,
+    step_decay: float | None,
+) -> dict[str, Tensor]:
+    """The losses of the last refinement step and, weighted, of those before it.
+
+    Args:
+        task: whose losses
+        raw: (B, ...); with ``step_decay`` of K steps, first to last, (K B, ...)
+        auxiliary: alike, or None
+        batch: "image" and the targets (B, ...)
+        loss_batch: see `grouped_losses`
+        step_decay: step k counts step_decay^(K - k) times, as RAFT's iterations do (Teed and Deng, ECCV 2020); None for
+            the last step alone
+
+    Returns:
+        the parts of the last step by name, and "earlier_steps", the weighted sum of all others, where there are any
+    """
+    count = len(batch["image"])
+    *earlier, last = [
+        grouped_losses(task, own, None if auxiliary is None else other, batch, loss_batch)
+        for own, other in zip(raw.split(count), (raw if auxiliary is None else auxiliary).split(count), strict=True)
+    ]
+    if step_decay is None or not earlier:
+        return last
+    weights = [step_decay ** (len(earlier) - step) for step in range(len(earlier))]
+    sums = [weight * torch.stack(list(losses.values())).sum() for weight, losses in zip(weights, earlier, strict=True)]
+    return last | {"earlier_steps": torch.stack(sums).sum()}
 
 
 def grouped_losses(

@@ -64,7 +64,7 @@ class Trainee:
         take_statistics(model, settings.batch_norm)
         team.shard(model)
         self.model = model
-        one_pass = TrainingPass(model, split.loss_batch, team.autocast)
+        one_pass = TrainingPass(model, split.loss_batch, team.autocast, settings.step_decay)
         if settings.compile:
             one_pass.compile()
         self.one_pass: nn.Module = team.join(one_pass)
