@@ -23,10 +23,9 @@ BACKBONE = Architecture(
 )
 TASKS = {
     "segmentation": Segmentation(classes=("ground", "sky", "tree"), width=16),
-    "depth": Depth(max_depth_m=10.0, margin_blocks=0, filters=8, width=16),
+    # Transposed convolutions are those of pose, and of every golden file of depth.
+    "depth": Depth(max_depth_m=10.0, margin_blocks=0, filters=8, width=16, upsample="resize"),
     "pose": Pose(crop_height=64, crop_width=128, heatmap_sigma=1.5, filters=16),
-    "depth, resized": Depth(max_depth_m=10.0, margin_blocks=0, filters=8, width=16, upsample="resize"),
-    "pose, resized": Pose(crop_height=64, crop_width=128, heatmap_sigma=1.5, filters=16, upsample="resize"),
 }
 VARIANTS = {
     "one step": {"refinement": Refinement(steps=1)},
