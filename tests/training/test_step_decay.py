@@ -104,7 +104,7 @@ def test_memory_counts_the_steps():
 
 @pytest.mark.parametrize("value", ["0", "1.5", "-1"])
 def test_decay_is_a_share(value):
-    with pytest.raises(InputError, match="training.step_decay is"):
+    with pytest.raises(InputError, match=r"training\.step_decay is"):
         read_recipe("micro_depth", ["--training.step_decay", value])
 
 

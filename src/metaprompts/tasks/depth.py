@@ -82,7 +82,7 @@ class Depth(FusedTask):
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
-        """SILog over the batch's measured pixels, those out of range left out if they are masked, and gradient matching.
+        """SILog over measured pixels, without those out of range if they are masked, and gradient matching.
 
         Args:
             raw: meters (B, 1, h, w)
