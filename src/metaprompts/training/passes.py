@@ -75,10 +75,10 @@ def step_losses(
     Returns:
         the parts of the last step by name, and "earlier_steps", the weighted sum of all others, where there are any
     """
-    count = len(batch["image"])
+    steps = len(raw) // len(batch["image"])
+    others = (None,) * steps if auxiliary is None else auxiliary.chunk(steps)
     *earlier, last = [
-        grouped_losses(task, own, None if auxiliary is None else other, batch, loss_batch)
-        for own, other in zip(raw.split(count), (raw if auxiliary is None else auxiliary).split(count), strict=True)
+        grouped_losses(task, own, other, batch, loss_batch) for own, other in zip(raw.chunk(steps), others, strict=True)
     ]
     if step_decay is None or not earlier:
         return last
