@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metaprompts.evaluation.whole import Evaluation
     from metaprompts.model import MetaPromptModel
     from metaprompts.recipe import Recipe
+    from metaprompts.training.data import Split
 
 _OPTIONS = ("--recipe", "--out", "--engine", "--precision")
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
@@ -115,14 +116,22 @@ class Evaluate:
             sys.stdout.write(_USAGE)
             return 0
         from metaprompts.cli.engines import opened
+        from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_chance
         from metaprompts.cli.models import load_with_recipe
         from metaprompts.cli.scored import report_undefined
         from metaprompts.evaluation.processes import local_device, processes
         from metaprompts.evaluation.progress import SampleBar
         from metaprompts.evaluation.whole import evaluate_split
+        from metaprompts.training.data import validation_split
+        from metaprompts.training.label_check import check_labels
+        from metaprompts.training.team import is_first_process
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
-        evaluation = _evaluation(model, recipe, self.out or _default_out(self.model))
+        split = validation_split(recipe)
+        labels = check_labels(recipe, warns=is_first_process(), validation=split.stored).get("validation")
+        if labels is not None:
+            show_missing_classes(labels)
+        evaluation = _evaluation(model, recipe, split, self.out or _default_out(self.model))
         if (self.engine, self.precision) != (PLAIN, "fp32"):
             evaluation = replace(
                 evaluation, what={**evaluation.what, "engine": self.engine, "precision": self.precision}
@@ -142,6 +151,8 @@ class Evaluate:
             )
         if together.rank == 0:
             _show(scores, model, evaluation.out)
+            if labels is not None:
+                warn_below_chance(labels, scores)
         return report_undefined(model.task.name, scores)
 
 
@@ -150,14 +161,12 @@ def _default_out(model: Path) -> Path:
     return model / "evaluation" if model.is_dir() else Path(f"evaluation-{model.name}")
 
 
-def _evaluation(model: "MetaPromptModel", recipe: "Recipe", out: Path) -> "Evaluation":
+def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out: Path) -> "Evaluation":
     from metaprompts.evaluation.fingerprint import fingerprint
     from metaprompts.evaluation.pictures import SeenPictures
     from metaprompts.evaluation.whole import Evaluation
-    from metaprompts.training.data import validation_split
     from metaprompts.typed import plain
 
-    split = validation_split(recipe)
     pictures = SeenPictures(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = plain(recipe.data.resolved())
     what = {

@@ -33,13 +33,17 @@ def measure(
     Raises:
         InputError: model, recipe or data cannot be read, or do not fit each other
     """
+    from metaprompts.cli.foreign_labels import show_missing_classes
     from metaprompts.cli.models import load_with_recipe
     from metaprompts.evaluation.progress import SampleBar
     from metaprompts.explaining import prompt_responses
     from metaprompts.training.data import validation_batches, validation_split
+    from metaprompts.training.label_check import check_labels
 
     model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: device or own)
     split = validation_split(read)
+    for counted in check_labels(read, validation=split.stored).values():
+        show_missing_classes(counted)
     with SampleBar("measuring", len(split.samples)) as bar:
         responses = prompt_responses(model, _counted(validation_batches(split, read), bar.advance), level=level)
     _write(responses, out, f"{source}, level {level}, {len(split.samples)} validation samples")

@@ -48,6 +48,8 @@ class PartReport:
         bad: what is wrong with each that could not be
         shown: some of the good ones, spread over the part
         statistics: what the samples that were read hold, a line each
+        warnings: what is likely to be a mistake
+        faults: what keeps the part from being used, though each of its samples can be read
     """
 
     name: str
@@ -60,6 +62,8 @@ class PartReport:
     bad: tuple[str, ...] = ()
     shown: tuple[Sample, ...] = field(default=(), repr=False)
     statistics: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     @property
     def is_usable(self) -> bool:

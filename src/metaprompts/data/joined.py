@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from metaprompts.data.label_histogram import label_values
+from metaprompts.data.label_tables import LabelValue
 from metaprompts.data.samples import Sample, SampleDataset
 
 
@@ -42,6 +44,11 @@ class Joined:
         """The files of a sample."""
         part, place = self._find(index)
         return part.files(place)
+
+    def label_values(self, index: int) -> list[LabelValue]:
+        """The values of a sample's mask; see `label_histogram.label_values`."""
+        part, place = self._find(index)
+        return label_values(part, place)
 
     def _find(self, index: int) -> tuple[SampleDataset, int]:
         """The part that a sample is in, and its place there."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,20 @@ class ColorTable:
     others: int
 
 
+class LabelValue(NamedTuple):
+    """A value of a mask.
+
+    Attributes:
+        name: as a user writes it, see `value_name`
+        label: its class, 255 = ignored, -1 = no class
+        pixels: that have it
+    """
+
+    name: str
+    label: int
+    pixels: int
+
+
 LabelTable = NDArray[np.int16] | ColorTable
 """(65536,) class of every stored value, or the class of every color; 255 = ignored, -1 = no class."""
 
@@ -57,6 +71,18 @@ def classes_of(stored: NDArray[Any], table: LabelTable) -> NDArray[np.int16]:
     places = np.searchsorted(table.colors, stored).clip(max=len(table.colors) - 1)
     found: NDArray[np.int16] = np.where(table.colors[places] == stored, table.classes[places], np.int16(table.others))
     return found
+
+
+def count_values(stored: NDArray[Any], table: LabelTable) -> list[LabelValue]:
+    """Count the pixels of each stored value or color (H, W)."""
+    if isinstance(table, ColorTable):
+        values, counts = np.unique(stored, return_counts=True)
+    else:
+        counts = np.bincount(stored.ravel())
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+    found = zip(values.tolist(), classes_of(values, table).tolist(), counts.tolist(), strict=True)
+    return [LabelValue(value_name(value, table), label, pixels) for value, label, pixels in found]
 
 
 def value_name(value: int, table: LabelTable) -> str:

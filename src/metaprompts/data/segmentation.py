@@ -13,7 +13,9 @@ from metaprompts.data.label_tables import (
     UNKNOWN,
     ColorTable,
     LabelTable,
+    LabelValue,
     classes_of,
+    count_values,
     describe_expected,
     label_table,
     value_name,
@@ -66,6 +68,16 @@ class SegmentationPairs:
         labels = read_labels(label_path, self.table_of(label_path))
         refuse_other_size(image, labels, image_path, label_path)
         return Sample(image=image, path=str(image_path), labels=labels)
+
+    def label_values(self, index: int) -> list[LabelValue]:
+        """The values of one mask, with their classes and pixels; the image is not read.
+
+        Raises:
+            InputError: the mask is bad
+        """
+        _, label_path = self._pairs[index]
+        table = self.table_of(label_path)
+        return count_values(_read_stored(label_path, table), table)
 
     def table_of(self, label_path: Path) -> LabelTable:
         """The table for one mask; data sets with several kinds of masks have several."""

@@ -30,6 +30,7 @@ from metaprompts.training.data import EndlessBatches, Split, training_split, val
 from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
 from metaprompts.training.diary import LOG_FILE, Diary, diary
+from metaprompts.training.label_check import check_labels
 from metaprompts.training.passes import TrainingPass
 from metaprompts.training.progress import Progress, Silence
 from metaprompts.training.ranking import is_as_good, main_metric
@@ -81,7 +82,10 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
         torch.set_num_threads(settings.threads)
     split = step_split(recipe, team.count)
     train_split, val_split = training_split(recipe), validation_split(recipe)
-    check_depth_range(recipe, warns=team.is_first, training=train_split.stored, validation=val_split.stored)
+    stored = {"training": train_split.stored, "validation": val_split.stored}
+    check_depth_range(recipe, warns=team.is_first, **stored)
+    labels = check_labels(recipe, warns=team.is_first, **stored)
+    progress.note(labels["training"].lines() if "training" in labels else [])
     batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples))
 

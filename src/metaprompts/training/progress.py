@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +18,9 @@ _LOG_SECONDS = 30.0
 
 class Progress:
     """Who is told of a training's steps; whoever wants to do something about it overrides."""
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Something about the data, before training begins."""
 
     def start(self, steps: int, model: nn.Module, about: str = "") -> None:
         """Training begins; ``about`` says more of how it is done."""
@@ -65,6 +68,11 @@ class ProgressLine(Progress):
         )
         self._recent: deque[tuple[int, float, float]] = deque(maxlen=_WINDOW)
         self._waited: deque[float] = deque(maxlen=_WINDOW)
+
+    def note(self, lines: Sequence[str]) -> None:
+        """Print the lines."""
+        for line in lines:
+            self._console.print(line, markup=False, highlight=False)
 
     def start(self, steps: int, model: nn.Module, about: str = "") -> None:
         """Show the size of the model and an empty bar."""

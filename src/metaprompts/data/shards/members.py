@@ -18,7 +18,10 @@ Members = dict[str, bytes]
 FACTS = "json"
 """The ending of the file that has the picture's path."""
 
-_LABELS, _DEPTH_UNITS, _DEPTH_M = "label.png", "depth.png", "depth.npy"
+LABELS = "label.png"
+"""The ending of the file that has the class indices."""
+
+_DEPTH_UNITS, _DEPTH_M = "depth.png", "depth.npy"
 # Files that are stored as they are: readers of WebDataset know their endings.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _LARGEST_UNIT = 65535
@@ -41,7 +44,7 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, units_per_me
     facts: dict[str, Any] = {"path": _relative(Path(sample.path), root)}
     members = dict([_picture(sample.image, Path(sample.path))])
     if sample.labels is not None:
-        members[_LABELS] = _png(sample.labels)
+        members[LABELS] = _png(sample.labels)
     if sample.depth_m is not None:
         units = None if units_per_meter is None else _whole_units(sample.depth_m, units_per_meter)
         if units is None:
@@ -68,10 +71,15 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
     return Sample(
         image=_pixels(members["jpg" if "jpg" in members else "png"]),
         path=str(root / facts["path"]),
-        labels=np.array(Image.open(BytesIO(members[_LABELS]))) if _LABELS in members else None,
+        labels=decode_labels(members[LABELS]) if LABELS in members else None,
         depth_m=_depth_m(members, facts),
         person=None if people is None else _person(people[person]),
     )
+
+
+def decode_labels(content: bytes) -> NDArray[np.uint8]:
+    """Read (H, W) class indices."""
+    return np.array(Image.open(BytesIO(content)))
 
 
 def path_in(facts: bytes, *, root: Path) -> str:

@@ -1,13 +1,17 @@
 """The samples of a split, read from its shards in any order."""
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from metaprompts.data.label_histogram import values_of_labels
+from metaprompts.data.label_tables import LabelValue
 from metaprompts.data.opening import one_line
 from metaprompts.data.pose import People
 from metaprompts.data.samples import Sample, Split
 from metaprompts.data.shards.index import INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
-from metaprompts.data.shards.members import FACTS, decode, path_in
+from metaprompts.data.shards.members import FACTS, LABELS, decode, decode_labels, path_in
 from metaprompts.data.shards.open_files import OpenFiles
 from metaprompts.errors import InputError
 
@@ -60,11 +64,8 @@ class ShardedSamples:
         shard, record, person = self._places[range(len(self))[index]]
         path = self._folder / shard.file
         members = {ending: self._read(path, f"{record.key}.{ending}", at) for ending, at in record.members.items()}
-        try:
+        with _decoding(record, path):
             return decode(members, person, root=self._root)
-        # Whatever it is, it lies in the shard: its bytes are those that were written.
-        except Exception as error:
-            raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
 
     def path(self, index: int) -> str:
         """The path that a sample's picture had in the data set.
@@ -80,6 +81,20 @@ class ShardedSamples:
         """The shard of a sample."""
         return (self._folder / self._places[range(len(self))[index]][0].file,)
 
+    def label_values(self, index: int) -> list[LabelValue]:
+        """The labels of one mask and their pixels; the image is not read.
+
+        Raises:
+            InputError: its shard is missing or damaged
+        """
+        shard, record, _ = self._places[range(len(self))[index]]
+        if LABELS not in record.members:
+            return []
+        path = self._folder / shard.file
+        content = self._read(path, f"{record.key}.{LABELS}", record.members[LABELS])
+        with _decoding(record, path):
+            return values_of_labels(decode_labels(content))
+
     def _read(self, path: Path, name: str, place: Place) -> bytes:
         where = f"{name} of shard {path}"
         try:
@@ -91,6 +106,15 @@ class ShardedSamples:
         if zlib.crc32(content) != place.crc32:
             raise InputError(f"{where} is damaged: {_CURE}")
         return content
+
+
+@contextmanager
+def _decoding(record: Record, path: Path) -> Iterator[None]:
+    try:
+        yield
+    # Whatever it is, it lies in the shard: its bytes are those that were written.
+    except Exception as error:
+        raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
 
 
 class ShardedPeople(ShardedSamples, People):

@@ -1,0 +1,48 @@
+"""What ``metaprompts data check`` says of the classes in masks."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from metaprompts.data.checking import PartReport
+from metaprompts.data.label_histogram import check_any_label, count_labels
+from metaprompts.data.samples import SampleDataset
+from metaprompts.errors import InputError
+
+_MASKS_AT_MOST = 200
+
+
+def with_labels(
+    report: PartReport,
+    samples: SampleDataset,
+    classes: tuple[str, ...],
+    *,
+    full: bool,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]],
+) -> PartReport:
+    """Add the histogram of a part's masks to its report.
+
+    Args:
+        report: of the part, which can be opened
+        samples: of the part
+        classes: names of the task's classes
+        full: count all masks, not at most 200
+        progress: passes on one item for each mask
+
+    Returns:
+        the report with classes that never occur as warnings; where all is ignored, or a value is no class, with faults
+    """
+    counted = count_labels(samples, classes, at_most=None if full else _MASKS_AT_MOST, progress=progress)
+    if not counted.read:
+        return report
+    faults = counted.unknown_lines()
+    try:
+        check_any_label(samples, f"part {report.name}")
+    except InputError as error:
+        faults.append(str(error))
+    return replace(
+        report,
+        statistics=(*report.statistics, *counted.lines()),
+        warnings=(*report.warnings, *counted.never_lines()),
+        faults=(*report.faults, *faults),
+    )
