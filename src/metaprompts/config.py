@@ -76,10 +76,16 @@ class Refinement:
     Attributes:
         steps: K
         modulated_time: a time vector for each step, or one shared by all
+        time_std: standard deviation of the time vectors before training
+        match_latent: bring each output that is fed back to the mean and standard deviation of the latent, by channel
+        detach: stop gradients between steps
     """
 
     steps: Annotated[int, Range(1, 64)] = 3
     modulated_time: bool = True
+    time_std: Annotated[float, Range(0, 100)] = 1.0
+    match_latent: bool = False
+    detach: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(self, "refinement")

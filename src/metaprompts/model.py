@@ -73,7 +73,12 @@ class MetaPromptModel(
             adapter=config.prompts.adapter,
         )
         self.refinement = RecurrentRefinement(
-            steps, self.unet.time_channels, modulated_time=config.refinement.modulated_time
+            steps,
+            self.unet.time_channels,
+            modulated_time=config.refinement.modulated_time,
+            time_std=config.refinement.time_std,
+            match_latent=config.refinement.match_latent,
+            detach=config.refinement.detach,
         )
         self.rearrangement = self.task.rearrangement(levels, width, enabled=config.rearrangement.enabled)
         channels = config.prompts.count if config.rearrangement.enabled else width

@@ -63,3 +63,24 @@ def test_every_steps_pyramid_can_be_watched():
     assert len(watched) == 3
     torch.testing.assert_close(watched[-1], last)
     assert not torch.equal(watched[0][0], watched[1][0])
+
+
+def test_a_detached_step_has_no_gradient_of_those_before_it():
+    """The latent's gradient comes through every step's input; detached, the last step knows of no other."""
+    refinement = RecurrentRefinement(2, 3, modulated_time=True, detach=True)
+    latent = torch.ones(1, 4, 2, 2, requires_grad=True)
+    pyramid = refinement(Unet(), latent, [torch.zeros(1, 2, 2)] * 2)
+    pyramid[0].sum().backward()
+    assert latent.grad is None
+    assert refinement.time[0].grad is None
+    assert refinement.time[1].grad is not None
+
+
+def test_a_matched_output_has_the_latents_mean_and_spread():
+    """Fed back, the output's spread differs from the latent's by a factor that nothing in the UNet's training fixed."""
+    torch.manual_seed(0)
+    refinement = RecurrentRefinement(2, 3, modulated_time=True, match_latent=True)
+    latent = 5 * torch.randn(2, 4, 8, 8) + 3
+    matched = refinement.next_latent(Unet(), torch.randn(2, 4, 8, 8) * 100, latent)
+    torch.testing.assert_close(matched.mean(dim=(-2, -1)), latent.mean(dim=(-2, -1)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(matched.std(dim=(-2, -1)), latent.std(dim=(-2, -1)), rtol=1e-3, atol=1e-3)

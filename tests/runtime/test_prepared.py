@@ -42,6 +42,7 @@ def test_is_the_same_method_in_double_precision(task: str) -> None:
     [
         {"refinement": {"modulated_time": False}},
         {"refinement": {"steps": 1}},
+        {"refinement": {"match_latent": True}},
         {"rearrangement": {"enabled": False}},
     ],
 )

@@ -30,7 +30,7 @@ TASKS = {
 VARIANTS = {
     "one step": {"refinement": Refinement(steps=1)},
     "two steps": {"refinement": Refinement(steps=2)},
-    "three steps": {"refinement": Refinement(steps=3)},
+    "three steps": {"refinement": Refinement(steps=3, time_std=0.02, match_latent=True)},
     "prompts per step": {"prompts": Prompts(count=5, per_step=True)},
     "adapter": {"prompts": Prompts(count=5, adapter=True)},
     "adapter per step": {"prompts": Prompts(count=5, per_step=True, adapter=True)},

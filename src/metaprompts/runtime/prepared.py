@@ -149,7 +149,7 @@ class PreparedModel(nn.Module):
         self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
         merge_tokens(unet, merged_tokens)
         replace_layers(unet, Upsample2D, doubling_convolution)
-        self.look = Look(unet)
+        self.look = Look(unet, model.refinement.next_latent)
         self.finish = Finish(sharing_weights(model.rearrangement), sharing_weights(model.head))
         self.eval()
 
@@ -223,14 +223,14 @@ class Encode(nn.Module):
 class Look(nn.Module):
     """One step: the UNet with prepared layers."""
 
-    def __init__(self, unet: PyramidUNet) -> None:
+    def __init__(self, unet: PyramidUNet, next_latent: Callable[[PyramidUNet, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.unet = unet
+        self.unet, self._next_latent = unet, next_latent
 
     def forward(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> tuple[Tensor, ...]:
         """Look at a latent (B, 4, h, w): the pyramid, finest first, and the next latent (the same one where K = 1)."""
         pyramid = self.unet(latent, shifts, keys_values)
-        return *pyramid, latent if self.unet.conv_out is None else self.unet.to_latent(pyramid[0])
+        return *pyramid, latent if self.unet.conv_out is None else self._next_latent(self.unet, pyramid[0], latent)
 
 
 class Finish(nn.Module):

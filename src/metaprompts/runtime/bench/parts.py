@@ -51,8 +51,12 @@ class PlainParts:
 
     def look(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
         """One step, told a time vector (1, T) and prompts (B, N, D)."""
-        pyramid = self._model.unet(latent, time, prompts)
-        return [*pyramid, latent if self._model.unet.conv_out is None else self._model.unet.to_latent(pyramid[0])]
+        unet = self._model.unet
+        pyramid = unet(latent, time, prompts)
+        return [
+            *pyramid,
+            latent if unet.conv_out is None else self._model.refinement.next_latent(unet, pyramid[0], latent),
+        ]
 
     def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Pyramid to raw output."""
