@@ -67,8 +67,8 @@ class RecurrentRefinement(nn.Module):
         Args:
             unet: its output layer makes a latent of its finest level
             finest: (B, C, h, w), the pyramid's finest level
-            latent: (B, 4, h, w), this step's input; with ``match_latent`` the output is brought to its mean and standard
-                deviation, channel by channel
+            latent: (B, 4, h, w), this step's input; with ``match_latent`` the output is brought to its mean and
+                standard deviation, channel by channel
         """
         output = unet.to_latent(finest)
         if self.match_latent:
