@@ -41,6 +41,46 @@ def test_a_head_of_other_classes_stays_fresh_and_is_named_in_one_line(trained, c
     assert torch.equal(model.unet.conv_in.weight, small_model("segmentation").unet.conv_in.weight)
 
 
+def test_classes_in_another_order_are_taken_by_name(trained, caplog):
+    """A head of the classes ground,sky went on as one of sky,ground: what it had learned was exchanged."""
+    model = another("--task.classes", "sky,ground", "--training.start_from", str(trained))
+    first = small_model("segmentation")
+    for head, other in ((model.head, first.head), (model.auxiliary_head, first.auxiliary_head)):
+        assert torch.equal(head.classify.weight, other.classify.weight.flip(0))
+        assert torch.equal(head.classify.bias, other.classify.bias.flip(0))
+    assert torch.equal(model.head.fuse[0].weight, first.head.fuse[0].weight)
+    (record,) = caplog.records
+    assert "the outputs of sky, ground are taken by name" in record.getMessage()
+
+
+def test_of_classes_that_only_partly_agree_the_others_are_fresh(trained, caplog):
+    model = another("--task.classes", "car,sky,road")
+    before = model.head.classify.weight.clone()
+    assert start_from(model, trained) == []
+    assert torch.equal(model.head.classify.weight[1], small_model("segmentation").head.classify.weight[1])
+    assert torch.equal(model.head.classify.weight[[0, 2]], before[[0, 2]])
+    assert "the outputs of sky are taken by name; fresh are those of car, road" in caplog.text
+
+
+def test_two_other_classes_are_no_reason_to_take_a_head(trained):
+    """As many outputs as before were taken, whatever they stood for."""
+    model = another("--task.classes", "cat,dog")
+    before = model.head.classify.weight.clone()
+    assert start_from(model, trained) == ["auxiliary_head.classify", "head.classify"]
+    assert torch.equal(model.head.classify.weight, before)
+
+
+def test_joints_in_another_order_are_taken_by_name(tmp_path):
+    first = small_model("pose")
+    first.save(tmp_path)
+    joints = first.task.joints[::-1]
+    words = [*SMALL["pose"], "--prompts.count", "4", "--task.joints", ",".join(joints), "--task.skeleton", ""]
+    torch.manual_seed(1)
+    model = build_model(read_recipe("micro_pose", words))
+    start_from(model, tmp_path)
+    assert torch.equal(model.head.score.weight, first.head.score.weight.flip(0))
+
+
 def test_bad_folders_are_told(trained, tmp_path):
     with pytest.raises(InputError, match="no weights at"):
         another("--training.start_from", str(tmp_path / "nothing"))

@@ -108,9 +108,11 @@ class ShardData:
         from metaprompts.data.shards.index import Origin
         from metaprompts.tasks import Segmentation
 
+        names = recipe.task.classes if isinstance(recipe.task, Segmentation) else None
         return Origin(
             task=recipe.task.name,
-            classes=len(recipe.task.classes) if isinstance(recipe.task, Segmentation) else None,
+            classes=None if names is None else len(names),
+            class_names=names,
             shard_bytes=self.shard_bytes,
             data=recipe.data.sample_settings(),
         )

@@ -49,7 +49,10 @@ def load_with_recipe(
     for name in ("classes", "joints", "crop_height", "crop_width", "min_depth_m", "max_depth_m"):
         own, wanted = getattr(model.task, name, None), getattr(read.task, name, None)
         if own != wanted:
-            raise InputError(f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training")
+            hint = ", or map the masks' values, --data.label_map VALUE=CLASS,..." if name == "classes" else ""
+            raise InputError(
+                f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training{hint}"
+            )
     _refuse_other_model(source, model, read, overrides)
     # The model is as it is, whatever a recipe says of it: crops, ranges and prompts must be those that it learned.
     # Only its text encoder may have moved.

@@ -100,6 +100,25 @@ def describe_expected(table: LabelTable) -> str:
     return f"classes {values.min()} to {values.max()}" if is_range else "classes " + ", ".join(map(str, values[:10]))
 
 
+def renumbered(table: LabelTable, order: Sequence[int]) -> LabelTable:
+    """The same table with other numbers for its classes.
+
+    Args:
+        table: of values or colors
+        order: for each class its new number
+    """
+    if isinstance(table, ColorTable):
+        (others,) = _renumber(np.array([table.others], np.int16), order).tolist()
+        return ColorTable(table.colors, _renumber(table.classes, order), others)
+    return _renumber(table, order)
+
+
+def _renumber(classes: NDArray[np.int16], order: Sequence[int]) -> NDArray[np.int16]:
+    changed, is_class = classes.copy(), (classes >= 0) & (classes < len(order))
+    changed[is_class] = np.array(order, np.int16)[classes[is_class]]
+    return changed
+
+
 def id_table(classes: Mapping[int, int], ignored: Iterable[int]) -> NDArray[np.int16]:
     """Build the table of a data set that numbers its labels in its own way.
 

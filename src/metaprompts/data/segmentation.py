@@ -18,6 +18,7 @@ from metaprompts.data.label_tables import (
     count_values,
     describe_expected,
     label_table,
+    renumbered,
     value_name,
 )
 from metaprompts.data.labels import read_color_mask, read_index_mask
@@ -78,6 +79,14 @@ class SegmentationPairs:
         _, label_path = self._pairs[index]
         table = self.table_of(label_path)
         return count_values(_read_stored(label_path, table), table)
+
+    def renumber(self, order: Sequence[int]) -> None:
+        """Give the classes other numbers.
+
+        Args:
+            order: for each class its new number
+        """
+        self._table = renumbered(self._table, order)
 
     def table_of(self, label_path: Path) -> LabelTable:
         """The table for one mask; data sets with several kinds of masks have several."""

@@ -1,7 +1,7 @@
 """How each benchmark's server wants a prediction: the file's name, and its content."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import class_order, describe_difference
 from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.errors import InputError
 from metaprompts.joint_names import read_names
@@ -19,7 +21,6 @@ CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27
 """labelIds of the 19 evaluated classes, in the order of their trainIds."""
 
 _CITYSCAPES_NAME = re.compile(r"[^_]+_\d{6}_\d{6}_leftImg8bit")
-_ADE20K_CLASSES = 150
 _KITTI_UNITS_PER_METER = 256
 
 
@@ -100,10 +101,15 @@ def _own_name(path: Path) -> str:
     return f"{path.stem}.png"
 
 
-def _wants_classes(count: int) -> Callable[[Any], None]:
+def _wants_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
     def check(task: Any) -> None:
-        if len(task.classes) != count:
-            raise InputError(f"the model has {len(task.classes)} classes; the server wants {count}")
+        if len(task.classes) != len(names):
+            raise InputError(f"the model has {len(task.classes)} classes; the server wants {len(names)}")
+        if class_order(task.classes, names, server) is not None:
+            raise InputError(
+                f"the model has the classes of {server} in another order ({describe_difference(task.classes, names)}), "
+                "and a submission has them by their number: train with the data set's order"
+            )
 
     return check
 
@@ -122,9 +128,11 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             task="segmentation",
             name=cityscapes_name,
             encode=cityscapes_ids,
-            check=_wants_classes(len(CITYSCAPES_LABEL_IDS)),
+            check=_wants_classes(CITYSCAPES, "Cityscapes"),
         ),
-        "ade20k": Format(task="segmentation", name=_own_name, encode=ade20k_ids, check=_wants_classes(_ADE20K_CLASSES)),
+        "ade20k": Format(
+            task="segmentation", name=_own_name, encode=ade20k_ids, check=_wants_classes(ADE20K, "ADE20K")
+        ),
         "kitti": Format(task="depth", name=_own_name, encode=kitti_depth, check=lambda task: None),
         "coco": Format(task="pose", name=_own_name, encode=None, check=_wants_coco_joints),
     }

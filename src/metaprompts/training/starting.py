@@ -1,13 +1,15 @@
 """Weights that a training starts from: those of another training."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+from metaprompts.model import MetaPromptModel
 from metaprompts.prompting.prompts import LABEL_TOKENS
 from metaprompts.storage import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
 from metaprompts.weights import is_finite, read_tensors
@@ -16,14 +18,20 @@ logger = logging.getLogger(__name__)
 
 # A model of one refinement step has no output layer; then that of the backbone's source stays.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
+# Which field of a task names the outputs of a head, and the layers whose rows they are.
+_OUTPUTS = {
+    "segmentation": ("classes", ("head.classify.", "auxiliary_head.classify.")),
+    "pose": ("joints", ("head.score.",)),
+}
 _NAMED_AT_MOST = 6
 
 
-def start_from(model: nn.Module, folder: Path) -> list[str]:
+def start_from(model: MetaPromptModel, folder: Path) -> list[str]:
     """Put a trained model's weights into a model, as far as they fit; the file stays as it is.
 
     The UNet and the encoder must be of one architecture. Prompts, times, rearrangement and heads may be of another
-    number or width: they stay as they are, and one warning names them.
+    number or width: they stay as they are, and one warning names them. Of a head, the outputs of classes or joints that
+    both models name are taken, whatever their order; those of others stay as they are.
 
     Args:
         model: with weights
@@ -36,8 +44,10 @@ def start_from(model: nn.Module, folder: Path) -> list[str]:
         InputError: the folder holds no readable model, one with another backbone, or weights that are not finite
     """
     folder = folder.expanduser()
-    _refuse_small_training(folder)
-    tensors = read_tensors(folder / WEIGHTS_FILE)
+    config = _read_config(folder)
+    _refuse_small_training(folder, config)
+    tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, folder)
+    _warn_of_other_labels(model, config, folder)
     # Labels stay this model's own, whatever those of the other were.
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
     fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
@@ -52,10 +62,70 @@ def start_from(model: nn.Module, folder: Path) -> list[str]:
     return fresh
 
 
-def _refuse_small_training(folder: Path) -> None:
+def _read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG_FILE
     config = read_json(path) if path.is_file() else None
-    if isinstance(config, dict) and config.get("base") is not None:
+    return config if isinstance(config, dict) else {}
+
+
+def _outputs_by_name(
+    model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path
+) -> Mapping[str, Tensor]:
+    """The tensors with the rows of a head's outputs in this model's order."""
+    key, layers = _OUTPUTS.get(model.task.name, ("", ()))
+    names, found = getattr(model.task, key, None), _section(config, "task").get(key)
+    if names is None or not isinstance(found, list) or tuple(found) == names:
+        return tensors
+    shared = [name for name in names if name in found]
+    changed, taken = dict(tensors), False
+    for name, own in model.state_dict().items():
+        other = tensors.get(name)
+        if other is None or not name.startswith(layers):
+            continue
+        is_alike = other.shape == (len(found), *own.shape[1:])
+        # Where nothing is taken, what has another number of outputs is told as all else that does not fit.
+        changed.pop(name)
+        if shared and is_alike:
+            changed[name], taken = own.detach().clone(), True
+            for row in (names.index(label) for label in shared):
+                changed[name][row] = other[found.index(names[row])]
+    if taken:
+        _tell_outputs(key, names, shared, folder)
+    return changed
+
+
+def _tell_outputs(key: str, names: Sequence[str], shared: Sequence[str], folder: Path) -> None:
+    fresh = [name for name in names if name not in shared]
+    told = f"; fresh are those of {_listed(fresh)}" if fresh else ""
+    logger.warning(
+        "%s has other task.%s, or another order: the outputs of %s are taken by name%s",
+        folder,
+        key,
+        _listed(shared),
+        told,
+    )
+
+
+def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], folder: Path) -> None:
+    """A head reads a map of each prompt: of label prompts, in the order of the labels."""
+    prompts, found = model.config.prompts, _section(config, "prompts")
+    labels = found.get("labels")
+    if prompts.kind == found.get("kind") == "label" and labels is not None and tuple(labels) != prompts.labels:
+        logger.warning(
+            "%s has other labels as prompts, or another order, but its head is taken as it is: set prompts.labels to %s"
+            " to go on with what it learned",
+            folder,
+            ",".join(map(str, labels)),
+        )
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _refuse_small_training(folder: Path, config: Mapping[str, Any]) -> None:
+    if config.get("base") is not None:
         raise InputError(
             f"training.start_from {folder} was trained on a frozen backbone and saved without it: start from "
             "a training of all weights (training.trainable full)"
@@ -76,6 +146,6 @@ def _refuse_other_backbone(
     )
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     more = len(names) - _NAMED_AT_MOST
     return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

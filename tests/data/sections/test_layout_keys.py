@@ -44,6 +44,32 @@ class TestSegmentation:
         assert data.dataset("val", classes)[0].labels.shape == (64, 96)
         assert build(SegmentationData, plain(data)) == data
 
+    def test_classes_in_another_order_are_numbered_by_name(self, root, caplog):
+        """A model of the same classes in alphabetical order was scored against others: only numbers were compared."""
+        for settings, names in (
+            ({"layout": "cityscapes"}, CITYSCAPES),
+            ({"layout": "mapillary"}, vistas("v1.2")),
+            ({"layout": "ade20k"}, ADE20K),
+        ):
+            data = SegmentationData(root=root / settings["layout"], **settings)
+            wanted, found = (data.dataset("val", order)[0].labels for order in (names, names[::-1]))
+            counted = wanted != 255
+            assert np.array_equal(counted, found != 255)
+            assert np.array_equal(found[counted], len(names) - 1 - wanted[counted])
+            assert f"{settings['layout']}'s: labels are numbered by name" in caplog.text
+
+    def test_names_are_compared_as_people_spell_them(self, root):
+        names = [name.upper().replace(" ", "_") for name in CITYSCAPES]
+        data = SegmentationData(root=root / "cityscapes", layout="cityscapes")
+        assert np.array_equal(data.dataset("val", names)[0].labels, data.dataset("val", CITYSCAPES)[0].labels)
+
+    def test_foreign_classes_are_refused(self, root):
+        names = ("auto", *CITYSCAPES[1:])
+        with pytest.raises(InputError, match=r"'auto', which is no class of data.layout cityscapes, and lacks 'road'"):
+            SegmentationData(root=root / "cityscapes", layout="cityscapes").dataset("val", names)
+        with pytest.raises(InputError, match="a class twice, and lacks 'road'"):
+            SegmentationData(root=root / "cityscapes", layout="cityscapes").dataset("val", ("sky", *CITYSCAPES[1:]))
+
     def test_lists_are_the_default(self, root):
         data = SegmentationData(root=root / "ade20k", reduce_zero_label=True)
         official = Ade20k(root / "ade20k", "train")

@@ -17,7 +17,8 @@ def dataset(data, split, classes=None):
 
 def origin(data, classes=None, shard_bytes=1):
     count = None if classes is None else len(classes)
-    return Origin(task=data.task, classes=count, shard_bytes=shard_bytes, data=data.sample_settings())
+    settings = data.sample_settings()
+    return Origin(task=data.task, classes=count, class_names=classes, shard_bytes=shard_bytes, data=settings)
 
 
 def shard(data, out, classes=None, *, shard_bytes=1, restart=False, change=lambda samples: samples, **settings):

@@ -1,5 +1,6 @@
 """Shards of other data, and damaged ones."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -33,6 +34,15 @@ class TestRefused:
         made = shard(data, tmp_path / "ade20k", ADE20K)
         with pytest.raises(InputError, match=r"made with number of classes 150, the recipe has 19"):
             made.dataset("train", CITYSCAPES)
+        with pytest.raises(InputError, match=r"other task.classes \(class 0 is 'wall', not 'flag'\)"):
+            made.dataset("train", ADE20K[::-1])
+        index = made.shards / "shards.json"
+        # Those of earlier versions do not tell.
+        content = json.loads(index.read_text())
+        content["origin"].pop("class_names")
+        index.write_text(json.dumps(content))
+        assert len(made.dataset("train", ADE20K[::-1])) > 0
+        begin(made.shards, origin(data, ADE20K))
 
     def test_other_joints(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")

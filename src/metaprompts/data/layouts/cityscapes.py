@@ -1,10 +1,11 @@
 """Cityscapes: fine, coarse and automatic labels."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from metaprompts.data.label_tables import LabelTable, id_table
+from metaprompts.data.label_tables import LabelTable, id_table, renumbered
 from metaprompts.data.labels import LABEL_SUFFIXES
 from metaprompts.data.layouts.folders import find_folder
 from metaprompts.data.lists import pair_by_name
@@ -53,7 +54,12 @@ class Cityscapes(SegmentationPairs):
         pairs = pair_by_name(_pictures(pictures), _masks(masks), f"{pictures} and {masks}")
         ignored = [number for number in (*range(_LAST_ID + 1), 255) if number not in CLASS_OF_ID]
         super().__init__(pairs, id_table(CLASS_OF_ID, ignored))
-        self._train_table = id_table({number: number for number in range(_CLASSES)}, [255])
+        self._train_table: LabelTable = id_table({number: number for number in range(_CLASSES)}, [255])
+
+    def renumber(self, order: Sequence[int]) -> None:
+        """Give the classes other numbers, in both kinds of masks."""
+        super().renumber(order)
+        self._train_table = renumbered(self._train_table, order)
 
     def table_of(self, label_path: Path) -> LabelTable:
         """That of the 19 classes for ``*_labelTrainIds.png``, else that of the ids."""

@@ -1,5 +1,6 @@
 """Mapillary Vistas 1.2 and 2.0, with their own classes or those of Cityscapes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from metaprompts.data.layouts.folders import find_folder
 from metaprompts.data.lists import match_folders
 from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
+from metaprompts.files import read_json
 
 VistasVersion = Literal["v1.2", "v2.0"]
 
@@ -59,6 +61,28 @@ class Mapillary(SegmentationPairs):
         masks = find_folder(candidates, what=f"the masks of version {version} {what}")
         table = _cityscapes_table(classes) if as_cityscapes else _own_table(classes, version)
         super().__init__(match_folders(pictures, masks), table)
+
+
+def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -> list[str] | None:
+    """Names of the labels, as the data set's own config file gives them.
+
+    Args:
+        root: the folder of training and validation
+        version: of the labels
+        classes: of the task: all labels, or those that are evaluated, as the file calls them or for readers
+
+    Returns:
+        names of all or of those, in their order; None where there is no readable file of so many
+    """
+    path = root / f"config_{version}.json"
+    content = read_json(path) if path.is_file() else None
+    labels = content.get("labels") if isinstance(content, dict) else None
+    if not isinstance(labels, list) or not all(isinstance(label, dict) and "name" in label for label in labels):
+        return None
+    readable = [str(label.get("readable", "")) for label in labels]
+    names = readable if set(classes) <= set(readable) else [str(label["name"]) for label in labels]
+    evaluated = [name for number, name in enumerate(names) if number not in _VOID[version]]
+    return next((found for found in (names, evaluated) if len(found) == len(classes)), None)
 
 
 def _cityscapes_table(classes: int) -> NDArray[np.int16]:

@@ -1,10 +1,11 @@
 """What the data sections of all tasks have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+from metaprompts.data.class_names import describe_difference
 from metaprompts.data.joined import Joined
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.shards.index import ShardIndex, read_index
@@ -118,7 +119,7 @@ class Section:
         """Plain values that decide what samples there are."""
         return {key: value for key, value in plain(self).items() if key not in self.reading_keys}
 
-    def sharded(self, split: Split, classes: int | None = None) -> Openers:
+    def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
         """The one part of a split that shards hold; none where it is to be read from the root.
 
         Raises:
@@ -136,9 +137,9 @@ class Section:
         index = None if self.shards is None else read_index(self.shards)
         return index if index is not None and split in index.splits else None
 
-    def _refuse_other_shards(self, index: ShardIndex, split: Split, classes: int | None) -> None:
-        own = plain(self)
-        wanted = {"task": self.task, "number of classes": classes, **{key: own[key] for key in self.shard_keys[split]}}
+    def _refuse_other_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
+        own, count = plain(self), None if classes is None else len(classes)
+        wanted = {"task": self.task, "number of classes": count, **{key: own[key] for key in self.shard_keys[split]}}
         came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
         for name, value in wanted.items():
             if came.get(name) != value:
@@ -147,6 +148,12 @@ class Section:
                     f"the shards in {self.shards} were made with {key} {_shown(came.get(name))}, the recipe has "
                     f"{_shown(value)}: make them the same, or write other shards"
                 )
+        names = index.origin.class_names
+        if names is not None and classes is not None and names != tuple(classes):
+            raise InputError(
+                f"the shards in {self.shards} were made with other task.classes "
+                f"({describe_difference(names, classes)}): make them the same, or write other shards"
+            )
 
     def refuse_unless(self, layouts: tuple[str, ...], *names: str) -> None:
         """Keys that say nothing to a layout must have their defaults, or a wish would be passed over."""

@@ -1,23 +1,29 @@
 """Data and augmentation of segmentation recipes."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
+from metaprompts.classes import ADE20K, CITYSCAPES
+from metaprompts.data.class_names import class_order
 from metaprompts.data.label_tables import LabelTable, label_table
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.cityscapes import Cityscapes
 from metaprompts.data.layouts.counts import OFFICIAL
-from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion
+from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion, vistas_classes
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.sections.base import Openers, PairedSection, joined
 from metaprompts.data.sections.limits import Factor, Probability, Side, refuse_no_factors
-from metaprompts.data.segmentation import SegmentationFolder
+from metaprompts.data.segmentation import SegmentationFolder, SegmentationPairs
 from metaprompts.data.transforms.color import PhotometricDistortion
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.typed import Range, check_ranges
+
+logger = logging.getLogger(__name__)
 
 _MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label", "label_map")
 
@@ -71,16 +77,42 @@ class SegmentationData(PairedSection):
         if self.layout == "lists":
             # What is in shards cannot show that a class was left out when they were written.
             self._label_table(classes)
-        return self.sharded(split, len(classes)) or self._in_folders(split, classes)
+        found = self.sharded(split, classes)
+        if found:
+            return found
+        parts = self._in_folders(split, classes)
+        return {name: partial(self._named, part, classes) for name, part in parts.items()}
 
-    def _in_folders(self, split: Split, classes: Sequence[str]) -> Openers:
+    def _named(self, open_part: Callable[[], SegmentationPairs], classes: Sequence[str]) -> SampleDataset:
+        """Open a part, and number its classes as the task does."""
+        pairs, known = open_part(), self._known_classes(classes)
+        order = None if known is None else class_order(classes, known, f"data.layout {self.layout}")
+        if order is not None:
+            logger.warning("task.classes are in another order than %s's: labels are numbered by name", self.layout)
+            pairs.renumber(order)
+        return pairs
+
+    def _known_classes(self, classes: Sequence[str]) -> Sequence[str] | None:
+        """The names of the data set's classes, where they are known."""
+        if self.layout == "ade20k":
+            return ADE20K
+        if self.layout == "cityscapes" or self.as_cityscapes:
+            return CITYSCAPES
+        if self.layout == "mapillary":
+            return vistas_classes(self.folder(), self._vistas_version, classes)
+        return None
+
+    @property
+    def _vistas_version(self) -> VistasVersion:
+        return "v2.0" if self.labels == "v2.0" else "v1.2"
+
+    def _in_folders(self, split: Split, classes: Sequence[str]) -> dict[str, Callable[[], SegmentationPairs]]:
         if self.layout == "ade20k":
             return {split: lambda: Ade20k(self.folder(), split, classes=len(classes))}
         if self.layout == "cityscapes":
             return self._cityscapes(split, classes)
         if self.layout == "mapillary":
-            version: VistasVersion = "v2.0" if self.labels == "v2.0" else "v1.2"
-            settings: dict[str, Any] = {"version": version, "as_cityscapes": self.as_cityscapes}
+            settings: dict[str, Any] = {"version": self._vistas_version, "as_cityscapes": self.as_cityscapes}
             return {split: lambda: Mapillary(self.folder(), split, classes=len(classes), **settings)}
         return {split: lambda: self._listed(split, classes)}
 
@@ -94,14 +126,15 @@ class SegmentationData(PairedSection):
         """How many samples the published data set has: part -> number."""
         return OFFICIAL.get(self.layout, {})
 
-    def _cityscapes(self, split: Split, classes: Sequence[str]) -> Openers:
+    def _cityscapes(self, split: Split, classes: Sequence[str]) -> dict[str, Callable[[], SegmentationPairs]]:
         labels, extra, count = self.labels or "gtFine", self.extra, len(classes)
-        parts: Openers = {split: lambda: Cityscapes(self.folder(), split, labels=labels, classes=count)}
+        parts: dict[str, Callable[[], SegmentationPairs]]
+        parts = {split: lambda: Cityscapes(self.folder(), split, labels=labels, classes=count)}
         if split == "train" and extra is not None:
             parts["train_extra"] = lambda: Cityscapes(self.folder(), "train_extra", labels=extra, classes=count)
         return parts
 
-    def _listed(self, split: Split, classes: Sequence[str]) -> SampleDataset:
+    def _listed(self, split: Split, classes: Sequence[str]) -> SegmentationPairs:
         images, labels = self.names(split)
         return SegmentationFolder(
             self.folder(),

@@ -117,6 +117,7 @@ class Origin:
     Attributes:
         task: of the recipe
         classes: how many; None where the task has none
+        class_names: of them; None where the task has none, and in shards of earlier versions
         shard_bytes: size from which on a shard is closed
         data: the recipe's data section, as far as it decides what samples there are
     """
@@ -125,6 +126,7 @@ class Origin:
     classes: int | None
     shard_bytes: int
     data: Mapping[str, Any]
+    class_names: tuple[str, ...] | None = None
 
     @property
     def root(self) -> Path:
@@ -206,7 +208,8 @@ def _parsing(path: Path) -> Iterator[None]:
 
 
 def _origin(values: Mapping[str, Any]) -> Origin:
-    origin = Origin(**values)
+    names = values.get("class_names")
+    origin = Origin(**{**values, "class_names": None if names is None else tuple(map(str, names))})
     _ = origin.root
     return origin
 

@@ -130,6 +130,9 @@ def _is_begun(folder: Path) -> bool:
 
 def _refuse_other(folder: Path, found: Origin, wanted: Origin) -> None:
     came, new = _flat(found), _flat(wanted)
+    if found.class_names is None:
+        # Of an earlier version, which did not tell.
+        del new["task.classes"]
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
             f"{folder} holds shards made with another {', '.join(differing)}: give the same, another --out, or "
@@ -140,7 +143,12 @@ def _refuse_other(folder: Path, found: Origin, wanted: Origin) -> None:
 def _flat(origin: Origin) -> dict[str, Any]:
     """Its values by names that a user knows."""
     values = plain(origin)
-    named = {"task": origin.task, "number of classes": origin.classes, "--shard-bytes": origin.shard_bytes}
+    named: dict[str, Any] = {
+        "task": origin.task,
+        "number of classes": origin.classes,
+        "task.classes": origin.class_names,
+        "--shard-bytes": origin.shard_bytes,
+    }
     return named | {f"data.{key}": value for key, value in values["data"].items()}
 
 

@@ -1,0 +1,46 @@
+"""Whether two lists name the same classes."""
+
+import re
+from collections.abc import Sequence
+
+from metaprompts.errors import InputError
+
+
+def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[int] | None:
+    """Say which class of a task each class of a data set is, by name.
+
+    Upper and lower case, spaces, dashes and underscores do not matter.
+
+    Args:
+        names: the task's, in the order of their indices
+        known: the data set's, in the order of theirs; as many
+        what: has the latter, for the error
+
+    Returns:
+        for each class of the data set its index among ``names``; None where both are in the same order
+
+    Raises:
+        InputError: a name is only in one of them, or twice
+    """
+    own, wanted = list(map(_plain, names)), list(map(_plain, known))
+    if own == wanted:
+        return None
+    missing = [known[place] for place, name in enumerate(wanted) if name not in own]
+    foreign = [names[place] for place, name in enumerate(own) if name not in wanted]
+    if missing or foreign or len(set(own)) != len(own):
+        came = f"{foreign[0]!r}, which is no class of {what}" if foreign else "a class twice"
+        lacks = f", and lacks {missing[0]!r}" if missing else ""
+        raise InputError(f"task.classes has {came}{lacks}: name the {len(known)} classes of {what}, in any order")
+    return [own.index(name) for name in wanted]
+
+
+def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """The first place at which two lists of names differ: class 3 is 'car', not 'bus'."""
+    if len(names) != len(others):
+        return f"there are {len(names)}, not {len(others)}"
+    place = next(place for place, pair in enumerate(zip(names, others, strict=True)) if pair[0] != pair[1])
+    return f"class {place} is {names[place]!r}, not {others[place]!r}"
+
+
+def _plain(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.strip().lower()))
