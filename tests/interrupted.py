@@ -1,6 +1,13 @@
-"""A training that ends where it must not matter."""
+"""What ends where it must not matter."""
 
+from metaprompts import scratch
 from metaprompts.training.progress import Silence
+
+
+def dead_scratch(name):
+    """The name of a scratch file whose owner does not run any more: no process has this number."""
+    stem, _, suffix = name.rpartition(".")
+    return f".{stem}-{scratch._machine()}-{2**30:x}-0-00000000.{suffix}"
 
 
 class KilledError(Exception):

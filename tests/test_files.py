@@ -165,8 +165,6 @@ class TestJson:
         [
             ("[" * 100_000, "nested more than 64"),
             ('{"a":' * 80 + "1" + "}" * 80, "nested more than 64"),
-            ("[NaN]", "NaN is no JSON number"),
-            ("[-Infinity]", "-Infinity is no JSON number"),
             ('{"a.jpg": 1, "a.jpg": 2}', "the key 'a.jpg' is there twice"),
             (r'["\ud800"]', "half of a surrogate pair"),
             ("9" * 5000, "is no valid JSON"),

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
+from metaprompts.scratch import scratch_beside
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SCRATCH = re.compile(r"\..+-[0-9a-f]{16}(\.\w+)?")
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _DEPTH = 64
 _TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
@@ -41,7 +40,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     scratch: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = _scratch_beside(path)
+        scratch = _new_scratch(path)
         yield scratch
         _flush(scratch, os.O_RDWR)
         scratch.replace(path)
@@ -66,18 +65,6 @@ def refuse_unwritable(folder: Path) -> None:
         raise InputError(f"cannot write to {folder}: {there} is no folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"cannot write to {folder}: this user may not write to {there}")
-
-
-def is_scratch(path: Path) -> bool:
-    """Whether a file has a name that only `write_whole` gives; one that stays is of a process that was killed."""
-    return _SCRATCH.fullmatch(path.name) is not None
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove what writers that were killed have left in a folder and below; nobody may be writing there."""
-    for path in folder.rglob(".*"):
-        if is_scratch(path) and path.is_file():
-            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -150,7 +137,9 @@ def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse strict JSON: no NaN or infinity, no key twice, at most 64 levels, and only strings that can be encoded.
+    """Parse JSON with no key twice, at most 64 levels, and only strings that can be encoded.
+
+    NaN and infinity, which Python writes, are numbers here: who reads them says which entry has them.
 
     Args:
         text: of a file or a line
@@ -160,7 +149,7 @@ def parse_json(text: str, where: str) -> Any:
         InputError: it is no such JSON
     """
     try:
-        value = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=_unique)
         _check_depth(value)
         if _LONE_SURROGATE.search(text):
             # Names of files that are not UTF-8 are written with surrogates, too, and can be encoded that way.
@@ -204,10 +193,6 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     return values
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number; write null or a number")
-
-
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -226,10 +211,9 @@ def _check_depth(value: Any) -> None:
     raise RecursionError
 
 
-def _scratch_beside(path: Path) -> Path:
+def _new_scratch(path: Path) -> Path:
     """Make an empty file with the rights that the umask and the folder give a new file."""
-    # The suffix stays: picture writers choose the format by it.
-    scratch = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(8)}{path.suffix}")
+    scratch = scratch_beside(path)
     os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return scratch
 

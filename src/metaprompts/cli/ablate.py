@@ -1,6 +1,5 @@
 """``metaprompts ablate``."""
 
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from metaprompts.cli.interrupting import end_as_by_ctrl_c
+from metaprompts.cli.console import complain, say
 from metaprompts.cli.outcome import OK, SOME_FAILED
 from metaprompts.errors import InputError
 
@@ -65,18 +64,23 @@ class Ablate:
         """Train what has no result, and print the tables."""
         from metaprompts.ablation.plan import plan_text
         from metaprompts.ablation.quick import FOLDER
-        from metaprompts.ablation.runs import train_all
+        from metaprompts.locks import writing_into
 
         self._check_words()
         given = _roots(self.data)
         studies, out = self._studies(given), self.out / FOLDER if self.quick else self.out
         if self.plan:
-            sys.stdout.write(plan_text(studies, out, self.processes))
+            say(plan_text(studies, out, self.processes))
             return OK
         if self.show:
             self._write_tables(studies, out)
             return OK
-        end_as_by_ctrl_c()
+        with writing_into(out, "ablate"):
+            return self._train(studies, given, out)
+
+    def _train(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> int:
+        from metaprompts.ablation.runs import train_all
+
         roots = self._with_scenes(studies, given, out)
         if self.check:
             return self._check(studies, out, roots)
@@ -115,7 +119,7 @@ class Ablate:
 
         studies = [read_study(path, trains=not self.show) for path in self.study]
         for name in sorted({cell.recipe for study in studies for cell in study.cells if not cell.has_recipe}):
-            sys.stderr.write(f"recipe {name} is not there: that results are of this study, only their commands tell\n")
+            complain(f"recipe {name} is not there: that results are of this study, only their commands tell\n")
         names = [study.name for study in studies]
         if len(set(names)) != len(names):
             raise InputError(f"two studies have the same name: {', '.join(names)}")
@@ -154,7 +158,7 @@ class Ablate:
         from metaprompts.ablation.checking import check_all
 
         def tell(checked: "Checked") -> None:
-            sys.stdout.write(f"{checked}\n")
+            say(f"{checked}\n")
 
         failures = _Failures()
         checked = check_all(
@@ -185,7 +189,7 @@ class Ablate:
             text = f"# {study.title}\n\n{markdown(study, results)}"
             write_text(out / study.name / "table.md", text)
             write_picture(out / study.name / "table.png", study_picture(study, results))
-            sys.stdout.write(f"{text}\n")
+            say(f"{text}\n")
 
 
 def _roots(words: tuple[str, ...]) -> dict[str, Path]:
@@ -208,7 +212,7 @@ def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
     cells = tuple(cell for cell in study.cells if cell.data in known)
     for cell in study.cells:
         if cell.data not in known:
-            sys.stderr.write(f"left out: cell {cell.name} of study {study.name}, without --data {cell.data}=DIR\n")
+            complain(f"left out: cell {cell.name} of study {study.name}, without --data {cell.data}=DIR\n")
     return replace(study, cells=cells) if cells else None
 
 
@@ -219,7 +223,7 @@ class _Failures:
 
     def __call__(self, error: "TrainingFailedError") -> None:
         self.count += 1
-        sys.stderr.write(f"error: {error}\n")
+        complain(f"error: {error}\n")
 
 
 class _Told:
@@ -235,4 +239,4 @@ class _Told:
         self._done += 1
         value: Any = score(result, run.cell.metric, run.path)
         outcome = f"diverged: {result.get('failed', 'not finite')}" if value is None else f"{value:.4f}"
-        sys.stderr.write(f"{self._done}/{self._total}  {study.name}  {run.path}  {run.cell.metric} {outcome}\n")
+        complain(f"{self._done}/{self._total}  {study.name}  {run.path}  {run.cell.metric} {outcome}\n")

@@ -1,12 +1,12 @@
 """``metaprompts data shard``."""
 
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from metaprompts.cli.console import say
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
@@ -87,21 +87,21 @@ class ShardData:
         if self.wants_help:
             from metaprompts.recipe_names import recipe_names
 
-            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
-        from metaprompts.cli.interrupting import end_as_by_ctrl_c
         from metaprompts.data.shards.writing import begin
+        from metaprompts.locks import writing_into
         from metaprompts.recipe_reading import read_recipe
 
         recipe = read_recipe(self.recipe, self.overrides)
         if recipe.data.shards is not None:
             raise InputError(f"data.shards is {recipe.data.shards}, but shards are made from folders: leave it out")
         recipe.data.folder()
-        end_as_by_ctrl_c()
-        begin(self.out, self._origin(recipe), restart=self.restart)
-        for split in self.splits:
-            sys.stdout.write(f"{split}: {_described(self._write(recipe, split))}\n")
-        sys.stdout.write(f"shards in {self.out}\n")
+        with writing_into(self.out, "data shard", deep=True):
+            begin(self.out, self._origin(recipe), restart=self.restart)
+            for split in self.splits:
+                say(f"{split}: {_described(self._write(recipe, split))}\n")
+        say(f"shards in {self.out}\n")
         return 0
 
     def _origin(self, recipe: "Recipe") -> "Origin":

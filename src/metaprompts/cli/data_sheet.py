@@ -12,6 +12,7 @@ from metaprompts.data.drawing import draw_sample
 from metaprompts.data.samples import IGNORED_LABEL, Sample
 from metaprompts.files import write_whole
 from metaprompts.recipe import Recipe
+from metaprompts.scratch import remove_scratch
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet
@@ -42,6 +43,7 @@ def write_sheet(reports: Sequence[PartReport], recipe: Recipe, out: Path) -> Non
     if seen:
         colors = palette(len(names))[seen]
         sheet = stack_down(sheet, class_legend([names[label] for label in seen], colors, sheet.shape[1]))
+    remove_scratch(out.parent)
     with write_whole(out) as scratch:
         Image.fromarray(sheet).save(scratch)
 

@@ -84,13 +84,17 @@ class Heatmaps:
 
     def run(self) -> int:
         """Draw, or measure."""
+        from metaprompts.locks import writing_into
+
         if not self.inputs and (self.overrides or self.recipe):
-            return self._measure()
+            with writing_into(self.out, "heatmaps"):
+                return self._measure()
         if self.overrides or self.recipe:
             raise InputError("pictures and a data set were given: name either pictures or --data.root DIR")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs, or a data set by --data.root DIR")
-        return self._draw()
+        with writing_into(self.out, "heatmaps"):
+            return self._draw()
 
     def _measure(self) -> int:
         from metaprompts.cli.responses import measure

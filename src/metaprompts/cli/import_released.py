@@ -1,11 +1,12 @@
 """``metaprompts import-released``."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+
+from metaprompts.cli.console import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +22,12 @@ class ImportReleased:
 
     def run(self) -> int:
         """Import and save."""
+        from metaprompts.locks import writing_into
         from metaprompts.released import import_released
 
-        model = import_released(self.file, self.preset)
-        model.save(self.out)
+        with writing_into(self.out, "import-released"):
+            model = import_released(self.file, self.preset)
+            model.save(self.out)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        sys.stdout.write(f"{self.out}: {model.task.name} model of {parameters:,} parameters\n")
+        say(f"{self.out}: {model.task.name} model of {parameters:,} parameters\n")
         return 0

@@ -1,19 +1,44 @@
 """How a command ends that is told to."""
 
 import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
+# Where a signal goes to all processes of a job, others may hand it on.
+_SAME_SECONDS = 3.0
 
-def end_as_by_ctrl_c() -> None:
-    """Let SIGTERM and the end of the terminal end this process as Ctrl-C does.
 
-    Scratch files are removed, processes that work for it end, too. What nohup has made ignored stays so.
+@contextmanager
+def ending_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and the end of the terminal end this process as Ctrl-C does, while the block runs.
+
+    Scratch files are removed, processes that work for it end, too. What nohup has made ignored stays so; a signal that
+    comes again at once does not disturb the end. Only the main thread can be told by signals.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[float] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if asked and now - asked[-1] < _SAME_SECONDS:
+            return
+        asked.append(now)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        signal.signal(hangup, _interrupt)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+        numbers.append(hangup)
+    former = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -79,6 +79,16 @@ class Predict:
 
     def run(self) -> int:
         """Predict everything that can be read."""
+        from metaprompts.locks import writing_into
+
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
+        if not self.inputs:
+            raise InputError("no pictures given: name files, folders or quoted globs")
+        with writing_into(self.out, "predict"):
+            return self._predict()
+
+    def _predict(self) -> int:
         from rich.console import Console
         from rich.progress import track
 
@@ -89,15 +99,9 @@ class Predict:
         from metaprompts.cli.naming import output_stems
         from metaprompts.cli.outcome import tell
         from metaprompts.data.pictures import list_pictures
-        from metaprompts.files import refuse_unwritable
         from metaprompts.loading import load, pick_device
         from metaprompts.runtime.opening import CONVERTING, Approximation, weights_type
 
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
-        if not self.inputs:
-            raise InputError("no pictures given: name files, folders or quoted globs")
-        refuse_unwritable(self.out)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
         boxes = self._read_boxes(paths)

@@ -16,6 +16,7 @@ from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, sub
 from metaprompts.demo.settings import DemoSettings
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_picture
+from metaprompts.locks import writing_into
 from metaprompts.training.data import validation_batches, validation_split
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,11 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
     Raises:
         InputError: the folder cannot be used
     """
+    with writing_into(settings.out, "demo"):
+        return _run(settings, teller)
+
+
+def _run(settings: DemoSettings, teller: Teller) -> Path:
     # Another seed or size finds its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
     teller.stage(f"drawing {settings.training_scenes + settings.scenes} scenes")

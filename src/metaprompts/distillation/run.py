@@ -25,6 +25,7 @@ from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
 from metaprompts.files import write_json
 from metaprompts.loading import load, pick_device
+from metaprompts.locks import writing_into
 from metaprompts.memory_order import channels_last
 from metaprompts.pretraining.loop import Course, learn, step_generators
 from metaprompts.storage import CONFIG_FILE
@@ -100,6 +101,11 @@ def distill(settings: Distillation, progress: Progress) -> LatentError:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    with writing_into(settings.out, "distill-encoder", deep=True):
+        return _distill(settings, progress)
+
+
+def _distill(settings: Distillation, progress: Progress) -> LatentError:
     device = pick_device(settings.device)
     teacher, scaling = read_teacher(settings.source)
     teacher.to(device)

@@ -1,6 +1,7 @@
 """Evaluate a whole split: sample by sample, over several processes, and on from where it was interrupted."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from metaprompts.evaluation.records import (
 )
 from metaprompts.evaluation.run import Predictor, predict, targets
 from metaprompts.files import write_json
+from metaprompts.locks import writing_into
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,19 @@ def evaluate_split(
         InputError: a file is bad, or the folder holds another unfinished evaluation
     """
     together = processes or Processes()
+    with writing_into(evaluation.out, "evaluate") if together.rank == 0 else nullcontext():
+        return _evaluate(model, evaluation, together, on_done, on_earlier, restart=restart)
+
+
+def _evaluate(
+    model: Predictor,
+    evaluation: Evaluation,
+    together: Processes,
+    on_done: Callable[[int], None],
+    on_earlier: Callable[[int], None],
+    *,
+    restart: bool,
+) -> dict[str, Any]:
     goes_on = belongs_to(evaluation.out, evaluation.what, restart=restart)
     together.wait()
     if together.rank == 0:

@@ -1,13 +1,13 @@
 """Folders that appear whole or not at all."""
 
 import hashlib
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from metaprompts.errors import InputError
+from metaprompts.scratch import scratch_beside
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
     Raises:
         InputError: the folder cannot be written
     """
-    scratch = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
+    scratch = scratch_beside(folder)
     former = scratch.with_name(f"{scratch.name}-former")
     try:
         scratch.mkdir(parents=True)
@@ -31,15 +31,6 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
     finally:
         for left in (scratch, former):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def remove_scratch(folder: Path) -> None:
-    """Remove what killed writers left in a folder that only we write to."""
-    for left in folder.glob(".*-????????????????*"):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
 
 
 def fingerprint(*paths: Path) -> str:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from metaprompts.pretraining.checkpoints import Checkpoints, Learner
-from metaprompts.pretraining.folders import remove_scratch
 from metaprompts.pretraining.loss_log import LossLog
 from metaprompts.pretraining.settings import Learning
 from metaprompts.training.peers import ALONE, Peers
@@ -78,8 +77,6 @@ def learn(
         InputError: the checkpoints are damaged or of another model, or the loss is no longer finite
     """
     settings = course.settings
-    if course.peers.is_first:
-        remove_scratch(course.folder)
     learner = Learner.start(lesson.model, settings)
     diary = _Diary(course, learner)
     progress.start(settings.steps, learner.model)

@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
 from metaprompts.files import write_json
+from metaprompts.locks import writing_into
 from metaprompts.pretraining.architecture import Architecture, read_architecture
 from metaprompts.pretraining.diffusion import Words, diffusion_is_finished, train_diffusion
 from metaprompts.pretraining.export import export
@@ -110,10 +111,11 @@ def pretrain(
         progress=progress,
         start=published_folder(settings.start_from) if settings.start_from else None,
     )
-    write_json(settings.out / "settings.json", plain(settings))
-    for name, work in _STAGES.items():
-        if stage in (None, name):
-            work(run)
+    with writing_into(settings.out, "pretrain", deep=True):
+        write_json(settings.out / "settings.json", plain(settings))
+        for name, work in _STAGES.items():
+            if stage in (None, name):
+                work(run)
 
 
 def _scenes(run: Run) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from metaprompts.cache import CACHE_VARIABLE, cache_folder
 from metaprompts.errors import InputError
-from metaprompts.files import is_scratch, read_json, write_json
+from metaprompts.files import read_json, write_json
+from metaprompts.scratch import is_scratch, remove_scratch, scratch_beside
 
 _LIST = "artefact.json"
 _CHUNK = 2**24
@@ -45,7 +45,8 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
     place = _place(what, folder)
     if _is_whole(place, what):
         return place
-    scratch = place.with_name(f".{place.name}-{secrets.token_hex(8)}")
+    remove_scratch(place.parent)
+    scratch = scratch_beside(place)
     try:
         scratch.mkdir(parents=True)
         build(scratch)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from metaprompts.errors import InputError
 from metaprompts.files import write_text, write_whole
+from metaprompts.locks import writing_into
+from metaprompts.scratch import remove_scratch
 
 Add = Callable[[str, bytes], None]
 
@@ -24,6 +26,7 @@ def packed(out: Path) -> Iterator[Add]:
     taken: set[str] = set()
     if out.suffix.lower() == ".zip":
         refuse_folder(out)
+        remove_scratch(out.parent)
         with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
             yield lambda name, content: archive.writestr(_new(name, taken), content)
         return
@@ -32,7 +35,8 @@ def packed(out: Path) -> Iterator[Add]:
         with write_whole(out / _new(name, taken)) as scratch:
             scratch.write_bytes(content)
 
-    yield add
+    with writing_into(out, "submit"):
+        yield add
 
 
 def write_alone(out: Path, text: str) -> None:
@@ -42,6 +46,7 @@ def write_alone(out: Path, text: str) -> None:
         InputError: it cannot be written
     """
     if out.suffix.lower() == ".json":
+        remove_scratch(out.parent)
         write_text(out, text)
         return
     with packed(out) as add:

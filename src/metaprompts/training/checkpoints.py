@@ -11,7 +11,6 @@ import torch
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.skipping import Skipping
 from metaprompts.errors import InputError
-from metaprompts.files import remove_scratch
 from metaprompts.recipe import Recipe
 from metaprompts.training.states import first_whole_state, write_state
 from metaprompts.training.team import Team
@@ -62,9 +61,6 @@ class Checkpoints:
         found = None if resume == "never" else first_whole_state(self._paths())
         # Nobody may write or remove before everybody has read.
         self._refuse_different(self._team.gather(None if found is None else found[0].name))
-        if self._team.is_first:
-            # Of writers that were killed.
-            remove_scratch(self._folder.parent)
         is_finished = found is not None and "state" not in found[1]
         if found is None or (is_finished and resume == "ask"):
             self._remove(self._paths())

@@ -5,9 +5,11 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from metaprompts.config import Base
 from metaprompts.evaluation.pictures import SeenPictures, seen_batches
 from metaprompts.evaluation.run import evaluate
 from metaprompts.files import write_json, write_picture
+from metaprompts.locks import writing_into
 from metaprompts.memory_order import channels_last
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
@@ -68,11 +71,17 @@ def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> Hist
         every validation
 
     Raises:
-        InputError: data, backbone or recipe do not fit, or the loss is no longer finite
+        InputError: data, backbone or recipe do not fit, another process writes into the folder, or the loss is no
+            longer finite
         TrainingStopped: a signal asked for it
     """
-    with training_team(recipe.training) as team:
+    with training_team(recipe.training) as team, _alone_in(recipe.training.out, team):
         return _train(recipe, team, progress if team.is_first else Silence(), resume)
+
+
+def _alone_in(out: Path, team: Team) -> AbstractContextManager[None]:
+    """The first process writes; nothing is read or removed before it may."""
+    return writing_into(out, "train", deep=True) if team.is_first else nullcontext()
 
 
 def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> History:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from data.shards.sharding import Spoiled, files, refuse_difference, shard
+from interrupted import dead_scratch
 from metaprompts.data.shards import writing
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.skipping import Skipping
@@ -60,7 +61,7 @@ class TestInterrupted:
         assert len(parts) >= 2
         parts[-1].unlink()
         for folder in (out, out / ".unfinished"):
-            (folder / f".train-000003-{'0' * 16}.tar").write_bytes(b"half")
+            (folder / dead_scratch("train-000003.tar")).write_bytes(b"half")
         shard(nyu, out, shard_bytes=10_000)
         assert files(out) == wanted
 

@@ -32,7 +32,8 @@ from metaprompts.data.shards.index import (
     write_part,
 )
 from metaprompts.errors import InputError
-from metaprompts.files import is_scratch, write_whole
+from metaprompts.files import write_whole
+from metaprompts.scratch import is_scratch, remove_scratch
 from metaprompts.typed import plain
 
 logger = logging.getLogger(__name__)
@@ -156,8 +157,9 @@ def _remove_leftovers(folder: Path) -> None:
     """What a killed or discarded writer has left, and nothing knows of."""
     known = {shard.file for split in read_index(folder).splits.values() for shard in split.shards}
     known |= {path.with_suffix(".tar").name for path in (folder / _PARTS).glob("*.json")}
-    for path in chain(folder.iterdir(), (folder / _PARTS).glob("*")):
-        if is_scratch(path) or (_SHARD.fullmatch(path.name) and path.name not in known):
+    remove_scratch(folder, deep=True)
+    for path in folder.iterdir():
+        if _SHARD.fullmatch(path.name) and path.name not in known:
             path.unlink(missing_ok=True)
 
 

@@ -1,10 +1,9 @@
 """Export a model, compare the file with the model, and write what is needed to use it."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,10 +17,12 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json, write_text
+from metaprompts.locks import writing_into
 from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.export.formats import FORMATS, Format
 from metaprompts.runtime.export.whole import WholeModel, description
 from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.scratch import scratch_beside
 from metaprompts.tasks import Pose
 
 _MULTIPLE = 64
@@ -60,7 +61,7 @@ def export_model(
         raise InputError("this model reads a caption of each picture; only models with fixed prompts can be exported")
     size = _size(model, size)
     whole = WholeModel(PreparedModel(model.eval(), steps)).eval()
-    with _folder(out) as scratch:
+    with writing_into(out, "export"), _folder(out) as scratch:
         file = scratch / f"model{chosen.suffix}"
         chosen.write(whole, size, file)
         report = _parity(model, chosen, file, size, pictures)
@@ -135,10 +136,9 @@ def _example(chosen: Format, task: str) -> dict[str, str]:
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """An empty folder in ``out``, whose files become those of ``out`` when the block ends well."""
-    existed = out.exists()
-    scratch = out / f".export-{secrets.token_hex(8)}"
+    scratch = scratch_beside(out / "export")
     try:
-        scratch.mkdir(parents=True)
+        scratch.mkdir()
         yield scratch
         outdated = _model_files(out) - _model_files(scratch)
         for path in scratch.iterdir():
@@ -150,10 +150,6 @@ def _folder(out: Path) -> Iterator[Path]:
         raise InputError(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        if not existed:
-            # Only if it is empty.
-            with suppress(OSError):
-                out.rmdir()
 
 
 def _model_files(folder: Path) -> set[str]:

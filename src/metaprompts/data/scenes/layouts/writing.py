@@ -17,8 +17,10 @@ from metaprompts.data.scenes.layouts.peopled import peopled
 from metaprompts.data.scenes.layouts.plain import Plain
 from metaprompts.data.scenes.layouts.plan import Plan
 from metaprompts.errors import InputError
-from metaprompts.files import is_scratch, read_json, write_json, write_text
+from metaprompts.files import read_json, write_json, write_text
+from metaprompts.locks import writing_into
 from metaprompts.processes import in_processes
+from metaprompts.scratch import is_scratch
 
 LAYOUTS: dict[str, type[Layout]] = {
     "nyu": Nyu,
@@ -87,6 +89,11 @@ def write_scenes(
         height=made.size[0] if height is None else height,
         width=made.size[1] if width is None else width,
     )
+    with writing_into(out, "scenes", deep=True):
+        _write_plan(plan, made, out, workers, progress)
+
+
+def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Progress | None) -> None:
     texts = (*made.lists, *(_PAIRS.values() if made.has_targets else ()), _CAPTIONS, _README)
     is_finished = all((out / path).is_file() for path in texts)
     missing = [place for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)]
@@ -126,10 +133,6 @@ def _claim(out: Path, plan: Plan) -> None:
     elif not settings.is_file():
         raise InputError(f"{out} is not empty and has no {_SETTINGS}: give a new or empty folder")
     _refuse_other(settings, plan)
-    # Killed writers may have left some.
-    for path in out.rglob(".*"):
-        if is_scratch(path):
-            path.unlink(missing_ok=True)
 
 
 def _refuse_other(settings: Path, plan: Plan) -> None:
