@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -80,8 +81,13 @@ def test_bad_input_is_one_line_and_exit_code_2(words, wanted, capsys, tmp_path, 
 
 def test_an_error_of_our_own_is_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr("metaprompts.cli._run", lambda words: {}["what"])
-    assert main(["predict"]) == 2
-    assert capsys.readouterr().err == "error: KeyError: 'what' (--debug shows where)\n"
+    assert main(["predict"]) == 3
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: KeyError: 'what', at metaprompts/cli/__init__\.py:\d+; this is a bug, please report it "
+        r"\(--debug shows where\)\n",
+        said,
+    )
     with pytest.raises(KeyError):
         main(["predict", "--debug"])
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from interrupted import KilledAt, KilledError
+from interrupted import KilledAt, KilledError, dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.pretraining.run import pretrain
 from metaprompts.training.progress import Silence
@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(straight, run, tmp_pat
     newest = tmp_path / "run" / stage / "checkpoint.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     # What a killed writer left.
-    (newest.parent / ".checkpoint-0123456789abcdef.pt").write_bytes(b"half")
+    (newest.parent / dead_scratch("checkpoint.pt")).write_bytes(b"half")
     assert_same(go(made, stage), wanted)
     assert not list(newest.parent.glob(".*"))
 

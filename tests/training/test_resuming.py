@@ -12,6 +12,7 @@ import time
 import pytest
 import torch
 
+from interrupted import dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.loading import load
 from metaprompts.training.checkpoints import changed_keys
@@ -266,7 +267,7 @@ def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight)
 
 def test_what_a_killed_writer_left_is_removed(pictures, tmp_path):
     """Scratch files of checkpoints, gigabytes at full width, stayed for ever."""
-    left = tmp_path / "run/checkpoints/.00000002-0123456789abcdef.pt"
+    left = tmp_path / "run/checkpoints" / dead_scratch("00000002.pt")
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     with pytest.raises(TrainingStopped):

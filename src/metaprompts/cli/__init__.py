@@ -9,8 +9,19 @@ from difflib import get_close_matches
 from typing import Any
 
 from metaprompts import __version__
-from metaprompts.cli.outcome import BAD_INPUT, INTERRUPTED, OK
-from metaprompts.errors import SHOWN_BY_DEBUG, InputError
+from metaprompts.cli.console import (
+    PrintableFormatter,
+    complain,
+    flush_streams,
+    is_closed,
+    prepare_streams,
+    say,
+    silence,
+)
+from metaprompts.cli.failures import told
+from metaprompts.cli.interrupting import ending_as_by_ctrl_c
+from metaprompts.cli.outcome import INTERRUPTED, OK
+from metaprompts.errors import InputError
 
 _DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
 meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
@@ -23,36 +34,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default the process's own
 
     Returns:
-        0; 1 if some inputs failed and others did not; 2 for bad input, or an error of our own; 130 if interrupted
+        0; 1 if some inputs failed and others did not; 2 for bad input, or what the machine lacks; 3 for a bug of ours;
+        130 if interrupted
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s")
+    prepare_streams()
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     if not debug:
         # Libraries warn of what only a developer can change.
         warnings.simplefilter("ignore")
-    if words in (["--version"], ["-V"]):
-        sys.stdout.write(f"metaprompts {__version__}\n")
-        return OK
     try:
-        return _run(words)
+        with ending_as_by_ctrl_c():
+            code = _ended(words)
+            flush_streams()
+            return code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+        complain("interrupted\n")
         return INTERRUPTED
-    except BrokenPipeError:
-        return OK
     # Whatever it is, a traceback is for those who ask for it.
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
+            silence(sys.stdout)
+            return OK
         if debug:
             raise
-        sys.stderr.write(f"error: {_one_line(error)}\n")
-        return BAD_INPUT
+        line, code = told(error, words[0] if words else "")
+        complain(f"error: {line}\n")
+        return code
+
+
+def _ended(words: list[str]) -> int:
+    try:
+        return _run(words)
+    except SystemExit as end:
+        # Help ends with 0, and so rich ends a command whose output nobody reads any more.
+        if end.code not in (None, 0, 1):
+            raise
+        return OK
 
 
 def _run(words: list[str]) -> int:
     commands = _commands()
     name = words[0] if words else ""
+    if words in (["--version"], ["-V"]):
+        say(f"metaprompts {__version__}\n")
+        return OK
     if name in commands:
         return _chosen(commands[name], name, words[1:])
     if name in ("--help", "-h"):
@@ -113,17 +143,9 @@ def _chosen(command: type[Any], name: str, words: list[str]) -> int:
 def _print_help(commands: Mapping[str, type[Any]]) -> None:
     width = max(map(len, commands))
     listed = (f"  {name:{width}}  {_summary(command)}\n" for name, command in commands.items())
-    sys.stdout.write(f"usage: metaprompts COMMAND ...\n\n{_DESCRIPTION}\n\n{''.join(listed)}")
+    say(f"usage: metaprompts COMMAND ...\n\n{_DESCRIPTION}\n\n{''.join(listed)}")
 
 
 def _summary(command: type[Any]) -> str:
     """The first sentence of a command's docstring, without the call that may follow it."""
     return re.split(r"[.:] |[.:]?\n|: metaprompts ", command.__doc__ or "")[0].rstrip(".")
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text} {SHOWN_BY_DEBUG}"

@@ -1,12 +1,12 @@
 """``metaprompts bench``."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from metaprompts.cli.console import say
 from metaprompts.errors import InputError
 
 
@@ -78,5 +78,5 @@ class Bench:
         console = Console()
         for table in report.tables:
             console.print(table.rich())
-        sys.stdout.write("\n".join([*report.notes, f"results in {self.out}", ""]))
+        say("\n".join([*report.notes, f"results in {self.out}", ""]))
         return 0

@@ -1,9 +1,9 @@
 """``metaprompts data``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from metaprompts.cli.console import say
 from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
@@ -39,7 +39,7 @@ class Data:
         if name == "shard":
             return ShardData.from_words(rest).run()
         if name in ("--help", "-h"):
-            sys.stdout.write(_USAGE)
+            say(_USAGE)
             return 0
         raise InputError(
             "wanted metaprompts data check RECIPE --data.root DIR or metaprompts data shard RECIPE --data.root DIR "

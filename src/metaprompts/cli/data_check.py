@@ -1,11 +1,11 @@
 """``metaprompts data check``."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaprompts.cli.console import say
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
@@ -71,7 +71,7 @@ class Check:
         if self.wants_help:
             from metaprompts.recipe_names import recipe_names
 
-            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
         from metaprompts.recipe_reading import read_recipe
 
@@ -82,21 +82,21 @@ class Check:
         reports = list(self._reports(recipe))
         if not any(report.is_usable for report in reports):
             raise InputError(f"nothing in {where} can be used: {_first_fault(reports)}")
-        sys.stdout.write(f"{where}:\n")
+        say(f"{where}:\n")
         for report in reports:
-            sys.stdout.write(f"  {report.line()}\n")
-            sys.stdout.writelines(f"    {line}\n" for line in report.statistics)
-            sys.stdout.writelines(f"    warning: {line}\n" for line in report.warnings)
+            say(f"  {report.line()}\n")
+            say("".join(f"    {line}\n" for line in report.statistics))
+            say("".join(f"    warning: {line}\n" for line in report.warnings))
         for line in _joint_lines(recipe):
-            sys.stdout.write(f"  {line}\n")
+            say(f"  {line}\n")
         for line in () if recipe.data.shards else _unlabeled(recipe):
-            sys.stdout.write(f"  {line}\n")
+            say(f"  {line}\n")
         _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)])
         if self.out is not None:
             from metaprompts.cli.data_sheet import write_sheet
 
             write_sheet(reports, recipe, self.out)
-            sys.stdout.write(f"wrote {self.out}\n")
+            say(f"wrote {self.out}\n")
         return int(any(report.missing is not None or report.bad or report.faults for report in reports))
 
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
@@ -198,6 +198,6 @@ def _unlabeled(recipe: "Recipe") -> Iterator[str]:
 
 def _list_bad(faults: list[str]) -> None:
     for fault in faults[:_NAMED_AT_MOST]:
-        sys.stdout.write(f"bad: {fault}\n")
+        say(f"bad: {fault}\n")
     if len(faults) > _NAMED_AT_MOST:
-        sys.stdout.write(f"and {len(faults) - _NAMED_AT_MOST} more bad files\n")
+        say(f"and {len(faults) - _NAMED_AT_MOST} more bad files\n")

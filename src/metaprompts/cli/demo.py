@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import tyro
 
+from metaprompts.cli.console import say
+
 if TYPE_CHECKING:
     from metaprompts.demo.live import Point
 
@@ -52,7 +54,7 @@ class Demo:
         torch.manual_seed(0)
         with _Teller() as teller:
             report = run_demo(settings, teller)
-        sys.stdout.write(f"report: {report.resolve()}\n")
+        say(f"report: {report.resolve()}\n")
         return 0
 
 

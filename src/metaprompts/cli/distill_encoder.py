@@ -1,13 +1,12 @@
 """``metaprompts distill-encoder``."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from metaprompts.cli.interrupting import end_as_by_ctrl_c
+from metaprompts.cli.console import say
 from metaprompts.distillation.settings import Distillation
 
 
@@ -34,9 +33,8 @@ class DistillEncoder(Distillation):
         from metaprompts.distillation.run import distill
         from metaprompts.training.progress import ProgressLine
 
-        end_as_by_ctrl_c()
         found = distill(self, ProgressLine())
-        sys.stdout.write(
+        say(
             f"on {found.pictures} pictures that it did not learn from: {found.unexplained:.2%} of the latents' "
             f"variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
             f"{found.mean_absolute:.4f} of their spread\n"

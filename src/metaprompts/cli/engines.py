@@ -1,8 +1,8 @@
 """The engines, as commands offer them."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
+from metaprompts.cli.console import complain
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,5 +48,5 @@ def opened(
 
     names: Any = {"engine": engine, "precision": precision}
     fast = open_engine(model, **names, approximation=approximation, pictures=pictures, bounded=bounded, device=device)
-    sys.stderr.write(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
+    complain(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
     return fast

@@ -1,11 +1,11 @@
 """``metaprompts evaluate``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metaprompts.cli.console import say
 from metaprompts.cli.engines import PLAIN
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
@@ -113,7 +113,7 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate, or explain."""
         if self.wants_help:
-            sys.stdout.write(_USAGE)
+            say(_USAGE)
             return 0
         from metaprompts.cli.engines import opened
         from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_chance

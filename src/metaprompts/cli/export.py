@@ -1,12 +1,12 @@
 """``metaprompts export``."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from metaprompts.cli.console import say
 from metaprompts.errors import InputError
 
 _SCENES = 4
@@ -54,7 +54,7 @@ class Export:
         model = load(self.model, "cpu")
         with Console(stderr=True).status("exporting"):
             report = export_model(model, self.out, kind=self.format, size=self.size, steps=self.steps, pictures=shown)
-        sys.stdout.write(
+        say(
             f"{self.out}: model.json, parity.json, predict.py, processing.py\n"
             f"on {report['pictures']} pictures the output differs from the model's by at most "
             f"{report['max_difference']:.1e}, on average by {report['mean_difference']:.1e} (its standard deviation is "

@@ -1,17 +1,17 @@
 """Signs that a model is scored on masks that number other classes than its own."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from metaprompts.cli.console import complain
 from metaprompts.data.label_histogram import LabelHistogram
 
 
 def show_missing_classes(counted: LabelHistogram) -> None:
     """Show on stderr which classes the masks have, where most of the model's never occur."""
     if 2 * len(counted.never) > len(counted.classes):
-        sys.stderr.writelines(f"{line}\n" for line in counted.lines())
-        sys.stderr.write("are these masks numbered as the model's classes are? If not, map them: --data.label_map\n")
+        complain("".join(f"{line}\n" for line in counted.lines()))
+        complain("are these masks numbered as the model's classes are? If not, map them: --data.label_map\n")
 
 
 def warn_below_chance(counted: LabelHistogram, scores: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ def warn_below_chance(counted: LabelHistogram, scores: Mapping[str, Any]) -> Non
         return
     name, value = guess
     numbered = ", ".join(f"{index} {name}" for index, name in enumerate(counted.classes[:3]))
-    sys.stderr.write(
+    complain(
         f"WARNING: mIoU {scores['mIoU']:.4f} is less than {value:.4f}, which saying {name!r} of every pixel would "
         f"reach: are the masks numbered as the model's classes are ({numbered}, ...)? "
         "If not, map them: --data.label_map\n"

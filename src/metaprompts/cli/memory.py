@@ -1,11 +1,11 @@
 """``metaprompts memory``."""
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from metaprompts.cli.console import say
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
@@ -80,7 +80,7 @@ class Memory:
         if self.wants_help:
             from metaprompts.recipe_names import recipe_names
 
-            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
         from metaprompts.recipe_reading import read_recipe
 
@@ -93,7 +93,7 @@ class Memory:
 
         computed = {name: training_memory(recipe, self.processes) for name, recipe in recipes.items()}
         if self.as_json:
-            sys.stdout.write(f"{json.dumps({name: memory.plain() for name, memory in computed.items()}, indent=2)}\n")
+            say(f"{json.dumps({name: memory.plain() for name, memory in computed.items()}, indent=2)}\n")
             return 0
         from rich.console import Console
 

@@ -1,9 +1,10 @@
 """How commands end: exit codes, and what those that take several pictures say."""
 
-import sys
 from collections.abc import Sequence
 
-OK, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from metaprompts.cli.console import complain, say
+
+OK, SOME_FAILED, BAD_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def tell(done: str, total: int, failures: Sequence[str]) -> int:
@@ -17,9 +18,9 @@ def tell(done: str, total: int, failures: Sequence[str]) -> int:
     Returns:
         the exit code: 0; 1 if some failed and others did not; 2 if all did
     """
-    sys.stdout.write(f"{done}\n")
+    say(f"{done}\n")
     for failure in failures:
-        sys.stderr.write(f"error: {failure}\n")
+        complain(f"error: {failure}\n")
     if not failures:
         return OK
     return SOME_FAILED if len(failures) < total else BAD_INPUT

@@ -1,11 +1,10 @@
 """``metaprompts pretrain``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from metaprompts.cli.interrupting import end_as_by_ctrl_c
+from metaprompts.cli.console import say
 from metaprompts.cli.parsing import parse
 from metaprompts.pretraining.settings import Pretraining, StageName
 
@@ -38,7 +37,6 @@ class Pretrain(Pretraining):
         # A bar for each small file that is read hides the training's own.
         quiet_diffusers()
         quiet_transformers()  # type: ignore[no-untyped-call]
-        end_as_by_ctrl_c()
         pretrain(self, ProgressLine(), stage=None if self.stage == "all" else self.stage)
-        sys.stdout.write(f"finished: {self.out}\n")
+        say(f"finished: {self.out}\n")
         return 0

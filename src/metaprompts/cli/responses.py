@@ -1,9 +1,10 @@
 """Prompts measured over a data set, for ``metaprompts heatmaps MODEL --data.root DIR``."""
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from metaprompts.cli.console import say
 
 if TYPE_CHECKING:
     from metaprompts.evaluation.preferences import DepthPreferences, Preferences
@@ -65,7 +66,7 @@ def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -
     with write_whole(out / "responses.png") as scratch:
         responses.show().save(scratch)
     lines = table.splitlines(keepends=True)
-    sys.stdout.write("".join(lines[: _SHOWN + 2]))
+    say("".join(lines[: _SHOWN + 2]))
     if len(lines) > _SHOWN + 2:
-        sys.stdout.write(f"and {len(lines) - _SHOWN - 2} more prompts\n")
-    sys.stdout.write(f"results in {out}\n")
+        say(f"and {len(lines) - _SHOWN - 2} more prompts\n")
+    say(f"results in {out}\n")

@@ -1,6 +1,5 @@
 """``metaprompts scenes``."""
 
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from metaprompts.cli.interrupting import end_as_by_ctrl_c
+from metaprompts.cli.console import say
 
 Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
 
@@ -46,7 +45,6 @@ class Scenes:
         """Draw what is not drawn yet."""
         from metaprompts.data.scenes.layouts import write_scenes
 
-        end_as_by_ctrl_c()
         write_scenes(
             self.layout,
             self.count,
@@ -59,7 +57,7 @@ class Scenes:
             workers=self.workers,
             progress=_tracked,
         )
-        sys.stdout.write(f"{self.count} scenes in {self.out}\n")
+        say(f"{self.count} scenes in {self.out}\n")
         return 0
 
 

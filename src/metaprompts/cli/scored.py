@@ -1,9 +1,9 @@
 """What commands say of scores that are no measurement."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from metaprompts.cli.console import complain
 from metaprompts.cli.outcome import OK, SOME_FAILED
 from metaprompts.training.ranking import is_undefined, main_metric
 from metaprompts.training.team import is_first_process
@@ -28,5 +28,5 @@ def report_undefined(task: str, scores: Mapping[str, Any]) -> int:
     if not is_undefined(task, scores):
         return OK
     if is_first_process():
-        sys.stderr.write(f"error: {main_metric(task)} is undefined: {_NOTHING[task]}\n")
+        complain(f"error: {main_metric(task)} is undefined: {_NOTHING[task]}\n")
     return SOME_FAILED

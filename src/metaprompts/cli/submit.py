@@ -1,11 +1,11 @@
 """``metaprompts submit``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaprompts.cli.console import say
 from metaprompts.cli.words import refuse_unknown, take_options
 from metaprompts.errors import InputError
 
@@ -86,7 +86,7 @@ class Submit:
     def run(self) -> int:
         """Predict and write, or explain."""
         if self.wants_help:
-            sys.stdout.write(_USAGE)
+            say(_USAGE)
             return 0
         from metaprompts.cli.models import load_with_recipe
         from metaprompts.submission.formats import FORMATS
@@ -102,7 +102,7 @@ class Submit:
             self._submit_people(model, recipe)
         else:
             self._submit_maps(model, recipe)
-        sys.stdout.write(f"{self.format} submission in {self.out}\n")
+        say(f"{self.format} submission in {self.out}\n")
         return 0
 
     def _submit_maps(self, model: "MetaPromptModel", recipe: "Recipe") -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from metaprompts.cli.console import complain, say
 from metaprompts.cli.words import refuse_unknown, take_options
 from metaprompts.errors import InputError
 
@@ -82,7 +83,7 @@ class Train:
         if self.wants_help and not self.recipe:
             from metaprompts.recipe_names import recipe_names
 
-            sys.stdout.write(_USAGE.format(recipes=", ".join(recipe_names())))
+            say(_USAGE.format(recipes=", ".join(recipe_names())))
             # All of it takes seconds to load.
             sys.stdout.flush()
             from metaprompts.cli.recipe_help import print_all_keys
@@ -109,10 +110,10 @@ class Train:
         except TrainingStopped as stopped:
             command = ["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"]
             if is_first_process():
-                sys.stderr.write(f"{stopped}; go on with: {shlex.join([*_launcher(os.environ), *command])}\n")
+                complain(f"{stopped}; go on with: {shlex.join([*_launcher(os.environ), *command])}\n")
             return _SIGNALED + stopped.signal
         if is_first_process():
-            sys.stdout.write(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
+            say(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
         return report_undefined(recipe.task.name, history.best or {})
 
 

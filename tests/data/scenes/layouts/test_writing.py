@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from interrupted import dead_scratch
 from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.data.pose import CocoKeypoints
 from metaprompts.data.scenes import CLASSES
@@ -69,7 +70,7 @@ def test_what_a_killed_writer_left_is_cleared_away(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_scenes("ade20k", 6, tmp_path, **SMALL, progress=stop_after(2))
     folder = tmp_path / "ADEChallengeData2016/images/training"
-    (folder / ".ADE_train_00000003-0123456789abcdef.jpg").write_bytes(b"half")
+    (folder / dead_scratch("ADE_train_00000003.jpg")).write_bytes(b"half")
     # Killed between the picture and the record of what is known about it.
     (tmp_path / ".records/000001.json").unlink()
     write_scenes("ade20k", 6, tmp_path, **SMALL)

@@ -1,0 +1,80 @@
+"""One line for whatever ends a command, and its exit code."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from metaprompts.cli.outcome import BAD_INPUT, OUR_FAULT
+from metaprompts.errors import SHOWN_BY_DEBUG, InputError
+
+_MEMORY_WORDS = (
+    *("DefaultCPUAllocator", "can't allocate memory", "not enough memory", "out of memory", "bad_alloc"),
+    *("Failed to allocate memory", "Cannot allocate memory"),
+)
+_LESS_MEMORY = {
+    "train": "lower training.micro_batch_size or the size of the crops, or set backbone.gradient_checkpointing "
+    "(metaprompts memory RECIPE computes what it takes)",
+    "predict": "lower --batch-size, or give --max-memory or --window",
+    "evaluate": "lower training.val_batch_size, or give test.windows",
+    "submit": "lower training.val_batch_size, or give test.windows",
+    "data": "lower data.workers",
+    "export": "give a smaller --size",
+}
+_CURES = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room in your quota",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or lower data.workers",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or lower data.workers and OMP_NUM_THREADS",
+}
+
+
+def told(error: Exception, command: str) -> tuple[str, int]:
+    """What the command line says of an error.
+
+    Args:
+        error: that ended the command
+        command: its name
+
+    Returns:
+        the line without its end, and the exit code: 2 for what the user can mend, 3 for what we have to
+    """
+    if isinstance(error, InputError):
+        return _flat(str(error)), BAD_INPUT
+    if any(map(_is_of_memory, _chain(error))):
+        cure = _LESS_MEMORY.get(command, "close other programs, or give smaller pictures")
+        return f"out of memory ({_flat(str(error))[:160] or type(error).__name__}): {cure} {SHOWN_BY_DEBUG}", BAD_INPUT
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        cure = f"; {_CURES[error.errno]}" if error.errno in _CURES else ""
+        return f"{where}{error.strerror}{cure} {SHOWN_BY_DEBUG}", BAD_INPUT
+    text = f"{type(error).__name__}: {_flat(str(error))}".rstrip(": ")
+    return f"{text}, at {_place(error)}; this is a bug, please report it {SHOWN_BY_DEBUG}", OUR_FAULT
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in _MEMORY_WORDS)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _place(error: BaseException) -> str:
+    """File and line: the innermost that is ours, else the innermost of all."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = Path(__file__).parents[1]
+    places = [(path, line) for path, line in frames if Path(path).is_relative_to(ours)] or frames
+    path, line = places[-1] if places else (sys.argv[0], 0)
+    shown = Path(path).relative_to(ours.parent) if Path(path).is_relative_to(ours) else Path(path)
+    return f"{shown.as_posix()}:{line}"
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
