@@ -12,5 +12,10 @@ class CaptionerError(InputError):
     """The model that captions says nothing of any picture, or nowhere can it be kept: told once, not for each."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return the error's message on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 SHOWN_BY_DEBUG = "(--debug shows where)"
 """The end of the one line that the command line makes of any other error, with which it exits with 2, too."""

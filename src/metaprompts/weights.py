@@ -2,19 +2,18 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.files import write_whole
 from metaprompts.system import releasing_files
+from metaprompts.torch_archives import MAGIC, CodeError, read_archive
 
 _SAFETENSORS_NAMES = {
     torch.complex64: "C64",
@@ -38,44 +37,16 @@ _SAFETENSORS_NAMES = {
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
 
-# Data that training code writes beside the weights: its settings, a best score, a palette. None of it is wanted.
-_PASSED_OVER = (
-    "argparse.Namespace",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "pathlib.PosixPath",
-    "pathlib.PurePosixPath",
-    "pathlib.WindowsPath",
-)
-
-
-_READING = threading.Lock()
-
-
-class _PassedOver:
-    """Stands in a checkpoint's content where an object of `_PASSED_OVER` was, so that no foreign code runs at all."""
-
-    def __new__(cls, *values: object) -> "_PassedOver":
-        del values
-        return super().__new__(cls)
-
-    def __init__(self, *values: object) -> None:
-        del values
-
-    def __setstate__(self, state: object) -> None:
-        del state
+# Tensors of a file may share memory, as tied layers do, but what they say they hold is bounded by its size.
+_MOST_SHARED = 16
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file or a PyTorch checkpoint; the tensors stay on disk until they are used.
 
-    A checkpoint may hold its tensors under ``state_dict`` or ``model``. It is read with ``weights_only=True``: a file
-    that holds code or Python objects is refused. Plain data beside the tensors, argparse settings, paths and numpy
-    values are passed over.
+    A checkpoint may hold its tensors under ``state_dict`` or ``model``. Nothing that a file names is imported or run:
+    settings, scores, callbacks and other objects beside the tensors are passed over, and a file that would run a
+    function of the standard library is refused.
 
     Args:
         path: a .safetensors, .pth, .pt, .ckpt or .bin file
@@ -84,17 +55,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         name -> tensor, as the file names them. Changing them does not change the file.
 
     Raises:
-        InputError: the file is missing, damaged, holds objects, or holds no tensors
+        InputError: the file is missing, damaged, holds code, holds no tensors, or tensors larger than itself
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is no file"
         raise InputError(f"no weights at {path}, which {what}: give a .safetensors, .pth or .ckpt file")
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is no readable .safetensors file ({error}): copy or download it again") from error
-    return state_dict_in(_read_pickle(path), path)
+            tensors = load_file(path)
+        except Exception as error:  # the header names types and sizes that PyTorch may not take
+            raise InputError(
+                f"{path} is no readable .safetensors file ({one_line(error)}): copy or download it again"
+            ) from error
+    else:
+        tensors = state_dict_in(_read_pickle(path), path)
+    _check_sizes(tensors, path)
+    return tensors
 
 
 def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
@@ -121,30 +97,48 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
     return tensors
 
 
+def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Views that repeat one number, and axes of tensors without numbers, can be of any size in a file of any size."""
+    size = path.stat().st_size
+    odd = [name for name, each in tensors.items() if each.layout != torch.strided or each.is_meta or each.is_quantized]
+    if odd:
+        raise InputError(f"{path} holds sparse, quantized or empty tensors: {_few(odd)}; save them as dense ones")
+    large = [
+        name
+        for name, each in tensors.items()
+        if each.numel() * each.element_size() > size or max(each.shape, default=0) > size
+    ]
+    if large or sum(each.numel() * each.element_size() for each in tensors.values()) > _MOST_SHARED * size:
+        raise InputError(
+            f"{path} has {size} bytes, but says that it holds more numbers than these"
+            f"{f', in {_few(large)}' if large else ''}: copy or download it again"
+        )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _read_pickle(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty: copy or download it again")
     try:
-        # PyTorch keeps this list for the whole process: one reader at a time.
-        with _READING, torch.serialization.safe_globals([(_PassedOver, name) for name in _PASSED_OVER]):
-            return _load_mapped(path)
+        with path.open("rb") as file:
+            is_archive = file.read(len(MAGIC)) == MAGIC
+        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+        return read_archive(path) if is_archive else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
-        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        found = error.args[0] if isinstance(error, CodeError) else None
+        if old := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            found = old[1]
+        if found is not None:
             raise InputError(
-                f"{path} was refused: it holds a Python object or code ({found[1]}), which would have to run to be "
+                f"{path} was refused: it holds a Python object or code ({found}), which would have to run to be "
                 "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
             ) from error
-        raise InputError(f"{path} is damaged or no PyTorch checkpoint: copy or download it again") from error
-
-
-def _load_mapped(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError as error:
-        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
-        if "mmap" not in str(error):
-            raise
-        return torch.load(path, map_location="cpu", weights_only=True)
+        raise InputError(
+            f"{path} is damaged or no PyTorch checkpoint ({one_line(error)[:100]}): copy or download it again"
+        ) from error
 
 
 @releasing_files()

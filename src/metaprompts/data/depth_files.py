@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 from metaprompts.data.numpy_files import read_npy, read_npz
-from metaprompts.data.opening import check_pixels, check_regular_file, load_image, one_line
-from metaprompts.errors import InputError
+from metaprompts.data.opening import check_pixels, check_regular_file, load_image
+from metaprompts.errors import InputError, one_line
 
 DepthKind = Literal["depth", "inverse", "disparity"]
 

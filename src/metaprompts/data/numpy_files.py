@@ -7,8 +7,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.opening import check_regular_file, one_line
-from metaprompts.errors import InputError
+from metaprompts.data.opening import check_regular_file
+from metaprompts.errors import InputError, one_line
 
 _NPZ_NAMES = ("depth", "depth_m", "arr_0")
 # Of a compressed file: one of a megabyte can claim to hold a gigabyte.

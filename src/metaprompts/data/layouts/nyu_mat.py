@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.layouts.folders import find_file
-from metaprompts.data.opening import one_line
 from metaprompts.data.samples import Sample
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 
 _LABELED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _INDICES = {"train": "trainNdxs", "val": "testNdxs"}
