@@ -213,6 +213,20 @@ class TestWholeFiles:
 
 class TestWrongFiles:
     @pytest.mark.parametrize("preset", ["nyu", "ade20k"])
+    @pytest.mark.parametrize("number", ["100000000", "9" * 5000])
+    def test_a_step_of_a_huge_number(self, preset, number, cached_empty):
+        """A tensor named encoder.t100000000 hung the importer."""
+        state = state_for(preset)
+        extra = f"{PREFIX[preset]}t{number}"
+        assert f"1 unexpected: {extra}" in refusal({**state, extra: state[f"{PREFIX[preset]}t1"]}, preset)
+
+    def test_a_transformer_of_a_huge_number(self, cached_empty):
+        state = state_for("nyu")
+        name = next(name for name in state if ".transformer_blocks.0." in name)
+        extra = name.replace("transformer_blocks.0.", "transformer_blocks.999999.")
+        assert extra in refusal({**state, extra: state[name]}, "nyu")
+
+    @pytest.mark.parametrize("preset", ["nyu", "ade20k"])
     def test_no_single_missing_tensor_changes_what_the_file_is_read_as(self, preset):
         tensors = shapes(LAYOUTS[preset])
         expected = config_of(tensors, preset)

@@ -13,7 +13,7 @@ from metaprompts.backbone.ldm_names import ldm_vae_name
 from metaprompts.backbone.sources import ldm_unet_speller
 from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.config import Architecture, ModelConfig, Prompts, Refinement
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.model import MetaPromptModel
 from metaprompts.tasks import Depth, Segmentation, Task
 from metaprompts.weights import load_tensors, read_tensors, state_dict_in
@@ -107,7 +107,12 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
     aliases = _aliases(preset, config.refinement.steps)
     _check_aliases(tensors, aliases, origin)
 
-    model = MetaPromptModel.empty(config)
+    try:
+        model = MetaPromptModel.empty(config)
+    except Exception as error:  # PyTorch refuses sizes with errors of its own, wherever a layer is built of them
+        raise InputError(
+            f"{origin} is no released checkpoint for {preset}: no model is built by its shapes ({one_line(error)})"
+        ) from error
     load_tensors(
         model,
         tensors,
@@ -126,13 +131,16 @@ def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelCon
     steps = _steps(tensors, preset)
     try:
         task, prompts = _depth(tensors, preset, steps) if is_depth else _segmentation(tensors, preset)
+        counts = Prompts(count=prompts, per_step=is_depth, adapter=is_depth), Refinement(steps=steps)
     except KeyError as error:
         raise InputError(f"{origin} is no released checkpoint for {preset}: it has no tensor {error}") from error
+    except InputError as error:
+        raise InputError(f"{origin} is no released checkpoint for {preset}: {error}") from error
     return ModelConfig(
         task=task,
         backbone=Architecture(**configs),
-        prompts=Prompts(count=prompts, per_step=is_depth, adapter=is_depth),
-        refinement=Refinement(steps=steps),
+        prompts=counts[0],
+        refinement=counts[1],
         working_size=_WORKING_SIZES[preset],
     )
 
@@ -207,7 +215,10 @@ def _class_names(classes: int, preset: str) -> tuple[str, ...]:
 def _steps(tensors: Mapping[str, Tensor], preset: str) -> int:
     """K: the number of steps whose tensors differ least, by name, from those in the file."""
     prefix = _prefix(preset)
-    pattern = re.compile(re.escape(prefix) + r"(t\d+|meta_prompts\d+|text_adapter\d+\..*|cross_unet_conv\d+\..*)")
+    number = r"\d{1,6}"
+    pattern = re.compile(
+        re.escape(prefix) + rf"(t{number}|meta_prompts{number}|text_adapter{number}\..*|cross_unet_conv{number}\..*)"
+    )
     found = {name for name in tensors if pattern.fullmatch(name)}
 
     def expected(steps: int) -> set[str]:
@@ -219,7 +230,8 @@ def _steps(tensors: Mapping[str, Tensor], preset: str) -> int:
         return {prefix + name for name in names}
 
     most = max((int(number) for name in found for number in _NUMBER.findall(name.removeprefix(prefix))[:1]), default=1)
-    return min(range(1, most + 1), key=lambda steps: (len(found ^ expected(steps)), -steps))
+    # Each step adds at least one name, so more steps than names always differ more.
+    return min(range(1, max(min(most, len(found)), 1) + 1), key=lambda steps: (len(found ^ expected(steps)), -steps))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from metaprompts.backbone import Backbone, load_backbone
 from metaprompts.backbone.lora import sharing_weights
 from metaprompts.backbone.sources import backbone_fingerprint
 from metaprompts.config import Base, ModelConfig
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.files import read_json, write_json
 from metaprompts.weights import load_tensors, read_tensors, write_tensors
 
@@ -55,7 +55,9 @@ def read_model(kind: type[Kind], folder: str | Path, base: Backbone | None, dtyp
     else:
         backbone = base or load_backbone(config.base.source)
         _refuse_other_base(config.base, backbone, folder)
-        model = kind(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
+        # What is beside the base takes memory only once the file is known to have it.
+        with _naming(path), torch.device("meta"):
+            model = kind(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
         load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
         model.to(dtype)
     return model.eval()
@@ -68,9 +70,9 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (AttributeError, TypeError, ValueError) as error:
+    except Exception as error:  # a value of a wrong kind or size can fail wherever a layer is built of it
         raise InputError(
-            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind"
+            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind ({one_line(error)})"
         ) from error
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -122,7 +123,9 @@ class TestSingleFiles:
         state = ldm_state(made())
         state["model.diffusion_model.input_blocks.0.0.weight"] = torch.ones(32, 9, 3, 3)
         write_tensors(tmp_path / "x.safetensors", state)
-        assert "input_blocks.0.0.weight is 32x9x3x3, wanted 32x4x3x3" in refusal(tmp_path / "x.safetensors")
+        assert refusal(tmp_path / "x.safetensors").endswith(
+            "x.safetensors is a model for inpainting: its UNet takes 9 channels; choose a text-to-image model"
+        )
 
     def test_nan(self, tmp_path):
         state = ldm_state(made())
@@ -139,14 +142,24 @@ class TestSingleFiles:
         path.write_text("no weights")
         assert "is no readable .safetensors file" in refusal(path)
 
-    def test_objects_of_lightning_are_refused_by_name(self, tmp_path, monkeypatch):
-        """As in the first Stable Diffusion checkpoints, which hold their training's callbacks."""
-        module = type(sys)("pytorch_lightning")
-        module.Checkpoint = type("Checkpoint", (), {"__module__": "pytorch_lightning"})
-        monkeypatch.setitem(sys.modules, "pytorch_lightning", module)
-        torch.save({"state_dict": ldm_state(made()), "callbacks": {module.Checkpoint: 1}}, tmp_path / "x.ckpt")
-        monkeypatch.delitem(sys.modules, "pytorch_lightning")
-        assert "(pytorch_lightning.Checkpoint)" in refusal(tmp_path / "x.ckpt")
+    def test_objects_of_lightning_are_passed_over(self, tmp_path, monkeypatch):
+        """Stable Diffusion's own .ckpt files hold their training's callbacks and settings, and were refused."""
+        made_up = {"pytorch_lightning": "ModelCheckpoint", "omegaconf": "DictConfig"}
+        for name, kind in made_up.items():
+            module = type(sys)(name)
+            setattr(module, kind, type(kind, (), {"__module__": name}))
+            monkeypatch.setitem(sys.modules, name, module)
+        lightning, omegaconf = (sys.modules[name] for name in made_up)
+        content = {
+            "state_dict": ldm_state(made()),
+            "callbacks": {lightning.ModelCheckpoint: {"best_model_score": torch.tensor(1.0)}},
+            "hyper_parameters": omegaconf.DictConfig(),
+            "optimizer_states": [],
+        }
+        torch.save(content, tmp_path / "x.ckpt")
+        for name in made_up:
+            monkeypatch.delitem(sys.modules, name)
+        assert_same(load_backbone(str(tmp_path / "x.ckpt")), made())
 
 
 class TestFolders:
@@ -163,17 +176,21 @@ class TestFolders:
         assert not list(tmp_path.rglob("*.safetensors"))
         assert_same(load_backbone(str(tmp_path)), made())
 
-    def test_only_a_half_precision_variant(self, tmp_path):
+    @pytest.mark.parametrize("safe", [True, False])
+    def test_only_a_half_precision_variant(self, tmp_path, capfd, safe):
+        """A folder with only diffusion_pytorch_model.fp16.bin did not load."""
         half = build_backbone(UNET, VAE)
         half.unet.load_state_dict(made().unet.state_dict())
         half.vae.load_state_dict(made().vae.state_dict())
         half.unet.half()
         half.vae.half()
-        save_folder(tmp_path, half, variant="fp16")
-        assert [path.name for path in (tmp_path / "unet").glob("*.safetensors")] == [
-            "diffusion_pytorch_model.fp16.safetensors"
+        save_folder(tmp_path, half, variant="fp16", safe_serialization=safe)
+        assert [path.name for path in (tmp_path / "unet").glob("diff*")] == [
+            f"diffusion_pytorch_model.fp16.{'safetensors' if safe else 'bin'}"
         ]
+        capfd.readouterr()
         assert_same(load_backbone(str(tmp_path)), made(), half=True)
+        assert capfd.readouterr().err == ""
         save_folder(tmp_path, made())
         assert_same(load_backbone(str(tmp_path)), made())
 
@@ -226,6 +243,31 @@ class TestFolders:
     def test_broken_config(self, tmp_path):
         save_folder(tmp_path, made())
         (tmp_path / "unet" / "config.json").write_text("{")
+        assert "config.json is no valid JSON" in refusal(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"layers_per_block": 10**9}, "layers_per_block is 1000000000; expected 0 to 8"),
+            ({"block_out_channels": [-32, 64]}, "block_out_channels is -32; expected 0 to 65536"),
+            ({"block_out_channels": [32] * 99}, "block_out_channels has 99 entries; expected at most 8"),
+            ({"block_out_channels": [32768, 65536]}, "numbers, but its files have only"),
+            ({"block_out_channels": "wide"}, "cannot be loaded"),
+            ({"attention_head_dim": 0}, "cannot be loaded"),
+        ],
+    )
+    def test_a_config_of_absurd_sizes(self, tmp_path, change, complaint):
+        """A config of a kilobyte commanded all memory, or hung."""
+        save_folder(tmp_path, made())
+        path = tmp_path / "unet/config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+        assert complaint in refusal(tmp_path)
+
+    def test_pickled_views_that_say_they_are_huge(self, tmp_path):
+        save_folder(tmp_path, made(), safe_serialization=False)
+        torch.save(
+            {"conv_in.weight": torch.ones(1).expand(10**5, 10**5)}, tmp_path / "unet/diffusion_pytorch_model.bin"
+        )
         assert "cannot be loaded" in refusal(tmp_path)
 
 

@@ -21,9 +21,13 @@ _CHANNELS_PER_HEAD = 64
 
 _MOST_LEVELS = 6
 _MOST_LAYERS = 4
-_UNET_BLOCK = re.compile(r"input_blocks\.(\d+)\.0\.(op|in_layers|emb_layers|out_layers|skip_connection)\.")
-_UNET_TRANSFORMER = re.compile(r"((?:input_blocks|output_blocks)\.\d+\.1|middle_block\.1)\.transformer_blocks\.(\d+)\.")
-_VAE_BLOCK = re.compile(r"encoder\.down\.(\d+)\.block\.(\d+)\.")
+# Stable Diffusion XL has 10.
+_MOST_TRANSFORMERS = 16
+_UNET_BLOCK = re.compile(r"input_blocks\.(\d{1,6})\.0\.(op|in_layers|emb_layers|out_layers|skip_connection)\.")
+_UNET_TRANSFORMER = re.compile(
+    r"((?:input_blocks|output_blocks)\.\d+\.1|middle_block\.1)\.transformer_blocks\.(\d{1,6})\."
+)
+_VAE_BLOCK = re.compile(r"encoder\.down\.(\d{1,6})\.block\.(\d{1,6})\.")
 # Tensors of a residual block and the axes that are as long as its output is wide.
 _UNET_WIDTHS = (
     ("out_layers.3.weight", 0),
@@ -157,7 +161,7 @@ def _transformer_depths(names: Iterable[str]) -> dict[str, int]:
     for name in names:
         if found := _UNET_TRANSFORMER.match(name):
             depths[found[1]] = max(depths.get(found[1], 0), int(found[2]) + 1)
-    return depths
+    return {block: min(depth, _MOST_TRANSFORMERS) for block, depth in depths.items()}
 
 
 def _has_linear_projections(tensors: Mapping[str, Tensor], attentions: Iterable[str]) -> bool:

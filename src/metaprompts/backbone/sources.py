@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +18,7 @@ from metaprompts.backbone.ldm_config import configs_from_ldm
 from metaprompts.backbone.ldm_names import ldm_unet_name, ldm_vae_name
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
+from metaprompts.files import read_json
 from metaprompts.hub import hub_folder
 from metaprompts.weights import is_finite, load_tensors, read_tensors
 
@@ -27,6 +30,13 @@ _PARTS = ("unet", "vae")
 _HASHED = 256
 _LDM_UNET = "model.diffusion_model."
 _LDM_VAE = "first_stage_model."
+# Channels that the UNets of Stable Diffusion's other models take beside the latent's 4.
+_OTHER_INPUTS = {
+    5: "a depth-to-image model",
+    7: "an upscaling model",
+    8: "a model for editing by instructions",
+    9: "a model for inpainting",
+}
 # A repository may hold the same weights in several precisions: half precision is taken only where there is no other.
 _HALF = "fp16"
 _WEIGHTS = (
@@ -39,6 +49,21 @@ _HALF_WEIGHTS = (
     f"diffusion_pytorch_model.{_HALF}-*-of-*.safetensors",
     f"diffusion_pytorch_model.safetensors.index.{_HALF}.json",
 )
+_PICKLED = (
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model-*-of-*.bin",
+    "diffusion_pytorch_model.bin.index.json",
+)
+_HALF_PICKLED = (
+    f"diffusion_pytorch_model.{_HALF}.bin",
+    f"diffusion_pytorch_model.{_HALF}-*-of-*.bin",
+    f"diffusion_pytorch_model.bin.index.{_HALF}.json",
+)
+_VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
+# Sizes of a network: that no file of a kilobyte may command gigabytes or hours. Stable Diffusion XL is 1280 wide, has 2
+# layers a block, and 10 transformers in each.
+_LARGEST, _MOST_LEVELS = 65536, 8
+_MOST = {"layers_per_block": 8, "transformer_layers_per_block": 16, "reverse_transformer_layers_per_block": 16}
 
 
 @dataclass(frozen=True)
@@ -70,8 +95,8 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
         source: one of
 
             - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"; what is in the cache needs no network
-            - a diffusers folder with unet/ and vae/, each with .safetensors (whole, in shards, or only an fp16 variant)
-              or .bin weights
+            - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (whole, in shards, or only
+              an fp16 variant)
             - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
               copy and its text encoder are passed over.
             - "micro": the miniature Stable Diffusion inside this package
@@ -99,9 +124,11 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
 
 def _download(source: str) -> Path:
     folder = hub_folder(source, [f"{part}/{name}" for part in _PARTS for name in ("config.json", *_WEIGHTS)])
-    halves = [part for part in _PARTS if not _has_any(folder / part, _WEIGHTS)]
-    if halves:
-        hub_folder(source, [f"{part}/{name}" for part in halves for name in _HALF_WEIGHTS])
+    for number, weights in enumerate((_HALF_WEIGHTS, _PICKLED, _HALF_PICKLED), 1):
+        asked = (_WEIGHTS, _HALF_WEIGHTS, _PICKLED)[:number]
+        lacking = [part for part in _PARTS if not any(_has_any(folder / part, each) for each in asked)]
+        if lacking:
+            hub_folder(source, [f"{part}/{name}" for part in lacking for name in weights])
     return folder
 
 
@@ -115,12 +142,38 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
     Raises:
         InputError: a config names blocks or sizes that cannot be built
     """
+    check_sizes(unet, "backbone.unet")
+    check_sizes(vae, "backbone.vae")
     try:
         networks = UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae))
     except Exception as error:  # diffusers trusts its configs: a wrong value can fail anywhere
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"no backbone can be built by this config ({reason}): check backbone.unet and .vae") from error
     return Backbone(*networks)
+
+
+def check_sizes(config: Any, where: str) -> None:
+    """Check that the numbers of a diffusers config are sizes that a network may have.
+
+    Args:
+        config: the config, or a value in it
+        where: its dotted name, for errors
+
+    Raises:
+        InputError: a number is negative or beyond all use, or a list has too many
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            check_sizes(value, f"{where}.{key}")
+    elif isinstance(config, list | tuple):
+        if len(config) > _MOST_LEVELS:
+            raise InputError(f"{where} has {len(config)} entries; expected at most {_MOST_LEVELS}")
+        for value in config:
+            check_sizes(value, where)
+    elif isinstance(config, int) and not isinstance(config, bool):
+        most = _MOST.get(where.rpartition(".")[2], _LARGEST)
+        if not 0 <= config <= most:
+            raise InputError(f"{where} is {str(config)[:20]}; expected 0 to {most}")
 
 
 def with_random_unet(backbone: Backbone) -> Backbone:
@@ -185,15 +238,23 @@ def _load_folder(folder: Path) -> Backbone:
 
 
 def _load_part(kind: Any, folder: Path) -> Any:
-    only_half = _has_any(folder, _HALF_WEIGHTS) and not _has_any(folder, (*_WEIGHTS, "diffusion_pytorch_model*.bin"))
+    pickled, only_half = _variant(folder)
+    config = read_json(folder / "config.json")
     try:
-        network, report = kind.from_pretrained(
-            folder,
-            torch_dtype=torch.float32,
-            local_files_only=True,
-            variant=_HALF if only_half else None,
-            output_loading_info=True,
-        )
+        check_sizes(config, "")
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
+    try:
+        _check_files(kind, config, folder, pickled=pickled)
+        with _quiet_diffusers():
+            network, report = kind.from_pretrained(
+                folder,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=not pickled,
+                variant=_HALF if only_half else None,
+                output_loading_info=True,
+            )
     except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
         raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     # diffusers only warns of these, and leaves what is missing at random.
@@ -209,6 +270,41 @@ def _load_part(kind: Any, folder: Path) -> Any:
     return network
 
 
+def _variant(folder: Path) -> tuple[bool, bool]:
+    """Whether weights are pickled, and whether they are of half precision: whole ones before halves."""
+    for weights in _VARIANTS:
+        if _has_any(folder, weights):
+            return weights in (_PICKLED, _HALF_PICKLED), weights in (_HALF_WEIGHTS, _HALF_PICKLED)
+    return False, False
+
+
+def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled: bool) -> None:
+    """Check that the files may hold what the config describes, before memory is taken for it."""
+    with torch.device("meta"):
+        network = kind.from_config(config)
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    files = [path for path in folder.glob("diffusion_pytorch_model*") if path.suffix in (".safetensors", ".bin")]
+    size = sum(path.stat().st_size for path in files)
+    if files and numbers > size:
+        raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
+    for path in files if pickled else ():
+        # diffusers would take a view that repeats one number for as many as it says.
+        if path.suffix == ".bin":
+            read_tensors(path)
+
+
+@contextmanager
+def _quiet_diffusers() -> Iterator[None]:
+    """While the body runs, diffusers logs nothing: what matters of it is in its errors and in what it returns."""
+    logger = logging.getLogger("diffusers")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _has_any(folder: Path, patterns: Iterable[str]) -> bool:
     return any(True for pattern in patterns for _ in folder.glob(pattern))
 
@@ -221,8 +317,17 @@ def _load_single_file(path: Path) -> Backbone:
             f"{path} holds no Stable Diffusion model in LDM names: wanted tensors called {_LDM_UNET}* and {_LDM_VAE}*, "
             f"found {len(unet)} and {len(vae)} of them among {len(tensors)}"
         )
-    with torch.device("meta"):
-        backbone = build_backbone(**configs_from_ldm(unet, vae, path))
+    taken = unet.get("input_blocks.0.0.weight")
+    if taken is not None and taken.ndim == 4 and taken.shape[1] in _OTHER_INPUTS:
+        raise InputError(
+            f"{path} is {_OTHER_INPUTS[taken.shape[1]]}: its UNet takes {taken.shape[1]} channels; choose a "
+            "text-to-image model"
+        )
+    try:
+        with torch.device("meta"):
+            backbone = build_backbone(**configs_from_ldm(unet, vae, path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     _fill(backbone, {**_part(tensors, _LDM_UNET, strip=False), **_part(tensors, _LDM_VAE, strip=False)}, path)
     return backbone
 
