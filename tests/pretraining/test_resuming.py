@@ -1,5 +1,6 @@
 """Stopped and resumed trainings must end, bit for bit, as one that was not."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -9,6 +10,7 @@ from interrupted import KilledAt, KilledError, dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.pretraining.run import pretrain
 from metaprompts.training.progress import Silence
+from metaprompts.training.states import write_state
 from pretraining.drawn import rectangle, small_settings
 
 STEPS = {"vae": {"steps": 6, "fall": 0.5}, "diffusion": {"steps": 6, "fall": 0.25}}
@@ -98,6 +100,31 @@ def test_checkpoints_that_are_all_damaged_are_one_error(run, tmp_path):
     for name in ("checkpoint.pt", "former.pt"):
         (tmp_path / "run/vae" / name).write_bytes(b"")
     with pytest.raises(InputError, match=r"no checkpoint is whole: .*checkpoint\.pt, .*former\.pt; delete them"):
+        go(made, "vae")
+
+
+@pytest.fixture(scope="module")
+def stopped(run, tmp_path_factory):
+    """Settings, the newest checkpoint of their stopped training, and what that holds."""
+    made = settings(run, tmp_path_factory.mktemp("stopped") / "run", "vae")
+    stop(made, "vae", 3)
+    path = made.out / "vae/checkpoint.pt"
+    return made, path, torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("part", ["step", "steps", "model", "average", "optimizer", "moments", "missing"])
+def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, part):
+    """Without moments, a training went on with fresh ones, without a word."""
+    made, path, state = stopped
+    state = copy.deepcopy(state)
+    if part == "moments":
+        state["optimizer"]["state"].popitem()
+    elif part == "missing":
+        state["model"].popitem()
+    else:
+        del state[part]
+    write_state(path, state)
+    with pytest.raises(InputError, match=rf"checkpoint.pt is no whole checkpoint of this training \(its? .*{part}"):
         go(made, "vae")
 
 

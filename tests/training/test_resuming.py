@@ -1,5 +1,6 @@
 """A stopped training must end, bit for bit, as one that was not stopped."""
 
+import copy
 import json
 import os
 import random
@@ -118,6 +119,66 @@ def test_another_recipe_is_refused_by_its_keys(pictures, tmp_path):
     other = recipe("depth", pictures, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
     with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: give the same"):
         train(other, Silence(), resume="auto")
+
+
+def without(*path):
+    def change(state):
+        for name in path[:-1]:
+            state = state[name]
+        del state[path[-1]]
+
+    return change
+
+
+def first(mapping):
+    return next(iter(mapping))
+
+
+@pytest.fixture(scope="module")
+def stopped(pictures, tmp_path_factory):
+    """A recipe, the only checkpoint of its stopped training, and what that holds."""
+    made = recipe("depth", pictures, tmp_path_factory.mktemp("stopped") / "run", "--training.keep_checkpoints", "1")
+    with pytest.raises(TrainingStopped):
+        train(made, SignalAt(2))
+    (path,) = (made.training.out / "checkpoints").iterdir()
+    return made, path, torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("state"), "it has no state"),
+        (without("chance"), "it has no chance"),
+        (without("recipe"), "it has no recipe"),
+        (without("state", "model"), "it has no model"),
+        (without("state", "optimizer"), "it has no optimizer"),
+        (without("state", "average"), "it has no average"),
+        (without("state", "owes_validation"), "it has no owes_validation"),
+        (lambda s: s["state"]["model"].pop(first(s["state"]["model"])), "its model has 1 missing: "),
+        (lambda s: s["state"]["average"].clear(), "its average has "),
+        (lambda s: s["state"]["optimizer"]["state"].clear(), "its optimizer has no moments of "),
+        (lambda s: s["state"]["optimizer"]["state"].pop("prompts.sets.0"), "no moments of prompts.sets.0)"),
+        (
+            lambda s: s["state"]["optimizer"]["state"]["prompts.sets.0"].update(exp_avg=torch.ones(7)),
+            "1 of another shape: exp_avg is 7",
+        ),
+        (lambda s: s["chance"][0].update(cpu=torch.ones(3)), "its chance has 1 of another shape"),
+        (lambda s: s.update(step=-1), "its numbers are"),
+        (lambda s: s.update(recipe=5), "no whole checkpoint"),
+        (lambda s: s.update(history={"odd": 1}), "no whole checkpoint"),
+    ],
+)
+def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message):
+    """Without its model, moments or all of its state, a training went on with fresh weights, without a word."""
+    made, path, state = stopped
+    state = copy.deepcopy(state)
+    change(state)
+    write_state(path, state)
+    with pytest.raises(InputError) as caught:
+        train(made, Silence(), resume="auto")
+    assert f"{path} is no whole checkpoint of this training (" in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_a_machine_decides_may_change():

@@ -14,7 +14,14 @@ from metaprompts.errors import InputError
 from metaprompts.pretraining.settings import Learning
 from metaprompts.training.optimizer import Optimizer, make_optimizer
 from metaprompts.training.schedules import fall_start
-from metaprompts.training.states import first_whole_state, write_state
+from metaprompts.training.states import (
+    check_moments,
+    check_parts,
+    check_tensors,
+    first_whole_state,
+    restoring,
+    write_state,
+)
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
@@ -56,7 +63,16 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state`."""
+        """Take over a `state`.
+
+        Raises:
+            InputError: a part or a tensor is missing or of another shape
+        """
+        check_parts(state, ("step", "model", "average", "optimizer"))
+        check_tensors(state["model"], self.model.state_dict(), "model")
+        check_tensors(state["average"], self.average.state_dict(), "average")
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        check_moments(state["optimizer"], dict(enumerate(parameters)))
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -94,35 +110,44 @@ class Checkpoints:
         Raises:
             InputError: all checkpoints are damaged, or they are of another model
         """
-        state = self._first_whole(_NEWEST, _FORMER)
-        if state is None:
+        found = self._first_whole(_NEWEST, _FORMER)
+        if found is None:
             return
+        path, state = found
         begun_to_fall = state["step"] > fall_start(state["steps"], state["fall"])
         if begun_to_fall and settings.steps > state["steps"]:
             before = self._first_whole(_BEFORE_FALL)
             if before is None:
                 logger.warning("no checkpoint from before the learning rate fell: it rises again")
-            state = before or state
-        learner.restore(state)
+            path, state = before or found
+        with restoring(path):
+            learner.restore(state)
 
-    def _first_whole(self, *names: str) -> dict[str, Any] | None:
+    def _first_whole(self, *names: str) -> tuple[Path, dict[str, Any]] | None:
         found = first_whole_state(self._folder / name for name in names)
-        if found is None:
-            return None
-        path, state = found
-        self._check(state, path)
-        return state
+        if found is not None:
+            self._check(found[1], found[0])
+        return found
 
     def _check(self, state: Mapping[str, Any], path: Path) -> None:
         found = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(found, dict):
             raise InputError(f"{path} is no checkpoint of a pre-training: delete it to begin again")
+        with restoring(path):
+            _check_numbers(state)
         keys = sorted({*found, *self._identity})
         if other := [key for key in keys if found.get(key) != self._identity.get(key)]:
             raise InputError(
                 f"{path} was made with another {', '.join(other)}: choose another run folder, or delete "
                 f"{self._folder} to begin the stage again"
             )
+
+
+def _check_numbers(state: Mapping[str, Any]) -> None:
+    check_parts(state, ("step", "steps", "fall"))
+    numbers = {name: state[name] for name in ("step", "steps", "fall")}
+    if any(type(number) not in (int, float) or number < 0 for number in numbers.values()):
+        raise InputError(f"its numbers are {numbers}; expected none below 0")
 
 
 class _Average:

@@ -12,7 +12,7 @@ from metaprompts.data.samples import SampleDataset
 from metaprompts.data.skipping import Skipping
 from metaprompts.errors import InputError
 from metaprompts.recipe import Recipe
-from metaprompts.training.states import first_whole_state, write_state
+from metaprompts.training.states import check_parts, check_tensors, first_whole_state, restoring, write_state
 from metaprompts.training.team import Team
 from metaprompts.training.trainee import History, Trainee
 
@@ -61,6 +61,9 @@ class Checkpoints:
         found = None if resume == "never" else first_whole_state(self._paths())
         # Nobody may write or remove before everybody has read.
         self._refuse_different(self._team.gather(None if found is None else found[0].name))
+        if found is not None:
+            with restoring(found[0]):
+                _check_facts(found[1])
         is_finished = found is not None and "state" not in found[1]
         if found is None or (is_finished and resume == "ask"):
             self._remove(self._paths())
@@ -71,17 +74,20 @@ class Checkpoints:
                 f"{self._folder.parent} holds a training that stopped at step {state['step']} of {state['steps']}: say "
                 "--resume auto to go on, --resume never to begin anew, or choose another --training.out"
             )
-        self._refuse_other_recipe(state["recipe"], path)
+        with restoring(path):
+            found_recipe = Recipe.from_plain(state["recipe"]).plain()
+        self._refuse_other_recipe(found_recipe, path)
         self._refuse_other_pictures(state["pictures"], path)
         # Damaged ones, which would count as newer than what is still to be written.
         self._remove(newer for newer in self._paths() if newer > path)
-        trainee.step = state["step"]
-        trainee.history = History(**state["history"])
-        if not is_finished:
-            trainee.load(state["state"])
-            self._restore_chance(state["chance"])
-            if isinstance(self._samples, Skipping):
-                self._samples.note(state["skipped"])
+        with restoring(path):
+            trainee.step = state["step"]
+            trainee.history = History(**state["history"])
+            if not is_finished:
+                trainee.load(state["state"])
+                self._restore_chance(state["chance"])
+                if isinstance(self._samples, Skipping):
+                    self._samples.note(state["skipped"])
 
     def save(self, trainee: Trainee) -> None:
         """Write a checkpoint, then remove those that are too old; all processes must call this.
@@ -126,7 +132,7 @@ class Checkpoints:
 
     def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> None:
         # An older version may have known fewer keys: those have their defaults.
-        changed = changed_keys(Recipe.from_plain(found).plain(), self._recipe)
+        changed = changed_keys(found, self._recipe)
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
                 f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to begin anew"
@@ -173,6 +179,16 @@ def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     ]
 
 
+def _check_facts(state: Mapping[str, Any]) -> None:
+    """Check that a checkpoint has all its parts: without "state" it must be of the last step."""
+    check_parts(state, ("step", "steps", "pictures", "recipe", "history"))
+    numbers = {name: state[name] for name in ("step", "steps", "pictures")}
+    if any(type(number) is not int or number < 0 for number in numbers.values()):
+        raise InputError(f"its numbers are {numbers}; expected whole numbers")
+    if "state" in state or state["step"] < state["steps"]:
+        check_parts(state, ("state", "chance", "skipped"))
+
+
 def chance() -> dict[str, Any]:
     """The generators of dropout; the order of pictures and what is done to them follow from seed and step."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -181,6 +197,8 @@ def chance() -> dict[str, Any]:
 
 def restore_chance(state: Mapping[str, Any]) -> None:
     """Bring the generators back to what `chance` gave."""
+    check_parts(state, ("cpu", "cuda"))
+    check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "chance")
     torch.set_rng_state(state["cpu"])
     # Elsewhere there may be another number of GPUs, or none.
     for number, of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):

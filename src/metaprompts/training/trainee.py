@@ -24,6 +24,7 @@ from metaprompts.training.sharding import (
     whole,
 )
 from metaprompts.training.splitting import StepSplit
+from metaprompts.training.states import check_moments, check_parts, check_tensors
 from metaprompts.training.team import Team
 
 
@@ -113,7 +114,16 @@ class Trainee:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` gave.
+
+        Raises:
+            InputError: a part or a tensor is missing or of another shape
+        """
+        check_parts(state, ("model", "optimizer", "average", "scaler", "owes_validation"))
+        own = self.model.state_dict()
+        check_tensors(state["model"], self.model.own_tensors(own), "model")
+        check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
+        check_tensors(state["average"], {} if self._average is None else self._average.state(), "average")
         # Of a frozen base nothing is stored.
         load_model_state(self.model, state["model"], strict=self.model.config.base is None)
         load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
