@@ -37,7 +37,7 @@ class EncodingStore:
         try:
             # Only mapped: of a file that was cut off this fails, and nothing is read.
             found = np.load(self.path(caption), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except Exception:  # of what kind depends on where the header is damaged
             return False
         return bool(found.ndim == 2 and found.dtype == np.float32)
 
@@ -50,9 +50,9 @@ class EncodingStore:
         path = self.path(caption)
         try:
             found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # of what kind depends on where the header is damaged
             raise InputError(f"{path}, the encoding of {caption!r}, cannot be read: start again to make it") from error
-        if found.ndim != 2 or not np.isfinite(found).all():
+        if found.ndim != 2 or found.dtype != np.float32 or not np.isfinite(found).all():
             raise InputError(f"{path}, the encoding of {caption!r}, is damaged: delete it and start again")
         return found
 

@@ -173,6 +173,38 @@ class TestDamaged:
         with pytest.raises(InputError, match=re.escape(words)):
             made.dataset("train")
 
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (r'"samples":6', '"samples":1000000000'),
+            (r'"samples":6', '"samples":1e9'),
+            (r'"samples":6', '"samples":-6'),
+            (r'"samples":6', '"samples":"6"'),
+            (r'"size":\d+', '"size":99999999999999999999'),
+            (r'"size":\d+', '"size":1'),
+            (r'"file":"train-000000.tar"', '"file":"../train-000000.tar"'),
+            (r'"json":\[\d+', '"json":[1e400'),
+            (r'"json":\[\d+', '"json":[-1'),
+            (r'"json":\[\d+,\d+', '"json":[0,1000000000000'),
+            (r'"json":', '"jason":'),
+            (r'"train":{', '"trian":{'),
+            (r'"samples":\[3\]', '"samples":[3,3]'),
+            (r'"samples":\[3\]', '"samples":[]'),
+            (r'"samples":\[3\]', '"samples":[1000000000000]'),
+            (r'"classes":null', '"classes":"many"'),
+            (r'"origin":{', '"origin":{"more":1,'),
+        ],
+    )
+    def test_an_index_of_odd_values(self, made, old, new):
+        """A number of samples of 1e9 took all memory."""
+        path = made.shards / "shards.json"
+        changed, times = re.subn(old, new, path.read_text(), count=1)
+        assert times == 1
+        path.write_text(changed)
+        with pytest.raises(InputError, match=r"shards.json is damaged|no valid JSON") as caught:
+            made.dataset("train")
+        assert "\n" not in str(caught.value)
+
     def test_annotations(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
         (tmp_path / "out/val_annotations.json").unlink()

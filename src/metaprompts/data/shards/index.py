@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, get_args
 
-from metaprompts.data.opening import one_line
 from metaprompts.data.samples import Split
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 from metaprompts.files import json_line, read_json, write_text
 from metaprompts.typed import plain
 
 INDEX_FILE = "shards.json"
 
+FACTS = "json"
+"""The ending of the file that has a picture's path."""
+
 _VERSION = 1
+T = TypeVar("T")
 
 
 class Place(NamedTuple):
@@ -161,7 +164,9 @@ def read_index(folder: Path) -> ShardIndex:
     if version != _VERSION:
         raise InputError(f"{path} is of version {version}, not {_VERSION}: write the shards anew")
     with _parsing(path):
-        splits = {name: _split(split) for name, split in values["splits"].items()}
+        splits: dict[Split, SplitIndex] = {name: _split(split) for name, split in values["splits"].items()}
+        if others := splits.keys() - set(get_args(Split)):
+            raise ValueError(f"splits called {', '.join(others)}")
         return ShardIndex(origin=_origin(values["origin"]), splits=splits)
 
 
@@ -203,44 +208,93 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
 def _parsing(path: Path) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{path} is damaged ({one_line(error)}): copy it again, or write the shards anew") from error
 
 
 def _origin(values: Mapping[str, Any]) -> Origin:
-    names = values.get("class_names")
-    origin = Origin(**{**values, "class_names": None if names is None else tuple(map(str, names))})
-    _ = origin.root
-    return origin
+    classes, names, data = values["classes"], values.get("class_names"), _of(dict, values["data"])
+    _of(str, data["root"])
+    if others := values.keys() - {each.name for each in fields(Origin)}:
+        raise ValueError(f"unknown {', '.join(others)}")
+    return Origin(
+        task=_of(str, values["task"]),
+        classes=None if classes is None else _count(classes),
+        class_names=None if names is None else tuple(_of(str, name) for name in _of(list, names)),
+        shard_bytes=_count(values["shard_bytes"]),
+        data=data,
+    )
 
 
 def _split(values: Mapping[str, Any]) -> SplitIndex:
     people = values["people"]
-    return SplitIndex(
-        samples=int(values["samples"]),
-        is_whole=bool(values["is_whole"]),
+    found = SplitIndex(
+        samples=_count(values["samples"]),
+        is_whole=_of(bool, values["is_whole"]),
         people=None if people is None else _people(people),
-        shards=tuple(map(_shard, values["shards"])),
+        shards=tuple(map(_shard, _of(list, values["shards"]))),
         left_out=_left_out(values["left_out"]),
     )
+    # Nothing may be as many as the file says, but as many as it lists.
+    listed = [record.samples for shard in found.shards for record in shard.records]
+    listed += [each.samples for each in found.left_out]
+    if found.is_whole and sum(map(len, listed)) != found.samples:
+        raise ValueError(f"it lists other than {found.samples} samples")
+    return found
 
 
 def _people(values: Mapping[str, Any]) -> PeopleFacts:
-    return PeopleFacts(
-        annotations=str(values["annotations"]),
-        joint_names=tuple(values["joint_names"]),
-        skeleton=tuple((start, end) for start, end in values["skeleton"]),
-    )
+    joint_names = tuple(_of(str, name) for name in _of(list, values["joint_names"]))
+    skeleton = tuple((_count(start), _count(end)) for start, end in values["skeleton"])
+    if any(joint >= len(joint_names) for edge in skeleton for joint in edge):
+        raise ValueError("the skeleton names joints that there are not")
+    return PeopleFacts(annotations=_file_name(values["annotations"]), joint_names=joint_names, skeleton=skeleton)
 
 
 def _shard(values: Mapping[str, Any]) -> Shard:
-    return Shard(file=str(values["file"]), size=int(values["size"]), records=tuple(map(_record, values["records"])))
+    file, size = _file_name(values["file"]), _count(values["size"])
+    records = tuple(map(_record, _of(list, values["records"])))
+    places = [place for record in records for place in record.members.values()]
+    if not records or any(place.offset + place.size > size for place in places):
+        raise ValueError(f"files of {file} lie outside of it")
+    return Shard(file=file, size=size, records=records)
 
 
 def _record(values: Mapping[str, Any]) -> Record:
-    members = {ending: Place(*map(int, place)) for ending, place in values["members"].items()}
-    return Record(key=str(values["key"]), samples=tuple(map(int, values["samples"])), members=members)
+    members = {ending: Place(*map(_count, place)) for ending, place in _of(dict, values["members"]).items()}
+    if FACTS not in members:
+        raise ValueError(f"a record has no {FACTS}")
+    samples = _numbers(values["samples"])
+    if not samples:
+        raise ValueError("a record has no samples")
+    return Record(key=_of(str, values["key"]), samples=samples, members=members)
 
 
 def _left_out(values: Any) -> tuple[LeftOut, ...]:
-    return tuple(LeftOut(key=each["key"], samples=tuple(each["samples"]), why=each["why"]) for each in values)
+    return tuple(
+        LeftOut(key=_of(str, each["key"]), samples=_numbers(each["samples"]), why=_of(str, each["why"]))
+        for each in _of(list, values)
+    )
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if type(value) is not kind:
+        raise TypeError(f"{str(value)[:40]!r} in place of a {kind.__name__}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not 0 <= _of(int, value) < 2**63:
+        raise ValueError(f"{str(value)[:40]} in place of a count")
+    return int(value)
+
+
+def _numbers(values: Any) -> tuple[int, ...]:
+    return tuple(map(_count, _of(list, values)))
+
+
+def _file_name(value: Any) -> str:
+    name = _of(str, value)
+    if name != Path(name).name or "\0" in name:
+        raise ValueError(f"{name[:40]!r} in place of the name of a file")
+    return name

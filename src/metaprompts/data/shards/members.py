@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.data.samples import Person, Sample
+from metaprompts.data.shards.index import FACTS
 
 Members = dict[str, bytes]
 """The files of one picture: their ending, what comes after the key and a dot -> content."""
-
-FACTS = "json"
-"""The ending of the file that has the picture's path."""
 
 LABELS = "label.png"
 """The ending of the file that has the class indices."""

@@ -25,7 +25,8 @@ class OpenFiles:
         """
         file = self._opened(path)
         file.seek(offset)
-        return file.read(size)
+        # Reading takes the memory for all that it is asked for first.
+        return file.read(max(min(size, os.fstat(file.fileno()).st_size - offset), 0))
 
     def _opened(self, path: Path) -> BinaryIO:
         if self._process != os.getpid():

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from metaprompts.data.label_histogram import values_of_labels
 from metaprompts.data.label_tables import LabelValue
-from metaprompts.data.opening import one_line
 from metaprompts.data.pose import People
 from metaprompts.data.samples import Sample, Split
-from metaprompts.data.shards.index import INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
-from metaprompts.data.shards.members import FACTS, LABELS, decode, decode_labels, path_in
+from metaprompts.data.shards.index import FACTS, INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
+from metaprompts.data.shards.members import LABELS, decode, decode_labels, path_in
 from metaprompts.data.shards.open_files import OpenFiles
-from metaprompts.errors import InputError
+from metaprompts.errors import InputError, one_line
 
 _CURE = "copy it again, or delete it and run the same metaprompts data shard, which writes it anew"
 
@@ -75,7 +74,8 @@ class ShardedSamples:
         """
         shard, record, _ = self._places[range(len(self))[index]]
         facts = self._read(self._folder / shard.file, f"{record.key}.{FACTS}", record.members[FACTS])
-        return path_in(facts, root=self._root)
+        with _decoding(record, self._folder / shard.file):
+            return path_in(facts, root=self._root)
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The shard of a sample."""
@@ -133,7 +133,7 @@ class ShardedPeople(ShardedSamples, People):
     def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
         super().__init__(folder, index, split, checks_files=checks_files)
         facts = index.splits[split].people
-        assert facts is not None
+        assert facts is not None, "open_shards takes this class only where there are people"
         self.annotation_path = folder / facts.annotations
         self.joint_names = facts.joint_names
         self.skeleton = facts.skeleton
@@ -160,7 +160,9 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
         for person, sample in enumerate(record.samples)
     }
     missing = {sample for each in split.left_out for sample in each.samples}
-    if not found or found.keys() ^ missing != set(range(split.samples)):
+    numbers = found.keys() | missing
+    # As many as are listed: a range of as many as the file says could fill the memory.
+    if not found or len(numbers) != split.samples or max(numbers) >= split.samples:
         raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards anew")
     following = found[min(found)]
     places = []
