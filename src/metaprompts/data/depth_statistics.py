@@ -23,7 +23,7 @@ class DepthStatistics:
     def __init__(self, *, min_depth_m: float, max_depth_m: float) -> None:
         self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
         self.images = self.unusable = self.too_far = 0
-        self._pixels = self._unmeasured = self._too_near = self._constant = 0
+        self._pixels = self._unmeasured = self._too_near = self._constant = self._sky = 0
         self._farthest_m = 0.0
         self._first_with: dict[bytes, str] = {}
         self._repeated: list[tuple[str, str]] = []
@@ -33,15 +33,17 @@ class DepthStatistics:
         depth_m = sample.depth_m
         if depth_m is None or not depth_m.size:
             return
-        unmeasured, too_far = int((depth_m <= 0).sum()), int((depth_m >= self.max_depth_m).sum())
+        sky = np.isinf(depth_m)
+        unmeasured, too_far = int((depth_m <= 0).sum()), int(((depth_m >= self.max_depth_m) & ~sky).sum())
         too_near = int((depth_m <= self.min_depth_m).sum()) - unmeasured
         self.images += 1
-        self.unusable += unmeasured + too_near + too_far == depth_m.size
+        self.unusable += unmeasured + too_near + too_far + int(sky.sum()) == depth_m.size
         self.too_far += too_far
         self._pixels += depth_m.size
         self._unmeasured += unmeasured
         self._too_near += too_near
-        self._farthest_m = max(self._farthest_m, float(depth_m.max()))
+        self._sky += int(sky.sum())
+        self._farthest_m = max(self._farthest_m, float(depth_m.max(where=~sky, initial=0)))
         if unmeasured < depth_m.size:
             self._constant += bool((depth_m == depth_m.flat[0]).all())
             digest = hashlib.sha256(np.ascontiguousarray(depth_m).data).digest()
@@ -56,6 +58,8 @@ class DepthStatistics:
         )
         if self.too_far:
             line += f" (up to {self._farthest_m:.5g} m)"
+        if self._sky:
+            line += f", {self._percent(self._sky)} sky"
         if self._too_near:
             line += f", {self._percent(self._too_near)} at or below task.min_depth_m {self.min_depth_m:g}"
         return line
