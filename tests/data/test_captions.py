@@ -78,6 +78,15 @@ def test_a_name_that_two_pictures_have_is_none(tmp_path):
     assert "/other/a.png" in str(caught.value)
 
 
+@pytest.mark.parametrize("names", [("a.png", "day/a.png", "night/a.png"), ("a", "day/a.png", "day/a.jpg")])
+def test_a_bare_name_is_of_one_picture(tmp_path, names):
+    """All pictures called frame_01 had the caption of one of them."""
+    captions = written(tmp_path, {names[0]: "a red car"})
+    assert [captions.of(tmp_path / names[1]) for _ in range(2)] == ["a red car"] * 2
+    with pytest.raises(InputError, match=f"{names[1]} and .*{names[2]} would both have the caption of '{names[0]}'"):
+        captions.of(tmp_path / names[2])
+
+
 @pytest.mark.parametrize(
     ("content", "wanted"),
     [("[]", "holds no captions"), ("{}", "holds no captions"), ('{"a": 3}', "caption of 'a' is 3"), ("x", "no valid")],

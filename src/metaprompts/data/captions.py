@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property
+from itertools import product
 from pathlib import Path
 
 from metaprompts.errors import InputError
@@ -19,6 +20,8 @@ class CaptionFile:
     3. its path, else its bare name, as the file has it
     4. its bare name, where only one caption is of paths that end in it
 
+    By a bare name only one picture is found.
+
     Args:
         path: of the file; the scene writer's captions.json is such a one
         root: what the file's names are relative to
@@ -31,6 +34,8 @@ class CaptionFile:
         self.path = path
         self._root = root
         self._captions = _checked(read_json(path), path)
+        # The picture that each bare name was first asked for.
+        self._by_bare_use: dict[str, Path] = {}
         # Files have few folders, and to follow links takes long.
         resolved = cache(Path.resolve)
         self._by_place = _unambiguous(
@@ -58,8 +63,22 @@ class CaptionFile:
         yield self._by_place, picture.parent.resolve() / picture.name
         yield self._by_file, picture.resolve()
         yield self._captions, picture
+        self._refuse_namesakes(picture)
         yield self._captions, Path(picture.name)
         yield self._by_bare_name, Path(picture.name)
+
+    def _refuse_namesakes(self, picture: Path) -> None:
+        """Check that no other picture has been found by the same bare name."""
+        bare, place = Path(picture.name), picture.resolve()
+        for captions, name in product((self._captions, self._by_bare_name), (bare, bare.with_suffix(""))):
+            if name.as_posix() in captions:
+                other = self._by_bare_use.setdefault(name.as_posix(), place)
+                if other != place:
+                    raise InputError(
+                        f"{other} and {place} would both have the caption of {name.as_posix()!r} in {self.path}: name "
+                        f"pictures there by their paths relative to {self._root}"
+                    )
+                return
 
     @cached_property
     def _by_file(self) -> Mapping[str, str]:
