@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from metaprompts.evaluation.responses import ClassResponses, DepthResponses, Joi
 from metaprompts.picture_maps import PictureMaps, PromptHeatmap
 from metaprompts.predicting import context_of
 from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.tasks.base import View
 
 if TYPE_CHECKING:
     from metaprompts.model import MetaPromptModel
@@ -25,6 +27,7 @@ Level = int | Literal["mean"]
 
 FINEST: Level = 0
 TOP = 8
+_MOST_HELD = 10**9
 
 
 def prompt_heatmaps(
@@ -73,12 +76,28 @@ def picture_maps(
     """The maps behind `prompt_heatmaps`, of which heatmaps can be made one at a time; arguments as there."""
     pixels = as_picture(picture)
     _refuse_without_maps(model, level)
-    views = model.task.views(pixels, model.config.working_size, boxes)
     context = context_of(model, caption)
+    views, maps = list[View](), list[Tensor]()
     with _watched(model):
-        maps = [one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0] for view in views]
+        for view in model.task.views(pixels, model.config.working_size, boxes):
+            maps.append(one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0])
+            views.append(replace(view, image=_blank(view.image)))
+            _check_held(maps[0].nbytes * (1 if boxes is None else len(boxes)))
     height, width = pixels.shape[:2]
     return PictureMaps(size=(height, width), views=tuple(views), maps=tuple(maps))
+
+
+def _blank(image: Tensor) -> Tensor:
+    """An image of the same shape that takes no memory: maps are brought to the picture by the shape alone."""
+    return image.new_zeros(()).expand(image.shape)
+
+
+def _check_held(held: int) -> None:
+    if held > _MOST_HELD:
+        raise InputError(
+            f"the maps of all boxes take {held / 1e9:.1f} GB, and at most {_MOST_HELD / 1e9:.1f} are held: give fewer "
+            "boxes of a picture"
+        )
 
 
 def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top: int) -> list[int]:
@@ -154,12 +173,15 @@ def predictions_by_step(
         InputError: the picture cannot be read
     """
     pixels = as_picture(picture)
-    views = model.task.views(pixels, model.config.working_size, boxes)
     context = context_of(model, caption)
+    seen = list[tuple[View, list[Tensor]]]()
     with _watched(model):
-        raws = [_outputs_by_step(model, view.image[None].to(model.device), context) for view in views]
+        for view in model.task.views(pixels, model.config.working_size, boxes):
+            raws = _outputs_by_step(model, view.image[None].to(model.device), context)
+            seen.append((replace(view, image=_blank(view.image)), raws))
+            _check_held(sum(raw.nbytes for raw in raws) * (1 if boxes is None else len(boxes)))
     steps = range(model.config.refinement.steps)
-    return [model.task.assemble(pixels, views, [of_view[step] for of_view in raws]) for step in steps]
+    return [model.task.assemble(pixels, [(view, raws[step]) for view, raws in seen]) for step in steps]
 
 
 def _outputs_by_step(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> list[Tensor]:

@@ -1,9 +1,11 @@
-"""Pictures in, predictions out: views of one size are gathered into batches."""
+"""Pictures in, predictions out: views of one size are gathered into batches, and no more of them are held."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,11 +38,43 @@ def predict_many(
         # Only those of the last group are kept: often all pictures have the same caption.
         encoded = _encoded(model, [caption for *_, caption in group], encoded)
         contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
-        views = [model.task.views(picture, model.config.working_size, boxes) for picture, boxes, _ in group]
-        seen = [(view, context) for of_picture, context in zip(views, contexts, strict=True) for view in of_picture]
-        raws = iter(_run(model, seen, views_at_once or (lambda size: batch_size)))
-        for (picture, *_), of_picture in zip(group, views, strict=True):
-            yield model.task.assemble(picture, of_picture, list(islice(raws, len(of_picture))))
+        of_pictures = groupby(
+            _outputs(model, _seen(model, group, contexts), views_at_once or (lambda size: batch_size)),
+            key=attrgetter("picture"),
+        )
+        ready = next(of_pictures, None)
+        for number, (picture, *_) in enumerate(group):
+            # A picture without boxes has no views.
+            if ready is None or ready[0] != number:
+                yield model.task.assemble(picture, ())
+                continue
+            yield model.task.assemble(picture, ((output.view, output.raw) for output in ready[1]))
+            ready = next(of_pictures, None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A view, the number of its picture, and the context (N, D) that it is looked at with, if there is one."""
+
+    picture: int
+    view: View
+    context: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Output:
+    picture: int
+    view: View
+    raw: Tensor
+
+
+def _seen(
+    model: "MetaPromptModel", group: Sequence[tuple[Picture, Any, Any]], contexts: Sequence[Tensor | None]
+) -> Iterator[_Seen]:
+    """The views of all pictures, each made when it is asked for: a picture may have very many."""
+    for number, ((picture, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
+        for view in model.task.views(picture, model.config.working_size, boxes):
+            yield _Seen(number, view, context)
 
 
 def context_of(model: "MetaPromptModel", caption: str | Tensor | None) -> Tensor | None:
@@ -58,26 +92,42 @@ def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[s
     return {text: fresh[text] if text in fresh else known[text] for text in texts}
 
 
+def _outputs(
+    model: "MetaPromptModel", seen: Iterable[_Seen], views_at_once: Callable[[tuple[int, int]], int]
+) -> Iterator[_Output]:
+    """The raw outputs of views in order, as soon as enough views of one size have come for a pass."""
+    waiting: defaultdict[tuple[tuple[int, ...], bool], list[tuple[int, _Seen]]] = defaultdict(list)
+    limits: dict[tuple[int, int], int] = {}
+    done: dict[int, _Output] = {}
+    following = 0
+    for place, each in enumerate(seen):
+        _, height, width = each.view.image.shape
+        if (height, width) not in limits:
+            limits[height, width] = views_at_once((height, width))
+        alike = waiting[tuple(each.view.image.shape), each.context is None]
+        alike.append((place, each))
+        if len(alike) >= limits[height, width]:
+            done.update(_pass(model, alike))
+            alike.clear()
+        while following in done:
+            yield done.pop(following)
+            following += 1
+    for alike in waiting.values():
+        done.update(_pass(model, alike))
+    for place in sorted(done):
+        yield done.pop(place)
+
+
 @torch.inference_mode()
-def _run(
-    model: "MetaPromptModel",
-    seen: Sequence[tuple[View, Tensor | None]],
-    views_at_once: Callable[[tuple[int, int]], int],
-) -> list[Tensor]:
-    """The raw output of each view, looked at with its context (N, D), if it has one."""
-    alike: defaultdict[tuple[tuple[int, ...], bool], list[int]] = defaultdict(list)
-    for index, (view, context) in enumerate(seen):
-        alike[tuple(view.image.shape), context is None].append(index)
-    raws: dict[int, Tensor] = {}
+def _pass(model: "MetaPromptModel", seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
+    """The outputs of views of one size, all of them with a context or none, by place."""
+    if not seen:
+        return {}
+    batch = torch.stack([each.view.image for _, each in seen])
+    contexts = [each.context for _, each in seen if each.context is not None]
     with evaluating(model):
-        for ((_, height, width), _), indices in alike.items():
-            batch_size = views_at_once((height, width))
-            for start in range(0, len(indices), batch_size):
-                part = indices[start : start + batch_size]
-                batch = torch.stack([seen[index][0].image for index in part])
-                contexts = [context for _, context in (seen[index] for index in part) if context is not None]
-                raws.update(zip(part, look(model, batch, torch.stack(contexts) if contexts else None), strict=True))
-    return [raws[index] for index in range(len(seen))]
+        raws = look(model, batch, torch.stack(contexts) if contexts else None)
+    return {place: _Output(each.picture, each.view, raw) for (place, each), raw in zip(seen, raws, strict=True)}
 
 
 def look(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> Tensor:

@@ -379,3 +379,27 @@ def test_pose_refuses_windows(models, data, tmp_path, capsys):
     arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
     assert main(["predict", str(models / "pose"), *arguments]) == 2
     assert "--window is for segmentation and depth" in capsys.readouterr().err
+
+
+def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_path, capsys):
+    """The name of a picture may have 255 bytes, and those of its results are longer."""
+    for name in ("a" * 245, "b"):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
+    assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out")]) == 1
+    captured = capsys.readouterr()
+    assert "1 of 2 pictures predicted" in captured.out
+    assert "aaa is too long for those of its results: rename it" in captured.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_depth.png", "b_depth_color.png"]
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_one_picture_too_large_does_not_stop_the_others(models, tmp_path, capsys, batch):
+    """One that does not fit in --max-memory ended the whole run, in the middle."""
+    for name, side in (("a", 64), ("b", 4000), ("c", 64)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
+    words = ["--window", "64,64", "--max-memory", "900MB", "--batch-size", batch, "--engine", "plain"]
+    assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out"), *words]) == 1
+    captured = capsys.readouterr()
+    assert "2 of 3 pictures predicted" in captured.out
+    assert "b.png" in captured.err
+    assert len(list((tmp_path / "out").iterdir())) == 4

@@ -44,7 +44,7 @@ def test_what_is_found_in_a_crop_is_told_in_the_picture(box):
     assert view.image.shape == (3, 64, 128)
     x, y = 64, 32
     raw = TASK.encode(batch((x, y, 2), (x, y, 2)))[0]
-    (person,) = TASK.assemble(picture, [view], [raw]).people
+    (person,) = TASK.assemble(picture, [(view, raw)]).people
     seen = view.image[:2, y, x].numpy() * 255
     np.testing.assert_allclose(person.keypoints[0], seen, atol=0.6)
     assert person.box_xywh == pytest.approx((0, 0, 200, 128) if box is None else box[:4])

@@ -68,6 +68,8 @@ class Heatmaps:
     """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """Where the text encoder comes from; by default where the model was trained with it from."""
+    white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
     recipe: str | None = None
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
@@ -109,6 +111,8 @@ class Heatmaps:
         ):
             if value is not None:
                 raise InputError(f"{name} is for pictures: a data set's are data.captions or data.captioner")
+        if self.white_level is not None:
+            raise InputError("--white-level is for pictures: a data set's is --data.white_level")
         if self.text_source is not None:
             raise InputError("--text-source is for pictures: with a data set say --prompts.text_source")
         return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
@@ -142,7 +146,7 @@ class Heatmaps:
         console = Console(stderr=True)
         for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
-                picture = read_picture(path)
+                picture = read_picture(path, white_level=self.white_level)
                 found = None if boxes is None else boxes.of(path, picture.shape[:2])
                 if found is not None and not found:
                     raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")

@@ -1,10 +1,13 @@
 """``metaprompts predict``."""
 
+import errno
+import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -15,6 +18,10 @@ if TYPE_CHECKING:
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.looking import Looking
     from metaprompts.predictions import Prediction
+    from metaprompts.tasks.base import Picture
+
+_LONGEST_ENDING = "_depth_color.png"
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,8 @@ class Predict:
     """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """Where the text encoder comes from; by default where the model was trained with it from."""
+    white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
     window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
     """Segmentation and depth: look at pictures as they are, in overlapping windows of this height and width in pixels.
     Without it a picture is resized to what the model was trained on."""
@@ -98,10 +107,12 @@ class Predict:
         from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_stems
         from metaprompts.cli.outcome import tell
+        from metaprompts.data.decoding import check_white_level
         from metaprompts.data.pictures import list_pictures
         from metaprompts.loading import load, pick_device
         from metaprompts.runtime.opening import CONVERTING, Approximation, weights_type
 
+        check_white_level(self.white_level)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         paths = list_pictures(self.inputs)
         boxes = self._read_boxes(paths)
@@ -141,9 +152,9 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(looking, group, boxes, captions, failures):
-                prediction.save(self.out, stems[path], raw=self.raw)
-                _keep_pose(predicted, path, prediction)
+            for path, prediction in _predict_group(looking, group, boxes, captions, self.white_level, failures):
+                if self._save(prediction, stems[path], failures):
+                    _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
         done = len(paths) - len(failures)
         return tell(f"{done} of {len(paths)} pictures predicted, results in {self.out}", len(paths), failures)
@@ -154,6 +165,21 @@ class Predict:
         if self.boxes is None:
             return None
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
+
+    def _save(self, prediction: "Prediction", stem: str, failures: list[str]) -> bool:
+        """Write the files of one picture; False where its name is too long for them, which is no matter of others."""
+        # Known beforehand on most systems: some of its files would fit, and be written.
+        if len(os.fsencode(stem + _LONGEST_ENDING)) > _LONGEST_NAME:
+            failures.append(f"the name of picture {stem} is too long for those of its results: rename it")
+            return False
+        try:
+            prediction.save(self.out, stem, raw=self.raw)
+        except InputError as error:
+            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG):
+                raise
+            failures.append(str(error))
+            return False
+        return True
 
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""
@@ -180,6 +206,7 @@ def _predict_group(
     paths: list[Path],
     boxes: "Boxes | None",
     captions: "Captions | None",
+    white_level: int | None,
     failures: list[str],
 ) -> "list[tuple[Path, Prediction]]":
     """The predictions of the pictures that can be read; the others are added to ``failures``."""
@@ -188,13 +215,33 @@ def _predict_group(
     readable = []
     for path in paths:
         try:
-            picture = read_picture(path)
+            picture = read_picture(path, white_level=white_level)
             found = None if boxes is None else boxes.of(path, picture.shape[:2])
             readable.append((path, picture, found, None if captions is None else captions.of(path, picture)))
         except CaptionerError:
             raise
         except InputError as error:
             failures.append(str(error))
+    try:
+        return _predictions(looking, readable)
+    except InputError as error:
+        if len(readable) == 1:
+            failures.append(f"{readable[0][0]}: {error}")
+            return []
+    # One that does not fit in memory must not stop those beside it.
+    pairs = []
+    for row in readable:
+        try:
+            pairs += _predictions(looking, [row])
+        except InputError as error:
+            failures.append(f"{row[0]}: {error}")
+    return pairs
+
+
+def _predictions(
+    looking: "Looking", readable: "Sequence[tuple[Path, Picture, Any, Any]]"
+) -> "list[tuple[Path, Prediction]]":
+    """What each model predicts for each picture."""
     pairs = []
     for model in looking.models:
         reads = model.config.prompts.kind == "caption"

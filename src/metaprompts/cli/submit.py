@@ -113,6 +113,7 @@ class Submit:
         from metaprompts.training.data import with_contexts
 
         folder, transforms = PictureFolder(self.pictures), recipe.data.val_transforms()
+        folder.reading = recipe.data.reading
         samples = with_contexts(recipe, folder, self.pictures)
         with SampleBar("predicting", len(samples)) as bar:
             submit_maps(
@@ -142,6 +143,7 @@ class Submit:
         assert isinstance(model.task, Pose)
         assert isinstance(recipe.test, PoseProtocol)
         people = DetectedPeople(self.pictures, self.info, self.boxes, joints=len(model.task.joints))
+        people.reading = recipe.data.reading
         with SampleBar("predicting", len(people)) as bar:
             submit_people(
                 model,

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaprompts.data.decoding import ReadsImages
 from metaprompts.data.depth_files import DepthEncoding, read_depth_m
 from metaprompts.data.lists import find_pairs
-from metaprompts.data.pictures import read_picture
+from metaprompts.data.orientation import read_pair
 from metaprompts.data.samples import Sample
-from metaprompts.data.sizes import refuse_other_size
 
 
-class DepthPairs:
+class DepthPairs(ReadsImages):
     """Pictures and depth files that are known.
 
     Args:
@@ -41,12 +41,10 @@ class DepthPairs:
             a sample with ``depth_m`` in meters, 0 where nothing was measured
 
         Raises:
-            InputError: a file is bad, or sizes differ
+            InputError: a file is bad, sizes differ, or an EXIF orientation leaves open what belongs where
         """
         image_path, depth_path = self._pairs[index]
-        image = read_picture(image_path)
-        depth_m = read_depth_m(depth_path, self.encoding)
-        refuse_other_size(image, depth_m, image_path, depth_path)
+        image, depth_m = read_pair(image_path, depth_path, lambda path: read_depth_m(path, self.encoding), self.reading)
         return Sample(image=image, path=str(image_path), depth_m=depth_m)
 
 

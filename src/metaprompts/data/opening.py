@@ -1,19 +1,33 @@
 """Open one image file, or say in one line why it cannot be opened."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from metaprompts.errors import InputError, one_line
 
+CheckSize = Callable[[int, int], None]
+"""Judges the width and height of an image; raises InputError if it is too large."""
 
-def load_image(path: Path, *, kind: str = "picture", expected: str = "a PNG or JPEG file") -> Image.Image:
+
+def load_image(
+    path: Path,
+    *,
+    kind: str = "picture",
+    expected: str = "a PNG or JPEG file",
+    check_size: CheckSize | None = None,
+    inspect: Callable[[Image.Image], None] = lambda image: None,
+) -> Image.Image:
     """Open an image file and decode all of its pixels.
 
     Args:
         path: the file
         kind: what the file should be, for the error's first words ("picture", "label file", ...)
         expected: formats to give instead, for the error
+        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
+        inspect: called with the image before it is decoded
 
     Returns:
         the decoded image in the mode it is stored in; the first frame where there are several
@@ -23,10 +37,15 @@ def load_image(path: Path, *, kind: str = "picture", expected: str = "a PNG or J
     """
     check_regular_file(path, kind)
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
             image = Image.open(file)
+            if check_size is not None:
+                check_size(*image.size)
+            inspect(image)
             image.load()
             return image
+    except InputError:
+        raise
     except UnidentifiedImageError as error:
         raise InputError(f"{kind} {path} is not an image, whatever its name says: give {expected}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -38,6 +57,17 @@ def load_image(path: Path, *, kind: str = "picture", expected: str = "a PNG or J
         raise InputError(
             f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
         ) from error
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's limit, which is one for the whole process, in this block."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def check_regular_file(path: Path, kind: str) -> None:

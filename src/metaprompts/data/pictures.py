@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.data.opening import load_image
-from metaprompts.errors import InputError, one_line
+from metaprompts.data.decoding import decode, exif_orientation, to_rgb, turned
+from metaprompts.data.opening import CheckSize
+from metaprompts.errors import InputError
 
 PICTURE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"}
@@ -19,19 +20,10 @@ PICTURE_SUFFIXES = frozenset(
 )
 """Endings, in lower case, by which pictures are found in folders."""
 
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
-
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_picture(
+    path: Path, *, white_level: int | None = None, check_size: CheckSize | None = None
+) -> NDArray[np.uint8]:
     """Read any picture that Pillow opens.
 
     The EXIF orientation is applied. Transparent pixels are laid over white. 16-bit gray is divided by 257, so that
@@ -40,6 +32,8 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
     Args:
         path: the file
+        white_level: the value that is white in pictures of more than 8 bits; None for 65535, of floats for 1 or 255
+        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
 
     Returns:
         (H, W, 3) uint8 RGB
@@ -52,7 +46,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"picture {path} is a folder: {holds}")
     if _is_pattern(str(path)) and not _exists(path):
         raise InputError(f"no picture matches {path}: check the pattern")
-    return _to_rgb(load_image(path), f"picture {path}")
+    return decode(path, white_level=white_level, check_size=check_size).upright()
 
 
 def as_picture(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
@@ -70,7 +64,7 @@ def as_picture(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uin
     if isinstance(value, str | Path):
         return read_picture(Path(value))
     if isinstance(value, Image.Image):
-        return _to_rgb(value, "the PIL image")
+        return turned(to_rgb(value, "the PIL image"), exif_orientation(value))
     if isinstance(value, np.ndarray):
         return _array_to_rgb(value)
     raise InputError(
@@ -168,39 +162,3 @@ def _array_to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
             f"a picture came as {array.dtype} array {array.shape}; expected uint8 (H, W, 3) RGB with values 0 to 255"
         )
     return np.ascontiguousarray(array) if is_color else np.repeat(array[:, :, None], 3, axis=2)
-
-
-def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    if image.width == 0 or image.height == 0:
-        raise InputError(f"{name} is {image.width}x{image.height}; expected at least one pixel")
-    try:
-        return _pixels(_upright(image))
-    # A PIL image may be lazy, and then its file is decoded only here.
-    except Exception as error:
-        raise InputError(f"{name} of mode {image.mode} cannot be turned into RGB ({one_line(error)})") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # the picture is good, only its note about the camera is not
-        return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _gray_to_rgb(np.asarray(image).clip(0, 65535) / 257)
-    if image.mode == "F":
-        values = np.nan_to_num(np.asarray(image), nan=0.0)
-        return _gray_to_rgb(values * 255 if values.max() <= 1 else values)
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.array(image.convert("RGB"))
-
-
-def _gray_to_rgb(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-    gray = np.rint(values.clip(0, 255)).astype(np.uint8)
-    return np.repeat(gray[:, :, None], 3, axis=2)

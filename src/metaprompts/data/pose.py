@@ -2,14 +2,10 @@
 
 import logging
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from metaprompts.data.coco import read_detections, read_keypoints
-from metaprompts.data.coco_annotations import Picture
-from metaprompts.data.pictures import read_picture
+from metaprompts.data.decoding import ReadsImages
+from metaprompts.data.orientation import read_annotated
 from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.joint_names import read_names
@@ -45,7 +41,7 @@ class People(SampleDataset):
             )
 
 
-class CocoKeypoints(People):
+class CocoKeypoints(People, ReadsImages):
     """One sample for every person of a COCO keypoint file, or for every box that a detector found.
 
     Annotations without labeled joints, of crowds, without a box of positive size, or of categories with other joints
@@ -126,13 +122,13 @@ class CocoKeypoints(People):
             a sample with ``person``
 
         Raises:
-            InputError: the picture is missing, bad, or not of the size the annotation file gives
+            InputError: the picture is missing, bad, not of the size the annotation file gives, or an EXIF orientation
+                leaves open what the annotations are for
         """
         person = self.person(index)
         picture = self._pictures[person.image_id]
         path = self._path(person.image_id)
-        image = read_picture(path)
-        _refuse_other_size(image, picture, path)
+        image = read_annotated(path, (picture.height, picture.width), self.annotation_path, self.reading)
         return Sample(image=image, path=str(path), person=person)
 
     def _path(self, image_id: int) -> Path:
@@ -159,14 +155,4 @@ class CocoKeypoints(People):
             annotation_id=int(persons.annotation_ids[index]),
             score=float(persons.scores[index]),
             area=float(persons.areas[index]),
-        )
-
-
-def _refuse_other_size(image: NDArray[np.uint8], picture: Picture, path: Path) -> None:
-    height, width, _ = image.shape
-    wanted: tuple[Any, Any] = (picture.height or height, picture.width or width)
-    if (height, width) != wanted:
-        raise InputError(
-            f"picture {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
-            "use the picture that was annotated"
         )

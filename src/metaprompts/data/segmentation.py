@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.data.decoding import ReadsImages
 from metaprompts.data.label_tables import (
     STORED_VALUES,
     UNKNOWN,
@@ -23,15 +24,14 @@ from metaprompts.data.label_tables import (
 )
 from metaprompts.data.labels import read_color_mask, read_index_mask
 from metaprompts.data.lists import find_pairs
-from metaprompts.data.pictures import read_picture
+from metaprompts.data.orientation import read_pair
 from metaprompts.data.samples import IGNORED_LABEL, Sample
-from metaprompts.data.sizes import refuse_other_size
 from metaprompts.errors import InputError
 
 _NAMED_AT_MOST = 10
 
 
-class SegmentationPairs:
+class SegmentationPairs(ReadsImages):
     """Pictures and masks of class indices, whose files are known.
 
     Args:
@@ -62,12 +62,13 @@ class SegmentationPairs:
             a sample with ``labels`` 0 to classes - 1, and 255 where ignored
 
         Raises:
-            InputError: a file is bad, sizes differ, or the mask holds values that are no class
+            InputError: a file is bad, sizes differ, an EXIF orientation leaves open what belongs where, or the mask
+                holds values that are no class
         """
         image_path, label_path = self._pairs[index]
-        image = read_picture(image_path)
-        labels = read_labels(label_path, self.table_of(label_path))
-        refuse_other_size(image, labels, image_path, label_path)
+        image, labels = read_pair(
+            image_path, label_path, lambda path: read_labels(path, self.table_of(path)), self.reading
+        )
         return Sample(image=image, path=str(image_path), labels=labels)
 
     def label_values(self, index: int) -> list[LabelValue]:

@@ -9,9 +9,11 @@ import numpy as np
 
 from metaprompts.data.coco import DetectedBox, read_boxes
 from metaprompts.data.coco_annotations import Picture, parse_pictures
+from metaprompts.data.decoding import ReadsImages
 from metaprompts.data.entries import has_size
 from metaprompts.data.odd_boxes import odd_boxes
-from metaprompts.data.pictures import pictures_in, read_picture
+from metaprompts.data.orientation import read_unlabeled
+from metaprompts.data.pictures import pictures_in
 from metaprompts.data.samples import Person, Sample
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 _PERSON = 1
 
 
-class PictureFolder:
+class PictureFolder(ReadsImages):
     """The pictures of a folder and its subfolders, sorted.
 
     Args:
@@ -54,10 +56,10 @@ class PictureFolder:
         Raises:
             InputError: the file is bad
         """
-        return Sample(image=read_picture(self.paths[index]), path=str(self.paths[index]))
+        return Sample(image=read_unlabeled(self.paths[index], self.reading), path=str(self.paths[index]))
 
 
-class DetectedPeople:
+class DetectedPeople(ReadsImages):
     """The boxes of people that a detector found in COCO's test pictures.
 
     Args:
@@ -111,7 +113,7 @@ class DetectedPeople:
             area=float(box.box_xywh[2] * box.box_xywh[3]),
         )
         path = self.path(index)
-        return Sample(image=read_picture(Path(path)), path=path, person=person)
+        return Sample(image=read_unlabeled(Path(path), self.reading), path=path, person=person)
 
 
 def _people(entries: Any, path: Path, known: Mapping[int, Picture]) -> list[DetectedBox]:

@@ -1,7 +1,7 @@
 """The contract of a task: what one kind of perception adds to the shared model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -93,8 +93,10 @@ class Task(ABC):
         """Count a batch's raw output in the metric."""
 
     @abstractmethod
-    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
-        """The views of a picture (H, W, 3) that the model must see to predict it.
+    def views(
+        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+    ) -> Iterator[View]:
+        """The views of a picture (H, W, 3) that the model must see to predict it, each made when it is asked for.
 
         Args:
             picture: uint8 RGB
@@ -103,8 +105,8 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
-        """Turn the raw outputs (...) of the views into a prediction at the picture's own size."""
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+        """Turn the views and their raw outputs (...) into a prediction at the picture's own size; none is kept."""
 
     def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
         """Turn raw outputs of windows, averaged and at the picture's own size, into a prediction.

@@ -1,6 +1,6 @@
 """Metric depth: transposed convolutions, scale-invariant log loss, RMSE and friends."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -116,13 +116,15 @@ class Depth(FusedTask):
         target_m = batch["depth_m"]
         scorer.update(_at_size(raw, target_m.shape[-2:]), target_m)
 
-    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+    def views(
+        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+    ) -> Iterator[View]:
         del boxes
-        return [whole_view(picture, working_size)]
+        yield whole_view(picture, working_size)
 
-    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
-        del views
-        depth_m = _at_size(raws[0].float().unsqueeze(0), picture.shape[:2])[0]
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+        ((_, raw),) = outputs
+        depth_m = _at_size(raw.float().unsqueeze(0), picture.shape[:2])[0]
         return DepthPrediction(depth_m=depth_m.cpu().numpy(), picture=picture)
 
     def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:

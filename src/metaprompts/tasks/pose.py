@@ -1,7 +1,7 @@
 """Human pose, top-down: joint heatmaps, weighted mean squared error, OKS AP."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -164,13 +164,17 @@ class Pose(FusedTask):
         ]
         scorer.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
 
-    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+    def views(
+        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+    ) -> Iterator[View]:
         del working_size
         height, width = picture.shape[:2]
         if boxes is None:
             # The whole picture is taken to be the padded crop already.
-            return [self._crop(picture, (0.0, 0.0, width, height), 1.0, padding=1.0)]
-        return [self._crop(picture, *_box_and_score(box), self.padding) for box in boxes]
+            yield self._crop(picture, (0.0, 0.0, width, height), 1.0, padding=1.0)
+            return
+        for box in boxes:
+            yield self._crop(picture, *_box_and_score(box), self.padding)
 
     def _crop(self, picture: Picture, box_xywh: Sequence[float], score: float, padding: float) -> View:
         box = np.asarray(box_xywh, np.float32)
@@ -179,8 +183,8 @@ class Pose(FusedTask):
         crop = cv2.warpAffine(picture, matrix, self._crop_size, flags=cv2.INTER_LINEAR)
         return View(image=image_tensor(crop), box_xywh=box, score=float(score), center=center, size=size)
 
-    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
-        people = tuple(self._person(view, raw) for view, raw in zip(views, raws, strict=True))
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+        people = tuple(self._person(view, raw) for view, raw in outputs)
         return PosePrediction(people=people, joints=self.joints, skeleton=self.skeleton, picture=picture)
 
     def _person(self, view: View, raw: Tensor) -> PersonPose:

@@ -1,6 +1,6 @@
 """Semantic segmentation: UPerNet, cross entropy + Lovasz + auxiliary loss, mIoU."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -95,13 +95,15 @@ class Segmentation(Task):
             raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         scorer.update(self.decode(raw), labels)
 
-    def views(self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None) -> list[View]:
+    def views(
+        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+    ) -> Iterator[View]:
         del boxes
-        return [whole_view(picture, working_size)]
+        yield whole_view(picture, working_size)
 
-    def assemble(self, picture: Picture, views: Sequence[View], raws: Sequence[Tensor]) -> Prediction:
-        del views
-        probabilities = raws[0].float().softmax(dim=0).unsqueeze(0)
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+        ((_, raw),) = outputs
+        probabilities = raw.float().softmax(dim=0).unsqueeze(0)
         # Resizing class by class keeps a large picture's memory at a few maps, not one for each class.
         return self._prediction(picture, *_most_likely(probabilities, picture.shape[:2]))
 

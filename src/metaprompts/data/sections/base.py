@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from metaprompts.data.class_names import describe_difference
+from metaprompts.data.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.joined import Joined
 from metaprompts.data.samples import SampleDataset, Split
 from metaprompts.data.shards.index import ShardIndex, read_index
@@ -16,6 +18,9 @@ from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.typed import Range, check_ranges, plain
+
+# They change the pixels that shards hold.
+_IMAGE_KEYS = ("exif", "white_level")
 
 Openers = dict[str, Callable[[], SampleDataset]]
 """The parts of a split by name; each is looked for only when it is called."""
@@ -36,6 +41,10 @@ class Section:
         on_error: what to do with a training sample that cannot be read, or has no caption where prompts are captions:
             "stop" the training, or "skip" it and take the next; validation always stops
         skip_at_most: with "skip": how many samples may be bad before it stops all the same
+        exif: images that are to be turned or mirrored by their EXIF orientation: "check" turns them where the size of
+            labels or annotations shows that these belong to the upright image, and refuses them where it does not;
+            "apply" always turns, "ignore" never
+        white_level: the value that is white in images of more than 8 bits, such as 4095 for 12 bits; none for 65535
         captions: JSON file of pictures and captions, relative to root; read where prompts.kind is caption
         captioner: in its place a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b
         cache: folder where captions and what a text encoder made of them are kept; none for
@@ -48,6 +57,8 @@ class Section:
     prefetch: Annotated[int, Range(1, 1024)] = 2
     on_error: Literal["stop", "skip"] = "stop"
     skip_at_most: Annotated[int, Range(0, 10**9)] = 100
+    exif: ExifRule = "check"
+    white_level: Annotated[int, Range(1, 65535)] | None = None
     captions: str | None = None
     captioner: str | None = None
     cache: Path | None = None
@@ -71,6 +82,22 @@ class Section:
     def size_of_prediction(self) -> tuple[int, int] | None:
         """(height, width) whose area a trained model brings pictures to; none for their own."""
         return None
+
+    @property
+    def reading(self) -> ImageReading:
+        """How image files are read."""
+        return ImageReading(exif=self.exif, white_level=self.white_level)
+
+    def reading_images(self, parts: Openers) -> Openers:
+        """The parts of a split, whose image files are read as the section says."""
+
+        def opened(open_part: Callable[[], SampleDataset]) -> SampleDataset:
+            samples = open_part()
+            if isinstance(samples, ReadsImages):
+                samples.reading = self.reading
+            return samples
+
+        return {name: partial(opened, open_part) for name, open_part in parts.items()}
 
     def folder(self) -> Path:
         """The root.
@@ -139,7 +166,8 @@ class Section:
 
     def _refuse_other_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
         own, count = plain(self), None if classes is None else len(classes)
-        wanted = {"task": self.task, "number of classes": count, **{key: own[key] for key in self.shard_keys[split]}}
+        keys = (*_IMAGE_KEYS, *self.shard_keys[split])
+        wanted = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
         came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
         for name, value in wanted.items():
             if came.get(name) != value:

@@ -95,7 +95,7 @@ class DepthData(PairedSection):
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, to be opened one by one."""
-        return self.sharded(split) or self._in_folders(split)
+        return self.sharded(split) or self.reading_images(self._in_folders(split))
 
     def _in_folders(self, split: Split) -> Openers:
         list_file = self.train_list if split == "train" else self.val_list

@@ -51,7 +51,7 @@ class PoseData(Section):
 
     def parts(self, split: Split) -> Openers:
         """The parts of a split, to be opened one by one."""
-        return self.sharded(split) or self._in_folders(split)
+        return self.sharded(split) or self.reading_images(self._in_folders(split))
 
     def _in_folders(self, split: Split) -> Openers:
         if split == "train":

@@ -81,7 +81,7 @@ class SegmentationData(PairedSection):
         if found:
             return found
         parts = self._in_folders(split, classes)
-        return {name: partial(self._named, part, classes) for name, part in parts.items()}
+        return self.reading_images({name: partial(self._named, part, classes) for name, part in parts.items()})
 
     def _named(self, open_part: Callable[[], SegmentationPairs], classes: Sequence[str]) -> SampleDataset:
         """Open a part, and number its classes as the task does."""

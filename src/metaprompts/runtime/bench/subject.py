@@ -93,8 +93,8 @@ class Subject:
         pictures, setting = self._setting.pictures(), self._setting
         wait_for_gpu()
         started = time.perf_counter()
-        views = [self._task.views(picture, setting.looked_at(), None) for picture in pictures]
-        images = torch.stack([view.image for (view,) in views]).to(self._device)
+        views = [next(self._task.views(picture, setting.looked_at(), None)) for picture in pictures]
+        images = torch.stack([view.image for view in views]).to(self._device)
         told = self._tell()
         wait_for_gpu()
         prepared = time.perf_counter()
@@ -103,7 +103,7 @@ class Subject:
         wait_for_gpu()
         looked = time.perf_counter()
         for picture, view, raw in zip(pictures, views, raws, strict=True):
-            self._task.assemble(picture, view, [raw])
+            self._task.assemble(picture, [(view, raw)])
         done = time.perf_counter()
         self.raw = raws.cpu()
         return Lap(

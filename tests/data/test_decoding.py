@@ -1,0 +1,116 @@
+import logging
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaprompts.data import decoding
+from metaprompts.data.decoding import decode, to_rgb
+from metaprompts.data.pictures import read_picture
+from metaprompts.data.splits import DepthData
+from metaprompts.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def advised(monkeypatch):
+    monkeypatch.setattr(decoding, "_advised", set())
+
+
+def gray(path, values):
+    Image.fromarray(np.array(values, np.uint16)).save(path)
+    return path
+
+
+class TestWhiteLevel:
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    @pytest.mark.parametrize("bits", [10, 12, 14])
+    def test_gray(self, tmp_path, caplog, suffix, bits):
+        """12-bit images in files of 16 bits were nearly black, without a word."""
+        white = 2**bits - 1
+        path = gray(tmp_path / f"a.{suffix}", [[0, white // 3, white]])
+        with caplog.at_level(logging.WARNING):
+            assert read_picture(path).max() <= 64
+            read_picture(path)
+        assert caplog.text.count("nearly black") == 1
+        assert f"set the white level to {white}" in caplog.text
+        assert read_picture(path, white_level=white)[0, :, 0].tolist() == [0, 85, 255]
+
+    @pytest.mark.parametrize("suffix", ["png", "tif"])
+    def test_color(self, tmp_path, caplog, suffix):
+        """Of these Pillow keeps the upper 8 bits: 12 bits would be 16 levels."""
+        path = tmp_path / f"a.{suffix}"
+        red_green_blue = np.array([[[4095, 1000, 8]]], np.uint16)
+        cv2.imwrite(str(path), red_green_blue[..., ::-1])
+        with caplog.at_level(logging.WARNING):
+            read_picture(path)
+        assert "set the white level to 4095" in caplog.text
+        assert read_picture(path, white_level=4095)[0, 0].tolist() == [255, 62, 0]
+
+    def test_transparency(self, tmp_path):
+        blue_green_red_alpha = np.array([[[0, 0, 4095, 65535], [0, 0, 4095, 0]]], np.uint16)
+        cv2.imwrite(str(tmp_path / "a.png"), blue_green_red_alpha)
+        assert read_picture(tmp_path / "a.png", white_level=4095)[0].tolist() == [[255, 0, 0], [255, 255, 255]]
+
+    def test_full_range(self, tmp_path, caplog):
+        path = gray(tmp_path / "a.png", [[0, 16384]])
+        assert read_picture(path).tolist() == read_picture(path, white_level=65535).tolist()
+        Image.new("I;16", (2, 2)).save(tmp_path / "black.png")
+        read_picture(tmp_path / "black.png")
+        Image.new("L", (2, 2), 3).save(tmp_path / "dark.png")
+        assert read_picture(tmp_path / "dark.png", white_level=10).max() == 3
+        assert not caplog.text
+
+    def test_values_beyond(self, tmp_path, caplog):
+        path = gray(tmp_path / "a.png", [[0, 2000]])
+        assert read_picture(path, white_level=1023)[0, 1, 0] == 255
+        assert "values up to 2000, beyond the white level of 1023" in caplog.text
+
+    def test_floats(self, tmp_path):
+        Image.fromarray(np.array([[0, 500, 1000]], np.float32)).save(tmp_path / "a.tif")
+        assert read_picture(tmp_path / "a.tif", white_level=1000)[0, :, 0].tolist() == [0, 128, 255]
+
+    @pytest.mark.parametrize("white_level", [0, -1, 65536])
+    def test_impossible(self, tmp_path, white_level):
+        with pytest.raises(InputError, match=rf"the white level is {white_level}; expected 1 to 65535"):
+            read_picture(gray(tmp_path / "a.png", [[1]]), white_level=white_level)
+
+    def test_of_a_recipe(self, tmp_path):
+        gray(tmp_path / "a.png", [[0, 4095]])
+        gray(tmp_path / "d.png", [[1, 2]])
+        (tmp_path / "train.txt").write_text("a.png d.png\n")
+        (sample,) = DepthData(root=tmp_path, white_level=4095).dataset("train")
+        assert sample.image[0, :, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "I", "I;16", "F"])
+def test_bands_are_seamless(mode, monkeypatch):
+    """Images are converted in bands, for their copies not to take gigabytes; no pixel shows it."""
+    noise = np.random.default_rng(0).integers(0, 256, (37, 13, 4), dtype=np.uint8)
+    if mode in ("I", "I;16", "F"):
+        values = noise[..., 0].astype({"I": np.int32, "I;16": np.uint16, "F": np.float32}[mode])
+        image = Image.fromarray(values * 250 if mode != "F" else values / 300)
+    else:
+        image = Image.fromarray(noise, "RGBA").convert("RGB" if mode in ("CMYK", "YCbCr", "P") else mode).convert(mode)
+    whole = to_rgb(image, "it")
+    monkeypatch.setattr(decoding, "_BAND_PIXELS", 13 * 5)
+    assert np.array_equal(to_rgb(image, "it"), whole)
+    assert whole.std() > 10
+
+
+def test_size_is_judged_before_anything_is_decoded(tmp_path, monkeypatch):
+    """Pillow's limit is not that of the memory there is: 300 megapixels were refused, whatever --max-memory said."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4)
+    Image.new("L", (5, 7)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="too large to decode safely"):
+        decode(tmp_path / "a.png")
+    seen = []
+    assert decode(tmp_path / "a.png", check_size=lambda *size: seen.append(size)).pixels.shape == (7, 5, 3)
+    assert seen == [(5, 7)]
+    assert Image.MAX_IMAGE_PIXELS == 4
+
+    def refuse(width, height):
+        raise InputError(f"{width} by {height}")
+
+    with pytest.raises(InputError, match="5 by 7"):
+        decode(tmp_path / "a.png", check_size=refuse)
