@@ -6,6 +6,7 @@ from PIL import Image
 
 from data.shards.sharding import shard
 from metaprompts.cli import main
+from metaprompts.data import label_histogram
 from metaprompts.data.joined import Joined
 from metaprompts.data.label_histogram import check_any_label, count_labels
 from metaprompts.data.segmentation import SegmentationFolder
@@ -52,6 +53,17 @@ class TestCounting:
         assert first == second
         assert first.lines()[0].startswith("classes in 4 of 9 masks, drawn at random")
         assert (first.read, first.pixels.total()) == (4, 8)
+
+    def test_large_masks_are_counted_up_to_a_limit(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(label_histogram, "_PIXELS_AT_MOST", 5)
+        samples = folder(tmp_path, *[[[0, 1]] for _ in range(9)])
+        assert count_labels(samples, NAMES, at_most=8).read == 3
+        assert count_labels(samples, NAMES).read == 9
+
+    def test_masks_that_cannot_be_read_are_told(self, tmp_path):
+        samples = folder(tmp_path, [[0, 1]], [[0, 1]])
+        (tmp_path / "masks/1.png").write_bytes(b"no image")
+        assert "classes in 1 of 2 masks, all that can be read" in count_labels(samples, NAMES).lines()[0]
 
     def test_of_many_classes_there_is_a_paragraph(self, tmp_path):
         names = tuple(f"c{number}" for number in range(150))

@@ -15,6 +15,7 @@ from metaprompts.errors import InputError
 _ROWS_AT_MOST = 24
 _NAMED_AT_MOST = 6
 _WIDTH = 110
+_PIXELS_AT_MOST = 200_000_000
 
 
 @dataclass
@@ -25,6 +26,7 @@ class LabelHistogram:
         classes: their names in order
         total: masks in the split
         read: masks counted
+        unreadable: masks that could not be
         pixels: class or (kind, value) -> pixels
         masks: the same -> masks that hold it
     """
@@ -32,6 +34,7 @@ class LabelHistogram:
     classes: tuple[str, ...]
     total: int
     read: int = 0
+    unreadable: int = 0
     pixels: Counter[int | tuple[int, str]] = field(default_factory=Counter)
     masks: Counter[int | tuple[int, str]] = field(default_factory=Counter)
 
@@ -52,8 +55,8 @@ class LabelHistogram:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all masks were counted."""
-        return self.read == self.total
+        """Whether all masks were counted that can be read."""
+        return self.read + self.unreadable == self.total
 
     def best_guess(self) -> tuple[str, float] | None:
         """The class that is best said of every pixel, and the mIoU of saying so; None without any class."""
@@ -109,6 +112,8 @@ class LabelHistogram:
         return sorted(key for key in keys if kind in (None, key[0]))
 
     def _which(self) -> str:
+        if self.is_whole and self.unreadable:
+            return f"{self.read} of {self.total} masks, all that can be read"
         return f"all {self.total} masks" if self.is_whole else f"{self.read} of {self.total} masks, drawn at random"
 
     def _shown(self, key: int | tuple[int, str]) -> tuple[str, int]:
@@ -134,18 +139,20 @@ def count_labels(
     Args:
         samples: of the split
         classes: their names in order
-        at_most: how many masks are counted, always the same ones; None for all
+        at_most: how many masks are counted, always the same ones, and fewer where they have more than 200 million
+            pixels; None for all
         progress: passes on each place that is counted, of this many
     """
-    places = list(range(len(samples)))
-    if at_most is not None and len(places) > at_most:
-        places = sorted(np.random.default_rng(0).choice(len(places), at_most, replace=False).tolist())
+    order = range(len(samples)) if at_most is None else np.random.default_rng(0).permutation(len(samples))
+    places = [int(place) for place in order[:at_most]]
     histogram = LabelHistogram(tuple(classes), total=len(samples))
     for place in progress(places, len(places)) if progress else places:
         try:
             histogram.add(label_values(samples, place))
         except InputError:
-            continue
+            histogram.unreadable += 1
+        if at_most is not None and histogram.pixels.total() > _PIXELS_AT_MOST:
+            break
     return histogram
 
 

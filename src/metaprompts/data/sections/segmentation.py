@@ -50,7 +50,7 @@ class SegmentationData(PairedSection):
     extra: str | None = None
     as_cityscapes: bool = False
     ignored: tuple[Annotated[int, Range(0, 65535)], ...] = ()
-    label_map: dict[str, int | str] | None = None
+    label_map: dict[str, Annotated[int, Range(0, 255)] | str] | None = None
     reduce_zero_label: bool = False
 
     task: ClassVar[str] = "segmentation"
