@@ -89,7 +89,14 @@ def test_a_bare_name_is_of_one_picture(tmp_path, names):
 
 @pytest.mark.parametrize(
     ("content", "wanted"),
-    [("[]", "holds no captions"), ("{}", "holds no captions"), ('{"a": 3}', "caption of 'a' is 3"), ("x", "no valid")],
+    [
+        ("[]", "holds no captions"),
+        ("{}", "holds no captions"),
+        ('{"a": 3}', "caption of 'a' is 3"),
+        ('{"": "a"}', "'' is no file's name"),
+        (r'{"\u0000": "a"}', "no file's name"),
+        ("x", "no valid"),
+    ],
 )
 def test_a_file_of_something_else_is_one_line(tmp_path, content, wanted):
     (tmp_path / "captions.json").write_text(content)

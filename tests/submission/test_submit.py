@@ -125,9 +125,9 @@ def test_coco_results_are_taken_by_pycocotools(submit, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "wanted"),
     [
-        ({"bbox": [5, float("nan"), 40, 60]}, "NaN is no JSON number"),
-        ({"bbox": [5, 5, float("inf"), 60]}, "Infinity is no JSON number"),
-        ({"score": float("nan")}, "NaN is no JSON number"),
+        ({"bbox": [5, float("nan"), 40, 60]}, "bbox is [5, nan, 40, 60], which is not finite"),
+        ({"bbox": [5, 5, float("inf"), 60]}, "bbox is [5, 5, inf, 60], which is not finite"),
+        ({"score": float("nan")}, "score is nan"),
         ({"category_id": 3}, "2 boxes, 0 of category 1"),
     ],
 )

@@ -98,6 +98,8 @@ def _checked(content: object, path: Path) -> Mapping[str, str]:
     if not isinstance(content, dict) or not content:
         raise InputError(f'{path} holds no captions: wanted a JSON object such as {{"images/a.png": "a red car"}}')
     for name, caption in content.items():
+        if not name.strip("./ ") or "\0" in name:
+            raise InputError(f"{path}: {name!r} is no file's name; wanted such as images/a.png")
         if not isinstance(caption, str):
             raise InputError(f"{path}: the caption of {name!r} is {caption!r}; wanted a text")
     return content

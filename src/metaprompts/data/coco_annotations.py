@@ -24,6 +24,8 @@ from metaprompts.data.entries import (
 )
 from metaprompts.errors import InputError
 
+# Of a file, in bytes: asking for a longer one is an error of the system.
+_LONGEST_NAME = 255
 _LISTS = ("images", "annotations", "categories")
 _ANNOTATION = "id, image_id, bbox [x, y, width, height] and keypoints [x, y, visibility, ...]"
 
@@ -262,7 +264,14 @@ def _picture(entry: dict[str, Any]) -> tuple[int, Picture]:
     for side, value in sides.items():
         if value is not None and value < 0:
             raise ValueError(f"{side} is {value}; expected at least 1")
-    return whole_of(entry, "id"), Picture(file_name=text_of(entry, "file_name"), **sides)
+    return whole_of(entry, "id"), Picture(file_name=_file_name(entry), **sides)
+
+
+def _file_name(entry: dict[str, Any]) -> str:
+    name = text_of(entry, "file_name")
+    if any(len(part.encode(errors="surrogateescape")) > _LONGEST_NAME for part in name.split("/")):
+        raise ValueError(f"file_name is {shown(name)}, longer than any file's")
+    return name
 
 
 def _annotation(entry: dict[str, Any], joints: int) -> Annotation:
