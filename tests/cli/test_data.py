@@ -120,6 +120,27 @@ def test_folder_of_something_else_is_code_2(check):
     assert "no train_list.txt" in err
 
 
+def test_what_joints_are_taken_to_mean_is_told(check):
+    """Joints that no name calls left or right were mirrored without changing places, and nobody was told."""
+    _, out, _ = check("coco")
+    assert "change places in mirror images: left_eye/right_eye, left_ear/right_ear" in out
+    assert "; stay: nose" in out
+
+
+def test_joints_that_do_not_tell_are_code_1(check):
+    names = [f"k{number}" for number in range(17)]
+
+    def rename(root):
+        for path in root.glob("annotations/*.json"):
+            content = json.loads(path.read_text())
+            content["categories"][0]["keypoints"] = names
+            path.write_text(json.dumps(content))
+
+    code, out, _ = check("coco", "--task.joints", ",".join(names), spoil=rename)
+    assert code == 1
+    assert "bad: images are to be mirrored, but no name of task.joints says left or right (k0, k1" in out
+
+
 def test_joints_of_another_data_set(check):
     code, _, err = check("coco", "--task.joints", "head,neck", "--task.skeleton", "[]")
     assert code == 2

@@ -49,6 +49,13 @@ class TestListFile:
         with pytest.raises(InputError, match="not UTF-8"):
             read_pairs(root / "list.txt", root)
 
+    def test_an_image_twice(self, root, caplog):
+        """It counted twice in the score, without a word."""
+        image, label = "images/a.jpg", "labels/a.png"
+        lines = (f"{image} {label}", f"{image} {label}", f"{image} labels/deep/b.png", f"images/deep/b.jpg {label}")
+        assert len(read_pairs(write_list(root, "\n".join(lines)), root)) == 4
+        assert "list.txt: 2 lines repeat the image of another line, 1 of them with another label" in caplog.text
+
     def test_real_lists(self, shared_data):
         assert len(read_pairs(shared_data / "camvid/train.txt", shared_data / "camvid")) == 367
         nyu = shared_data / "formats/nyu_depth_v2"

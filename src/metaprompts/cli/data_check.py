@@ -73,6 +73,7 @@ class Check:
 
             say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
+        from metaprompts.cli.data_joints import joint_faults, joint_lines
         from metaprompts.recipe_reading import read_recipe
 
         if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -87,17 +88,18 @@ class Check:
             say(f"  {report.line()}\n")
             say("".join(f"    {line}\n" for line in report.statistics))
             say("".join(f"    warning: {line}\n" for line in report.warnings))
-        for line in _joint_lines(recipe):
+        for line in joint_lines(recipe):
             say(f"  {line}\n")
         for line in () if recipe.data.shards else _unlabeled(recipe):
             say(f"  {line}\n")
-        _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)])
+        wrong = joint_faults(recipe)
+        _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)] + wrong)
         if self.out is not None:
             from metaprompts.cli.data_sheet import write_sheet
 
             write_sheet(reports, recipe, self.out)
             say(f"wrote {self.out}\n")
-        return int(any(report.missing is not None or report.bad or report.faults for report in reports))
+        return int(bool(wrong) or any(report.missing is not None or report.bad or report.faults for report in reports))
 
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
         from metaprompts.cli.data_labels import with_labels
@@ -159,26 +161,6 @@ def _with_joints(open_part: Callable[[], Any], joints: tuple[str, ...]) -> Calla
         return people
 
     return open_people
-
-
-def _joint_lines(recipe: "Recipe") -> Iterator[str]:
-    """What the joints' names are taken to mean."""
-    from metaprompts.data.joints import flip_pairs
-    from metaprompts.tasks import Pose
-
-    task = recipe.task
-    if not isinstance(task, Pose):
-        return
-    try:
-        pairs = flip_pairs(task.joints) if task.flip_pairs is None else task.flip_pairs
-    except InputError as error:
-        yield f"{'joints':<14} {error}"
-        return
-    named = ", ".join(f"{task.joints[left]}/{task.joints[right]}" for left, right in pairs) or "none"
-    alone = [joint for index, joint in enumerate(task.joints) if all(index not in pair for pair in pairs)]
-    yield f"{'joints':<14} change places in mirror images: {named}; stay: {', '.join(alone) or 'none'}"
-    if unknown := task.without_sigma():
-        yield f"{'joints':<14} OKS sigma 0.079 is taken for {', '.join(unknown)}; task.sigmas gives others"
 
 
 def _first_fault(reports: list["PartReport"]) -> str:

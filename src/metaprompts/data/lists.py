@@ -1,12 +1,15 @@
 """Which picture goes with which label file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
 from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
 from metaprompts.errors import InputError
 from metaprompts.files import read_text
+
+logger = logging.getLogger(__name__)
 
 _NAMED_AT_MOST = 5
 
@@ -57,7 +60,17 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
         pairs.append(tuple(_find(root, name, list_file, number) for name in names))
     if not pairs:
         raise InputError(f"{list_file} names no pictures; expected one `image label` a line")
-    return [(image, label) for image, label in pairs]
+    found = [(image, label) for image, label in pairs]
+    tell_twice(found, list_file)
+    return found
+
+
+def tell_twice(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
+    """Say in the log how many lines name an image that an earlier one has: they count each time."""
+    if repeated := len(pairs) - len({image for image, _ in pairs}):
+        others = len(set(pairs)) - len({image for image, _ in pairs})
+        differing = f", {others} of them with another label" if others else ""
+        logger.warning("%s: %d lines repeat the image of another line%s", list_file, repeated, differing)
 
 
 def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:

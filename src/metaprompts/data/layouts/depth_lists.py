@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaprompts.data.lists import read_columns
+from metaprompts.data.lists import read_columns, tell_twice
 from metaprompts.errors import InputError
 
 _NO_DEPTH = "None"
@@ -48,6 +48,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
             pairs.append((_find(image, image_roots, where), _find(depth, depth_roots, where)))
     if not pairs:
         raise InputError(f"{list_file} names no picture with depth; expected one `image depth` a line")
+    tell_twice(pairs, list_file)
     return DepthList(pairs=pairs, unmeasured=unmeasured)
 
 
