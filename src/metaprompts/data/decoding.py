@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from metaprompts.data.opening import CheckSize, load_image
+from metaprompts.data.opening import CheckSize, load_image, read_with_opencv
 from metaprompts.errors import InputError, one_line
 
 ExifRule = Literal["check", "apply", "ignore"]
@@ -187,7 +186,7 @@ def _is_deep_color(image: Image.Image) -> bool:
 
 
 def _deep_color(path: Path, kind: str, white_level: int) -> Image.Image:
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    values = read_with_opencv(path)
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] not in (3, 4):
         raise InputError(f"{kind} {path} has channels of 16 bits that cannot be read: export it as RGB PNG or TIFF")
     _advise(int(values.max()), white_level, f"{kind} {path}")

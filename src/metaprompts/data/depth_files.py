@@ -6,13 +6,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 from metaprompts.data.numpy_files import read_npy, read_npz
-from metaprompts.data.opening import check_pixels, check_regular_file, load_image
+from metaprompts.data.opening import check_pixels, check_regular_file, load_image, read_with_opencv
 from metaprompts.errors import InputError, one_line
 
 DepthKind = Literal["depth", "inverse", "disparity"]
@@ -162,7 +161,7 @@ def _first(value: Any) -> Any:
 
 def _read_other_floats(path: Path, bits: int) -> NDArray[Any]:
     # OpenCV refuses images of more than 2**30 pixels before it allocates them.
-    values: NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if bits == 64 else None
+    values = read_with_opencv(path) if bits == 64 else None
     if values is None or values.ndim != 2:
         raise InputError(
             f"depth file {path} is a TIFF of {bits}-bit floats that cannot be read; expected 32 or 64 bits, one float "

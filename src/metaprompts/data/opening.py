@@ -3,9 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
+import cv2
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from metaprompts.data.libtiff import quiet_libtiff
 from metaprompts.errors import InputError, one_line
 
 CheckSize = Callable[[int, int], None]
@@ -42,7 +46,7 @@ def load_image(
             if check_size is not None:
                 check_size(*image.size)
             inspect(image)
-            image.load()
+            _load(image)
             return image
     except InputError:
         raise
@@ -57,6 +61,17 @@ def load_image(
         raise InputError(
             f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
         ) from error
+
+
+def _load(image: Image.Image) -> None:
+    if image.format != "TIFF":
+        image.load()
+        return
+    with quiet_libtiff() as errors:
+        image.load()
+    # Pillow does not notice all of them, and pixels would be missing.
+    if errors:
+        raise OSError(errors[0])
 
 
 @contextmanager
@@ -105,3 +120,20 @@ def check_pixels(width: int, height: int, name: str) -> None:
     # Pillow's own rule: it warns of more than its limit, and refuses more than twice as many.
     if Image.MAX_IMAGE_PIXELS is not None and width * height > 2 * Image.MAX_IMAGE_PIXELS:
         raise InputError(f"{name} is {height}x{width}, too large to decode safely: make it smaller first")
+
+
+def read_with_opencv(path: Path) -> NDArray[Any] | None:
+    """Read what Pillow does not, such as channels of 16 bits, without OpenCV's own lines on stderr.
+
+    Returns:
+        (H, W) or (H, W, C), of the stored type, channels in OpenCV's order; None where it cannot be read
+    """
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        values: NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        return values
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)

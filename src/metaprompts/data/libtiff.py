@@ -1,0 +1,73 @@
+"""What libtiff has to say of a file: it prints errors itself, and goes on with pixels that it could not decode."""
+
+import ctypes
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+_MAPS = Path("/proc/self/maps")
+_LIBRARY = re.compile(r"(/\S*libtiff[^/\s]*\.so[^/\s]*)$", re.MULTILINE)
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+_PLACEHOLDER = re.compile(r"%[-+ #0-9.*]*(?:hh|h|ll|l|j|z|t|L)?[a-zA-Z]")
+# What is said of tags that nobody may need.
+_OF_TAGS = ("TIFFReadDirectory", "TIFFFetch", "_TIFFVSetField", "TIFFVGetField", "TIFFReadCustom")
+
+_said: list[str] = []
+
+
+@contextmanager
+def quiet_libtiff() -> Iterator[list[str]]:
+    """Keep libtiff from printing in this block; yields a list, into which go the errors of pixels when it ends.
+
+    Where the library is not found, it goes on printing and the list stays empty.
+    """
+    _take_over()
+    _said.clear()
+    errors: list[str] = []
+    try:
+        yield errors
+    finally:
+        errors += [each for each in _said if not each.startswith(_OF_TAGS)]
+        _said.clear()
+
+
+@cache
+def _take_over() -> list[Any]:
+    """Give the libtiff that Pillow uses another handler of errors."""
+    return [_with_handler(path) for path in sorted(_libraries())]
+
+
+def _with_handler(path: str) -> Any:
+    try:
+        library = ctypes.CDLL(path)
+        library.TIFFSetErrorHandler.argtypes = [_HANDLER]
+        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
+        library.TIFFSetErrorHandler(_handler)
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+def _libraries() -> set[str]:
+    Image.init()
+    try:
+        return set(_LIBRARY.findall(_MAPS.read_text()))
+    except OSError:
+        beside = Path(Image.__file__).parent / ".dylibs"
+        return {str(path) for path in beside.glob("libtiff*.dylib")}
+
+
+def _note(module: bytes | None, text: bytes | None, arguments: int | None) -> None:
+    # The arguments are of C's va_list, which differs from one platform to the next: the text alone says enough.
+    del arguments
+    words = _PLACEHOLDER.sub("?", (text or b"").decode(errors="replace"))
+    _said.append(f"{(module or b'').decode(errors='replace')}: {' '.join(words.split())}")
+
+
+# Lives as long as the process: libtiff calls it.
+_handler = _HANDLER(_note)
