@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
 from metaprompts.scratch import scratch_beside
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _DEPTH = 64
 _TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
+_PIECE = 2**20
 
 
 @contextmanager
@@ -105,7 +106,7 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
         with path.open("rb") as file:
             if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
                 raise InputError(f"cannot read {path}: it is a device; expected a text file")
-            content = file.read(at_most + 1)
+            content = _read_at_most(file, at_most + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {_reason(error)}") from error
     except ValueError as error:
@@ -121,6 +122,14 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
     if "\0" in text:
         raise InputError(f"{path} is not UTF-8 text (it has zero bytes): expected a text file")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read_at_most(file: IO[bytes], size: int) -> bytes:
+    """Read in pieces: a single call first takes the memory for all that it may read."""
+    content = bytearray()
+    while piece := file.read(min(size - len(content), _PIECE)):
+        content += piece
+    return bytes(content)
 
 
 def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:

@@ -75,16 +75,18 @@ def test_weights_and_words_tell_encoders_apart(tmp_path):
     assert load_text_encoder(str(tmp_path / "moved")).fingerprint() != first.fingerprint()
 
 
-def half_precision_only(folder):
+def half_precision_only(folder, name):
     path = folder / "text_encoder/model.safetensors"
-    save_file({name: each.half() for name, each in load_file(path).items()}, path.with_name("model.fp16.safetensors"))
+    halves = {name: each.half() for name, each in load_file(path).items()}
+    torch.save(halves, path.with_name(name)) if name.endswith("bin") else save_file(halves, path.with_name(name))
     path.unlink()
 
 
-def test_half_precision_is_taken_where_there_is_no_other(tmp_path):
+@pytest.mark.parametrize("name", ["model.fp16.safetensors", "pytorch_model.fp16.bin"])
+def test_half_precision_is_taken_where_there_is_no_other(tmp_path, name):
     write_text_encoder(tmp_path)
     whole = load_text_encoder(str(tmp_path)).sentences(["a tree"])
-    half_precision_only(tmp_path)
+    half_precision_only(tmp_path, name)
     torch.testing.assert_close(load_text_encoder(str(tmp_path)).sentences(["a tree"]), whole, rtol=0.02, atol=0.02)
 
 
@@ -110,6 +112,14 @@ def with_nan(folder):
     save_file(tensors, path, {"format": "pt"})
 
 
+def with_config(**changes):
+    def change(folder):
+        path = folder / "text_encoder/config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
 def with_broken_config(folder):
     (folder / "text_encoder/config.json").write_text(json.dumps({"model_type": "clip_text_model", "hidden_size": 3}))
 
@@ -122,6 +132,10 @@ def with_broken_config(folder):
         (without_a_tensor, "lacks 1 tensors"),
         (with_nan, "NaN or infinity"),
         (with_broken_config, "cannot be loaded"),
+        # Each commanded all memory, or hung.
+        (with_config(num_hidden_layers=10**9), "num_hidden_layers is 1000000000; expected 0 to 64"),
+        (with_config(vocab_size=65536, hidden_size=32768), "numbers, but its files have only"),
+        (with_config(hidden_size=-8), "hidden_size is -8"),
     ],
 )
 def test_a_damaged_folder_is_one_line(tmp_path, damage, wanted):

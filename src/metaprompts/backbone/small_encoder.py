@@ -4,7 +4,7 @@ import copy
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from metaprompts.backbone.latent import LatentEncoder
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json
-from metaprompts.typed import build, plain
+from metaprompts.typed import Range, build, check_ranges, plain
 from metaprompts.weights import load_tensors, read_tensors, write_tensors
 
 CONFIG_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
 
-_SMALLEST_WIDTH = 8
+_SMALLEST_WIDTH, _MOST_HALVINGS = 8, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,15 @@ class EncoderShape:
         latent_scale: the VAE's scaling factor, which brings its latents to about unit spread
     """
 
-    widths: tuple[int, ...]
-    blocks: int
-    latent_channels: int
-    latent_scale: float
+    widths: tuple[Annotated[int, Range(1, 65536)], ...]
+    blocks: Annotated[int, Range(0, 64)]
+    latent_channels: Annotated[int, Range(1, 65536)]
+    latent_scale: Annotated[float, Range(0, 1e6, above=True)]
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1 or self.blocks < 0 or self.latent_channels < 1:
-            raise InputError(f"{self} cannot be built: wanted widths and latent channels from 1, blocks from 0")
-        if not self.latent_scale > 0:
-            raise InputError(f"latent_scale is {self.latent_scale}; wanted more than 0")
+        check_ranges(self, "")
+        if not 1 <= len(self.widths) <= _MOST_HALVINGS:
+            raise InputError(f"widths has {len(self.widths)} entries; expected 1 to {_MOST_HALVINGS}")
 
     @classmethod
     def of_width(cls, width: int, *, blocks: int, halvings: int, latent_channels: int, latent_scale: float) -> Self:
@@ -136,7 +135,9 @@ class SmallEncoder(nn.Module):
             shape = build(EncoderShape, values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        encoder = cls(shape, vae)
+        # What it says takes memory only once the other file is known to have it.
+        with torch.device("meta"):
+            encoder = cls(shape, vae)
         load_tensors(encoder, read_tensors(weights), origin=weights)
         return encoder.eval()
 

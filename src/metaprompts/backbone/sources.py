@@ -63,7 +63,12 @@ _VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
 # Sizes of a network: that no file of a kilobyte may command gigabytes or hours. Stable Diffusion XL is 1280 wide, has 2
 # layers a block, and 10 transformers in each.
 _LARGEST, _MOST_LEVELS = 65536, 8
-_MOST = {"layers_per_block": 8, "transformer_layers_per_block": 16, "reverse_transformer_layers_per_block": 16}
+_MOST = {
+    "layers_per_block": 8,
+    "transformer_layers_per_block": 16,
+    "reverse_transformer_layers_per_block": 16,
+    "num_hidden_layers": 64,
+}
 
 
 @dataclass(frozen=True)

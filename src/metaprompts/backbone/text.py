@@ -8,19 +8,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from metaprompts.backbone.sources import RANDOM, digest_tensors
+from metaprompts.backbone.sources import RANDOM, check_sizes, digest_tensors
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
+from metaprompts.files import read_json
 from metaprompts.hub import hub_folder, without_progress_bars
-from metaprompts.weights import is_finite
+from metaprompts.weights import is_finite, read_tensors
 
 _TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
 _TOKENIZER_FILES = ("vocab.json", "tokenizer.json")
 _HALF = "fp16"
-_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json", "pytorch_model*.bin")
-_HALF_WEIGHTS = (f"model.{_HALF}.safetensors", f"model.{_HALF}-*-of-*.safetensors")
+_WEIGHTS = (
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"),
+)
+_HALF_WEIGHTS = (
+    *(f"model.{_HALF}.safetensors", f"model.{_HALF}-*-of-*.safetensors", f"model.safetensors.index.{_HALF}.json"),
+    *(f"pytorch_model.{_HALF}.bin", f"pytorch_model.{_HALF}-*-of-*.bin", f"pytorch_model.bin.index.{_HALF}.json"),
+)
+_SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("vocab_size", "max_position_embeddings", "projection_dim"),
+)
 # What a tokenizer makes of this tells it from others: letters, numbers, signs, a word that none has whole.
 _PROBE = "A photo of 2 traffic lights, quirky jinxed zebras & a fjord's bowl; naïve! xylqwv"
 _AT_ONCE = 32
@@ -147,6 +158,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     options: dict[str, Any] = {"local_files_only": True, "variant": _HALF if only_half else None}
     loaded: Any
     try:
+        _check_files(read_json(config), folder / _ENCODER)
         tokenizer = CLIPTokenizer.from_pretrained(folder / _TOKENIZER, local_files_only=True)
         with without_progress_bars():
             loaded = CLIPTextModel.from_pretrained(
@@ -161,6 +173,22 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
         raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
     return TextEncoder(source, tokenizer, network.eval().requires_grad_(False))
+
+
+def _check_files(config: Any, folder: Path) -> None:
+    """Check that the files may hold what the config describes, before memory is taken for it."""
+    check_sizes({key: config[key] for key in _SIZES if key in config}, "config.json")
+    with torch.device("meta"):
+        network = CLIPTextModel(CLIPTextConfig.from_dict(config))
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
+    size = sum(path.stat().st_size for path in files)
+    if files and numbers > size:
+        raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
+    for path in files:
+        # A view that repeats one number would be taken for as many as it says.
+        if path.suffix == ".bin":
+            read_tensors(path)
 
 
 def _has_any(folder: Path, patterns: Sequence[str]) -> bool:

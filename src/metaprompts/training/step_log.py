@@ -1,6 +1,7 @@
 """Everything a training measures, as JSON lines, while it runs."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 from metaprompts.errors import InputError
 from metaprompts.files import json_line, write_text
+
+logger = logging.getLogger(__name__)
 
 
 class StepLog:
@@ -60,15 +63,31 @@ class StepLog:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; one that was cut off, and all after it, are left out."""
-    lines: list[dict[str, Any]] = []
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    for line in text.splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(values, dict) or "step" not in values:
-            break
-        lines.append(values)
+    """The lines of a log; a last one that was cut off is left out, and damaged ones are, too, with a warning.
+
+    Raises:
+        InputError: the file cannot be read
+    """
+    try:
+        content = path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    whole = content[: content.rfind(b"\n") + 1].splitlines()
+    lines = [values for line in whole if (values := _values(line)) is not None]
+    if len(lines) < len(whole):
+        logger.warning("%s has %d damaged lines, which are left out", path, len(whole) - len(lines))
     return lines
+
+
+def _values(line: bytes) -> dict[str, Any] | None:
+    """What a line says; None where it is damaged."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or type(values.get("step")) is not int:
+        return None
+    scores = values.get("validation", {})
+    numbers = [value for key, value in values.items() if key != "validation"]
+    is_whole = isinstance(scores, dict) and all(isinstance(value, int | float | None) for value in numbers)
+    return values if is_whole else None

@@ -1,0 +1,72 @@
+"""Whatever a file holds, a reader returns a value or says in one line what is wrong, in little time and memory."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from fuzz.mutations import byte_edits, change_bytes, change_json, json_edits
+from fuzz.readers import all_readers
+from fuzz.workers import REFUSED, VALUE, Worker
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+NAMES = (
+    "picture_png picture_rgba picture_palette picture_jpeg picture_bmp picture_tiff picture_webp picture_gif "
+    "picture_deep mask_gray mask_palette mask_deep depth_png depth_npy depth_npz depth_pfm depth_tiff coco coco_bytes "
+    "detections boxes boxes_found captions captions_bytes lists recipe_toml recipe_json study log encodings "
+    "captions_kept config model_weights encoder safetensors ckpt pth released backbone_unet backbone_vae backbone_bin "
+    "shards_index shards_index_bytes shards_tar shards_people checkpoint records evaluation"
+).split()
+FEW, MANY = -(-200 // len(NAMES)), -(-2000 // len(NAMES))
+"""Inputs of each reader: together 200 and more, or 2,000 and more."""
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    return all_readers(tmp_path_factory.mktemp("readers"))
+
+
+def test_the_list_of_readers_is_whole(readers):
+    assert sorted(readers) == sorted(NAMES)
+
+
+def check(reader, folder, inputs):
+    """Change a reader's file so often; the first change that it does not take as it should fails."""
+    for name, content in reader.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    worker = Worker(reader.read)
+    edits, change = (json_edits(), change_json) if reader.is_json else (byte_edits(), change_bytes)
+
+    @settings(
+        max_examples=inputs,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    @given(edits=edits)
+    def run(edits):
+        changed = change(reader.files[reader.target], edits)
+        (folder / reader.target).write_bytes(changed)
+        answer = worker.answer(folder)
+        assert answer in (VALUE, REFUSED), f"{answer}; {reader.target} was {changed[:2000]!r}"
+
+    try:
+        assert worker.answer(folder) == (VALUE if reader.is_valid else REFUSED)
+        run()
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_changed_file_is_a_value_or_one_line(readers, name, tmp_path):
+    check(readers[name], tmp_path, FEW)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", NAMES)
+def test_two_thousand_changed_files(readers, name, tmp_path):
+    check(readers[name], tmp_path, MANY)
