@@ -19,7 +19,7 @@ name = "two"
 
 [[variants]]
 name = "wild"
-settings = { "optimizer.lr" = 1e30, "optimizer.clip_norm" = "none" }
+settings = { "optimizer.lr" = 1000.0, "optimizer.clip_norm" = "none" }
 
 [[cells]]
 name = "depth"
@@ -127,7 +127,7 @@ def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, ca
     assert said == "recipe mine.toml is not there: that results are of this study, only their commands tell\n"
     assert main([*words, "--data", f"pictures={data}"]) == 2
     assert "no recipe 'mine.toml'" in capsys.readouterr().err
-    path.write_text(path.read_text().replace("1e30", "1e20"))
+    path.write_text(path.read_text().replace("1000.0", "999.0"))
     assert main([*words, "--show"]) == 2
     assert "is of other settings than study study has now" in capsys.readouterr().err
 

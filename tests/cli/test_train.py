@@ -104,7 +104,7 @@ def test_help_of_a_recipe_shows_defaults_beside_other_values(capsys, monkeypatch
 
 
 def test_a_loss_that_is_not_finite_stops_with_one_line(data, tmp_path, capsys):
-    words = [*arguments("depth", data, tmp_path / "a"), "--optimizer.lr", "1e30", "--training.steps", "20"]
+    words = [*arguments("depth", data, tmp_path / "a"), "--optimizer.lr", "1000", "--training.steps", "20"]
     words += ["--schedule.kind", "constant", "--optimizer.clip_norm", "none", "--training.validate_every", "100"]
     assert main(words) == 2
     assert "no longer finite at step" in capsys.readouterr().err
