@@ -54,7 +54,7 @@ WRONG_FIELD = (
     *(("category_id", value) for value in NOT_WHOLE if value is not None),
     *(("num_keypoints", value) for value in NOT_WHOLE if value is not None),
     *(("iscrowd", value) for value in ("0", 2, [], {})),
-    *(("area", value) for value in ("20", [20], 10**400, True)),
+    *(("area", value) for value in ("20", [20], 10**400, 1e300, True)),
     *(("bbox", value) for value in (*NOT_4_NUMBERS, None)),
     *(("keypoints", value) for value in (*NOT_4_NUMBERS, "nose", ["1"] * 9, [None] * 9, [[1, 2, 2]] * 9, [1, 2] * 9)),
 )

@@ -15,6 +15,8 @@ _Entry = TypeVar("_Entry")
 
 # No picture is as wide, and squares of larger numbers leave float32.
 _LARGEST_PX = 10**6
+# In single precision.
+_LARGEST_NUMBER = float(np.finfo(np.float32).max)
 # Scores are exchanged between processes in float64, which has no larger whole numbers.
 _LARGEST_ID = 2**53
 
@@ -195,8 +197,8 @@ def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float6
         numbers = np.empty(0, dtype=object)
     if numbers.shape != (count,) or numbers.dtype.kind not in "iuf":
         raise ValueError(f"{key} is {shown(value)}; expected {count} numbers")
-    # What single precision cannot hold, and what is not finite, is not below.
-    if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
+    # NaN is not below either.
+    if not (np.abs(numbers) <= _LARGEST_NUMBER).all():
         raise ValueError(f"{key} is {shown(value)}, which is not finite in single precision")
     return numbers.astype(np.float64)
 
@@ -208,6 +210,7 @@ def _finite(value: Any, name: str) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {number}")
+    # NaN is not below either.
+    if not abs(number) <= _LARGEST_NUMBER:
+        raise ValueError(f"{name} is {number}, which is not finite in single precision")
     return number
