@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and the readers of text that anybody may have written."""
 
 import codecs
+import errno
 import json
 import math
 import os
@@ -90,6 +91,20 @@ def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
 
     with write_whole(path) as scratch:
         Image.fromarray(picture).save(scratch)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at a path that somebody has written down; none is where no name is so long.
+
+    Raises:
+        InputError: it cannot be found out
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise InputError(f"cannot read {path}: {_reason(error)}") from error
 
 
 def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:

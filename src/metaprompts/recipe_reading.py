@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metaprompts.errors import InputError
-from metaprompts.files import parse_toml, read_json, read_toml
+from metaprompts.files import is_file, parse_toml, read_json, read_toml
 from metaprompts.recipe import Recipe, Training, section_types
 from metaprompts.recipe_names import recipe_names
 from metaprompts.tasks import TASKS
@@ -120,7 +120,7 @@ def _read_file(source: str) -> dict[str, Any]:
         text = (resources.files("metaprompts") / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
         return parse_toml(text, f"recipe {source}")
     path = Path(source).expanduser()
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
     if path.suffix == ".json":
         values = read_json(path)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError, one_line
-from metaprompts.files import write_whole
+from metaprompts.files import is_file, write_whole
 from metaprompts.system import releasing_files
 from metaprompts.torch_archives import MAGIC, CodeError, read_archive
 
@@ -57,7 +57,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, damaged, holds code, holds no tensors, or tensors larger than itself
     """
-    if not path.is_file():
+    if not is_file(path):
         what = "is a folder" if path.is_dir() else "is no file"
         raise InputError(f"no weights at {path}, which {what}: give a .safetensors, .pth or .ckpt file")
     if path.suffix == ".safetensors":

@@ -36,7 +36,7 @@ def category(**entries):
     return {**CONTENT, "categories": [{**CONTENT["categories"][0], **entries}]}
 
 
-NOT_WHOLE = ("7", 7.5, None, [7], {}, True, 2**70, 1e300)
+NOT_WHOLE = ("7", 7.5, None, [7], {}, True, 2**70, 1e300, 10**400)
 NOT_4_NUMBERS = ("1 2 3 4", 5, {}, [], [1, 2, 3], ["1", "2", "3", "4"], [1, 2, 3, None], [[1], 2, 3, 4], [2**70] * 4)
 WRONG_IMAGE = (
     *(("id", value) for value in NOT_WHOLE),

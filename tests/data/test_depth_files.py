@@ -24,6 +24,16 @@ class TestDepth:
         with pytest.raises(InputError, match=f"a.png is {named} 3x4.*16-bit PNG"):
             read_depth_m(tmp_path / "a.png", DepthEncoding(units_per_meter=1000))
 
+    def test_a_tiff_whose_header_says_that_it_is_larger(self, tmp_path):
+        """Of a file of 600 bytes that said 16,777,228 rows, 16,777,216 were depth 0 without a word."""
+        Image.fromarray(np.ones((12, 10), np.float32)).save(tmp_path / "a.tiff")
+        content = (tmp_path / "a.tiff").read_bytes()
+        rows = struct.pack("<HHII", 257, 4, 1, 12)
+        assert rows in content
+        (tmp_path / "a.tiff").write_bytes(content.replace(rows, struct.pack("<HHII", 257, 4, 1, 99)))
+        with pytest.raises(InputError, match=r"a.tiff is broken or cut off \(its strips do not cover it"):
+            read_depth_m(tmp_path / "a.tiff", DepthEncoding())
+
     def test_array(self, tmp_path):
         np.save(tmp_path / "a.npy", np.array([[1.25, np.nan, np.inf, -np.inf, 0]]))
         depth_m = read_depth_m(tmp_path / "a.npy", DepthEncoding())

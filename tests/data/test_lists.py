@@ -36,6 +36,7 @@ class TestListFile:
             ("images/a.jpg labels/a.png 721.5\n", "list.txt, line 1: 3 paths"),
             ("images/a.jpg labels/gone.png\n", "list.txt, line 1: .*labels/gone.png does not exist"),
             ("# nothing\n", "names no pictures"),
+            (f"images/a.jpg {'a' * 9999}\n", "list.txt, line 1: .*aaa does not exist"),
         ],
     )
     def test_bad_lines(self, root, text, words):

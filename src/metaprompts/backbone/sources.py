@@ -18,7 +18,7 @@ from metaprompts.backbone.ldm_config import configs_from_ldm
 from metaprompts.backbone.ldm_names import ldm_unet_name, ldm_vae_name
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.files import read_json
+from metaprompts.files import is_file, read_json
 from metaprompts.hub import hub_folder
 from metaprompts.weights import is_finite, load_tensors, read_tensors
 
@@ -115,7 +115,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     path = Path(source).expanduser()
     if source == BACKBONE and not path.exists():
         path = embedded_folder(BACKBONE)
-    if path.is_file():
+    if is_file(path):
         return _load_single_file(path)
     if path.is_dir():
         return _load_folder(path)

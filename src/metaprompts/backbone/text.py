@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.backbone.sources import RANDOM, check_sizes, digest_tensors
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.files import read_json
+from metaprompts.files import is_file, read_json
 from metaprompts.hub import hub_folder, without_progress_bars
 from metaprompts.weights import is_finite, read_tensors
 
@@ -125,7 +125,7 @@ def load_text_encoder(source: str) -> TextEncoder:
         raise InputError(f"{source} has random weights and no text encoder: set prompts.text_source to a trained model")
     if source == BACKBONE and not path.exists():
         path = embedded_folder(BACKBONE)
-    if path.is_file():
+    if is_file(path):
         raise InputError(
             f"no text encoder is read from a single file, {source}: set prompts.text_source to the diffusers folder or "
             "hub id of the same model"

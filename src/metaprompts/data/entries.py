@@ -102,10 +102,11 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
         ValueError: it is something else, or too large to be told from its neighbors
     """
     value = entry[key]
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or int(value) != value:
+    is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+    if not is_whole:
         raise ValueError(f"{key} is {shown(value)}, no whole number")
     if abs(value) > _LARGEST_ID:
-        raise ValueError(f"{key} is {value}, beyond 2^53")
+        raise ValueError(f"{key} is {shown(value)}, beyond 2^53")
     return int(value)
 
 

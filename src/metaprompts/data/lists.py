@@ -7,7 +7,7 @@ from pathlib import Path
 from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
 from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
 from metaprompts.errors import InputError
-from metaprompts.files import read_text
+from metaprompts.files import is_file, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
 def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
     path = root / name.lstrip("/")
     # Hours into a training is no time to learn of a missing file.
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{list_file}, line {number}: {path} does not exist; paths are relative to {root}")
     return path
 

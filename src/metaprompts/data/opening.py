@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from metaprompts.data.libtiff import quiet_libtiff
 from metaprompts.errors import InputError, one_line
@@ -63,10 +63,15 @@ def load_image(
         ) from error
 
 
-def _load(image: Image.Image) -> None:
+def _load(image: ImageFile.ImageFile) -> None:
     if image.format != "TIFF":
         image.load()
         return
+    # Where strips are missing, Pillow leaves pixels as they are.
+    extents: list[Any] = [tile[1] for tile in image.tile]
+    covered: int = sum([(right - left) * (lower - upper) for left, upper, right, lower in extents])
+    if covered < image.width * image.height:
+        raise OSError("its strips do not cover it")
     with quiet_libtiff() as errors:
         image.load()
     # Pillow does not notice all of them, and pixels would be missing.

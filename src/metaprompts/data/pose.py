@@ -8,6 +8,7 @@ from metaprompts.data.decoding import ReadsImages
 from metaprompts.data.orientation import read_annotated
 from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
+from metaprompts.files import is_file
 from metaprompts.joint_names import read_names
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class CocoKeypoints(People, ReadsImages):
     def _refuse_missing(self) -> None:
         # Hours into a training is no time to learn of a missing file.
         image_ids = dict.fromkeys(self._persons.image_ids.tolist())
-        missing = [path for path in map(self._path, image_ids) if not path.is_file()]
+        missing = [path for path in map(self._path, image_ids) if not is_file(path)]
         if missing:
             named = ", ".join(map(str, missing[:_NAMED_AT_MOST])) + (", ..." if len(missing) > _NAMED_AT_MOST else "")
             raise InputError(

@@ -11,6 +11,7 @@ from metaprompts.data.labels import LABEL_SUFFIXES, read_index_mask
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.sizes import refuse_other_size
 from metaprompts.errors import InputError
+from metaprompts.files import is_file
 
 
 class WithSky:
@@ -77,6 +78,6 @@ def _mask_of(image: Path, folder: Path) -> Path:
     for first in range(len(parts)):
         for suffix in sorted(LABEL_SUFFIXES):
             mask = folder.joinpath(*parts[first:-1], parts[-1] + suffix)
-            if mask.is_file():
+            if is_file(mask):
                 return mask
     raise InputError(f"{image} has no sky mask {image.stem}.png in data.sky {folder}: add one, or set data.sky none")

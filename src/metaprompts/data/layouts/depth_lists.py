@@ -6,6 +6,7 @@ from pathlib import Path
 
 from metaprompts.data.lists import read_columns, tell_twice
 from metaprompts.errors import InputError
+from metaprompts.files import is_file
 
 _NO_DEPTH = "None"
 
@@ -73,7 +74,7 @@ def _is_number(word: str) -> bool:
 def _find(name: str, roots: Sequence[Path], where: str) -> Path:
     for root in roots:
         path = root / name.lstrip("/")
-        if path.is_file():
+        if is_file(path):
             return path
     places = ", ".join(map(str, roots))
     raise InputError(f"{where}: no file {name.lstrip('/')} in {places}: correct data.root, or the list")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaprompts.errors import InputError
+from metaprompts.files import is_file
 
 
 def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
@@ -33,7 +34,7 @@ def find_file(candidates: Sequence[Path], *, what: str) -> Path:
         InputError: none is there
     """
     for path in candidates:
-        if path.is_file():
+        if is_file(path):
             return path
     names = " or ".join(path.name for path in candidates)
     raise InputError(f"no {names} in {candidates[0].parent}; expected {what}: put it there, or correct data.root")

@@ -17,6 +17,7 @@ from metaprompts.data.transforms.geometric import RandomResize, RandomScale
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+from metaprompts.files import is_file
 from metaprompts.typed import Range, check_ranges, plain
 
 # They change the pixels that shards hold.
@@ -133,7 +134,7 @@ class Section:
             )
         places = [folder / self.captions for folder in (self.root, self.shards) if folder is not None]
         for path in places or [Path(self.captions)]:
-            if path.is_file():
+            if is_file(path):
                 return path
         raise InputError(f"data.captions {' or '.join(map(str, places)) or self.captions} is no file: check the name")
 
