@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from metaprompts.data.lists import find_pairs, match_folders, read_pairs
@@ -25,6 +27,39 @@ class TestListFile:
             (root / "images/deep/b.jpg", root / "labels/deep/b.png"),
             (root / "images/a.jpg", root / "labels/a.png"),
         ]
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("list.txt", "{root}/my image.jpg\t{root}/labels/a.png\n"),
+            ("list.txt", '"my image.jpg" "labels/a.png"\n'),
+            ("list.txt", "my image.jpg\t\tlabels\\a.png\n"),
+            ("list.csv", 'image,mask\n"my image.jpg",labels/a.png\n'),
+            ("list.csv", "my image.jpg, labels/a.png\n"),
+        ],
+    )
+    def test_as_people_write_them(self, root, name, text):
+        """Absolute paths were looked for below the root; commas, quotes and backslashes gave "1 paths" or "5 paths"."""
+        (root / name).write_text(text.format(root=root))
+        assert read_pairs(root / name, root) == [(root / "my image.jpg", root / "labels/a.png")]
+
+    @pytest.mark.parametrize("text", ["my image.jpg labels/a.png", "my image.jpg"])
+    def test_names_with_spaces_want_tabs(self, root, text):
+        with pytest.raises(InputError, match="a tab between the columns"):
+            read_pairs(write_list(root, text), root)
+
+    @pytest.mark.parametrize("stored", ["NFC", "NFD"])
+    def test_accents_in_another_form(self, root, stored):
+        """Pictures from a Mac, whose names have letters and accents apart, were not found."""
+        for name in ("Grüße/é.jpg", "Grüße/é.png"):
+            path = root / unicodedata.normalize(stored, name)
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        other = "NFD" if stored == "NFC" else "NFC"
+        text = unicodedata.normalize(other, "Grüße/é.jpg\tGrüße/é.png")
+        ((image, label),) = read_pairs(write_list(root, text), root)
+        assert image.is_file()
+        assert label.is_file()
 
     def test_tab_allows_spaces(self, root):
         assert read_pairs(write_list(root, "my image.jpg\tlabels/a.png\n"), root)[0][0] == root / "my image.jpg"
@@ -69,6 +104,36 @@ class TestFolders:
             (root / "images/a.jpg", root / "labels/a.png"),
             (root / "images/deep/b.jpg", root / "labels/deep/b.png"),
         ]
+
+    def test_partners_in_another_unicode_form(self, tmp_path):
+        """A picture from a Mac and its mask from Linux were "2 files without partner"."""
+        for folder, form, ending in (("images", "NFD", "jpg"), ("labels", "NFC", "png")):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / f"{unicodedata.normalize(form, 'Zürich')}.{ending}").touch()
+        ((image, label),) = match_folders(tmp_path / "images", tmp_path / "labels")
+        assert (image.suffix, label.suffix) == (".jpg", ".png")
+
+    def test_linked_folders_are_searched_and_circles_are_not_followed(self, root):
+        """Of 6 pictures 3 were trained on, as folders that are links were left out."""
+        for kind in ("images", "labels"):
+            (root / kind / "link").symlink_to(root / kind / "deep")
+            (root / kind / "circle").symlink_to(root / kind)
+        assert [image.relative_to(root).as_posix() for image, _ in match_folders(root / "images", root / "labels")] == [
+            "images/a.jpg",
+            "images/deep/b.jpg",
+            "images/link/b.jpg",
+        ]
+
+    def test_a_link_that_leads_nowhere_is_told_before_training(self, root):
+        (root / "images/c.jpg").symlink_to(root / "gone.jpg")
+        with pytest.raises(InputError, match=r"link .*c\.jpg leads nowhere"):
+            match_folders(root / "images", root / "labels")
+
+    def test_what_is_passed_over_is_said(self, root, caplog):
+        (root / "images/clip.mp4").touch()
+        match_folders(root / "images", root / "labels")
+        assert "1 files in" in caplog.text
+        assert ".mp4 (1)" in caplog.text
 
     def test_one_without_partner(self, root):
         (root / "labels/c.png").touch()

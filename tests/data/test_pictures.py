@@ -1,6 +1,7 @@
 import io
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -238,3 +239,90 @@ class TestList:
     def test_empty_string(self, folder):
         with pytest.raises(InputError, match="empty string"):
             list_pictures(["b.png", ""])
+
+
+class TestSearch:
+    """What `list_pictures` finds in folders."""
+
+    def named(self, folder, *names):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+
+    def found(self, folder, inputs, out=None):
+        paths = list_pictures([str(folder / each) for each in inputs], out=None if out is None else folder / out)
+        return [path.relative_to(folder).as_posix() for path in paths]
+
+    def test_linked_folders(self, tmp_path):
+        """3 of 6 pictures were predicted, without a word: folders that are links were left out."""
+        self.named(tmp_path, "store/a.jpg", "photos/b.jpg")
+        (tmp_path / "photos/link").symlink_to(tmp_path / "store")
+        (tmp_path / "photos/circle").symlink_to(tmp_path / "photos")
+        (tmp_path / "photos/itself").symlink_to(tmp_path / "photos/itself")
+        (tmp_path / "photos/gone.png").symlink_to(tmp_path / "nowhere.png")
+        assert self.found(tmp_path, ["photos"]) == ["photos/b.jpg", "photos/gone.png", "photos/link/a.jpg"]
+
+    def test_folders_that_link_to_each_other(self, tmp_path):
+        """Every way from folder to folder is a path: 10 folders that link to each other have millions."""
+        for name in "abcdefghij":
+            self.named(tmp_path, f"{name}/x.jpg")
+        for name in "abcdefghij":
+            for other in set("abcdefghij") - {name}:
+                (tmp_path / name / other).symlink_to(tmp_path / other)
+        with pytest.raises(InputError, match=r"links lead to folder .* more than 16 times"):
+            list_pictures([str(tmp_path)])
+
+    def test_what_is_passed_over_is_counted(self, tmp_path, caplog):
+        """Videos, and HEIC pictures, of a folder were left out without a word."""
+        self.named(tmp_path, "a.jpg", "b.JPE", "c.mp4", "d.MP4", "e", ".hidden")
+        assert self.found(tmp_path, ["."]) == ["a.jpg", "b.JPE"]
+        assert "3 files in" in caplog.text
+        assert ".mp4 (2), none (1)" in caplog.text.replace("none (1), .mp4 (2)", ".mp4 (2), none (1)")
+
+    @pytest.mark.parametrize("inputs", [["."], ["**/*.png"], ["*"]])
+    def test_results_inside_the_folder_are_no_input(self, tmp_path, inputs):
+        """`predict . --out predicted` predicted 1 picture, then 3, then 9."""
+        self.named(tmp_path, "a.png", "predicted/a_depth.png", "predicted/deep/other.png")
+        assert self.found(tmp_path, inputs, out="predicted") == ["a.png"]
+
+    def test_results_beside_the_pictures_are_no_input(self, tmp_path, caplog):
+        self.named(tmp_path, "a.png", "a_depth.png", "a_depth_color.png", "b_depth.png", "deep/a_depth.png")
+        wanted = ["a.png", "b_depth.png", "deep/a_depth.png"]
+        assert self.found(tmp_path, ["."], out=".") == wanted
+        assert "2 pictures in" in caplog.text
+        assert len(self.found(tmp_path, ["."], out="elsewhere")) == 5
+
+    def test_what_is_named_is_taken(self, tmp_path):
+        self.named(tmp_path, "predicted/a_depth.png")
+        assert self.found(tmp_path, ["predicted/a_depth.png"], out="predicted") == ["predicted/a_depth.png"]
+
+
+class TestOtherFormats:
+    @pytest.mark.parametrize(
+        ("start", "words"),
+        [
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
+            (b"\0\0\0\x18ftypisom\0\0\0\0", "an MP4 or QuickTime video"),
+            (b"\xff\x0a" + b"\0" * 20, "a JPEG XL image"),
+            (b"%PDF-1.7", "a PDF document"),
+        ],
+    )
+    def test_the_format_is_named(self, tmp_path, start, words):
+        """A HEIC picture of a phone was "not an image, whatever its name says"."""
+        (tmp_path / "a.jpg").write_bytes(start)
+        with pytest.raises(InputError, match=words):
+            read_picture(tmp_path / "a.jpg")
+
+    def test_heic_without_its_reader(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "pillow_heif", None)
+        (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        with pytest.raises(InputError, match=r"a HEIC image: pip install 'metaprompts\[heic\]'"):
+            read_picture(tmp_path / "a.heic")
+
+    def test_heic(self, tmp_path):
+        heif = pytest.importorskip("pillow_heif")
+        heif.register_heif_opener()
+        Image.new("RGB", (64, 48), (200, 30, 60)).save(tmp_path / "a.HEIC", quality=100)
+        picture = read_picture(tmp_path / "a.HEIC")
+        assert picture.shape == (48, 64, 3)
+        assert np.abs(picture.astype(int) - (200, 30, 60)).max() < 8

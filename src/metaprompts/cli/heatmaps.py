@@ -123,14 +123,17 @@ class Heatmaps:
 
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
+        from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.naming import output_stems
-        from metaprompts.cli.outcome import tell
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.explaining import chosen_prompts, picture_maps
         from metaprompts.loading import load
 
         numbers, top = self._choice()
-        paths = list_pictures(self.inputs)
+        check_exists(self.boxes, self.captions)
+        paths = list_pictures(self.inputs, out=self.out)
+        if failures := why_unreadable(paths):
+            return self._tell(paths, failures)
         boxes = (
             None
             if self.boxes is None
@@ -142,7 +145,6 @@ class Heatmaps:
         )
         chosen = chosen_prompts(model, numbers, top)
         stems = output_stems(paths)
-        failures: list[str] = []
         console = Console(stderr=True)
         for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
@@ -157,7 +159,15 @@ class Heatmaps:
                 failures.append(str(error))
                 continue
             maps = picture_maps(model, picture, level=self.level, boxes=found, caption=caption)
-            _write(self.out, stems[path], picture, maps, maps.chosen(chosen, top))
+            try:
+                _write(self.out, stems[path], picture, maps, maps.chosen(chosen, top))
+            except InputError as error:
+                failures.append(str(error))
+        return self._tell(paths, failures)
+
+    def _tell(self, paths: list[Path], failures: list[str]) -> int:
+        from metaprompts.cli.outcome import tell
+
         done = len(paths) - len(failures)
         return tell(f"heatmaps of {done} of {len(paths)} pictures, results in {self.out}", len(paths), failures)
 

@@ -27,6 +27,8 @@ def load_with_recipe(
     recipe: str | None,
     overrides: Sequence[str],
     choose_device: Callable[[str | None], str | None] = lambda device: device,
+    *,
+    reads_data: bool = True,
 ) -> tuple[MetaPromptModel, Recipe]:
     """Load a model and read its recipe.
 
@@ -35,12 +37,15 @@ def load_with_recipe(
         recipe: name or file; None for the recipe.json beside the model, in the hub's repository, too
         overrides: --section.key, value, ...
         choose_device: from the recipe's device to that of this process
+        reads_data: whether the recipe's data must be there; it takes long to load a model for nothing
 
     Raises:
         InputError: one of them cannot be read, or they do not fit each other
     """
     words = spell_out(overrides)
     read = read_recipe(recipe or str(_beside(source)), words)
+    if reads_data:
+        read.data.names_from("val")
     if read.training.threads is not None:
         torch.set_num_threads(read.training.threads)
     model = load(source, choose_device(read.training.device))

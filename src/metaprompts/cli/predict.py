@@ -104,9 +104,9 @@ class Predict:
         from metaprompts.adapters import load_adapters
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
+        from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_stems
-        from metaprompts.cli.outcome import tell
         from metaprompts.data.decoding import check_white_level
         from metaprompts.data.pictures import list_pictures
         from metaprompts.loading import load, pick_device
@@ -114,7 +114,10 @@ class Predict:
 
         check_white_level(self.white_level)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
-        paths = list_pictures(self.inputs)
+        check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
+        paths = list_pictures(self.inputs, out=self.out)
+        if failures := why_unreadable(paths):
+            return self._tell(paths, failures)
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # A network is converted on the CPU, wherever it runs.
@@ -147,7 +150,6 @@ class Predict:
         )
         stems = output_stems(paths)
         groups = [paths[start : start + self.batch_size] for start in range(0, len(paths), self.batch_size)]
-        failures: list[str] = []
         predicted: list[tuple[Path, Prediction]] = []
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
@@ -156,6 +158,11 @@ class Predict:
                 if self._save(prediction, stems[path], failures):
                     _keep_pose(predicted, path, prediction)
         self._write_poses(predicted, boxes)
+        return self._tell(paths, failures)
+
+    def _tell(self, paths: list[Path], failures: list[str]) -> int:
+        from metaprompts.cli.outcome import tell
+
         done = len(paths) - len(failures)
         return tell(f"{done} of {len(paths)} pictures predicted, results in {self.out}", len(paths), failures)
 

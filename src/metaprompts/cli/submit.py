@@ -88,13 +88,18 @@ class Submit:
         if self.wants_help:
             say(_USAGE)
             return 0
+        from metaprompts.cli.inputs import check_exists
         from metaprompts.cli.models import load_with_recipe
         from metaprompts.submission.formats import FORMATS
+        from metaprompts.submission.packing import refuse_other_ending
 
         if self.format not in FORMATS:
             raise InputError(f"format is {self.format!r}; wanted one of {', '.join(FORMATS)}")
         form = FORMATS[self.format]
-        model, recipe = load_with_recipe(self.model, self.recipe, self.overrides)
+        if form.encode is None and self.info and self.boxes:
+            refuse_other_ending(self.out)
+        check_exists(self.pictures, self.info, self.boxes)
+        model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, reads_data=False)
         if model.task.name != form.task:
             raise InputError(f"{self.model} predicts {model.task.name}; {self.format} is a benchmark of {form.task}")
         form.check(model.task)
@@ -130,7 +135,6 @@ class Submit:
     def _submit_people(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
         from metaprompts.evaluation.progress import SampleBar
         from metaprompts.evaluation.protocols import PoseProtocol
-        from metaprompts.submission.packing import refuse_other_ending
         from metaprompts.submission.run import submit_people
         from metaprompts.submission.unlabeled import DetectedPeople
         from metaprompts.tasks import Pose
@@ -138,8 +142,6 @@ class Submit:
 
         if self.info is None or self.boxes is None:
             raise InputError("coco wants --info FILE, the pictures' image_info JSON, and --boxes FILE, detected boxes")
-        # Captions are made before anything is predicted, and that may take hours, too.
-        refuse_other_ending(self.out)
         assert isinstance(model.task, Pose)
         assert isinstance(recipe.test, PoseProtocol)
         people = DetectedPeople(self.pictures, self.info, self.boxes, joints=len(model.task.joints))

@@ -6,6 +6,7 @@ from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
+from metaprompts.data.names import same_form
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 
@@ -33,7 +34,7 @@ class CaptionFile:
     def __init__(self, path: Path, root: Path) -> None:
         self.path = path
         self._root = root
-        self._captions = _checked(read_json(path), path)
+        self._captions = _in_one_form(_checked(read_json(path), path), path)
         # The picture that each bare name was first asked for.
         self._by_bare_use: dict[str, Path] = {}
         # Files have few folders, and to follow links takes long.
@@ -51,8 +52,8 @@ class CaptionFile:
         """
         for captions, path in self._ways(Path(picture)):
             for name in (path, path.with_suffix("")):
-                if name.as_posix() in captions:
-                    return captions[name.as_posix()]
+                if (caption := captions.get(same_form(name.as_posix()))) is not None:
+                    return caption
         raise InputError(
             f"{self.path} has no caption of picture {picture}: add one under its path relative to {self._root}, or its "
             "file name"
@@ -86,11 +87,19 @@ class CaptionFile:
         return _unambiguous(((self._root / name).resolve(), caption) for name, caption in self._captions.items())
 
 
+def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
+    found = {same_form(name): caption for name, caption in captions.items()}
+    for name, caption in captions.items():
+        if found[same_form(name)] != caption:
+            raise InputError(f"{path} has two captions of {name!r}, whose letters are composed in two ways: keep one")
+    return found
+
+
 def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
     """Those paths that have one caption, as text: a file may have very many."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, caption in captions:
-        found[path.as_posix()].add(caption)
+        found[same_form(path.as_posix())].add(caption)
     return {name: said.pop() for name, said in found.items() if len(said) == 1}
 
 

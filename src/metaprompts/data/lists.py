@@ -1,16 +1,19 @@
 """Which picture goes with which label file."""
 
+import csv
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metaprompts.data.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
+from metaprompts.data.names import listed_file, same_form
 from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
 from metaprompts.errors import InputError
-from metaprompts.files import is_file, read_text
+from metaprompts.files import read_text
 
 logger = logging.getLogger(__name__)
 
+HOW_SEPARATED = "with a tab between the columns where names have spaces"
 _NAMED_AT_MOST = 5
 
 
@@ -39,12 +42,11 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
 def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
     """Read a list file: one ``image label`` a line.
 
-    The two are separated by a tab or, where there is none, by spaces. Blank lines and lines that begin with ``#`` are
-    passed over. A leading ``/``, which the published lists of NYU and KITTI have, is dropped.
+    Columns are separated, and lines passed over, as `read_columns` says; paths are found as `listed_file` says.
 
     Args:
         list_file: the list
-        root: what its paths are relative to
+        root: what its paths are relative to; absolute ones are taken as well
 
     Returns:
         (picture, label file) of every line, in the list's order
@@ -56,7 +58,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
     pairs = []
     for number, names in read_columns(list_file):
         if len(names) != 2:
-            raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`")
+            raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`, {HOW_SEPARATED}")
         pairs.append(tuple(_find(root, name, list_file, number) for name in names))
     if not pairs:
         raise InputError(f"{list_file} names no pictures; expected one `image label` a line")
@@ -117,9 +119,10 @@ def pair_by_name(pictures: Mapping[str, Path], label_files: Mapping[str, Path], 
 
 
 def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the columns of a list file, which a tab separates or, in lines without one, spaces.
+    """Read the columns of a list file: tabs separate them or, in lines without one, spaces.
 
-    Blank lines and lines that begin with ``#`` are passed over.
+    Names with spaces may also stand in double quotes. In files that end in .csv commas separate columns, and a first
+    row without any name of a file is a header. Blank lines and lines that begin with ``#`` are passed over.
 
     Yields:
         the line's number, from 1, and its columns
@@ -127,17 +130,40 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
     Raises:
         InputError: it cannot be read, or is no text
     """
-    for number, line in enumerate(read_text(list_file).split("\n"), start=1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            yield number, [column.strip() for column in text.split("\t")] if "\t" in text else text.split()
+    separates = _cells if list_file.suffix.lower() == ".csv" else _words
+    lines = enumerate(map(str.strip, read_text(list_file).split("\n")), start=1)
+    for place, (number, line) in enumerate((number, line) for number, line in lines if line and line[0] != "#"):
+        try:
+            columns = separates(line)
+        except csv.Error as error:
+            raise InputError(f"{list_file}, line {number}: {error}; expected names, {HOW_SEPARATED}") from error
+        is_header = place == 0 and separates is _cells and not any("." in column for column in columns)
+        if columns and not is_header:
+            yield number, columns
+
+
+def _words(line: str) -> list[str]:
+    if "\t" in line:
+        return [column.strip() for column in line.split("\t") if column.strip()]
+    if '"' in line:
+        (columns,) = csv.reader([line], delimiter=" ", skipinitialspace=True, strict=True)
+        return [column for column in columns if column]
+    return line.split()
+
+
+def _cells(line: str) -> list[str]:
+    (columns,) = csv.reader([line], skipinitialspace=True, strict=True)
+    return [column.strip() for column in columns if column.strip()]
 
 
 def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
-    path = root / name.lstrip("/")
+    path = listed_file(name, [root])
     # Hours into a training is no time to learn of a missing file.
-    if not is_file(path):
-        raise InputError(f"{list_file}, line {number}: {path} does not exist; paths are relative to {root}")
+    if path is None:
+        raise InputError(
+            f"{list_file}, line {number}: {root / name.lstrip('/')} does not exist; paths are relative to {root}, or "
+            f"absolute; {HOW_SEPARATED}"
+        )
     return path
 
 
@@ -145,8 +171,8 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"folder {folder} does not exist: check the path")
     files: dict[str, Path] = {}
-    for path in pictures_in(folder, suffixes):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    for path in pictures_in(folder, suffixes, warn=True):
+        name = same_form(path.relative_to(folder).with_suffix("").as_posix())
         if name in files:
             raise InputError(f"{files[name]} and {path} have the same name but for the ending: keep one")
         files[name] = path

@@ -9,6 +9,7 @@ import cv2
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from metaprompts.data.image_formats import other_format, prepare_for
 from metaprompts.data.libtiff import quiet_libtiff
 from metaprompts.errors import InputError, one_line
 
@@ -40,6 +41,7 @@ def load_image(
         InputError: missing, a folder, empty, no image, too large, or broken off
     """
     check_regular_file(path, kind)
+    prepare_for(path, kind)
     try:
         with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
             image = Image.open(file)
@@ -51,6 +53,8 @@ def load_image(
     except InputError:
         raise
     except UnidentifiedImageError as error:
+        if (found := other_format(path)) is not None:
+            raise InputError(f"{kind} {path} is {found}: give {expected}") from error
         raise InputError(f"{kind} {path} is not an image, whatever its name says: give {expected}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(

@@ -2,7 +2,9 @@
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from PIL import Image
 
 from metaprompts.data.decoding import decode, exif_orientation, to_rgb, turned
 from metaprompts.data.opening import CheckSize
+from metaprompts.data.searching import find_files, warn_of_passed_over, without_results
 from metaprompts.errors import InputError
 
 PICTURE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm"}
-    | {".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 """Endings, in lower case, by which pictures are found in folders."""
 
@@ -72,68 +75,88 @@ def as_picture(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uin
     )
 
 
-def list_pictures(inputs: Sequence[str]) -> list[Path]:
+def list_pictures(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]:
     """Find the pictures that files, folders and patterns name.
 
-    A file is taken whatever its ending. Folders are searched with all their subfolders, patterns (``*``, ``?``,
-    ``[]``, ``**``) are expanded; from both come only files with an ending of `PICTURE_SUFFIXES`, sorted, none hidden.
-    What leads to nothing stays in the list as it is, so that `read_picture` says why while the others go on.
+    A file is taken whatever its ending. Folders are searched with all their subfolders, links included, patterns
+    (``*``, ``?``, ``[]``, ``**``) are expanded; from both come only files with an ending of `PICTURE_SUFFIXES`,
+    sorted, none hidden; how many others were passed over is logged. What leads to nothing stays in the list as it is,
+    so that `read_picture` says why while the others go on.
 
     Args:
         inputs: paths and patterns as a user writes them
+        out: folder of the results: what it holds of earlier runs is no input
 
     Returns:
         the paths in the order of the inputs, each file once
 
     Raises:
-        InputError: an input is an empty string
+        InputError: an input is an empty string, or a folder cannot be read
     """
     found: dict[str, Path] = {}
     for text in inputs:
         if not text:
             raise InputError("an input is an empty string: give a picture, a folder or a pattern")
-        for path in _expand(text):
+        for path in _expand(text, out):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
 
-def pictures_in(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES) -> list[Path]:
-    """List the files of a folder and its subfolders, sorted, without hidden ones.
+def pictures_in(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES, *, warn: bool = False) -> list[Path]:
+    """List the files of a folder and its subfolders, links included, sorted, without hidden ones.
 
     Args:
         folder: where to look
         suffixes: endings to keep, in lower case with the dot
+        warn: whether to log how many files have others
+
+    Raises:
+        InputError: a folder cannot be read, or a link leads nowhere
     """
-    wanted = frozenset(suffixes)
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in wanted
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    found = find_files(folder, suffixes)
+    if warn:
+        warn_of_passed_over(found.passed_over, str(folder))
+    return found.whole()
 
 
-def _expand(text: str) -> list[Path]:
+def _expand(text: str, out: Path | None) -> list[Path]:
     path = Path(text)
     if _is_folder(path):
-        return pictures_in(path) or [path]
+        return _searched([path], text, out) or [path]
     # A file may have brackets in its name: what exists is no pattern.
     if _exists(path) or not _is_pattern(text):
         return [path]
-    return _expand_pattern(text) or [path]
-
-
-def _expand_pattern(pattern: str) -> list[Path]:
-    pictures: list[Path] = []
     # Path.glob takes no absolute pattern.
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
-        path = Path(match)
-        if _is_folder(path):
-            pictures += pictures_in(path)
-        elif path.suffix.lower() in PICTURE_SUFFIXES:
-            pictures.append(path)
-    return pictures
+    matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+    if out is not None and os.path.realpath(_fixed_part(path)) != os.path.realpath(out):
+        matches = [
+            match for match in matches if not Path(os.path.realpath(match)).is_relative_to(os.path.realpath(out))
+        ]
+    return _searched(matches, text, out) or [path]
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder in which a pattern begins."""
+    return Path(*takewhile(lambda part: not _is_pattern(part), pattern.parts))
+
+
+def _searched(places: Sequence[Path], text: str, out: Path | None) -> list[Path]:
+    """The pictures among files, and in folders."""
+    real_out = None if out is None else os.path.realpath(out)
+    pictures, passed_over = [], Counter[str]()
+    for place in places:
+        if _is_folder(place):
+            # A folder that is itself named is searched, even if it is that of the results.
+            without = [out] if out is not None and os.path.realpath(place) != real_out else []
+            found = find_files(place, PICTURE_SUFFIXES, without=without)
+            pictures += found.files
+            passed_over += found.passed_over
+        elif place.suffix.lower() in PICTURE_SUFFIXES:
+            pictures.append(place)
+        else:
+            passed_over[place.suffix.lower()] += 1
+    warn_of_passed_over(passed_over, text)
+    return pictures if real_out is None else without_results(pictures, real_out)
 
 
 def _is_pattern(text: str) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from metaprompts.data.coco import read_detections, read_keypoints
 from metaprompts.data.decoding import ReadsImages
+from metaprompts.data.names import listed_file
 from metaprompts.data.orientation import read_annotated
 from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
@@ -133,7 +134,8 @@ class CocoKeypoints(People, ReadsImages):
         return Sample(image=image, path=str(path), person=person)
 
     def _path(self, image_id: int) -> Path:
-        return self._folder / self._pictures[image_id].file_name
+        name = self._pictures[image_id].file_name
+        return listed_file(name, [self._folder]) or self._folder / name
 
     def _refuse_missing(self) -> None:
         # Hours into a training is no time to learn of a missing file.

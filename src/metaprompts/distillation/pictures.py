@@ -73,7 +73,7 @@ class FolderPictures:
     """
 
     def __init__(self, folder: Path, *, held_out: int, crop: int) -> None:
-        paths = pictures_in(folder) if folder.is_dir() else []
+        paths = pictures_in(folder, warn=True) if folder.is_dir() else []
         if len(paths) < 2:
             raise InputError(f"{folder} holds {len(paths)} pictures; wanted a folder with at least 2")
         # In another order than by name, as names often tell of what is shown.

@@ -107,10 +107,12 @@ def distill(settings: Distillation, progress: Progress) -> LatentError:
 
 def _distill(settings: Distillation, progress: Progress) -> LatentError:
     device = pick_device(settings.device)
+    # A folder is looked at before the VAE is read; scenes are drawn after, as that takes long, too.
+    found = None if settings.data is None else _pictures(settings)
     teacher, scaling = read_teacher(settings.source)
     teacher.to(device)
     channels_last(teacher)
-    pictures = _pictures(settings)
+    pictures = found or _pictures(settings)
     folder = settings.out / "training"
     if settings.resume == "never":
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ from metaprompts.data.coco import DetectedBox, read_boxes
 from metaprompts.data.coco_annotations import Picture, parse_pictures
 from metaprompts.data.decoding import ReadsImages
 from metaprompts.data.entries import has_size
+from metaprompts.data.names import listed_file
 from metaprompts.data.odd_boxes import odd_boxes
 from metaprompts.data.orientation import read_unlabeled
 from metaprompts.data.pictures import pictures_in
@@ -34,7 +35,7 @@ class PictureFolder(ReadsImages):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.paths = pictures_in(folder) if folder.is_dir() else []
+        self.paths = pictures_in(folder, warn=True) if folder.is_dir() else []
         if not self.paths:
             raise InputError(f"--pictures {folder} holds no pictures: give the folder of the test pictures")
 
@@ -91,7 +92,8 @@ class DetectedPeople(ReadsImages):
 
     def path(self, index: int) -> str:
         """The path of a sample's picture."""
-        return str(self._folder / self._names[self._boxes[index].image_id])
+        name = self._names[self._boxes[index].image_id]
+        return str(listed_file(name, [self._folder]) or self._folder / name)
 
     def files(self, index: int) -> tuple[Path, ...]:
         """The picture of a box, and the files that say where it is."""

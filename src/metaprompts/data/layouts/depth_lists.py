@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaprompts.data.lists import read_columns, tell_twice
+from metaprompts.data.lists import HOW_SEPARATED, read_columns, tell_twice
+from metaprompts.data.names import listed_file
 from metaprompts.errors import InputError
-from metaprompts.files import is_file
 
 _NO_DEPTH = "None"
 
@@ -56,8 +56,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
 def _names(columns: Sequence[str], where: str) -> tuple[str, str]:
     if len(columns) not in (2, 3):
         raise InputError(
-            f"{where}: {len(columns)} columns; expected `image depth` or `image depth focal`, with tabs between them "
-            "where there are spaces in names"
+            f"{where}: {len(columns)} columns; expected `image depth` or `image depth focal`, {HOW_SEPARATED}"
         )
     if len(columns) == 3 and not _is_number(columns[2]):
         raise InputError(f"{where}: the third column is {columns[2]!r}; expected the focal length in pixels")
@@ -72,9 +71,8 @@ def _is_number(word: str) -> bool:
 
 
 def _find(name: str, roots: Sequence[Path], where: str) -> Path:
-    for root in roots:
-        path = root / name.lstrip("/")
-        if is_file(path):
-            return path
+    path = listed_file(name, roots)
+    if path is not None:
+        return path
     places = ", ".join(map(str, roots))
     raise InputError(f"{where}: no file {name.lstrip('/')} in {places}: correct data.root, or the list")
