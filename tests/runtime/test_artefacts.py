@@ -1,5 +1,6 @@
 """Converted models are kept, and made anew when they do not fit or are damaged."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -122,3 +123,30 @@ def test_every_number_counts() -> None:
     assert tensors_digest({**weights, "a": weights["a"].half()}.items()) == digest
     assert tensors_digest(changed.items()) != digest
     assert tensors_digest({**weights, "a": weights["a"].reshape(3, 2)}.items()) != digest
+
+
+def test_another_user_s_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converted networks were run whoever had put them there, such as in a METAPROMPTS_CACHE below /tmp."""
+    build = Builder()
+    artefact(WHAT, build, tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert not is_kept(WHAT, tmp_path)
+    with pytest.raises(InputError, match=r"belongs to another user: .*name another folder by METAPROMPTS_CACHE"):
+        artefact(WHAT, build, tmp_path)
+
+
+def test_a_cache_that_anybody_can_write_is_refused(tmp_path: Path) -> None:
+    build = Builder()
+    artefact(WHAT, build, tmp_path)
+    tmp_path.chmod(0o777)
+    assert not is_kept(WHAT, tmp_path)
+    with pytest.raises(InputError, match="can be written by anybody"):
+        artefact(WHAT, build, tmp_path)
+
+
+def test_a_network_that_anybody_can_write_is_made_anew(tmp_path: Path) -> None:
+    build = Builder()
+    (artefact(WHAT, build, tmp_path) / "network.xml").chmod(0o666)
+    assert not is_kept(WHAT, tmp_path)
+    assert is_kept(WHAT, artefact(WHAT, build, tmp_path).parent)
+    assert build.times == 2

@@ -22,6 +22,7 @@ from metaprompts.cli.failures import told
 from metaprompts.cli.interrupting import ending_as_by_ctrl_c
 from metaprompts.cli.outcome import INTERRUPTED, OK
 from metaprompts.errors import InputError
+from metaprompts.telemetry import switch_off_telemetry
 
 _DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
 meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     prepare_streams()
+    switch_off_telemetry()
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -32,7 +34,8 @@ def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
 def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
     """A folder of files made of ``what``; from the cache, if it is there and whole.
 
-    Two processes may ask at once: each builds beside, and the first that is done gives the folder its name.
+    Networks are run, so none is taken that another user may have written. Two processes may ask at once: each builds
+    beside, and the first that is done gives the folder its name.
 
     Args:
         what: plain values that everything in the files depends on
@@ -40,9 +43,10 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         folder: the cache; by default `cache_folder`
 
     Raises:
-        InputError: the folder cannot be written
+        InputError: the folder cannot be written, is another user's, or anybody may write to it
     """
     place = _place(what, folder)
+    _refuse_others(place.parent)
     if _is_whole(place, what):
         return place
     remove_scratch(place.parent)
@@ -77,6 +81,27 @@ def _place(what: Mapping[str, object], folder: Path | None) -> Path:
     return (folder or cache_folder()) / hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def _refuse_others(cache: Path) -> None:
+    if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
+        raise InputError(
+            f"{cache}, where converted networks are kept, {why}: whoever writes there decides what is run here; name "
+            f"another folder by {CACHE_VARIABLE}"
+        )
+
+
+def _why_not_ours(path: Path) -> str | None:
+    """Why others may have written a file or to a folder; None if only this user may, or the system has no users."""
+    if not hasattr(os, "geteuid"):
+        return None
+    status = path.lstat()
+    if status.st_uid != os.geteuid():
+        return "belongs to another user"
+    # Links are followed, whatever their own rights are.
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
+        return "can be written by anybody"
+    return None
+
+
 def _take_place(scratch: Path, place: Path, what: Mapping[str, object]) -> None:
     for _ in range(2):
         try:
@@ -94,6 +119,8 @@ def _take_place(scratch: Path, place: Path, what: Mapping[str, object]) -> None:
 def _is_whole(place: Path, what: Mapping[str, object]) -> bool:
     try:
         known = read_json(place / _LIST)
+        if any(_why_not_ours(path) for path in (place.parent, place, *place.iterdir())):
+            return False
         files = {path.name for path in place.iterdir() if not is_scratch(path)} - {_LIST}
         return bool(
             known["what"] == json.loads(json.dumps(dict(what)))

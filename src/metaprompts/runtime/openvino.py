@@ -16,6 +16,7 @@ from metaprompts.errors import InputError
 from metaprompts.runtime.exporting import PARTS, ConvertedParts, examples
 from metaprompts.runtime.prepared import PreparedModel
 from metaprompts.system import releasing_files
+from metaprompts.telemetry import switch_off_telemetry
 
 if TYPE_CHECKING:
     import openvino
@@ -33,6 +34,7 @@ def build_openvino(prepared: PreparedModel, folder: Path, precision: str) -> Non
         folder: for encode.xml, encode.bin, ...
         precision: "fp32" keeps all weights in full; "bf16" stores them in 16 bits; "int8" in 8
     """
+    switch_off_telemetry()
     import openvino
 
     for part, example in examples(prepared).items():
@@ -44,6 +46,7 @@ def build_openvino(prepared: PreparedModel, folder: Path, precision: str) -> Non
 
 
 def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
+    switch_off_telemetry()
     import nncf
 
     nncf.set_log_level(logging.WARNING)
@@ -62,6 +65,7 @@ def openvino_device(name: str | None, precision: str) -> str:
     Raises:
         InputError: there is no such device here, or it does not have that precision
     """
+    switch_off_telemetry()
     import openvino
 
     device = (name or "cpu").upper()
@@ -85,6 +89,7 @@ class OpenVinoParts(ConvertedParts):
     """
 
     def __init__(self, folder: Path, precision: str, multiple: int, device: str = "CPU") -> None:
+        switch_off_telemetry()
         import openvino
 
         super().__init__(multiple)

@@ -17,6 +17,7 @@ from metaprompts.files import write_whole
 from metaprompts.runtime.export.whole import WholeModel
 from metaprompts.runtime.layers import replace_layers
 from metaprompts.runtime.onnx import RowwiseGroupNorm
+from metaprompts.telemetry import switch_off_telemetry
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _BATCH = 2
@@ -104,6 +105,7 @@ def _open_onnx(path: Path) -> Run:
 
 
 def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> None:
+    switch_off_telemetry()
     import openvino
 
     with torch.no_grad():
@@ -115,6 +117,7 @@ def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> Non
 
 
 def _open_openvino(path: Path) -> Run:
+    switch_off_telemetry()
     import openvino
 
     network: Any = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
