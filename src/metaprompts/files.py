@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import tomllib
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _DEPTH = 64
+# Less room than the smallest piece that writers ask for.
+_FULL = 2**20
 _TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
 _PIECE = 2**20
 
@@ -233,6 +236,24 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise RecursionError
+
+
+def write_failure(error: BaseException, folder: Path) -> OSError | None:
+    """What the system said, where a writer in C++ says something else; None if it is not for the disk.
+
+    Args:
+        error: what the writer raised
+        folder: in which it wrote
+    """
+    told: BaseException | None = error
+    while told is not None:
+        if isinstance(told, OSError) and told.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            return told
+        told = told.__cause__ or told.__context__
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < _FULL:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
 
 
 def _new_scratch(path: Path) -> Path:

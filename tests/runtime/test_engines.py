@@ -11,7 +11,7 @@ from torch._inductor.exc import InductorError
 import metaprompts
 from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
-from metaprompts.runtime import eager, opening
+from metaprompts.runtime import opening
 from metaprompts.runtime.compiled import CompiledParts
 from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.onnx import AnySizePooling, RowwiseGroupNorm
@@ -97,19 +97,27 @@ def test_other_errors_of_compiling_are_told(monkeypatch: pytest.MonkeyPatch, err
         _compiled_parts(monkeypatch, encode)._execute("encode")
 
 
-@pytest.mark.parametrize("helps", [True, False])
-def test_the_order_in_memory_changes_no_number(monkeypatch: pytest.MonkeyPatch, helps: bool) -> None:
-    """The encoder keeps its order in float32, as its rounding is larger in the other."""
-    monkeypatch.setattr(eager, "channels_last_helps", lambda unet: helps)
-    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
-    with torch.no_grad():
-        plain = model(images)
+def test_the_same_bytes_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 of 12 runs of predict differed: which memory order was faster was tried by the clock, and each rounds in its
+    own way. In float32 a CPU keeps the order that the encoder rounds less in.
+    """
+    images = smooth_pictures(1, 64, 64)
+    clocks = iter(([0.0, 1.0, 1.5] * 100, [0.0, 2.0, 2.1] * 100))
 
-    found = open_engine(model, engine="eager")(images)
+    def predicted() -> tuple[torch.Tensor, torch.Tensor]:
+        model = small_model("depth")
+        with torch.no_grad():
+            plain = model(images)
+        ticks = iter(next(clocks))
+        monkeypatch.setattr("time.perf_counter", lambda: next(ticks))
+        found = open_engine(model, engine="eager")(images)
+        filters = [model.unet.conv_in.weight, model.latent_encoder.encoder.conv_in.weight]
+        assert [each.is_contiguous() for each in filters] == [True, True]
+        return plain, found
 
-    assert (found - plain).abs().max() < 1e-5 * plain.abs().max()
-    filters = [model.unet.conv_in.weight, model.latent_encoder.encoder.conv_in.weight]
-    assert [each.is_contiguous() for each in filters] == [not helps, True]
+    (plain, first), (_, second) = predicted(), predicted()
+    assert torch.equal(first, second)
+    assert (first - plain).abs().max() < 1e-5 * plain.abs().max()
 
 
 def test_16_bits_leave_the_model_as_it_was() -> None:

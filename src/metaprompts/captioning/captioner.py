@@ -1,6 +1,7 @@
 """A model that says what is to be seen in a picture."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def captioner_name(source: str) -> str:
     for path in sorted(each for each in folder.iterdir() if each.is_file()):
         # Weights are large: their size will do.
         content = path.read_bytes() if path.suffix in {".json", ".txt"} else str(path.stat().st_size).encode()
-        digest.update(path.name.encode() + b"\0" + content)
+        digest.update(os.fsencode(path.name) + b"\0" + content)
     return digest.hexdigest()[:16]
 
 

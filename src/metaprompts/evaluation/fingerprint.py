@@ -32,7 +32,7 @@ def files_stamp(files: Mapping[str, Path]) -> str:
     """
     digest = hashlib.sha256()
     for name, path in files.items():
-        digest.update(f"{name} {_written(path)}\n".encode())
+        digest.update(f"{name} {_written(path)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:_DIGITS]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
@@ -34,7 +35,7 @@ def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
     table.add_column("class", style="cyan")
     table.add_column("IoU", justify="right")
     for name, value in zip(classes, iou, strict=True):
-        table.add_row(name, _shown("IoU", value))
+        table.add_row(Text(name), _shown("IoU", value))
     return table
 
 

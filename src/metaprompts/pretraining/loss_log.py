@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from metaprompts.files import write_text
+from metaprompts.training.step_log import read_lines
 
 _EVERY = 50
 
@@ -18,7 +19,7 @@ class LossLog:
 
     def __init__(self, path: Path, step: int) -> None:
         self._path = path
-        self._lines = [line for line in _read(path) if json.loads(line)["step"] <= step]
+        self._lines = [json.dumps(line) for line in read_lines(path) if line["step"] <= step]
         self._pending: list[dict[str, float]] = []
 
     def add(self, step: int, losses: dict[str, float], lr: float) -> None:
@@ -33,7 +34,3 @@ class LossLog:
     def flush(self) -> None:
         """Write the file, whole."""
         write_text(self._path, "".join(f"{line}\n" for line in self._lines))
-
-
-def _read(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

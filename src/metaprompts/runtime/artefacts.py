@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metaprompts.cache import CACHE_VARIABLE, cache_folder
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json
+from metaprompts.files import read_json, write_failure, write_json
 from metaprompts.scratch import is_scratch, remove_scratch, scratch_beside
 
 _LIST = "artefact.json"
@@ -57,9 +57,14 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         files = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
         write_json(scratch / _LIST, {"what": dict(what), "files": files})
         _take_place(scratch, place, what)
-    except OSError as error:
+    except InputError:
+        raise
+    except Exception as error:  # converters write in C++, and raise their own
+        failure = error if isinstance(error, OSError) else write_failure(error, place.parent)
+        if failure is None:
+            raise
         raise InputError(
-            f"cannot write to the cache {place.parent}: {error.strerror or error}; name another by {CACHE_VARIABLE}"
+            f"cannot write to the cache {place.parent}: {failure.strerror or failure}; name another by {CACHE_VARIABLE}"
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

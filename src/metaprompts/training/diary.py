@@ -84,10 +84,11 @@ def _naming(tracker: str) -> Iterator[None]:
     """Say which tracker could not write: the disk may be full, or its server gone."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:  # each tracker has its own: TensorBoard's is an AttributeError where the disk is full
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:200]
         raise InputError(
-            f"{tracker} cannot write ({error.strerror or error}): make room, or say --training.trackers none; then "
-            "--resume auto"
+            f"{tracker} cannot write ({reason or type(error).__name__}): make room, or say --training.trackers none; "
+            "then --resume auto"
         ) from error
 
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json, write_text
+from metaprompts.files import read_json, write_failure, write_json, write_text
 from metaprompts.locks import writing_into
 from metaprompts.model import MetaPromptModel
 from metaprompts.runtime.export.formats import FORMATS, Format
@@ -146,8 +146,13 @@ def _folder(out: Path) -> Iterator[Path]:
             path.replace(out / path.name)
         for name in outdated:
             (out / name).unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror or error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # PyTorch's and OpenVINO's writers raise their own
+        failure = error if isinstance(error, OSError) else write_failure(error, out)
+        if failure is None:
+            raise
+        raise InputError(f"cannot write {out}: {failure.strerror or failure}; nothing there was changed") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
