@@ -307,7 +307,6 @@ def shards(folder: Path) -> dict[str, Reader]:
         "shards_index": Reader(files=files, target="shards.json", read=read, is_json=True),
         "shards_index_bytes": Reader(files=files, target="shards.json", read=read),
         "shards_tar": Reader(files=files, target="train-000000.tar", read=read),
-        "shards_people": Reader(files=files, target="val_annotations.json", read=read, is_json=True),
     }
 
 
