@@ -38,7 +38,9 @@ class Range:
         return is_high_enough and (number < self.high if self.below else number <= self.high)
 
     def __str__(self) -> str:
-        low, high = (str(int(end) if float(end).is_integer() else end) for end in (self.low, self.high))
+        low, high = (
+            str(int(end)) if float(end).is_integer() and end < 1e15 else f"{end:g}" for end in (self.low, self.high)
+        )
         return f"{'more than ' if self.above else ''}{low} to {'below ' if self.below else ''}{high}"
 
 

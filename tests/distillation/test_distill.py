@@ -126,7 +126,7 @@ def test_narrower_at_finer_levels():
         (None, "no small encoder at"),
         ("{}", "does not say which VAE"),
         ('{"vae": "0", "widths": [8], "blocks": 1, "latent_channels": 4}', r"encoder\.json: missing latent_scale"),
-        ('{"vae": "0", "widths": [], "blocks": 1, "latent_channels": 4, "latent_scale": 1}', "cannot be built"),
+        ('{"vae": "0", "widths": [], "blocks": 1, "latent_channels": 4, "latent_scale": 1}', "widths has 0 entries"),
         ('{"vae": "0", "widths": [8], "blocks": 1, "latent_channels": 4, "latent_scale": 1}', "no weights at"),
     ],
 )

@@ -1,5 +1,6 @@
 """What a pre-training is: one frozen dataclass a stage. Needs no PyTorch, so that --help is quick."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -195,6 +196,9 @@ class Pretraining:
 
 def _at_least(lowest: float, prefix: str, settings: Any, *names: str) -> None:
     for name in names:
-        # NaN is neither below nor above.
-        if not lowest <= getattr(settings, name) <= _MOST:
-            raise InputError(f"{prefix}{name} is {getattr(settings, name)}; expected {lowest} to {_MOST}")
+        value = getattr(settings, name)
+        # NaN is neither below nor above. Only counts command time and memory.
+        if isinstance(value, int) and not lowest <= value <= _MOST:
+            raise InputError(f"{prefix}{name} is {value}; expected {lowest} to {_MOST}")
+        if not lowest <= value < math.inf:
+            raise InputError(f"{prefix}{name} is {value}; expected {lowest} or more")

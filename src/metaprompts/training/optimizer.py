@@ -28,8 +28,8 @@ class Optimizer:
         kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
 
-    lr: Annotated[float, Range(0, 1000)]
-    weight_decay: Annotated[float, Range(0, 1000)]
+    lr: Annotated[float, Range(0, 1e38)]
+    weight_decay: Annotated[float, Range(0, 1e38)]
     unet_lr_scale: Annotated[float, Range(0, 1e6)] = 1.0
     decay_vectors: bool = True
     attention_norms_apart: bool = False
