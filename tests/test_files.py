@@ -4,11 +4,12 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, read_text, read_toml, write_json, write_text, write_whole
+from metaprompts.files import read_json, read_text, read_toml, write_failure, write_json, write_text, write_whole
 
 
 @pytest.fixture
@@ -222,3 +223,23 @@ class TestText:
         (tmp_path / "x.toml").write_text("a = " + "[" * 20_000)
         with pytest.raises(InputError, match=r"x\.toml is no valid TOML: nested more than 64"):
             read_toml(tmp_path / "x.toml")
+
+
+class TestWriteFailure:
+    def test_what_the_system_said_is_found(self, tmp_path):
+        """`export --format torch` on a full disk showed PyTorch's C++ frames."""
+
+        def write():
+            try:
+                raise OSError(28, os.strerror(28))
+            except OSError:
+                raise RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos 64 vs 0")  # noqa: B904
+
+        with pytest.raises(RuntimeError) as caught:
+            write()
+        assert write_failure(caught.value, tmp_path).errno == 28
+        assert write_failure(RuntimeError("a bug"), tmp_path) is None
+
+    def test_a_writer_that_says_nothing_of_the_disk(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=4096))
+        assert write_failure(RuntimeError("cannot serialize"), tmp_path).errno == 28

@@ -99,6 +99,17 @@ class TestTold:
             np.empty(2**58)
         assert told(numpy_s.value, "train")[0].startswith("out of memory (")
 
+    def test_a_bug_in_a_process_that_reads(self):
+        """The whole traceback of the worker was in the line."""
+        trace = (
+            "Caught KeyError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+            '  File "/x/torch/utils/data/fetch.py", line 52, in fetch\n    data = 1\n'
+            "  File \"/y/metaprompts/data/reading.py\", line 80, in __getitem__\n    return 2\nKeyError: 'a'\n"
+        )
+        line, code = told(ValueError(trace), "train")
+        assert code == 3
+        assert line.startswith("KeyError: 'a', at metaprompts/data/reading.py:80; this is a bug")
+
     def test_what_the_system_lacks(self):
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/y")
         assert told(full, "train") == ("/x/y: No space left on device; make room (--debug shows where)", 2)

@@ -18,7 +18,7 @@ from metaprompts.cli import main
 from metaprompts.data.scenes import generate_scene
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
-from metaprompts.runtime.export import export_model
+from metaprompts.runtime.export import export_model, formats
 from metaprompts.runtime.export import run as export_run
 from metaprompts.runtime.export.beside import dense, pose
 from metaprompts.runtime.export.formats import FORMATS
@@ -277,3 +277,14 @@ def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(InputError, match=r"^format onnx needs onnx, onnxscript, onnxruntime: pip install "):
         export_model(small_model("depth"), tmp_path / "out", kind="onnx", pictures=[])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_does_not_abort_the_process():
+    """PyTorch's writer called std::terminate where the disk was full: C++ frames, exit code 134, files left behind."""
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    with open("/dev/full", "wb", buffering=0) as full:  # noqa: PTH123
+        written = formats._Patient(full)
+        torch.export.save(program, written)
+        with pytest.raises(OSError, match="No space left on device"):
+            written.check()

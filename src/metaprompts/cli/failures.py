@@ -1,6 +1,7 @@
 """One line for whatever ends a command, and its exit code."""
 
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -45,19 +46,33 @@ def told(error: Exception, command: str) -> tuple[str, int]:
         return _flat(str(error)), BAD_INPUT
     if any(map(_is_of_memory, _chain(error))):
         cure = _LESS_MEMORY.get(command, "close other programs, or give smaller pictures")
-        return f"out of memory ({_flat(str(error))[:160] or type(error).__name__}): {cure} {SHOWN_BY_DEBUG}", BAD_INPUT
+        return f"out of memory ({_said(error)}): {cure} {SHOWN_BY_DEBUG}", BAD_INPUT
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         cure = f"; {_CURES[error.errno]}" if error.errno in _CURES else ""
         return f"{where}{error.strerror}{cure} {SHOWN_BY_DEBUG}", BAD_INPUT
-    text = f"{type(error).__name__}: {_flat(str(error))}".rstrip(": ")
-    return f"{text}, at {_place(error)}; this is a bug, please report it {SHOWN_BY_DEBUG}", OUR_FAULT
+    said, place = _from_worker(str(error)) or (f"{type(error).__name__}: {_flat(str(error))}".rstrip(": "), None)
+    return f"{said}, at {place or _place(error)}; this is a bug, please report it {SHOWN_BY_DEBUG}", OUR_FAULT
+
+
+def _from_worker(text: str) -> tuple[str, str] | None:
+    """The last line of a traceback that a DataLoader puts into its error's message, and the place that is ours."""
+    _, found, trace = text.partition("Original Traceback")
+    if not found:
+        return None
+    places = re.findall(r'File ".*?(metaprompts/[\w/]+\.py)", line (\d+)', trace)
+    return trace.strip().splitlines()[-1], ":".join(places[-1]) if places else "a process that reads"
 
 
 def _is_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError | OSError) and any(word in str(error) for word in _MEMORY_WORDS)
+
+
+def _said(error: BaseException) -> str:
+    said, _ = _from_worker(str(error)) or (_flat(str(error)), None)
+    return said[:160] or type(error).__name__
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from torch.utils.data import DataLoader, Dataset
 
 from metaprompts.data.augmented import quiet_opencv
+from metaprompts.data.loader_limits import check_open_files, read_all
 from metaprompts.errors import InputError
 
 S = TypeVar("S", covariant=True)
@@ -38,6 +39,7 @@ class Reader(Generic[G]):
     def __init__(
         self, samples: Samples[Any], collate: Callable[[list[Any]], G], *, workers: int, **options: Any
     ) -> None:
+        check_open_files(workers, options.get("prefetch_factor") or 2)
         self._loader: DataLoader[Any] = DataLoader(
             _Outcomes(samples),
             collate_fn=_Collate(collate),
@@ -56,7 +58,7 @@ class Reader(Generic[G]):
         Raises:
             InputError: a file is bad
         """
-        for group in self._loader:
+        for group in read_all(self._loader):
             if isinstance(group, InputError):
                 raise group
             yield group

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from metaprompts.data.loader_limits import check_open_files, read_all
 from metaprompts.data.pose import CocoKeypoints
 from metaprompts.data.samples import SampleDataset
 from metaprompts.data.shards.index import LeftOut
@@ -63,13 +64,16 @@ def encoded(
     Returns:
         a record of each group, or why its picture cannot be read
     """
-    return DataLoader(
-        _Records(samples, groups, root, units_per_meter),
-        batch_size=None,
-        shuffle=False,
-        collate_fn=_unchanged,
-        num_workers=workers,
-        worker_init_fn=_prepare,
+    check_open_files(workers)
+    return read_all(
+        DataLoader(
+            _Records(samples, groups, root, units_per_meter),
+            batch_size=None,
+            shuffle=False,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            worker_init_fn=_prepare,
+        )
     )
 
 

@@ -1,10 +1,11 @@
 """The formats: how each is written, and how a file of it is run to be compared."""
 
+import io
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -58,7 +59,41 @@ def _program(model: WholeModel, size: tuple[int, int]) -> ExportedProgram:
 def _write_torch(model: WholeModel, size: tuple[int, int], path: Path) -> None:
     program = _program(model, size)
     with write_whole(path) as scratch, scratch.open("wb") as file:
-        torch.export.save(program, file)
+        written = _Patient(file)
+        torch.export.save(program, cast(IO[bytes], written))
+        written.check()
+
+
+class _Patient(io.RawIOBase):
+    """A file that fails only when it is asked: PyTorch's writer aborts the whole process where writing raises."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._failure: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        # It goes back to the beginning when all is written, for those who would read.
+        return offset
+
+    def write(self, content: Any) -> int:
+        if self._failure is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self._failure = error
+        return memoryview(content).nbytes
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything."""
+        if self._failure is not None:
+            raise self._failure
+        self._file.flush()
 
 
 def _open_torch(path: Path) -> Run:

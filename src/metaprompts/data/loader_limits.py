@@ -1,0 +1,79 @@
+"""What processes that read need of the system, and what is said where they do not get it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from metaprompts.errors import InputError
+
+T = TypeVar("T")
+
+# The libraries' own files, and for each process its pipes and the tensors that are on their way.
+_FILES, _FILES_OF_GROUP = 128, 16
+_FEW = "data.workers 0 reads in this process alone"
+
+
+def check_open_files(workers: int, prefetch: int = 2) -> None:
+    """Raise the limit of open files to what reading needs: where there are too few, PyTorch waits for ever.
+
+    Args:
+        workers: processes that read
+        prefetch: groups that each has ready
+
+    Raises:
+        InputError: the system's limit is lower
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    needed = _FILES + _FILES_OF_GROUP * workers * prefetch
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if workers == 0 or soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise InputError(
+            f"{workers} processes that read need {needed} open files, but only {hard} are allowed: "
+            f"ulimit -n {needed}, or {_FEW}"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def read_all(loader: Iterable[T]) -> Iterator[T]:
+    """What a DataLoader gives, its workers' ends told in a line.
+
+    Raises:
+        InputError: a process that reads was killed, or could not hand over what it had read
+    """
+    groups = iter(loader)
+    while True:
+        with naming_lost_workers():
+            try:
+                group = next(groups)
+            except StopIteration:
+                return
+        yield group
+
+
+@contextmanager
+def naming_lost_workers() -> Iterator[None]:
+    """Say in a line that a process that reads was killed, or could not hand over what it had read.
+
+    Raises:
+        InputError: that happened
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        text = " ".join(str(error).split())
+        if "shared memory" in text or "unable to write to file </torch" in text or "Bus error" in text:
+            raise InputError(
+                "shared memory (/dev/shm) is too small for what the processes that read hand over: enlarge it (docker "
+                f"run --shm-size 8g), lower data.prefetch or data.workers; {_FEW}"
+            ) from error
+        if ("DataLoader worker" in text and "exited unexpectedly" in text) or "is killed by signal" in text:
+            raise InputError(
+                f"a process that reads was killed ({text[:120]}), mostly for want of memory: lower data.workers or "
+                f"data.prefetch; {_FEW}"
+            ) from error
+        raise

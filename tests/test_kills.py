@@ -1,0 +1,105 @@
+"""Killed at any moment and given again, a command ends with the bytes that it would have ended with undisturbed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from killing import Commands, killed_and_finished
+
+MODEL = "micro-depth"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Six pictures with depth, and a list of them."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    for number in range(6):
+        Image.fromarray(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        depth = generator.integers(500, 9000, (64, 64)).astype(np.uint16)
+        Image.fromarray(depth).save(folder / f"depth{number}.png")
+    for name in ("train.txt", "val.txt"):
+        (folder / name).write_text("".join(f"{number}.png depth{number}.png\n" for number in range(6)))
+    return folder
+
+
+_MODULES = {
+    "predict": [
+        *("metaprompts.adapters", "metaprompts.cli.looking", "metaprompts.runtime.opening", "rich.progress"),
+        *("metaprompts.predicting", "metaprompts.visualize.depth"),
+    ],
+    "shard": ["metaprompts.data.shards.writing", "metaprompts.training.data"],
+    "evaluate": ["metaprompts.loading", "metaprompts.evaluation.whole", "metaprompts.training.data"],
+    "export": ["metaprompts.loading", "metaprompts.runtime.export", "torch.export"],
+    "train": ["metaprompts.training.loop", "torch.utils.tensorboard"],
+}
+
+
+def words_of(command: str, data: Path, out: Path) -> list[str]:
+    reading = ["--data.root", str(data), "--data.image_size", "64,64"]
+    sized = [*reading, "--augment.crop", "64,64", "--training.batch_size", "2", "--training.steps", "6"]
+    often = ["--training.checkpoint_seconds", "0", "--training.validate_every", "3", "--training.out", str(out)]
+    return {
+        "predict": ["predict", MODEL, *(str(data / f"{number}.png") for number in range(6)), "--engine", "plain"],
+        "shard": ["data", "shard", "micro_depth", *reading, "--shard-bytes", "30KB"],
+        "evaluate": ["evaluate", MODEL, *reading],
+        "export": ["export", MODEL, "--format", "torch", "--size", "64", "64"],
+        "train": ["train", "micro_depth", *sized, *often, "--resume", "auto"],
+    }[command] + ([] if command == "train" else ["--out", str(out)])
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Every file of a folder; of a log all but what the clock says."""
+    return {
+        path.relative_to(folder).as_posix(): _logged(path) if path.name == "log.jsonl" else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        # What is compared is what is meant to stay; events of TensorBoard hold the time.
+        if path.is_file() and "tensorboard" not in path.parts
+    }
+
+
+def _logged(path: Path) -> list[dict[str, object]]:
+    lines = map(json.loads, path.read_text().splitlines())
+    return [{key: value for key, value in line.items() if key not in ("seconds", "waited")} for line in lines]
+
+
+def check(data: Path, tmp_path: Path, command: str, *, kills: int, rounds: int) -> None:
+    commands = Commands(tmp_path / "log.txt", _MODULES[command])
+    try:
+        _check(commands, data, tmp_path, command, kills, rounds)
+    finally:
+        commands.close()
+
+
+def _check(commands: Commands, data: Path, tmp_path: Path, command: str, kills: int, rounds: int) -> None:
+    # The same folder for all, as its name is in some of the files.
+    out = tmp_path / "out"
+    words = words_of(command, data, out)
+    # The first one also imports what is left.
+    for _ in range(2):
+        shutil.rmtree(out, ignore_errors=True)
+        code, took = commands.run(words)
+    assert code == 0, commands.log.read_text()
+    wanted = contents(out)
+    for number in range(rounds):
+        shutil.rmtree(out)
+        killed_and_finished(commands, words, out, kills, seed=number, took=took)
+        found = contents(out)
+        assert found.keys() == wanted.keys()
+        assert [name for name in wanted if found[name] != wanted[name]] == []
+
+
+@pytest.mark.parametrize("command", ["predict", "shard"])
+def test_a_few_kills(data, tmp_path, command):
+    check(data, tmp_path, command, kills=2, rounds=1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "shard", "export"])
+def test_twenty_kills(data, tmp_path, command):
+    """A hundred in all."""
+    check(data, tmp_path, command, kills=5, rounds=4)

@@ -1,0 +1,12 @@
+import pytest
+
+from metaprompts.errors import InputError
+from metaprompts.training.diary import _naming
+
+
+@pytest.mark.parametrize("error", [AttributeError("'NoneType' has no attribute 'write'"), OSError(28, "No space")])
+def test_a_tracker_that_cannot_write_is_named(error):
+    """Where the disk was full, TensorBoard ended a training with an AttributeError."""
+    said = r"^tensorboard cannot write .*say --training.trackers none"
+    with pytest.raises(InputError, match=said), _naming("tensorboard"):
+        raise error
