@@ -30,7 +30,7 @@ def test_shipped_studies_name_recipes_and_keys_that_exist(path, tmp_path):
 def test_there_are_the_papers_studies_and_ours():
     assert {path.stem for path in STUDIES} == {
         *("interfaces", "prompts", "steps", "rearrangement", "time"),
-        *("prior", "trainable", "refinement"),
+        *("prior", "trainable"),
     }
 
 
