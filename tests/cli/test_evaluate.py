@@ -69,7 +69,7 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("micro-depth", *root, "--recipe", "micro_pose"): "micro-depth predicts depth, the recipe is of pose",
         ("micro-depth", *root, "--task.max_depth_m", "3"): "the recipe 3.0: use the recipe of its training",
         ("micro-depth", *root, "--refinement.steps=7"): "which only a training can change to 7: leave it out",
-        ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; wanted HEIGHT,WIDTH of at least 8",
+        ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; expected 8 to 65536",
         ("micro-segmentation", *root, "--test.scales", "1e20"): "expected more than 0 to 16",
     }.items():
         assert main(["evaluate", *words]) == 2
