@@ -1,7 +1,7 @@
 """What a model says about one picture: small frozen values that can be shown and saved."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,19 @@ from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.files import write_json, write_whole
-from metaprompts.visualize.depth import add_depth_legend, color_depth, depth_range
+from metaprompts.large_png import write_large_png
+from metaprompts.row_bands import row_bands
+from metaprompts.visualize.depth import add_depth_legend, color_depth, colored_bands, depth_range
 from metaprompts.visualize.pose import draw_skeleton
-from metaprompts.visualize.segmentation import class_legend, overlay_labels, palette
+from metaprompts.visualize.segmentation import class_legend, overlay_bands, overlay_labels, palette
 from metaprompts.visualize.text import stack_down
 
 _logger = logging.getLogger(__name__)
 
 # 16-bit millimetres end here.
 _FARTHEST_MM = 65535
+# Pixels from which on images are written band by band: Pillow would hold them once more, with 4 bytes a pixel.
+_LARGE = 2**25
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,21 +69,34 @@ class DepthPrediction:
             InputError: the folder cannot be written
         """
         paths = [
-            _write(folder / f"{stem}_depth.png", Image.fromarray(self._millimetres()).save),
-            _write(folder / f"{stem}_depth_color.png", self.show(legend=False).save),
+            _write_png(folder / f"{stem}_depth.png", self.depth_m.shape, self._millimetres()),
+            _write_png(
+                folder / f"{stem}_depth_color.png",
+                self.depth_m.shape,
+                (band for _, band in colored_bands(self.depth_m, valid=self.valid)),
+            ),
         ]
         if raw:
-            paths.append(_write(folder / f"{stem}_depth.npy", lambda path: np.save(path, np.float32(self.depth_m))))
+            paths.append(
+                _write(
+                    folder / f"{stem}_depth.npy",
+                    lambda path: np.save(path, self.depth_m.astype(np.float32, copy=False)),
+                )
+            )
         return paths
 
-    def _millimetres(self) -> NDArray[np.uint16]:
-        measured = (self.depth_m > 0) & (self.valid if self.valid is not None else True)
-        millimetres = np.where(measured, np.rint(np.float64(self.depth_m) * 1000), 0)
-        beyond = int((millimetres > _FARTHEST_MM).sum())
+    def _millimetres(self) -> Iterator[NDArray[np.uint16]]:
+        """The depth as it is stored, in bands of rows."""
+        beyond = 0
+        for rows in row_bands(*self.depth_m.shape):
+            depth_m, valid = self.depth_m[rows], True if self.valid is None else self.valid[rows]
+            measured = (depth_m > 0) & valid
+            millimetres = np.where(measured, np.rint(np.float64(depth_m) * 1000), 0)
+            beyond += int((millimetres > _FARTHEST_MM).sum())
+            # 0 means no measurement, so what is measured never becomes 0.
+            yield np.where(measured, np.clip(millimetres, 1, _FARTHEST_MM), 0).astype(np.uint16)
         if beyond:
             _logger.warning("%d pixels are farther than 65.535 m, saved as that; --raw (raw=True) keeps them", beyond)
-        # 0 means no measurement, so what is measured never becomes 0.
-        return np.where(measured, np.clip(millimetres, 1, _FARTHEST_MM), 0).astype(np.uint16)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,27 +157,37 @@ class SegmentationPrediction:
             str(index): {"name": name, "share": present.get(index, 0.0)} for index, name in enumerate(self.classes)
         }
         paths = [
-            _write(folder / f"{stem}_labels.png", self._label_image().save),
-            _write(folder / f"{stem}_overlay.png", self.show(legend=False).save),
+            self._write_labels(folder / f"{stem}_labels.png"),
+            _write_png(
+                folder / f"{stem}_overlay.png",
+                self.labels.shape,
+                (band for _, band in overlay_bands(self.picture, self.labels, palette(len(self.classes)))),
+            ),
             folder / f"{stem}_classes.json",
         ]
         write_json(paths[-1], names)
         confidence = self.confidence
         if raw and confidence is not None:
-            paths.append(_write(folder / f"{stem}_confidence.npy", lambda path: np.save(path, np.float32(confidence))))
+            paths.append(
+                _write(
+                    folder / f"{stem}_confidence.npy",
+                    lambda path: np.save(path, confidence.astype(np.float32, copy=False)),
+                )
+            )
         return paths
 
     def _present(self) -> dict[int, float]:
-        counts = np.bincount(self.labels.reshape(-1), minlength=len(self.classes))[: len(self.classes)]
+        counts = np.zeros(len(self.classes), np.int64)
+        for rows in row_bands(*self.labels.shape):
+            counts += np.bincount(self.labels[rows].reshape(-1), minlength=len(counts))[: len(counts)]
         return {int(index): float(counts[index] / self.labels.size) for index in np.flatnonzero(counts)}
 
-    def _label_image(self) -> Image.Image:
+    def _write_labels(self, path: Path) -> Path:
         if len(self.classes) > 256:
-            return Image.fromarray(self.labels.astype(np.uint16))
-        image = Image.fromarray(self.labels.astype(np.uint8))
+            return _write_png(path, self.labels.shape, [self.labels.astype(np.uint16, copy=False)])
         # All 256 entries: with fewer, Pillow writes fewer bits a pixel, and 255 for "no class" would not survive.
-        image.putpalette(palette(len(self.classes)).tobytes().ljust(3 * 256, b"\0"))
-        return image
+        colors = palette(len(self.classes)).tobytes().ljust(3 * 256, b"\0")
+        return _write_png(path, self.labels.shape, [self.labels.astype(np.uint8, copy=False)], palette=colors)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -209,10 +236,13 @@ class PosePrediction:
 
     def show(self) -> Image.Image:
         """The picture with skeletons drawn: left orange, right blue."""
+        return Image.fromarray(self._drawn())
+
+    def _drawn(self) -> NDArray[np.uint8]:
         shape = (len(self.people), len(self.joints))
         keypoints = np.array([person.keypoints for person in self.people], np.float32).reshape(*shape, 2)
         scores = np.array([person.scores for person in self.people], np.float32).reshape(shape)
-        return Image.fromarray(draw_skeleton(self.picture, keypoints, scores, self.skeleton, joints=self.joints))
+        return draw_skeleton(self.picture, keypoints, scores, self.skeleton, joints=self.joints)
 
     def save(self, folder: Path, stem: str, *, raw: bool = False) -> list[Path]:
         """Write the joints and the drawn skeletons.
@@ -231,7 +261,7 @@ class PosePrediction:
         """
         path = folder / f"{stem}_pose.json"
         write_json(path, coco_keypoints([(1, stem, self)]))
-        return [path, _write(folder / f"{stem}_skeleton.png", self.show().save)]
+        return [path, _write_png(folder / f"{stem}_skeleton.png", self.picture.shape[:2], [self._drawn()])]
 
 
 Prediction = DepthPrediction | SegmentationPrediction | PosePrediction
@@ -306,6 +336,19 @@ def _annotation(number: int, image_id: int, person: PersonPose) -> dict[str, Any
 def _flat_keypoints(person: PersonPose) -> list[float]:
     flat: list[float] = np.column_stack([person.keypoints, person.scores]).astype(float).ravel().tolist()
     return flat
+
+
+def _write_png(
+    path: Path, size: tuple[int, ...], bands: Iterable[NDArray[Any]], *, palette: bytes | None = None
+) -> Path:
+    height, width = size
+    if height * width > _LARGE:
+        lower = (band[rows] for band in bands for rows in row_bands(len(band), width))
+        return _write(path, lambda scratch: write_large_png(scratch, (height, width), lower, palette=palette))
+    image = Image.fromarray(np.concatenate(list(bands)))
+    if palette is not None:
+        image.putpalette(palette)
+    return _write(path, image.save)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
 from metaprompts.evaluation.windows import refuse_gaps, slide_rows
 from metaprompts.predicting import context_of, evaluating, look
@@ -62,10 +62,10 @@ class Windows:
             outputs: channels of the raw output
         """
         tall, wide = min(self.size[0], height), min(self.size[1], width)
-        # Single precision: sums and counts over open rows, a window's output; the picture, twice while it is
-        # converted; depth, or confidence and labels.
+        # Single precision: sums and counts over open rows, a window's output; depth, or confidence and labels. The
+        # picture in bytes.
         rows, window = (outputs + 1) * tall * width, outputs * tall * wide
-        return 4 * (rows + window + 2 * 3 * height * width + 2 * height * width)
+        return 4 * (rows + window + 2 * height * width) + 3 * height * width
 
     def within(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) of the windows of a picture as the model sees them."""
@@ -106,10 +106,12 @@ def predict_in_windows(
 
     def predict(crops: Tensor) -> Tensor:
         of_crops = None if context is None else context.expand(len(crops), -1, -1)
-        return look(model, _enlarged(crops), of_crops)
+        return look(model, _enlarged(crops.float().div_(255)), of_crops)
 
     with evaluating(model):
-        rows = slide_rows(predict, image_tensor(picture), window=windows.size, stride=windows.stride, batch=batch)
+        # Bytes, of which crops become numbers: the picture may be as large as memory.
+        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        rows = slide_rows(predict, image, window=windows.size, stride=windows.stride, batch=batch)
         return model.task.assemble_rows(picture, rows)
 
 

@@ -1,5 +1,8 @@
 import json
 import re
+import struct
+import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from pycocotools.coco import COCO
 
 from metaprompts.cli import main
 from metaprompts.cli.naming import output_stems
+from metaprompts.cli.predict import _predict_group
+from metaprompts.errors import InputError
 from metaprompts.loading import load
 
 
@@ -392,14 +397,42 @@ def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_depth.png", "b_depth_color.png"]
 
 
-@pytest.mark.parametrize("batch", ["1", "3"])
-def test_one_picture_too_large_does_not_stop_the_others(models, tmp_path, capsys, batch):
-    """One that does not fit in --max-memory ended the whole run, in the middle."""
-    for name, side in (("a", 64), ("b", 4000), ("c", 64)):
-        Image.new("RGB", (side, side)).save(tmp_path / f"{name}.png")
-    words = ["--window", "64,64", "--max-memory", "900MB", "--batch-size", batch, "--engine", "plain"]
+class Looks:
+    """Predicts the width of pictures, and no wide ones."""
+
+    models = (SimpleNamespace(config=SimpleNamespace(prompts=SimpleNamespace(kind="matrix"))),)
+
+    def check_size(self, width, height):
+        pass
+
+    def predictions(self, model, inputs):
+        for picture, *_ in inputs:
+            if picture.shape[1] > 64:
+                raise InputError("it takes too much memory")
+            yield picture.shape[1]
+
+
+@pytest.mark.parametrize("names", ["abc", "b", "ac", "bb"])
+def test_one_picture_too_large_does_not_stop_the_others(tmp_path, names):
+    """One that did not fit in --max-memory ended the whole run, in the middle."""
+    paths = [tmp_path / f"{number}{name}.png" for number, name in enumerate(names)]
+    for path in paths:
+        Image.new("L", (80 if path.stem.endswith("b") else 64, 8)).save(path)
+    failures = []
+    pairs = _predict_group(Looks(), paths, None, None, None, failures)
+    assert pairs == [(path, 64) for path in paths if not path.stem.endswith("b")]
+    assert failures == [f"{path}: it takes too much memory" for path in paths if path.stem.endswith("b")]
+
+
+def test_a_picture_that_memory_does_not_hold(models, tmp_path, capsys):
+    """194 KB of PNG may be 169 megapixels; what they take was found out by taking it."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 13000, 13000, 8, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "a.png").write_bytes(start + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+    Image.new("L", (64, 64)).save(tmp_path / "b.png")
+    words = ["--max-memory", "1.5GB", "--engine", "plain"]
     assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out"), *words]) == 1
     captured = capsys.readouterr()
-    assert "2 of 3 pictures predicted" in captured.out
-    assert "b.png" in captured.err
-    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert "1 of 2 pictures predicted" in captured.out
+    assert "picture " in captured.err
+    assert "a.png: 13000x13000 pixels and their prediction take" in captured.err

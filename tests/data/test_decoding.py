@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaprompts import row_bands
 from metaprompts.data import decoding
 from metaprompts.data.decoding import decode, to_rgb
 from metaprompts.data.pictures import read_picture
@@ -93,7 +94,7 @@ def test_bands_are_seamless(mode, monkeypatch):
     else:
         image = Image.fromarray(noise, "RGBA").convert("RGB" if mode in ("CMYK", "YCbCr", "P") else mode).convert(mode)
     whole = to_rgb(image, "it")
-    monkeypatch.setattr(decoding, "_BAND_PIXELS", 13 * 5)
+    monkeypatch.setattr(row_bands, "_BAND_PIXELS", 13 * 5)
     assert np.array_equal(to_rgb(image, "it"), whole)
     assert whole.std() > 10
 
@@ -112,5 +113,5 @@ def test_size_is_judged_before_anything_is_decoded(tmp_path, monkeypatch):
     def refuse(width, height):
         raise InputError(f"{width} by {height}")
 
-    with pytest.raises(InputError, match="5 by 7"):
+    with pytest.raises(InputError, match=r"picture .*a\.png: 5 by 7"):
         decode(tmp_path / "a.png", check_size=refuse)

@@ -66,6 +66,15 @@ class Looking:
             limit = automatic_limit(model) if self._limit is None else self._limit
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 
+    def check_size(self, width: int, height: int) -> None:
+        """Check, before a picture is decoded, that memory holds it and its prediction.
+
+        Raises:
+            InputError: it takes too much
+        """
+        for model in self.models:
+            self._budgets[id(model)].check_picture(height, width)
+
     def predictions(self, model: MetaPromptModel, inputs: Sequence[tuple[Picture, Any, Any]]) -> Iterator[Prediction]:
         """Predict pictures in order.
 

@@ -157,6 +157,8 @@ class Predict:
             for path, prediction in _predict_group(looking, group, boxes, captions, self.white_level, failures):
                 if self._save(prediction, stems[path], failures):
                     _keep_pose(predicted, path, prediction)
+                # Or it would be there while the next picture is read.
+                del prediction
         self._write_poses(predicted, boxes)
         return self._tell(paths, failures)
 
@@ -222,7 +224,7 @@ def _predict_group(
     readable = []
     for path in paths:
         try:
-            picture = read_picture(path, white_level=white_level)
+            picture = read_picture(path, white_level=white_level, check_size=looking.check_size)
             found = None if boxes is None else boxes.of(path, picture.shape[:2])
             readable.append((path, picture, found, None if captions is None else captions.of(path, picture)))
         except CaptionerError:

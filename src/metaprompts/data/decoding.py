@@ -12,6 +12,7 @@ from PIL import Image, ImageFile
 
 from metaprompts.data.opening import CheckSize, load_image, read_with_opencv
 from metaprompts.errors import InputError, one_line
+from metaprompts.row_bands import row_bands
 
 ExifRule = Literal["check", "apply", "ignore"]
 """What is done about an image's EXIF orientation where labels belong to it; see `metaprompts.data.orientation`."""
@@ -20,8 +21,6 @@ _logger = logging.getLogger(__name__)
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
-# Pixels that are converted at a time: a conversion takes several copies, of a whole image perhaps gigabytes.
-_BAND_PIXELS = 2**22
 _LARGEST = 65535
 # A 14-bit camera's white; an image of 16 bits that stays below is dark, or of fewer bits.
 _DARK = 16383
@@ -160,10 +159,8 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
     """An image in bands of rows, from top to bottom."""
-    height = max(1, _BAND_PIXELS // image.width)
-    for top in range(0, image.height, height):
-        bottom = min(top + height, image.height)
-        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+    for rows in row_bands(image.height, image.width):
+        yield rows, image.crop((0, rows.start, image.width, rows.stop))
 
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:

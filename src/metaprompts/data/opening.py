@@ -46,7 +46,7 @@ def load_image(
         with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
             image = Image.open(file)
             if check_size is not None:
-                check_size(*image.size)
+                _check_size(image, check_size, f"{kind} {path}")
             inspect(image)
             _load(image)
             return image
@@ -65,6 +65,13 @@ def load_image(
         raise InputError(
             f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
         ) from error
+
+
+def _check_size(image: Image.Image, check_size: CheckSize, name: str) -> None:
+    try:
+        check_size(*image.size)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _load(image: ImageFile.ImageFile) -> None:

@@ -102,7 +102,7 @@ def slide_rows(
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w); brought to the crops' size bilinearly if it comes smaller
-        image: (3,H,W) in [0,1]
+        image: (3,H,W), of the type that ``predict`` takes
         window: height and width of a window, pixels
         stride: vertical and horizontal step, pixels
         batch: crops predicted at once

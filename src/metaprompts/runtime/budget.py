@@ -45,6 +45,9 @@ _PROGRAM = 650 * 10**6
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
+# Bytes that each pixel of a picture takes at the fullest moment: decoding it (4 and 3), or confidence, classes, picture
+# and the bands in which results are written (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
+_OF_PIXEL = 9
 # Lower ones save little: the map that is held whole remains. And the lower, the longer it takes to count them.
 _STRIPS = (256, 128, 64, 32)
 
@@ -192,6 +195,19 @@ class Budget:
     def __init__(self, model: "MetaPromptModel", limit: int | None, most: int, beside: int = 0) -> None:
         self._model, self._limit, self._most, self._beside = model, limit, most, beside
         self._known: dict[tuple[int, int, int], Choice] = {}
+
+    def check_picture(self, height: int, width: int) -> None:
+        """Check that a picture, and what is predicted of it, fit beside the weights.
+
+        Raises:
+            InputError: they do not
+        """
+        needed = _PROGRAM + weight_bytes(self._model) + self._beside + _OF_PIXEL * height * width
+        if self._limit is not None and needed > self._limit:
+            raise InputError(
+                f"{height}x{width} pixels and their prediction take {_gigabytes(needed)} at least, but only "
+                f"{_gigabytes(self._limit)} may be taken: free memory, raise --max-memory, or make the picture smaller"
+            )
 
     def batch(self, size: tuple[int, int], beside: int = 0) -> int:
         """How many views may go through together; the model's encoder is set to what was chosen.

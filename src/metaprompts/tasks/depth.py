@@ -15,7 +15,7 @@ from metaprompts.evaluation.depth import DEPTH_SCORES, DepthScores
 from metaprompts.heads.deconv import DepthHead
 from metaprompts.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.base import Batch, FusedTask, Picture, View
-from metaprompts.tasks.resizing import whole_view
+from metaprompts.tasks.resizing import enlarged_bands, whole_view
 from metaprompts.typed import Range, check_ranges
 
 _BLOCK = 64
@@ -124,8 +124,10 @@ class Depth(FusedTask):
 
     def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
-        depth_m = _at_size(raw.float().unsqueeze(0), picture.shape[:2])[0]
-        return DepthPrediction(depth_m=depth_m.cpu().numpy(), picture=picture)
+        depth_m = np.empty(picture.shape[:2], np.float32)
+        for rows, band in enlarged_bands(raw[0].float(), (picture.shape[0], picture.shape[1])):
+            depth_m[rows] = band.cpu().numpy()
+        return DepthPrediction(depth_m=depth_m, picture=picture)
 
     def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
         depth_m = np.zeros(picture.shape[:2], np.float32)

@@ -14,7 +14,7 @@ from metaprompts.heads.upernet import FCNHead, UPerNet
 from metaprompts.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.base import Batch, Picture, Task, View
 from metaprompts.tasks.lovasz import lovasz_softmax
-from metaprompts.tasks.resizing import whole_view
+from metaprompts.tasks.resizing import enlarged_bands, whole_view
 from metaprompts.typed import Range, check_ranges
 
 IGNORED = 255
@@ -103,9 +103,16 @@ class Segmentation(Task):
 
     def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
-        probabilities = raw.float().softmax(dim=0).unsqueeze(0)
+        size, probabilities = (picture.shape[0], picture.shape[1]), raw.float().softmax(dim=0)
+        labels, confidence = np.zeros(size, self._label_type), np.full(size, -1, np.float32)
         # Resizing class by class keeps a large picture's memory at a few maps, not one for each class.
-        return self._prediction(picture, *_most_likely(probabilities, picture.shape[:2]))
+        for index, probability in enumerate(probabilities):
+            for rows, band in enlarged_bands(probability, size):
+                values = band.cpu().numpy()
+                better = values > confidence[rows]
+                np.copyto(labels[rows], index, where=better)
+                np.copyto(confidence[rows], values, where=better)
+        return self._prediction(picture, labels, confidence)
 
     def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
         # Of as many bytes a number as the prediction keeps: the picture is large.
@@ -130,18 +137,6 @@ class Segmentation(Task):
             picture=picture,
             confidence=confidence,
         )
-
-
-def _most_likely(probabilities: Tensor, size: tuple[int, ...]) -> tuple[Any, Any]:
-    labels = np.zeros(size, np.int64)
-    confidence = np.full(size, -1, np.float32)
-    for index in range(probabilities.shape[1]):
-        score = F.interpolate(probabilities[:, index : index + 1], size=size, mode="bilinear", align_corners=False)
-        values = score[0, 0].cpu().numpy()
-        better = values > confidence
-        labels[better] = index
-        confidence[better] = values[better]
-    return labels, confidence
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

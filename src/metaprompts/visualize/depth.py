@@ -1,14 +1,18 @@
 """Depth as color: near is bright, far is dark, black is no measurement."""
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
+from metaprompts.row_bands import row_bands
 from metaprompts.visualize.text import Picture, blank, stack_down, text_size, write_texts
 
 # Inferno's darkest part would look like the black of pixels without depth.
 _DARKEST = 0.12
+_ENOUGH = 2**25
 
 
 def depth_range(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> tuple[float, float]:
@@ -21,6 +25,9 @@ def depth_range(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     Returns:
         near and far end, metres; (0, 1) if no pixel is valid
     """
+    # Of very many pixels some tell the range as well, without gigabytes of copies.
+    every = 1 + depth_m.size // _ENOUGH
+    depth_m, valid = depth_m[::every], None if valid is None else valid[::every]
     measured = depth_m[_measured(depth_m, valid)]
     if not measured.size:
         return 0.0, 1.0
@@ -50,13 +57,28 @@ def color_depth(
     """
     if depth_m.ndim != 2:
         raise InputError(f"depth to color is {depth_m.shape}; expected (height, width) in metres")
-    near, far = depth_range(depth_m, valid)
-    near, far = near if minimum is None else minimum, far if maximum is None else maximum
-    measured = _measured(depth_m, valid)
-    distance = (np.where(measured, depth_m, near) - near) / max(far - near, 1e-9)
-    colors = _colored(1 - np.clip(distance, 0, 1))
-    colors[~measured] = 0
+    colors = np.empty((*depth_m.shape, 3), np.uint8)
+    for rows, band in colored_bands(depth_m, minimum, maximum, valid):
+        colors[rows] = band
     return colors
+
+
+def colored_bands(
+    depth_m: NDArray[np.floating],
+    minimum: float | None = None,
+    maximum: float | None = None,
+    valid: NDArray[np.bool_] | None = None,
+) -> Iterator[tuple[slice, Picture]]:
+    """Color a depth map as `color_depth` does, in bands of rows (h,W,3), from top to bottom."""
+    near, far = depth_range(depth_m, valid) if minimum is None or maximum is None else (minimum, maximum)
+    near, far = near if minimum is None else minimum, far if maximum is None else maximum
+    for rows in row_bands(*depth_m.shape):
+        band = depth_m[rows]
+        measured = _measured(band, None if valid is None else valid[rows])
+        distance = (np.where(measured, band, near) - near) / max(far - near, 1e-9)
+        colors = _colored(1 - np.clip(distance, 0, 1))
+        colors[~measured] = 0
+        yield rows, colors
 
 
 def add_depth_legend(colored: Picture, minimum: float, maximum: float) -> Picture:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
+from metaprompts.row_bands import row_bands
 from metaprompts.visualize.text import Picture, blank, fitted, text_size, write_texts
 
 # Chosen by eye for the many data sets of at most twenty classes; further colors are computed.
@@ -51,14 +52,28 @@ def overlay_labels(
     Raises:
         InputError: picture and labels differ in size
     """
+    drawn = np.empty(picture.shape, np.uint8)
+    for rows, band in overlay_bands(picture, labels, palette, opacity):
+        drawn[rows] = band
+    return drawn
+
+
+def overlay_bands(
+    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = 0.55
+) -> Iterator[tuple[slice, Picture]]:
+    """Tint a picture as `overlay_labels` does, in bands of rows (h,W,3), from top to bottom."""
     if picture.shape[:2] != labels.shape:
         raise InputError(f"picture is {picture.shape}, labels {labels.shape}; expected labels of the picture's size")
-    classes = labels.astype(np.int64)
-    known = (classes >= 0) & (classes < len(palette))
-    colors = palette[np.where(known, classes, 0)].astype(np.float32)
-    strength = np.where(_borders(classes), min(1.0, opacity + 0.3), opacity) * known
-    mixed = picture + (colors - picture) * strength[..., None].astype(np.float32)
-    return np.rint(mixed).astype(np.uint8)
+    for rows in row_bands(*labels.shape):
+        # With the row above, for the borders to it.
+        above = min(rows.start, 1)
+        classes = labels[rows.start - above : rows.stop].astype(np.int64)
+        borders, classes, band = _borders(classes)[above:], classes[above:], picture[rows]
+        known = (classes >= 0) & (classes < len(palette))
+        colors = palette[np.where(known, classes, 0)].astype(np.float32)
+        strength = np.where(borders, min(1.0, opacity + 0.3), opacity) * known
+        mixed = band + (colors - band) * strength[..., None].astype(np.float32)
+        yield rows, np.rint(mixed).astype(np.uint8)
 
 
 def class_legend(names: Sequence[str], colors: NDArray[np.uint8], width: int) -> Picture:
