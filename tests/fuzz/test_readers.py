@@ -1,6 +1,6 @@
 """Whatever a file holds, a reader returns a value or says in one line what is wrong, in little time and memory."""
 
-import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +9,7 @@ from fuzz.mutations import byte_edits, change_bytes, change_json, json_edits
 from fuzz.readers import all_readers
 from fuzz.workers import REFUSED, VALUE, Worker
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs fork, and /proc")
 
 NAMES = (
     "picture_png picture_rgba picture_palette picture_jpeg picture_bmp picture_tiff picture_webp picture_gif "
