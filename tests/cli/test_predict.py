@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
-from metaprompts.cli import main
+from metaprompts.cli import inputs, main
 from metaprompts.cli.naming import output_stems
 from metaprompts.cli.predict import _predict_group
+from metaprompts.data import decoding
 from metaprompts.errors import InputError
 from metaprompts.loading import load
 
@@ -436,3 +437,23 @@ def test_a_picture_that_memory_does_not_hold(models, tmp_path, capsys):
     assert "1 of 2 pictures predicted" in captured.out
     assert "picture " in captured.err
     assert "a.png: 13000x13000 pixels and their prediction take" in captured.err
+
+
+def test_a_white_level_is_known_from_the_start(models, tmp_path, caplog, monkeypatch):
+    """The search for a readable picture, before the model is loaded, warned of images that are nearly black."""
+    monkeypatch.setattr(decoding, "_advised", set())
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "a.png")
+    words = ["predict", str(models / "depth"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--engine"]
+    assert main([*words, "plain", "--white-level", "4095"]) == 0
+    assert "white level" not in caplog.text
+    assert main([*words, "plain"]) == 0
+    assert "set the white level to 4095" in caplog.text
+
+
+def test_a_picture_beyond_pillows_limit(models, tmp_path, capsys, monkeypatch):
+    """300 megapixels were refused before any memory was asked for."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(inputs, "_LARGE", 100)
+    Image.new("L", (64, 64)).save(tmp_path / "a.png")
+    words = ["predict", str(models / "depth"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--engine"]
+    assert main([*words, "plain"]) == 0

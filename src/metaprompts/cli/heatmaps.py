@@ -132,7 +132,7 @@ class Heatmaps:
         numbers, top = self._choice()
         check_exists(self.boxes, self.captions)
         paths = list_pictures(self.inputs, out=self.out)
-        if failures := why_unreadable(paths):
+        if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
         boxes = (
             None

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from metaprompts.errors import InputError
 
+_LARGE = 2**25
+
 
 def check_exists(*paths: Path | None) -> None:
     """Check that files and folders are there; None is passed over.
@@ -17,16 +19,34 @@ def check_exists(*paths: Path | None) -> None:
             raise InputError(f"cannot read {path}: No such file or directory")
 
 
-def why_unreadable(paths: Sequence[Path]) -> list[str]:
-    """Why each picture cannot be read, if none can; nothing where one can, at which the search ends."""
+class _LargeError(InputError):
+    """A picture is too large to be decoded for this."""
+
+
+def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> list[str]:
+    """Why each picture cannot be read, if none can; nothing where one can, at which the search ends.
+
+    Of a large picture the header is enough: whether memory holds it is known with the model.
+
+    Args:
+        paths: of the pictures
+        white_level: as for `read_picture`
+    """
     from metaprompts.data.pictures import read_picture
 
     failures = []
     for path in paths:
         try:
-            read_picture(path)
+            read_picture(path, white_level=white_level, check_size=_check_small)
         except InputError as error:
+            if isinstance(error.__cause__, _LargeError):
+                return []
             failures.append(str(error))
         else:
             return []
     return failures
+
+
+def _check_small(width: int, height: int) -> None:
+    if width * height > _LARGE:
+        raise _LargeError(f"{height}x{width} pixels")

@@ -116,7 +116,7 @@ class Predict:
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
         paths = list_pictures(self.inputs, out=self.out)
-        if failures := why_unreadable(paths):
+        if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
