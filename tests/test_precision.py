@@ -11,7 +11,7 @@ import torch
 
 import metaprompts
 from metaprompts.backbone import load_backbone
-from metaprompts.config import Prompts, Rearrangement
+from metaprompts.config import Prompts, Rearrangement, Refinement
 from metaprompts.errors import InputError
 from metaprompts.model import MetaPromptModel
 from metaprompts.tasks import Depth
@@ -62,7 +62,11 @@ def test_weights_are_the_files_rounded(dtype: torch.dtype, tmp_path: Path) -> No
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_no_copy_in_single_precision_is_made(tmp_path: Path) -> None:
     """Nearly 200 MB in single precision, almost all of it prompts, take half of that."""
-    settings = {"prompts": Prompts(count=250_000, per_step=True), "rearrangement": Rearrangement(enabled=False)}
+    settings = {
+        "prompts": Prompts(count=16_000, per_step=True),
+        "refinement": Refinement(steps=48),
+        "rearrangement": Rearrangement(enabled=False),
+    }
     MetaPromptModel.on_backbone("random:micro", task=Depth(max_depth_m=10.0, filters=4, width=8), **settings).save(
         tmp_path
     )
