@@ -128,6 +128,19 @@ class TestSignals:
             signal.signal(number, former)
         assert capsys.readouterr().err == "interrupted\n"
 
+    def test_what_imports_make_of_it_is_no_bug(self, monkeypatch, capsys):
+        """A signal during an import ended in "RuntimeError: Failed to import diffusers...: this is a bug"."""
+
+        def importing(words):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except KeyboardInterrupt as error:
+                raise RuntimeError("Failed to import diffusers") from error
+
+        monkeypatch.setattr("metaprompts.cli._run", importing)
+        assert main(["predict"]) == 130
+        assert capsys.readouterr().err == "interrupted\n"
+
     def test_a_second_signal_does_not_disturb_the_end(self):
         """A cluster tells a job's processes, and they tell each other."""
         cleaned = []

@@ -49,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not debug:
         # Libraries warn of what only a developer can change.
         warnings.simplefilter("ignore")
+    asked: list[float] = []
     try:
-        with ending_as_by_ctrl_c():
+        with ending_as_by_ctrl_c() as asked:
             code = _ended(words)
             flush_streams()
             return code
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
             silence(sys.stdout)
             return OK
+        if asked and not isinstance(error, InputError):
+            complain("interrupted\n")
+            return INTERRUPTED
         if debug:
             raise
         line, code = told(error, words[0] if words else "")

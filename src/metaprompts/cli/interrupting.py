@@ -12,16 +12,19 @@ _SAME_SECONDS = 3.0
 
 
 @contextmanager
-def ending_as_by_ctrl_c() -> Iterator[None]:
+def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     """Let SIGTERM and the end of the terminal end this process as Ctrl-C does, while the block runs.
 
     Scratch files are removed, processes that work for it end, too. What nohup has made ignored stays so; a signal that
     comes again at once does not disturb the end. Only the main thread can be told by signals.
+
+    Yields:
+        when it was told to, by the monotonic clock: imports make errors of their own of what interrupts them
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     asked: list[float] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -38,7 +41,7 @@ def ending_as_by_ctrl_c() -> Iterator[None]:
     for number in numbers:
         signal.signal(number, interrupt)
     try:
-        yield
+        yield asked
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
