@@ -46,7 +46,7 @@ def words_of(command: str, data: Path, out: Path) -> list[str]:
     return {
         "predict": ["predict", MODEL, *(str(data / f"{number}.png") for number in range(6)), "--engine", "plain"],
         "shard": ["data", "shard", "micro_depth", *reading, "--shard-bytes", "30KB"],
-        "evaluate": ["evaluate", MODEL, *reading],
+        "evaluate": ["evaluate", MODEL, *reading, "--data.val", "val.txt"],
         "export": ["export", MODEL, "--format", "torch", "--size", "64", "64"],
         "train": ["train", "micro_depth", *sized, *often, "--resume", "auto"],
     }[command] + ([] if command == "train" else ["--out", str(out)])

@@ -62,17 +62,20 @@ def test_an_error_is_not_held_back() -> None:
 
 
 def test_files_do_not_pile_up_while_they_are_read(tmp_path: Path) -> None:
-    """Far more is read than is ever held; pieces are read as slowly as from a disk."""
+    """Far more is read than is ever held.
+
+    On a machine busy with other work this test failed: it read on without waiting for the thread that gives back.
+    """
     piece, pieces = 2**25, 16
     path = tmp_path / "big"
     with path.open("wb") as file:
         file.truncate(pieces * piece)
-    held = []
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         before = held_bytes()
         with releasing_files():
             for number in range(pieces):
                 mapped[number * piece : (number + 1) * piece].count(b"\1")
-                time.sleep(0.02)
-                held.append(held_bytes() - before)
-    assert max(held) < 0.75 * pieces * piece
+                deadline = time.monotonic() + 60
+                while held_bytes() - before >= 0.75 * pieces * piece:
+                    assert time.monotonic() < deadline, "nothing was given back for a minute"
+                    time.sleep(0.02)
