@@ -19,6 +19,8 @@ _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
+    "schedule.warmup_steps": "schedule.warmup_fraction",
+    "schedule.warmup_fraction": "schedule.warmup_steps",
 }
 # Kinds of prompts that have a use for a key.
 _OF_KINDS: dict[str, tuple[str, ...]] = {

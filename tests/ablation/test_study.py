@@ -144,7 +144,12 @@ def test_a_cell_without_such_changes_has_the_keys_that_it_had():
         recipe="micro_segmentation",
         data="camvid",
         metric="mIoU",
-        settings={"data.ignored": [11], "training.steps": 250, "training.validate_every": 250},
+        settings={
+            "schedule.warmup_steps": 50,
+            "data.ignored": [11],
+            "training.steps": 250,
+            "training.validate_every": 250,
+        },
     )
     assert Run(cell=cell, variant=Variant(name="full"), seed=0).key == "f07aba406a74"
 

@@ -1,6 +1,8 @@
 import pytest
 
 from metaprompts.errors import InputError
+from metaprompts.recipe_names import recipe_names
+from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.schedules import Schedule, learning_rate, warmup_factor
 
 
@@ -65,3 +67,44 @@ def test_the_shortest_trainings_have_a_learning_rate(kind, steps):
 def test_shares_must_be_shares(settings, message):
     with pytest.raises(InputError, match=message):
         Schedule(**settings)
+
+
+OWN_RECIPES = [name for name in recipe_names() if name.startswith(("micro_", "scenes_"))]
+
+
+@pytest.mark.parametrize("name", OWN_RECIPES)
+def test_short_trainings_of_own_recipes_leave_their_warm_up(name):
+    """Forty steps of micro_segmentation never left a warm-up of 50 steps: mIoU 0.184 where 0.202 was to be had."""
+    recipe = read_recipe(name, ["--training.steps", "40"])
+    assert recipe.schedule.warmup(40) <= 5
+    assert recipe.schedule.check_warmup(40) is None
+    assert max(rates(recipe.schedule, 40)) > 0.8
+
+
+def test_a_warm_up_by_fraction_is_that_of_as_many_steps():
+    by_share = rates(Schedule(kind="poly", warmup_fraction=0.25), 40)
+    assert by_share == rates(Schedule(kind="poly", warmup_steps=10), 40)
+    assert rates(Schedule(warmup_fraction=0.1), 3) == [1, 1, 1]
+
+
+def test_a_warm_up_that_lasts_to_the_end_is_told():
+    """Nothing said that a learning rate never reached the one that was asked for."""
+    assert Schedule(warmup_steps=40).check_warmup(41) is None
+    told = Schedule(warmup_steps=50).check_warmup(40)
+    assert told.startswith("schedule.warmup_steps 50 is as long as all 40 steps or longer")
+    assert "78% of optimizer.lr" in told
+    assert Schedule(kind="rise_and_fall", warmup_steps=50).check_warmup(40) is None
+
+
+def test_warm_up_is_given_once():
+    with pytest.raises(InputError, match="give one of them"):
+        Schedule(warmup_steps=5, warmup_fraction=0.1)
+    with pytest.raises(InputError, match="rise_and_fall has no warm-up"):
+        Schedule(kind="rise_and_fall", warmup_fraction=0.1)
+
+
+@pytest.mark.parametrize(("given", "warmup"), [("steps", 7), ("fraction", 4)])
+def test_a_command_line_sets_the_one_in_place_of_the_other(given, warmup):
+    words = ["--schedule.warmup_steps", "7"] if given == "steps" else ["--schedule.warmup_fraction", "0.1"]
+    assert read_recipe("micro_segmentation", words).schedule.warmup(40) == warmup
+    assert read_recipe("ade20k", words).schedule.warmup(40) == warmup

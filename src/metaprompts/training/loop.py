@@ -97,6 +97,8 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     progress.note(labels["training"].lines() if "training" in labels else [])
     batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples))
+    if team.is_first and (fault := recipe.schedule.check_warmup(steps)) is not None:
+        logger.warning("%s", fault)
 
     model = build_model(recipe).to(team.device)
     if team.device.type == "cpu":

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from metaprompts.errors import InputError
 from metaprompts.typed import Range, check_ranges
 
 
@@ -15,6 +16,8 @@ class Schedule:
         kind: "poly" (segmentation), "rise_and_fall" (depth), "step" (pose), "hold_and_fall" or "constant"
         power: exponent of poly (released: 1) or of rise and fall (released: 0.9)
         warmup_steps: all but rise and fall: steps of linear rise
+        warmup_fraction: all but rise and fall: in place of warmup_steps, the rise's share of all steps, so that a short
+            training leaves it, too
         warmup_ratio: all but rise and fall: share of the learning rate at the first step of the rise
         floor_lr: rise and fall: the learning rate at both ends
         rise: rise and fall: share of training spent rising. The released code rises for epochs // 2 whole epochs,
@@ -27,6 +30,7 @@ class Schedule:
     kind: Literal["poly", "rise_and_fall", "step", "hold_and_fall", "constant"] = "constant"
     power: Annotated[float, Range(0, 100)] = 1.0
     warmup_steps: Annotated[int, Range(0, 10**9)] = 0
+    warmup_fraction: Annotated[float, Range(0, 1, below=True)] | None = None
     warmup_ratio: Annotated[float, Range(0, 1000)] = 1e-6
     floor_lr: Annotated[float, Range(0, 1000)] = 0.0
     rise: Annotated[float, Range(0, 1, above=True)] = 0.5
@@ -36,6 +40,33 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_ranges(self, "schedule")
+        if self.warmup_fraction is not None and self.warmup_steps:
+            raise InputError(
+                f"schedule.warmup_steps is {self.warmup_steps}, schedule.warmup_fraction {self.warmup_fraction:g}: "
+                "give one of them, the other being 0 or none"
+            )
+        if self.warmup_fraction and self.kind == "rise_and_fall":
+            raise InputError(
+                f"schedule.warmup_fraction is {self.warmup_fraction:g}, but schedule.kind rise_and_fall has no "
+                "warm-up: set it to none, and schedule.rise to the share of steps that rise"
+            )
+
+    def warmup(self, steps: int) -> int:
+        """Steps of warm-up of a training of so many steps."""
+        if self.kind == "rise_and_fall":
+            return 0
+        return self.warmup_steps if self.warmup_fraction is None else round(self.warmup_fraction * steps)
+
+    def check_warmup(self, steps: int) -> str | None:
+        """What is wrong with the warm-up of a training of so many steps; None if it ends before the training."""
+        warmup = self.warmup(steps)
+        if warmup < steps or warmup == 0:
+            return None
+        highest = warmup_factor(steps - 1, steps=warmup, ratio=self.warmup_ratio)
+        return (
+            f"schedule.warmup_steps {warmup} is as long as all {steps} steps or longer: the learning rate never gets "
+            f"beyond {highest:.0%} of optimizer.lr; say --schedule.warmup_fraction 0.1 for a tenth of the steps"
+        )
 
 
 def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:
@@ -62,7 +93,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
         lr *= schedule.drop_factor ** float(sum(step >= share * steps for share in schedule.drop_at))
     elif schedule.kind == "hold_and_fall":
         lr *= fall_factor(step, start=fall_start(steps, schedule.fall), steps=steps)
-    return lr * warmup_factor(step, steps=schedule.warmup_steps, ratio=schedule.warmup_ratio)
+    return lr * warmup_factor(step, steps=schedule.warmup(steps), ratio=schedule.warmup_ratio)
 
 
 def rise_and_fall(step: int, *, top: int, lr: float, floor_lr: float, power: float) -> float:
