@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -29,7 +30,12 @@ from small import small_model
 # One task a format: together every task and every format.
 PAIRS = [("torch", "segmentation"), ("onnx", "depth"), ("openvino", "pose")]
 RESULTS = {"segmentation": "labels.png", "depth": "depth_mm.png", "pose": "people.json"}
-_ALONE = "import sys, runpy; sys.modules['metaprompts'] = None; runpy.run_path('predict.py', run_name='__main__')"
+_ALONE = """
+import sys, runpy
+sys.modules["metaprompts"] = None
+example = sys.argv.pop(1)
+runpy.run_path(example, run_name="__main__")
+"""
 
 
 @pytest.mark.full
@@ -53,8 +59,8 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     assert {*facts["files"], "model.json", "parity.json", "predict.py", "processing.py"} == {
         path.name for path in (tmp_path / "out").iterdir()
     }
-    subprocess.run([sys.executable, "-c", _ALONE, str(picture)], check=True, cwd=tmp_path / "out")
-    assert (tmp_path / "out" / RESULTS[task]).is_file()
+    subprocess.run([sys.executable, "-c", _ALONE, "out/predict.py", str(picture)], check=True, cwd=tmp_path)
+    assert (tmp_path / RESULTS[task]).is_file()
 
 
 @pytest.mark.parametrize("task", RESULTS)
@@ -71,6 +77,11 @@ def test_the_description_fits_the_output(task: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+def test_the_network_of_the_example_lies_beside_it(kind: str) -> None:
+    assert "HERE / facts['file']" in export_run._example(FORMATS[kind], "depth")["predict.py"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_the_example_is_short_and_needs_the_runtime_alone(kind: str) -> None:
     text = export_run._example(FORMATS[kind], "depth")["predict.py"]
     imports = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Import | ast.ImportFrom)]
@@ -78,8 +89,8 @@ def test_the_example_is_short_and_needs_the_runtime_alone(kind: str) -> None:
     assert {name.name for each in imports if isinstance(each, ast.Import) for name in each.names} == {
         *("json", "sys", "numpy", FORMATS[kind].runtime)
     }
-    assert {each.module for each in imports if isinstance(each, ast.ImportFrom)} == {"PIL", "processing"}
-    assert len(text.splitlines()) <= 20
+    assert {each.module for each in imports if isinstance(each, ast.ImportFrom)} == {"pathlib", "PIL", "processing"}
+    assert len(text.splitlines()) <= 25
 
 
 @pytest.mark.parametrize(
@@ -91,14 +102,17 @@ def test_the_example_is_short_and_needs_the_runtime_alone(kind: str) -> None:
     ],
 )
 def test_the_example_runs_where_metaprompts_is_not(task: str, network: str, words: list[str], tmp_path: Path) -> None:
+    """From another folder than its own it ended with: No such file or directory: 'model.json'."""
     model = metaprompts.load(f"micro-{task}", "cpu")
     stub = replace(FORMATS["onnx"], example={"imports": "import math", "load": "", "run": network})
+    out = tmp_path / "of the model"
+    out.mkdir()
     for name, text in export_run._example(stub, task).items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "model.json").write_text(json.dumps(description(model, (64, 128))))
+        (out / name).write_text(text)
+    (out / "model.json").write_text(json.dumps(description(model, (64, 128))))
     Image.new("RGB", (70, 50)).save(tmp_path / "picture.png")
 
-    command = [sys.executable, "-c", _ALONE, "picture.png", *words]
+    command = [sys.executable, "-c", _ALONE, "of the model/predict.py", "picture.png", *words]
     done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
 
     assert done.stdout == f"written: {RESULTS[task]}\n"
@@ -173,7 +187,7 @@ def test_the_example_predicts_at_the_pictures_size(tmp_path: Path) -> None:
     Image.fromarray(scene).save(tmp_path / "scene.png")
     export_model(model, tmp_path / "out", kind="openvino", pictures=[scene])
 
-    subprocess.run([sys.executable, "-c", _ALONE, str(tmp_path / "scene.png")], check=True, cwd=tmp_path / "out")
+    subprocess.run([sys.executable, "-c", _ALONE, "predict.py", "../scene.png"], check=True, cwd=tmp_path / "out")
 
     found = np.asarray(Image.open(tmp_path / "out/depth_mm.png"))
     np.testing.assert_allclose(found, model.predict(scene).depth_m * 1000, atol=2)
@@ -192,17 +206,44 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
-def _export_quickly(monkeypatch: pytest.MonkeyPatch, out: Path, kind: str) -> None:
-    """Write files that hold nothing."""
+def _without_contents(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Let an export write model files that hold nothing."""
 
     def write(model: object, size: object, path: Path) -> None:
         path.touch()
         if FORMATS[kind].weights:
             path.with_suffix(FORMATS[kind].weights).touch()
 
-    monkeypatch.setattr(export_run, "_parity", lambda *what: {})
+    parity = {"pictures": 1, "max_difference": 1e-6, "mean_difference": 1e-7, "output_std": 1.0}
+    monkeypatch.setattr(export_run, "_parity", lambda *what: parity)
     monkeypatch.setitem(FORMATS, kind, replace(FORMATS[kind], write=write, needs=()))
+
+
+def _export_quickly(monkeypatch: pytest.MonkeyPatch, out: Path, kind: str) -> None:
+    _without_contents(monkeypatch, kind)
     export_model(small_model("depth"), out, kind=kind, pictures=[])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_export_tells_its_stages_and_all_its_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was silent for minutes, and named four files, the model not among them."""
+    _without_contents(monkeypatch, kind)
+    monkeypatch.setattr("metaprompts.loading.load", lambda name, device: small_model("depth"))
+
+    assert main(["export", "micro-depth", "--format", kind, "--out", str(tmp_path / "out")]) == 0
+
+    printed = capsys.readouterr()
+    for path in (tmp_path / "out").iterdir():
+        size = path.stat().st_size
+        shown = f"{size} B" if size < 1024 else f"{size / 1024:.1f} KiB"
+        assert re.search(rf"^{re.escape(str(path))} +{re.escape(shown)}$", printed.out, re.MULTILINE)
+    assert printed.out.startswith(str(tmp_path / "out" / "model."))
+    assert "on 1 image the output" in printed.out
+    stages = [line for line in printed.err.splitlines() if "/4 " in line]
+    assert [line[:4] for line in stages] == ["1/4 ", "2/4 ", "3/4 ", "4/4 "]
+    assert f"converting to {kind}" in stages[1]
 
 
 def test_another_export_takes_the_place_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

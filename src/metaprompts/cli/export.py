@@ -1,13 +1,18 @@
 """``metaprompts export``."""
 
+import shlex
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import tyro
+from rich.console import Console
+from rich.text import Text
 
-from metaprompts.cli.console import say
+from metaprompts.cli.console import printable, say
 from metaprompts.errors import InputError
+from metaprompts.wording import counted, file_size
 
 _SCENES = 4
 
@@ -18,7 +23,8 @@ class Export:
 
     It takes any number of pictures of one size. Beside it: model.json, which tells what goes in and what the output
     means; parity.json, how far the output is from the model's on real pictures; predict.py and processing.py, an
-    example that needs no metaprompts and gives what metaprompts predict gives, if the size is that which it looks at.
+    example that needs no metaprompts, runs from any folder, and gives what metaprompts predict gives, if the size is
+    that which it looks at. All files are listed with their sizes.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -36,13 +42,11 @@ class Export:
 
     def run(self) -> int:
         """Write the files."""
-        from rich.console import Console
-
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.data.scenes import generate_scene
         from metaprompts.files import refuse_unwritable
         from metaprompts.loading import load
-        from metaprompts.runtime.export import export_model
+        from metaprompts.runtime.export import STAGES, export_model
 
         refuse_unwritable(self.out)
         if self.pictures:
@@ -51,13 +55,57 @@ class Export:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
             raise InputError("no pictures found to compare by: name others, or leave --pictures out")
-        model = load(self.model, "cpu")
-        with Console(stderr=True).status("exporting"):
-            report = export_model(model, self.out, kind=self.format, size=self.size, steps=self.steps, pictures=shown)
+        with _Stages(1 + STAGES) as stages:
+            stages.begin(f"loading {self.model}")
+            model = load(self.model, "cpu")
+            exported = export_model(
+                model,
+                self.out,
+                kind=self.format,
+                size=self.size,
+                steps=self.steps,
+                pictures=shown,
+                on_stage=stages.begin,
+            )
+        parity = exported.parity
+        width = max(len(str(path)) for path in exported.files)
+        say("".join(f"{path!s:<{width}}  {file_size(path.stat().st_size):>10}\n" for path in exported.files))
         say(
-            f"{self.out}: model.json, parity.json, predict.py, processing.py\n"
-            f"on {report['pictures']} pictures the output differs from the model's by at most "
-            f"{report['max_difference']:.1e}, on average by {report['mean_difference']:.1e} (its standard deviation is "
-            f"{report['output_std']:.3g})\n"
+            f"on {counted(parity['pictures'], 'image')} the output differs from the model's by at most "
+            f"{parity['max_difference']:.1e}, on average by {parity['mean_difference']:.1e} (its standard deviation "
+            f"is {parity['output_std']:.3g})\n"
+            f"to try it, from any folder: python {shlex.quote(str(self.out.resolve() / 'predict.py'))} IMAGE\n"
         )
         return 0
+
+
+class _Stages:
+    """Prints each stage as it begins and how long the one before took; in a terminal with a spinner."""
+
+    def __init__(self, count: int) -> None:
+        self._console = Console(stderr=True, soft_wrap=True)
+        self._spinner = self._console.status("")
+        self._count, self._number, self._began = count, 0, time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._spinner.start()
+        return self
+
+    def begin(self, stage: str) -> None:
+        """A stage begins."""
+        self._end()
+        self._number += 1
+        line = Text(printable(f"{self._number}/{self._count} {stage}"))
+        self._console.print(line)
+        self._spinner.update(line)
+
+    def _end(self) -> None:
+        now = time.monotonic()
+        if self._number:
+            self._console.print(f"    done in {now - self._began:.1f} s", highlight=False)
+        self._began = now
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._spinner.stop()
+        if kind is None:
+            self._end()

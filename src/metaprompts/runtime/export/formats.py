@@ -174,7 +174,7 @@ FORMATS = {
         open=_open_torch,
         example={
             "imports": "import torch",
-            "load": "network = torch.export.load(facts['file']).module()",
+            "load": "network = torch.export.load(HERE / facts['file']).module()",
             "run": "network(torch.from_numpy(pixels)).detach().numpy()[0]",
         },
     ),
@@ -187,7 +187,7 @@ FORMATS = {
         open=_open_onnx,
         example={
             "imports": "import onnxruntime",
-            "load": "network = onnxruntime.InferenceSession(facts['file'])",
+            "load": "network = onnxruntime.InferenceSession(HERE / facts['file'])",
             "run": "network.run(None, {'images': pixels})[0][0]",
         },
     ),
@@ -200,7 +200,8 @@ FORMATS = {
         open=_open_openvino,
         example={
             "imports": "import openvino",
-            "load": "network = openvino.compile_model(facts['file'], 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})",
+            "load": "options = {'INFERENCE_PRECISION_HINT': 'f32'}\n"
+            "network = openvino.compile_model(HERE / facts['file'], 'CPU', options)",
             "run": "network(pixels)[0][0]",
         },
     ),

@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,8 +25,24 @@ from metaprompts.runtime.export.whole import WholeModel, description
 from metaprompts.runtime.prepared import PreparedModel
 from metaprompts.scratch import scratch_beside
 from metaprompts.tasks import Pose
+from metaprompts.wording import counted
 
 _MULTIPLE = 64
+STAGES = 3
+"""How often an export calls ``on_stage``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        files: all of them, the model's first
+        parity: the content of parity.json
+    """
+
+    files: tuple[Path, ...]
+    parity: dict[str, Any]
 
 
 def export_model(
@@ -36,7 +53,8 @@ def export_model(
     size: tuple[int, int] | None = None,
     steps: int | None = None,
     pictures: Sequence[NDArray[np.uint8]],
-) -> dict[str, Any]:
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Exported:
     """Write model.* of a format, model.json, parity.json, predict.py and processing.py; all of them, or none.
 
     Args:
@@ -46,9 +64,10 @@ def export_model(
         size: (height, width) of its pictures; by default what the model was trained on
         steps: how often it looks, if fewer times than K
         pictures: (H, W, 3) uint8, by which the file is compared with the model
+        on_stage: called with a description of each of the `STAGES` as it begins
 
     Returns:
-        the content of parity.json
+        the files, and how far they are from the model
 
     Raises:
         InputError: the format needs what is not installed, the size does not fit, the model reads captions, or the
@@ -63,15 +82,19 @@ def export_model(
     whole = WholeModel(PreparedModel(model.eval(), steps)).eval()
     with writing_into(out, "export"), _folder(out) as scratch:
         file = scratch / f"model{chosen.suffix}"
+        on_stage(f"converting to {kind}, {size[0]}x{size[1]} pixels")
         chosen.write(whole, size, file)
+        on_stage(f"comparing {file.name} with the model on {counted(len(pictures), 'image')}")
         report = _parity(model, chosen, file, size, pictures)
+        on_stage("writing the description and the example")
         facts = description(model, size)
         names = sorted(path.name for path in scratch.iterdir())
         write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})
         write_json(scratch / "parity.json", report)
         for name, text in _example(chosen, model.task.name).items():
             write_text(scratch / name, text)
-    return report
+        written = sorted((path.name for path in scratch.iterdir()), key=lambda name: (name not in names, name))
+    return Exported(files=tuple(out / name for name in written), parity=report)
 
 
 def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, int]:

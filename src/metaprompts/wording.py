@@ -1,0 +1,41 @@
+"""Numbers in messages."""
+
+_KIB = 1024
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: "1 image", "3 images", "2 boxes".
+
+    Args:
+        count: of the things
+        noun: for one
+        plural: for any other number; None: ``noun`` with an s
+    """
+    return f"{count} {agreeing(count, noun, plural)}"
+
+
+def agreeing(count: int, noun: str, plural: str | None = None) -> str:
+    """The noun, or its plural where ``count`` is not 1; as for `counted`."""
+    return noun if count == 1 else plural or f"{noun}s"
+
+
+def file_size(size: int) -> str:
+    """Bytes in the unit that suits them: "812 B", "3.4 KiB", "12.0 MiB"."""
+    if size < _KIB:
+        return f"{size} B"
+    value, units = size / _KIB, ["KiB", "MiB", "GiB"]
+    while value >= _KIB and len(units) > 1:
+        value /= _KIB
+        del units[0]
+    return f"{value:.1f} {units[0]}"
+
+
+def shown_score(name: str, value: float) -> str:
+    """A score as a person reads it: counts as whole numbers, all else with four digits.
+
+    Args:
+        name: of the score; counts are those of images
+        value: the number, which may be a count though it is a float
+    """
+    is_count = isinstance(value, int) or name.startswith("images")
+    return f"{value:.0f}" if is_count else f"{value:.4f}"
