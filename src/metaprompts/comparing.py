@@ -18,7 +18,7 @@ def draw_truth(task: Task, sample: Sample) -> Picture:
 
     Args:
         task: whose colors and skeleton
-        sample: with targets of that task
+        sample: with targets of that task; sky is drawn at the far end of the depth that was measured
 
     Returns:
         (H, W, 3)
@@ -27,7 +27,8 @@ def draw_truth(task: Task, sample: Sample) -> Picture:
         assert isinstance(task, Segmentation)
         return overlay_labels(sample.image, sample.labels, palette(len(task.classes)))
     if sample.depth_m is not None:
-        return color_depth(sample.depth_m, *depth_range(sample.depth_m))
+        near, far = depth_range(sample.depth_m)
+        return color_depth(np.where(np.isposinf(sample.depth_m), far, sample.depth_m), near, far)
     assert isinstance(task, Pose)
     assert sample.person is not None
     keypoints = sample.person.keypoints[None]

@@ -6,6 +6,7 @@ from metaprompts.data.samples import Sample
 from metaprompts.demo.galleries import SCALE, task_gallery
 from metaprompts.predictions import DepthPrediction
 from metaprompts.tasks import Depth
+from metaprompts.visualize.depth import color_depth
 
 
 class Ten:
@@ -18,12 +19,29 @@ class Ten:
         return DepthPrediction(depth_m=np.full(picture.shape[:2], 10, np.float32), picture=picture)
 
 
-def test_what_has_no_depth_is_black_in_the_prediction_too():
-    depth_m = np.linspace(1, 20, 32 * 48, dtype=np.float32).reshape(32, 48)
-    depth_m[:16] = 0
+def row_of(depth_m):
     picture = np.full((32, 48, 3), 200, np.uint8)
     gallery = task_gallery(Ten(), [Sample(image=picture, path=str(Path("a.png")), depth_m=depth_m)])
-    (_, truth, predicted) = gallery.rows[0]
-    sky, ground = slice(0, 14 * SCALE), slice(18 * SCALE, None)
-    assert truth[sky].max() == predicted[sky].max() == 0
-    assert predicted[ground].max(axis=2).min() > 0
+    assert gallery.names == ["scene a"]
+    return gallery.rows[0]
+
+
+SKY, GROUND = slice(0, 14 * SCALE), slice(18 * SCALE, None)
+
+
+def test_what_is_predicted_for_the_sky_is_shown():
+    """The report blackened the prediction wherever the truth had no depth, which hid a sky 4 m away."""
+    depth_m = np.linspace(1, 20, 32 * 48, dtype=np.float32).reshape(32, 48)
+    depth_m[:16] = 0
+    _, truth, predicted = row_of(depth_m)
+    assert truth[SKY].max() == 0
+    assert predicted[SKY].max(axis=2).min() > 0
+    assert predicted[GROUND].max(axis=2).min() > 0
+
+
+def test_true_sky_has_the_color_of_the_far_end():
+    depth_m = np.full((32, 48), 5, np.float32)
+    depth_m[16:, ::2] = 20
+    depth_m[:16] = np.inf
+    _, truth, _ = row_of(depth_m)
+    np.testing.assert_array_equal(truth[0, 0], color_depth(np.array([[5.0, 20.0]]), 5, 20)[0, 1])

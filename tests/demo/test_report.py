@@ -23,8 +23,24 @@ def page(tmp_path):
         scenes=12,
         overview=picture(50),
         scores=[
-            Score(task="depth", metric="d1", better="higher", model=0.75, baseline=0.5, baseline_name="mean <depth>"),
-            Score(task="depth", metric="rmse", better="lower", model=3.0, baseline=2.0, baseline_name="mean"),
+            Score(
+                task="depth",
+                metric="d1",
+                meaning="share & more",
+                better="higher",
+                model=0.75,
+                baseline=0.5,
+                baseline_name="mean <depth>",
+            ),
+            Score(
+                task="depth",
+                metric="rmse",
+                meaning="error",
+                better="lower",
+                model=3.0,
+                baseline=2.0,
+                baseline_name="mean <depth>",
+            ),
         ],
         galleries=[
             Gallery(
@@ -32,12 +48,14 @@ def page(tmp_path):
                 text="t",
                 columns=("one", "two"),
                 rows=[[picture(10), picture(200)]],
+                names=["the first row"],
                 legend=picture(90),
             )
         ],
         curve=[Point(seconds=1.0, loss=2.0), Point(seconds=2.0, loss=1.0)],
         live=[("d1", 0.1, 0.4)],
         live_seconds=2.0,
+        live_gallery=Gallery(title="", text="", columns=("then",), rows=[[picture(30)]], names=["afterwards"]),
         commands=[("try this", "metaprompts demo")],
     )
     write_report(report, tmp_path / "deep" / "report.html")
@@ -67,8 +85,8 @@ def test_page_is_well_formed_and_needs_no_other_file(page):
     collector = Collector()
     collector.feed(page)
     assert collector.open == []
-    # The overview, a row of two, a legend.
-    assert len(collector.sources) == 4
+    # The overview, a row of two, a legend, one after the live training.
+    assert len(collector.sources) == 5
     assert all(source.startswith("data:image/png;base64,") for source in collector.sources)
     assert not re.search(r"https?://", page)
     assert "@import" not in page
@@ -78,9 +96,25 @@ def test_page_is_well_formed_and_needs_no_other_file(page):
 def test_page_shows_numbers_and_escapes_words(page):
     collector = Collector()
     collector.feed(page)
-    for shown in ("0.750", "0.500", "mean <depth>", "Far & near", "0.100", "0.400", "metaprompts demo", "12"):
+    for shown in (
+        "0.750",
+        "0.500",
+        "mean <depth>",
+        "Far & near",
+        "0.100",
+        "0.400",
+        "metaprompts demo",
+        "12",
+        "share & more",
+        "the first row",
+    ):
         assert shown in collector.text
     assert "mean <depth>" not in page
+
+
+def test_the_live_training_comes_before_its_result(page):
+    """The predictions of the minute of training stood above it."""
+    assert page.index("0.400") < page.index("afterwards")
 
 
 def test_only_a_better_number_is_marked(page):

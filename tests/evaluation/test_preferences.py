@@ -76,3 +76,20 @@ def test_depth():
     red = np.argwhere((drawn == HIGH).all(axis=-1))
     assert red[:, 0].max() < 8 + 16  # the positive one is on top
     assert np.ptp(red[:, 1]) + 1 in (39, 40)
+
+
+def test_the_strongest_are_one_prompt_for_each_place():
+    """Each place once, though prompts 0 and 1 both prefer the sky; prompt 2, the same everywhere, never."""
+    means = np.array([[0.0, 2.0, 0.0], [0.0, 3.0, 0.0], [1.0, 1.0, 1.0], [2.5, 0.0, 0.0]])
+    preferences = Preferences(
+        kind="class", names=("road", "sky", "car"), mean=np.zeros(4), std=np.array([1.0, 1.0, 0.0, 1.0]), means=means
+    )
+    assert preferences.strongest(6) == [(1, 1), (3, 0)]
+    assert preferences.strongest(1) == [(1, 1)]
+
+
+def test_the_strongest_of_depth_are_far_and_near_in_turn():
+    correlation = np.array([0.2, -0.9, 0.8, np.nan, 0.5])
+    preferences = DepthPreferences(correlation=correlation, mean=np.zeros(5), std=np.ones(5))
+    assert preferences.strongest(3) == [2, 1, 4]
+    assert preferences.strongest(9) == [2, 1, 4, 0]

@@ -1,7 +1,6 @@
 """What the three models see in a few pictures, at one look."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from metaprompts.predictions import PosePrediction, Prediction
 from metaprompts.visualize.sheets import contact_sheet
 
 _PICTURES = 4
-_SKY = "sky"
 
 
 def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> Picture:
@@ -30,19 +28,17 @@ def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) ->
     for sample in people:
         by_picture.setdefault(sample.path, []).append(sample)
     columns = [_column(models, samples) for samples in list(by_picture.values())[:_PICTURES]]
-    return contact_sheet(list(zip(*columns, strict=True)), cell=columns[0][0].shape[:2])
+    names = ["image", *models]
+    captions = [[name] + [""] * (len(columns) - 1) for name in names]
+    return contact_sheet(list(zip(*columns, strict=True)), captions, cell=columns[0][0].shape[:2])
 
 
 def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) -> list[Picture]:
     # Enlarged first, as results have the picture's own size: lines stay thin.
     picture = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
-    seen = {name: model.predict(picture, boxes if name == "pose" else None) for name, model in models.items()}
-    if _SKY in seen["segmentation"].classes:
-        # No depth was ever measured there: what the model says of it means nothing.
-        is_sky = seen["segmentation"].labels == seen["segmentation"].classes.index(_SKY)
-        seen["depth"] = replace(seen["depth"], valid=~is_sky)
-    return [picture, *map(_drawn, seen.values())]
+    seen = [model.predict(picture, boxes if name == "pose" else None) for name, model in models.items()]
+    return [picture, *map(_drawn, seen)]
 
 
 def _drawn(prediction: Prediction) -> Picture:

@@ -29,6 +29,7 @@ class Score:
     Attributes:
         task: what was predicted
         metric: its name
+        meaning: what it measures, in a sentence
         better: "higher" or "lower"
         model: the embedded model's number
         baseline: the number of `best_constant`
@@ -37,6 +38,7 @@ class Score:
 
     task: str
     metric: str
+    meaning: str
     better: str
     model: float
     baseline: float
@@ -52,7 +54,7 @@ class Gallery:
         text: a sentence or two below it
         columns: a heading for each column
         rows: pictures (H,W,3)
-        captions: below each row; may be fewer
+        names: of the rows
         legend: a picture below the grid
     """
 
@@ -60,7 +62,7 @@ class Gallery:
     text: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Picture]]
-    captions: Sequence[str] = ()
+    names: Sequence[str]
     legend: Picture | None = None
 
 
@@ -74,8 +76,9 @@ class Report:
         scores: the table
         galleries: pictures, in order
         curve: of the live training
-        live: what became of the live training: (metric, before, after)
+        live: scores of the live training: (metric, before, after)
         live_seconds: how long it took
+        live_gallery: predictions after it
         commands: (what for, command) of what to try next
     """
 
@@ -86,6 +89,7 @@ class Report:
     curve: Sequence[Point]
     live: Sequence[tuple[str, float, float]]
     live_seconds: float
+    live_gallery: Gallery
     commands: Sequence[tuple[str, str]] = field(default=())
 
 

@@ -1,20 +1,22 @@
 """The demonstration: draw scenes, score the embedded models, train one live, look inside, write the report."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.demo.galleries import heatmap_gallery, steps_gallery, task_gallery
+from metaprompts.demo.galleries import steps_gallery, task_gallery
 from metaprompts.demo.live import Point, fine_tune, starting_model
 from metaprompts.demo.overview import overview
+from metaprompts.demo.prompts import prompts_gallery
 from metaprompts.demo.report import Gallery, Report, write_report
 from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, subject_of
 from metaprompts.demo.settings import DemoSettings
 from metaprompts.evaluation.run import evaluate
+from metaprompts.explaining import prompt_responses
 from metaprompts.files import write_picture
 from metaprompts.locks import writing_into
 from metaprompts.training.data import validation_batches, validation_split
@@ -29,8 +31,8 @@ _SHOWN = 12
 
 _COMMANDS = (
     (
-        "Your own pictures. The miniature knows generated scenes only: expect little of photographs",
-        "metaprompts predict micro-depth my_pictures/ --out predicted",
+        "Your own images. The miniature knows generated scenes only: expect little of photographs",
+        "metaprompts predict micro-depth my_images/ --out predicted",
     ),
     (
         "The miniature trained on your own labels, on a CPU",
@@ -41,7 +43,7 @@ _COMMANDS = (
         "metaprompts train micro_depth --data.root my_data \\\n"
         "  --backbone.source stable-diffusion-v1-5/stable-diffusion-v1-5",
     ),
-    ("What each prompt responds to", "metaprompts heatmaps micro-segmentation my_picture.jpg --out heatmaps"),
+    ("What each prompt responds to", "metaprompts heatmaps micro-segmentation my_image.jpg --out heatmaps"),
 )
 
 
@@ -98,17 +100,18 @@ def _run(settings: DemoSettings, teller: Teller) -> Path:
         scores += scores_of(subject, teller.batches)
     galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, teller)]
     teller.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
-    curve, live, before_after = _live(scenes, settings.live_seconds, teller)
+    curve, live, live_gallery = _live(scenes, settings.live_seconds, teller)
     people = subjects["pose"].split.samples
     seen = overview({task: each.model for task, each in subjects.items()}, _some(people, _SHOWN))
     report = Report(
         scenes=settings.scenes,
         overview=seen,
         scores=scores,
-        galleries=[*galleries, before_after],
+        galleries=galleries,
         curve=curve,
         live=live,
         live_seconds=settings.live_seconds,
+        live_gallery=live_gallery,
         commands=_COMMANDS,
     )
     path = settings.out / REPORT
@@ -117,13 +120,20 @@ def _run(settings: DemoSettings, teller: Teller) -> Path:
     return path
 
 
-def _galleries(subject: Subject, teller: Teller) -> list[Gallery]:
-    teller.stage(f"looking inside {subject.model.task.name}")
-    samples = _some(subject.split.samples, _SHOWN)
-    galleries = [task_gallery(subject.model, samples)]
-    if subject.model.task.name != "pose":
-        galleries.append(steps_gallery(subject.model, samples))
-    return [*galleries, heatmap_gallery(subject.model, samples)]
+def _galleries(subject: Subject, teller: Teller) -> Iterator[Gallery]:
+    model, split = subject.model, subject.split
+    teller.stage(f"looking inside {model.task.name}")
+    samples = _some(split.samples, len(split.samples))
+    yield task_gallery(model, samples)
+    # Steps that only the last one's loss trained cannot be read.
+    if (
+        model.config.refinement.steps > 1
+        and subject.recipe.training.step_decay is not None
+        and model.task.name != "pose"
+    ):
+        yield steps_gallery(model, samples)
+    batches = teller.batches(validation_batches(split, subject.recipe))
+    yield prompts_gallery(model, prompt_responses(model, batches), samples)
 
 
 def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
@@ -135,7 +145,7 @@ def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], li
     model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
     before, after = (evaluate(each, validation_batches(few, recipe), facts=few.facts) for each in (untrained, model))
     changes = [(name, float(before[name]), float(after[name])) for name in ("d1", "rmse", "rel")]
-    gallery = task_gallery(model, _some(few.samples, 3), title="Depth after the minute below")
+    gallery = task_gallery(model, _some(few.samples, 3), title="Depth after the live training")
     return curve, changes, gallery
 
 

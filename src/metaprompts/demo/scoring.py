@@ -15,12 +15,35 @@ from metaprompts.recipe import Recipe
 from metaprompts.recipe_reading import read_recipe
 from metaprompts.training.data import Split, training_split, validation_batches, validation_split
 
-METRICS: dict[str, tuple[tuple[tuple[str, str], ...], str]] = {
-    "segmentation": ((("mIoU", "higher"), ("aAcc", "higher")), "the most frequent class at each pixel"),
-    "depth": ((("d1", "higher"), ("rmse", "lower"), ("rel", "lower")), "the mean depth at each pixel"),
-    "pose": ((("pck@0.2", "higher"), ("AP", "higher")), "the mean pose in each box"),
+METRICS: dict[str, tuple[tuple[tuple[str, str, str], ...], str]] = {
+    "segmentation": (
+        (
+            (
+                "mIoU",
+                "higher",
+                "overlap of predicted and true pixels of a class, divided by their union; mean of classes",
+            ),
+            ("aAcc", "higher", "share of pixels whose class is right"),
+        ),
+        "the most frequent class at each pixel",
+    ),
+    "depth": (
+        (
+            ("d1", "higher", "share of pixels whose depth is within a factor of 1.25 of the truth"),
+            ("rmse", "lower", "root of the mean squared error, in meters: far errors count most"),
+            ("rel", "lower", "mean error as a share of the true depth"),
+        ),
+        "the mean depth at each pixel",
+    ),
+    "pose": (
+        (
+            ("pck@0.2", "higher", "share of joints nearer to the truth than a fifth of the person's box"),
+            ("AP", "higher", "COCO's average precision by the distance of joints, relative to the person's size"),
+        ),
+        "the mean pose in each box",
+    ),
 }
-"""What is told of each task: metrics with the better direction, and what its best constant is."""
+"""What is shown of each task: metrics with the better direction and their meaning, and what its best constant is."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +93,11 @@ def scores_of(
         Score(
             task=task.name,
             metric=metric,
+            meaning=meaning,
             better=better,
             model=float(found[metric]),
             baseline=float(without[metric]),
             baseline_name=baseline_name,
         )
-        for metric, better in metrics
+        for metric, better, meaning in metrics
     ]

@@ -1,6 +1,7 @@
 """What each prompt responds to, as values that print and draw themselves."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ class Preferences:
     def preferred(self) -> list[int | None]:
         """The place with the largest z of each prompt; None for a prompt that is the same everywhere."""
         return [None if np.isnan(row).all() else int(np.nanargmax(row)) for row in self.z]
+
+    def strongest(self, count: int) -> list[tuple[int, int]]:
+        """(prompt, place) of the strongest preferences, the prompt that most prefers a place for each place.
+
+        Args:
+            count: how many; fewer if fewer places are preferred by any prompt
+        """
+        by_place: dict[int, int] = {}
+        for prompt in self._order():
+            place = self.preferred[prompt]
+            if place is not None:
+                by_place.setdefault(place, prompt)
+        return [(prompt, place) for place, prompt in by_place.items()][:count]
 
     def plain(self) -> dict[str, Any]:
         """All numbers, for JSON."""
@@ -98,6 +112,14 @@ class DepthPreferences:
     correlation: NDArray[np.float64]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+
+    def strongest(self, count: int) -> list[int]:
+        """Prompts that most prefer far and near things, in turn, the stronger first; fewer if fewer respond at all."""
+        measured = [prompt for prompt in _falling(np.abs(self.correlation)) if not np.isnan(self.correlation[prompt])]
+        far = [prompt for prompt in measured if self.correlation[prompt] > 0]
+        near = [prompt for prompt in measured if self.correlation[prompt] <= 0]
+        pairs = zip_longest(far, near)
+        return [prompt for pair in pairs for prompt in pair if prompt is not None][:count]
 
     def plain(self) -> dict[str, Any]:
         """All numbers, for JSON."""

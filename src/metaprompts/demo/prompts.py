@@ -1,0 +1,102 @@
+"""What single meta prompts respond to: heatmaps in scenes where there is what the prompt prefers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metaprompts.comparing import box_of, draw_truth
+from metaprompts.data.samples import Sample
+from metaprompts.demo.galleries import enlarge, scene_name
+from metaprompts.demo.report import Gallery, Picture
+from metaprompts.evaluation.preferences import DepthPreferences, Preferences
+from metaprompts.explaining import prompt_heatmaps
+from metaprompts.model import MetaPromptModel
+from metaprompts.visualize.heatmaps import overlay_heat
+
+_PROMPTS = 6
+_SHOWN_HEIGHT = 256
+_TEXTS = {
+    "class": "Each row is the prompt that most prefers a class, in the scene with most of that class. z is the "
+    "prompt's mean response on the class less its mean response everywhere, in standard deviations.",
+    "depth": "Prompts that respond most to far things, and most to near ones. The correlation of response and depth is "
+    "1 for a prompt that grows with distance, -1 for one that falls with it.",
+    "joint": "Each row is the prompt that most prefers a joint, on the largest person who shows it. z is the "
+    "prompt's mean response at the joint less its mean response everywhere, in standard deviations.",
+}
+
+
+@dataclass(frozen=True)
+class _Row:
+    prompt: int
+    text: str
+    sample: Sample
+
+
+def prompts_gallery(
+    model: MetaPromptModel, preferences: Preferences | DepthPreferences, samples: Sequence[Sample]
+) -> Gallery:
+    """Heatmaps of the prompts with the strongest preferences, over all scenes that were scored.
+
+    Args:
+        model: of any task
+        preferences: from `explaining.prompt_responses`
+        samples: to choose scenes from
+    """
+    kind = "depth" if isinstance(preferences, DepthPreferences) else preferences.kind
+    rows = list(
+        _by_depth(preferences, samples)
+        if isinstance(preferences, DepthPreferences)
+        else _by_place(preferences, samples)
+    )
+    return Gallery(
+        title=f"Meta prompts of {model.task.name}: what they respond to",
+        text=f"{_TEXTS[kind]} Blue is the least response, red the strongest.",
+        columns=("image", "truth", "response of the prompt"),
+        rows=[_pictures(model, row) for row in rows],
+        names=[f"{row.text}; {scene_name(row.sample)}" for row in rows],
+    )
+
+
+def _by_depth(preferences: DepthPreferences, samples: Sequence[Sample]) -> Iterator[_Row]:
+    chosen = preferences.strongest(_PROMPTS)
+    spread = [_depth_spread(sample) for sample in samples]
+    order = np.argsort(spread)[::-1]
+    for number, prompt in enumerate(chosen):
+        correlation = preferences.correlation[prompt]
+        text = f"prompt {prompt} prefers {'far' if correlation > 0 else 'near'} things (correlation {correlation:.2f})"
+        # A pair of prompts, far and near, shares its scene.
+        yield _Row(prompt, text, samples[order[number // 2 % len(order)]])
+
+
+def _depth_spread(sample: Sample) -> float:
+    assert sample.depth_m is not None
+    measured = sample.depth_m[np.isfinite(sample.depth_m) & (sample.depth_m > 0)]
+    return float(np.log(measured).std()) if measured.size else 0.0
+
+
+def _by_place(preferences: Preferences, samples: Sequence[Sample]) -> Iterator[_Row]:
+    for prompt, place in preferences.strongest(_PROMPTS):
+        amounts = [_amount(sample, place) for sample in samples]
+        best = int(np.argmax(amounts))
+        text = f"prompt {prompt} prefers {preferences.names[place]} (z {preferences.z[prompt, place]:.1f})"
+        yield _Row(prompt, text, samples[best])
+
+
+def _amount(sample: Sample, place: int) -> float:
+    """How much of a class there is, or how large the person is whose joint is visible."""
+    if sample.labels is not None:
+        return float((sample.labels == place).sum())
+    assert sample.person is not None
+    visible = sample.person.keypoints[place, 2] == 2
+    return float(visible * sample.person.box_xywh[2] * sample.person.box_xywh[3])
+
+
+def _pictures(model: MetaPromptModel, row: _Row) -> list[Picture]:
+    sample = row.sample
+    (heatmap,) = prompt_heatmaps(model, sample.image, [row.prompt], boxes=box_of(sample))
+    # Of pose nothing but the box was seen.
+    part = np.ix_(heatmap.seen.any(axis=1), heatmap.seen.any(axis=0))
+    pictures = (sample.image, draw_truth(model.task, sample), overlay_heat(sample.image, heatmap.map))
+    scale = max(1, _SHOWN_HEIGHT // len(part[0]))
+    return [enlarge(picture[part], scale) for picture in pictures]
