@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from metaprompts import predictions, row_bands
+from metaprompts import large_png, row_bands
 from metaprompts.large_png import write_large_png
 from metaprompts.predictions import DepthPrediction, PersonPose, PosePrediction, SegmentationPrediction
 from metaprompts.tasks import resizing
@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(0)
 def small_bands(monkeypatch):
     """All images are large ones, and bands have a few rows."""
     monkeypatch.setattr(row_bands, "_BAND_PIXELS", 50)
-    monkeypatch.setattr(predictions, "_LARGE", 1)
+    monkeypatch.setattr(large_png, "_LARGE", 1)
     monkeypatch.setattr(resizing, "_LARGE", 1)
 
 

@@ -1,5 +1,6 @@
 import json
 import logging
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from metaprompts.predictions import (
     SegmentationPrediction,
     coco_results,
 )
+from metaprompts.visualize.segmentation import palette
 
 PICTURE = np.full((2, 3, 3), 100, np.uint8)
 DEPTH = np.array([[1.0, 2.3456, 65.535], [65.6, np.nan, 0.0001]], dtype=np.float32)
@@ -57,8 +59,7 @@ def test_depth_is_saved_in_millimetres(tmp_path, caplog):
     read = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
     assert read.dtype == np.uint16
     assert read.tolist() == [[1000, 2346, 65535], [65535, 0, 1]]
-    assert "1 pixels are farther than 65.535 m" in caplog.text
-    assert Image.open(paths[1]).size == (3, 2)
+    assert f"{paths[0]}: 1 pixel is farther than 65.535 m and saved as that" in caplog.text
 
 
 def test_invalid_depth_is_zero_and_near_depth_warns_of_nothing(tmp_path, caplog):
@@ -116,12 +117,66 @@ def test_labels_read_back_as_indices_and_show_as_colors(tmp_path):
     colors = np.asarray(image.convert("RGB"))
     assert colors[0, 0].tolist() != colors[0, 2].tolist()
     assert colors[1, 2].tolist() == [0, 0, 0]
-    assert Image.open(paths[1]).size == (3, 2)
+    sky, road, car = (f"#{bytes(color).hex()}" for color in palette(3))
     assert json.loads(paths[2].read_text()) == {
-        "0": {"name": "sky", "share": pytest.approx(2 / 6)},
-        "1": {"name": "road", "share": 0},
-        "2": {"name": "car", "share": pytest.approx(3 / 6)},
+        "0": {"name": "sky", "share": pytest.approx(2 / 6), "color": sky},
+        "1": {"name": "road", "share": 0, "color": road},
+        "2": {"name": "car", "share": pytest.approx(3 / 6), "color": car},
     }
+    assert bytes(colors[0, 0]).hex() == sky[1:]
+
+
+EXAMPLES = [
+    lambda side: depth(depth_m=np.linspace(1, 9, side * side, dtype=np.float32).reshape(side, side), **photo(side)),
+    lambda side: segmentation(labels=np.arange(side * side).reshape(side, side).astype(np.uint8) % 3, **photo(side)),
+    lambda side: replace(pose(), **photo(side)),
+]
+
+
+def photo(side):
+    return {"picture": np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("side", [64, 500])
+def test_pictures_explain_themselves(tmp_path, example, side):
+    """Saved overlays had no legend: nobody could tell which color was which class, or how many meters."""
+    prediction = example(side)
+    saved, bare = (
+        next(path for path in prediction.save(tmp_path, name, legend=name == "a") if _is_for_people(path))
+        for name in "ab"
+    )
+    with_legend, without = np.asarray(Image.open(saved)), np.asarray(Image.open(bare))
+    assert without.shape == (side, side, 3)
+    assert with_legend.shape[1] == max(side, 160)
+    assert with_legend.shape[0] > side
+    assert (with_legend[:side, :side] == without).all(), "the image is not shown at its own size"
+    assert with_legend[side:].min() < 100, "no text below"
+    assert (np.asarray(prediction.show()) == with_legend).all()
+
+
+def _is_for_people(path):
+    return path.name.endswith(("_overlay.png", "_depth_color.png", "_skeleton.png"))
+
+
+def test_the_legend_has_the_colors_of_the_classes_that_occur():
+    shown = np.asarray(segmentation(labels=np.array([[0, 0, 2], [2, 2, 2]], np.uint8)).show())[2:]
+    found = {tuple(color) for color in shown.reshape(-1, 3).tolist()}
+    sky, road, car = (tuple(color) for color in palette(3).tolist())
+    assert {sky, car} <= found
+    assert road not in found
+
+
+def test_people_that_are_not_drawn_are_told(tmp_path):
+    """A photograph came back as it was where all joints scored below 0.3: was there nobody, or nothing done?"""
+    assert pose().unseen() is None
+    assert pose().unseen(0.6) == "no joint scores at least 0.6 (the highest 0.5): nothing is drawn"
+    assert pose(people=0).unseen() == "no people to look at: nothing is drawn"
+    some = replace(pose(2), people=(pose().people[0], replace(pose().people[0], scores=np.zeros(2, np.float32))))
+    assert some.unseen() == "no joint of 1 of 2 people scores at least 0.3: not drawn"
+    drawn, hidden = (np.asarray(pose().show(min_score=score))[:9, :9] for score in (0.3, 0.6))
+    assert drawn.any()
+    assert not hidden.any()
 
 
 @pytest.mark.parametrize("classes", [1, 2, 5, 19, 256])
@@ -178,8 +233,8 @@ def test_pose_is_saved_with_names_once(tmp_path):
 
 
 def test_pose_of_nobody_is_the_picture(tmp_path):
-    assert not np.asarray(pose(people=0).show()).any()
-    assert np.asarray(pose().show()).any()
+    assert not np.asarray(pose(people=0).show(legend=False)).any()
+    assert np.asarray(pose().show(legend=False)).any()
     assert json.loads(pose(people=0).save(tmp_path, "a")[0].read_text())["annotations"] == []
 
 

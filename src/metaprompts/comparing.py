@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metaprompts.data.samples import Sample
-from metaprompts.predictions import DepthPrediction, PosePrediction, Prediction, SegmentationPrediction
+from metaprompts.predictions import DepthPrediction, Prediction
 from metaprompts.tasks import Pose, Segmentation, Task
 from metaprompts.visualize.depth import color_depth, depth_range
 from metaprompts.visualize.pose import draw_skeleton
@@ -48,10 +48,7 @@ def draw_prediction(prediction: Prediction, sample: Sample) -> Picture:
     if isinstance(prediction, DepthPrediction):
         assert sample.depth_m is not None
         return color_depth(prediction.depth_m, *depth_range(sample.depth_m), valid=prediction.valid)
-    if isinstance(prediction, SegmentationPrediction):
-        return np.asarray(prediction.show(legend=False))
-    assert isinstance(prediction, PosePrediction)
-    return np.asarray(prediction.show())
+    return np.asarray(prediction.show(legend=False))
 
 
 def box_of(sample: Sample) -> list[list[float]] | None:

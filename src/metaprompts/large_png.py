@@ -1,4 +1,4 @@
-"""PNG files of images too large to be held once more by the library that writes them."""
+"""PNG files, of images too large to be held once more by Pillow, too."""
 
 import struct
 import zlib
@@ -8,13 +8,43 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from metaprompts.files import write_whole
+from metaprompts.row_bands import row_bands
+
+# Pixels from which on images are written band by band: Pillow would hold them once more, with 4 bytes a pixel.
+_LARGE = 2**25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 # A row is stored as its difference to the one above, byte by byte.
 _UP = 2
 # Of zlib's nine levels: at the default one, hundreds of megapixels take minutes.
 _COMPRESSION = 3
+
+
+def write_png(
+    path: Path, size: tuple[int, ...], bands: Iterable[NDArray[Any]], *, palette: bytes | None = None
+) -> Path:
+    """Write a PNG whole, as `metaprompts.files` does, with Pillow or band by band; arguments as for `write_large_png`.
+
+    Returns:
+        ``path``
+
+    Raises:
+        InputError: it cannot be written
+    """
+    height, width = size
+    with write_whole(path) as scratch:
+        if height * width > _LARGE:
+            lower = (band[rows] for band in bands for rows in row_bands(len(band), width))
+            write_large_png(scratch, (height, width), lower, palette=palette)
+            return path
+        image = Image.fromarray(np.concatenate(list(bands)))
+        if palette is not None:
+            image.putpalette(palette)
+        image.save(scratch)
+    return path
 
 
 def write_large_png(

@@ -1,7 +1,7 @@
 """What a model says about one picture: small frozen values that can be shown and saved."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,18 @@ from PIL import Image
 
 from metaprompts.errors import InputError
 from metaprompts.files import write_json, write_whole
-from metaprompts.large_png import write_large_png
+from metaprompts.large_png import write_png
 from metaprompts.row_bands import row_bands
-from metaprompts.visualize.depth import add_depth_legend, color_depth, colored_bands, depth_range
-from metaprompts.visualize.pose import draw_skeleton
+from metaprompts.visualize.depth import color_depth, color_notes, colored_bands, depth_legend, depth_range
+from metaprompts.visualize.legends import framed, legend_text_px
+from metaprompts.visualize.pose import DRAWN_SCORE, draw_skeleton, skeleton_legend
 from metaprompts.visualize.segmentation import class_legend, overlay_bands, overlay_labels, palette
-from metaprompts.visualize.text import stack_down
+from metaprompts.wording import counted
 
 _logger = logging.getLogger(__name__)
 
 # 16-bit millimetres end here.
 _FARTHEST_MM = 65535
-# Pixels from which on images are written band by band: Pillow would hold them once more, with 4 bytes a pixel.
-_LARGE = 2**25
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -47,45 +46,46 @@ class DepthPrediction:
             _check_size("valid", self.valid, self.picture)
 
     def show(self, *, legend: bool = True) -> Image.Image:
-        """Depth as color, near bright and far dark, with a bar of metres below unless ``legend`` is off."""
-        colors = color_depth(self.depth_m, valid=self.valid)
-        if legend:
-            colors = add_depth_legend(colors, *depth_range(self.depth_m, self.valid))
-        return Image.fromarray(colors)
+        """Depth as color, near bright and far dark, with a bar of meters below unless ``legend`` is off."""
+        return _stacked(color_depth(self.depth_m, valid=self.valid), self._legend() if legend else None)
 
-    def save(self, folder: Path, stem: str, *, raw: bool = False) -> list[Path]:
+    def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
         """Write the depth and its colors.
 
         Args:
             folder: where to; made if missing
             stem: how the files' names begin
-            raw: also write metres as float32, ``STEM_depth.npy``
+            raw: also write meters as float32, ``STEM_depth.npy``
+            legend: below the colors, a bar of meters
 
         Returns:
-            the files: ``STEM_depth.png``, 16-bit millimetres, 0 where there is no depth, 65535 for everything beyond
-            65.535 m (logged as a warning); ``STEM_depth_color.png``, of the picture's size
+            the files: ``STEM_depth.png``, 16-bit millimeters, 0 where there is no depth, 65535 for everything beyond
+            65.535 m (logged as a warning); ``STEM_depth_color.png``, the image's pixels one to one
 
         Raises:
             InputError: the folder cannot be written
         """
+        path = folder / f"{stem}_depth.png"
         paths = [
-            _write_png(folder / f"{stem}_depth.png", self.depth_m.shape, self._millimetres()),
-            _write_png(
+            write_png(path, self.depth_m.shape, self._millimetres(path)),
+            _write_framed(
                 folder / f"{stem}_depth_color.png",
                 self.depth_m.shape,
                 (band for _, band in colored_bands(self.depth_m, valid=self.valid)),
+                self._legend() if legend else None,
             ),
         ]
         if raw:
-            paths.append(
-                _write(
-                    folder / f"{stem}_depth.npy",
-                    lambda path: np.save(path, self.depth_m.astype(np.float32, copy=False)),
-                )
-            )
+            paths.append(_write_array(folder / f"{stem}_depth.npy", self.depth_m))
         return paths
 
-    def _millimetres(self) -> Iterator[NDArray[np.uint16]]:
+    def _legend(self) -> NDArray[np.uint8]:
+        size_px = legend_text_px(*self.depth_m.shape)
+        near, far = depth_range(self.depth_m, self.valid)
+        notes = color_notes(self.depth_m, self.valid)
+        return depth_legend(near, far, self.depth_m.shape[1], size_px=size_px, notes=notes)
+
+    def _millimetres(self, path: Path) -> Iterator[NDArray[np.uint16]]:
         """The depth as it is stored, in bands of rows."""
         beyond = 0
         for rows in row_bands(*self.depth_m.shape):
@@ -96,7 +96,11 @@ class DepthPrediction:
             # 0 means no measurement, so what is measured never becomes 0.
             yield np.where(measured, np.clip(millimetres, 1, _FARTHEST_MM), 0).astype(np.uint16)
         if beyond:
-            _logger.warning("%d pixels are farther than 65.535 m, saved as that; --raw (raw=True) keeps them", beyond)
+            _logger.warning(
+                "%s: %s farther than 65.535 m and saved as that; --raw (raw=True) keeps them",
+                path,
+                counted(beyond, "pixel is", "pixels are"),
+            )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -128,53 +132,58 @@ class SegmentationPrediction:
 
     def show(self, *, legend: bool = True) -> Image.Image:
         """The picture tinted by class, with the names of its classes below unless ``legend`` is off."""
-        colors = palette(len(self.classes))
-        drawn = overlay_labels(self.picture, self.labels, colors)
-        present = list(self._present())
-        if legend and present:
-            names = [self.classes[index] for index in present]
-            drawn = stack_down(drawn, class_legend(names, colors[present], drawn.shape[1]))
-        return Image.fromarray(drawn)
+        drawn = overlay_labels(self.picture, self.labels, palette(len(self.classes)))
+        return _stacked(drawn, self._legend(self._present()) if legend else None)
 
-    def save(self, folder: Path, stem: str, *, raw: bool = False) -> list[Path]:
+    def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
         """Write the labels, the tinted picture and the names.
 
         Args:
             folder: where to; made if missing
             stem: how the files' names begin
             raw: also write the confidence, if it was kept, as float32, ``STEM_confidence.npy``
+            legend: below the tinted picture, the classes that occur with their colors and shares
 
         Returns:
             the files: ``STEM_labels.png``, whose pixels are class indices (shown in color by its palette; 16-bit gray
-            for more than 256 classes); ``STEM_overlay.png``, of the picture's size; ``STEM_classes.json``,
-            {index: {name, share}} of all classes
+            for more than 256 classes); ``STEM_overlay.png``, the image's pixels one to one; ``STEM_classes.json``,
+            {index: {name, share, color}} of all classes, color as "#rrggbb"
 
         Raises:
             InputError: the folder cannot be written
         """
-        present = self._present()
+        present, colors = self._present(), palette(len(self.classes))
         names = {
-            str(index): {"name": name, "share": present.get(index, 0.0)} for index, name in enumerate(self.classes)
+            str(index): {"name": name, "share": present.get(index, 0.0), "color": f"#{bytes(color).hex()}"}
+            for index, (name, color) in enumerate(zip(self.classes, colors, strict=True))
         }
         paths = [
             self._write_labels(folder / f"{stem}_labels.png"),
-            _write_png(
+            _write_framed(
                 folder / f"{stem}_overlay.png",
                 self.labels.shape,
-                (band for _, band in overlay_bands(self.picture, self.labels, palette(len(self.classes)))),
+                (band for _, band in overlay_bands(self.picture, self.labels, colors)),
+                self._legend(present) if legend else None,
             ),
             folder / f"{stem}_classes.json",
         ]
         write_json(paths[-1], names)
-        confidence = self.confidence
-        if raw and confidence is not None:
-            paths.append(
-                _write(
-                    folder / f"{stem}_confidence.npy",
-                    lambda path: np.save(path, confidence.astype(np.float32, copy=False)),
-                )
-            )
+        if raw and self.confidence is not None:
+            paths.append(_write_array(folder / f"{stem}_confidence.npy", self.confidence))
         return paths
+
+    def _legend(self, present: dict[int, float]) -> NDArray[np.uint8] | None:
+        if not present:
+            return None
+        largest_first = sorted(present, key=lambda index: (-present[index], index))
+        return class_legend(
+            [self.classes[index] for index in largest_first],
+            palette(len(self.classes))[largest_first],
+            self.labels.shape[1],
+            numbers=largest_first,
+            shares=[present[index] for index in largest_first],
+            size_px=legend_text_px(*self.labels.shape),
+        )
 
     def _present(self) -> dict[int, float]:
         counts = np.zeros(len(self.classes), np.int64)
@@ -184,10 +193,10 @@ class SegmentationPrediction:
 
     def _write_labels(self, path: Path) -> Path:
         if len(self.classes) > 256:
-            return _write_png(path, self.labels.shape, [self.labels.astype(np.uint16, copy=False)])
+            return write_png(path, self.labels.shape, [self.labels.astype(np.uint16, copy=False)])
         # All 256 entries: with fewer, Pillow writes fewer bits a pixel, and 255 for "no class" would not survive.
         colors = palette(len(self.classes)).tobytes().ljust(3 * 256, b"\0")
-        return _write_png(path, self.labels.shape, [self.labels.astype(np.uint8, copy=False)], palette=colors)
+        return write_png(path, self.labels.shape, [self.labels.astype(np.uint8, copy=False)], palette=colors)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -234,34 +243,63 @@ class PosePrediction:
             if len(person.keypoints) != len(self.joints):
                 raise InputError(f"a person has {len(person.keypoints)} keypoints; expected {len(self.joints)}")
 
-    def show(self) -> Image.Image:
-        """The picture with skeletons drawn: left orange, right blue."""
-        return Image.fromarray(self._drawn())
+    def show(self, *, legend: bool = True, min_score: float = DRAWN_SCORE) -> Image.Image:
+        """The picture with skeletons drawn: left orange, right blue.
 
-    def _drawn(self) -> NDArray[np.uint8]:
-        shape = (len(self.people), len(self.joints))
-        keypoints = np.array([person.keypoints for person in self.people], np.float32).reshape(*shape, 2)
-        scores = np.array([person.scores for person in self.people], np.float32).reshape(shape)
-        return draw_skeleton(self.picture, keypoints, scores, self.skeleton, joints=self.joints)
+        Args:
+            legend: below, what the colors mean and how many joints are drawn
+            min_score: joints that score less are not drawn
+        """
+        return _stacked(self._drawn(min_score), self._legend(min_score) if legend else None)
 
-    def save(self, folder: Path, stem: str, *, raw: bool = False) -> list[Path]:
+    def save(
+        self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True, min_score: float = DRAWN_SCORE
+    ) -> list[Path]:
         """Write the joints and the drawn skeletons.
 
         Args:
             folder: where to; made if missing
             stem: how the files' names begin
             raw: taken for sameness with the other predictions; the JSON is raw already
+            legend: below the skeletons, what the colors mean and how many joints are drawn
+            min_score: joints that score less are not drawn; the JSON has them all
 
         Returns:
-            the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, of
-            the picture's size
+            the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, the
+            image's pixels one to one
 
         Raises:
             InputError: the folder cannot be written
         """
         path = folder / f"{stem}_pose.json"
         write_json(path, coco_keypoints([(1, stem, self)]))
-        return [path, _write_png(folder / f"{stem}_skeleton.png", self.picture.shape[:2], [self._drawn()])]
+        drawn, strip = [self._drawn(min_score)], self._legend(min_score) if legend else None
+        return [path, _write_framed(folder / f"{stem}_skeleton.png", self.picture.shape[:2], drawn, strip)]
+
+    def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
+        """A line on people of whom nothing is drawn, and why; None if there are none."""
+        if not self.people:
+            return "no people to look at: nothing is drawn"
+        best = self._scores().max(axis=1, initial=-np.inf, where=~np.isnan(self._scores()))
+        hidden = int((best < min_score).sum())
+        if hidden == len(best):
+            return f"no joint scores at least {min_score:g} (the highest {best.max():.2g}): nothing is drawn"
+        nobody = f"no joint of {hidden} of {len(best)} people scores at least {min_score:g}: not drawn"
+        return nobody if hidden else None
+
+    def _drawn(self, min_score: float) -> NDArray[np.uint8]:
+        shape = (len(self.people), len(self.joints))
+        keypoints = np.array([person.keypoints for person in self.people], np.float32).reshape(*shape, 2)
+        return draw_skeleton(self.picture, keypoints, self._scores(), self.skeleton, min_score, joints=self.joints)
+
+    def _scores(self) -> NDArray[np.float32]:
+        return np.array([person.scores for person in self.people], np.float32).reshape(-1, len(self.joints))
+
+    def _legend(self, min_score: float) -> NDArray[np.uint8]:
+        seen = self._scores() >= min_score
+        counts = f"{seen.sum()} of {counted(seen.size, 'joint')} drawn: those that score at least {min_score:g}"
+        lines = [*([counts] if seen.any() else []), *filter(None, [self.unseen(min_score)])]
+        return skeleton_legend(self.joints, lines, self.picture.shape[:2])
 
 
 Prediction = DepthPrediction | SegmentationPrediction | PosePrediction
@@ -338,22 +376,21 @@ def _flat_keypoints(person: PersonPose) -> list[float]:
     return flat
 
 
-def _write_png(
-    path: Path, size: tuple[int, ...], bands: Iterable[NDArray[Any]], *, palette: bytes | None = None
+def _stacked(drawn: NDArray[np.uint8], strip: NDArray[np.uint8] | None) -> Image.Image:
+    return Image.fromarray(np.concatenate(list(framed([drawn], drawn.shape[1], strip))))
+
+
+def _write_framed(
+    path: Path, size: tuple[int, ...], bands: Iterable[NDArray[np.uint8]], strip: NDArray[np.uint8] | None
 ) -> Path:
     height, width = size
-    if height * width > _LARGE:
-        lower = (band[rows] for band in bands for rows in row_bands(len(band), width))
-        return _write(path, lambda scratch: write_large_png(scratch, (height, width), lower, palette=palette))
-    image = Image.fromarray(np.concatenate(list(bands)))
-    if palette is not None:
-        image.putpalette(palette)
-    return _write(path, image.save)
+    below = (0, width) if strip is None else strip.shape[:2]
+    return write_png(path, (height + below[0], below[1]), framed(bands, width, strip))
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> Path:
+def _write_array(path: Path, values: NDArray[np.floating]) -> Path:
     with write_whole(path) as scratch:
-        write(scratch)
+        np.save(scratch, values.astype(np.float32, copy=False))
     return path
 
 

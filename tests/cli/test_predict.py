@@ -114,6 +114,26 @@ def test_pose_of_boxes_is_a_coco_file(models, data, tmp_path):
     assert len(list(out.glob("*_skeleton.png"))) == 4
 
 
+def test_a_limit_for_joints_is_kept_and_told(models, data, tmp_path, capsys):
+    picture = str(data / "images/000.png")
+    words = ["predict", str(models / "pose"), picture, "--out", str(tmp_path), "--engine", "plain", "--min-score"]
+    assert main([*words, "1"]) == 0
+    assert f"{picture}: no joint scores at least 1 (the highest" in capsys.readouterr().err
+    hidden, content = ((tmp_path / f"000_{name}").read_bytes() for name in ("skeleton.png", "pose.json"))
+    assert main([*words, "0"]) == 0
+    assert "no joint" not in capsys.readouterr().err
+    assert (tmp_path / "000_skeleton.png").read_bytes() != hidden
+    assert (tmp_path / "000_pose.json").read_bytes() == content
+    assert main([*words, "nan"]) == 2
+    assert "--min-score is nan; expected 0 to 1" in capsys.readouterr().err
+
+
+def test_a_limit_for_joints_is_for_pose(models, data, tmp_path, capsys):
+    words = ["predict", str(models / "depth"), str(data / "images/000.png"), "--out", str(tmp_path)]
+    assert main([*words, "--min-score", "0.1", "--engine", "plain"]) == 2
+    assert "--min-score is for pose" in capsys.readouterr().err
+
+
 def test_pose_without_boxes_is_of_the_whole_picture(models, data, tmp_path):
     assert main(["predict", str(models / "pose"), str(data / "images/001.png"), "--out", str(tmp_path)]) == 0
     (person,) = json.loads((tmp_path / "poses.json").read_text())["annotations"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.looking import Looking
-    from metaprompts.predictions import Prediction
+    from metaprompts.predictions import PosePrediction, Prediction
     from metaprompts.tasks.base import Picture
 
 _LONGEST_ENDING = "_depth_color.png"
@@ -28,8 +28,9 @@ _LONGEST_NAME = 255
 class Predict:
     """Predict pictures: depth, segmentation or pose, as the model was trained.
 
-    Writes for each picture, at its own size: depth as 16-bit PNG in millimeters and as colors; segmentation as an index
-    PNG, an overlay and the class names; pose as COCO keypoint JSON and drawn skeletons. A picture that cannot be read
+    Writes for each picture, at its own size: depth as 16-bit PNG in millimeters and as colors above a scale in meters;
+    segmentation as an index PNG, an overlay above its classes with their colors and shares, and the same as JSON; pose
+    as COCO keypoint JSON and drawn skeletons. A picture that cannot be read
     does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
     """
 
@@ -46,6 +47,8 @@ class Predict:
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
     min_box_score: float = 0.3
     """Leave out detections that score lower."""
+    min_score: float | None = None
+    """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
     """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
@@ -68,6 +71,8 @@ class Predict:
     default four fifths of what is free."""
     raw: bool = False
     """Also write exact values as .npy: depth in metres, confidence of segmentation."""
+    legend: bool = True
+    """Below each image for people, what its colors mean; --no-legend leaves it out, so that it has the image's size."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default; else
     openvino on gpu, gpu.1, ..., which are Intel's, and onnx on cuda."""
@@ -92,6 +97,8 @@ class Predict:
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise InputError(f"--min-score is {self.min_score:g}; expected 0 to 1")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs")
         with writing_into(self.out, "predict"):
@@ -126,6 +133,8 @@ class Predict:
             models = load_adapters(self.model, self.adapter, device)
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
+        if self.min_score is not None and all(model.task.name != "pose" for model in models):
+            raise InputError(f"--min-score is for pose, {self.model} predicts {models[0].task.name}: leave it out")
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [
@@ -155,7 +164,7 @@ class Predict:
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
             for path, prediction in _predict_group(looking, group, boxes, captions, self.white_level, failures):
-                if self._save(prediction, stems[path], failures):
+                if self._save(prediction, path, stems[path], failures):
                     _keep_pose(predicted, path, prediction)
                 # Or it would be there while the next picture is read.
                 del prediction
@@ -175,20 +184,34 @@ class Predict:
             return None
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
-    def _save(self, prediction: "Prediction", stem: str, failures: list[str]) -> bool:
+    def _save(self, prediction: "Prediction", path: Path, stem: str, failures: list[str]) -> bool:
         """Write the files of one picture; False where its name is too long for them, which is no matter of others."""
+        from metaprompts.predictions import PosePrediction
+
         # Known beforehand on most systems: some of its files would fit, and be written.
         if len(os.fsencode(stem + _LONGEST_ENDING)) > _LONGEST_NAME:
             failures.append(f"the name of picture {stem} is too long for those of its results: rename it")
             return False
         try:
-            prediction.save(self.out, stem, raw=self.raw)
+            if isinstance(prediction, PosePrediction):
+                self._save_pose(prediction, stem, path)
+            else:
+                prediction.save(self.out, stem, raw=self.raw, legend=self.legend)
         except InputError as error:
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG):
                 raise
             failures.append(str(error))
             return False
         return True
+
+    def _save_pose(self, prediction: "PosePrediction", stem: str, path: Path) -> None:
+        from metaprompts.cli.console import complain
+        from metaprompts.visualize.pose import DRAWN_SCORE
+
+        least = DRAWN_SCORE if self.min_score is None else self.min_score
+        prediction.save(self.out, stem, raw=self.raw, legend=self.legend, min_score=least)
+        if (line := prediction.unseen(least)) is not None:
+            complain(f"{path}: {line}{'; --min-score changes that' if prediction.people else ''}\n")
 
     def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
         """All people of all pictures as one COCO keypoint file."""

@@ -8,7 +8,7 @@ from metaprompts.data.samples import Sample
 from metaprompts.demo.galleries import SCALE, enlarge
 from metaprompts.demo.report import Picture
 from metaprompts.model import MetaPromptModel
-from metaprompts.predictions import PosePrediction, Prediction
+from metaprompts.predictions import Prediction
 from metaprompts.visualize.sheets import contact_sheet
 
 _PICTURES = 4
@@ -42,6 +42,4 @@ def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) ->
 
 
 def _drawn(prediction: Prediction) -> Picture:
-    if isinstance(prediction, PosePrediction):
-        return np.asarray(prediction.show())
     return np.asarray(prediction.show(legend=False))

@@ -1,6 +1,6 @@
 """Depth as color: near is bright, far is dark, black is no measurement."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.row_bands import row_bands
-from metaprompts.visualize.text import Picture, blank, stack_down, text_size, write_texts
+from metaprompts.visualize.legends import sentences, strip_width
+from metaprompts.visualize.text import INK, Picture, blank, stack_down, text_size, write_texts
 
 # Inferno's darkest part would look like the black of pixels without depth.
 _DARKEST = 0.12
@@ -81,38 +82,86 @@ def colored_bands(
         yield rows, colors
 
 
+def depth_legend(
+    minimum: float, maximum: float, width: int, *, size_px: int | None = None, notes: Sequence[str] = ()
+) -> Picture:
+    """A bar of colors with meters below it.
+
+    Args:
+        minimum: depth of the brightest color, meters
+        maximum: depth of the darkest color, meters
+        width: of the strip in pixels; at least 160 are taken
+        size_px: of the font; None: what suits the width
+        notes: sentences below the bar
+
+    Returns:
+        (strip height, max(width, 160), 3)
+    """
+    width = strip_width(width)
+    size_px = size_px or int(np.clip(width / 32, 11, 28))
+    margin, text_height = size_px // 2, text_size("0", size_px)[1]
+    strip = blank(2 * margin + size_px + text_height, width)
+    length = width - 2 * margin
+    strip[margin : margin + size_px, margin : width - margin] = _colored(
+        np.linspace(1, 0, length)[None].repeat(size_px, axis=0)
+    )
+    mark, texts = max(1, size_px // 8), []
+    for depth_m, text in _ticks(minimum, maximum, max(2, width // (6 * size_px))):
+        middle = margin + round((depth_m - minimum) / max(maximum - minimum, 1e-9) * (length - 1))
+        strip[margin + size_px : margin + size_px + margin // 2, middle : middle + mark] = INK
+        wide = text_size(text, size_px)[0]
+        texts.append((int(np.clip(middle - wide / 2, 0, width - wide)), margin + size_px + margin // 2, text))
+    strip = write_texts(strip, texts, size_px=size_px)
+    return stack_down(strip, sentences(notes, width, size_px)) if notes else strip
+
+
 def add_depth_legend(colored: Picture, minimum: float, maximum: float) -> Picture:
-    """Put a bar with metres under a colored depth map.
+    """Put a bar with meters under a colored depth map.
 
     Args:
         colored: (H,W,3) from ``color_depth``
-        minimum: depth of the brightest color, metres
-        maximum: depth of the darkest color, metres
+        minimum: depth of the brightest color, meters
+        maximum: depth of the darkest color, meters
 
     Returns:
         (H + bar, max(W, 160), 3)
     """
-    width = max(colored.shape[1], 160)
-    size_px = int(np.clip(width / 32, 11, 28))
-    margin, bar_height, text_height = size_px // 2, size_px, text_size("0", size_px)[1]
-    strip = blank(bar_height + text_height + 2 * margin, width)
-    shades = np.linspace(1, 0, width - 2 * margin)[None].repeat(bar_height, axis=0)
-    strip[margin : margin + bar_height, margin : width - margin] = _colored(shades)
-    return stack_down(
-        colored, write_texts(strip, _ticks(minimum, maximum, width, margin, bar_height, size_px), size_px=size_px)
-    )
+    return stack_down(colored, depth_legend(minimum, maximum, colored.shape[1]))
 
 
-def _ticks(
-    minimum: float, maximum: float, width: int, margin: int, bar_height: int, size_px: int
-) -> list[tuple[int, int, str]]:
-    count = int(np.clip(width // (7 * size_px), 2, 9))
-    ticks = []
-    for share in np.linspace(0, 1, count):
-        text = f"{minimum + share * (maximum - minimum):.{1 if maximum - minimum >= 2 else 2}f} m"
-        left = margin + share * (width - 2 * margin - text_size(text, size_px)[0])
-        ticks.append((int(left), margin + bar_height, text))
-    return ticks
+def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> list[str]:
+    """What has to be known to read the colors of a depth map, in sentences.
+
+    Args:
+        depth_m: (H,W) meters
+        valid: (H,W), False where depth means nothing
+    """
+    near, far = depth_range(depth_m, valid)
+    known = nearer = farther = 0
+    for rows in row_bands(*depth_m.shape):
+        measured = depth_m[rows][_measured(depth_m[rows], None if valid is None else valid[rows])]
+        known += measured.size
+        nearer += int((measured < near).sum())
+        farther += int((measured > far).sum())
+    if not known:
+        return ["black: no depth"]
+    notes = ["near is bright, far is dark" + ("; black: no depth" if known < depth_m.size else "")]
+    ends = [f"nearer than {near:.3g} m" * bool(nearer), f"farther than {far:.3g} m" * bool(farther)]
+    if nearer or farther:
+        notes.append(f"one color for all that is {' or '.join(filter(None, ends))}")
+    return notes
+
+
+def _ticks(minimum: float, maximum: float, at_most: int) -> list[tuple[float, str]]:
+    """Round depths from end to end, with their texts; the least depth alone where there is no range."""
+    span = maximum - minimum
+    if not span > 1e-6 * max(abs(maximum), 1e-3):
+        return [(minimum, f"{minimum:.3g} m")]
+    power = 10.0 ** np.floor(np.log10(span / at_most))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if span / step <= at_most)
+    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    places = np.arange(np.ceil(minimum / step - 1e-9), np.floor(maximum / step + 1e-9) + 1) * step
+    return [(float(place), f"{place:.{digits}f} m") for place in places]
 
 
 def _measured(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_]:

@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.joint_names import read_names, side_of
-from metaprompts.visualize.text import Color, Picture
+from metaprompts.visualize.legends import legend_text_px, sentences, strip_width, swatches
+from metaprompts.visualize.text import Color, Picture, stack_down
 
 LEFT: Color = (255, 138, 36)
 RIGHT: Color = (38, 166, 255)
 MIDDLE: Color = (124, 224, 88)
+DRAWN_SCORE = 0.3
+"""Joints that score less are not drawn, unless asked for."""
+
 _SHADOW: Color = (20, 20, 24)
 
 # OpenCV draws at sixteenths of a pixel.
@@ -25,7 +29,7 @@ def draw_skeleton(
     keypoints: NDArray[np.floating],
     scores: NDArray[np.floating],
     skeleton: Sequence[tuple[int, int]],
-    threshold: float = 0.3,
+    threshold: float = DRAWN_SCORE,
     joints: Sequence[str] | None = None,
 ) -> Picture:
     """Draw people's limbs and joints: the person's left in orange, right in blue, the middle in green.
@@ -52,6 +56,29 @@ def draw_skeleton(
         seen = (confidence >= threshold) & np.isfinite(points).all(1) & (np.abs(points) < _FARTHEST).all(1)
         _draw_person(canvas, points, seen, skeleton, sides)
     return canvas
+
+
+def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int, int]) -> Picture:
+    """A strip that says what the colors of `draw_skeleton` mean.
+
+    Args:
+        joints: their names
+        lines: sentences below that
+        size: height and width of the image, pixels
+
+    Returns:
+        (strip height, max(width, 160), 3)
+    """
+    width, size_px = strip_width(size[1]), legend_text_px(*size)
+    present = set(_side_colors(joints, len(joints)))
+    named = {LEFT: "person's left", RIGHT: "person's right", MIDDLE: "middle"}
+    shown = {color: name for color, name in named.items() if color in present} if present != {MIDDLE} else {}
+    below = sentences(lines, width, size_px)
+    if not shown:
+        return below
+    return stack_down(
+        swatches([(name, "") for name in shown.values()], np.array([*shown], np.uint8), width, size_px), below
+    )
 
 
 def _draw_person(

@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.row_bands import row_bands
-from metaprompts.visualize.text import Picture, blank, fitted, text_size, write_texts
+from metaprompts.visualize.legends import strip_width, swatches
+from metaprompts.visualize.text import Picture, drawn_name
 
-# Chosen by eye for the many data sets of at most twenty classes; further colors are computed.
+# Found by search among 1300 colors: of any two, mixed with dark, middle and light gray as an overlay is, the difference
+# (CIEDE2000) is as large as can be had, to all eyes and to those that lack red or green receptors. Further ones are
+# computed: nobody can tell many more apart.
 _FIRST = (
-    *((66, 133, 244), (234, 67, 53), (52, 168, 83), (251, 188, 4), (155, 81, 224), (255, 133, 27), (0, 188, 212)),
-    *((240, 98, 180), (139, 195, 74), (29, 233, 182), (194, 24, 91), (26, 35, 126), (255, 213, 153), (0, 105, 92)),
-    *((121, 85, 72), (179, 157, 219), (158, 157, 36), (96, 125, 139), (128, 222, 234), (200, 200, 200)),
+    *((39, 98, 118), (177, 255, 0), (196, 157, 118), (137, 235, 235), (255, 59, 0), (157, 118, 255), (0, 59, 20)),
+    *((0, 0, 196), (235, 216, 118), (137, 196, 255), (255, 137, 177), (78, 39, 59), (59, 137, 118), (177, 0, 255)),
+    *((98, 98, 59), (59, 59, 137), (235, 235, 216), (98, 0, 78), (78, 118, 177), (0, 157, 39)),
 )
+OPACITY = 0.6
+"""Of the tint of an overlay."""
 _COMPUTED = 256
 
 
@@ -36,7 +41,7 @@ def palette(classes: int) -> Picture:
 
 
 def overlay_labels(
-    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = 0.55
+    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
 ) -> Picture:
     """Tint a picture by class, and draw the borders between classes stronger.
 
@@ -59,7 +64,7 @@ def overlay_labels(
 
 
 def overlay_bands(
-    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = 0.55
+    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
 ) -> Iterator[tuple[slice, Picture]]:
     """Tint a picture as `overlay_labels` does, in bands of rows (h,W,3), from top to bottom."""
     if picture.shape[:2] != labels.shape:
@@ -76,40 +81,37 @@ def overlay_bands(
         yield rows, np.rint(mixed).astype(np.uint8)
 
 
-def class_legend(names: Sequence[str], colors: NDArray[np.uint8], width: int) -> Picture:
+def class_legend(
+    names: Sequence[str],
+    colors: NDArray[np.uint8],
+    width: int,
+    *,
+    numbers: Sequence[int] | None = None,
+    shares: Sequence[float] | None = None,
+    size_px: int | None = None,
+) -> Picture:
     """A strip of color swatches with names, in as many lines as it takes.
 
     Args:
-        names: of C classes
+        names: of C classes; where no font has the letters of one, its number is drawn
         colors: (C,3) RGB
         width: of the strip in pixels; at least 160 are taken
+        numbers: of the classes; None: they are counted from 0
+        shares: how much of the image each covers, 0..1, written behind the name; None: nothing is
+        size_px: of the font; None: what suits the width
 
     Returns:
         (strip height, max(width, 160), 3)
     """
-    width = max(width, 160)
-    size_px = int(np.clip(width / 32, 11, 28))
-    places, height = _legend_places(names, width, size_px)
-    strip = blank(height, width)
-    for (left, top, _), color in zip(places, colors, strict=True):
-        strip[top : top + size_px, left : left + size_px] = color
-    text_height = text_size("0", size_px)[1]
-    texts = [(left + 3 * size_px // 2, top + (size_px - text_height) // 2, text) for left, top, text in places]
-    return write_texts(strip, texts, size_px=size_px)
+    width = strip_width(width)
+    behind = [""] * len(names) if shares is None else [f" {_percent(share)}" for share in shares]
+    shown = [drawn_name(name, number) for name, number in zip(names, numbers or range(len(names)), strict=True)]
+    return swatches(list(zip(shown, behind, strict=True)), colors, width, size_px or int(np.clip(width / 32, 11, 28)))
 
 
-def _legend_places(names: Sequence[str], width: int, size_px: int) -> tuple[list[tuple[int, int, str]], int]:
-    margin, line = size_px // 2, 3 * size_px // 2
-    left, top = margin, margin
-    places = []
-    for name in names:
-        text = fitted(name, width - 2 * margin - 3 * size_px // 2, size_px)
-        wide = 3 * size_px // 2 + text_size(text, size_px)[0]
-        if left > margin and left + wide > width - margin:
-            left, top = margin, top + line
-        places.append((left, top, text))
-        left += wide + size_px
-    return places, top + size_px + margin
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return "<0.1%" if percent < 0.1 else f"{percent:.1f}%" if percent < 10 else f"{percent:.0f}%"
 
 
 def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:

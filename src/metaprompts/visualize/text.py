@@ -1,10 +1,12 @@
-"""Small text on pictures, in Pillow's own font."""
+"""Small text on images."""
 
-from functools import cache
+import unicodedata
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from metaprompts.visualize.fonts import font_for, own_font
 
 Picture = NDArray[np.uint8]
 Color = tuple[int, int, int]
@@ -14,10 +16,31 @@ INK: Color = (32, 32, 36)
 
 
 def text_size(text: str, size_px: int) -> tuple[int, int]:
-    """Width and height of one line, pixels; the height is that of the font and does not depend on the letters."""
-    font = _font(size_px)
-    ascent, descent = font.getmetrics()
-    return int(np.ceil(font.getlength(text))), ascent + descent
+    """Width and height of one line, pixels; the height does not depend on the letters."""
+    text, font = _drawable(text, size_px)
+    return int(np.ceil(font.getlength(text))), sum(own_font(size_px).getmetrics())
+
+
+def drawn_name(name: str, number: int) -> str:
+    """A name, or "class 3" where no font of this system has its letters, or it has none.
+
+    Args:
+        name: of any script
+        number: of the class, from 0
+    """
+    text = unicodedata.normalize("NFC", name)
+    return text if text.strip() and font_for(text, 12) is not None else f"class {number}"
+
+
+def wrapped(text: str, width: int, size_px: int) -> list[str]:
+    """Lines of at most ``width`` pixels, broken between words; longer words are shortened."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_size(f"{lines[-1]} {word}", size_px)[0] <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [fitted(line, width, size_px) for line in lines]
 
 
 def fitted(text: str, width: int, size_px: int) -> str:
@@ -43,8 +66,10 @@ def write_texts(picture: Picture, texts: list[tuple[int, int, str]], *, size_px:
     """
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
+    ascent = own_font(size_px).getmetrics()[0]
     for left, top, text in texts:
-        draw.text((left, top), text, fill=color, font=_font(size_px))
+        text, font = _drawable(text, size_px)
+        draw.text((left, top + ascent), text, fill=color, font=font, anchor="ls")
     return np.asarray(image)
 
 
@@ -63,8 +88,11 @@ def _widened(picture: Picture, width: int) -> Picture:
     return np.concatenate([picture, blank(len(picture), width - picture.shape[1])], axis=1)
 
 
-@cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size_px)
-    assert isinstance(font, ImageFont.FreeTypeFont), "this Pillow was built without FreeType"
-    return font
+def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """The text and a font that has its letters; those that no font has become question marks, never boxes."""
+    text = unicodedata.normalize("NFC", text)
+    font = font_for(text, size_px)
+    if font is None:
+        text = "".join(letter if font_for(letter, size_px) is own_font(size_px) else "?" for letter in text)
+        font = own_font(size_px)
+    return text, font

@@ -1,0 +1,146 @@
+"""Which font draws a text: Pillow's own where it has all letters, else one of the system's."""
+
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont, features
+
+_SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
+# Of several fonts that have the letters, the one whose name has the fewest of these words is taken.
+_FANCY = "bold italic oblique mono serif condensed light thin black heavy display math emoji medium extra".split()
+_JOINERS = "\u200c\u200d"
+_PROBE_PX = 16
+# The share of letters with a glyph of their own that fonts have at least: capitals may serve as small letters.
+_OWN_GLYPHS = 0.25
+
+
+def font_for(text: str, size_px: int) -> ImageFont.FreeTypeFont | None:
+    """The font that has a glyph for each letter of one line of text; None where no font of this system has.
+
+    Args:
+        text: normalized (NFC)
+        size_px: of the font
+    """
+    if _is_plain(text):
+        return own_font(size_px)
+    path = _path_for(frozenset(text), _needs_shaping(text))
+    return None if path is None else _system_font(path, size_px)
+
+
+@cache
+def own_font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, which has the letters of English and little else."""
+    font = ImageFont.load_default(size_px)
+    assert isinstance(font, ImageFont.FreeTypeFont), "this Pillow was built without FreeType"
+    return font
+
+
+def _is_plain(text: str) -> bool:
+    if not text.isprintable():
+        return False
+    return text.isascii() or (not _needs_shaping(text) and {ord(letter) for letter in text} <= _own_letters())
+
+
+def _needs_shaping(text: str) -> bool:
+    """Whether letters change or move by their neighbors, as in Arabic, Hebrew and the scripts of India."""
+    return any(
+        unicodedata.bidirectional(letter) in ("R", "AL", "AN")
+        or unicodedata.category(letter) in ("Mn", "Mc")
+        or letter in _JOINERS
+        for letter in text
+    )
+
+
+@cache
+def _path_for(letters: frozenset[str], needs_shaping: bool) -> Path | None:
+    visible = letters - set(_JOINERS)
+    if not all(letter.isprintable() for letter in visible) or (needs_shaping and not features.check_feature("raqm")):
+        return None
+    wanted = np.array(sorted(ord(letter) for letter in visible))
+    for path in _font_files():
+        if np.isin(wanted, _letters_of(path)).all() and _draws(path, "".join(sorted(visible))):
+            return path
+    return None
+
+
+def _draws(path: Path, text: str) -> bool:
+    """Whether Pillow gets ink out of a font; fonts of colored pictures have sizes of their own, or no outlines."""
+    try:
+        font = _system_font(path, _PROBE_PX)
+        image = Image.new("L", (_PROBE_PX * (2 + len(text)), 2 * _PROBE_PX))
+        ImageDraw.Draw(image).text((0, 0), text, fill=255, font=font)
+    except (OSError, ValueError):
+        return False
+    return image.getbbox() is not None
+
+
+@cache
+def _font_files() -> tuple[Path, ...]:
+    """Fonts of this system, the plainest first, and those that come with Matplotlib."""
+    found = {path for folder in _folders() for path in _files_below(folder) if path.suffix.lower() in _SUFFIXES}
+    found = {path for path in found if "lastresort" not in path.stem.lower()}
+    return tuple(sorted(found, key=_fanciness))
+
+
+def _fanciness(path: Path) -> tuple[int, str, str]:
+    name = path.stem.lower()
+    return sum(word in name for word in _FANCY), name, str(path)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for where, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(where, name) for name in names)
+
+
+def _folders() -> list[Path]:
+    home = Path.home()
+    folders = [home / ".fonts", Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share") / "fonts"]
+    shared = os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share"
+    folders += [Path(each) / "fonts" for each in shared.split(":") if each]
+    if sys.platform == "darwin":
+        folders += [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"]
+    for variable, below in (("WINDIR", "Fonts"), ("LOCALAPPDATA", "Microsoft/Windows/Fonts")):
+        if variable in os.environ:
+            folders.append(Path(os.environ[variable]) / below)
+    if (found := find_spec("matplotlib")) is not None and found.origin is not None:
+        folders.append(Path(found.origin).parent / "mpl-data/fonts/ttf")
+    return folders
+
+
+@cache
+def _letters_of(path: Path) -> NDArray[np.int32]:
+    return _letters(path)
+
+
+@cache
+def _own_letters() -> frozenset[int]:
+    return frozenset(_letters(BytesIO(own_font(_PROBE_PX).font_bytes)).tolist())
+
+
+def _letters(font: Path | BinaryIO) -> NDArray[np.int32]:
+    """The code points that a font has glyphs for; none where it cannot be read."""
+    from fontTools.ttLib import TTFont
+
+    try:
+        with TTFont(font, lazy=True, fontNumber=0) as opened:
+            known = opened.getBestCmap() or {}
+    except Exception:  # damaged fonts raise anything
+        return np.empty(0, np.int32)
+    # Fonts of last resort have one and the same box for all letters of a script.
+    if len(set(known.values())) < _OWN_GLYPHS * len(known):
+        return np.empty(0, np.int32)
+    return np.fromiter(known, np.int32, len(known))
+
+
+@cache
+def _system_font(path: Path, size_px: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size_px)

@@ -1,0 +1,87 @@
+"""Strips below an image that say what its colors mean."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.visualize.text import Color, Picture, blank, fitted, text_size, wrapped, write_texts
+
+_NARROWEST = 160
+_SMALLEST_PX = 11
+# Lines of text that fit beside each other on a square image, so that it is readable when the whole is on a screen.
+_SHARE = 50
+_OUTLINE: Color = (150, 150, 156)
+
+
+def legend_text_px(height: int, width: int) -> int:
+    """The size of a legend's font for an image of this size, pixels."""
+    return max(_SMALLEST_PX, min(width, 4 * height) // _SHARE)
+
+
+def strip_width(width: int) -> int:
+    """The width of the strip below an image: as wide, but never so narrow that no word fits."""
+    return max(width, _NARROWEST)
+
+
+def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], width: int, size_px: int) -> Picture:
+    """Colors with their names, in as many lines as it takes.
+
+    Args:
+        entries: C names, which are shortened where they do not fit, and what is written behind each, which is not
+        colors: (C,3) RGB
+        width: of the strip, pixels
+        size_px: of the font
+
+    Returns:
+        (strip height, width, 3)
+    """
+    places, height = _places(entries, width, size_px)
+    strip = blank(height, width)
+    for (left, top, _), color in zip(places, colors, strict=True):
+        strip[top : top + size_px, left : left + size_px] = _OUTLINE
+        strip[top + 1 : top + size_px - 1, left + 1 : left + size_px - 1] = color
+    text_height = text_size("0", size_px)[1]
+    texts = [(left + 3 * size_px // 2, top + (size_px - text_height) // 2, text) for left, top, text in places]
+    return write_texts(strip, texts, size_px=size_px)
+
+
+def sentences(lines: Iterable[str], width: int, size_px: int) -> Picture:
+    """Lines of text, broken between words where they do not fit; (strip height, width, 3)."""
+    margin = size_px // 2
+    broken = [part for line in lines for part in wrapped(line, width - 2 * margin, size_px)]
+    line_height = text_size("0", size_px)[1]
+    strip = blank(len(broken) * line_height + margin, width)
+    return write_texts(strip, [(margin, row * line_height, text) for row, text in enumerate(broken)], size_px=size_px)
+
+
+def framed(bands: Iterable[Picture], width: int, strip: Picture | None) -> Iterator[Picture]:
+    """The rows of an image, widened to the strip where that is wider, and then the strip.
+
+    Args:
+        bands: consecutive rows (h,width,3)
+        width: of the image
+        strip: (strip height, max(width, 160), 3); None for nothing below
+    """
+    if strip is None:
+        yield from bands
+        return
+    beside = strip.shape[1] - width
+    for band in bands:
+        yield np.concatenate([band, blank(len(band), beside)], axis=1) if beside else band
+    yield strip
+
+
+def _places(entries: Sequence[tuple[str, str]], width: int, size_px: int) -> tuple[list[tuple[int, int, str]], int]:
+    margin, line = size_px // 2, 3 * size_px // 2
+    left, top = margin, margin
+    places = []
+    for name, behind in entries:
+        free = width - 2 * margin - 3 * size_px // 2 - text_size(behind, size_px)[0]
+        text = fitted(name, free, size_px) + behind
+        wide = 3 * size_px // 2 + text_size(text, size_px)[0]
+        if left > margin and left + wide > width - margin:
+            left, top = margin, top + line
+        places.append((left, top, text))
+        left += wide + size_px
+    return places, top + size_px + margin

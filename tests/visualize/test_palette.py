@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+
+from metaprompts.visualize.segmentation import overlay_labels, palette
+from visualize.color_difference import EYES, ciede2000, lab
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "difference"),
+    [
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, -1.3802, -84.2814), (50, 0, -82.7485), 1.0),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+        ((2.0776, 0.0795, -1.135), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_differences_are_those_of_the_publication(first, second, difference):
+    assert ciede2000(np.array(first), np.array(second)) == pytest.approx(difference, abs=1e-4)
+
+
+# Colors side by side are just told apart at 1 to 2.
+@pytest.mark.parametrize(
+    ("eyes", "classes", "least"),
+    [
+        *(("normal", 11, 12), ("normal", 20, 11)),
+        *((eyes, classes, 7) for eyes in EYES if eyes != "normal" for classes in (11, 17, 20)),
+    ],
+)
+@pytest.mark.parametrize("gray", [60, 128, 200])
+def test_classes_over_a_picture_can_be_told_apart(eyes, classes, least, gray):
+    """Pedestrian and sign, and fence and pavement, looked alike: two of 20 differed by 0.9 to red-blind eyes."""
+    picture, labels = np.full((3 * classes, 3, 3), gray, np.uint8), np.repeat(np.arange(classes), 3)[:, None]
+    drawn = overlay_labels(picture, labels.repeat(3, axis=1), palette(classes))[2::3, 2]
+    seen = lab(drawn, eyes)
+    differences = ciede2000(seen[:, None], seen[None]) + 1000 * np.eye(classes)
+    assert differences.min() > least
