@@ -64,6 +64,8 @@ class Training:
         loss_batch_size: pictures that share a loss, consecutive ones of a step; none for those of a pass. The released
             recipes share it among those of one GPU, which depth's and Lovasz's loss notice. A fixed number makes a
             step the same however it is split
+        fit_processes: where processes or passes do not come out even, take the next larger batch and the largest group
+            that shares a loss which do, and say so; released recipes keep theirs
         batch_norm: statistics in training: "own" of each pass, "synchronized" over the processes' passes, or "frozen",
             those that the model starts with
         step_decay: train every refinement step and not the last alone: step k's loss counts step_decay^(K - k) times.
@@ -96,6 +98,7 @@ class Training:
     epochs: _Steps | None = None
     micro_batch_size: _Batch | None = None
     loss_batch_size: _Batch | None = None
+    fit_processes: bool = True
     batch_norm: Literal["own", "synchronized", "frozen"] = "own"
     step_decay: Annotated[float, Range(0, 1, above=True)] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -134,9 +137,9 @@ class Training:
         """What is trained beside the UNet's attention, if anything."""
         return Lora(rank=self.lora_rank, alpha=self.lora_alpha) if self.trainable == "lora" else None
 
-    def total_steps(self, pictures: int) -> int:
-        """Optimizer steps of the whole training over a split of so many pictures."""
-        return self.steps or (self.epochs or 0) * max(pictures // self.batch_size, 1)
+    def total_steps(self, pictures: int, batch: int | None = None) -> int:
+        """Optimizer steps of the whole training over a split of so many pictures, and in so large a step."""
+        return self.steps or (self.epochs or 0) * max(pictures // (batch or self.batch_size), 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from metaprompts.errors import InputError
-from metaprompts.training.splitting import StepSplit
+from metaprompts.recipe_names import recipe_names
+from metaprompts.recipe_reading import read_recipe
+from metaprompts.training.splitting import StepSplit, step_split
 from training.pictures import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_batch_size", "2", "--training.steps", "5")
@@ -169,3 +171,44 @@ def test_a_step_is_split_evenly(batch, settings, wanted):
     split = StepSplit.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
     assert (split.micro_batch, split.passes, split.loss_batch) == wanted
     assert split.processes * split.passes * split.micro_batch == batch
+
+
+RELEASED = ("ade20k", "ade20k_ms", "cityscapes", "cityscapes_mapillary", "mapillary", "coco_pose", "nyu", "kitti")
+OWN = tuple(name for name in recipe_names() if name not in RELEASED)
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_released_recipes_keep_their_batch_on_one_to_eight_processes(name):
+    recipe = read_recipe(name)
+    for processes in (1, 2, 4, 8):
+        split = step_split(recipe, processes)
+        assert (split.batch, split.fitted) == (recipe.training.batch_size, "")
+        assert split.loss_batch == (recipe.training.loss_batch_size or split.micro_batch)
+    with pytest.raises(InputError, match="cannot be shared by 5 processes"):
+        step_split(recipe, 5)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_other_recipes_fit_themselves_to_the_processes(name):
+    """The README's torchrun line was refused: scenes_depth on two processes, 8 sharing a loss, 4 in a pass."""
+    recipe = read_recipe(name)
+    for processes in (1, 2, 3, 4, 5, 8, 16):
+        check_fitted(recipe, processes)
+
+
+def check_fitted(recipe, processes):
+    settings, split = recipe.training, step_split(recipe, processes)
+    assert settings.batch_size <= split.batch < settings.batch_size + processes
+    assert split.processes * split.passes * split.micro_batch == split.batch
+    assert split.micro_batch % split.loss_batch == 0 or split.micro_batch == split.batch
+    is_changed = split.batch != settings.batch_size or split.loss_batch < (settings.loss_batch_size or 1)
+    assert bool(split.fitted) == is_changed
+    assert (f"(fitted: {split.fitted})" in str(split)) == is_changed
+
+
+def test_what_was_fitted_is_said():
+    split = StepSplit.of(8, processes=3, micro_batch=None, loss_batch=2, fits=True)
+    assert str(split) == (
+        "a step: 9 pictures = 3 processes x 1 pass x 3; 1 share a loss (fitted: training.batch_size 9 instead of 8 and "
+        "training.loss_batch_size 1 instead of 2)"
+    )

@@ -148,9 +148,11 @@ class EndlessBatches:
 
     def __init__(self, split: Split, recipe: Recipe, step: StepSplit | None = None, rank: int = 0) -> None:
         size = recipe.training.batch_size
-        if len(split.samples) < size:
-            raise InputError(f"{len(split.samples)} training pictures are fewer than training.batch_size {size}")
         self._step = step or StepSplit(batch=size, micro_batch=size, loss_batch=size)
+        if len(split.samples) < self._step.batch:
+            raise InputError(
+                f"{len(split.samples)} training pictures are fewer than training.batch_size {self._step.batch}"
+            )
         self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
         self._order = _Order(len(self._dataset), recipe.training.seed, self._step, rank)
         workers = recipe.data.workers

@@ -96,7 +96,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     labels = check_labels(recipe, warns=team.is_first, **stored)
     progress.note(labels["training"].lines() if "training" in labels else [])
     batches = EndlessBatches(train_split, recipe, split, team.rank)
-    steps = settings.total_steps(len(train_split.samples))
+    steps = settings.total_steps(len(train_split.samples), split.batch)
     if team.is_first and (fault := recipe.schedule.check_warmup(steps)) is not None:
         logger.warning("%s", fault)
 

@@ -22,15 +22,19 @@ class StepSplit:
         processes: that share them
         micro_batch: pictures of a pass
         loss_batch: pictures that share a loss
+        fitted: what was changed of what the recipe says, in words; empty for nothing
     """
 
     batch: int
     processes: int = 1
     micro_batch: int
     loss_batch: int
+    fitted: str = ""
 
     @classmethod
-    def of(cls, batch: int, *, processes: int, micro_batch: int | None, loss_batch: int | None) -> Self:
+    def of(
+        cls, batch: int, *, processes: int, micro_batch: int | None, loss_batch: int | None, fits: bool = False
+    ) -> Self:
         """Split a step as a recipe's training section says.
 
         Args:
@@ -38,10 +42,16 @@ class StepSplit:
             processes: how many there are
             micro_batch: training.micro_batch_size
             loss_batch: training.loss_batch_size
+            fits: training.fit_processes: take the next larger batch that processes can share, and the largest group
+                that a pass can hold, in place of an error
 
         Raises:
             InputError: it does not come out even
         """
+        changes = []
+        if fits and batch % processes:
+            given, batch = batch, -(-batch // processes) * processes
+            changes.append(f"training.batch_size {batch} instead of {given}")
         if batch % processes:
             raise InputError(
                 f"training.batch_size {batch} cannot be shared by {processes} processes: choose a multiple of "
@@ -55,12 +65,17 @@ class StepSplit:
                 f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
             )
         group = min(loss_batch or micro_batch, batch)
+        if fits and micro_batch != batch and micro_batch % group:
+            given, group = group, max(size for size in range(1, min(group, micro_batch) + 1) if micro_batch % size == 0)
+            changes.append(f"training.loss_batch_size {group} instead of {given}")
         if micro_batch != batch and micro_batch % group:
             raise InputError(
                 f"training.loss_batch_size is {group}, and a pass has {micro_batch} of a step's {batch} pictures: a "
                 f"pass must hold whole groups, so choose a divisor of {micro_batch}, or larger passes"
             )
-        return cls(batch=batch, processes=processes, micro_batch=micro_batch, loss_batch=group)
+        return cls(
+            batch=batch, processes=processes, micro_batch=micro_batch, loss_batch=group, fitted=" and ".join(changes)
+        )
 
     @property
     def share(self) -> int:
@@ -75,9 +90,10 @@ class StepSplit:
     def __str__(self) -> str:
         """Say it in a line."""
         of = f"{self.processes} process{'es' if self.processes > 1 else ''}"
+        fitted = f" (fitted: {self.fitted})" if self.fitted else ""
         return (
             f"a step: {self.batch} picture{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
-            f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss"
+            f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss{fitted}"
         )
 
 
@@ -93,6 +109,7 @@ def step_split(recipe: Recipe, processes: int) -> StepSplit:
         processes=processes,
         micro_batch=settings.micro_batch_size,
         loss_batch=settings.loss_batch_size,
+        fits=settings.fit_processes,
     )
     # UPerNet pools to one pixel, and batch norm has no variance of one value.
     seen = split.micro_batch * (processes if settings.batch_norm == "synchronized" else 1)
