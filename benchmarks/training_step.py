@@ -82,7 +82,7 @@ def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
         [
             *("--training.device", "cpu", "--training.batch_size", "1"),
             *("--training.loss_batch_size", "1", "--training.micro_batch_size", "1", "--training.batch_norm", "frozen"),
-            *("--training.trainable", "lora" if name == "lora" else "full", "--training.start_from", "none"),
+            *("--training.trainable", "lora" if name == "lora" else "full", "--training.init_from", "none"),
             *("--backbone.gradient_checkpointing", options.checkpointing),
             *sized[task],
         ],

@@ -18,7 +18,7 @@ from metaprompts.prompting.prompts import LABEL_TOKENS, LabelPrompts, TextAdapte
 from metaprompts.recipe_reading import read_recipe
 from metaprompts.tasks import Depth, Segmentation
 from metaprompts.training.loop import build_model
-from metaprompts.training.starting import start_from
+from metaprompts.training.starting import init_from
 from small import SMALL
 from texts import write_text_encoder
 
@@ -117,7 +117,7 @@ def test_labels_stay_when_a_training_starts_from_another(tmp_path):
     model = made("depth", "--prompts.labels", "garden,harbor")
     own = model.prompts.tokens.clone()
     assert not torch.equal(own, other.prompts.tokens)
-    assert start_from(model, tmp_path) == []
+    assert init_from(model, tmp_path) == []
     assert torch.equal(model.prompts.tokens, own)
     assert torch.equal(model.head.regress[0].weight, other.head.regress[0].weight)
 

@@ -6,6 +6,7 @@ import torch
 
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
+from metaprompts.hub import hub_folder
 from metaprompts.model import MetaPromptModel
 from metaprompts.storage import CONFIG_FILE, WEIGHTS_FILE
 
@@ -25,17 +26,30 @@ def load(
     Raises:
         InputError: there is no such model, or it does not load
     """
-    chosen, path = pick_device(device), Path(source).expanduser()
+    chosen = pick_device(device)
+    return MetaPromptModel.read(model_folder(source), dtype=dtype).to(chosen)
+
+
+def model_folder(source: str | Path) -> Path:
+    """The folder of a model; that of a hub id is brought into the cache.
+
+    Args:
+        source: a folder, a hub id, or the name of an embedded model
+
+    Raises:
+        InputError: there is no such model
+    """
+    path = Path(source).expanduser()
     if not path.is_dir() and str(source) in embedded_models():
         path = embedded_folder(str(source))
     if path.is_dir():
-        return MetaPromptModel.read(path, dtype=dtype).to(chosen)
+        return path
     if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
         raise InputError(
             f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
             f"a hub id, or one of {', '.join(embedded_models())}"
         )
-    return MetaPromptModel.from_pretrained(str(source), dtype=dtype).to(chosen)
+    return hub_folder(str(source), [CONFIG_FILE, WEIGHTS_FILE])
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:

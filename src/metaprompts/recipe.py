@@ -82,9 +82,10 @@ class Training:
             and all that is not the UNet) or "prompts" (all that is not the UNet)
         lora_rank: of the low-rank changes
         lora_alpha: they count alpha / rank times
-        start_from: folder of a trained model, such as runs/first/best, whose weights are taken as far as they fit; none
-            for the backbone's alone
+        init_from: a trained model whose weights are taken as far as they fit: a folder such as runs/first/best, a hub
+            id, or an embedded model such as micro-segmentation; none for the backbone's alone
         validate_every: steps between validations; the last step is always validated
+        early_stopping: stop after so many validations in a row without a better score (mIoU, RMSE, AP); none for never
         val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
         out: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto goes on
@@ -110,8 +111,9 @@ class Training:
     trainable: Literal["full", "lora", "prompts"] = "full"
     lora_rank: Annotated[int, Range(1, 4096)] = 8
     lora_alpha: Annotated[float, Range(0, 1e6, above=True)] = 8.0
-    start_from: Path | None = None
+    init_from: str | None = None
     validate_every: _Steps = 1000
+    early_stopping: _Steps | None = None
     val_batch_size: _Batch = 1
     out: Path = Path("runs/latest")
     checkpoint_seconds: Annotated[float, Range(0, 1e9)] = 600.0
@@ -126,10 +128,10 @@ class Training:
         for name in self.trackers or ():
             if name not in _TRACKERS:
                 raise InputError(f"training.trackers has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
-        if self.trainable != "full" and self.start_from is not None:
+        if self.trainable != "full" and self.init_from is not None:
             raise InputError(
-                f"training.start_from brings its own UNet; training.trainable {self.trainable} wants none: "
-                "say --training.start_from none"
+                f"training.init_from brings its own UNet; training.trainable {self.trainable} wants none: "
+                "say --training.init_from none"
             )
 
     @property
@@ -181,6 +183,11 @@ class Recipe:
                 f"task.classes has only {self.task.classes[0]!r}: of one class every pixel is right, and nothing is "
                 "learned; name what is around it as well, such as --task.classes background,"
                 f"{self.task.classes[0]}, and say which value is which, such as --data.label_map 0=0,255=1"
+            )
+        if self.training.early_stopping is not None and not self.data.validates:
+            raise InputError(
+                f"training.early_stopping is {self.training.early_stopping}, but data.val is none: there is no "
+                "validation to stop by; leave it out, or say --data.val 0.1"
             )
         if self.training.trainable != "full" and (
             self.backbone.forget_unet or self.backbone.source.startswith("random:")

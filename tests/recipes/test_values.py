@@ -105,7 +105,7 @@ def test_segmentation_sees_the_published_sizes(name):
 
 def test_the_second_stage_starts_from_the_first():
     first, second = read_recipe("mapillary"), read_recipe("cityscapes_mapillary")
-    assert second.training.start_from == first.training.out / "best"
+    assert second.training.init_from == str(first.training.out / "best")
     assert first.data.as_cityscapes
     assert (first.task, first.prompts, first.refinement) == (second.task, second.prompts, second.refinement)
 

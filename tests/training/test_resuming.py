@@ -19,6 +19,7 @@ from metaprompts.loading import load
 from metaprompts.training.checkpoints import changed_keys
 from metaprompts.training.loop import train
 from metaprompts.training.progress import Silence
+from metaprompts.training.ranking import validations_since_best
 from metaprompts.training.states import first_whole_state, write_state
 from metaprompts.training.stopping import TrainingStopped, noticing_signals
 from training.pictures import made_recipe
@@ -100,7 +101,66 @@ def test_a_finished_training_is_not_trained_again(straight, pictures):
     assert weights(out) == before
     assert history.best == numbers(out)["best"]
     assert [path.name for path in (out / "checkpoints").iterdir()] == [f"{STEPS:08d}.pt"]
-    assert (out / "checkpoints" / f"{STEPS:08d}.pt").stat().st_size < 50_000
+
+
+CONSTANT = ("--schedule.kind", "constant", "--schedule.warmup_fraction", "none")
+
+
+def test_a_finished_training_goes_on_with_more_steps(pictures, tmp_path, caplog):
+    """It was refused: a training of too few steps had to be begun anew."""
+    words = (*CONSTANT, "--training.validate_every", "2")
+    train(recipe("depth", pictures, tmp_path / "once", *words), Silence())
+    train(recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "4"), Silence())
+    caplog.clear()
+    train(recipe("depth", pictures, tmp_path / "twice", *words), Silence(), resume="auto")
+    assert weights(tmp_path / "twice") == weights(tmp_path / "once")
+    assert numbers(tmp_path / "twice") == numbers(tmp_path / "once")
+    assert logged(tmp_path / "twice") == logged(tmp_path / "once")
+    assert "going on from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
+    fewer = recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "5")
+    with pytest.raises(InputError, match="has 7 steps already, and this training would have 5: give more"):
+        train(fewer, Silence(), resume="auto")
+
+
+class Notes(Silence):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, lines):
+        self.lines += lines
+
+
+def test_early_stopping_stops_where_it_would_have_without_interruption(pictures, tmp_path):
+    """With a learning rate of next to nothing no validation is better than the first."""
+    words = ("--training.early_stopping", "2", "--training.validate_every", "1", "--optimizer.lr", "1e-30")
+    notes = Notes()
+    history = train(recipe("depth", pictures, tmp_path / "once", *words), notes)
+    assert len(history.validations) < STEPS
+    assert f"stopped early at step {history.validations[-1]['step']} of {STEPS}: rmse was no better" in notes.lines[-1]
+    assert logged(tmp_path / "once")[-1] == {"step": history.validations[-1]["step"], "early_stopping": 2}
+    made = recipe("depth", pictures, tmp_path / "twice", *words)
+    with pytest.raises(TrainingStopped):
+        train(made, SignalAt(2))
+    train(made, Silence(), resume="auto")
+    assert weights(tmp_path / "twice") == weights(tmp_path / "once")
+    assert logged(tmp_path / "twice") == logged(tmp_path / "once")
+    # It is finished, and goes on where nothing is to stop it.
+    notes = Notes()
+    assert train(made, notes, resume="auto").validations == history.validations
+    assert notes.lines[-1].startswith("nothing to do")
+    without = recipe("depth", pictures, tmp_path / "twice", *words, "--training.early_stopping", "none")
+    assert train(without, Silence(), resume="auto").validations[-1]["step"] == STEPS
+
+
+def test_validations_since_the_best_are_counted():
+    def since(*scores):
+        return validations_since_best("segmentation", [{"mIoU": score} for score in scores])
+
+    assert since() == 0
+    assert since(0.2, 0.3, 0.3, 0.1) == 2
+    assert since(float("nan"), 0.1) == 0
+    assert since(float("nan"), float("nan")) == 2
+    assert validations_since_best("depth", [{"rmse": 2.0}, {"rmse": 1.0}, {"rmse": 1.5}]) == 1
 
 
 def test_an_unfinished_training_is_not_written_over_unasked(pictures, tmp_path):

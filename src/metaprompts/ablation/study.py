@@ -237,6 +237,8 @@ class Run:
             refuse_unused(made, words)
         except InputError as error:
             raise InputError(f"training {self.path} cannot be: {error}") from error
+        if not made.data.validates:
+            raise InputError(f"cell {self.cell.name} has data.val none: there is nothing to compare")
         if self.cell.metric not in made.task.metrics:
             raise InputError(
                 f"cell {self.cell.name} compares {self.cell.metric!r}, which {made.task.name} does not have: choose "

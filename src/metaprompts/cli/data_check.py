@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from metaprompts.errors import InputError
 if TYPE_CHECKING:
     from metaprompts.data.checking import PartReport, SampleStatistics
     from metaprompts.data.pose import People
-    from metaprompts.data.samples import SampleDataset
+    from metaprompts.data.samples import SampleDataset, Split
     from metaprompts.data.splits import Openers
     from metaprompts.recipe import Recipe
 
@@ -147,10 +148,15 @@ def _statistics(recipe: "Recipe") -> "SampleStatistics | None":
 def _parts(recipe: "Recipe") -> "Openers":
     """The parts of both splits."""
     from metaprompts.tasks import Pose, Segmentation
+    from metaprompts.training.data import samples_of
 
     task, data = recipe.task, recipe.data
     classes = (task.classes,) if isinstance(task, Segmentation) else ()
-    parts: Openers = {**data.parts("train", *classes), **data.parts("val", *classes)}
+    if isinstance(data.val, str):
+        parts: Openers = {**data.parts("train", *classes), **data.parts("val", *classes)}
+    else:
+        splits: list[Split] = ["train", "val"] if data.validates else ["train"]
+        parts = {split: partial(samples_of, recipe, split) for split in splits}
     return {name: _with_joints(part, task.joints) for name, part in parts.items()} if isinstance(task, Pose) else parts
 
 

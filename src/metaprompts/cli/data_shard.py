@@ -99,22 +99,31 @@ class ShardData:
         recipe.data.folder()
         with writing_into(self.out, "data shard", deep=True):
             begin(self.out, self._origin(recipe), restart=self.restart)
-            for split in self.splits:
+            for split in self._splits(recipe):
                 say(f"{split}: {_described(self._write(recipe, split))}\n")
         say(f"shards in {self.out}\n")
         return 0
 
+    def _splits(self, recipe: "Recipe") -> "Sequence[Literal['train', 'val']]":
+        """Those that are asked for, less a validation that there is not."""
+        if recipe.data.validates:
+            return self.splits
+        say("val: none, as data.val is none\n")
+        return [split for split in self.splits if split != "val"]
+
     def _origin(self, recipe: "Recipe") -> "Origin":
         from metaprompts.data.shards.index import Origin
         from metaprompts.tasks import Segmentation
+        from metaprompts.training.data import HELD_OUT_BY
 
+        held_out = {} if recipe.data.val_share is None else {HELD_OUT_BY: recipe.training.seed}
         names = recipe.task.classes if isinstance(recipe.task, Segmentation) else None
         return Origin(
             task=recipe.task.name,
             classes=None if names is None else len(names),
             class_names=names,
             shard_bytes=self.shard_bytes,
-            data=recipe.data.sample_settings(),
+            data=recipe.data.sample_settings() | held_out,
         )
 
     def _write(self, recipe: "Recipe", split: Literal["train", "val"]) -> "SplitIndex":

@@ -86,7 +86,7 @@ class Memory:
 
         # A wrong recipe is told before PyTorch's fake tensors are loaded, which takes seconds.
         # Which weights it starts from takes no memory, and would forbid to freeze the UNet.
-        overrides = (*self.overrides, "--training.start_from=none")
+        overrides = (*self.overrides, "--training.init_from=none")
         recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 
         from metaprompts.training.memory import training_memory

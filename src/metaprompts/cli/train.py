@@ -113,8 +113,11 @@ class Train:
                 complain(f"{stopped}; go on with: {shlex.join([*_launcher(os.environ), *command])}\n")
             return _SIGNALED + stopped.signal
         if is_first_process():
+            if not recipe.data.validates:
+                say(f"model after the last step: {recipe.training.out / 'last'}\n")
+                return 0
             say(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
-        return report_undefined(recipe.task.name, history.best or {})
+        return report_undefined(recipe.task.name, history.best or {}) if recipe.data.validates else 0
 
 
 def _launcher(environment: Mapping[str, str]) -> list[str]:

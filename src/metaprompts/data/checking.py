@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from metaprompts.data.held_out import SubsetOfPeople
 from metaprompts.data.layouts.counts import COCO_PICTURES
 from metaprompts.data.layouts.kitti import KittiEigen
 from metaprompts.data.layouts.nyu import NyuDepth
@@ -149,6 +150,8 @@ def _describe(samples: SampleDataset, name: str) -> tuple[str, str]:
         left_out = sum(len(each.samples) for each in samples.left_out)
         remark = f"in {len(samples.shards)} shards" + (f", {left_out} left out" if left_out else "")
         return "persons" if isinstance(samples, People) else "pictures", remark
+    if isinstance(samples, SubsetOfPeople):
+        return "persons", ""
     if isinstance(samples, CocoKeypoints):
         split = "train" if name == "train" else "val"
         boxes = "boxes" if name == "val_boxes" else "persons"

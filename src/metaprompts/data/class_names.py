@@ -22,7 +22,7 @@ def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[i
     Raises:
         InputError: a name is only in one of them, or twice
     """
-    own, wanted = list(map(_plain, names)), list(map(_plain, known))
+    own, wanted = plain_names(names), plain_names(known)
     if own == wanted:
         return None
     missing = [known[place] for place, name in enumerate(wanted) if name not in own]
@@ -42,5 +42,6 @@ def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
     return f"class {place} is {names[place]!r}, not {others[place]!r}"
 
 
-def _plain(name: str) -> str:
-    return " ".join(re.split(r"[\s_-]+", name.strip().lower()))
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Names less what does not matter: upper and lower case, spaces, dashes and underscores."""
+    return [" ".join(re.split(r"[\s_-]+", name.strip().lower())) for name in names]

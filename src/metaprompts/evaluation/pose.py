@@ -1,7 +1,7 @@
 """How good predicted keypoints are: COCO average precision by keypoint similarity."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,14 @@ class KeypointScores(Metric):  # type: ignore[misc]
         self._category = int(self.ground_truth["categories"][0]["id"])
         self.add_state("people", [], dist_reduce_fx="cat")
         self.reset()
+
+    def keep_images(self, ids: Collection[int]) -> None:
+        """Leave out the annotations of all other images."""
+        truth = self.ground_truth
+        self.ground_truth = truth | {
+            "images": [image for image in truth["images"] if image["id"] in ids],
+            "annotations": [person for person in truth["annotations"] if person["image_id"] in ids],
+        }
 
     def reset(self) -> None:
         """Forget every prediction."""

@@ -153,7 +153,9 @@ class Pose(FusedTask):
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
     def scorer(self, **facts: Any) -> PoseScores:
-        return PoseScores(facts["annotations"], self.oks_sigmas, oks_nms=facts.get("oks_nms"))
+        return PoseScores(
+            facts["annotations"], self.oks_sigmas, oks_nms=facts.get("oks_nms"), images=facts.get("images")
+        )
 
     def score(self, scorer: PoseScores, raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()

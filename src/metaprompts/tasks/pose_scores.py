@@ -1,6 +1,6 @@
 """Keypoint scores of a split: OKS AP and AR, and PCK."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,23 @@ class PoseScores:
         annotations: COCO keypoint JSON of the split
         sigmas: OKS sigma of each joint
         oks_nms: remove people more similar than this to a better one of the same picture; None: keep all
+        images: ids of the images that count; None: all of the annotations
 
     Raises:
         InputError: the annotations cannot be read, or two people have the same id
     """
 
-    def __init__(self, annotations: Path, sigmas: Sequence[float], *, oks_nms: float | None = None) -> None:
+    def __init__(
+        self,
+        annotations: Path,
+        sigmas: Sequence[float],
+        *,
+        oks_nms: float | None = None,
+        images: Collection[int] | None = None,
+    ) -> None:
         self.precision = KeypointScores(annotations, sigmas, nms_threshold=oks_nms)
+        if images is not None:
+            self.precision.keep_images(images)
         self.correct = PercentageCorrectKeypoints()
         # Crowds may have the ids of others: nothing is predicted for them.
         people = [

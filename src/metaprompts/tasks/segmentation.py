@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch.nn.functional as F
@@ -32,6 +32,8 @@ class Segmentation(Task):
         dropout: share of channels dropped before the classifiers while training
         auxiliary_weight: of the auxiliary head's cross entropy
         lovasz_weight: of the Lovasz-softmax loss
+        class_weights: of each class in the two cross entropies: a list of numbers in the order of the classes, or
+            "balanced", in inverse proportion to the pixels that each class has in the training masks; none for 1 each
     """
 
     name: ClassVar[str] = "segmentation"
@@ -42,11 +44,18 @@ class Segmentation(Task):
     dropout: Annotated[float, Range(0, 1, below=True)] = 0.0
     auxiliary_weight: Annotated[float, Range(0, 1e6)] = 0.4
     lovasz_weight: Annotated[float, Range(0, 1e6)] = 1.0
+    class_weights: Literal["balanced"] | tuple[Annotated[float, Range(0, 1e9)], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
         check_ranges(self, "task")
+        weights = self.class_weights
+        if isinstance(weights, tuple) and (len(weights) != len(self.classes) or not any(weights)):
+            raise InputError(
+                f"task.class_weights has {len(weights)} numbers, the largest {max(weights, default=0):g}; expected one "
+                f"for each of {len(self.classes)} classes, some above 0, balanced, or none"
+            )
 
     @property
     def outputs(self) -> int:
@@ -67,12 +76,19 @@ class Segmentation(Task):
             batch: "labels" (B, H, W), 255 = ignore
         """
         assert auxiliary is not None, "training needs the auxiliary head's logits"
-        labels = batch["labels"]
+        labels, weights = batch["labels"], self._loss_weights(raw)
         return {
-            "cross_entropy": mean_cross_entropy(raw, labels),
+            "cross_entropy": mean_cross_entropy(raw, labels, weights),
             "lovasz": self.lovasz_weight * lovasz_softmax(raw.softmax(dim=1), labels, ignored=IGNORED),
-            "auxiliary": self.auxiliary_weight * mean_cross_entropy(auxiliary, labels),
+            "auxiliary": self.auxiliary_weight * mean_cross_entropy(auxiliary, labels, weights),
         }
+
+    def _loss_weights(self, like: Tensor) -> Tensor | None:
+        if self.class_weights == "balanced":
+            raise InputError(
+                "task.class_weights is balanced, but no masks were counted: see metaprompts.training.class_weights"
+            )
+        return None if self.class_weights is None else like.new_tensor(self.class_weights)
 
     def encode(self, batch: Batch) -> Tensor:
         """Logits (B, classes, H, W) that are sure of the labels; ignored pixels are undecided."""
@@ -139,14 +155,15 @@ class Segmentation(Task):
         )
 
 
-def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross entropy, its mean taken over ALL pixels: ignored ones add nothing but count (mmsegmentation's default).
 
     Args:
         logits: (B, classes, H, W)
         labels: (B, H, W), 255 = ignore
+        weights: (classes,), by which each pixel's loss counts; None for 1
 
     Returns:
         scalar
     """
-    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none").mean()
+    return F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="none").mean()

@@ -30,7 +30,12 @@ _FREE = {
     ),
 }
 # What errors advise to change: from there on it learns otherwise, and a warning says so.
-_CURES = ("data.on_error", "optimizer.clip_norm", "optimizer.lr")
+_CURES = (
+    *("data.on_error", "optimizer.clip_norm", "optimizer.lr"),
+    *("training.early_stopping", "training.validate_every"),
+)
+# How long it is: the schedule of the new length holds from there on, and a warning restates it.
+_LENGTH = ("training.steps", "training.epochs")
 
 
 class Checkpoints:
@@ -44,6 +49,7 @@ class Checkpoints:
     """
 
     def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, team: Team) -> None:
+        self._settings = recipe
         self._recipe = recipe.plain()
         self._steps = steps
         self._samples = samples
@@ -64,7 +70,7 @@ class Checkpoints:
         if found is not None:
             with restoring(found[0]):
                 _check_facts(found[1])
-        is_finished = found is not None and "state" not in found[1]
+        is_finished = found is not None and _is_finished(found[1])
         if found is None or (is_finished and resume == "ask"):
             self._remove(self._paths())
             return
@@ -76,33 +82,35 @@ class Checkpoints:
             )
         with restoring(path):
             found_recipe = Recipe.from_plain(state["recipe"]).plain()
-        self._refuse_other_recipe(found_recipe, path)
+        is_changed = self._refuse_other_recipe(found_recipe, path)
         self._refuse_other_pictures(state["pictures"], path)
+        self._check_length(state, path)
+        trainee.is_finished = is_finished and not is_changed and state["steps"] == self._steps
         # Damaged ones, which would count as newer than what is still to be written.
         self._remove(newer for newer in self._paths() if newer > path)
         with restoring(path):
             trainee.step = state["step"]
             trainee.history = History(**state["history"])
-            if not is_finished:
+            if not trainee.is_finished:
                 trainee.load(state["state"])
                 self._restore_chance(state["chance"])
                 if isinstance(self._samples, Skipping):
                     self._samples.note(state["skipped"])
 
-    def save(self, trainee: Trainee) -> None:
+    def save(self, trainee: Trainee, *, finished: bool = False) -> None:
         """Write a checkpoint, then remove those that are too old; all processes must call this.
 
         Raises:
             InputError: it cannot be written; the former ones stay
         """
         skipped = skipped_by_all(self._samples, self._team) or []
-        self._write(trainee, state=trainee.state(), chance=self._team.gather(chance()), skipped=skipped)
-        self._remove(self._paths()[self._keep :])
+        state, generators = trainee.state(), self._team.gather(chance())
+        self._write(trainee, state=state, chance=generators, skipped=skipped, finished=finished)
+        self._remove(self._paths()[1 if finished else self._keep :])
 
     def finish(self, trainee: Trainee) -> None:
-        """Keep only the fact that the training is finished: its weights are in last/."""
-        self._write(trainee)
-        self._remove(self._paths()[1:])
+        """Keep one checkpoint, which knows that the training is finished and from which more steps go on."""
+        self.save(trainee, finished=True)
 
     def _write(self, trainee: Trainee, **more: Any) -> None:
         if not self._team.is_first:
@@ -130,15 +138,38 @@ class Checkpoints:
         """The newest first."""
         return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
 
-    def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> None:
+    def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
+        """Refuse another recipe than the checkpoint's; say whether anything differs that may."""
         # An older version may have known fewer keys: those have their defaults.
-        changed = changed_keys(found, self._recipe)
+        changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
                 f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to begin anew"
             )
         if changed and self._team.is_first:
             logger.warning("going on with another %s than before", ", ".join(changed))
+        return bool(changed)
+
+    def _check_length(self, state: Mapping[str, Any], path: Path) -> None:
+        """Refuse what is not longer than what is done already, and say what another length changes."""
+        step, steps = state["step"], state["steps"]
+        if steps == self._steps:
+            return
+        if self._steps < step:
+            raise InputError(
+                f"{path} has {step} steps already, and this training would have {self._steps}: give more "
+                "(--training.steps), or say --resume never to begin anew"
+            )
+        if "state" not in state:
+            raise InputError(
+                f"{path} is of a finished training, without the optimizer's state: to train its model further, say "
+                f"--training.init_from {self._folder.parent / 'last'} and another --training.out"
+            )
+        if self._team.is_first:
+            course = self._settings.schedule.describe(
+                min(step, self._steps - 1), steps=self._steps, lr=self._settings.optimizer.lr
+            )
+            logger.warning("going on from step %d to %d, not to %d as before: %s", step, self._steps, steps, course)
 
     def _refuse_other_pictures(self, found: int, path: Path) -> None:
         if found != len(self._samples):
@@ -177,6 +208,11 @@ def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
         for key in sorted({*found.get(section, {}), *wanted.get(section, {})})
         if key not in _FREE.get(section, ()) and found.get(section, {}).get(key) != wanted.get(section, {}).get(key)
     ]
+
+
+def _is_finished(state: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is of the end of a training; those of earlier versions have no state then."""
+    return "state" not in state or bool(state.get("finished"))
 
 
 def _check_facts(state: Mapping[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """The two splits of a recipe, as loaders."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,12 @@ from torch.utils.data import Sampler, default_collate
 from metaprompts.data.augmented import Transformed
 from metaprompts.data.batches import AlikeBatches
 from metaprompts.data.captioned import Captioned
+from metaprompts.data.held_out import hold_out, image_ids, subset
 from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.pose import People
 from metaprompts.data.reading import Reader
 from metaprompts.data.samples import SampleDataset
+from metaprompts.data.shards.index import read_index
 from metaprompts.data.skipping import Skipping
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
@@ -30,6 +32,9 @@ from metaprompts.tasks.pose import OTHER_SIGMA
 from metaprompts.training.splitting import StepSplit
 
 logger = logging.getLogger(__name__)
+
+HELD_OUT_BY = "held_out_by_seed"
+"""What shards know of the seed by which their validation split was held out."""
 
 
 @dataclass(frozen=True)
@@ -84,21 +89,75 @@ def validation_split(recipe: Recipe) -> Split:
     if unknown := task.without_sigma():
         logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    return Split(captioned, [crop], {"annotations": samples.annotation_path}, samples)
+    # Held out of a file that has more images than these, the others must not count as missed.
+    images = {} if recipe.data.val_share is None else {"images": image_ids(samples)}
+    return Split(captioned, [crop], {"annotations": samples.annotation_path, **images}, samples)
 
 
 def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
     """The samples of a split as they are stored.
 
     Raises:
-        InputError: the data are missing, or not of the recipe's classes or joints
+        InputError: the data are missing, or not of the recipe's classes or joints, or there is no validation
     """
-    task = recipe.task
-    samples: SampleDataset = recipe.data.dataset(split, *((task.classes,) if isinstance(task, Segmentation) else ()))
+    task, data = recipe.task, recipe.data
+    if split == "val" and not data.validates:
+        raise InputError(
+            "data.val is none, so there is no validation split: say --data.val LIST, or a share of the training images "
+            "such as --data.val 0.1"
+        )
+    is_held_out = data.val_share is not None and not _shards_hold_out(recipe)
+    source: Literal["train", "val"] = "train" if is_held_out else split
+    samples: SampleDataset = data.dataset(source, *((task.classes,) if isinstance(task, Segmentation) else ()))
+    if is_held_out:
+        paths = map(samples.path, range(len(samples)))
+        kept, held = hold_out(paths, data.val_share, recipe.training.seed, data.names_from("train"))
+        samples = subset(samples, kept if split == "train" else held)
     if isinstance(task, Pose):
         assert isinstance(samples, People)
         samples.refuse_other_joints(task.joints)
     return samples
+
+
+def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | None:
+    """Say where the validation images come from, if not from a split of their own.
+
+    Args:
+        recipe: of the training
+        splits: "training" and, where there is one, "validation"
+    """
+    if not recipe.data.validates:
+        return "no validation: data.val is none, so last/ has the weights of the last step, and there is no best/"
+    if recipe.data.val_share is None:
+        return None
+    held, kept = (_images(splits[name].stored) for name in ("validation", "training"))
+    return (
+        f"data.val {recipe.data.val_share:g}: {held} of {held + kept} training images are held out for validation, "
+        f"drawn by training.seed {recipe.training.seed}"
+    )
+
+
+def _images(samples: SampleDataset) -> int:
+    return len({samples.path(index) for index in range(len(samples))})
+
+
+def _shards_hold_out(recipe: Recipe) -> bool:
+    """Whether the recipe's shards were written with the same share held out, so that it is not to be held out again.
+
+    Raises:
+        InputError: they were written with another share, or by another seed
+    """
+    data, seed = recipe.data, recipe.training.seed
+    origin = {} if data.shards is None else read_index(data.shards).origin.data
+    if not isinstance(origin.get("val"), float):
+        return False
+    made = origin["val"], origin.get(HELD_OUT_BY)
+    if made != (data.val_share, seed):
+        raise InputError(
+            f"the shards in {data.shards} were made with data.val {made[0]:g} and training.seed {made[1]}, the recipe "
+            f"has {data.val_share:g} and {seed}: make them the same, or write other shards"
+        )
+    return True
 
 
 def _captioned(

@@ -30,6 +30,7 @@ class KeptStep:
         passes: pictures and targets, pass by pass
         files: of the pictures
         chance: the generators before the step
+        loss_batch: pictures that shared a loss; None for those of a pass
     """
 
     step: int
@@ -37,6 +38,7 @@ class KeptStep:
     passes: Sequence[Mapping[str, Tensor]]
     files: Sequence[str]
     chance: Mapping[str, Any]
+    loss_batch: int | None = None
 
 
 def keep_step(kept: KeptStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
@@ -55,6 +57,7 @@ def keep_step(kept: KeptStep, model: MetaPromptModel, tensors: Mapping[str, Tens
     path = recipe.training.out / name
     passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
     facts = {"step": kept.step, "files": list(kept.files), "chance": dict(kept.chance), "recipe": recipe.plain()}
+    facts["loss_batch"] = kept.loss_batch
     write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.plain()})
     return path
 
@@ -82,7 +85,8 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     take_statistics(model, recipe.training.batch_norm)
     restore_chance(state["chance"])
     settings = recipe.training
-    one_pass = TrainingPass(model, settings.loss_batch_size, step_decay=settings.step_decay).train()
+    loss_batch = state.get("loss_batch", settings.loss_batch_size)
+    one_pass = TrainingPass(model, loss_batch, step_decay=settings.step_decay).train()
     losses = [one_pass(batch) for batch in state["passes"]]
     return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 

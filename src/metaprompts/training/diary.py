@@ -34,6 +34,9 @@ class Diary:
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
         """Note a validation's scores."""
 
+    def stopped_early(self, step: int, patience: int) -> None:
+        """Note that so many validations in a row were no better."""
+
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
         """Note pictures (H, W, 3) by name."""
 
@@ -62,6 +65,10 @@ class WrittenDiary(Diary):
         self._log.add(step, {"validation": scores})
         numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
         self._track(step, {f"validation/{name}": value for name, value in numbers.items()})
+
+    def stopped_early(self, step: int, patience: int) -> None:
+        """Note an early stop."""
+        self._log.add(step, {"early_stopping": patience})
 
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
         """Note pictures."""

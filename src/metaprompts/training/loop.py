@@ -28,19 +28,20 @@ from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
+from metaprompts.training.class_weights import with_class_weights
 from metaprompts.training.curves import training_curves
-from metaprompts.training.data import EndlessBatches, Split, training_split, validation_split
+from metaprompts.training.data import EndlessBatches, Split, describe_validation, training_split, validation_split
 from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
 from metaprompts.training.diary import LOG_FILE, Diary, diary
 from metaprompts.training.label_check import check_labels
 from metaprompts.training.passes import TrainingPass
 from metaprompts.training.progress import Progress, Silence
-from metaprompts.training.ranking import is_as_good, main_metric
+from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
 from metaprompts.training.samples import sample_pictures, samples_to_watch
 from metaprompts.training.schedules import learning_rate
 from metaprompts.training.splitting import step_split
-from metaprompts.training.starting import start_from
+from metaprompts.training.starting import init_from
 from metaprompts.training.step_log import read_lines
 from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
 from metaprompts.training.stopping import TrainingStopped, noticing_signals
@@ -90,8 +91,14 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     split = step_split(recipe, team.count)
-    train_split, val_split = training_split(recipe), validation_split(recipe)
-    stored = {"training": train_split.stored, "validation": val_split.stored}
+    train_split = training_split(recipe)
+    val_split = validation_split(recipe) if recipe.data.validates else None
+    splits = {"training": train_split} | ({} if val_split is None else {"validation": val_split})
+    stored = {name: each.stored for name, each in splits.items()}
+    recipe, lines = with_class_weights(recipe, train_split.stored, team.gather)
+    progress.note(lines)
+    if (told := describe_validation(recipe, splits)) is not None:
+        progress.note([told])
     check_depth_range(recipe, warns=team.is_first, **stored)
     labels = check_labels(recipe, warns=team.is_first, **stored)
     progress.note(labels["training"].lines() if "training" in labels else [])
@@ -109,6 +116,9 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
         torch.manual_seed(settings.seed * 1_000_003 + team.rank)
     checkpoints = Checkpoints(recipe, steps, train_split.samples, team)
     checkpoints.resume(trainee, resume)
+    if trainee.is_finished:
+        progress.note([f"nothing to do: this training has ended at step {trainee.step}; more --training.steps go on"])
+        return trainee.history
     if team.is_first:
         write_json(settings.out / "recipe.json", recipe.plain())
         _warn_of_useless_cache(recipe)
@@ -125,15 +135,22 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
 
             def validate() -> None:
                 with trainee.averaged():
-                    scores = _validate(trainee, val_split, recipe, team, progress, notes, stop_if_asked)
-                    notes.validation(trainee.step, scores)
+                    scores = None
+                    if val_split is not None:
+                        scores = _validate(trainee, val_split, recipe, team, progress, notes, stop_if_asked)
+                        notes.validation(trainee.step, scores)
                     _record(trainee, scores, train_split, recipe, team)
                 trainee.owes_validation = False
-                progress.validated(trainee.step, scores)
+                if scores is not None:
+                    progress.validated(trainee.step, scores)
+
+            def is_stalled() -> bool:
+                return _is_stalled(trainee.history, recipe)
 
             if trainee.owes_validation:
                 validate()
-            for passes, waited in _with_waits(islice(batches.after(trainee.step), steps - trainee.step)):
+            remaining = islice(batches.after(trainee.step), steps - trainee.step)
+            for passes, waited in _with_waits(_until(is_stalled, remaining)):
                 started = time.perf_counter()
                 losses, lr = _take_step(trainee, passes, batches, steps, recipe, team)
                 seconds = waited + time.perf_counter() - started
@@ -153,6 +170,9 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
                     raise TrainingStopped(trainee.step, steps, request.signal or signal.SIGTERM)
                 if trainee.owes_validation:
                     validate()
+            if is_stalled() and trainee.step < steps:
+                notes.stopped_early(trainee.step, settings.early_stopping or 0)
+                progress.note([_early_stop(trainee, steps, recipe)])
             checkpoints.finish(trainee)
     finally:
         progress.finish()
@@ -165,6 +185,28 @@ def _warn_of_useless_cache(recipe: Recipe) -> None:
             "backbone.cache_latents is of use where pictures repeat to the last bit; this recipe's crops, colors or "
             "scales are random, so it fills up to 1 GiB of memory for nothing: set it to false"
         )
+
+
+def _is_stalled(history: History, recipe: Recipe) -> bool:
+    """Whether so many validations have brought nothing that the training is to stop."""
+    patience = recipe.training.early_stopping
+    return patience is not None and validations_since_best(recipe.task.name, history.validations) >= patience
+
+
+def _early_stop(trainee: Trainee, steps: int, recipe: Recipe) -> str:
+    metric, patience = main_metric(recipe.task.name), recipe.training.early_stopping
+    best = trainee.history.best or {}
+    return (
+        f"stopped early at step {trainee.step} of {steps}: {metric} was no better in {patience} "
+        f"validation{'s' if patience != 1 else ''} in a row (best {best.get(metric, math.nan):.4f} at step "
+        f"{best.get('step')}); --training.early_stopping none --resume auto goes on"
+    )
+
+
+def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[Passes]:
+    """Batches until something is over; it is asked before each is read."""
+    while not is_over() and (batch := next(batches, None)) is not None:
+        yield batch
 
 
 def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
@@ -191,7 +233,14 @@ def _take_step(
     losses = optimizer_step(trainee.model, trainee.optimizer, losses_of, clip_norm, team)
     if not all(map(math.isfinite, losses.values())):
         files = batches.files(trainee.step)
-        step = KeptStep(step=trainee.step + 1, rank=team.rank, passes=passes, files=files, chance=before)
+        step = KeptStep(
+            step=trainee.step + 1,
+            rank=team.rank,
+            passes=passes,
+            files=files,
+            chance=before,
+            loss_batch=trainee.split.loss_batch,
+        )
         kept = keep_step(step, trainee.model, trainee.tensors(), recipe)
         cure = (
             f"lower optimizer.lr or set optimizer.clip_norm; its pictures are {shown_files(files)}, and {kept} holds "
@@ -234,8 +283,8 @@ def build_model(recipe: Recipe) -> MetaPromptModel:
     """The model that a recipe starts from."""
     backbone = load_backbone(recipe.backbone.source)
     model = model_on(recipe, backbone, _base(recipe, backbone))
-    if recipe.training.start_from is not None:
-        start_from(model, recipe.training.start_from)
+    if recipe.training.init_from is not None:
+        init_from(model, recipe.training.init_from)
     return model
 
 
@@ -292,14 +341,14 @@ def training_step(
     return optimizer_step(model, optimizer, [partial(TrainingPass(model), batch)], clip_norm)
 
 
-def _record(trainee: Trainee, scores: dict[str, Any], split: Split, recipe: Recipe, team: Team) -> None:
-    """Keep the scores, and the weights that reached them."""
-    history, out = trainee.history, recipe.training.out
-    entry = {"step": trainee.step, **scores}
-    history.validations.append(entry)
-    is_best = is_as_good(trainee.model.task.name, entry, history.best)
-    if is_best:
-        history.best = entry
+def _record(trainee: Trainee, scores: dict[str, Any] | None, split: Split, recipe: Recipe, team: Team) -> None:
+    """Keep the scores, if there was a validation, and the weights that reached them."""
+    history, out, is_best = trainee.history, recipe.training.out, False
+    if scores is not None:
+        entry = {"step": trainee.step, **scores}
+        history.validations.append(entry)
+        is_best = is_as_good(trainee.model.task.name, entry, history.best)
+        history.best = entry if is_best else history.best
     tensors = trainee.tensors()
     skipped = skipped_by_all(split.samples, team)
     if not team.is_first:

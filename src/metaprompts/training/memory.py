@@ -106,6 +106,9 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     Raises:
         InputError: the step cannot be shared so
     """
+    if isinstance(recipe.task, Segmentation):
+        # Weights of classes take no memory, and balanced ones are not known before masks are counted.
+        recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
     # Which pictures share a loss or statistics takes no memory: passes may be smaller here than training would accept.
     alone = replace(recipe, training=replace(recipe.training, loss_batch_size=None, batch_norm="frozen"))
     split = step_split(alone, processes)

@@ -1,7 +1,7 @@
 """Which of two validations is better."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # The first metric decides; each following one only breaks a tie of those before it.
@@ -33,6 +33,20 @@ def is_as_good(task: str, new: Mapping[str, Any], best: Mapping[str, Any] | None
         True unless ``best`` is better; nan is worse than any number
     """
     return best is None or _rank(task, new) >= _rank(task, best)
+
+
+def validations_since_best(task: str, validations: Sequence[Mapping[str, Any]]) -> int:
+    """How many validations have passed since the main metric last became better than ever before.
+
+    Args:
+        task: name of the task
+        validations: scores, first to last; nan is better than nothing
+    """
+    best, since = -math.inf, 0
+    for scores in validations:
+        value = _rank(task, scores)[0]
+        best, since = (value, 0) if value > best else (best, since + 1)
+    return since
 
 
 def is_undefined(task: str, scores: Mapping[str, Any]) -> bool:

@@ -57,6 +57,15 @@ class Schedule:
             return 0
         return self.warmup_steps if self.warmup_fraction is None else round(self.warmup_fraction * steps)
 
+    def describe(self, step: int, *, steps: int, lr: float) -> str:
+        """The rest of a course in words: what it is, and the learning rate of the next step and the last."""
+        warmup = self.warmup(steps)
+        rates = [learning_rate(place, steps=steps, lr=lr, schedule=self) for place in (step, steps - 1)]
+        risen = f", warm-up of {warmup}" if warmup else ""
+        return (
+            f"schedule {self.kind} over {steps} steps{risen}, learning rate {rates[0]:.2e} now and {rates[1]:.2e} last"
+        )
+
     def check_warmup(self, steps: int) -> str | None:
         """What is wrong with the warm-up of a training of so many steps; None if it ends before the training."""
         warmup = self.warmup(steps)

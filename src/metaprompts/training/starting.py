@@ -1,14 +1,17 @@
 """Weights that a training starts from: those of another training."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from metaprompts.data.class_names import plain_names
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+from metaprompts.joint_names import read_names
+from metaprompts.loading import model_folder
 from metaprompts.model import MetaPromptModel
 from metaprompts.prompting.prompts import LABEL_TOKENS
 from metaprompts.storage import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
@@ -18,32 +21,33 @@ logger = logging.getLogger(__name__)
 
 # A model of one refinement step has no output layer; then that of the backbone's source stays.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
-# Which field of a task names the outputs of a head, and the layers whose rows they are.
-_OUTPUTS = {
-    "segmentation": ("classes", ("head.classify.", "auxiliary_head.classify.")),
-    "pose": ("joints", ("head.score.",)),
+# Which field of a task names the outputs of a head, the layers whose rows they are, and how names are compared: of
+# classes spaces, dashes and capitals do not matter, of joints left_eye and L_Eye are the same.
+_OUTPUTS: dict[str, tuple[str, tuple[str, ...], Callable[[Sequence[str]], Sequence[Hashable]]]] = {
+    "segmentation": ("classes", ("head.classify.", "auxiliary_head.classify."), plain_names),
+    "pose": ("joints", ("head.score.",), read_names),
 }
 _NAMED_AT_MOST = 6
 
 
-def start_from(model: MetaPromptModel, folder: Path) -> list[str]:
+def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     """Put a trained model's weights into a model, as far as they fit; the file stays as it is.
 
     The UNet and the encoder must be of one architecture. Prompts, times, rearrangement and heads may be of another
     number or width: they stay as they are, and one warning names them. Of a head, the outputs of classes or joints that
-    both models name are taken, whatever their order; those of others stay as they are.
+    both models name are taken, whatever their order; those of others stay as they are, and a warning names both.
 
     Args:
         model: with weights
-        folder: a model folder that training wrote
+        source: a folder that training wrote, a hub id, or the name of an embedded model
 
     Returns:
         the modules of the model that nothing fitted, or not all
 
     Raises:
-        InputError: the folder holds no readable model, one with another backbone, or weights that are not finite
+        InputError: no such model, or no readable one, another backbone, or weights that are not finite
     """
-    folder = folder.expanduser()
+    folder = model_folder(source)
     config = _read_config(folder)
     _refuse_small_training(folder, config)
     tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, folder)
@@ -72,11 +76,12 @@ def _outputs_by_name(
     model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path
 ) -> Mapping[str, Tensor]:
     """The tensors with the rows of a head's outputs in this model's order."""
-    key, layers = _OUTPUTS.get(model.task.name, ("", ()))
+    key, layers, compared = _OUTPUTS.get(model.task.name, ("", (), tuple))
     names, found = getattr(model.task, key, None), _section(config, "task").get(key)
     if names is None or not isinstance(found, list) or tuple(found) == names:
         return tensors
-    shared = [name for name in names if name in found]
+    own_names, other_names = list(compared(names)), list(compared([str(name) for name in found]))
+    rows = {place: other_names.index(name) for place, name in enumerate(own_names) if name in other_names}
     changed, taken = dict(tensors), False
     for name, own in model.state_dict().items():
         other = tensors.get(name)
@@ -85,24 +90,22 @@ def _outputs_by_name(
         is_alike = other.shape == (len(found), *own.shape[1:])
         # Where nothing is taken, what has another number of outputs is told as all else that does not fit.
         changed.pop(name)
-        if shared and is_alike:
+        if rows and is_alike:
             changed[name], taken = own.detach().clone(), True
-            for row in (names.index(label) for label in shared):
-                changed[name][row] = other[found.index(names[row])]
-    if taken:
-        _tell_outputs(key, names, shared, folder)
+            for row, source in rows.items():
+                changed[name][row] = other[source]
+    shared = [name for row, name in enumerate(names) if taken and row in rows]
+    _tell_outputs(key, shared, [name for name in names if name not in shared], folder)
     return changed
 
 
-def _tell_outputs(key: str, names: Sequence[str], shared: Sequence[str], folder: Path) -> None:
-    fresh = [name for name in names if name not in shared]
-    told = f"; fresh are those of {_listed(fresh)}" if fresh else ""
+def _tell_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], folder: Path) -> None:
     logger.warning(
-        "%s has other task.%s, or another order: the outputs of %s are taken by name%s",
+        "%s has other task.%s, or another order: copied by name are the outputs of %s; new are those of %s",
         folder,
         key,
-        _listed(shared),
-        told,
+        ", ".join(copied) or "none",
+        ", ".join(fresh) or "none",
     )
 
 
@@ -127,7 +130,7 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _refuse_small_training(folder: Path, config: Mapping[str, Any]) -> None:
     if config.get("base") is not None:
         raise InputError(
-            f"training.start_from {folder} was trained on a frozen backbone and saved without it: start from "
+            f"training.init_from {folder} was trained on a frozen backbone and saved without it: start from "
             "a training of all weights (training.trainable full)"
         )
 
@@ -141,7 +144,7 @@ def _refuse_other_backbone(
     name = other[0]
     own = "nothing of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
     raise InputError(
-        f"training.start_from {folder} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
+        f"training.init_from {folder} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
         f"wanted {tuple(wanted[name].shape)}, there is {own}; choose the backbone.source of that training"
     )
 

@@ -55,8 +55,10 @@ class Trainee:
         one_pass: computes the losses of a batch
         optimizer: with its moments
         history: what was measured
+        split: how a step is split among processes and passes
         step: optimizer steps taken
         owes_validation: whether the validation that is due after this step is still to come
+        is_finished: whether an earlier call has done all steps that are asked for, or has stopped early
     """
 
     def __init__(self, model: MetaPromptModel, recipe: Recipe, team: Team, split: StepSplit) -> None:
@@ -73,8 +75,10 @@ class Trainee:
         decay = settings.ema_decay
         self._average = None if decay is None else WeightAverage(model, decay)
         self.history = History()
+        self.split = split
         self.step = 0
         self.owes_validation = False
+        self.is_finished = False
 
     def stepped(self) -> None:
         """Count an optimizer step."""

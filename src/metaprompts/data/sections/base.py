@@ -85,6 +85,50 @@ class Section:
         return None
 
     @property
+    def val_share(self) -> float | None:
+        """The share of the training images that is held out for validation; None where ``val`` names a split."""
+        value = getattr(self, "val", None)
+        return value if isinstance(value, float) else None
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split at all."""
+        return getattr(self, "val", "") is not None
+
+    def _read_val(self, **unused: Any) -> None:
+        """Tell a share from a name in ``val``; what says where a validation split lies must not be given beside it.
+
+        Raises:
+            InputError: a number that is no share, or ``unused`` keys have values
+        """
+        value = getattr(self, "val", None)
+        share = _number(value)
+        if share is not None and 0 < share < 1:
+            object.__setattr__(self, "val", share)
+        elif share is not None and not (self.root is not None and (self.root / str(value)).exists()):
+            raise InputError(
+                f"data.val is {value}; expected a list or folder, a share of the training images above 0 and below 1 "
+                "such as 0.1, or none for no validation"
+            )
+        if isinstance(getattr(self, "val", None), str):
+            return
+        for name, given in unused.items():
+            if given:
+                shown = "none" if not self.validates else f"{self.val_share:g}, a share of the training images"
+                off = "false" if given is True else "none"
+                raise InputError(f"data.{name} is {given}, but data.val is {shown}: say --data.{name} {off}")
+
+    def _list_name(self, split: Split, name: Any) -> str:
+        """The name that a split has in the recipe.
+
+        Raises:
+            InputError: it has none: there is no validation, or it is held out of the training images
+        """
+        if not isinstance(name, str):
+            raise InputError(f"data.{split} is {'none' if name is None else name}: there is no list of that split")
+        return name
+
+    @property
     def reading(self) -> ImageReading:
         """How image files are read."""
         return ImageReading(exif=self.exif, white_level=self.white_level)
@@ -120,6 +164,9 @@ class Section:
             InputError: shards or root are missing
         """
         index = self._shard_index(split)
+        if index is None and self.val_share is not None:
+            # Its images are those of the other one.
+            index = self._shard_index("train")
         return self.folder() if index is None else index.origin.root
 
     def caption_file(self) -> Path:
@@ -189,7 +236,9 @@ class Section:
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
-            if layout not in layouts and getattr(self, name) != defaults[name]:
+            # A share of the training images, or none, is said of any data set.
+            is_said = name != "val" or isinstance(getattr(self, name), str)
+            if layout not in layouts and is_said and getattr(self, name) != defaults[name]:
                 raise InputError(
                     f"data.{name} is {getattr(self, name)}, but data.layout is {layout!r}: "
                     f"leave it out, or choose layout {' or '.join(layouts)}"
@@ -203,7 +252,8 @@ class PairedSection(Section):
     Attributes:
         train: list file of ``image label`` lines, or folder of pictures
         train_labels: folder of labels, where ``train`` is a folder
-        val: as ``train``
+        val: as ``train``; or a share of the training images, such as 0.1, which is held out by training.seed; none for
+            no validation
         val_labels: as ``train_labels``
         image_size: (height, width) to which pictures are brought; none for their own
         keep_aspect: whether pictures keep their shape: then the sides of ``image_size`` are only upper bounds
@@ -213,7 +263,7 @@ class PairedSection(Section):
 
     train: str = "train.txt"
     train_labels: str | None = None
-    val: str = "val.txt"
+    val: str | float | None = "val.txt"
     val_labels: str | None = None
     image_size: tuple[_Side, _Side] | None = None
     keep_aspect: bool = True
@@ -222,9 +272,15 @@ class PairedSection(Section):
     list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
     reading_keys = (*Section.reading_keys, "image_size", "keep_aspect", "working_size")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._read_val(val_labels=self.val_labels)
+
     def names(self, split: Split) -> tuple[str, str | None]:
         """List file, or folders of pictures and labels, of a split."""
-        return (self.train, self.train_labels) if split == "train" else (self.val, self.val_labels)
+        if split == "train":
+            return self.train, self.train_labels
+        return self._list_name(split, self.val), self.val_labels
 
     def size_of_prediction(self) -> tuple[int, int] | None:
         """(height, width) whose area a trained model brings pictures to; none for their own."""
@@ -247,6 +303,14 @@ def joined(parts: Openers) -> SampleDataset:
     """Open all parts of a split and put them one after the other."""
     opened = [part() for part in parts.values()]
     return opened[0] if len(opened) == 1 else Joined(opened)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or the number that a text is; None for other texts."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
 
 
 def _shown(value: Any) -> str:

@@ -64,6 +64,7 @@ class DepthData(PairedSection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._read_val(val_list=self.val_list, val_selection=self.val_selection)
         self.refuse_unless(("lists",), *self.list_keys, *_LIST_KEYS)
         self.refuse_unless(("nyu", "kitti"), "train_list", "val_list")
         self.refuse_unless(("kitti",), "val_selection")

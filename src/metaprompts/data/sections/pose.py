@@ -28,19 +28,24 @@ class PoseData(Section):
     Attributes:
         train: COCO keypoint JSON
         train_images: folder of its pictures
-        val: COCO keypoint JSON
+        val: COCO keypoint JSON; or a share of the training images, such as 0.1, which is held out by training.seed;
+            none for no validation
         val_images: folder of its pictures
         val_boxes: JSON of detected boxes that take the place of the annotated ones
     """
 
     train: str = "annotations/person_keypoints_train2017.json"
     train_images: str = "train2017"
-    val: str = "annotations/person_keypoints_val2017.json"
+    val: str | float | None = "annotations/person_keypoints_val2017.json"
     val_images: str = "val2017"
     val_boxes: str | None = None
 
     task: ClassVar[str] = "pose"
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ("val_boxes",)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._read_val(val_boxes=self.val_boxes)
 
     def dataset(self, split: Split) -> People:
         """The samples of a split, one for each person."""
@@ -58,7 +63,8 @@ class PoseData(Section):
             return {split: lambda: CocoKeypoints(self.folder(), self.train, self.train_images)}
         boxes = self.val_boxes
         name = split if boxes is None else "val_boxes"
-        return {name: lambda: CocoKeypoints(self.folder(), self.val, self.val_images, detections=boxes)}
+        val = self._list_name(split, self.val)
+        return {name: lambda: CocoKeypoints(self.folder(), val, self.val_images, detections=boxes)}
 
     def unlabeled(self) -> dict[str, str]:
         """None: all pictures that are read have people."""
@@ -119,5 +125,5 @@ class PoseAugment:
         ]
 
 
-def _is_coco(name: str | None) -> bool:
-    return name is not None and Path(name).name in _COCO_FILES
+def _is_coco(name: str | float | None) -> bool:
+    return isinstance(name, str) and Path(name).name in _COCO_FILES

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
+from metaprompts.data.held_out import SubsetOfPeople
 from metaprompts.data.loader_limits import check_open_files, read_all
 from metaprompts.data.pose import CocoKeypoints
 from metaprompts.data.samples import SampleDataset
@@ -39,7 +40,7 @@ def groups_of(samples: SampleDataset) -> list[tuple[int, ...]]:
     Returns:
         numbers of samples, in the order of the first of each
     """
-    if isinstance(samples, CocoKeypoints):
+    if isinstance(samples, CocoKeypoints | SubsetOfPeople):
         return [tuple(group) for group in samples.by_picture()]
     return [(sample,) for sample in range(len(samples))]
 
@@ -96,7 +97,7 @@ class _Records(Dataset[Encoded | LeftOut]):
         except InputError as error:
             return LeftOut(key=key, samples=group, why=str(error))
         people = [] if sample.person is None else [sample.person]
-        if isinstance(self._samples, CocoKeypoints):
+        if isinstance(self._samples, CocoKeypoints | SubsetOfPeople):
             people += [self._samples.person(other) for other in group[1:]]
         members = encode(sample, people, root=self._root, units_per_meter=self._units_per_meter)
         return Encoded(key=key, samples=group, members=members)

@@ -1,0 +1,103 @@
+"""Which images a training is validated on: a share of its own, or none."""
+
+import json
+
+import pytest
+
+from metaprompts.data.held_out import hold_out
+from metaprompts.errors import InputError
+from metaprompts.recipe_reading import read_recipe
+from metaprompts.training.data import samples_of, training_split, validation_split
+from metaprompts.training.loop import train
+from metaprompts.training.progress import Silence
+from training.pictures import made_recipe
+
+
+class Notes(Silence):
+    def __init__(self):
+        self.lines = []
+
+    def note(self, lines):
+        self.lines += lines
+
+
+def paths(samples):
+    return [samples.path(index) for index in range(len(samples))]
+
+
+@pytest.mark.parametrize("task", ["depth", "segmentation"])
+def test_a_share_of_the_training_images_is_held_out(task, pictures, tmp_path):
+    """A folder without a validation list could not be trained on at all."""
+    every = paths(samples_of(made_recipe(task, pictures, tmp_path), "train"))
+    made = made_recipe(task, pictures, tmp_path, "--data.val", "0.4")
+    kept, held = paths(training_split(made).samples), paths(validation_split(made).samples)
+    assert len(held) == round(0.4 * len(every))
+    assert not set(kept) & set(held)
+    assert sorted(kept + held) == sorted(every)
+    assert validation_split(made).transforms == validation_split(made_recipe(task, pictures, tmp_path)).transforms
+    # As recipe.json has it.
+    again = type(made).from_plain(json.loads(json.dumps(made.plain())))
+    assert paths(validation_split(again).samples) == held
+
+
+def test_which_images_are_held_out_follows_from_the_seed_and_their_names(tmp_path):
+    names = [f"{number:02d}.png" for number in range(40)]
+
+    def held(names, seed=0, root=tmp_path):
+        return {names[place] for place in hold_out([str(root / name) for name in names], 0.25, seed, root)[1]}
+
+    assert len(held(names)) == 10
+    assert held(names) == held(names[::-1]) == held(names, root=tmp_path / "elsewhere")
+    assert held(names) != held(names, seed=1)
+    # An image that is there twice is not on both sides.
+    kept, out = hold_out([str(tmp_path / name) for name in names * 2], 0.25, 0, tmp_path)
+    assert len(out) == 20
+    assert {place % 40 for place in out}.isdisjoint(place % 40 for place in kept)
+
+
+def test_one_image_cannot_be_shared(tmp_path):
+    with pytest.raises(InputError, match="cannot hold out a share of 1 training image"):
+        hold_out([str(tmp_path / "a.png")] * 3, 0.5, 0, tmp_path)
+    assert hold_out(["a.png", "b.png"], 0.01, 0, tmp_path)[1]
+    assert hold_out(["a.png", "b.png"], 0.99, 0, tmp_path)[0]
+
+
+@pytest.mark.parametrize("value", ["0", "1", "1.5", "-0.1", "nan"])
+def test_what_is_no_share_is_refused(value):
+    with pytest.raises(InputError, match=f"data.val is {value}; expected a list or folder, a share"):
+        read_recipe("micro_segmentation", ["--data.val", value])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words", "message"),
+    [
+        ("micro_segmentation", ["--data.val_labels", "masks"], "data.val_labels is masks, but data.val is 0.1"),
+        ("micro_pose", ["--data.val_boxes", "boxes.json"], "data.val_boxes is boxes.json, but data.val is 0.1"),
+        ("kitti", ["--data.val_selection", "true"], "data.val_selection is True, but data.val is 0.1"),
+    ],
+)
+def test_keys_of_another_validation_are_refused_beside_a_share(recipe, words, message):
+    with pytest.raises(InputError, match=message):
+        read_recipe(recipe, ["--data.val", "0.1", *words])
+
+
+@pytest.mark.parametrize("recipe", ["nyu", "kitti", "ade20k", "cityscapes", "mapillary", "coco_pose", "micro_pose"])
+def test_every_layout_can_hold_out_a_share_or_go_without(recipe):
+    boxes = ["--data.val_boxes", "none"] if recipe == "coco_pose" else []
+    assert read_recipe(recipe, ["--data.val", "0.1", *boxes]).data.val_share == 0.1
+    assert not read_recipe(recipe, ["--data.val", "none", *boxes]).data.validates
+
+
+def test_training_without_validation_says_so(pictures, tmp_path):
+    """It ended with: data/val.txt is not there."""
+    notes, made = Notes(), made_recipe("depth", pictures, tmp_path / "run", "--data.val", "none")
+    history = train(made, notes)
+    assert notes.lines[0].startswith("no validation: data.val is none, so last/ has the weights of the last step")
+    assert (history.best, history.validations) == (None, [])
+    assert (tmp_path / "run/last/model.safetensors").is_file()
+    assert not (tmp_path / "run/best").exists()
+    assert json.loads((tmp_path / "run/metrics.json").read_text()) == {"best": None, "validations": []}
+    with pytest.raises(InputError, match=r"data\.val is none, so there is no validation split: say --data\.val LIST"):
+        validation_split(made)
+    with pytest.raises(InputError, match=r"early_stopping is 3, but data\.val is none"):
+        made_recipe("depth", pictures, tmp_path, "--data.val", "none", "--training.early_stopping", "3")
