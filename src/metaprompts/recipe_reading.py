@@ -1,5 +1,6 @@
 """Read a recipe, from TOML or JSON, and change it by the words of a command line."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -7,11 +8,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from metaprompts.data.file_joints import describe_joints, file_joints, missing_joints
+from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.data.sections.pose import PoseData
 from metaprompts.errors import InputError
 from metaprompts.files import is_file, parse_toml, read_json, read_toml
+from metaprompts.joint_names import read_names
 from metaprompts.recipe import Recipe, Training, section_types
 from metaprompts.recipe_names import recipe_names
-from metaprompts.tasks import TASKS
+from metaprompts.tasks import TASKS, Pose
+from metaprompts.tasks.pose import COCO_SKELETON
+from metaprompts.typed import build, convert
+
+logger = logging.getLogger(__name__)
 
 # Who names the one on a command line means it in the place of the other, which the recipe may name: a trained model's
 # recipe says from which shards it was trained.
@@ -56,7 +65,35 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         if not isinstance(values.setdefault(section, {}), dict):
             raise InputError(f"recipe {source}: {section} is {values[section]!r}; wanted a section of keys")
         values[section][name] = value
+    _complete_joints(values)
     return Recipe.from_plain(values)
+
+
+def _complete_joints(values: dict[str, Any]) -> None:
+    """Give a pose recipe that names no joints, or no skeleton, those of its annotation file, and say so."""
+    task = values.get("task")
+    if not isinstance(task, dict) or task.get("name") != Pose.name or not isinstance(values.get("data", {}), Mapping):
+        return
+    if task.get("joints") is not None and task.get("skeleton") is not None:
+        return
+    try:
+        data = build(PoseData, values.get("data", {}), "data")
+        given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
+    except InputError:
+        # Told with all else that is wrong.
+        return
+    found = file_joints(data)
+    wanted = {"joints": given, "skeleton": task.get("skeleton")}
+    added = {} if found is None else missing_joints(wanted, found, COCO_SKELETON)
+    if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
+        # COCO's, the default, is of other joints.
+        task.setdefault("skeleton", [])
+    task.update(added)
+    if found is not None and added:
+        from metaprompts.training.team import is_first_process
+
+        if is_first_process():
+            logger.warning("%s", describe_joints(added, found.path))
 
 
 def nearest_key(word: str, options: Sequence[str] = ()) -> str:
