@@ -45,6 +45,9 @@ def test_an_embedded_model_is_evaluated_by_name_and_left_alone(task, home, data,
             assert f"{value:.4f}" in out
     assert len((home.parent / f"here/evaluation-micro-{task}/per_image.jsonl").read_text().splitlines()) == 4
     assert sorted(home.rglob("*")) == before
+    written = {path.name for path in (home.parent / f"here/evaluation-micro-{task}").iterdir()}
+    confusion = {"confusion.json", "confusion.csv", "confusion.png"} if task == "segmentation" else set()
+    assert written == {"metrics.json", "per_image.jsonl", "evaluation.json", "worst.jpg", *confusion}
     assert main(words) == 0
     assert capsys.readouterr().out == out
 
@@ -71,6 +74,8 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("micro-depth", *root, "--refinement.steps=7"): "which only a training can change to 7: leave it out",
         ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; expected 8 to 65536",
         ("micro-segmentation", *root, "--test.scales", "1e20"): "expected more than 0 to 16",
+        ("micro-segmentation", *root, "--worst", "-1"): "--worst is '-1'; expected a number of images, 0 to 100",
+        ("micro-depth", *root, "--data.val", "none"): "data.val is none, so there is no validation split",
     }.items():
         assert main(["evaluate", *words]) == 2
         error = capsys.readouterr().err

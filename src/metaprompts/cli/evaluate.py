@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metaprompts.cli.console import say
+from metaprompts.cli.console import complain, say
 from metaprompts.cli.engines import PLAIN
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from metaprompts.recipe import Recipe
     from metaprompts.training.data import Split
 
-_OPTIONS = ("--recipe", "--out", "--engine", "--precision")
+_OPTIONS = ("--recipe", "--out", "--engine", "--precision", "--worst")
+_WORST, _WORST_AT_MOST = 8, 100
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
 
 Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
@@ -26,6 +27,8 @@ an embedded model, or any model folder together with --recipe RECIPE, the recipe
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
   --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
+  --worst N            how many of the worst images worst.jpg shows, each beside truth and prediction, with name and
+                       score (default: 8; 0 for none)
   --engine ENGINE      what executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
   --precision fp32     or bf16, or int8 weights: what that costs in quality is measured by evaluating with it
 
@@ -54,10 +57,11 @@ How pictures are predicted is the recipe's test section; by default each is seen
                              ~/.cache/metaprompts)
   --prompts.text_source DIR  where the text encoder comes from, if it has moved since the training
 
-DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person) and evaluation.json (what
-was evaluated). The same command again predicts only what is not there yet, or whose files have changed since. Numbers
-are shares of 1 or meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that
-is mIoU, RMSE or AP. Several processes share the work under torchrun:
+DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person), evaluation.json (what was
+evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares). The
+same command again predicts only what is not there yet, or whose files have changed since. Numbers are shares of 1 or
+meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that is mIoU, RMSE or AP.
+Several processes share the work under torchrun:
 torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
 Of use, too: --training.device cuda, --training.val_batch_size 4 (pictures in a group), --data.workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
@@ -82,6 +86,8 @@ class Evaluate:
     """What the engine computes in."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
+    worst: int = _WORST
+    """How many of the worst images are drawn."""
     wants_help: bool = False
     """Explain instead of evaluate."""
 
@@ -107,6 +113,7 @@ class Evaluate:
             restart=restart,
             engine=options["--engine"] or PLAIN,
             precision=options["--precision"] or "fp32",
+            worst=_count(options["--worst"]),
             overrides=tuple(rest),
         )
 
@@ -122,12 +129,18 @@ class Evaluate:
         from metaprompts.evaluation.processes import local_device, processes
         from metaprompts.evaluation.progress import SampleBar
         from metaprompts.evaluation.whole import evaluate_split
+        from metaprompts.evaluation.worst import write_worst
         from metaprompts.training.data import validation_split
         from metaprompts.training.label_check import check_labels
         from metaprompts.training.team import is_first_process
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
         split = validation_split(recipe)
+        if recipe.data.val_share is not None and is_first_process():
+            complain(
+                f"data.val {recipe.data.val_share:g}: scoring {len(split.samples)} samples held out of the training "
+                f"images by training.seed {recipe.training.seed}\n"
+            )
         labels = check_labels(recipe, warns=is_first_process(), validation=split.stored).get("validation")
         if labels is not None:
             show_missing_classes(labels)
@@ -150,10 +163,19 @@ class Evaluate:
                 on_earlier=bar.goes_on,
             )
         if together.rank == 0:
+            write_worst(predictor, evaluation, self.worst)
             _show(scores, model, evaluation.out)
             if labels is not None:
                 warn_below_chance(labels, scores)
         return report_undefined(model.task.name, scores)
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return _WORST
+    if not text.isdecimal() or not text.isascii() or int(text) > _WORST_AT_MOST:
+        raise InputError(f"--worst is {text!r}; expected a number of images, 0 to {_WORST_AT_MOST}")
+    return int(text)
 
 
 def _default_out(model: Path) -> Path:

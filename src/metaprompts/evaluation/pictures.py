@@ -63,13 +63,21 @@ class SeenPictures(Dataset[SeenPicture]):
         Raises:
             InputError: a file is bad
         """
-        sample = _applied(self._first, self.samples[range(len(self))[index]])
+        sample = self.sample(index)
         tensors = to_tensors(_applied(self._transforms[1.0], sample))
         tensors["picture_size"] = torch.tensor(sample.image.shape[:2])
         for ratio, transforms in self._transforms.items():
             if ratio != 1:
                 tensors[scaled_name(ratio)] = image_tensor(_applied(transforms, sample).image)
         return SeenPicture(index=index, path=sample.path, tensors=tensors)
+
+    def sample(self, index: int) -> Sample:
+        """Read one sample, as the protocol cuts it, at its own size.
+
+        Raises:
+            InputError: a file is bad
+        """
+        return _applied(self._first, self.samples[range(len(self))[index]])
 
 
 class PictureReader(Generic[T]):

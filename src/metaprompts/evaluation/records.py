@@ -16,6 +16,8 @@ from metaprompts.errors import InputError
 from metaprompts.files import json_line, read_json, write_json, write_text
 
 WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
+SCORES, WORST = "metrics.json", "worst.jpg"
+CONFUSION = ("confusion.json", "confusion.csv", "confusion.png")
 Record = dict[str, Any]
 
 logger = logging.getLogger(__name__)
@@ -154,7 +156,7 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
 
 def begin(folder: Path, what: Mapping[str, Any]) -> None:
     """Discard a folder's records and write down what is evaluated."""
-    for path in [folder / WHAT, folder / WHOLE, folder / "metrics.json", *_parts(folder)]:
+    for path in [*(folder / name for name in (WHAT, WHOLE, SCORES, WORST, *CONFUSION)), *_parts(folder)]:
         path.unlink(missing_ok=True)
     write_json(folder / WHAT, dict(what))
 

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from metaprompts.errors import InputError
+from metaprompts.evaluation.confusion import write_confusion
 from metaprompts.evaluation.fingerprint import files_stamp
 from metaprompts.evaluation.pictures import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
 from metaprompts.evaluation.processes import Processes
 from metaprompts.evaluation.protocols import EvaluationProtocol
 from metaprompts.evaluation.records import (
+    SCORES,
     RecordWriter,
     begin,
     belongs_to,
@@ -22,6 +24,7 @@ from metaprompts.evaluation.records import (
     write_records,
 )
 from metaprompts.evaluation.run import Predictor, predict, targets
+from metaprompts.evaluation.segmentation import SegmentationScores
 from metaprompts.files import write_json
 from metaprompts.locks import writing_into
 
@@ -109,11 +112,14 @@ def _evaluate(
     groups = _unfinished(evaluation, finished)[together.rank :: together.count]
     _predict_groups(model, evaluation, groups, finished, together.rank, on_done)
     together.wait()
-    scores = _scores(model, evaluation)
+    scorer = _scorer_of_all(model, evaluation)
+    scores: dict[str, Any] = scorer.scores()
     together.wait()
     if together.rank == 0:
         write_records(evaluation.out, read_records(evaluation.out))
-        write_json(evaluation.out / "metrics.json", scores)
+        write_json(evaluation.out / SCORES, scores)
+        if isinstance(scorer, SegmentationScores):
+            write_confusion(scorer.confusion, model.task.classes, evaluation.out)  # type: ignore[attr-defined]
     return scores
 
 
@@ -186,8 +192,8 @@ def _records(
     return records
 
 
-def _scores(model: Predictor, evaluation: Evaluation) -> dict[str, Any]:
-    """The scores of the whole split, summed in its order whoever predicted what and when."""
+def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
+    """The metric of the whole split, summed in its order whoever predicted what and when."""
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
     records = read_records(evaluation.out)
     missing = [index for index in range(len(evaluation.pictures)) if index not in records]
@@ -198,8 +204,7 @@ def _scores(model: Predictor, evaluation: Evaluation) -> dict[str, Any]:
         )
     for index in range(len(evaluation.pictures)):
         scorer.add(records[index]["tally"])
-    scores: dict[str, Any] = scorer.scores()
-    return scores
+    return scorer
 
 
 def _stamp(evaluation: Evaluation, index: int) -> str:

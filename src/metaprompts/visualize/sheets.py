@@ -41,13 +41,14 @@ def contact_sheet(
     for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
             top, left = _GAP + row * down, _GAP + column * across
-            _place(sheet, _fit(picture, cell), top, left, cell)
+            _place(sheet, shrunk(picture, cell), top, left, cell)
             if captions is not None:
                 texts.append((left, top + cell[0] + 2, fitted(captions[row][column], cell[1], _SIZE_PX)))
     return write_texts(sheet, texts, size_px=_SIZE_PX)
 
 
-def _fit(picture: Picture, cell: tuple[int, int]) -> Picture:
+def shrunk(picture: Picture, cell: tuple[int, int]) -> Picture:
+    """A picture (H,W,3), as large as fits into a cell of this height and width."""
     height, width = picture.shape[:2]
     scale = min(cell[0] / height, cell[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,35 @@
+"""Which class is taken for which: the files that an evaluation of segmentation writes."""
+
+import csv
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from torch import Tensor
+
+from metaprompts.evaluation.records import CONFUSION
+from metaprompts.files import write_json, write_picture, write_text
+from metaprompts.visualize.confusion import draw_confusion
+
+
+def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> None:
+    """Write the matrix as JSON, as CSV and as a picture.
+
+    Args:
+        confusion: (C, C + 1) pixels, truth down, prediction across; the last column is that of no class
+        classes: names of the C classes
+        out: folder
+
+    Raises:
+        InputError: a file cannot be written
+    """
+    pixels = confusion[:, : len(classes)]
+    counts: list[list[int]] = pixels.tolist()
+    as_json, as_csv, as_picture = (out / name for name in CONFUSION)
+    write_json(as_json, {"rows": "truth", "columns": "prediction", "classes": list(classes), "pixels": counts})
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["truth \\ prediction", *classes])
+    writer.writerows([name, *row] for name, row in zip(classes, counts, strict=True))
+    write_text(as_csv, text.getvalue())
+    write_picture(as_picture, draw_confusion(pixels.numpy(), classes))
