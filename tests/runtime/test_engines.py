@@ -28,8 +28,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("engine", ["eager", "compile", "openvino", "onnx"])
+# Converting and compiling take a minute of a core each: `make test` does one task an engine, `make test-full` all.
+_QUICK = {("eager", task) for task in TASKS} | {("compile", "pose"), ("openvino", "segmentation"), ("onnx", "depth")}
+_PAIRS = [
+    pytest.param(engine, task, marks=[] if (engine, task) in _QUICK else pytest.mark.full, id=f"{engine}-{task}")
+    for engine in ("eager", "compile", "openvino", "onnx")
+    for task in TASKS
+]
+
+
+@pytest.mark.parametrize(("engine", "task"), _PAIRS)
 def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
     """Differences in float32 stay below 1e-4 of the standard deviation, for two sizes by one converted model."""
     if not installed(engine):
@@ -46,7 +54,7 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
         assert (fast(images) - plain).abs().max() < 1e-4 * plain.std()
 
 
-@pytest.mark.parametrize("engine", ["eager", "openvino"])
+@pytest.mark.parametrize("engine", ["eager", pytest.param("openvino", marks=pytest.mark.full)])
 def test_16_bits_stay_near(engine: str, cache: Path) -> None:
     """Mean relative difference of depth below 1e-2, on scenes."""
     if not installed(engine):
