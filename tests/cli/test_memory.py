@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -20,6 +21,7 @@ def test_a_table_says_what_it_was_computed_for(capsys):
     assert "trained: prompts, 0.4 of 4.4 M parameters; backbone: micro" in shown
     assert "weights' copies" in shown
     assert "average" not in shown
+    assert re.search(r"a step computes 0\.00\d+ TFLOP: 1,000 steps take \S+ hours on a GPU that sustains 100", shown)
 
 
 def test_json_adds_up(capsys):
@@ -28,6 +30,7 @@ def test_json_adds_up(capsys):
     parts = dict(found["peak"])
     assert parts.pop("total") == sum(parts.values()) > 0
     assert (found["pictures"], found["passes"]) == (16, 1)
+    assert found["flops"] > 10**9
     assert parts["moments"] == 8 * found["trained"]
 
 

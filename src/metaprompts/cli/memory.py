@@ -11,8 +11,9 @@ from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
 
-Compute how much memory a training takes at its peak, by part. Nothing is allocated and nothing is downloaded: a step
-is walked through with tensors that have only a shape. RECIPE is a .toml file, a training's recipe.json, or one of:
+Compute how much memory a training takes at its peak, by part, and how many operations a step. Nothing is allocated and
+nothing is downloaded: a step is walked through with tensors that have only a shape. RECIPE is a .toml file, a
+training's recipe.json, or one of:
 {recipes}.
 
   --batch N               pictures in one pass through the model       = --training.micro_batch_size N

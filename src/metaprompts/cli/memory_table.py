@@ -17,6 +17,8 @@ _PARTS = {
     "activations": ("activations", "kept by the forward pass for the backward pass, losses included"),
     "work": ("passing by", "the encoder's tensors, gradients on their way, what is computed again"),
 }
+# A yardstick that is easily scaled: about a third of an A100's peak in bf16.
+_TFLOPS = 100
 _ONLY_WHERE_USED = ("average", "exchange", "copies")
 
 
@@ -61,7 +63,9 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
         f"checkpointing{norm}\n"
         f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
         f"backbone: {memory.architecture}\n"
-        f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for what is not counted"
+        f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for what is not counted\n"
+        f"a step computes {memory.flops / 1e12:.3g} TFLOP: 1,000 steps take "
+        f"{1000 * memory.flops / (_TFLOPS * 1e12) / 3600:.2g} hours on a GPU that sustains {_TFLOPS} TFLOP/s"
     )
 
 

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe, Training
 from metaprompts.tasks import Segmentation
+from metaprompts.training.flops import Flops
 from metaprompts.training.live_bytes import (
     AllIsThere,
     GpuAutocast,
@@ -71,6 +72,8 @@ class TrainingMemory:
         trained: of them
         pictures: in a pass
         passes: of a step
+        flops: floating-point operations of a step, forward and backward: two for each multiplication of matrix
+            products, convolutions and attention, see `Flops`
         size: (height, width) of the pictures that the backbone sees
         architecture: of the backbone
     """
@@ -82,6 +85,7 @@ class TrainingMemory:
     trained: int
     pictures: int
     passes: int
+    flops: int
     size: tuple[int, int]
     architecture: str
 
@@ -120,9 +124,11 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
         batch = empty_batch(recipe, pictures)
         size = model.task.fit(batch["image"]).shape[-2:]
         answers = AllIsThere(distinct=_labels(recipe))
-        live, kept = pass_bytes(model, recipe, batch, earlier_gradients=passes > 1, answers=answers)
+        with Flops() as flops:
+            live, kept = pass_bytes(model, recipe, batch, earlier_gradients=passes > 1, answers=answers)
     return TrainingMemory(
         peak=_peak(model, recipe, live.peak, passes, processes),
+        flops=passes * flops.total,
         phase=live.peak_phase,
         kept=kept,
         parameters=sum(each.numel() for each in parameters),

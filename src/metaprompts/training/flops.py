@@ -1,0 +1,31 @@
+"""Count floating-point operations while tensors, or fake ones, are computed with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums PyTorch's own formulas for matrix products, convolutions and attention; the rest counts for nothing.
+
+    `torch.utils.flop_counter.FlopCounterMode` also tells modules apart, and for that keeps activations alive, which may
+    not be where bytes are counted, too.
+
+    Attributes:
+        total: so far; a multiplication with its addition is two
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Compute, and count."""
+        result = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=result)
+        return result
