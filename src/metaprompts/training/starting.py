@@ -15,6 +15,7 @@ from metaprompts.loading import model_folder
 from metaprompts.model import MetaPromptModel
 from metaprompts.prompting.prompts import LABEL_TOKENS
 from metaprompts.storage import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
+from metaprompts.training.team import is_first_process
 from metaprompts.weights import is_finite, read_tensors
 
 logger = logging.getLogger(__name__)
@@ -49,21 +50,27 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     """
     folder = model_folder(source)
     config = _read_config(folder)
-    _refuse_small_training(folder, config)
-    tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, folder)
-    _warn_of_other_labels(model, config, folder)
+    _refuse_small_training(source, config)
+    tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
+    _warn_of_other_labels(model, config, source)
     # Labels stay this model's own, whatever those of the other were.
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
     fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
     misfits = [name for name in wanted if name not in fitting]
-    _refuse_other_backbone(misfits, wanted, tensors, folder)
+    _refuse_other_backbone(misfits, wanted, tensors, source)
     if broken := [name for name, tensor in fitting.items() if not is_finite(tensor)]:
-        raise InputError(f"{folder} holds NaN or infinity in {_listed(broken)}: start from another training")
+        raise InputError(f"{source} holds NaN or infinity in {_listed(broken)}: start from another training")
     model.load_state_dict(fitting, strict=False)
     fresh = sorted({name.rpartition(".")[0] for name in misfits})
     if fresh:
-        logger.warning("%s does not fit all of this model; fresh are %s", folder, _listed(fresh))
+        _warn("%s does not fit all of this model; fresh are %s", source, _listed(fresh))
     return fresh
+
+
+def _warn(text: str, *parts: str | Path) -> None:
+    """Log a warning, once for all processes of a training."""
+    if is_first_process():
+        logger.warning(text, *parts)
 
 
 def _read_config(folder: Path) -> Mapping[str, Any]:
@@ -73,7 +80,7 @@ def _read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def _outputs_by_name(
-    model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], folder: Path
+    model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: str | Path
 ) -> Mapping[str, Tensor]:
     """The tensors with the rows of a head's outputs in this model's order."""
     key, layers, compared = _OUTPUTS.get(model.task.name, ("", (), tuple))
@@ -92,32 +99,32 @@ def _outputs_by_name(
         changed.pop(name)
         if rows and is_alike:
             changed[name], taken = own.detach().clone(), True
-            for row, source in rows.items():
-                changed[name][row] = other[source]
+            for row, place in rows.items():
+                changed[name][row] = other[place]
     shared = [name for row, name in enumerate(names) if taken and row in rows]
-    _tell_outputs(key, shared, [name for name in names if name not in shared], folder)
+    _tell_outputs(key, shared, [name for name in names if name not in shared], source)
     return changed
 
 
-def _tell_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], folder: Path) -> None:
-    logger.warning(
+def _tell_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
+    _warn(
         "%s has other task.%s, or another order: copied by name are the outputs of %s; new are those of %s",
-        folder,
+        source,
         key,
         ", ".join(copied) or "none",
         ", ".join(fresh) or "none",
     )
 
 
-def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], folder: Path) -> None:
+def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
     """A head reads a map of each prompt: of label prompts, in the order of the labels."""
     prompts, found = model.config.prompts, _section(config, "prompts")
     labels = found.get("labels")
     if prompts.kind == found.get("kind") == "label" and labels is not None and tuple(labels) != prompts.labels:
-        logger.warning(
+        _warn(
             "%s has other labels as prompts, or another order, but its head is taken as it is: set prompts.labels to %s"
             " to go on with what it learned",
-            folder,
+            source,
             ",".join(map(str, labels)),
         )
 
@@ -127,16 +134,16 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _refuse_small_training(folder: Path, config: Mapping[str, Any]) -> None:
+def _refuse_small_training(source: str | Path, config: Mapping[str, Any]) -> None:
     if config.get("base") is not None:
         raise InputError(
-            f"training.init_from {folder} was trained on a frozen backbone and saved without it: start from "
+            f"training.init_from {source} was trained on a frozen backbone and saved without it: start from "
             "a training of all weights (training.trainable full)"
         )
 
 
 def _refuse_other_backbone(
-    misfits: Iterable[str], wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], folder: Path
+    misfits: Iterable[str], wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
 ) -> None:
     other = [name for name in misfits if name.startswith(BACKBONE_PARTS) and not name.startswith(_OUTPUT_LAYER)]
     if not other:
@@ -144,7 +151,7 @@ def _refuse_other_backbone(
     name = other[0]
     own = "nothing of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
     raise InputError(
-        f"training.init_from {folder} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
+        f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
         f"wanted {tuple(wanted[name].shape)}, there is {own}; choose the backbone.source of that training"
     )
 
