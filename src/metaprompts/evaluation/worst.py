@@ -7,16 +7,18 @@ import numpy as np
 import torch
 
 from metaprompts.comparing import draw_prediction, draw_truth
-from metaprompts.data.samples import Sample
+from metaprompts.data.samples import IGNORED_LABEL, Sample
 from metaprompts.evaluation.pictures import stacked
 from metaprompts.evaluation.records import WORST, read_records
 from metaprompts.evaluation.run import Predictor, predict
 from metaprompts.evaluation.whole import Evaluation
 from metaprompts.files import write_picture
-from metaprompts.predictions import Prediction
+from metaprompts.predictions import Prediction, SegmentationPrediction
+from metaprompts.tasks import Segmentation
 from metaprompts.tasks.base import View
+from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet, shrunk
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import Picture, stack_down
 
 # The number of a record by which images are ranked, and whether less of it is better.
 _SCORES = {"segmentation": ("mIoU", False), "depth": ("rmse", True), "pose": ("pck@0.2", False)}
@@ -65,23 +67,31 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     was_training = model.training
     model.eval()
     try:
-        rows = [_row(model, evaluation, index) for index, _ in chosen]
+        drawn = [_row(model, evaluation, index) for index, _ in chosen]
     finally:
         model.train(was_training)
     metric = _SCORES[model.task.name][0]
     captions = [
         [_tail(records[index]["name"]), "truth", f"prediction, {metric} {score:.4f}"] for index, score in chosen
     ]
-    write_picture(path, contact_sheet(rows, captions, cell=_CELL))
+    sheet = contact_sheet([pictures for pictures, _ in drawn], captions, cell=_CELL)
+    seen = sorted(set().union(*(labels for _, labels in drawn)))
+    if isinstance(model.task, Segmentation) and seen:
+        names = [model.task.classes[label] for label in seen]
+        sheet = stack_down(sheet, class_legend(names, palette(len(model.task.classes))[seen], sheet.shape[1]))
+    write_picture(path, sheet)
     return len(chosen)
 
 
-def _row(model: Predictor, evaluation: Evaluation, index: int) -> list[Picture]:
+def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Picture], set[int]]:
+    """Image, truth and prediction, and the classes that are in one of them."""
     sample = evaluation.pictures.sample(index)
     prediction = _predicted(model, evaluation, index, sample)
     drawn = (sample.image, draw_truth(model.task, sample), draw_prediction(prediction, sample))
     # Large ones are not kept.
-    return [shrunk(picture, _CELL) for picture in drawn]
+    pictures = [shrunk(picture, _CELL) for picture in drawn]
+    maps = (sample.labels, prediction.labels) if isinstance(prediction, SegmentationPrediction) else ()
+    return pictures, {int(label) for each in maps if each is not None for label in np.unique(each)} - {IGNORED_LABEL}
 
 
 def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sample) -> Prediction:
