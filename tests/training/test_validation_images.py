@@ -2,11 +2,18 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from metaprompts.cli import main
 from metaprompts.data.held_out import hold_out
+from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.errors import InputError
 from metaprompts.recipe_reading import read_recipe
+from metaprompts.tasks import Pose
 from metaprompts.training.data import samples_of, training_split, validation_split
 from metaprompts.training.loop import train
 from metaprompts.training.progress import Silence
@@ -101,3 +108,97 @@ def test_training_without_validation_says_so(pictures, tmp_path):
         validation_split(made)
     with pytest.raises(InputError, match=r"early_stopping is 3, but data\.val is none"):
         made_recipe("depth", pictures, tmp_path, "--data.val", "none", "--training.early_stopping", "3")
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Six images with two people each, all joints labeled."""
+    root = tmp_path / "people"
+    (root / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for number in range(6):
+        Image.new("RGB", (64, 64), (40 * number, 90, 30)).save(root / f"images/{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 64})
+        for person in range(2):
+            points = [[4 + 30 * person + joint, 8 + 3 * joint, 2] for joint in range(17)]
+            box = [2 + 30 * person, 4, 24, 56]
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "bbox": box, "area": 24 * 56}
+                | {"iscrowd": 0, "num_keypoints": 17, "keypoints": [value for point in points for value in point]}
+            )
+    category = {"id": 1, "name": "person", "keypoints": list(COCO_JOINTS), "skeleton": []}
+    content = {"images": images, "annotations": annotations, "categories": [category]}
+    (root / "people.json").write_text(json.dumps(content))
+    return root
+
+
+def pose_recipe(root, *words):
+    named = (
+        "--data.train",
+        "people.json",
+        "--data.train_images",
+        "images",
+        "--data.val",
+        "0.34",
+        "--data.workers",
+        "0",
+    )
+    return read_recipe("micro_pose", [*words, *named] if root is None else [*words, *named, "--data.root", str(root)])
+
+
+def perfect_scores(split):
+    batches = [to_tensors(apply(split.transforms, split.samples[index])) for index in range(len(split.samples))]
+    scorer = Pose().scorer(**split.facts)
+    for index, batch in enumerate(batches):
+        keypoints = torch.tensor(split.samples[index].person.keypoints)[None]
+        stacked = {name: torch.as_tensor(value)[None] for name, value in batch.items()}
+        scorer.update(keypoints[..., :2], keypoints[..., 2], stacked)
+    return scorer.scores()
+
+
+def apply(transforms, sample):
+    for transform in transforms:
+        sample = transform(sample, np.random.default_rng(0))
+    return sample
+
+
+def test_people_are_held_out_by_images_and_only_these_are_scored(people):
+    """The other images' people would count as missed: AP 0.33 for a model without a fault."""
+    made = pose_recipe(people)
+    kept, split = training_split(made).samples, validation_split(made)
+    assert (len(kept), len(split.samples)) == (8, 4)
+    assert not set(paths(kept)) & set(paths(split.samples))
+    assert split.facts["images"] == {split.samples[index].person.image_id for index in range(4)}
+    assert perfect_scores(split)["AP"] == pytest.approx(1)
+
+
+def test_shards_keep_what_was_held_out(people, tmp_path, capsys):
+    words = ["--data.root", str(people), "--data.train", "people.json", "--data.train_images", "images"]
+    words += ["--data.val", "0.34", "--data.workers", "0", "--out", str(tmp_path / "shards")]
+    assert main(["data", "shard", "micro_pose", *words]) == 0
+    wanted, made = pose_recipe(people), pose_recipe(None, "--data.shards", str(tmp_path / "shards"))
+    for split_of in (training_split, validation_split):
+        assert paths(split_of(made).samples) == paths(split_of(wanted).samples)
+    assert perfect_scores(validation_split(made))["AP"] == pytest.approx(1)
+    other = pose_recipe(None, "--data.shards", str(tmp_path / "shards"), "--training.seed", "5")
+    with pytest.raises(InputError, match=r"made with data\.val 0\.34 and training\.seed 0, the recipe has 0\.34 and 5"):
+        training_split(other)
+
+
+def test_data_check_shows_both_parts(people, tmp_path, capsys):
+    words = [
+        "--data.root",
+        str(people),
+        "--data.train",
+        "people.json",
+        "--data.train_images",
+        "images",
+        "--out",
+        "none",
+    ]
+    assert main(["data", "check", "micro_pose", *words, "--data.val", "0.34"]) == 0
+    said = capsys.readouterr().out
+    assert "train          8 persons" in said
+    assert "val            4 persons" in said
+    assert main(["data", "check", "micro_pose", *words, "--data.val", "none"]) == 0
+    assert "val  " not in capsys.readouterr().out
