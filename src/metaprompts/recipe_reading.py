@@ -28,6 +28,8 @@ _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
+    # Other data, or another share of them, do not have the images that a training held out.
+    "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",
 }
@@ -56,7 +58,7 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     pairs = _pairs(overrides)
     for key, value in pairs:
         section, _, other = _IN_PLACE_OF.get(key, "").partition(".")
-        if isinstance(values.get(section), dict) and value.lower() != "none":
+        if isinstance(values.get(section), dict) and (value.lower() != "none" or other == "held_out"):
             values[section].pop(other, None)
     for key, value in pairs:
         section, _, name = key.partition(".")

@@ -14,7 +14,7 @@ from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.errors import InputError
 from metaprompts.recipe_reading import read_recipe
 from metaprompts.tasks import Pose
-from metaprompts.training.data import samples_of, training_split, validation_split
+from metaprompts.training.data import samples_of, training_split, validation_split, with_held_out
 from metaprompts.training.loop import train
 from metaprompts.training.progress import Silence
 from training.pictures import made_recipe
@@ -42,9 +42,27 @@ def test_a_share_of_the_training_images_is_held_out(task, pictures, tmp_path):
     assert not set(kept) & set(held)
     assert sorted(kept + held) == sorted(every)
     assert validation_split(made).transforms == validation_split(made_recipe(task, pictures, tmp_path)).transforms
-    # As recipe.json has it.
-    again = type(made).from_plain(json.loads(json.dumps(made.plain())))
+    # As recipe.json has it, also when images have been added.
+    stored = with_held_out(made, validation_split(made))
+    again = type(made).from_plain(json.loads(json.dumps(stored.plain())))
     assert paths(validation_split(again).samples) == held
+    more = [*every, *(str(pictures / f"new{number}.png") for number in range(20))]
+    _, places = hold_out(more, 0.4, 0, pictures, again.data.held_out)
+    assert [more[place] for place in places] == held
+    with pytest.raises(InputError, match="images that training held out are not there, such as train"):
+        hold_out(more[len(every) :], 0.4, 0, pictures, again.data.held_out)
+
+
+def test_another_validation_takes_the_place_of_the_images_held_out(tmp_path):
+    recipe = read_recipe("micro_depth").plain()
+    recipe["data"] |= {"val": 0.1, "held_out": ["a.png"]}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+
+    def held_out(*words):
+        return read_recipe(str(tmp_path / "recipe.json"), words).data.held_out
+
+    assert held_out() == ("a.png",)
+    assert [held_out("--data.val", value) for value in ("0.2", "val.txt", "none")] == [None] * 3
 
 
 def test_which_images_are_held_out_follows_from_the_seed_and_their_names(tmp_path):
@@ -170,6 +188,9 @@ def test_people_are_held_out_by_images_and_only_these_are_scored(people):
     assert not set(paths(kept)) & set(paths(split.samples))
     assert split.facts["images"] == {split.samples[index].person.image_id for index in range(4)}
     assert perfect_scores(split)["AP"] == pytest.approx(1)
+    again = with_held_out(made, split)
+    assert len(again.data.held_out) == 2
+    assert paths(training_split(again).samples) == paths(kept)
 
 
 def test_shards_keep_what_was_held_out(people, tmp_path, capsys):

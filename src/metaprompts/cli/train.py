@@ -22,7 +22,9 @@ Every key of the recipe can be changed on the command line; most often these:
   --data.root DIR            folder of the pictures
   --data.shards DIR          or what metaprompts data shard wrote of it
   --training.out DIR         folder for checkpoints and metrics   (default: runs/latest)
+  --data.val 0.1             hold out a share of the training images for validation; or a list or folder; or none
   --training.steps N         length of the training
+  --training.init_from MODEL begin with what a model has learned: a folder, a hub id, micro-segmentation, ...
   --backbone.source SOURCE   hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
 
   --trainable full|lora|prompts
@@ -34,9 +36,9 @@ Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIP
 is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
 backbone.gradient_checkpointing, --trainable lora.
 
-Writes to training.out: best/ and last/ (model folders), metrics.json (validations), log.jsonl (every step), curves.png,
-recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the current step, with a checkpoint from which --resume
-auto goes on as if nothing had happened.
+Writes to training.out: best/ and last/ (model folders; no best/ where data.val is none), metrics.json (validations),
+log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the current step, with
+a checkpoint from which --resume auto goes on as if nothing had happened; with more steps a finished one goes on, too.
 
 metaprompts train RECIPE --help lists the keys of a recipe with its values. All keys of all tasks, with their defaults:
 

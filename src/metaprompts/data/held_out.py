@@ -1,7 +1,7 @@
 """A share of the training images, held out for validation."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from metaprompts.data.label_histogram import label_values
@@ -86,7 +86,9 @@ def subset(samples: SampleDataset, places: Sequence[int]) -> Subset:
     return SubsetOfPeople(samples, places) if isinstance(samples, People) else Subset(samples, places)
 
 
-def hold_out(paths: Iterable[str], share: float, seed: int, root: Path) -> tuple[list[int], list[int]]:
+def hold_out(
+    paths: Iterable[str], share: float, seed: int, root: Path, names: Sequence[str] | None = None
+) -> tuple[list[int], list[int]]:
     """Split samples into those to train on and those to validate on, whole images at a time.
 
     Which images are held out follows from the seed and their names below ``root`` alone, so neither their order nor
@@ -97,12 +99,13 @@ def hold_out(paths: Iterable[str], share: float, seed: int, root: Path) -> tuple
         share: of the images that are held out; at least one is, and at least one is not
         seed: another one holds out others
         root: of the data set
+        names: of the images that are held out, below ``root``, where they have been drawn before; None to draw them
 
     Returns:
         places to train on, places to validate on, both ascending
 
     Raises:
-        InputError: there is only one image
+        InputError: there is only one image, or images that have been drawn before are not there
     """
     places: dict[str, list[int]] = {}
     for place, path in enumerate(paths):
@@ -112,11 +115,25 @@ def hold_out(paths: Iterable[str], share: float, seed: int, root: Path) -> tuple
             f"data.val {share:g} cannot hold out a share of {len(places)} training image: give more images, "
             "a list of validation images, or --data.val none"
         )
-    drawn = sorted(places, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-    count = min(max(round(share * len(drawn)), 1), len(drawn) - 1)
-    held = {place for name in drawn[:count] for place in places[name]}
+    chosen = _drawn(places, share, seed) if names is None else names
+    if missing := [name for name in chosen if name not in places]:
+        raise InputError(
+            f"{len(missing)} of {len(chosen)} images that training held out are not there, such as {missing[0]}: give "
+            "the same data, or draw others with --data.held_out none"
+        )
+    held = {place for name in chosen for place in places[name]}
     every = sorted(place for group in places.values() for place in group)
     return [place for place in every if place not in held], sorted(held)
+
+
+def image_names(samples: SampleDataset, root: Path) -> tuple[str, ...]:
+    """The names of the images that samples are of, below the root, each once."""
+    return tuple(sorted({_name(samples.path(index), root) for index in range(len(samples))}))
+
+
+def _drawn(names: Collection[str], share: float, seed: int) -> list[str]:
+    drawn = sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    return drawn[: min(max(round(share * len(drawn)), 1), len(drawn) - 1)]
 
 
 def _name(path: str, root: Path) -> str:

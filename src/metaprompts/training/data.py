@@ -14,7 +14,7 @@ from torch.utils.data import Sampler, default_collate
 from metaprompts.data.augmented import Transformed
 from metaprompts.data.batches import AlikeBatches
 from metaprompts.data.captioned import Captioned
-from metaprompts.data.held_out import hold_out, image_ids, subset
+from metaprompts.data.held_out import hold_out, image_ids, image_names, subset
 from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.pose import People
 from metaprompts.data.reading import Reader
@@ -111,12 +111,20 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
     samples: SampleDataset = data.dataset(source, *((task.classes,) if isinstance(task, Segmentation) else ()))
     if is_held_out:
         paths = map(samples.path, range(len(samples)))
-        kept, held = hold_out(paths, data.val_share, recipe.training.seed, data.names_from("train"))
+        kept, held = hold_out(paths, data.val_share, recipe.training.seed, data.names_from("train"), data.held_out)
         samples = subset(samples, kept if split == "train" else held)
     if isinstance(task, Pose):
         assert isinstance(samples, People)
         samples.refuse_other_joints(task.joints)
     return samples
+
+
+def with_held_out(recipe: Recipe, validation: Split | None) -> Recipe:
+    """A recipe that names the images that are held out, so that whoever reads it holds out the same."""
+    if validation is None or recipe.data.val_share is None:
+        return recipe
+    names = image_names(validation.stored, recipe.data.names_from("val"))
+    return replace(recipe, data=replace(recipe.data, held_out=names))
 
 
 def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | None:
@@ -127,7 +135,7 @@ def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | No
         splits: "training" and, where there is one, "validation"
     """
     if not recipe.data.validates:
-        return "no validation: data.val is none, so last/ has the weights of the last step, and there is no best/"
+        return "no validation: data.val is none, so last/ has the weights of the last step, and best/ is not written"
     if recipe.data.val_share is None:
         return None
     held, kept = (_images(splits[name].stored) for name in ("validation", "training"))

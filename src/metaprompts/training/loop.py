@@ -30,7 +30,14 @@ from metaprompts.training.allocator import give_back_large_blocks
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
 from metaprompts.training.class_weights import with_class_weights
 from metaprompts.training.curves import training_curves
-from metaprompts.training.data import EndlessBatches, Split, describe_validation, training_split, validation_split
+from metaprompts.training.data import (
+    EndlessBatches,
+    Split,
+    describe_validation,
+    training_split,
+    validation_split,
+    with_held_out,
+)
 from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
 from metaprompts.training.diary import LOG_FILE, Diary, diary
@@ -95,6 +102,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     val_split = validation_split(recipe) if recipe.data.validates else None
     splits = {"training": train_split} | ({} if val_split is None else {"validation": val_split})
     stored = {name: each.stored for name, each in splits.items()}
+    recipe = with_held_out(recipe, val_split)
     recipe, lines = with_class_weights(recipe, train_split.stored, team.gather)
     progress.note(lines)
     if (told := describe_validation(recipe, splits)) is not None:

@@ -50,6 +50,8 @@ class Section:
         captioner: in its place a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b
         cache: folder where captions and what a text encoder made of them are kept; none for
             $METAPROMPTS_CACHE, and without that for ~/.cache/metaprompts
+        held_out: names, below root, of the images that a share of data.val held out. A training writes them into its
+            recipe.json, so that the same ones are held out again; none to draw them
     """
 
     root: Path | None = None
@@ -63,6 +65,7 @@ class Section:
     captions: str | None = None
     captioner: str | None = None
     cache: Path | None = None
+    held_out: tuple[str, ...] | None = None
 
     task: ClassVar[str]
     # Shards must have been made with the same: it decides what is in a split, and no file shows it.
@@ -109,6 +112,11 @@ class Section:
             raise InputError(
                 f"data.val is {value}; expected a list or folder, a share of the training images above 0 and below 1 "
                 "such as 0.1, or none for no validation"
+            )
+        if self.held_out is not None and self.val_share is None:
+            raise InputError(
+                f"data.held_out names {len(self.held_out)} images, but data.val is no share of the training images: "
+                "say --data.held_out none"
             )
         if isinstance(getattr(self, "val", None), str):
             return
