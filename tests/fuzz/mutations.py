@@ -1,6 +1,7 @@
 """Small changes of valid files: of their bytes, and of the values in JSON."""
 
 import json
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -77,7 +78,8 @@ def change_json(content: bytes, edits: Edits) -> bytes:
         places = _places(root)
         holder, key = places[where % len(places)]
         if kind == "replace":
-            holder[key] = _VALUES[value % len(_VALUES)]
+            # A copy: the same list put into itself has no end.
+            holder[key] = deepcopy(_VALUES[value % len(_VALUES)])
         elif kind == "remove" and holder is not root:
             del holder[key]
         elif kind == "rename" and isinstance(holder, dict):
@@ -86,7 +88,7 @@ def change_json(content: bytes, edits: Edits) -> bytes:
             nesting = (30, 100, 5_000, 100_000)[value % 4]
             holder[key] = "NESTED"
         elif kind == "repeat" and isinstance(holder, list) and holder is not root:
-            holder.extend([holder[key]] * (value % 300))
+            holder.extend(deepcopy(holder[key]) for _ in range(value % 300))
     text = json.dumps(root[0])
     return text.replace('"NESTED"', "[" * nesting + "]" * nesting).encode("utf-8", "surrogatepass")
 
