@@ -106,7 +106,7 @@ def depth_legend(
         np.linspace(1, 0, length)[None].repeat(size_px, axis=0)
     )
     mark, texts = max(1, size_px // 8), []
-    for depth_m, text in _ticks(minimum, maximum, max(2, width // (6 * size_px))):
+    for depth_m, text in _ticks(minimum, maximum, max(4, width // (6 * size_px))):
         middle = margin + round((depth_m - minimum) / max(maximum - minimum, 1e-9) * (length - 1))
         strip[margin + size_px : margin + size_px + margin // 2, middle : middle + mark] = INK
         wide = text_size(text, size_px)[0]
@@ -146,7 +146,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     if not known:
         return ["black: no depth"]
     notes = ["near is bright, far is dark" + ("; black: no depth" if known < depth_m.size else "")]
-    ends = [f"nearer than {near:.3g} m" * bool(nearer), f"farther than {far:.3g} m" * bool(farther)]
+    ends = [f"nearer than {near:.2g}\u00a0m" * bool(nearer), f"farther than {far:.2g}\u00a0m" * bool(farther)]
     if nearer or farther:
         notes.append(f"one color for all that is {' or '.join(filter(None, ends))}")
     return notes

@@ -33,9 +33,9 @@ def drawn_name(name: str, number: int) -> str:
 
 
 def wrapped(text: str, width: int, size_px: int) -> list[str]:
-    """Lines of at most ``width`` pixels, broken between words; longer words are shortened."""
+    """Lines of at most ``width`` pixels, broken at plain spaces; longer words are shortened."""
     lines: list[str] = []
-    for word in text.split():
+    for word in text.split(" "):
         if lines and text_size(f"{lines[-1]} {word}", size_px)[0] <= width:
             lines[-1] += f" {word}"
         else:
@@ -90,7 +90,8 @@ def _widened(picture: Picture, width: int) -> Picture:
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:
     """The text and a font that has its letters; those that no font has become question marks, never boxes."""
-    text = unicodedata.normalize("NFC", text)
+    # Not every font has the space that lines are not broken at.
+    text = unicodedata.normalize("NFC", text).replace("\u00a0", " ")
     font = font_for(text, size_px)
     if font is None:
         text = "".join(letter if font_for(letter, size_px) is own_font(size_px) else "?" for letter in text)
