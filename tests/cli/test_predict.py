@@ -2,6 +2,7 @@ import json
 import re
 import struct
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from metaprompts.cli import inputs, main
-from metaprompts.cli.naming import output_stems
+from metaprompts.cli.naming import output_names
 from metaprompts.cli.predict import _predict_group
 from metaprompts.data import decoding
+from metaprompts.data.pictures import list_pictures
 from metaprompts.errors import InputError
 from metaprompts.loading import load
 
@@ -194,9 +196,9 @@ def listed(*names, **more):
 @pytest.mark.parametrize("names", [("a/x.jpg", "b/x.jpg"), ("v/a/x.jpg", "v/b/x.jpg"), ("a\\x.jpg", "b\\x.jpg")])
 def test_boxes_of_pictures_with_the_same_name(pose, tmp_path, caplog, names):
     """Of a/x.jpg and b/x.jpg both got the box of the last one in the file."""
-    pictures = placed(tmp_path, "b/x.jpg", "a/x.jpg")
-    code, people, files, _ = pose(pictures, listed(*names))
-    assert (code, people) == (0, [(2, RIGHT), (1, LEFT)])
+    placed(tmp_path, "b/x.jpg", "a/x.jpg")
+    code, people, files, _ = pose([tmp_path], listed(*names))
+    assert (code, people) == (0, [(1, LEFT), (2, RIGHT)])
     assert files == {1: names[0], 2: names[1]}
 
 
@@ -220,7 +222,8 @@ def test_pictures_and_people_that_are_not_told_apart(pose, tmp_path, pictures, c
 
 def test_a_picture_that_the_file_has_by_another_folder_only(pose, tmp_path):
     """The file has a/x.jpg, and nothing of b."""
-    code, people, _, error = pose(placed(tmp_path, "a/x.jpg", "b/x.jpg"), listed("a/x.jpg", "c/y.jpg"))
+    placed(tmp_path, "a/x.jpg", "b/x.jpg")
+    code, people, _, error = pose([tmp_path], listed("a/x.jpg", "c/y.jpg"))
     assert (code, people) == (1, [(1, LEFT)])
     assert "b/x.jpg is not in" in error
 
@@ -290,11 +293,45 @@ def test_bad_boxes_are_one_line(models, data, tmp_path, capsys, content):
     assert not (tmp_path / "o").exists()
 
 
-def test_names_of_results_never_collide(tmp_path):
-    paths = [tmp_path / name for name in ("a/x.png", "b/x.png", "a/x.jpg", "y.png", "c/b_x_png.png")]
-    stems = output_stems(paths)
-    assert stems[tmp_path / "y.png"] == "y"
-    assert len(set(stems.values())) == len(paths)
+@pytest.mark.parametrize("others", [(), ("b",), ("a/x.jpg",), ("y.png", "c/*.png")])
+def test_names_of_results_do_not_depend_on_the_other_inputs(tmp_path, others):
+    """x.png gave x_overlay.png, and beside x.jpg x_png_overlay.png: no script knew where its results were."""
+    placed(tmp_path, "a/x.png", "b/x.png", "a/x.jpg", "y.png", "c/b_x_png.png", "c/d/x.png")
+    inputs = [str(tmp_path / name) for name in ("a/x.png", *others)]
+    paths = list_pictures(inputs)
+    names, taken = output_names(inputs, paths)
+    assert names[tmp_path / "a/x.png"] == Path("x")
+    assert len(names) + len(taken) == len(paths)
+    assert len(set(names.values())) == len(names)
+
+
+def test_results_of_subfolders_lie_in_subfolders(tmp_path):
+    paths = placed(tmp_path, "p/a/x.png", "p/b/x.png", "p/y.png")
+    for words in (["p"], ["p/*/x.png", "p/y.png"], ["p", "p/a"]):
+        inputs = [str(tmp_path / word) for word in words]
+        names, taken = output_names(inputs, list_pictures(inputs))
+        named = [str(names[path]) for path in paths]
+        assert named == (["x", "b/x", "y"] if "p/a" in words else ["a/x", "b/x", "y"])
+        assert not taken
+
+
+def test_of_two_pictures_with_one_name_the_second_is_told(models, tmp_path, capsys):
+    placed(tmp_path, "a/x.png", "b/x.png")
+    words = [
+        "predict",
+        str(models / "depth"),
+        str(tmp_path / "a/x.png"),
+        str(tmp_path / "b/x.png"),
+        "--engine",
+        "plain",
+    ]
+    assert main([*words, "--out", str(tmp_path / "o")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("1 of 2 pictures predicted")
+    assert f"{tmp_path}/b/x.png: its results would have the names of those of {tmp_path}/a/x.png" in printed.err
+    assert main([*words[:2], str(tmp_path / "[ab]"), *words[4:], "--out", str(tmp_path / "p")]) == 0
+    assert capsys.readouterr().out.startswith("2 of 2 pictures predicted")
+    assert {path.parent.name for path in (tmp_path / "p").rglob("x_depth.png")} == {"a", "b"}
 
 
 def test_engines_agree(models, pictures, tmp_path, capsys):
@@ -414,7 +451,7 @@ def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_pa
     assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
     assert "1 of 2 pictures predicted" in captured.out
-    assert "aaa is too long for those of its results: rename it" in captured.err
+    assert "aaa.png is too long for those of its results: rename it" in captured.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_depth.png", "b_depth_color.png"]
 
 

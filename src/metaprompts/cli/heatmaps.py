@@ -124,7 +124,7 @@ class Heatmaps:
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.inputs import check_exists, why_unreadable
-        from metaprompts.cli.naming import output_stems
+        from metaprompts.cli.naming import output_names
         from metaprompts.data.pictures import list_pictures, read_picture
         from metaprompts.explaining import chosen_prompts, picture_maps
         from metaprompts.loading import load
@@ -134,6 +134,7 @@ class Heatmaps:
         paths = list_pictures(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
+        names, failures = output_names(self.inputs, paths)
         boxes = (
             None
             if self.boxes is None
@@ -144,9 +145,8 @@ class Heatmaps:
             [model], caption=self.caption, file=self.captions, captioner=self.captioner, text_source=self.text_source
         )
         chosen = chosen_prompts(model, numbers, top)
-        stems = output_stems(paths)
         console = Console(stderr=True)
-        for path in track(paths, description="drawing", console=console, disable=not sys.stderr.isatty()):
+        for path in track(names, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
                 picture = read_picture(path, white_level=self.white_level)
                 found = None if boxes is None else boxes.of(path, picture.shape[:2])
@@ -160,16 +160,19 @@ class Heatmaps:
                 continue
             maps = picture_maps(model, picture, level=self.level, boxes=found, caption=caption)
             try:
-                _write(self.out, stems[path], picture, maps, maps.chosen(chosen, top))
+                _write(self.out, names[path], picture, maps, maps.chosen(chosen, top))
             except InputError as error:
                 failures.append(str(error))
         return self._tell(paths, failures)
 
     def _tell(self, paths: list[Path], failures: list[str]) -> int:
         from metaprompts.cli.outcome import tell
+        from metaprompts.wording import counted
 
         done = len(paths) - len(failures)
-        return tell(f"heatmaps of {done} of {len(paths)} pictures, results in {self.out}", len(paths), failures)
+        return tell(
+            f"heatmaps of {done} of {counted(len(paths), 'picture')}, results in {self.out}", len(paths), failures
+        )
 
     def _choice(self) -> tuple[list[int] | None, int]:
         """The numbers of prompts, or None and how many to choose."""
@@ -199,7 +202,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, overrides
 
 
-def _write(out: Path, stem: str, picture: "Picture", maps: "PictureMaps", prompts: list[int]) -> None:
+def _write(out: Path, stem: Path, picture: "Picture", maps: "PictureMaps", prompts: list[int]) -> None:
     """A picture a prompt and the sheet of all; only the sheet's small pictures are kept at a time."""
     import numpy as np
     from PIL import Image

@@ -1,33 +1,37 @@
-"""Names of results: the picture's own name, made different where two pictures share it."""
+"""Names of results: an image's name depends on how it was given, and never on what else was."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from metaprompts.data.pictures import searched_folder
 
-def output_stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """A stem for each picture's results, no two alike.
+
+def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> tuple[dict[Path, Path], list[str]]:
+    """Where each image's results go, below the folder of the results.
 
     Args:
-        paths: of the pictures, each once
+        inputs: files, folders and patterns as a user writes them
+        paths: of the images that they lead to, each once
 
     Returns:
-        path -> its name without suffix; where several would be alike, the suffix, then the folder, then a number is
-        added
+        path -> the image's name without suffix; for one from a subfolder of a given folder or pattern, in the same
+        subfolder; and a line for each image left out, because one before it has that name
     """
-    stems: dict[Path, str] = {}
-    by_stem = Counter(path.stem for path in paths)
-    by_name = Counter(path.name for path in paths)
-    used: set[str] = set()
+    files = {Path(text) for text in inputs}
+    # The deepest first: who names a folder and one of its subfolders means both.
+    folders = sorted((searched_folder(text) for text in inputs), key=lambda folder: -len(folder.parts))
+    names: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
+    taken = []
     for path in paths:
-        stem = path.stem
-        if by_stem[stem] > 1:
-            stem = f"{path.stem}_{path.suffix.lstrip('.')}"
-        if by_name[path.name] > 1:
-            stem = f"{path.absolute().parent.name}_{stem}"
-        number, unique = 2, stem
-        while unique in used:
-            unique, number = f"{stem}_{number}", number + 1
-        used.add(unique)
-        stems[path] = unique
-    return stems
+        root = path.parent if path in files else next((each for each in folders if path.is_relative_to(each)), None)
+        name = Path(path.stem) if root is None else (path.relative_to(root)).parent / path.stem
+        if name in owners:
+            taken.append(
+                f"{path}: its results would have the names of those of {owners[name]}: give it a run of its own with "
+                "another --out, or name the folder above both in their place"
+            )
+            continue
+        owners[name] = path
+        names[path] = name
+    return names, taken

@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +112,7 @@ class Predict:
         from metaprompts.cli.engines import opened
         from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.looking import Looking
-        from metaprompts.cli.naming import output_stems
+        from metaprompts.cli.naming import output_names
         from metaprompts.data.decoding import check_white_level
         from metaprompts.data.pictures import list_pictures
         from metaprompts.loading import load, pick_device
@@ -125,6 +124,7 @@ class Predict:
         paths = list_pictures(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
+        names, failures = output_names(self.inputs, paths)
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # A network is converted on the CPU, wherever it runs.
@@ -157,25 +157,28 @@ class Predict:
             captioner=self.captioner,
             text_source=self.text_source,
         )
-        stems = output_stems(paths)
-        groups = [paths[start : start + self.batch_size] for start in range(0, len(paths), self.batch_size)]
+        named = list(names)
+        groups = [named[start : start + self.batch_size] for start in range(0, len(named), self.batch_size)]
         predicted: list[tuple[Path, Prediction]] = []
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
             for path, prediction in _predict_group(looking, group, boxes, captions, self.white_level, failures):
-                if self._save(prediction, path, stems[path], failures):
+                if self._save(prediction, path, names[path], failures):
                     _keep_pose(predicted, path, prediction)
                 # Or it would be there while the next picture is read.
                 del prediction
-        self._write_poses(predicted, boxes)
+        self._write_poses(predicted, names, boxes)
         return self._tell(paths, failures)
 
     def _tell(self, paths: list[Path], failures: list[str]) -> int:
         from metaprompts.cli.outcome import tell
+        from metaprompts.wording import counted
 
         done = len(paths) - len(failures)
-        return tell(f"{done} of {len(paths)} pictures predicted, results in {self.out}", len(paths), failures)
+        return tell(
+            f"{done} of {counted(len(paths), 'picture')} predicted, results in {self.out}", len(paths), failures
+        )
 
     def _read_boxes(self, paths: list[Path]) -> "Boxes | None":
         from metaprompts.cli.boxes import Boxes
@@ -184,19 +187,19 @@ class Predict:
             return None
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
-    def _save(self, prediction: "Prediction", path: Path, stem: str, failures: list[str]) -> bool:
+    def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
         """Write the files of one picture; False where its name is too long for them, which is no matter of others."""
         from metaprompts.predictions import PosePrediction
 
         # Known beforehand on most systems: some of its files would fit, and be written.
-        if len(os.fsencode(stem + _LONGEST_ENDING)) > _LONGEST_NAME:
-            failures.append(f"the name of picture {stem} is too long for those of its results: rename it")
+        if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
+            failures.append(f"the name of picture {path} is too long for those of its results: rename it")
             return False
         try:
             if isinstance(prediction, PosePrediction):
-                self._save_pose(prediction, stem, path)
+                self._save_pose(prediction, path, name)
             else:
-                prediction.save(self.out, stem, raw=self.raw, legend=self.legend)
+                prediction.save((self.out / name).parent, name.name, raw=self.raw, legend=self.legend)
         except InputError as error:
             if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG):
                 raise
@@ -204,33 +207,32 @@ class Predict:
             return False
         return True
 
-    def _save_pose(self, prediction: "PosePrediction", stem: str, path: Path) -> None:
+    def _save_pose(self, prediction: "PosePrediction", path: Path, name: Path) -> None:
         from metaprompts.cli.console import complain
         from metaprompts.visualize.pose import DRAWN_SCORE
 
         least = DRAWN_SCORE if self.min_score is None else self.min_score
-        prediction.save(self.out, stem, raw=self.raw, legend=self.legend, min_score=least)
+        folder = (self.out / name).parent
+        prediction.save(folder, name.name, raw=self.raw, legend=self.legend, min_score=least)
         if (line := prediction.unseen(least)) is not None:
             complain(f"{path}: {line}{'; --min-score changes that' if prediction.people else ''}\n")
 
-    def _write_poses(self, predicted: "list[tuple[Path, Prediction]]", boxes: "Boxes | None") -> None:
+    def _write_poses(
+        self, predicted: "list[tuple[Path, Prediction]]", names: dict[Path, Path], boxes: "Boxes | None"
+    ) -> None:
         """All people of all pictures as one COCO keypoint file."""
         from metaprompts.files import write_json
         from metaprompts.predictions import coco_keypoints
 
-        if predicted:
-            ids = [number if boxes is None else boxes.image_id(path) for number, (path, _) in enumerate(predicted, 1)]
-            times = Counter(path.name for path, _ in predicted)
-            names = [_name(path, boxes, is_alone=times[path.name] == 1) for path, _ in predicted]
-            rows = [(number, name, shown) for number, name, (_, shown) in zip(ids, names, predicted, strict=True)]
-            write_json(self.out / "poses.json", coco_keypoints(rows))  # type: ignore[arg-type]
-
-
-def _name(path: Path, boxes: "Boxes | None", *, is_alone: bool) -> str:
-    """A picture's name in poses.json, no two alike."""
-    if is_alone:
-        return path.name
-    return path.as_posix() if boxes is None else boxes.name(path)
+        if not predicted:
+            return
+        rows: list[tuple[int, str, Any]] = []
+        for number, (path, shown) in enumerate(predicted, 1):
+            if boxes is None:
+                rows.append((number, names[path].with_name(path.name).as_posix(), shown))
+            else:
+                rows.append((boxes.image_id(path), boxes.name(path), shown))
+        write_json(self.out / "poses.json", coco_keypoints(rows))
 
 
 def _predict_group(

@@ -102,6 +102,14 @@ def list_pictures(inputs: Sequence[str], *, out: Path | None = None) -> list[Pat
     return list(found.values())
 
 
+def searched_folder(text: str) -> Path:
+    """The folder in which an input of `list_pictures` is searched: itself, where a pattern begins, a file's own."""
+    path = Path(text)
+    if _is_folder(path):
+        return path
+    return path.parent if _exists(path) or not _is_pattern(text) else _fixed_part(path)
+
+
 def pictures_in(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES, *, warn: bool = False) -> list[Path]:
     """List the files of a folder and its subfolders, links included, sorted, without hidden ones.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     named = [f"{ending or 'none'} ({count})" for ending, count in sorted(passed_over.items())]
     more = ", ..." if len(named) > _ENDINGS_NAMED_AT_MOST else ""
     logger.warning(
-        "%d files in %s have no ending of an image and are passed over: %s%s",
-        passed_over.total(),
+        "%s in %s without an ending of an image passed over: %s%s",
+        counted(passed_over.total(), "file"),
         where,
         ", ".join(named[:_ENDINGS_NAMED_AT_MOST]),
         more,
@@ -95,13 +96,14 @@ def without_results(pictures: Sequence[Path], out: str) -> list[Path]:
     stems = {stem for path in pictures for stem in _stems(path)}
     kept = [path for path in pictures if not _is_result(path, stems, out)]
     if len(kept) < len(pictures):
-        logger.warning("%d pictures in %s are results of earlier runs and passed over", len(pictures) - len(kept), out)
+        results = counted(len(pictures) - len(kept), "picture")
+        logger.warning("%s in %s passed over: results of earlier runs", results, out)
     return kept
 
 
 def _is_result(path: Path, stems: set[str], out: str) -> bool:
     match = _RESULT.fullmatch(path.name)
-    return match is not None and match[1] in stems and os.path.realpath(path.parent) == out
+    return match is not None and match[1] in stems and Path(os.path.realpath(path.parent)).is_relative_to(out)
 
 
 def _stems(path: Path) -> tuple[str, ...]:

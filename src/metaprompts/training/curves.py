@@ -7,6 +7,7 @@ from metaprompts.visualize.curves import Curve, draw_curves
 from metaprompts.visualize.text import Picture
 
 _SMOOTH_SHARE = 0.02
+_UNITS = {"rmse": "rmse (m)"}
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> Picture:
@@ -20,25 +21,41 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> Picture:
         (height, width, 3)
     """
     steps = [line for line in lines if "total" in line]
-    validations = [line for line in lines if "validation" in line]
     numbers = [line["step"] for line in steps]
-    smooth = max(1, round(_SMOOTH_SHARE * len(steps)))
+    losses = [_number(line["total"]) for line in steps]
     curves = [
         Curve(
-            title="loss",
+            title="training loss",
+            unit="loss",
             steps=numbers,
-            values=[_number(line["total"]) for line in steps],
-            smooth=smooth,
+            values=losses,
+            smooth=max(1, round(_SMOOTH_SHARE * len(steps))),
             cut_outliers=True,
+            limits=(0.0 if all(not loss < 0 for loss in losses) else None, None),
         ),
-        Curve(title="learning rate", steps=numbers, values=[line["lr"] for line in steps]),
-        Curve(
-            title=f"validation {metric}",
-            steps=[line["step"] for line in validations],
-            values=[_number(line["validation"].get(metric)) for line in validations],
-        ),
+        Curve(title="learning rate", unit="learning rate", steps=numbers, values=[line["lr"] for line in steps]),
+        _scores([line for line in lines if "validation" in line], metric),
     ]
-    return draw_curves(curves, max(numbers, default=1))
+    return draw_curves(curves, max((line["step"] for line in lines), default=1))
+
+
+def _scores(validations: Sequence[Mapping[str, Any]], metric: str) -> Curve:
+    """Lengths from 0 on, all else from 0 to 1: an axis that follows the values makes an event of each wobble."""
+    values = [_number(line["validation"].get(metric)) for line in validations]
+    if metric in _UNITS:
+        finite = [value for value in values if value < float("inf")]
+        title, limits = "lower is better; axis from 0", (0.0, 1.05 * max(finite, default=0.0) or 1.0)
+    else:
+        # COCO's -1 says that there was nothing to score.
+        values = [value if value >= 0 else float("nan") for value in values]
+        title, limits = "higher is better; axis from 0 to 1, whatever the values", (0.0, 1.02)
+    return Curve(
+        title=f"validation {metric}, {title}",
+        unit=_UNITS.get(metric, metric),
+        steps=[line["step"] for line in validations],
+        values=values,
+        limits=limits,
+    )
 
 
 def _number(value: float | None) -> float:

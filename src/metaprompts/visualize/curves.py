@@ -1,23 +1,24 @@
 """Numbers over steps as a picture."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.visualize.text import INK, Color, Picture, blank, stack_down, write_texts
+from metaprompts.visualize.text import Picture
+from metaprompts.wording import counted
 
-_WIDTH, _HEIGHT = 760, 180
-_LEFT, _TOP, _MARGIN = 64, 26, 22
-_SIZE_PX = 12
-_FAINT: Color = (205, 210, 220)
-_STRONG: Color = (181, 71, 47)
-# Bits of a pixel's fraction that OpenCV draws lines with.
-_SHIFT = 4
-# Sums and differences of such values are still finite.
-_LARGEST = 1e300
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDTH, _HEIGHT, _DPI = 9.0, 2.7, 100
+_EACH, _MEAN = "#c3c9d4", "#b5472f"
+_MOST_MARKED = 60
+# Matplotlib computes with differences of what it draws.
+_LARGEST = 1e100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +27,21 @@ class Curve:
 
     Attributes:
         title: what is shown
+        unit: of the values, written at their axis
         steps: (N,), ascending
         values: (N,); what is not finite is left out
         smooth: points of a running mean, drawn over the values; 1 draws the values alone
-        cut_outliers: end the panel at what few values exceed: the first losses may be far above all others
+        cut_outliers: end the axis at what few values exceed: the first losses may be far above all others
+        limits: of the axis; None where the values say
     """
 
     title: str
+    unit: str
     steps: Sequence[float]
     values: Sequence[float]
     smooth: int = 1
     cut_outliers: bool = False
+    limits: tuple[float | None, float | None] = (None, None)
 
 
 def draw_curves(curves: Sequence[Curve], last_step: float) -> Picture:
@@ -49,39 +54,61 @@ def draw_curves(curves: Sequence[Curve], last_step: float) -> Picture:
     Returns:
         (height, width, 3)
     """
-    return stack_down(*(_panel(curve, last_step) for curve in curves))
+    # Takes half a second, which most commands can do without.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    figure = Figure(figsize=(_WIDTH, _HEIGHT * len(curves)), dpi=_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, curve in zip(panels, curves, strict=True):
+        _draw(axes, curve)
+    panels[-1].set_xlim(0, max(last_step, 1))
+    panels[-1].set_xlabel("training step")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _panel(curve: Curve, last_step: float) -> Picture:
-    sheet = blank(_TOP + _HEIGHT + _MARGIN, _LEFT + _WIDTH + _MARGIN)
+def _draw(axes: "Axes", curve: Curve) -> None:
     steps, values = np.asarray(curve.steps, np.float64), np.asarray(curve.values, np.float64)
     steps, values = steps[np.isfinite(values)], np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
-    cv2.rectangle(sheet, (_LEFT, _TOP), (_LEFT + _WIDTH, _TOP + _HEIGHT), _FAINT)
-    texts = [(_LEFT, 6, curve.title), (_LEFT, _TOP + _HEIGHT + 4, f"0 to {last_step:g} steps")]
-    if len(values):
-        low, high = _range(values, 98 if curve.cut_outliers else 100)
-        texts += [(4, _TOP, f"{high:.3g}"), (4, _TOP + _HEIGHT - _SIZE_PX, f"{low:.3g}")]
-        x = _LEFT + steps / max(last_step, 1) * _WIDTH
-        for shown, color in (
-            (values, _FAINT if curve.smooth > 1 else _STRONG),
-            (running_mean(values, curve.smooth), _STRONG),
-        ):
-            y = _TOP + (1 - np.clip((shown - low) / (high - low), 0, 1)) * _HEIGHT
-            _draw(sheet, x, y, color)
-    return write_texts(sheet, texts, size_px=_SIZE_PX, color=INK)
+    axes.set_ylabel(curve.unit)
+    axes.grid(alpha=0.3)
+    # All panels have their own numbers below: who looks at one need not look down for them.
+    axes.tick_params(labelbottom=True)
+    if not len(values):
+        axes.set_title(curve.title, loc="left", fontsize=10)
+        axes.text(0.5, 0.5, "none yet", transform=axes.transAxes, ha="center", va="center")
+        return
+    remarks = [curve.title]
+    style = "o-" if len(values) <= _MOST_MARKED else "-"
+    if curve.smooth > 1:
+        axes.plot(steps, values, color=_EACH, linewidth=1, label="each step")
+        mean = running_mean(values, curve.smooth)
+        axes.plot(steps, mean, color=_MEAN, label=f"mean of the last {counted(curve.smooth, 'step')}")
+        axes.legend(loc="upper right", fontsize=8)
+    else:
+        axes.plot(steps, values, style, color=_MEAN, markersize=4)
+        if curve.cut_outliers:
+            remarks.append("not smoothed")
+    if missing := len(curve.values) - len(values):
+        remarks.append(f"{counted(missing, 'value')} not finite and left out")
+    bottom, top = curve.limits
+    if curve.cut_outliers:
+        bottom, top = _without_outliers(values, bottom)
+        above = 0 if top is None else int((values > top).sum())
+        if above:
+            remarks.append(f"{counted(above, 'step')} above the axis, which ends where 98% are below")
+    axes.set_ylim(bottom, top)
+    axes.set_title("; ".join(remarks), loc="left", fontsize=10)
 
 
-def _draw(sheet: Picture, x: NDArray[np.float64], y: NDArray[np.float64], color: Color) -> None:
-    points = np.rint(np.stack([x, y], axis=1) * 2**_SHIFT).astype(np.int32)
-    cv2.polylines(sheet, [points], False, color, 2, cv2.LINE_AA, _SHIFT)
-    if len(points) == 1:
-        cv2.circle(sheet, (round(float(x[0])), round(float(y[0]))), 3, color, -1, cv2.LINE_AA)
-
-
-def _range(values: NDArray[np.float64], percentile: float) -> tuple[float, float]:
-    low, high = float(values.min()), float(np.percentile(values, percentile))
-    spread = max(0.5, abs(low) / 10)
-    return (low, high) if high > low else (low - spread, low + spread)
+def _without_outliers(values: NDArray[np.float64], bottom: float | None) -> tuple[float | None, float | None]:
+    """Ends of an axis that holds all but the highest values, with a margin; nothing where there is no range."""
+    low, high = float(values.min()) if bottom is None else bottom, float(np.percentile(values, 98))
+    margin = 0.05 * (high - low)
+    return (low - margin if bottom is None else bottom, high + margin) if high > low else (bottom, None)
 
 
 def running_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
