@@ -61,9 +61,9 @@ def spoil_all(pattern):
 @pytest.mark.parametrize(
     ("layout", "lines"),
     [
-        ("ade20k", ["train 3 pictures (published: 20210)", "val 1 pictures (published: 2000)"]),
+        ("ade20k", ["train 3 pictures (published: 20210)", "val 1 picture (published: 2000)"]),
         ("cityscapes", ["train 2 pictures (published: 2975)", "test 1 of 1525 pictures"]),
-        ("kitti", ["train 3 pictures (published: 23158)", "val 1 pictures (published: 652)"]),
+        ("kitti", ["train 3 pictures (published: 23158)", "val 1 picture (published: 652)"]),
         ("coco", ["persons (published: 149813)", "6 pictures listed (published: 5000)"]),
     ],
 )
@@ -73,6 +73,37 @@ def test_whole_data(check, tmp_path, layout, lines):
     assert all(line in " ".join(out.split()) for line in lines)
     assert f"wrote {tmp_path / 'sheet.png'}" in out
     assert np.unique(np.array(Image.open(tmp_path / "sheet.png"))).size > 20
+
+
+def test_own_data_have_no_published_counts(check):
+    """ "6 pictures listed (published: 5000)" was said of everybody's own COCO file."""
+
+    def rename(root):
+        for path in root.glob("annotations/*.json"):
+            path.rename(path.with_name(path.name.replace("2017", "_mine")))
+
+    names = [
+        word
+        for split in ("train", "val")
+        for word in (f"--data.{split}", f"annotations/person_keypoints_{split}_mine.json")
+    ]
+    code, out, _ = check("coco", *names, spoil=rename)
+    assert code == 0
+    assert "listed" in out
+    assert "published" not in out
+
+
+def test_the_sheet_has_a_histogram_of_the_classes(check, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "metaprompts.cli.data_sheet.class_histogram",
+        lambda title, names, colors, shares, width: drawn.append((title, shares)) or np.zeros((9, width, 3), np.uint8),
+    )
+    check("ade20k", "--full")
+    assert [title[: title.index(" in")] for title, _ in drawn] == [
+        f"{part}: share of pixels by class" for part in ("train", "val")
+    ]
+    assert all(0 < sum(shares) <= 1 for _, shares in drawn)
 
 
 def test_a_missing_split_is_code_1(check):

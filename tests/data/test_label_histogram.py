@@ -42,7 +42,7 @@ class TestCounting:
         """A mask of 0/255 trained to loss 0.0000 and mIoU 1.0000 without a word: 255 was ignored."""
         (line,) = count_labels(folder(tmp_path, [[0, 0, 0, 255]]), NAMES).warnings()
         assert line == (
-            "1 of 2 classes never occur in all 1 masks: object; 255 has 25.00% of the pixels and is ignored: "
+            "1 of 2 classes never occur in the only mask: object; 255 has 25.00% of the pixels and is ignored: "
             "--data.label_map 255=object?"
         )
         assert not count_labels(folder(tmp_path, [[0, 255]], label_map={"255": 1}), NAMES).warnings()
@@ -120,14 +120,14 @@ class TestDataCheck:
         assert self.check(tmp_path) == 0
         printed = capsys.readouterr().out
         assert "  255 (ignored)   50.00%      1" in printed
-        assert "warning: 1 of 2 classes never occur in all 1 masks: object; 255 has" in printed
+        assert "warning: 1 of 2 classes never occur in the only mask: object; 255 has" in printed
         assert self.check(tmp_path, "--data.label_map", "255=object") == 0
         assert "warning" not in capsys.readouterr().out
 
     def test_values_beyond_the_samples_that_were_read_are_found(self, tmp_path, capsys):
         folder(tmp_path, *[[[0, 9 if number == 3 else 1]] for number in range(30)])
         assert self.check(tmp_path) == 1
-        assert "bad: 9 is no class and not ignored: 1 pixels in 1 of 30 masks" in capsys.readouterr().out
+        assert "bad: 9 is no class and not ignored: 1 pixel in 1 of 30 masks" in capsys.readouterr().out
 
     def test_nothing_but_ignored(self, tmp_path, capsys):
         folder(tmp_path, [[255]])

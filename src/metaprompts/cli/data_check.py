@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metaprompts.cli.console import say
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.data.checking import PartReport, SampleStatistics
@@ -26,7 +27,8 @@ no class. RECIPE is a .toml file or one of: {recipes}.
 
   --data.root DIR      folder of the data set; or --data.shards DIR, what metaprompts data shard wrote
   --full               read every sample, not only 8 of each split and, for the shares of classes, 200 masks
-  --out SHEET          the picture (.png, .jpg) of some samples with their labels drawn in that is written
+  --out SHEET          the picture (.png, .jpg) of some samples with their labels drawn in that is written, for
+                       segmentation with a histogram of the classes
                        (default: ./data-check-RECIPE.jpg; none for no picture)
 
 Exit code: 0 if all is well, 1 if a split is missing or files are bad, 2 if nothing can be used.
@@ -180,7 +182,7 @@ def _unlabeled(recipe: "Recipe") -> Iterator[str]:
     for name, folder in recipe.data.unlabeled().items():
         count = len(pictures_in(recipe.data.folder() / folder))
         official = recipe.data.official()[name]
-        found = f"{count} of {official} pictures" if count else f"no pictures in {folder}"
+        found = f"{count} of {counted(official, 'picture')}" if count else f"no pictures in {folder}"
         yield f"{name:<14} {found}; their labels are not published, nothing here needs them"
 
 
@@ -188,4 +190,4 @@ def _list_bad(faults: list[str]) -> None:
     for fault in faults[:_NAMED_AT_MOST]:
         say(f"bad: {fault}\n")
     if len(faults) > _NAMED_AT_MOST:
-        say(f"and {len(faults) - _NAMED_AT_MOST} more bad files\n")
+        say(f"and {counted(len(faults) - _NAMED_AT_MOST, 'more bad file')}\n")

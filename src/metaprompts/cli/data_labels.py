@@ -45,4 +45,5 @@ def with_labels(
         statistics=(*report.statistics, *counted.lines()),
         warnings=(*report.warnings, *counted.never_lines()),
         faults=(*report.faults, *faults),
+        labels=counted,
     )

@@ -14,6 +14,7 @@ from metaprompts.files import write_whole
 from metaprompts.recipe import Recipe
 from metaprompts.scratch import remove_scratch
 from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.visualize.histograms import class_histogram
 from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import stack_down
@@ -22,7 +23,7 @@ _CELL, _DEPTH_CELL = (240, 320), (360, 320)
 
 
 def write_sheet(reports: Sequence[PartReport], recipe: Recipe, out: Path) -> None:
-    """Write one row of samples for each part, with the names of the classes that are seen below.
+    """Write one row of samples for each part, with the classes that are seen, and how often they occur, below.
 
     Args:
         reports: of the parts; at least one has samples to show
@@ -42,7 +43,12 @@ def write_sheet(reports: Sequence[PartReport], recipe: Recipe, out: Path) -> Non
     seen = sorted({int(label) for report in shown for item in report.shown for label in _labels(item)})
     if seen:
         colors = palette(len(names))[seen]
-        sheet = stack_down(sheet, class_legend([names[label] for label in seen], colors, sheet.shape[1]))
+        named = [names[label] for label in seen]
+        sheet = stack_down(sheet, class_legend(named, colors, sheet.shape[1], numbers=seen))
+    for report in reports:
+        if (counts := report.labels) is not None:
+            title, colors = f"{report.name}: {counts.title()}", palette(len(names))
+            sheet = stack_down(sheet, class_histogram(title, names, colors, counts.shares(), sheet.shape[1]))
     remove_scratch(out.parent)
     with write_whole(out) as scratch:
         Image.fromarray(sheet).save(scratch)

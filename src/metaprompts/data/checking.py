@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from metaprompts.data.held_out import SubsetOfPeople
+from metaprompts.data.label_histogram import LabelHistogram
 from metaprompts.data.layouts.counts import COCO_PICTURES
 from metaprompts.data.layouts.kitti import KittiEigen
 from metaprompts.data.layouts.nyu import NyuDepth
@@ -14,6 +15,7 @@ from metaprompts.data.pose import CocoKeypoints, People
 from metaprompts.data.samples import Sample, SampleDataset
 from metaprompts.data.shards.reading import ShardedSamples
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
 """Passes on one item for each sample read, of this many."""
@@ -42,7 +44,7 @@ class PartReport:
         name: of the part, such as "train"
         missing: why it cannot be opened; None if it can
         count: samples in it
-        unit: what they are
+        unit: what one of them is
         official: how many the published data set has; None if that is not known
         remark: what else is to be said; may be empty
         tried: how many samples were read
@@ -51,12 +53,13 @@ class PartReport:
         statistics: what the samples that were read hold, a line each
         warnings: what is likely to be a mistake
         faults: what keeps the part from being used, though each of its samples can be read
+        labels: of masks, how often each class occurs; None of other tasks
     """
 
     name: str
     missing: str | None = None
     count: int = 0
-    unit: str = "pictures"
+    unit: str = "picture"
     official: int | None = None
     remark: str = ""
     tried: int = 0
@@ -65,6 +68,7 @@ class PartReport:
     statistics: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    labels: LabelHistogram | None = field(default=None, repr=False)
 
     @property
     def is_usable(self) -> bool:
@@ -76,7 +80,7 @@ class PartReport:
         if self.missing is not None:
             return f"{self.name:<14} MISSING: {self.missing}"
         published = {None: "", self.count: ", as published"}.get(self.official, f" (published: {self.official})")
-        found = f"{self.name:<14} {self.count} {self.unit}{published}"
+        found = f"{self.name:<14} {counted(self.count, self.unit, 'boxes' if self.unit == 'box' else None)}{published}"
         return "; ".join(filter(None, (found, self.remark, f"{self.tried} read, {len(self.bad) or 'none'} bad")))
 
 
@@ -125,7 +129,7 @@ def check_part(
 
     for _ in progress(read(), len(places)) if progress else read():
         pass
-    unit, remark = _describe(samples, name)
+    unit, remark = _describe(samples, name, is_published=official is not None)
     return PartReport(
         name=name,
         count=len(samples),
@@ -144,20 +148,22 @@ def spread(count: int, wanted: int) -> list[int]:
     return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted)).round()})
 
 
-def _describe(samples: SampleDataset, name: str) -> tuple[str, str]:
+def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple[str, str]:
     """What the samples are, and what else is to be said."""
     if isinstance(samples, ShardedSamples):
         left_out = sum(len(each.samples) for each in samples.left_out)
-        remark = f"in {len(samples.shards)} shards" + (f", {left_out} left out" if left_out else "")
-        return "persons" if isinstance(samples, People) else "pictures", remark
+        remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} left out" if left_out else "")
+        return "person" if isinstance(samples, People) else "picture", remark
     if isinstance(samples, SubsetOfPeople):
-        return "persons", ""
+        return "person", ""
     if isinstance(samples, CocoKeypoints):
         split = "train" if name == "train" else "val"
-        boxes = "boxes" if name == "val_boxes" else "persons"
-        listed = f"{samples.picture_count} pictures listed (published: {COCO_PICTURES[split]})"
+        unit = "box" if name == "val_boxes" else "person"
+        listed = f"{counted(samples.picture_count, 'picture')} listed"
+        if is_published:
+            listed += f" (published: {COCO_PICTURES[split]})"
         reasons = ", ".join(f"{count} {reason}" for reason, count in samples.left_out.items())
-        return boxes, f"{listed}; annotations left out: {reasons}" if reasons else listed
+        return unit, f"{listed}; annotations left out: {reasons}" if reasons else listed
     if isinstance(samples, KittiEigen | NyuDepth) and samples.unmeasured:
-        return "pictures", f"{samples.unmeasured} more have no depth"
-    return "pictures", ""
+        return "picture", f"{samples.unmeasured} more without depth"
+    return "picture", ""

@@ -11,6 +11,7 @@ import numpy as np
 from metaprompts.data.label_tables import UNKNOWN, LabelValue
 from metaprompts.data.samples import IGNORED_LABEL, SampleDataset
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 _ROWS_AT_MOST = 24
 _NAMED_AT_MOST = 6
@@ -58,6 +59,17 @@ class LabelHistogram:
         """Whether all masks were counted that can be read."""
         return self.read + self.unreadable == self.total
 
+    def shares(self) -> list[float]:
+        """The share of all counted pixels that each class has, 0..1; of what is ignored, none has."""
+        total = max(1, self.pixels.total())
+        return [self.pixels[index] / total for index in range(len(self.classes))]
+
+    def title(self) -> str:
+        """What the shares are of."""
+        ignored = 1 - sum(self.shares())
+        beside = f", {ignored:.1%} without a class" if ignored > 1e-9 else ""
+        return f"share of pixels by class in {self._which()}{beside}"
+
     def best_guess(self) -> tuple[str, float] | None:
         """The class that is best said of every pixel, and the mIoU of saying so; None without any class."""
         counts = [self.pixels[index] for index in range(len(self.classes))]
@@ -92,7 +104,9 @@ class LabelHistogram:
 
     def _never_line(self, never: list[str]) -> str:
         named = ", ".join(never[:_NAMED_AT_MOST]) + (", ..." if len(never) > _NAMED_AT_MOST else "")
-        line = f"{len(never)} of {len(self.classes)} classes never occur in {self._which()}: {named}"
+        line = (
+            f"{len(never)} of {counted(len(self.classes), 'class', 'classes')} never occur in {self._which()}: {named}"
+        )
         values = [(kind, value) for kind, value in self._others(IGNORED_LABEL) if value != IGNORED_NAME]
         if not values:
             return line
@@ -103,8 +117,8 @@ class LabelHistogram:
     def _unknown_line(self, key: tuple[int, str]) -> str:
         cure = shlex.quote(f"{key[1]}=CLASS")
         return (
-            f"{key[1]} is no class and not ignored: {self.pixels[key]} pixels in {self.masks[key]} of {self.read} "
-            f"masks; say what it is, --data.label_map {cure} (or =ignored)"
+            f"{key[1]} is no class and not ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
+            f"{counted(self.read, 'mask')}; say what it is, --data.label_map {cure} (or =ignored)"
         )
 
     def _others(self, kind: int | None = None) -> list[tuple[int, str]]:
@@ -114,7 +128,9 @@ class LabelHistogram:
     def _which(self) -> str:
         if self.is_whole and self.unreadable:
             return f"{self.read} of {self.total} masks, all that can be read"
-        return f"all {self.total} masks" if self.is_whole else f"{self.read} of {self.total} masks, drawn at random"
+        if self.is_whole:
+            return f"all {self.total} masks" if self.total != 1 else "the only mask"
+        return f"{self.read} of {self.total} masks, drawn at random"
 
     def _shown(self, key: int | tuple[int, str]) -> tuple[str, int]:
         share = self.pixels[key] / max(1, self.pixels.total())
@@ -178,8 +194,8 @@ def check_any_label(samples: SampleDataset, what: str) -> None:
         ignored.update({value.name: value.pixels for value in values})
     named = ", ".join(name for name, _ in ignored.most_common(_NAMED_AT_MOST))
     raise InputError(
-        f"every pixel of the {what} is ignored, {len(samples)} masks hold nothing but {named}: say what that is, "
-        "such as --data.label_map 255=CLASS, or see metaprompts data check"
+        f"every pixel of the {what} is ignored, {counted(len(samples), 'mask')} with nothing but {named}: say what that "
+        "is, such as --data.label_map 255=CLASS, or see metaprompts data check"
     )
 
 

@@ -19,6 +19,12 @@ def legend_text_px(height: int, width: int) -> int:
     return max(_SMALLEST_PX, min(width, 4 * height) // _SHARE)
 
 
+def percent(share: float) -> str:
+    """A share as it is written behind a name."""
+    value = 100 * share
+    return "<0.1%" if value < 0.1 else f"{value:.1f}%" if value < 10 else f"{value:.0f}%"
+
+
 def strip_width(width: int) -> int:
     """The width of the strip below an image: as wide, but never so narrow that no word fits."""
     return max(width, _NARROWEST)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.row_bands import row_bands
-from metaprompts.visualize.legends import strip_width, swatches
+from metaprompts.visualize.legends import percent, strip_width, swatches
 from metaprompts.visualize.text import Picture, drawn_name
 
 # Found by search among 1300 colors: of any two, mixed with dark, middle and light gray as an overlay is, the difference
@@ -104,14 +104,9 @@ def class_legend(
         (strip height, max(width, 160), 3)
     """
     width = strip_width(width)
-    behind = [""] * len(names) if shares is None else [f" {_percent(share)}" for share in shares]
+    behind = [""] * len(names) if shares is None else [f" {percent(share)}" for share in shares]
     shown = [drawn_name(name, number) for name, number in zip(names, numbers or range(len(names)), strict=True)]
     return swatches(list(zip(shown, behind, strict=True)), colors, width, size_px or int(np.clip(width / 32, 11, 28)))
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    return "<0.1%" if percent < 0.1 else f"{percent:.1f}%" if percent < 10 else f"{percent:.0f}%"
 
 
 def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
