@@ -157,7 +157,7 @@ class TestAnnotations:
         content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "category_id": 0})
         (sample,) = CocoKeypoints(write(content), "persons.json", "images")
         assert sample.person.annotation_id == 70
-        assert "1 annotations of other categories than 1 are left out (1 of people)" in caplog.text
+        assert "1 annotation of other categories than 1 left out (1 of people)" in caplog.text
 
     def test_all_categories_with_the_same_joints(self, write, caplog):
         """Of cats, dogs and cows only the cats were read, without a word."""
@@ -169,7 +169,7 @@ class TestAnnotations:
             content["annotations"].append(animal)
         root = write(content)
         assert [sample.person.annotation_id for sample in CocoKeypoints(root, "persons.json", "images")] == [70, 2]
-        assert "2 annotations of other categories than 1, 2 are left out (1 of h, 1 of 9, which is not" in caplog.text
+        assert "2 annotations of other categories than 1, 2 left out (1 of h, 1 of 9, which is not" in caplog.text
         boxes = [{"image_id": 7, "category_id": number, "bbox": [0, 0, 5, 6], "score": 0.5} for number in (1, 2, 3)]
         write(boxes, "boxes.json")
         assert len(CocoKeypoints(root, "persons.json", "images", detections="boxes.json")) == 2
@@ -180,7 +180,7 @@ class TestAnnotations:
         dataset = CocoKeypoints(write(content), "persons.json", "images")
         assert len(dataset) == 1
         assert "num_keypoints of 1 of 2 persons is not how many joints are labeled" in caplog.text
-        assert "1 persons have a box without size, and are left out" in caplog.text
+        assert "1 person with a box without size left out" in caplog.text
         assert (
             "1 of 1 boxes end outside their images, but would not as x1, y1, x2, y2 (the first: annotation 70, "
             "[9, 5, 18, 9] in an image 20 wide and 10 high); expected x, y, width, height in pixels"

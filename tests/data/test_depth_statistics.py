@@ -32,8 +32,8 @@ def test_maps_that_look_like_a_mistake():
     """A writer that filled every file with one value, or wrote one file many times, went unnoticed."""
     lines = counted([[3, 3]], [[1, 2]], [[1, 2]], [[0, 0]], [[0, 0]]).lines()
     assert lines[1:] == [
-        "warning: 2 of 5 depth maps have no pixel in range",
-        "warning: 1 of 5 depth maps hold a single value everywhere",
+        "warning: 2 of 5 depth maps without a pixel in range",
+        "warning: 1 of 5 depth maps with a single value everywhere",
         "warning: 1 of 5 depth maps repeat that of another image, such as those of 2.png and 1.png",
     ]
 

@@ -132,12 +132,12 @@ class TestFolders:
     def test_what_is_passed_over_is_said(self, root, caplog):
         (root / "images/clip.mp4").touch()
         match_folders(root / "images", root / "labels")
-        assert "1 files in" in caplog.text
+        assert "1 file in" in caplog.text
         assert ".mp4 (1)" in caplog.text
 
     def test_one_without_partner(self, root):
         (root / "labels/c.png").touch()
-        with pytest.raises(InputError, match=r"^1 files of .*no partner of the same name: \S*labels/c.png;"):
+        with pytest.raises(InputError, match=r"^1 file of .*no partner of the same name: \S*labels/c.png;"):
             match_folders(root / "images", root / "labels")
 
     def test_many_without_partner(self, root):

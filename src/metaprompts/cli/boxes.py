@@ -86,7 +86,11 @@ class Boxes:
         names = {number: picture.file_name for number, picture in parse_pictures(images, path).items()}
         ids = match_images(pictures, names, path) if names else match_numbers(pictures, path)
         if pictures and by_id and not any(number in by_id for number in ids.values()):
-            logger.warning("%s has no box of any of the %d pictures", path, len(pictures))
+            logger.warning(
+                "%s has no box of %s",
+                path,
+                f"any of the {len(pictures)} pictures" if len(pictures) != 1 else str(*pictures),
+            )
         return cls(path, names, ids, dict(by_id))
 
     def of(self, picture: Path, size: tuple[int, int]) -> list[Box]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from metaprompts.cli.console import say
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.data.shards.index import Origin, SplitIndex
@@ -167,4 +168,4 @@ def _described(found: "SplitIndex") -> str:
     size = sum(shard.size for shard in found.shards) / 10**6
     left_out = sum(len(each.samples) for each in found.left_out)
     missing = f", {left_out} of them left out" if left_out else ""
-    return f"{found.samples} samples{missing}; {len(found.shards)} tar files, {size:.1f} MB"
+    return f"{counted(found.samples, 'sample')}{missing}; {counted(len(found.shards), 'tar file')}, {size:.1f} MB"

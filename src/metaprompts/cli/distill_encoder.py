@@ -8,6 +8,7 @@ import tyro
 
 from metaprompts.cli.console import say
 from metaprompts.distillation.settings import Distillation
+from metaprompts.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class DistillEncoder(Distillation):
 
         found = distill(self, ProgressLine())
         say(
-            f"on {found.pictures} pictures that it did not learn from: {found.unexplained:.2%} of the latents' "
-            f"variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
+            f"on {counted(found.pictures, 'picture')} that it did not learn from: {found.unexplained:.2%} of the "
+            f"latents' variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
             f"{found.mean_absolute:.4f} of their spread\n"
             f"{found.parameters:,} parameters, the VAE's encoder has {found.vae_parameters:,}\n"
             f"finished: {self.out}\n"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from metaprompts.cli.console import say
+from metaprompts.wording import counted
 
 Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
 
@@ -57,7 +58,7 @@ class Scenes:
             workers=self.workers,
             progress=_tracked,
         )
-        say(f"{self.count} scenes in {self.out}\n")
+        say(f"{counted(self.count, 'scene')} in {self.out}\n")
         return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from metaprompts.cli.console import complain, say
 from metaprompts.cli.words import refuse_unknown, take_options
 from metaprompts.errors import InputError
+from metaprompts.wording import shown_score
 
 # What a shell calls a command that a signal has ended.
 _SIGNALED = 128
@@ -136,6 +137,4 @@ def _launcher(environment: Mapping[str, str]) -> list[str]:
 
 def _shown(scores: dict[str, object] | None) -> str:
     shown = {name: value for name, value in (scores or {}).items() if isinstance(value, int | float)}
-    return ", ".join(
-        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
-    )
+    return ", ".join(f"{name} {shown_score(name, value)}" for name, value in shown.items())

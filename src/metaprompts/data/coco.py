@@ -22,6 +22,7 @@ from metaprompts.data.entries import box_of, has_size, parse_each, score_of, who
 from metaprompts.data.odd_boxes import odd_boxes
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+from metaprompts.wording import counted
 
 _BOX = "image_id, category_id, bbox [x, y, width, height] and score"
 
@@ -112,7 +113,7 @@ def read_keypoints(path: Path) -> KeypointFile:
             raise InputError(f"{path}: annotation {each.id} is of image {each.image_id}, which is not listed")
     persons = _stack([_person(each) for each in fit])
     boxless = len(people) - len(fit)
-    remarks = [*found.remarks, *([f"{boxless} persons have a box without size, and are left out"] if boxless else [])]
+    remarks = [*found.remarks, *([f"{counted(boxless, 'person')} with a box without size left out"] if boxless else [])]
     remarks += odd_boxes(
         persons.boxes_xywh, _sizes(persons, pictures), lambda row: f"annotation {persons.annotation_ids[row]}"
     )
@@ -161,7 +162,8 @@ def read_detections(
     if not found:
         raise InputError(
             f"{path} holds no box of a listed picture with a score of at least {minimum_score} "
-            f"({len(boxes)} boxes{': ' if said else ''}{said}): give the detections of these pictures"
+            f"({counted(len(boxes), 'box', 'boxes')}{': ' if said else ''}{said}): "
+            "give the detections of these pictures"
         )
     persons = _stack(found)
     odd = odd_boxes(
@@ -169,7 +171,7 @@ def read_detections(
     )
     # Files of all COCO's categories and test images are the rule: what is not people's says nothing.
     empty = counts["without positive size"]
-    remarks = [*([f"{empty} boxes without positive size are left out"] if empty else []), *odd]
+    remarks = [*([f"{counted(empty, 'box', 'boxes')} without positive size left out"] if empty else []), *odd]
     return persons, tuple(f"{path}: {remark}" for remark in remarks)
 
 
@@ -206,7 +208,7 @@ def _content(path: Path, what: str, wanted: str) -> Any:
 
 def _because(found: Annotations, people: int) -> str:
     reasons = [f"{count} {reason}" for reason, count in _left_out(found, people).items()]
-    return f" ({len(found.annotations)} annotations: {', '.join(reasons)})" if reasons else ""
+    return f" ({counted(len(found.annotations), 'annotation')}: {', '.join(reasons)})" if reasons else ""
 
 
 def _left_out(found: Annotations, boxless: int) -> dict[str, int]:

@@ -23,6 +23,7 @@ from metaprompts.data.entries import (
     whole_or_none,
 )
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 # Of a file, in bytes: asking for a longer one is an error of the system.
 _LONGEST_NAME = 255
@@ -223,11 +224,11 @@ def _of_other_categories(others: Counter[int], every: Sequence[Category], chosen
     if not others:
         return []
     names = {each.id: _called(each) for each in every}
-    counted = ", ".join(
+    listed = ", ".join(
         f"{count} of {names.get(number, f'{number}, which is not listed')}" for number, count in others.items()
     )
     read = ", ".join(map(_called, chosen))
-    return [f"{others.total()} annotations of other categories than {read} are left out ({counted})"]
+    return [f"{counted(others.total(), 'annotation')} of other categories than {read} left out ({listed})"]
 
 
 def _remarks(annotations: Sequence[Annotation]) -> list[str]:

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from metaprompts.data.samples import Sample
+from metaprompts.wording import counted
 
 
 class DepthStatistics:
@@ -53,7 +54,7 @@ class DepthStatistics:
     def range_line(self) -> str:
         """The shares of pixels out of range, on one line."""
         line = (
-            f"depth of {self.images} images: {self._percent(self._unmeasured)} of the pixels unmeasured, "
+            f"depth of {counted(self.images, 'image')}: {self._percent(self._unmeasured)} of the pixels unmeasured, "
             f"{self._percent(self.too_far)} at or beyond task.max_depth_m {self.max_depth_m:g}"
         )
         if self.too_far:
@@ -68,11 +69,13 @@ class DepthStatistics:
         """All that was found, a line each; nothing where no sample has depth."""
         if not self.images:
             return []
-        lines = [self.range_line()]
+        lines, maps = [self.range_line()], counted(self.images, "depth map")
         if self.unusable:
-            lines.append(f"warning: {self.unusable} of {self.images} depth maps have no pixel in range")
+            lines.append(f"warning: {self.unusable} of {maps} without a pixel in range")
         if self._constant:
-            lines.append(f"warning: {self._constant} of {self.images} depth maps hold a single value everywhere")
+            lines.append(
+                f"warning: {self._constant} of {counted(self.images, 'depth map')} with a single value everywhere"
+            )
         if self._repeated:
             image, first = self._repeated[0]
             lines.append(

@@ -10,6 +10,7 @@ from metaprompts.data.names import listed_file, same_form
 from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
 from metaprompts.errors import InputError
 from metaprompts.files import read_text
+from metaprompts.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,12 @@ def tell_twice(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
     if repeated := len(pairs) - len({image for image, _ in pairs}):
         others = len(set(pairs)) - len({image for image, _ in pairs})
         differing = f", {others} of them with another label" if others else ""
-        logger.warning("%s: %d lines repeat the image of another line%s", list_file, repeated, differing)
+        logger.warning(
+            "%s: %s the image of another line%s",
+            list_file,
+            counted(repeated, "line repeats", "lines repeat"),
+            differing,
+        )
 
 
 def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
@@ -112,7 +118,7 @@ def pair_by_name(pictures: Mapping[str, Path], label_files: Mapping[str, Path], 
         files = [str(pictures.get(name) or label_files[name]) for name in lonely]
         named = ", ".join(files[:_NAMED_AT_MOST]) + (", ..." if len(files) > _NAMED_AT_MOST else "")
         raise InputError(
-            f"{len(files)} files of {where} have no partner of the same name: {named}; "
+            f"{counted(len(files), 'file')} of {where} without a partner of the same name: {named}; "
             "add or remove files, or give a list file"
         )
     return [(picture, label_files[name]) for name, picture in pictures.items()]

@@ -20,6 +20,7 @@ from metaprompts.explaining import prompt_responses
 from metaprompts.files import write_picture
 from metaprompts.locks import writing_into
 from metaprompts.training.data import validation_batches, validation_split
+from metaprompts.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
 def _run(settings: DemoSettings, teller: Teller) -> Path:
     # Another seed or size finds its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
-    teller.stage(f"drawing {settings.training_scenes + settings.scenes} scenes")
+    teller.stage(f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}")
     write_scenes(
         "plain",
         settings.training_scenes + settings.scenes,

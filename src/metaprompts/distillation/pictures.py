@@ -13,6 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.pretraining.parts import Rows
 from metaprompts.pretraining.scenes import HELD_OUT, TRAINING, draw_scenes
 from metaprompts.pretraining.settings import Scenes
+from metaprompts.wording import counted
 
 Picture = NDArray[np.uint8]
 
@@ -75,7 +76,7 @@ class FolderPictures:
     def __init__(self, folder: Path, *, held_out: int, crop: int) -> None:
         paths = pictures_in(folder, warn=True) if folder.is_dir() else []
         if len(paths) < 2:
-            raise InputError(f"{folder} holds {len(paths)} pictures; wanted a folder with at least 2")
+            raise InputError(f"{folder} holds {counted(len(paths), 'picture')}; wanted a folder with at least 2")
         # In another order than by name, as names often tell of what is shown.
         order = np.random.default_rng(0).permutation(len(paths))
         apart = min(held_out, max(len(paths) // _HELD_OUT_OF, 1))

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from metaprompts.errors import InputError
 from metaprompts.files import json_line, read_json, write_json, write_text
+from metaprompts.wording import counted
 
 WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
 SCORES, WORST = "metrics.json", "worst.jpg"
@@ -93,8 +94,8 @@ def drop_damaged(folder: Path) -> None:
     records, damaged = _read(folder)
     if damaged:
         logger.warning(
-            "%d records in %s were damaged or changed (checksum mismatch): their samples are evaluated again",
-            damaged,
+            "%s in %s damaged or changed (checksum mismatch): evaluated again",
+            counted(damaged, "record"),
             folder,
         )
         write_records(folder, records)

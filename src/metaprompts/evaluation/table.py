@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from metaprompts.wording import shown_score
+
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
     """One row a number.
@@ -42,4 +44,4 @@ def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
 def _shown(name: str, value: float) -> str:
     if math.isnan(value):
         return "-"
-    return f"{value:.0f}" if name.startswith("images") else f"{value:.4f}"
+    return shown_score(name, value)

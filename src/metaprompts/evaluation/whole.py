@@ -27,6 +27,7 @@ from metaprompts.evaluation.run import Predictor, predict, targets
 from metaprompts.evaluation.segmentation import SegmentationScores
 from metaprompts.files import write_json
 from metaprompts.locks import writing_into
+from metaprompts.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +200,7 @@ def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
     missing = [index for index in range(len(evaluation.pictures)) if index not in records]
     if missing:
         raise InputError(
-            f"{evaluation.out} has lost the records of {len(missing)} samples while the evaluation ran: "
+            f"{evaluation.out} has lost the records of {counted(len(missing), 'sample')} while the evaluation ran: "
             "run the same command again, which evaluates them"
         )
     for index in range(len(evaluation.pictures)):

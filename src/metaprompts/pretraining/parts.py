@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.files import read_json, write_json, write_whole
+from metaprompts.wording import counted
 
 PART_ROWS = 250
 
@@ -100,7 +101,7 @@ def read_notes(folder: Path, count: int) -> list[str]:
     """
     notes = [note for rows in part_ranges(count) for note in read_json(_path(folder, rows).with_suffix(".json"))]
     if len(notes) < count:
-        raise InputError(f"{folder} holds {len(notes)} captions, wanted {count}: run stage scenes again")
+        raise InputError(f"{folder} holds {counted(len(notes), 'caption')}, wanted {count}: run stage scenes again")
     return notes[:count]
 
 

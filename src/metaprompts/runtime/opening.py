@@ -19,6 +19,7 @@ from metaprompts.runtime.exporting import multiple_of
 from metaprompts.runtime.fast import FastModel
 from metaprompts.runtime.prepared import Parts, PreparedModel, RememberingParts
 from metaprompts.system import package_version, releasing_files
+from metaprompts.wording import counted
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]
 Precision = Literal["fp32", "bf16", "int8"]
@@ -216,14 +217,14 @@ class _Order:
 
 
 def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
-    device, count = order.model.device, "many" if pictures is None else str(pictures)
+    device, count = order.model.device, "many pictures" if pictures is None else counted(pictures, "picture")
     enough = pictures is None or pictures >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
         if order.precision == "int8":
             raise InputError("int8 is for the CPU: give --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
-            return Choice("compile", f"a GPU and {count} pictures, which are worth compiling for")
-        return Choice("eager", f"on {device.type}, too few pictures ({count}) to compile for")
+            return Choice("compile", f"a GPU and {count}, worth compiling for")
+        return Choice("eager", f"on {device.type}, too few ({count}) to compile for")
     if not installed("openvino"):
         return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
     if bounded and order.precision != "int8":
@@ -232,7 +233,7 @@ def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
         return Choice("openvino", "installed, and the fastest on a CPU")
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
         return Choice("openvino", "installed, and the model is converted already")
-    return Choice("eager", f"converting to OpenVINO takes longer than {count} pictures; --engine openvino does it")
+    return Choice("eager", f"converting to OpenVINO takes longer than {count}; --engine openvino does it")
 
 
 def _eager(order: _Order, prepared: PreparedModel) -> Parts:

@@ -18,6 +18,7 @@ from metaprompts.data.pictures import pictures_in
 from metaprompts.data.samples import Person, Sample
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
+from metaprompts.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -124,14 +125,14 @@ def _people(entries: Any, path: Path, known: Mapping[int, Picture]) -> list[Dete
     found = [box for box in listed if has_size(box.box_xywh)]
     # Detections of other categories and test sets are the rule; a box without size is a slip.
     if empty := len(listed) - len(found):
-        logger.warning("%s: %d boxes without size are left out", path, empty)
+        logger.warning("%s: %s without size left out", path, counted(empty, "box", "boxes"))
     if found:
         sizes = [(known[box.image_id].width or np.nan, known[box.image_id].height or np.nan) for box in found]
         for line in odd_boxes(np.stack([box.box_xywh for box in found]), np.array(sizes), lambda row: f"box {row}"):
             logger.warning("%s: %s", path, line)
     if not found:
         raise InputError(
-            f"{path} holds no person's box of a listed picture ({len(entries)} boxes, {len(people)} of category "
-            f"{_PERSON}): give the detections of these pictures"
+            f"{path} holds no person's box of a listed picture ({counted(len(entries), 'box', 'boxes')}, "
+            f"{len(people)} of category {_PERSON}): give the detections of these pictures"
         )
     return found

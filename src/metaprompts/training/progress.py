@@ -11,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from torch import nn
 
+from metaprompts.wording import counted, shown_score
+
 _WINDOW = 50
 _LOG_EVERY = 50
 _LOG_SECONDS = 30.0
@@ -78,7 +80,9 @@ class ProgressLine(Progress):
         """Show the size of the model and an empty bar."""
         total = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        self._console.print(f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {steps} steps")
+        self._console.print(
+            f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {counted(steps, 'step')}"
+        )
         if about:
             self._console.print(about, highlight=False)
         self._steps = steps
@@ -125,7 +129,8 @@ class ProgressLine(Progress):
 
     def validated(self, step: int, scores: dict[str, Any]) -> None:
         """Print the scores."""
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items() if isinstance(value, float))
+        numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+        shown = "  ".join(f"{name} {shown_score(name, value)}" for name, value in numbers.items() if name != "step")
         self._console.print(f"validation at step {step}: {shown}", highlight=False)
 
     def finish(self) -> None:

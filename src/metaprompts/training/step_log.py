@@ -9,6 +9,7 @@ from typing import Any
 
 from metaprompts.errors import InputError
 from metaprompts.files import json_line, write_text
+from metaprompts.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     whole = content[: content.rfind(b"\n") + 1].splitlines()
     lines = [values for line in whole if (values := _values(line)) is not None]
     if len(lines) < len(whole):
-        logger.warning("%s has %d damaged lines, which are left out", path, len(whole) - len(lines))
+        logger.warning("%s has %s: left out", path, counted(len(whole) - len(lines), "damaged line"))
     return lines
 
 

@@ -51,7 +51,7 @@ def test_empty_root_names_the_official_folder(tmp_path):
 def test_unmatched_pair(copy):
     root = copy("ade20k")
     next(root.rglob("annotations/training/*.png")).unlink()
-    with pytest.raises(InputError, match=r"1 files of .*training.* have no partner.*ADE_train_\d+\.jpg"):
+    with pytest.raises(InputError, match=r"1 file of .*training.* without a partner.*ADE_train_\d+\.jpg"):
         Ade20k(root, "train")
 
 

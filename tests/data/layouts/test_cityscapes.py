@@ -119,7 +119,7 @@ def test_unmatched_pair(copy, lonely):
     gone = masks(root / ("gtFine" if lonely == "picture" else "leftImg8bit") / "train", "*")[0]
     for path in gone.parent.glob(gone.name[:19] + "*"):
         path.unlink()
-    with pytest.raises(InputError, match=r"1 files of .* have no partner of the same name: \S*aachen_000000_000019_"):
+    with pytest.raises(InputError, match=r"1 file of .* without a partner of the same name: \S*aachen_000000_000019_"):
         Cityscapes(root, "train")
 
 

@@ -100,7 +100,7 @@ def test_missing_split(copy, folder):
 def test_unmatched_pair(copy):
     root = copy("mapillary")
     next(root.glob("training/images/*.jpg")).unlink()
-    with pytest.raises(InputError, match=r"1 files of .* have no partner of the same name: \S+\.png"):
+    with pytest.raises(InputError, match=r"1 file of .* without a partner of the same name: \S+\.png"):
         Mapillary(root, "train", classes=66)
 
 
