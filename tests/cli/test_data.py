@@ -118,7 +118,7 @@ def test_missing_pictures_of_people_are_named(check):
     code, out, _ = check("coco", spoil=lambda root: shutil.rmtree(root / "val2017"))
     assert code == 1
     assert "val            MISSING: " in out
-    assert "do not exist: " in out
+    assert " missing: " in out
 
 
 def test_bad_files_are_listed_and_code_1(check):

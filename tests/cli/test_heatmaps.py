@@ -37,7 +37,7 @@ def test_pictures_and_a_sheet_of_the_prompts_asked_for(models, tmp_path, capsys)
     for heatmap in prompt_heatmaps(load(models / "depth"), pixels, [0, 3]):
         drawn = np.asarray(Image.open(out / f"a_prompt{heatmap.prompt:03d}.png"))
         np.testing.assert_array_equal(drawn, overlay_heat(pixels, heatmap.map))
-    assert "heatmaps of 1 of 1 pictures" in capsys.readouterr().out
+    assert "heatmaps of 1 of 1 picture," in capsys.readouterr().out
 
 
 def test_a_picture_without_people_is_named(models, data, tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_many_pictures_in_windows_of_any_size_are_not_converted_for(models, tmp_
 def test_nothing_readable_is_bad_input(models, pictures, tmp_path, capsys):
     words = ["predict", str(models / "depth"), str(pictures / "text.png"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "0 of 1 pictures predicted" in capsys.readouterr().out
+    assert "0 of 1 picture predicted" in capsys.readouterr().out
 
 
 def test_depth_is_at_the_pictures_own_size_and_in_millimeters(models, pictures, tmp_path):
@@ -259,7 +259,7 @@ def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
     pictures = placed(tmp_path, "1.jpg")
     boxes = [{"image_id": 1, "category_id": 1, "bbox": box} for box in ([30, 20, 60, 60], [80, 5, 9, 9])]
     assert pose(pictures, boxes[:1])[1] == [(1, [30, 20, 60, 60])]
-    assert "1.jpg: 1 of 1 boxes end outside their images, but would not as x1, y1, x2, y2" in caplog.text
+    assert "1.jpg: 1 of 1 box end outside their images, but would not as x1, y1, x2, y2" in caplog.text
     caplog.clear()
     assert pose(pictures, [{**boxes[0], "bbox": LEFT}, boxes[1]])[1] == [(1, LEFT)]
     assert "1 of 2 boxes lie mostly outside their images (the first: box 1, [80, 5, 9, 9]" in caplog.text

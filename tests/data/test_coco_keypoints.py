@@ -182,7 +182,7 @@ class TestAnnotations:
         assert "num_keypoints of 1 of 2 persons is not how many joints are labeled" in caplog.text
         assert "1 person with a box without size left out" in caplog.text
         assert (
-            "1 of 1 boxes end outside their images, but would not as x1, y1, x2, y2 (the first: annotation 70, "
+            "1 of 1 box end outside their images, but would not as x1, y1, x2, y2 (the first: annotation 70, "
             "[9, 5, 18, 9] in an image 20 wide and 10 high); expected x, y, width, height in pixels"
         ) in caplog.text
         assert dataset.left_out == {"with a box without size": 1}
@@ -211,7 +211,7 @@ class TestAnnotations:
         root = write({**CONTENT, "images": [*CONTENT["images"], {"id": 8, "file_name": "empty.png"}]})
         assert len(CocoKeypoints(root, "persons.json", "images")) == 1
         (root / "images/a.png").unlink()
-        with pytest.raises(InputError, match=r"1 of 1 pictures of people in \S+ do not exist: \S+images/a\.png; add"):
+        with pytest.raises(InputError, match=r"1 of 1 picture of people in \S+ missing: \S+images/a\.png; add"):
             CocoKeypoints(root, "persons.json", "images")
 
     def test_picture_of_another_size(self, write):

@@ -404,7 +404,7 @@ def test_captions_reach_the_engine() -> None:
     [
         (None, True, False, "openvino", "installed, and the fastest on a CPU"),
         (1, True, True, "openvino", "installed, and the model is converted already"),
-        (1, True, False, "eager", "converting to OpenVINO takes longer than 1 pictures"),
+        (1, True, False, "eager", "converting to OpenVINO takes longer than 1 picture"),
         (None, False, False, "eager", "OpenVINO is not installed"),
     ],
 )

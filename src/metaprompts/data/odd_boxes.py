@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.wording import counted
+
 # Detectors' boxes, and those of people who are cut off by the border, may reach a little beyond.
 _BEYOND = 0.02
 _FEW = 0.1
@@ -70,7 +72,8 @@ def _line(
     first = int(chosen.argmax())
     box = ", ".join(f"{side:g}" for side in boxes[first])
     width, height = sizes[first]
+    all_boxes = counted(len(boxes), "box", "boxes")
     return (
-        f"{chosen.sum()} of {len(boxes)} boxes {what} (the first: {name(int(places[first]))}, [{box}] in an image "
+        f"{chosen.sum()} of {all_boxes} {what} (the first: {name(int(places[first]))}, [{box}] in an image "
         f"{width:g} wide and {height:g} high); expected x, y, width, height in pixels"
     )

@@ -11,6 +11,7 @@ from metaprompts.data.samples import Person, Sample, SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.files import is_file
 from metaprompts.joint_names import read_names
+from metaprompts.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class CocoKeypoints(People, ReadsImages):
         if missing:
             named = ", ".join(map(str, missing[:_NAMED_AT_MOST])) + (", ..." if len(missing) > _NAMED_AT_MOST else "")
             raise InputError(
-                f"{len(missing)} of {len(image_ids)} pictures of people in {self.annotation_path} do not exist: "
+                f"{len(missing)} of {counted(len(image_ids), 'picture')} of people in {self.annotation_path} missing: "
                 f"{named}; add them, or correct data.root, data.train_images or data.val_images"
             )
 
