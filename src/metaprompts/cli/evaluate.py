@@ -9,6 +9,7 @@ from metaprompts.cli.console import complain, say
 from metaprompts.cli.engines import PLAIN
 from metaprompts.cli.words import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
+from metaprompts.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.evaluation.whole import Evaluation
@@ -138,8 +139,8 @@ class Evaluate:
         split = validation_split(recipe)
         if recipe.data.val_share is not None and is_first_process():
             complain(
-                f"data.val {recipe.data.val_share:g}: scoring {len(split.samples)} samples held out of the training "
-                f"images by training.seed {recipe.training.seed}\n"
+                f"data.val {recipe.data.val_share:g}: scoring {counted(len(split.samples), 'sample')} held out of the "
+                f"training images by training.seed {recipe.training.seed}\n"
             )
         labels = check_labels(recipe, warns=is_first_process(), validation=split.stored).get("validation")
         if labels is not None:
