@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metaprompts.visualize.segmentation import overlay_labels, palette
+from metaprompts.visualize.segmentation import OPACITY, overlay_labels, palette
 from visualize.color_difference import EYES, ciede2000, lab
 
 
@@ -35,3 +35,14 @@ def test_classes_over_a_picture_can_be_told_apart(eyes, classes, least, gray):
     seen = lab(drawn, eyes)
     differences = ciede2000(seen[:, None], seen[None]) + 1000 * np.eye(classes)
     assert differences.min() > least
+
+
+@pytest.mark.parametrize("classes", [5, 11, 14])
+def test_classes_over_light_and_dark_parts_can_be_told_apart(classes):
+    """A bright sky and a dark road both looked cyan: their colors differed in lightness, as sky and road do."""
+    colors = palette(classes)[:, None].astype(float)
+    grays = np.array([60, 100, 140, 200])[None, :, None]
+    seen = lab((grays + OPACITY * (colors - grays)).reshape(-1, 3))
+    differences = ciede2000(seen[:, None], seen[None])
+    owner = np.arange(classes).repeat(grays.size)
+    assert differences[owner[:, None] != owner[None]].min() > 10

@@ -13,12 +13,13 @@ from metaprompts.visualize.legends import percent, strip_width, swatches
 from metaprompts.visualize.text import Picture, drawn_name
 
 # Found by search among 1300 colors: of any two, mixed with dark, middle and light gray as an overlay is, the difference
-# (CIEDE2000) is as large as can be had, to all eyes and to those that lack red or green receptors. Further ones are
+# (CIEDE2000) is as large as can be had, to all eyes and to those that lack red or green receptors. Their order keeps
+# the first ones apart even where one lies over a dark and another over a light part of an image. Further ones are
 # computed: nobody can tell many more apart.
 _FIRST = (
-    *((39, 98, 118), (177, 255, 0), (196, 157, 118), (137, 235, 235), (255, 59, 0), (157, 118, 255), (0, 59, 20)),
-    *((0, 0, 196), (235, 216, 118), (137, 196, 255), (255, 137, 177), (78, 39, 59), (59, 137, 118), (177, 0, 255)),
-    *((98, 98, 59), (59, 59, 137), (235, 235, 216), (98, 0, 78), (78, 118, 177), (0, 157, 39)),
+    *((59, 59, 137), (177, 255, 0), (255, 59, 0), (0, 59, 20), (235, 235, 216), (255, 137, 177), (177, 0, 255)),
+    *((137, 235, 235), (235, 216, 118), (98, 0, 78), (137, 196, 255), (0, 157, 39), (0, 0, 196), (78, 39, 59)),
+    *((196, 157, 118), (98, 98, 59), (39, 98, 118), (157, 118, 255), (59, 137, 118), (78, 118, 177)),
 )
 OPACITY = 0.6
 """Of the tint of an overlay."""
