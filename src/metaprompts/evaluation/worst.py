@@ -78,7 +78,8 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     seen = sorted(set().union(*(labels for _, labels in drawn)))
     if isinstance(model.task, Segmentation) and seen:
         names = [model.task.classes[label] for label in seen]
-        sheet = stack_down(sheet, class_legend(names, palette(len(model.task.classes))[seen], sheet.shape[1]))
+        colors = palette(len(model.task.classes))[seen]
+        sheet = stack_down(sheet, class_legend(names, colors, sheet.shape[1], numbers=seen))
     write_picture(path, sheet)
     return len(chosen)
 
