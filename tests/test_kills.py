@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from killing import Commands, killed_and_finished
@@ -53,13 +54,30 @@ def words_of(command: str, data: Path, out: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Every file of a folder; of a log all but what the clock says."""
+    """The bytes of every file of a folder; of a log all but what the clock says, of a checkpoint its values."""
     return {
-        path.relative_to(folder).as_posix(): _logged(path) if path.name == "log.jsonl" else path.read_bytes()
+        path.relative_to(folder).as_posix(): _read(path)
         for path in sorted(folder.rglob("*"))
         # What is compared is what is meant to stay; events of TensorBoard hold the time.
         if path.is_file() and "tensorboard" not in path.parts
     }
+
+
+def _read(path: Path) -> object:
+    if path.name == "log.jsonl":
+        return _logged(path)
+    if path.suffix == ".pt":
+        # Pickle writes an object that is met again as a reference, and what was loaded is another object.
+        return _plain(torch.load(path, weights_only=True))
+    return path.read_bytes()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.numpy(force=True).tobytes()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _logged(path: Path) -> list[dict[str, object]]:
