@@ -299,9 +299,9 @@ def test_names_of_results_do_not_depend_on_the_other_inputs(tmp_path, others):
     placed(tmp_path, "a/x.png", "b/x.png", "a/x.jpg", "y.png", "c/b_x_png.png", "c/d/x.png")
     inputs = [str(tmp_path / name) for name in ("a/x.png", *others)]
     paths = list_pictures(inputs)
-    names, taken = output_names(inputs, paths)
+    names = output_names(inputs, paths)
     assert names[tmp_path / "a/x.png"] == Path("x")
-    assert len(names) + len(taken) == len(paths)
+    assert set(names) == set(paths)
     assert len(set(names.values())) == len(names)
 
 
@@ -309,29 +309,21 @@ def test_results_of_subfolders_lie_in_subfolders(tmp_path):
     paths = placed(tmp_path, "p/a/x.png", "p/b/x.png", "p/y.png")
     for words in (["p"], ["p/*/x.png", "p/y.png"], ["p", "p/a"]):
         inputs = [str(tmp_path / word) for word in words]
-        names, taken = output_names(inputs, list_pictures(inputs))
+        names = output_names(inputs, list_pictures(inputs))
         named = [str(names[path]) for path in paths]
         assert named == (["x", "b/x", "y"] if "p/a" in words else ["a/x", "b/x", "y"])
-        assert not taken
 
 
-def test_of_two_pictures_with_one_name_the_second_is_told(models, tmp_path, capsys):
-    placed(tmp_path, "a/x.png", "b/x.png")
-    words = [
-        "predict",
-        str(models / "depth"),
-        str(tmp_path / "a/x.png"),
-        str(tmp_path / "b/x.png"),
-        "--engine",
-        "plain",
-    ]
-    assert main([*words, "--out", str(tmp_path / "o")]) == 1
-    printed = capsys.readouterr()
-    assert printed.out.startswith("1 of 2 pictures predicted")
-    assert f"{tmp_path}/b/x.png: its results would have the names of those of {tmp_path}/a/x.png" in printed.err
-    assert main([*words[:2], str(tmp_path / "[ab]"), *words[4:], "--out", str(tmp_path / "p")]) == 0
-    assert capsys.readouterr().out.startswith("2 of 2 pictures predicted")
-    assert {path.parent.name for path in (tmp_path / "p").rglob("x_depth.png")} == {"a", "b"}
+def test_of_two_pictures_with_one_name_the_second_gets_a_longer_one(models, tmp_path, caplog, capsys):
+    """The second was not predicted at all, or both were named otherwise than each alone."""
+    first, second, third = placed(tmp_path, "a/x.png", "b/x.png", "c/b/x.png")
+    words = ["predict", str(models / "depth"), str(first), str(second), str(third), "--engine", "plain"]
+    assert main([*words, "--out", str(tmp_path / "o")]) == 0
+    assert capsys.readouterr().out.startswith("3 of 3 pictures predicted")
+    assert {path.name for path in (tmp_path / "o").glob("*_depth.png")} == {
+        *("x_depth.png", "b_x_png_depth.png", "b_x_png_2_depth.png")
+    }
+    assert f"{second}: {first} has results named x already, so its own are named b_x_png" in caplog.text
 
 
 def test_engines_agree(models, pictures, tmp_path, capsys):

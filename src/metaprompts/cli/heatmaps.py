@@ -134,7 +134,7 @@ class Heatmaps:
         paths = list_pictures(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
-        names, failures = output_names(self.inputs, paths)
+        names, failures = output_names(self.inputs, paths), list[str]()
         boxes = (
             None
             if self.boxes is None

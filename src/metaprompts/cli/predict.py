@@ -124,7 +124,7 @@ class Predict:
         paths = list_pictures(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
-        names, failures = output_names(self.inputs, paths)
+        names, failures = output_names(self.inputs, paths), list[str]()
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # A network is converted on the CPU, wherever it runs.
