@@ -55,7 +55,7 @@ def test_short_forms_mean_recipe_keys():
         (["micro_depth", "--batch"], "--batch has no value"),
         (["micro_depth", "--precision", "fp8"], "training.precision is 'fp8'"),
         (["micro_depth", "--processes", "0"], "--processes is 0"),
-        (["micro_depth", "--processes", "3"], "cannot be shared by 3 processes"),
+        (["nyu", "--processes", "5"], "cannot be shared by 5 processes"),
         (["micro_depth", "--backbone.source", "random:huge"], "no architecture called 'huge'"),
         (["micro_depth", "--trainig.seed", "1"], "did you mean training?"),
     ],
