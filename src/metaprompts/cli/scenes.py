@@ -22,7 +22,7 @@ class Scenes:
     same command goes on. The same command always writes the same files.
     """
 
-    layout: Name
+    layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
     plain: one small folder for all three tasks, of rooms and streets."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
