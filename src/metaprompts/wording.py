@@ -1,4 +1,6 @@
-"""Numbers in messages."""
+"""Numbers and names in messages."""
+
+import unicodedata
 
 _KIB = 1024
 
@@ -39,3 +41,8 @@ def shown_score(name: str, value: float) -> str:
     """
     is_count = isinstance(value, int) or name.startswith("images")
     return f"{value:.0f}" if is_count else f"{value:.4f}"
+
+
+def is_one_line(name: str) -> bool:
+    """Whether a name has neither line breaks of any kind nor control characters: a message with it is one line."""
+    return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name)

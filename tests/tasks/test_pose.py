@@ -86,6 +86,7 @@ def test_config_of_an_older_model_loads():
         ({"skeleton": ((0, 17),)}, "outside 0 to 16"),
         ({"joints": ("a", "b", "a"), "skeleton": ()}, "task.joints has 'a' 2 times"),
         ({"joints": (), "skeleton": ()}, "task.joints is empty"),
+        ({"skeleton": ((0, 1), (2, 2))}, "task.skeleton has a limb from a joint to itself"),
         ({"flip_pairs": ((1, 2), (2, 3))}, "task.flip_pairs has joint 2 2 times"),
         ({"flip_pairs": ((1, 17),)}, "task.flip_pairs has joint 17 1 times; expected 0 to 16"),
         ({"lower_body": (-1,)}, "task.lower_body is -1; expected 0 to 9999"),

@@ -23,7 +23,7 @@ from metaprompts.data.entries import (
     whole_or_none,
 )
 from metaprompts.errors import InputError
-from metaprompts.wording import counted
+from metaprompts.wording import counted, is_one_line
 
 # Of a file, in bytes: asking for a longer one is an error of the system.
 _LONGEST_NAME = 255
@@ -245,6 +245,9 @@ def _remarks(annotations: Sequence[Annotation]) -> list[str]:
 
 def _category(entry: dict[str, Any]) -> Category:
     joints = tuple(text_of({"keypoints": name}, "keypoints") for name in list_of(entry, "keypoints"))
+    for joint in joints:
+        if not is_one_line(joint):
+            raise ValueError(f"keypoints has {joint!r}; expected names without line breaks and control characters")
     # COCO counts the joints of a skeleton from 1.
     skeleton = tuple(map(_bone, list_of(entry, "skeleton"))) if joints else ()
     if any(not 0 <= joint < len(joints) for bone in skeleton for joint in bone):

@@ -13,6 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.predictions import Prediction
 from metaprompts.prompting import FusedRearrangement, LevelRearrangement
 from metaprompts.prompting.layers import Upsampling
+from metaprompts.wording import is_one_line
 
 Picture = NDArray[np.uint8]
 Batch = Mapping[str, Tensor]
@@ -140,3 +141,18 @@ class FusedTask(Task):
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
         """What makes the head's map of a pyramid with these channels."""
         return FusedRearrangement(levels, prompt_channels, enabled=enabled, upsample=self.upsample)
+
+
+def check_names_are_lines(key: str, names: Sequence[str]) -> None:
+    """Check that names of classes or joints fit into one line of a message or table.
+
+    Args:
+        key: of the recipe, for the error
+        names: its value
+
+    Raises:
+        InputError: a name has line breaks or control characters
+    """
+    for name in names:
+        if not is_one_line(name):
+            raise InputError(f"{key} has {name!r}: expected names without line breaks and control characters")

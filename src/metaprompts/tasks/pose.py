@@ -18,7 +18,7 @@ from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.heads.deconv import HeatmapHead
 from metaprompts.joint_names import read_names
 from metaprompts.predictions import PersonPose, PosePrediction, Prediction
-from metaprompts.tasks.base import Batch, FusedTask, Picture, View
+from metaprompts.tasks.base import Batch, FusedTask, Picture, View, check_names_are_lines
 from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.tasks.pose_scores import PoseScores
 from metaprompts.typed import Range, check_ranges
@@ -78,6 +78,8 @@ class Pose(FusedTask):
             )
         if any(joint >= len(self.joints) for edge in self.skeleton for joint in edge):
             raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
+        if any(start == end for start, end in self.skeleton):
+            raise InputError("task.skeleton has a limb from a joint to itself; expected pairs of different joints")
         _check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
         _check_indices("lower_body", self.lower_body or (), len(self.joints))
         if self.sigmas is not None and len(self.sigmas) != len(self.joints):
@@ -214,6 +216,7 @@ def _box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
 def _check_names(joints: Sequence[str]) -> None:
     if not joints:
         raise InputError("task.joints is empty; expected the name of each joint")
+    check_names_are_lines("task.joints", joints)
     for name, times in Counter(joints).most_common(1):
         if times > 1:
             raise InputError(f"task.joints has {name!r} {times} times: give every joint a name of its own")

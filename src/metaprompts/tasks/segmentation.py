@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.evaluation.segmentation import SegmentationScores
 from metaprompts.heads.upernet import FCNHead, UPerNet
 from metaprompts.predictions import Prediction, SegmentationPrediction
-from metaprompts.tasks.base import Batch, Picture, Task, View
+from metaprompts.tasks.base import Batch, Picture, Task, View, check_names_are_lines
 from metaprompts.tasks.lovasz import lovasz_softmax
 from metaprompts.tasks.resizing import enlarged_bands, whole_view
 from metaprompts.typed import Range, check_ranges
@@ -49,6 +49,7 @@ class Segmentation(Task):
     def __post_init__(self) -> None:
         if not self.classes:
             raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
+        check_names_are_lines("task.classes", self.classes)
         check_ranges(self, "task")
         weights = self.class_weights
         if isinstance(weights, tuple) and (len(weights) != len(self.classes) or not any(weights)):
