@@ -71,6 +71,33 @@ class TestLock:
         with writing_into(tmp_path / "a", "train"):
             pass
 
+    @pytest.mark.parametrize("system", ["locks", "no locks"])
+    def test_a_folder_in_one_that_another_process_writes(self, tmp_path, monkeypatch, system):
+        """While `train --training.out T` ran, `predict --out T/best` wrote beside the model that was being saved."""
+        if system == "no locks":
+            monkeypatch.setattr("metaprompts.locks._fcntl", None)
+        (tmp_path / "link").symlink_to(tmp_path / "T")
+        with holder(tmp_path / "T") as (process, _):
+            for folder in (tmp_path / "T/best", tmp_path / "T/a/b", tmp_path / "link/best"):
+                said = rf"T, in which {folder} lies, is being written by metaprompts train \(process {process.pid}"
+                with pytest.raises(InputError, match=said), writing_into(folder, "predict"):
+                    pytest.fail("two writers")
+            assert [path.name for path in (tmp_path / "T").iterdir() if path.is_dir()] == []
+            with writing_into(tmp_path / "Tbest", "predict"):
+                pass
+            process.kill()
+            process.wait()
+            with writing_into(tmp_path / "T/best", "predict"):
+                pass
+
+    def test_a_folder_in_one_that_this_process_writes(self, tmp_path):
+        """The check of the outer lock must not free it, as closing any handle of a locked file does."""
+        code = "import sys\nfrom pathlib import Path\nfrom metaprompts.locks import writing_into\n"
+        code += "with writing_into(Path(sys.argv[1]), 'predict'):\n    pass"
+        with writing_into(tmp_path, "ablate"), writing_into(tmp_path / "a" / "b", "train"):
+            other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+            assert "is being written by metaprompts ablate" in other.stderr
+
     def test_folders_that_stay_empty_go_again(self, tmp_path):
         with pytest.raises(KeyError), writing_into(tmp_path / "a" / "b", "train"):
             raise KeyError

@@ -41,12 +41,13 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
         deep: whether subfolders, too, are searched for what is left
 
     Raises:
-        InputError: somebody else writes into it, or it cannot be written
+        InputError: somebody else writes into it or into a folder that it lies in, or it cannot be written
     """
     made = _made(folder)
     key = os.path.realpath(folder)
     try:
         with _held_here(key, folder):
+            _check_parents(key, folder)
             handle = _acquired(folder, command)
             try:
                 remove_scratch(folder, deep=deep)
@@ -87,6 +88,39 @@ def _held_here(key: str, folder: Path) -> Iterator[None]:
     finally:
         with _HELD_LOCK:
             _HELD.discard(key)
+
+
+def _check_parents(key: str, folder: Path) -> None:
+    """Check that no other process writes into a folder that this one lies in.
+
+    Raises:
+        InputError: one does
+    """
+    for parent in Path(key).parents:
+        with _HELD_LOCK:
+            # To close any handle of the file would free this process's own lock.
+            if str(parent) in _HELD:
+                continue
+        with suppress(OSError):
+            handle = os.open(parent / LOCK_FILE, os.O_RDONLY)
+            try:
+                told = _told(handle)
+                if _is_held(handle, told):
+                    raise _refusal(parent, told, inside=folder)
+            finally:
+                os.close(handle)
+
+
+def _is_held(handle: int, told: dict[str, str] | None) -> bool:
+    """Whether another process holds the lock of a file, which is not taken meanwhile where its holder is known."""
+    alive = is_alive(told["owner"]) if told else None
+    if _fcntl is None or alive is False:
+        return bool(alive)
+    try:
+        _fcntl.lockf(handle, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN) or bool(alive)
+    return False
 
 
 def _acquired(folder: Path, command: str) -> int:
@@ -150,8 +184,9 @@ def _told(handle: int) -> dict[str, str] | None:
     return None
 
 
-def _refusal(folder: Path, told: dict[str, str] | None) -> InputError:
+def _refusal(folder: Path, told: dict[str, str] | None, *, inside: Path | None = None) -> InputError:
     who = "another process"
     if told:
         who = f"metaprompts {told['command']} (process {told['pid']} on {told['host']} since {told['since']})"
-    return InputError(f"{folder} is being written by {who}: wait until it has ended, or choose another folder")
+    where = folder if inside is None else f"{folder}, in which {inside} lies,"
+    return InputError(f"{where} is being written by {who}: wait until it has ended, or choose another folder")
