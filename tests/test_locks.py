@@ -37,6 +37,12 @@ def holder(folder: Path):
         process.communicate()
 
 
+def written(folder: Path) -> str:
+    """What a process says that this one starts to write into a folder; nothing if it may."""
+    words = [sys.executable, "-c", _HOLDER, folder]
+    return subprocess.run(words, input="", capture_output=True, text=True).stderr
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -92,11 +98,13 @@ class TestLock:
 
     def test_a_folder_in_one_that_this_process_writes(self, tmp_path):
         """The check of the outer lock must not free it, as closing any handle of a locked file does."""
-        code = "import sys\nfrom pathlib import Path\nfrom metaprompts.locks import writing_into\n"
-        code += "with writing_into(Path(sys.argv[1]), 'predict'):\n    pass"
         with writing_into(tmp_path, "ablate"), writing_into(tmp_path / "a" / "b", "train"):
-            other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
-            assert "is being written by metaprompts ablate" in other.stderr
+            assert "is being written by metaprompts ablate" in written(tmp_path)
+
+    def test_a_process_writes_below_the_folder_of_the_one_that_started_it(self, tmp_path):
+        """`ablate` holds the lock of its folder, and its trainings are processes that write below it."""
+        with writing_into(tmp_path, "ablate"):
+            assert written(tmp_path / "study" / "run") == ""
 
     def test_folders_that_stay_empty_go_again(self, tmp_path):
         with pytest.raises(KeyError), writing_into(tmp_path / "a" / "b", "train"):

@@ -91,7 +91,7 @@ def _held_here(key: str, folder: Path) -> Iterator[None]:
 
 
 def _check_parents(key: str, folder: Path) -> None:
-    """Check that no other process writes into a folder that this one lies in.
+    """Check that no process but this one and the one that started it writes into a folder that this one lies in.
 
     Raises:
         InputError: one does
@@ -105,10 +105,15 @@ def _check_parents(key: str, folder: Path) -> None:
             handle = os.open(parent / LOCK_FILE, os.O_RDONLY)
             try:
                 told = _told(handle)
-                if _is_held(handle, told):
+                if not _is_of_starter(told) and _is_held(handle, told):
                     raise _refusal(parent, told, inside=folder)
             finally:
                 os.close(handle)
+
+
+def _is_of_starter(told: dict[str, str] | None) -> bool:
+    """Whether a lock is of the process that started this one, as ablate starts trainings below its own folder."""
+    return told is not None and told["pid"] == str(os.getppid()) and bool(is_alive(told["owner"]))
 
 
 def _is_held(handle: int, told: dict[str, str] | None) -> bool:
