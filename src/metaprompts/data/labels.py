@@ -17,6 +17,17 @@ DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".pfm", ".exr", ".n
 
 _COLOR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
 
+# Formats that are lossy, or whose files do not readily say whether they are.
+_LOSSY = {
+    "JPEG": "a JPEG",
+    "MPO": "a JPEG",
+    "JPEG2000": "a JPEG 2000",
+    "AVIF": "an AVIF",
+    "HEIF": "a HEIC",
+    "JXL": "a JPEG XL",
+    "DDS": "a DDS texture",
+}
+
 
 def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
     """Read a mask of class indices.
@@ -70,5 +81,27 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
 
 
 def _check_lossless(image: Image.Image, path: Path) -> None:
-    if image.format == "JPEG":
-        raise InputError(f"label file {path} is a JPEG, which alters class indices and colors: store them as PNG")
+    if (lossy := _lossy_format(image, path)) is not None:
+        raise InputError(f"label file {path} is {lossy}, which alters class indices and colors: store them as PNG")
+
+
+def _lossy_format(image: Image.Image, path: Path) -> str | None:
+    """What an image that is, or may be, lossily compressed is stored as; None for a lossless one."""
+    if image.format == "TIFF":
+        # Pillow's names: "jpeg", "tiff_jpeg" (the older kind) and "webp".
+        compression = str(image.info.get("compression"))
+        return f"a {compression.upper()}-compressed TIFF" if compression.endswith(("jpeg", "webp")) else None
+    if image.format == "WEBP":
+        return None if _is_lossless_webp(path) else "a lossy WebP"
+    return _LOSSY.get(image.format or "")
+
+
+def _is_lossless_webp(path: Path) -> bool:
+    content = path.read_bytes()
+    place = 12
+    while place + 8 <= len(content):
+        chunk, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
+        if chunk in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF"):
+            return chunk == b"VP8L"
+        place += 8 + size + size % 2
+    return False
