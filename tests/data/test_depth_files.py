@@ -114,15 +114,26 @@ def tiff(path, array, sample_format):
 class TestFormats:
     """Only 16-bit PNG and float .npy were read: of all else nothing said which formats are."""
 
-    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64, np.uint8])
+    @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
     def test_integers(self, tmp_path, dtype):
         """An integer .npy was refused, whatever data.units_per_meter said."""
-        stored = (STORED % 256 if dtype == np.uint8 else STORED).astype(dtype)
+        stored = STORED.astype(dtype)
         np.save(tmp_path / "a.npy", stored)
         npz(tmp_path / "a.npz", depth=stored)
         for name in ("a.npy", "a.npz"):
             assert read_depth_m(tmp_path / name, DepthEncoding()) == pytest.approx(stored / 1000)
             assert read_depth_m(tmp_path / name, DepthEncoding(units_per_meter=5)) == pytest.approx(stored / 5)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+    def test_8_bit_arrays_need_units(self, tmp_path, dtype):
+        """A uint8 .npy of 40 to 100 was trained on as 0.04 to 0.10 m; the same values as 8-bit PNG were refused."""
+        stored = np.array([[40, 100]], dtype)
+        np.save(tmp_path / "a.npy", stored)
+        npz(tmp_path / "a.npz", depth=stored)
+        for name in ("a.npy", "a.npz"):
+            with pytest.raises(InputError, match=rf"{name} is u?int8; .* of millimeters .*data.units_per_meter"):
+                read_depth_m(tmp_path / name, DepthEncoding())
+            assert read_depth_m(tmp_path / name, DepthEncoding(units_per_meter=5)).tolist() == [[8, 20]]
 
     @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.tif", "64.tif", "a.pfm", "b.pfm", "z.exr", "rgb.exr"])
     def test_floats(self, tmp_path, name):

@@ -66,7 +66,7 @@ class DepthEncoding:
             (H, W) float32 meters, 0 = no measurement
 
         Raises:
-            InputError: negative numbers, or integers of inverse depth or disparity without units
+            InputError: negative numbers, or integers of inverse depth, of disparity or of 8 bits without units
         """
         with np.errstate(over="ignore", invalid="ignore"):
             values = np.nan_to_num(stored.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
@@ -74,7 +74,7 @@ class DepthEncoding:
             raise InputError(
                 f"depth file {path} holds negative values down to {values.min()}; mark missing depth with 0"
             )
-        units = self._units(np.issubdtype(stored.dtype, np.integer), path)
+        units = self._units(stored.dtype, path)
         if units is not None:
             values /= np.float32(units)
         if self.kind == "depth":
@@ -92,13 +92,19 @@ class DepthEncoding:
             return "millimeters"
         return f"{unit} x {self.units_per_meter:g}" if self.units_per_meter is not None else unit
 
-    def _units(self, is_integer: bool, path: Path) -> float | None:
-        if self.units_per_meter is not None or not is_integer:
+    def _units(self, dtype: np.dtype[Any], path: Path) -> float | None:
+        if self.units_per_meter is not None or not np.issubdtype(dtype, np.integer):
             return self.units_per_meter
         if self.kind != "depth":
             raise InputError(
                 f"depth file {path} holds integers of {self.kind}; say data.units_per_meter, what they are to be "
                 "divided by"
+            )
+        # Of millimeters 8 bits reach 0.255 m: these are other units, or a picture of depth.
+        if dtype.itemsize == 1:
+            raise InputError(
+                f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "
+                "again as such, or set data.units_per_meter, what its values are to be divided by"
             )
         return _MILLIMETERS
 
