@@ -1,4 +1,5 @@
 import logging
+import re
 
 import cv2
 import numpy as np
@@ -70,6 +71,32 @@ class TestWhiteLevel:
     def test_floats(self, tmp_path):
         Image.fromarray(np.array([[0, 500, 1000]], np.float32)).save(tmp_path / "a.tif")
         assert read_picture(tmp_path / "a.tif", white_level=1000)[0, :, 0].tolist() == [0, 128, 255]
+
+    @pytest.mark.parametrize(
+        ("values", "dtype", "words"),
+        [
+            ([0, 4000], np.float32, r"floats up to 4000; .* white: set the white level .*--white-level.* 4095.* 4000"),
+            ([0, 1e6], np.float32, "floats up to 1e.06; .* scale it, or set the white level"),
+            ([0, 0.001], np.float32, "floats up to 0.001; .* nearly black"),
+            ([0, 2.5], np.float32, "floats up to 2.5; .* nearly black: set the white level to 3 "),
+            ([-3, -1], np.float32, "values from -3 to -1: those below 0 become black"),
+            ([-3, -1], np.int32, "values from -3 to -1: those below 0 become black"),
+            ([0, 1000000], np.int32, "values up to 1000000, beyond 65535, .* white: scale it"),
+            ([0, 0.5], np.float32, None),
+            ([0, 1], np.float32, None),
+            ([0, 200], np.float32, None),
+            ([0, 255, np.nan], np.float32, None),
+            ([0, 60000], np.int32, None),
+            ([0, 0], np.float32, None),
+        ],
+    )
+    def test_values_that_turn_white_or_black(self, tmp_path, caplog, values, dtype, words):
+        """Floats of 0 to 4000 or below 0.001, negative ones and large integers were white or black without a word."""
+        Image.fromarray(np.array([values], dtype)).save(tmp_path / "a.tif")
+        for _ in range(2):
+            read_picture(tmp_path / "a.tif")
+        assert [record.levelname for record in caplog.records] == ["WARNING"] * (words is not None)
+        assert words is None or re.search(rf"a\.tif has {words}", caplog.text)
 
     @pytest.mark.parametrize("white_level", [0, -1, 65536])
     def test_impossible(self, tmp_path, white_level):

@@ -1,6 +1,7 @@
 """Images of any mode as 8-bit RGB, in the rows and columns in which they are stored."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ _UPRIGHT = 1
 _LARGEST = 65535
 # A 14-bit camera's white; an image of 16 bits that stays below is dark, or of fewer bits.
 _DARK = 16383
+# Floats that stay below this share of white are nearly black.
+_DIM = 1 / 16
 _WHITE_LEVELS = (255, 1023, 4095, 16383)
 
 
@@ -194,19 +197,22 @@ def _deep_color(path: Path, kind: str, white_level: int) -> Image.Image:
     return Image.fromarray(scaled[..., order])
 
 
+def _numbers(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
+    for rows, band in _bands(image):
+        yield rows, np.nan_to_num(np.asarray(band), nan=0.0)
+
+
 def _fill_from_gray(pixels: NDArray[np.uint8], image: Image.Image, name: str, white_level: int | None) -> None:
     is_float = image.mode == "F"
-    largest = max(float(np.nan_to_num(np.asarray(band), nan=0.0).max()) for _, band in _bands(image))
-    for rows, band in _bands(image):
-        values = np.asarray(band)
+    extremes = [(band.min(), band.max()) for _, band in _numbers(image)]
+    smallest, largest = float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
+    for rows, values in _numbers(image):
         if is_float and white_level is None:
-            values = np.nan_to_num(values, nan=0.0)
             gray = _rounded(values * 255 if largest <= 1 else values)
         else:
-            gray = _scaled(np.nan_to_num(values, nan=0.0), white_level)
+            gray = _scaled(values, white_level)
         pixels[rows] = gray[:, :, None]
-    if not is_float:
-        _advise(int(largest), white_level, name)
+    _advise_of_range(smallest, largest, name, white_level, is_float=is_float)
 
 
 def _scaled(values: NDArray[Any], white_level: int | None) -> NDArray[np.uint8]:
@@ -219,8 +225,42 @@ def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
     return rounded
 
 
-# For which white levels there was a warning in this process.
-_advised: set[int] = set()
+# For which white levels, and of which kind, there was a warning in this process.
+_advised: set[int | str] = set()
+
+
+def _advise_of_range(smallest: float, largest: float, name: str, white_level: int | None, *, is_float: bool) -> None:
+    """Say once for each kind that values of one channel do not fit what is read as black to white."""
+    if smallest < 0:
+        _warn_once("negative", f"{name} has values from {smallest:g} to {largest:g}: those below 0 become black")
+    if white_level is None and is_float:
+        _advise_of_floats(largest, name)
+    elif white_level is None and largest > _LARGEST:
+        _warn_once(
+            "large",
+            f"{name} has values up to {largest:.0f}, beyond {_LARGEST}, and all beyond become white: scale it to 0 to "
+            f"{_LARGEST}, or set a lower white level (--white-level, data.white_level)",
+        )
+    else:
+        _advise(int(largest), white_level, name)
+
+
+def _advise_of_floats(largest: float, name: str) -> None:
+    """Say once that floats are neither shares, 0 to 1, nor 0 to 255."""
+    what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
+    if 255 < largest <= _LARGEST:
+        white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)
+        level = f"such as {white}, the next of whole bits, or {math.ceil(largest)}"
+        advice = f"set the white level (--white-level, data.white_level), {level}"
+        _warn_once("bright floats", f"{what}, and all beyond become white: {advice}")
+    elif largest > _LARGEST:
+        advice = f"scale it, or set the white level (--white-level, data.white_level), at most {_LARGEST}"
+        _warn_once("bright floats", f"{what}, and all beyond become white: {advice}")
+    elif 1 < largest <= _DIM * 255:
+        advice = f"set the white level to {math.ceil(largest)} (--white-level, data.white_level)"
+        _warn_once("dim floats", f"{what}, and it is nearly black: {advice}")
+    elif 0 < largest <= _DIM:
+        _warn_once("dark floats", f"{what}, and it is nearly black: scale it, as no --white-level is below 1")
 
 
 def _advise(largest: int, white_level: int | None, name: str) -> None:
@@ -228,11 +268,15 @@ def _advise(largest: int, white_level: int | None, name: str) -> None:
     if white_level is None and 0 < largest <= _DARK:
         white = next(level for level in _WHITE_LEVELS if largest <= level)
         advice = f"set the white level to {white} (--white-level, data.white_level) if it has {white.bit_length()} bits"
-        message = f"{name} has 16 bits, but no value above {largest}, so it is nearly black: {advice}"
+        _warn_once(0, f"{name} has 16 bits, but no value above {largest}, so it is nearly black: {advice}")
     elif white_level is not None and largest > white_level:
-        message = f"{name} has values up to {largest}, beyond the white level of {white_level}: they become white"
-    else:
-        return
-    if (key := white_level or 0) not in _advised:
+        _warn_once(
+            white_level,
+            f"{name} has values up to {largest}, beyond the white level of {white_level}: they become white",
+        )
+
+
+def _warn_once(key: int | str, message: str) -> None:
+    if key not in _advised:
         _advised.add(key)
         _logger.warning("%s", message)
