@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaprompts.data.depth_files import DepthEncoding, read_depth_m
+from metaprompts.data.labels import read_index_mask
 from metaprompts.data.pictures import as_picture, list_pictures, read_picture
 from metaprompts.errors import InputError
 
@@ -96,10 +98,41 @@ class TestKinds:
         assert picture.shape == (32, 48, 3)
         assert picture[8::16, 8::16, 0].astype(int) == pytest.approx(upright[8::16, 8::16].astype(int), abs=3)
 
-    def test_first_frame_of_an_animation(self, tmp_path):
-        frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
-        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-        assert read_picture(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+    @pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
+    def test_first_frame_of_several(self, tmp_path, caplog, suffix):
+        """Further pages of a TIFF and frames of a GIF were dropped without a word."""
+        frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "green")]
+        path = tmp_path / f"a.{suffix}"
+        options = {"lossless": True} if suffix == "webp" else {}
+        frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+        for _ in range(2):
+            assert read_picture(path)[0, 0].tolist() == [255, 0, 0]
+        assert [each.message for each in caplog.records] == [f"picture {path} has 3 frames: the first is read"]
+
+    def test_previews_are_no_frames(self, tmp_path, caplog):
+        frames = [Image.new("L", (4, 4), 7), Image.new("L", (2, 2), 7)]
+        frames[1].encoderinfo = {"tiffinfo": {254: 1}}
+        frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+        with Image.open(tmp_path / "a.tif") as image:
+            assert image.n_frames == 2
+        read_picture(tmp_path / "a.tif")
+        assert read_index_mask(tmp_path / "a.tif").shape == (4, 4)
+        assert not caplog.text
+
+    @pytest.mark.parametrize("suffix", ["gif", "tif"])
+    def test_labels_of_several_frames(self, tmp_path, suffix):
+        """Of label masks in a multi-page TIFF or a GIF all pages but the first were lost."""
+        frames = [Image.new("L", (4, 4), value) for value in (1, 2)]
+        frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+        with pytest.raises(InputError, match=rf"label file .*a\.{suffix} has 2 frames; expected one"):
+            read_index_mask(tmp_path / f"a.{suffix}")
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+    def test_depth_of_several_frames(self, tmp_path, dtype):
+        frames = [Image.fromarray(np.full((4, 4), value, dtype)) for value in (1, 2)]
+        frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
+        with pytest.raises(InputError, match=r"depth file .*a\.tif has 2 frames; expected one"):
+            read_depth_m(tmp_path / "a.tif", DepthEncoding())
 
     @pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 50)])
     def test_odd_sizes(self, tmp_path, width, height):

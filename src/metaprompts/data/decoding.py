@@ -87,7 +87,11 @@ def decode(
     check_white_level(white_level)
     is_deep_color: list[bool] = []
     image = load_image(
-        path, kind=kind, check_size=check_size, inspect=lambda image: is_deep_color.append(_is_deep_color(image))
+        path,
+        kind=kind,
+        check_size=check_size,
+        inspect=lambda image: is_deep_color.append(_is_deep_color(image)),
+        further_frames=lambda sentence: _warn_once(sentence, f"{sentence}: the first is read"),
     )
     orientation = exif_orientation(image)
     if is_deep_color == [True] and white_level is not None:

@@ -7,14 +7,22 @@ from typing import Any
 
 import cv2
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from metaprompts.data.image_formats import other_format, prepare_for
 from metaprompts.data.libtiff import quiet_libtiff
 from metaprompts.errors import InputError, one_line
 
+_WITH_FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
+_SUBFILE_TYPE = 254
+_PREVIEW_OR_MASK = 1 | 4
+
 CheckSize = Callable[[int, int], None]
 """Judges the width and height of an image; raises InputError if it is too large."""
+
+
+def _refuse_frames(sentence: str) -> None:
+    raise InputError(f"{sentence}; expected one: save each as a file of its own")
 
 
 def load_image(
@@ -24,6 +32,7 @@ def load_image(
     expected: str = "a PNG or JPEG file",
     check_size: CheckSize | None = None,
     inspect: Callable[[Image.Image], None] = lambda image: None,
+    further_frames: Callable[[str], None] = _refuse_frames,
 ) -> Image.Image:
     """Open an image file and decode all of its pixels.
 
@@ -33,12 +42,14 @@ def load_image(
         expected: formats to give instead, for the error
         check_size: judges width and height before anything is decoded, in the place of Pillow's limit
         inspect: called with the image before it is decoded
+        further_frames: called with a sentence that says how many frames there are, where there are several; by
+            default that is an error
 
     Returns:
         the decoded image in the mode it is stored in; the first frame where there are several
 
     Raises:
-        InputError: missing, a folder, empty, no image, too large, or broken off
+        InputError: missing, a folder, empty, no image, too large, broken off, or of several frames
     """
     check_regular_file(path, kind)
     prepare_for(path, kind)
@@ -49,6 +60,8 @@ def load_image(
                 _check_size(image, check_size, f"{kind} {path}")
             inspect(image)
             _load(image)
+            if (frames := _count_frames(image, path)) > 1:
+                further_frames(f"{kind} {path} has {frames} frames")
             return image
     except InputError:
         raise
@@ -65,6 +78,28 @@ def load_image(
         raise InputError(
             f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
         ) from error
+
+
+def _count_frames(image: Image.Image, path: Path) -> int:
+    """How many frames a TIFF or an animation has, without the previews and transparency masks that TIFFs may add."""
+    if image.format not in _WITH_FRAMES:
+        return 1
+    try:
+        # Counting moves from frame to frame, which is not to happen to the image that is given back.
+        with Image.open(path) as frames:
+            count = getattr(frames, "n_frames", 1)
+            if image.format != "TIFF" or count == 1:
+                return int(count)
+            return sum(_is_full_frame(frames, place) for place in range(count))
+    # The first frame is whole: what is broken comes after it.
+    except Exception:
+        return 1
+
+
+def _is_full_frame(image: Image.Image, place: int) -> bool:
+    image.seek(place)
+    kind = image.tag_v2.get(_SUBFILE_TYPE, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+    return not kind & _PREVIEW_OR_MASK
 
 
 def _check_size(image: Image.Image, check_size: CheckSize, name: str) -> None:
