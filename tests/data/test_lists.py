@@ -137,7 +137,7 @@ class TestFolders:
 
     def test_one_without_partner(self, root):
         (root / "labels/c.png").touch()
-        with pytest.raises(InputError, match=r"^1 file of .*no partner of the same name: \S*labels/c.png;"):
+        with pytest.raises(InputError, match=r"^1 file of .* without a partner of the same name: \S*labels/c.png;"):
             match_folders(root / "images", root / "labels")
 
     def test_many_without_partner(self, root):
