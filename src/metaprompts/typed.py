@@ -69,7 +69,9 @@ def _ranged(hint: Any, value: Any) -> Iterator[tuple[Any, Range]]:
     if origin is Annotated:
         yield from ((value, part) for part in parts[1:] if isinstance(part, Range))
     elif origin in (Union, types.UnionType):
-        for part in parts:
+        # A text that may be one is no number out of its range.
+        is_text = isinstance(value, str) and str in parts
+        for part in () if is_text else parts:
             yield from _ranged(part, value)
     elif origin is tuple and isinstance(value, tuple):
         kinds = parts[:1] * len(value) if parts[-1] is Ellipsis else parts

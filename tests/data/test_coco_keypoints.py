@@ -187,6 +187,15 @@ class TestAnnotations:
         ) in caplog.text
         assert dataset.left_out == {"with a box without size": 1}
 
+    @pytest.mark.parametrize("area", [0.00205, 2e7])
+    def test_area_in_other_units(self, write, area, caplog):
+        """AP was 0 for areas as shares of the image, and -1 for areas a million times too large, without a word."""
+        CocoKeypoints(write(changed(area=area)), "persons.json", "images")
+        assert (
+            f"1 of 1 persons have an area above their box's or below a thousandth of it, such as {area:g}"
+            in caplog.text
+        )
+
     def test_a_good_file_says_nothing(self, write, caplog):
         CocoKeypoints(write(CONTENT), "persons.json", "images")
         assert caplog.text == ""

@@ -131,3 +131,19 @@ def test_bad_folders_are_told(trained, tmp_path):
     (tmp_path / "small/config.json").write_text('{"base": {"source": "micro"}}')
     with pytest.raises(InputError, match="was trained on a frozen backbone and saved without it"):
         init_from(another(), tmp_path / "small")
+
+
+def test_another_largest_depth_is_told(tmp_path, caplog):
+    """Depths of a model up to 80 m came out eight times too small in a recipe up to 10 m, without a word."""
+    words = [*SMALL["depth"], "--data.image_size", "64,64", "--prompts.count", "4"]
+    build_model(read_recipe("micro_depth", [*words, "--task.max_depth_m", "80"])).save(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        init_from(build_model(read_recipe("micro_depth", words)), tmp_path)
+    assert "up to 80 m, this model up to 10 m: all depths begin at 0.125 times" in caplog.text
+
+
+def test_the_folder_of_a_training_is_no_model(trained, tmp_path):
+    """It said: no weights at runs/mine/model.safetensors."""
+    small_model("segmentation").save(tmp_path / "last")
+    with pytest.raises(InputError, match=r"is the folder of a training, not of a model: give \S+/last$"):
+        init_from(another(), tmp_path)

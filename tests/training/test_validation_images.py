@@ -223,3 +223,21 @@ def test_data_check_shows_both_parts(people, tmp_path, capsys):
     assert "val            4 persons" in said
     assert main(["data", "check", "micro_pose", *words, "--data.val", "none"]) == 0
     assert "val  " not in capsys.readouterr().out
+
+
+def test_an_image_of_two_spellings_is_in_one_part(tmp_path):
+    """Spelled images/a.png and images/../images/a.png, or as a link, an image was trained on and validated on."""
+    (tmp_path / "images").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "images" / name).touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "images" / "a.png")
+    names = ["images/a.png", "images/../images/a.png", "link.png", "images/b.png"]
+    kept, out = hold_out([str(tmp_path / name) for name in names], 0.5, 0, tmp_path)
+    assert sorted([kept, out]) == [[0, 1, 2], [3]]
+
+
+@pytest.mark.parametrize("classes", ["a,a", "a,A", "road,traffic light,traffic_light"])
+def test_every_class_has_a_name_of_its_own(classes):
+    """All three trained; --data.label_map and init_from could only ever mean the first."""
+    with pytest.raises(InputError, match=r"mean the same: give every class a name of its own"):
+        read_recipe("micro_segmentation", ["--task.classes", classes])

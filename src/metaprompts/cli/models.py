@@ -9,12 +9,14 @@ import torch
 from metaprompts.cli.words import spell_out
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
+from metaprompts.files import read_json
 from metaprompts.hub import hub_folder
 from metaprompts.loading import load
 from metaprompts.model import MetaPromptModel
 from metaprompts.recipe import Recipe
 from metaprompts.recipe_reading import read_recipe, refuse_unused
 from metaprompts.tasks import Task
+from metaprompts.wording import counted
 
 _RECIPE = "recipe.json"
 _OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
@@ -44,6 +46,8 @@ def load_with_recipe(
     """
     words = spell_out(overrides)
     read = read_recipe(recipe or str(_beside(source)), words)
+    if recipe is None:
+        _refuse_other_share(source, read)
     if reads_data:
         read.data.names_from("val")
     if read.training.threads is not None:
@@ -100,3 +104,15 @@ def _beside(source: Path) -> Path:
     if not path.is_file():
         raise InputError(f"there is no {path}: give a model folder that training wrote, or --recipe RECIPE")
     return path
+
+
+def _refuse_other_share(source: Path, recipe: Recipe) -> None:
+    """Another share of the training images than was held out is of images that the model has learned."""
+    if recipe.data.val_share is None or recipe.data.held_out is not None:
+        return
+    trained = read_json(_beside(source)).get("data", {}).get("held_out")
+    if trained:
+        raise InputError(
+            f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, and "
+            f"--data.val {recipe.data.val_share:g} draws others, which it learned: leave --data.val out, or name a list"
+        )

@@ -27,6 +27,7 @@ from metaprompts.wording import counted, is_one_line
 
 # Of a file, in bytes: asking for a longer one is an error of the system.
 _LONGEST_NAME = 255
+_SMALLEST_PART = 1e-3
 _LISTS = ("images", "annotations", "categories")
 _ANNOTATION = "id, image_id, bbox [x, y, width, height] and keypoints [x, y, visibility, ...]"
 
@@ -234,13 +235,27 @@ def _of_other_categories(others: Counter[int], every: Sequence[Category], chosen
 def _remarks(annotations: Sequence[Annotation]) -> list[str]:
     people = [each for each in annotations if not each.is_crowd]
     without_area = sum(not each.has_area for each in people)
+    odd = [each for each in people if each.has_area and _has_odd_area(each)]
     miscounted = sum(not each.has_count for each in people)
     remarks = []
+    if odd:
+        box = odd[0].box_xywh
+        remarks.append(
+            f"{len(odd)} of {len(people)} persons have an area above their box's or below a thousandth of it, such as "
+            f"{odd[0].area:g} in a box of {box[2]:g}x{box[3]:g}: AP takes area for the person's size in square pixels: "
+            "correct area, or remove it"
+        )
     if without_area:
         remarks.append(f"{without_area} of {len(people)} persons have no area above 0: their boxes' areas are taken")
     if miscounted:
         remarks.append(f"num_keypoints of {miscounted} of {len(people)} persons is not how many joints are labeled")
     return remarks
+
+
+def _has_odd_area(person: Annotation) -> bool:
+    box = float(person.box_xywh[2] * person.box_xywh[3])
+    # Rounding, and outlines through the middle of pixels.
+    return not _SMALLEST_PART * box <= person.area <= 1.1 * box + 2
 
 
 def _category(entry: dict[str, Any]) -> Category:

@@ -1,6 +1,7 @@
 """A share of the training images, held out for validation."""
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -107,21 +108,26 @@ def hold_out(
     Raises:
         InputError: there is only one image, or images that have been drawn before are not there
     """
+    # An image may be spelled in several ways, or be reached by links: it must not be in both parts.
     places: dict[str, list[int]] = {}
+    files: dict[str, str] = {}
     for place, path in enumerate(paths):
-        places.setdefault(_name(path, root), []).append(place)
+        file = os.path.realpath(path)
+        places.setdefault(file, []).append(place)
+        files.setdefault(_name(path, root), file)
     if len(places) < 2:
         raise InputError(
             f"data.val {share:g} cannot hold out a share of {len(places)} training image: give more images, "
             "a list of validation images, or --data.val none"
         )
-    chosen = _drawn(places, share, seed) if names is None else names
-    if missing := [name for name in chosen if name not in places]:
+    first_names = {file: name for name, file in sorted(files.items(), reverse=True)}
+    chosen = _drawn(first_names.values(), share, seed) if names is None else names
+    if missing := [name for name in chosen if name not in files]:
         raise InputError(
             f"{len(missing)} of {len(chosen)} images that training held out are not there, such as {missing[0]}: give "
             "the same data, or draw others with --data.held_out none"
         )
-    held = {place for name in chosen for place in places[name]}
+    held = {place for name in chosen for place in places[files[name]]}
     every = sorted(place for group in places.values() for place in group)
     return [place for place in every if place not in held], sorted(held)
 
@@ -137,5 +143,6 @@ def _drawn(names: Collection[str], share: float, seed: int) -> list[str]:
 
 
 def _name(path: str, root: Path) -> str:
-    whole, folder = Path(path).absolute(), root.absolute()
+    # Links stay: a data set of links is known by its own names.
+    whole, folder = (Path(os.path.normpath(each.absolute())) for each in (Path(path), root))
     return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()

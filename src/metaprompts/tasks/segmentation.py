@@ -8,6 +8,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from metaprompts.data.class_names import plain_names
 from metaprompts.errors import InputError
 from metaprompts.evaluation.segmentation import SegmentationScores
 from metaprompts.heads.upernet import FCNHead, UPerNet
@@ -50,6 +51,7 @@ class Segmentation(Task):
         if not self.classes:
             raise InputError("task.classes is empty; give the name of each class, in the order of their indices")
         check_names_are_lines("task.classes", self.classes)
+        _check_names(self.classes)
         check_ranges(self, "task")
         weights = self.class_weights
         if isinstance(weights, tuple) and (len(weights) != len(self.classes) or not any(weights)):
@@ -168,3 +170,15 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
         scalar
     """
     return F.cross_entropy(logits, labels, weights, ignore_index=IGNORED, reduction="none").mean()
+
+
+def _check_names(classes: Sequence[str]) -> None:
+    """Names are how classes of data and of other models are found."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(plain_names(classes)):
+        first = places.setdefault(name, place)
+        if first != place:
+            raise InputError(
+                f"task.classes {first} and {place} are {classes[first]!r} and {classes[place]!r}, which mean the same: "
+                "give every class a name of its own"
+            )

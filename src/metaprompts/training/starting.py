@@ -53,6 +53,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     _refuse_small_training(source, config)
     tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
     _warn_of_other_labels(model, config, source)
+    _warn_of_other_depth(model, config, source)
     # Labels stay this model's own, whatever those of the other were.
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
     fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
@@ -126,6 +127,19 @@ def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], sou
             " to go on with what it learned",
             source,
             ",".join(map(str, labels)),
+        )
+
+
+def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
+    """A head says which share of the largest depth a pixel has."""
+    own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
+    if own is not None and isinstance(other, int | float) and other > 0 and own != other:
+        _warn(
+            "%s predicts up to %s m, this model up to %s m: all depths begin at %.3g times those that it has learned",
+            source,
+            f"{other:g}",
+            f"{own:g}",
+            own / other,
         )
 
 

@@ -10,6 +10,7 @@ from metaprompts.data.class_names import describe_difference
 from metaprompts.data.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.joined import Joined
 from metaprompts.data.samples import SampleDataset, Split
+from metaprompts.data.sections.limits import Share
 from metaprompts.data.shards.index import ShardIndex, read_index
 from metaprompts.data.shards.reading import open_shards
 from metaprompts.data.sizes import SMALLEST_SIDE
@@ -271,7 +272,7 @@ class PairedSection(Section):
 
     train: str = "train.txt"
     train_labels: str | None = None
-    val: str | float | None = "val.txt"
+    val: str | Share | None = "val.txt"
     val_labels: str | None = None
     image_size: tuple[_Side, _Side] | None = None
     keep_aspect: bool = True

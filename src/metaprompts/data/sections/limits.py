@@ -7,6 +7,7 @@ from metaprompts.typed import Range
 
 Probability = Annotated[float, Range(0, 1)]
 Factor = Annotated[float, Range(0, 100, above=True)]
+Share = Annotated[float, Range(0, 1, above=True, below=True)]
 Side = Annotated[int, Range(1, 65536)]
 """Of a picture, in pixels."""
 

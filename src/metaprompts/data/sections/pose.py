@@ -9,7 +9,7 @@ from metaprompts.data.layouts.counts import OFFICIAL
 from metaprompts.data.pose import CocoKeypoints, People
 from metaprompts.data.samples import Split
 from metaprompts.data.sections.base import Openers, Section
-from metaprompts.data.sections.limits import Factor, Probability, refuse_no_factors
+from metaprompts.data.sections.limits import Factor, Probability, Share, refuse_no_factors
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.typed import Range, check_ranges
@@ -36,7 +36,7 @@ class PoseData(Section):
 
     train: str = "annotations/person_keypoints_train2017.json"
     train_images: str = "train2017"
-    val: str | float | None = "annotations/person_keypoints_val2017.json"
+    val: str | Share | None = "annotations/person_keypoints_val2017.json"
     val_images: str = "val2017"
     val_boxes: str | None = None
 

@@ -1,0 +1,22 @@
+import json
+
+import pytest
+
+from metaprompts.cli.models import _refuse_other_share
+from metaprompts.errors import InputError
+from metaprompts.recipe_reading import read_recipe
+
+
+def test_another_share_than_was_held_out_is_refused(tmp_path):
+    """evaluate --data.val 0.3 of a model trained with 0.2 scored training images, and called them held out."""
+    words = ["--data.train", "train.txt", "--data.val"]
+    recipe = read_recipe("micro_depth", [*words, "0.3"])
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe.plain()))
+    _refuse_other_share(tmp_path, recipe)
+
+    path.write_text(json.dumps(read_recipe("micro_depth", [*words, "0.2", "--data.held_out", "a.png"]).plain()))
+    with pytest.raises(InputError, match=r"trained without the 1 image .* leave --data\.val out, or name a list$"):
+        _refuse_other_share(tmp_path, read_recipe(str(path), ["--data.val", "0.3"]))
+    _refuse_other_share(tmp_path, read_recipe(str(path)))
+    _refuse_other_share(tmp_path, read_recipe(str(path), ["--data.val", "val.txt"]))
