@@ -130,10 +130,25 @@ def test_a_limit_for_joints_is_kept_and_told(models, data, tmp_path, capsys):
     assert "--min-score is nan; expected 0 to 1" in capsys.readouterr().err
 
 
-def test_a_limit_for_joints_is_for_pose(models, data, tmp_path, capsys):
-    words = ["predict", str(models / "depth"), str(data / "images/002.png"), "--out", str(tmp_path)]
-    assert main([*words, "--min-score", "0.1", "--engine", "plain"]) == 2
-    assert "--min-score is for pose" in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--boxes", "--box-category", "--min-box-score", "--min-score"])
+@pytest.mark.parametrize("task", ["depth", "segmentation"])
+def test_options_of_pose_are_for_pose(models, data, tmp_path, capsys, option, task):
+    """Boxes for a depth model were refused only once everything was read, or not at all."""
+    words = [str(models / task), str(data / "images/002.png"), "--out", str(tmp_path / "o"), option, "0.1"]
+    for command in ["predict"] if option == "--min-score" else ["predict", "heatmaps"]:
+        assert main([command, *words]) == 2
+        line = f"error: {option} is for pose, {models / task} predicts {task}: leave it out\n"
+        assert capsys.readouterr().err == line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "heatmaps"])
+@pytest.mark.parametrize("value", ["nan", "-0.1", "1.5", "inf"])
+def test_a_limit_for_boxes_is_a_score(models, data, tmp_path, capsys, command, value):
+    """With nan every box was looked at, with 7 none, without a word about the number."""
+    words = [str(models / "pose"), str(data / "images"), "--out", str(tmp_path / "o"), f"--min-box-score={value}"]
+    assert main([command, *words, "--boxes", str(data / "people.json")]) == 2
+    assert capsys.readouterr().err == f"error: --min-box-score is {value}; expected 0 to 1\n"
 
 
 def test_pose_without_boxes_is_of_the_whole_picture(models, data, tmp_path):

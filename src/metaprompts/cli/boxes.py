@@ -51,7 +51,7 @@ class Boxes:
         path: Path,
         pictures: Sequence[Path],
         *,
-        minimum_score: float = MINIMUM_SCORE,
+        minimum_score: float | None = None,
         categories: Sequence[str] = (),
     ) -> "Boxes":
         """Read COCO annotations (with images and annotations) or COCO detections (a list).
@@ -61,12 +61,13 @@ class Boxes:
         Args:
             path: the file
             pictures: that are to be looked at
-            minimum_score: boxes below it are left out
+            minimum_score: boxes below it are left out; None for `MINIMUM_SCORE`
             categories: names or ids of those whose boxes count; by default people
 
         Raises:
             InputError: it is neither, an entry is no box, none is left, or it is not clear which picture has which
         """
+        least = MINIMUM_SCORE if minimum_score is None else minimum_score
         content = read_json(path)
         is_listed = isinstance(content, dict)
         images, entries = (content.get("images"), content.get("annotations")) if is_listed else ([], content)
@@ -77,7 +78,7 @@ class Boxes:
         wanted = _wanted(known, categories, path)
         why = Counter[str]()
         by_id: dict[int, list[Box]] = defaultdict(list)
-        for found in parse_each(entries, lambda entry: _read(entry, wanted, minimum_score), path, "boxes", _ENTRY):
+        for found in parse_each(entries, lambda entry: _read(entry, wanted, least), path, "boxes", _ENTRY):
             if isinstance(found, str):
                 why[found] += 1
             else:
@@ -128,6 +129,41 @@ class Boxes:
     def name(self, picture: Path) -> str:
         """The picture's name as the file has it; its own where the file lists no images."""
         return self.names.get(self.image_id(picture), picture.name)
+
+
+def check_pose_options(
+    model: str, adapters: Sequence[Path], options: Mapping[str, object], scores: Mapping[str, float | None]
+) -> None:
+    """Check options that are for pose alone, before anything is read but the model's config.
+
+    Args:
+        model: folder or id; with adapters their backbone
+        adapters: folders
+        options: option -> value, None or empty where it is not given
+        scores: those of them that are scores
+
+    Raises:
+        InputError: a score is not within 0 to 1, an option is given without a pose model, or there is no such model
+    """
+    from metaprompts.loading import model_folder
+    from metaprompts.storage import CONFIG_FILE
+
+    for option, value in scores.items():
+        # NaN is neither below nor above.
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"{option} is {value:g}; expected 0 to 1")
+    given = [option for option, value in {**options, **scores}.items() if value not in (None, ())]
+    if not given:
+        return
+    configs = [read_json(folder.expanduser() / CONFIG_FILE) for folder in adapters or [model_folder(model)]]
+    # What is no config of a model is told when the model is loaded.
+    tasks = [config["task"]["name"] for config in configs if _has_task(config)]
+    if len(tasks) == len(configs) and "pose" not in tasks:
+        raise InputError(f"{given[0]} is for pose, {model} predicts {', '.join(tasks)}: leave it out")
+
+
+def _has_task(config: Any) -> bool:
+    return isinstance(config, dict) and isinstance(config.get("task"), dict) and "name" in config["task"]
 
 
 def _wanted(known: Sequence[Category], categories: Sequence[str], path: Path) -> Callable[[int | None], bool]:

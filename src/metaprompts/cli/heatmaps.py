@@ -56,8 +56,8 @@ class Heatmaps:
     boxes: Path | None = None
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it a picture is taken to show one
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
-    min_box_score: float = 0.3
-    """Leave out detections that score lower."""
+    min_box_score: float | None = None
+    """Leave out detections that score lower, 0 to 1; by default 0.3."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
     """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
@@ -86,6 +86,7 @@ class Heatmaps:
 
     def run(self) -> int:
         """Draw, or measure."""
+        from metaprompts.cli.boxes import check_pose_options
         from metaprompts.locks import writing_into
 
         if not self.inputs and (self.overrides or self.recipe):
@@ -95,6 +96,12 @@ class Heatmaps:
             raise InputError("pictures and a data set were given: name either pictures or --data.root DIR")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs, or a data set by --data.root DIR")
+        check_pose_options(
+            self.model,
+            (),
+            {"--boxes": self.boxes, "--box-category": self.box_category},
+            {"--min-box-score": self.min_box_score},
+        )
         with writing_into(self.out, "heatmaps"):
             return self._draw()
 

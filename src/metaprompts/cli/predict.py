@@ -44,8 +44,8 @@ class Predict:
     boxes: Path | None = None
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it a picture is taken to show one
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
-    min_box_score: float = 0.3
-    """Leave out detections that score lower."""
+    min_box_score: float | None = None
+    """Leave out detections that score lower, 0 to 1; by default 0.3."""
     min_score: float | None = None
     """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
@@ -92,14 +92,19 @@ class Predict:
 
     def run(self) -> int:
         """Predict everything that can be read."""
+        from metaprompts.cli.boxes import check_pose_options
         from metaprompts.locks import writing_into
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
-        if self.min_score is not None and not 0 <= self.min_score <= 1:
-            raise InputError(f"--min-score is {self.min_score:g}; expected 0 to 1")
         if not self.inputs:
             raise InputError("no pictures given: name files, folders or quoted globs")
+        check_pose_options(
+            self.model,
+            self.adapter,
+            {"--boxes": self.boxes, "--box-category": self.box_category},
+            {"--min-box-score": self.min_box_score, "--min-score": self.min_score},
+        )
         with writing_into(self.out, "predict"):
             return self._predict()
 
@@ -133,8 +138,6 @@ class Predict:
             models = load_adapters(self.model, self.adapter, device)
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
-        if self.min_score is not None and all(model.task.name != "pose" for model in models):
-            raise InputError(f"--min-score is for pose, {self.model} predicts {models[0].task.name}: leave it out")
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [
