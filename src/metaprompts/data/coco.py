@@ -20,6 +20,7 @@ from metaprompts.data.coco_annotations import (
 )
 from metaprompts.data.entries import box_of, has_size, parse_each, score_of, whole_of
 from metaprompts.data.odd_boxes import odd_boxes
+from metaprompts.data.odd_joints import odd_joints
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 from metaprompts.wording import counted
@@ -114,9 +115,9 @@ def read_keypoints(path: Path) -> KeypointFile:
     persons = _stack([_person(each) for each in fit])
     boxless = len(people) - len(fit)
     remarks = [*found.remarks, *([f"{counted(boxless, 'person')} with a box without size left out"] if boxless else [])]
-    remarks += odd_boxes(
-        persons.boxes_xywh, _sizes(persons, pictures), lambda row: f"annotation {persons.annotation_ids[row]}"
-    )
+    sizes = _sizes(persons, pictures)
+    remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
+    remarks += odd_joints(persons.keypoints, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
     (first, *_) = found.categories
     return KeypointFile(
         joint_names=first.joints,

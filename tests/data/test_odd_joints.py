@@ -1,0 +1,35 @@
+import re
+
+import numpy as np
+import pytest
+
+from metaprompts.data.odd_joints import odd_joints
+
+USUAL = [(10, 20, 2), (600, 470, 1), (0, 0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("person", "words"),
+    [
+        (USUAL, None),
+        ([(0, 0, 2), (640, 480, 2), (-9000, 9000, 0)], None),
+        ([(-3, 20, 2), (645, 484, 2), (0, 0, 0)], None),
+        ([(5, 5, 2), (0, 0, 0), (0, 0, 0)], None),
+        ([(0, 0, 0)] * 3, None),
+        ([(10, 20, 2), (900, 20, 1), (0, 0, 0)], r"1 of 4 labeled joints .* outside .*person 1, \[900, 20\] in an"),
+        ([(10, 20, 2), (5, -40, 1), (0, 0, 0)], r"1 of 4 labeled joints .* outside .*person 1, \[5, -40\] in an"),
+        ([(0.2, 0.9, 2), (0.7, 0.1, 1), (0.5, 0.5, 2)], "1 of 2 persons .* within one pixel .*person 1.* shares"),
+        ([(50, 60, 2), (50, 60, 2), (0, 0, 0)], "1 of 2 persons .* within one pixel"),
+    ],
+)
+def test_joints_of_other_kinds_are_told(person, words):
+    """Joints as shares of the size, outside the image or all at one point were trained on without a word."""
+    sizes = np.array([(640.0, 480.0)] * 2)
+    lines = list(odd_joints(np.array([USUAL, person], float), sizes, lambda row: f"person {row}"))
+    assert len(lines) == (words is not None)
+    for line in lines:
+        assert re.search(words, line)
+
+
+def test_images_of_unknown_size_have_no_outside():
+    assert list(odd_joints(np.array([[(9e3, 1, 2), (1, 1, 2)]]), np.full((1, 2), np.nan), str)) == []
