@@ -12,9 +12,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from metaprompts.cli import inputs, main
-from metaprompts.cli.naming import output_names
+from metaprompts.cli.naming import listed_names, output_names
 from metaprompts.cli.predict import _predict_group
 from metaprompts.data import decoding
+from metaprompts.data.image_matching import match_images
 from metaprompts.data.pictures import list_pictures
 from metaprompts.errors import InputError
 from metaprompts.loading import load
@@ -215,6 +216,37 @@ def test_boxes_of_pictures_with_the_same_name(pose, tmp_path, caplog, names):
     code, people, files, _ = pose([tmp_path], listed(*names))
     assert (code, people) == (0, [(1, LEFT), (2, RIGHT)])
     assert files == {1: names[0], 2: names[1]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wanted"),
+    [
+        (["s1", "s2"], ["s1/a.jpg", "b.jpg", "s2/a.jpg"]),
+        (["t"], ["t/a.jpg", "deep/c.jpg", "deep/a.jpg"]),
+        (["u/x/v", "u/y/v"], ["x/v/a.jpg", "y/v/a.jpg"]),
+        (["s1/a.jpg", "s2", "t"], ["s1/a.jpg", "s2/a.jpg", "t/a.jpg", "deep/c.jpg", "deep/a.jpg"]),
+    ],
+)
+def test_names_in_a_file_of_poses_find_their_pictures(tmp_path, monkeypatch, inputs, wanted):
+    """`predict s1 s2` listed a.jpg of both as a.jpg, and `--boxes poses.json` then refused its own file."""
+    placed(tmp_path, "s1/a.jpg", "s1/b.jpg", "s2/a.jpg", "t/a.jpg", "t/deep/c.jpg", "t/deep/a.jpg")
+    placed(tmp_path, "u/x/v/a.jpg", "u/y/v/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    paths = list_pictures(inputs)
+    names = listed_names(output_names(inputs, paths))
+    assert sorted(names.values()) == sorted(wanted)
+    numbers = dict(enumerate(names.values()))
+    assert match_images(paths, numbers, Path("poses.json")) == {path: row for row, path in enumerate(names)}
+
+
+def test_poses_are_boxes_of_the_same_pictures(models, tmp_path, capsys):
+    placed(tmp_path, "s1/a.jpg", "s2/a.jpg")
+    words = ["predict", str(models / "pose"), str(tmp_path / "s1"), str(tmp_path / "s2"), "--engine", "plain"]
+    assert main([*words, "--out", str(tmp_path / "po")]) == 0
+    assert main([*words, "--out", str(tmp_path / "again"), "--boxes", str(tmp_path / "po/poses.json")]) == 0
+    first, second = (json.loads((tmp_path / name / "poses.json").read_text())["images"] for name in ("po", "again"))
+    assert first == second
+    assert [image["file_name"] for image in first] == ["s1/a.jpg", "s2/a.jpg"]
 
 
 @pytest.mark.parametrize(

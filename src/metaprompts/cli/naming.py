@@ -1,7 +1,8 @@
 """Names of results: an image's name depends on how it was given, not on what else was."""
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metaprompts.data.pictures import searched_folder
@@ -47,3 +48,28 @@ def _free_name(plain: Path, path: Path, owners: dict[Path, Path]) -> Path:
     while name in owners:
         name, number = longer.with_name(f"{longer.name}_{number}"), number + 1
     return name
+
+
+def listed_names(names: Mapping[Path, Path]) -> dict[Path, str]:
+    """The images' names in a COCO file, by which `match_images` finds each of them again.
+
+    Args:
+        names: what `output_names` gave
+
+    Returns:
+        path -> file name with the folders below the input; where several images have the file name, with as many
+        folders before it as tell them apart
+    """
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for path in names:
+        alike[path.name].append(path)
+    listed = {}
+    for paths in alike.values():
+        parts = {path: path.absolute().parts for path in paths}
+        length = 1
+        while len({each[-length:] for each in parts.values()}) < len(paths) and length < max(map(len, parts.values())):
+            length += 1
+        for path in paths:
+            plain = names[path].with_name(path.name)
+            listed[path] = (plain if len(paths) == 1 else Path(*parts[path][-length:])).as_posix()
+    return listed

@@ -224,15 +224,17 @@ class Predict:
         self, predicted: "list[tuple[Path, Prediction]]", names: dict[Path, Path], boxes: "Boxes | None"
     ) -> None:
         """All people of all pictures as one COCO keypoint file."""
+        from metaprompts.cli.naming import listed_names
         from metaprompts.files import write_json
         from metaprompts.predictions import coco_keypoints
 
         if not predicted:
             return
         rows: list[tuple[int, str, Any]] = []
+        listed = listed_names(names)
         for number, (path, shown) in enumerate(predicted, 1):
             if boxes is None:
-                rows.append((number, names[path].with_name(path.name).as_posix(), shown))
+                rows.append((number, listed[path], shown))
             else:
                 rows.append((boxes.image_id(path), boxes.name(path), shown))
         write_json(self.out / "poses.json", coco_keypoints(rows))
