@@ -17,30 +17,18 @@ def picture(value):
     return np.full((4, 6, 3), value, np.uint8)
 
 
+def score(**values):
+    return Score(task="depth", baseline_name="mean <depth>", **values)
+
+
 @pytest.fixture
 def page(tmp_path):
     report = Report(
         scenes=12,
         overview=picture(50),
         scores=[
-            Score(
-                task="depth",
-                metric="d1",
-                meaning="share & more",
-                better="higher",
-                model=0.75,
-                baseline=0.5,
-                baseline_name="mean <depth>",
-            ),
-            Score(
-                task="depth",
-                metric="rmse",
-                meaning="error",
-                better="lower",
-                model=3.0,
-                baseline=2.0,
-                baseline_name="mean <depth>",
-            ),
+            score(metric="d1", meaning="share & more", better="higher", model=0.75, baseline=0.5),
+            score(metric="rmse", meaning="error", better="lower", model=3.0, baseline=2.0),
         ],
         galleries=[
             Gallery(
