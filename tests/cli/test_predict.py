@@ -275,6 +275,30 @@ def test_a_picture_that_the_file_has_by_another_folder_only(pose, tmp_path):
     assert "b/x.jpg is not in" in error
 
 
+def test_boxes_for_pictures_of_another_size(pose, tmp_path, capsys):
+    """A picture of 80x64 that the file lists as 800x640 was predicted in boxes that did not lie on it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pictures = placed(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")
+    for picture in pictures[2:4]:
+        Image.new("RGB", (80, 64)).save(picture, exif=exif)
+    content = listed(*(picture.name for picture in pictures))
+    for image, size in zip(content["images"], [(800, 640), (80, 64), (80, 64), (64, 80), (64, 80)], strict=True):
+        image.update(width=size[0], height=size[1])
+    content["annotations"] = [
+        {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, 30, 60]} for number in range(1, 6)
+    ]
+    code, people, _, error = pose(pictures, content)
+    assert (code, people) == (1, [(2, LEFT), (4, LEFT)])
+    other, turned, swapped = (line for line in error.splitlines() if line.startswith("error: "))
+    assert "a.jpg is 64x80 but its annotations are for 640x800 (height x width)" in other
+    assert "c.jpg is 80x64 as its EXIF orientation 6 (turned by 90 degrees) shows it, but its annotations" in turned
+    assert "e.jpg is 64x80 but its annotations are for 80x64" in swapped
+    words = [str(tmp_path / "a.jpg"), "--out", str(tmp_path / "o"), "--boxes", str(tmp_path / "boxes.json")]
+    assert main(["heatmaps", "micro-pose", *words]) == 2
+    assert "annotations are for 640x800" in capsys.readouterr().err
+
+
 def test_only_people_are_looked_at(pose, tmp_path, caplog):
     """Skeletons were found in chairs, in crowds and in boxes of score 0.01, and one empty box ended all."""
     box = {"image_id": 1, "category_id": 1, "bbox": LEFT, "score": 0.9}

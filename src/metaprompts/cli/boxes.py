@@ -13,6 +13,7 @@ from metaprompts.data.coco_annotations import Category, parse_categories, parse_
 from metaprompts.data.entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
 from metaprompts.data.image_matching import match_images, match_numbers
 from metaprompts.data.odd_boxes import odd_boxes, outside
+from metaprompts.data.orientation import check_upright_size
 from metaprompts.errors import InputError
 from metaprompts.files import read_json
 
@@ -37,12 +38,14 @@ class Boxes:
         names: image id -> file name, where the file lists its images
         ids: picture -> image id
         by_id: image id -> boxes (x, y, width, height, score) in pixels
+        sizes: image id -> height and width that the boxes are for, None where the file does not say
     """
 
     path: Path
     names: Mapping[int, str]
     ids: Mapping[Path, int]
     by_id: Mapping[int, list[Box]]
+    sizes: Mapping[int, tuple[int | None, int | None]] = field(default_factory=dict)
     _told: list[str] = field(default_factory=list)
 
     @classmethod
@@ -84,7 +87,8 @@ class Boxes:
             else:
                 by_id[found[0]].append(found[1])
         _tell(path, why, left=sum(map(len, by_id.values())))
-        names = {number: picture.file_name for number, picture in parse_pictures(images, path).items()}
+        images_by_id = parse_pictures(images, path)
+        names = {number: picture.file_name for number, picture in images_by_id.items()}
         ids = match_images(pictures, names, path) if names else match_numbers(pictures, path)
         if pictures and by_id and not any(number in by_id for number in ids.values()):
             logger.warning(
@@ -92,7 +96,8 @@ class Boxes:
                 path,
                 f"any of the {len(pictures)} pictures" if len(pictures) != 1 else str(*pictures),
             )
-        return cls(path, names, ids, dict(by_id))
+        sizes = {number: (picture.height, picture.width) for number, picture in images_by_id.items()}
+        return cls(path, names, ids, dict(by_id), sizes)
 
     def of(self, picture: Path, size: tuple[int, int]) -> list[Box]:
         """The boxes of a picture, none if the file has none for it; those outside of it are left out.
@@ -102,8 +107,9 @@ class Boxes:
             size: its height and width
 
         Raises:
-            InputError: the file does not know the picture
+            InputError: the file does not know the picture, or lists it with another size
         """
+        check_upright_size(picture, size, self.sizes.get(self.image_id(picture), (None, None)))
         boxes = self.by_id.get(self.image_id(picture), [])
         if not boxes:
             return []

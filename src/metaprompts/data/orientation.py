@@ -91,14 +91,40 @@ def read_annotated(
         pixels = image.upright()
     else:
         pixels = _fitting(image, size, path, f"the entry of {path.name} in {annotations}", reading.exif)
-    height, width = pixels.shape[:2]
+    _check_size(path, pixels.shape[:2], size)
+    return pixels
+
+
+def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | None, int | None]) -> None:
+    """Check that an upright image has the size that its annotations are for.
+
+    Args:
+        path: of the image
+        found: height and width of the upright image
+        size: height and width that the annotations are for; None where they do not say
+
+    Raises:
+        InputError: it has another; where the annotations are for the pixels as they are stored, the line says so
+    """
+    if None not in size and found != size and found == size[::-1]:
+        orientation = _orientation_of_file(path)
+        if orientation in _SWAPS_SIDES:
+            raise InputError(
+                f"picture {path} is {found[0]}x{found[1]} as its EXIF orientation {orientation} "
+                f"({_MEANING[orientation]}) shows it, but its annotations are for {size[0]}x{size[1]} (height x width),"
+                " its pixels as they are stored: turn the annotations, or store the picture without orientation"
+            )
+    _check_size(path, found, size)
+
+
+def _check_size(path: Path, found: tuple[int, ...], size: tuple[int | None, int | None]) -> None:
+    height, width = found
     wanted = (size[0] or height, size[1] or width)
     if (height, width) != wanted:
         raise InputError(
             f"picture {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
             "use the picture that was annotated"
         )
-    return pixels
 
 
 def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
