@@ -113,6 +113,18 @@ def test_a_missing_split_is_code_1(check):
     assert "gtFine/val does not exist" in out
 
 
+def test_depth_out_of_range_is_code_1(check, tmp_path):
+    """A depth split that training refused, all of it out of range, was checked with exit code 0."""
+
+    def spoil(root):
+        for path in root.glob("**/groundtruth/**/*.png"):
+            Image.fromarray(np.full((64, 96), 65535, np.uint16)).save(path)
+
+    code, out, _ = check("kitti", "--out", "none", spoil=spoil)
+    assert code == 1
+    assert "bad: no image of the train split has depth between task.min_depth_m" in out
+
+
 def test_missing_pictures_of_people_are_named(check):
     """All was said to be well as long as no missing picture was among the few that are read."""
     code, out, _ = check("coco", spoil=lambda root: shutil.rmtree(root / "val2017"))

@@ -1,7 +1,7 @@
 """``metaprompts data check``."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,19 @@ class Check:
             )
             if opened and isinstance(recipe.task, Segmentation):
                 report = with_labels(report, opened[0], recipe.task.classes, full=self.full, progress=progress)
-            yield report
+            yield _with_depth_range(report, opened, recipe)
+
+
+def _with_depth_range(report: "PartReport", opened: "list[SampleDataset]", recipe: "Recipe") -> "PartReport":
+    """Add what training refuses about a part's depth to the report's faults."""
+    from metaprompts.training.depth_range import check_depth_range
+
+    try:
+        for samples in opened:
+            check_depth_range(recipe, warns=False, **{report.name: samples})
+    except InputError as error:
+        return replace(report, faults=(*report.faults, str(error)))
+    return report
 
 
 def _statistics(recipe: "Recipe") -> "SampleStatistics | None":

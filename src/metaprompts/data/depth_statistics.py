@@ -7,6 +7,9 @@ import numpy as np
 from metaprompts.data.samples import Sample
 from metaprompts.wording import counted
 
+# No camera measures so many meters; of millimeters it is the next step.
+_MILLIMETERS = 500.0
+
 
 class DepthStatistics:
     """Counts the pixels and maps of the samples that `update` gets.
@@ -64,6 +67,12 @@ class DepthStatistics:
         if self._too_near:
             line += f", {self._percent(self._too_near)} at or below task.min_depth_m {self.min_depth_m:g}"
         return line
+
+    def units_hint(self) -> str:
+        """What to try where no map has a pixel in range and values look like millimeters; may be empty."""
+        if self.images == self.unusable and self._farthest_m >= max(_MILLIMETERS, self.max_depth_m):
+            return f"; values up to {self._farthest_m:.5g} look like millimeters: try --data.units_per_meter 1000"
+        return ""
 
     def lines(self) -> list[str]:
         """All that was found, a line each; nothing where no sample has depth."""
