@@ -85,7 +85,7 @@ def list_pictures(inputs: Sequence[str], *, out: Path | None = None) -> list[Pat
 
     Args:
         inputs: paths and patterns as a user writes them
-        out: folder of the results: what it holds of earlier runs is no input
+        out: folder of the results: what it holds is no input, nor is what is named like a result of another input
 
     Returns:
         the paths in the order of the inputs, each file once
@@ -164,7 +164,7 @@ def _searched(places: Sequence[Path], text: str, out: Path | None) -> list[Path]
         else:
             passed_over[place.suffix.lower()] += 1
     warn_of_passed_over(passed_over, text)
-    return pictures if real_out is None else without_results(pictures, real_out)
+    return pictures if real_out is None else without_results(pictures, text)
 
 
 def _is_pattern(text: str) -> bool:

@@ -86,24 +86,24 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     )
 
 
-def without_results(pictures: Sequence[Path], out: str) -> list[Path]:
-    """Leave out what commands have written beside pictures that are in the folder of the results themselves.
+def without_results(pictures: Sequence[Path], where: str) -> list[Path]:
+    """Leave out what predict and heatmaps have written, by whose names are among the pictures too.
 
     Args:
         pictures: as they were found
-        out: real path of the folder of the results
+        where: they were found
     """
     stems = {stem for path in pictures for stem in _stems(path)}
-    kept = [path for path in pictures if not _is_result(path, stems, out)]
+    kept = [path for path in pictures if not _is_result(path, stems)]
     if len(kept) < len(pictures):
         results = counted(len(pictures) - len(kept), "picture")
-        logger.warning("%s in %s passed over: results of earlier runs", results, out)
+        logger.warning("%s in %s passed over: named like results of others there", results, where)
     return kept
 
 
-def _is_result(path: Path, stems: set[str], out: str) -> bool:
+def _is_result(path: Path, stems: set[str]) -> bool:
     match = _RESULT.fullmatch(path.name)
-    return match is not None and match[1] in stems and Path(os.path.realpath(path.parent)).is_relative_to(out)
+    return match is not None and match[1] in stems
 
 
 def _stems(path: Path) -> tuple[str, ...]:
