@@ -68,7 +68,11 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
             raise InputError(f"recipe {source}: {section} is {values[section]!r}; wanted a section of keys")
         values[section][name] = value
     _complete_joints(values)
-    return Recipe.from_plain(values)
+    try:
+        return Recipe.from_plain(values)
+    except InputError as error:
+        # Of a shipped recipe only what was changed can be wrong.
+        raise error if source in recipe_names() else InputError(f"recipe {source}: {error}") from error
 
 
 def _complete_joints(values: dict[str, Any]) -> None:

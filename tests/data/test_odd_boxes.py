@@ -34,6 +34,12 @@ def test_boxes_of_other_kinds_are_told(boxes, words):
         assert re.search(words, line)
 
 
+def test_shares_of_sizes_that_are_not_known():
+    """A file without width and height trained on boxes of less than a pixel, without a word."""
+    (line,) = odd_boxes(np.array([(0.1, 0.2, 0.3, 0.4)]), np.full((1, 2), np.nan), str)
+    assert "shares of the size" in line
+
+
 def test_images_of_unknown_size_tell_nothing():
     sizes = np.full((1, 2), np.nan)
     assert odd_boxes(np.array([(5.0, 5, 9e3, 9e3)]), sizes, str) == []

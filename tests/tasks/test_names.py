@@ -29,11 +29,18 @@ def test_the_line_is_one(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_joints_of_a_file(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"keypoints": ["a\nb", "c"]}, r"keypoints has 'a\\nb'; expected"),
+        ({"name": "per\rson"}, r"name is 'per\\rson'"),
+    ],
+)
+def test_names_of_a_file(tmp_path, change, words):
     """A joint "a\\nb" of the annotation file was printed as two lines."""
-    category = {"id": 1, "name": "person", "keypoints": ["a\nb", "c"], "skeleton": []}
+    category = {"id": 1, "name": "person", "keypoints": ["a", "c"], "skeleton": []} | change
     content = {"images": [], "annotations": [], "categories": [category]}
     (tmp_path / "train.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"train\.json.*keypoints has 'a\\nb'; expected names") as refused:
+    with pytest.raises(InputError, match=r"train\.json.*" + words) as refused:
         read_recipe("micro_pose", ["--data.root", str(tmp_path), "--data.train", "train.json"]).data.dataset("train")
     assert "\n" not in str(refused.value)

@@ -151,9 +151,6 @@ def check_pose_options(
     Raises:
         InputError: a score is not within 0 to 1, an option is given without a pose model, or there is no such model
     """
-    from metaprompts.loading import model_folder
-    from metaprompts.storage import CONFIG_FILE
-
     for option, value in scores.items():
         # NaN is neither below nor above.
         if value is not None and not 0 <= value <= 1:
@@ -161,6 +158,10 @@ def check_pose_options(
     given = [option for option, value in {**options, **scores}.items() if value not in (None, ())]
     if not given:
         return
+    # Imports torch.
+    from metaprompts.loading import model_folder
+    from metaprompts.storage import CONFIG_FILE
+
     configs = [read_json(folder.expanduser() / CONFIG_FILE) for folder in adapters or [model_folder(model)]]
     # What is no config of a model is told when the model is loaded.
     tasks = [config["task"]["name"] for config in configs if _has_task(config)]

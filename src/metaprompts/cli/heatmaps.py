@@ -133,14 +133,16 @@ class Heatmaps:
         from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.naming import output_names
         from metaprompts.data.pictures import list_pictures, read_picture
-        from metaprompts.explaining import chosen_prompts, picture_maps
-        from metaprompts.loading import load
 
         numbers, top = self._choice()
         check_exists(self.boxes, self.captions)
         paths = list_pictures(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
+        # Imports torch.
+        from metaprompts.explaining import chosen_prompts, picture_maps
+        from metaprompts.loading import load
+
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = (
             None

@@ -109,26 +109,30 @@ class Predict:
             return self._predict()
 
     def _predict(self) -> int:
+        from metaprompts.cli.inputs import check_exists, why_unreadable
+        from metaprompts.data.decoding import check_white_level
+        from metaprompts.data.pictures import list_pictures
+
+        check_white_level(self.white_level)
+        check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
+        paths = list_pictures(self.inputs, out=self.out)
+        if failures := why_unreadable(paths, white_level=self.white_level):
+            return self._tell(paths, failures)
+        return self._predict_paths(paths)
+
+    def _predict_paths(self, paths: list[Path]) -> int:
         from rich.console import Console
         from rich.progress import track
 
         from metaprompts.adapters import load_adapters
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
-        from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.looking import Looking
         from metaprompts.cli.naming import output_names
-        from metaprompts.data.decoding import check_white_level
-        from metaprompts.data.pictures import list_pictures
         from metaprompts.loading import load, pick_device
         from metaprompts.runtime.opening import CONVERTING, Approximation, weights_type
 
-        check_white_level(self.white_level)
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
-        check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
-        paths = list_pictures(self.inputs, out=self.out)
-        if failures := why_unreadable(paths, white_level=self.white_level):
-            return self._tell(paths, failures)
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)

@@ -268,6 +268,8 @@ def _category(entry: dict[str, Any]) -> Category:
     if any(not 0 <= joint < len(joints) for bone in skeleton for joint in bone):
         raise ValueError(f"its skeleton names joints outside 1 to {len(joints)}")
     name = "" if entry.get("name") is None else str(entry["name"])
+    if name and not is_one_line(name):
+        raise ValueError(f"name is {name!r}; expected one without line breaks and control characters")
     return Category(id=whole_of(entry, "id"), name=name, joints=joints, skeleton=skeleton)
 
 

@@ -40,14 +40,15 @@ def odd_boxes(
     Returns:
         a line for each kind of oddity; none if all boxes are as they should be
     """
+    ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     known = np.isfinite(sizes_wh).all(axis=1)
+    if len(ends) and (ends <= 1).all() and (~known | (sizes_wh > _FEW / _BEYOND).all(axis=1)).all():
+        return [f"all {len(ends)} boxes lie within one pixel, as shares of the size would; expected pixels"]
     if not known.any():
         return []
     (places,) = known.nonzero()
     boxes, sizes = boxes_xywh[known], sizes_wh[known]
-    ends = boxes[:, :2] + boxes[:, 2:]
-    if (ends <= 1).all() and (sizes > _FEW / _BEYOND).all():
-        return [f"all {len(boxes)} boxes lie within one pixel, as shares of the size would; expected pixels"]
+    ends = ends[known]
     is_beyond = (ends > (1 + _BEYOND) * sizes + 1).any(axis=1)
     could_be_corners = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= sizes + 1).all(axis=1)
     suspicious = is_beyond & could_be_corners
