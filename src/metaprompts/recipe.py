@@ -74,8 +74,8 @@ class Training:
         precision: of the passes: "fp32", "bf16" or "fp16" (with scaled gradients); weights and moments stay fp32
         fsdp: with several processes, split weights, gradients and moments among them (FSDP2); else each holds all (DDP)
         compile: compile the model first (torch.compile)
-        ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share.
-            None for the weights themselves
+        ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share,
+            of the first steps less, (1 + step) / (10 + step). None for the weights themselves
         trackers: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
         seed: of all chance
         trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,

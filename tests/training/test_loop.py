@@ -12,6 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.loading import load
 from metaprompts.recipe_reading import read_recipe
 from metaprompts.training import loop
+from metaprompts.training.average import WeightAverage
 from metaprompts.training.data import EndlessBatches, training_split
 from metaprompts.training.diagnosis import replay
 from metaprompts.training.loop import set_learning_rate, train, training_step
@@ -229,16 +230,29 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(pictures, tmp_path
         train(recipe("depth", pictures, tmp_path / "fp16", *words, "--training.precision", "fp16"), Silence())
 
 
-def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path):
-    """With a decay near 1 the average is still the model that training began with."""
+def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeypatch):
+    met = []
+    update = WeightAverage.update
+
+    def noting(self, step):
+        update(self, step)
+        met.append((step, {name: each.detach().clone() for name, each in self._own.items()}))
+
+    monkeypatch.setattr(WeightAverage, "update", noting)
     words = ("--training.trackers", "none", "--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
     made = recipe("depth", pictures, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
     fresh = loop.build_model(made)
     train(made, Silence())
     kept = load(tmp_path / "last").state_dict()
-    for name, parameter in fresh.named_parameters():
-        assert torch.allclose(kept[name], parameter, atol=1e-5), name
+    assert [step for step, _ in met] == list(range(1, len(met) + 1))
+    fresh_weights = fresh.state_dict()
+    for name in met[0][1]:
+        average = fresh_weights[name]
+        for step, weights in met:
+            share = (1 + step) / (10 + step)
+            average = share * average + (1 - share) * weights[name]
+        assert torch.allclose(kept[name], average, atol=1e-5), name
 
 
 def test_one_picture_a_pass_is_too_few_for_segmentation(pictures, tmp_path):

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.settings import Learning
+from metaprompts.training.average import decay_at
 from metaprompts.training.optimizer import Optimizer, make_optimizer
 from metaprompts.training.schedules import fall_start
 from metaprompts.training.states import (
@@ -151,12 +152,11 @@ def _check_numbers(state: Mapping[str, Any]) -> None:
 
 
 class _Average:
-    """An exponential average that forgets its beginning: the decay rises from 0.1 to its own value."""
+    """An exponential average that forgets its beginning."""
 
     def __init__(self, decay: float) -> None:
         self._decay = decay
 
     @torch.no_grad()
     def __call__(self, averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
-        decay = min(self._decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        torch._foreach_lerp_(averages, values, 1 - decay_at(int(count), self._decay))

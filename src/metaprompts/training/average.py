@@ -12,7 +12,7 @@ class WeightAverage:
 
     Args:
         model: begins with its weights
-        decay: share of the former average that stays at each step, 0 to below 1
+        decay: share of the former average that stays at each step, 0 to below 1; the first steps take `decay_at`
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -21,10 +21,10 @@ class WeightAverage:
         self._decay = decay
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Count the weights as they are now."""
+    def update(self, step: int) -> None:
+        """Count the weights as they are after so many steps."""
         averages, own = list(self._average.values()), list[Tensor](self._own.values())
-        torch._foreach_lerp_(averages, own, 1 - self._decay)
+        torch._foreach_lerp_(averages, own, 1 - decay_at(step, self._decay))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -52,3 +52,11 @@ class WeightAverage:
             kept = own.detach().clone()
             own.copy_(average)
             average.copy_(kept)
+
+
+def decay_at(step: int, decay: float) -> float:
+    """The decay after so many steps, from 1: it rises to its own value, so that the average forgets the first weights.
+
+    With 0.999 from the start, a thousand steps would leave them a share of 0.37.
+    """
+    return min(decay, (1 + step) / (10 + step))

@@ -84,7 +84,7 @@ class Trainee:
         """Count an optimizer step."""
         self.step += 1
         if self._average is not None:
-            self._average.update()
+            self._average.update(self.step)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
