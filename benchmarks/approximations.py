@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from diffusers.models.attention_processor import Attention
 
-from metaprompts.data.scenes.layouts import write_scenes
 from metaprompts.demo.scoring import METRICS, Subject, subject_of
-from metaprompts.evaluation.run import evaluate
-from metaprompts.model import MetaPromptModel
-from metaprompts.runtime.fast import FastModel
-from metaprompts.runtime.merging import MergedSelfAttention
-from metaprompts.runtime.opening import Approximation, Precision, installed, open_engine
-from metaprompts.training.data import validation_batches
+from metaprompts.engines.engine_model import FastModel
+from metaprompts.engines.factory import Approximation, Precision, installed, open_engine
+from metaprompts.engines.token_merging import MergedSelfAttention
+from metaprompts.evaluation.evaluate import evaluate
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.synthetic.layouts import write_scenes
+from metaprompts.training.dataloaders import validation_batches
 
 EXACT = "exact"
 # A validation split alone is no data set.

@@ -14,10 +14,10 @@ import time
 
 import torch
 
-from metaprompts.classes import CITYSCAPES
+from metaprompts.data.dataset_classes import CITYSCAPES
+from metaprompts.evaluation.evaluate import predict
 from metaprompts.evaluation.protocols import SegmentationProtocol, scaled_name
-from metaprompts.evaluation.run import predict
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Segmentation
 
 HEIGHT, WIDTH, SIDE, STRIDE = 1024, 2048, 1024, 512

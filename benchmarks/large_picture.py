@@ -22,15 +22,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from metaprompts.backbone import LatentEncoder
-from metaprompts.backbone.sources import named_config
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.runtime.budget import Budget, choose, parsed_bytes
-from metaprompts.runtime.prepared import Encode
-from metaprompts.runtime.strips import StripEncode
-from metaprompts.system import peak_bytes
-from metaprompts.training.stand_in import stand_in_model
-from metaprompts.windowing import Windows, predict_in_windows
+from metaprompts.engines.memory_budget import Budget, choose, parsed_bytes
+from metaprompts.engines.optimized import Encode, StripEncode
+from metaprompts.inference.windowed import Windows, predict_in_windows
+from metaprompts.modules.backbone import LatentEncoder
+from metaprompts.modules.backbone.loading import named_config
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.dummy import stand_in_model
+from metaprompts.utils.system import peak_bytes
 
 BOUND = 10e9
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

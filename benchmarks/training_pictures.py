@@ -22,11 +22,11 @@ import cv2
 import numpy as np
 import torch
 
-from metaprompts.data.samples import Sample
-from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.recipe import Recipe
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.data import Split, training_split
+from metaprompts.data.sample import Sample
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.synthetic.layouts import write_scenes
+from metaprompts.training.dataloaders import Split, training_split
 
 # Layout, height and width as the data sets have them.
 SOURCES = {

@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.recipe import Recipe
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.system import peak_bytes
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Pose, Segmentation
-from metaprompts.training.allocator import give_back_large_blocks
-from metaprompts.training.memory import training_memory
+from metaprompts.training.dummy import empty_batch, stand_in_model
+from metaprompts.training.memory_estimate import training_memory
 from metaprompts.training.optimizer import make_optimizer
-from metaprompts.training.stand_in import empty_batch, stand_in_model
+from metaprompts.utils.malloc import give_back_large_blocks
+from metaprompts.utils.system import peak_bytes
 
 BOUNDS = {"full": 16e9, "lora": 6e9}
 WHAT = ("full", "lora", "backward")

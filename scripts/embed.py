@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from metaprompts.embedded import BACKBONE, embedded_folder
-from metaprompts.files import read_json, write_json
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.utils.files import read_json, write_json
 
 TASKS = ("segmentation", "depth", "pose")
 LARGEST_BYTES = 40 * 10**6

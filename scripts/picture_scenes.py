@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from metaprompts.data.joints import COCO_JOINTS
-from metaprompts.data.scenes import Scene, generate_scene
-from metaprompts.data.scenes.world import CLASSES
+from metaprompts.synthetic import Scene, generate_scene
+from metaprompts.synthetic.world import CLASSES
 from metaprompts.tasks.pose import COCO_SKELETON
 from metaprompts.visualize.depth import color_depth
 from metaprompts.visualize.pose import draw_skeleton

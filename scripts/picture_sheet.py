@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metaprompts.files import write_picture
+from metaprompts.utils.files import write_picture
 from metaprompts.visualize.sheets import contact_sheet
 
 CELL = (260, 384)

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import metaprompts
-from metaprompts.data.depth import DepthFolder
-from metaprompts.data.depth_files import DepthEncoding
-from metaprompts.data.sky import with_sky
+from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.sky import with_sky
+from metaprompts.data.io.depth_files import DepthEncoding
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from metaprompts.data.scenes.layouts import write_scenes
 from metaprompts.demo.scoring import METRICS, scores_of, subject_of
+from metaprompts.synthetic.layouts import write_scenes
 
 
 def main() -> int:

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 from diffusers import StableDiffusionPipeline
+from metaprompts.pretraining.presence import Presence, presence
 from numpy.typing import NDArray
 from rich.progress import track
 
-from metaprompts.data.scenes import generate_scene
 from metaprompts.embedded import BACKBONE, embedded_folder
-from metaprompts.files import write_json
-from metaprompts.loading import load
-from metaprompts.model import MetaPromptModel
-from metaprompts.pretraining.presence import Presence, presence
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
 from metaprompts.pretraining.sampling import generate_pictures
+from metaprompts.synthetic import generate_scene
+from metaprompts.utils.files import write_json
 
 FIRST_SEED = 6_000_000
 # What a caption names covers at least this.

@@ -6,7 +6,7 @@ python scripts/tables.py [DOCUMENT ...]
 import sys
 from pathlib import Path
 
-from metaprompts.ablation.documents import rebuild
+from metaprompts.ablation.docs_tables import rebuild
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (ROOT / "docs/ablations.md", ROOT / "docs/micro.md")

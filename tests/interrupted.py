@@ -1,7 +1,7 @@
 """What ends where it must not matter."""
 
-from metaprompts import scratch
-from metaprompts.training.progress import Silence
+from metaprompts.utils import scratch
+from metaprompts.utils.progress import Silence
 
 
 def dead_scratch(name):

@@ -3,11 +3,11 @@
 import csv
 from importlib import resources
 
-from metaprompts.classes import ADE20K, CITYSCAPES
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
 
 
 def vistas(version, *, evaluated=False):
-    file = resources.files("metaprompts") / "data/scenes/layouts" / f"vistas_{version}.csv"
+    file = resources.files("metaprompts") / "synthetic/layouts" / f"vistas_{version}.csv"
     rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     return tuple(row["name"] for row in rows if not evaluated or row["evaluate"] == "yes")
 

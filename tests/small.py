@@ -2,8 +2,8 @@
 
 import torch
 
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
 
 SMALL = {

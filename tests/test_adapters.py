@@ -7,15 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from metaprompts.adapters import load_adapters
-from metaprompts.backbone import load_backbone
-from metaprompts.backbone.latent import LatentEncoder
-from metaprompts.backbone.lora import LORA_MARK
 from metaprompts.cli import main
 from metaprompts.errors import InputError
-from metaprompts.loading import load
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.models.adapters import load_adapters
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import load_backbone
+from metaprompts.modules.backbone.lora import LORA_MARK
+from metaprompts.modules.backbone.vae_encoder import LatentEncoder
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model, training_step
 from metaprompts.training.optimizer import make_optimizer
 from small import SMALL

@@ -5,8 +5,8 @@ import torch
 
 import metaprompts
 from metaprompts import embedded
-from metaprompts.backbone.sources import load_backbone, with_random_unet
 from metaprompts.errors import InputError
+from metaprompts.modules.backbone.loading import load_backbone, with_random_unet
 from small import small_model
 
 
@@ -76,7 +76,7 @@ def test_forgetting_the_unet_keeps_the_vae(home):
 
 
 def test_a_scaled_latent_is_the_latent_times_the_vaes_factor():
-    from metaprompts.backbone.latent import LatentEncoder
+    from metaprompts.modules.backbone.vae_encoder import LatentEncoder
 
     vae = load_backbone("random:micro").vae
     vae.register_to_config(scaling_factor=0.25)

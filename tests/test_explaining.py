@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metaprompts.config import ModelConfig
+from metaprompts.analysis.prompts import predictions_by_step, prompt_heatmaps, prompt_responses
 from metaprompts.errors import InputError
-from metaprompts.explaining import predictions_by_step, prompt_heatmaps, prompt_responses
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.model import MetaPromptModel
 from small import small_model
 
 OFF = {"enabled": False}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, read_text, read_toml, write_failure, write_json, write_text, write_whole
+from metaprompts.utils.files import read_json, read_text, read_toml, write_failure, write_json, write_text, write_whole
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ class TestWriteWhole:
 
     def test_writers_at_the_same_time_each_write_a_whole_file(self, tmp_path):
         code = (
-            "import sys; from pathlib import Path; from metaprompts.files import write_text\n"
+            "import sys; from pathlib import Path; from metaprompts.utils.files import write_text\n"
             "for _ in range(100): write_text(Path(sys.argv[1]), sys.argv[2] * 10000)"
         )
         path = tmp_path / "x.txt"

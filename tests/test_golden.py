@@ -12,8 +12,8 @@ from golden import GOLDEN, generator, golden_input, golden_state, layout, layout
 from metaprompts import import_released
 from metaprompts.evaluation.protocols import DepthProtocol
 from metaprompts.tasks import Depth
+from metaprompts.training.lr_schedule import Schedule, learning_rate
 from metaprompts.training.optimizer import Optimizer, parameter_groups
-from metaprompts.training.schedules import Schedule, learning_rate
 from tapping import errors, golden_names, labels_agree, read_golden, tapped
 
 TOLERANCE = 1e-4

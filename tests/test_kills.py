@@ -30,12 +30,17 @@ def data(tmp_path_factory):
 
 _MODULES = {
     "predict": [
-        *("metaprompts.adapters", "metaprompts.cli.looking", "metaprompts.runtime.opening", "rich.progress"),
-        *("metaprompts.predicting", "metaprompts.visualize.depth"),
+        *(
+            "metaprompts.models.adapters",
+            "metaprompts.cli.inference_options",
+            "metaprompts.engines.factory",
+            "rich.progress",
+        ),
+        *("metaprompts.inference.predict", "metaprompts.visualize.depth"),
     ],
-    "shard": ["metaprompts.data.shards.writing", "metaprompts.training.data"],
-    "evaluate": ["metaprompts.loading", "metaprompts.evaluation.whole", "metaprompts.training.data"],
-    "export": ["metaprompts.loading", "metaprompts.runtime.export", "torch.export"],
+    "shard": ["metaprompts.data.shards.writer", "metaprompts.training.dataloaders"],
+    "evaluate": ["metaprompts.models.loading", "metaprompts.evaluation.resumable", "metaprompts.training.dataloaders"],
+    "export": ["metaprompts.models.loading", "metaprompts.engines.export", "torch.export"],
     "train": ["metaprompts.training.loop", "torch.utils.tensorboard"],
 }
 

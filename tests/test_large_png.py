@@ -4,11 +4,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from metaprompts import large_png, row_bands
-from metaprompts.large_png import write_large_png
-from metaprompts.predictions import DepthPrediction, PersonPose, PosePrediction, SegmentationPrediction
-from metaprompts.tasks import resizing
-from metaprompts.tasks.resizing import enlarged_bands
+from metaprompts.data.io import large_png
+from metaprompts.data.io.large_png import write_large_png
+from metaprompts.tasks import preprocess
+from metaprompts.tasks.predictions import DepthPrediction, PersonPose, PosePrediction, SegmentationPrediction
+from metaprompts.tasks.preprocess import enlarged_bands
+from metaprompts.utils import row_bands
 
 RANDOM = np.random.default_rng(0)
 
@@ -18,7 +19,7 @@ def small_bands(monkeypatch):
     """All images are large ones, and bands have a few rows."""
     monkeypatch.setattr(row_bands, "_BAND_PIXELS", 50)
     monkeypatch.setattr(large_png, "_LARGE", 1)
-    monkeypatch.setattr(resizing, "_LARGE", 1)
+    monkeypatch.setattr(preprocess, "_LARGE", 1)
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [(np.uint8, (9, 7)), (np.uint16, (9, 7)), (np.uint8, (9, 7, 3))])

@@ -12,13 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import metaprompts
-from metaprompts.config import Prompts, Refinement
 from metaprompts.errors import InputError
-from metaprompts.files import write_json
-from metaprompts.loading import load, pick_device
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.config import Prompts, Refinement
+from metaprompts.models.loading import load, pick_device
+from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Depth, Segmentation
-from metaprompts.weights import write_tensors
+from metaprompts.utils.files import write_json
+from metaprompts.utils.tensor_files import write_tensors
 
 HUB_ID = "somebody/tiny-depth"
 
@@ -339,7 +339,7 @@ class TestOnBackbone:
         assert not torch.equal(other.unet.conv_in.weight, one.unet.conv_in.weight)
 
     def test_from_a_saved_diffusers_folder(self, tmp_path):
-        from metaprompts.backbone import load_backbone
+        from metaprompts.modules.backbone import load_backbone
 
         torch.manual_seed(3)
         backbone = load_backbone("random:micro")

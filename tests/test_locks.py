@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from metaprompts import scratch
 from metaprompts.errors import InputError
-from metaprompts.files import write_whole
-from metaprompts.locks import writing_into
-from metaprompts.scratch import LOCK_FILE, is_scratch, remove_scratch, scratch_beside
+from metaprompts.utils import scratch
+from metaprompts.utils.files import write_whole
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.scratch import LOCK_FILE, is_scratch, remove_scratch, scratch_beside
 
 _HOLDER = """
 import sys
 from pathlib import Path
-from metaprompts.files import write_whole
-from metaprompts.locks import writing_into
+from metaprompts.utils.files import write_whole
+from metaprompts.utils.locks import writing_into
 with writing_into(Path(sys.argv[1]), "train"), write_whole(Path(sys.argv[1]) / "x.txt") as path:
     print(path, flush=True)
     sys.stdin.read()
@@ -81,7 +81,7 @@ class TestLock:
     def test_a_folder_in_one_that_another_process_writes(self, tmp_path, monkeypatch, system):
         """While `train --training.out T` ran, `predict --out T/best` wrote beside the model that was being saved."""
         if system == "no locks":
-            monkeypatch.setattr("metaprompts.locks._fcntl", None)
+            monkeypatch.setattr("metaprompts.utils.locks._fcntl", None)
         (tmp_path / "link").symlink_to(tmp_path / "T")
         with holder(tmp_path / "T") as (process, _):
             for folder in (tmp_path / "T/best", tmp_path / "T/a/b", tmp_path / "link/best"):
@@ -126,7 +126,7 @@ class TestLock:
         """The file is removed by who had it: somebody who opened it just before must not lock what is gone."""
         code = (
             "import os, sys\nfrom pathlib import Path\nfrom metaprompts.errors import InputError\n"
-            "from metaprompts.locks import writing_into\nfolder = Path(sys.argv[1])\nturns = 0\n"
+            "from metaprompts.utils.locks import writing_into\nfolder = Path(sys.argv[1])\nturns = 0\n"
             "while turns < 30:\n"
             "    try:\n"
             "        with writing_into(folder, 'train'):\n"
@@ -140,7 +140,7 @@ class TestLock:
         assert [writer.wait() for writer in writers] == [0, 0, 0]
 
     def test_where_there_are_no_locks_the_note_tells(self, tmp_path, monkeypatch, caplog):
-        monkeypatch.setattr("metaprompts.locks._fcntl", None)
+        monkeypatch.setattr("metaprompts.utils.locks._fcntl", None)
         with holder(tmp_path) as (process, _):
             with pytest.raises(InputError, match=f"process {process.pid}"), writing_into(tmp_path, "train"):
                 pass

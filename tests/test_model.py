@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.config import ModelConfig, Prompts, Refinement
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.config import ModelConfig, Prompts, Refinement
+from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Depth, Segmentation
 from small import small_model
 

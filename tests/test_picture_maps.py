@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metaprompts.picture_maps import PictureMaps, on_picture
+from metaprompts.analysis.prompt_maps import PictureMaps, on_picture
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.tasks.base import View
 

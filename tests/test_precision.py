@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import metaprompts
-from metaprompts.backbone import load_backbone
-from metaprompts.config import Prompts, Rearrangement, Refinement
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.config import Prompts, Rearrangement, Refinement
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import load_backbone
 from metaprompts.tasks import Depth
 from small import small_model
 
@@ -24,8 +24,8 @@ _GROWTH = """
 import json, sys, threading
 from pathlib import Path
 import torch
-from metaprompts.loading import load
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
 
 def anonymous():
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))

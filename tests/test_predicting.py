@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from metaprompts.analysis.prompts import picture_maps
 from metaprompts.errors import InputError
-from metaprompts.explaining import picture_maps
-from metaprompts.predicting import predict_many
+from metaprompts.inference.predict import predict_many
 from metaprompts.tasks.base import View
 from small import small_model
 
@@ -71,7 +71,7 @@ def test_pictures_share_passes_and_keep_their_order():
 def test_maps_of_too_many_boxes_are_refused(monkeypatch):
     """A map for each prompt and box is held until all are drawn."""
     model = small_model("pose")
-    monkeypatch.setattr("metaprompts.explaining._MOST_HELD", 2000)
+    monkeypatch.setattr("metaprompts.analysis.prompts._MOST_HELD", 2000)
     picture = np.zeros((64, 64, 3), np.uint8)
     assert len(picture_maps(model, picture, boxes=[(0, 0, 9, 9)]).maps) == 1
     with pytest.raises(InputError, match=r"the maps of all boxes take .* GB, and at most .*: give fewer boxes"):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.errors import InputError
-from metaprompts.predictions import (
+from metaprompts.tasks.predictions import (
     DepthPrediction,
     PersonPose,
     PosePrediction,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from metaprompts.processes import in_processes
+from metaprompts.utils.multiprocessing import in_processes
 
 WAITING = """
 import os, sys, time
-from metaprompts.processes import in_processes
+from metaprompts.utils.multiprocessing import in_processes
 
 def note(folder, number):
     open(f"{folder}/{os.getpid()}", "w").close()

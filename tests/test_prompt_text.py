@@ -7,18 +7,18 @@ import pytest
 import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
-import metaprompts.backbone.text
-from metaprompts.config import ModelConfig, Prompts
+import metaprompts.modules.backbone.text_encoder
 from metaprompts.embedded import embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.loading import load
-from metaprompts.model import MetaPromptModel
-from metaprompts.prompt_text import TEMPLATES, resolved
-from metaprompts.prompting.prompts import LABEL_TOKENS, LabelPrompts, TextAdapter
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.models.config import ModelConfig, Prompts
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.models.text_prompts import TEMPLATES, resolved
+from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS, LabelPrompts, TextAdapter
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Depth, Segmentation
 from metaprompts.training.loop import build_model
-from metaprompts.training.starting import init_from
+from metaprompts.training.warm_start import init_from
 from small import SMALL
 from texts import write_text_encoder
 
@@ -78,7 +78,7 @@ def test_words_that_no_caption_had_are_spelled():
 def test_a_label_model_needs_no_text_encoder_once_it_is_saved(tmp_path, monkeypatch):
     model = made("depth", "--prompts.labels", "kitchen,street", "--prompts.adapter", "true").eval()
     model.save(tmp_path / "model")
-    monkeypatch.setattr(metaprompts.backbone.text, "load_text_encoder", None)
+    monkeypatch.setattr(metaprompts.modules.backbone.text_encoder, "load_text_encoder", None)
     again = load(tmp_path / "model", "cpu")
     again.latent_encoder.precise = False
     assert again.config == model.config

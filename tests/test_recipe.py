@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.recipe import Recipe, Training
-from metaprompts.recipe_names import recipe_names
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.recipe import Recipe, Training
+from metaprompts.recipes.registry import recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import metaprompts.released
+import metaprompts.models.released
 from golden import golden_state, layout, needs_golden
-from metaprompts.backbone import build_backbone, load_backbone
-from metaprompts.config import ModelConfig
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
-from metaprompts.released import PRESETS, import_released
-from metaprompts.weights import write_tensors
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.models.released import PRESETS, import_released
+from metaprompts.modules.backbone import build_backbone, load_backbone
+from metaprompts.utils.tensor_files import write_tensors
 
 pytestmark = needs_golden
 
@@ -51,7 +51,7 @@ def shapes(name: str) -> dict[str, Tensor]:
 
 
 def config_of(tensors: dict[str, Tensor], preset: str) -> ModelConfig:
-    return metaprompts.released._config(tensors, preset, "the file")
+    return metaprompts.models.released._config(tensors, preset, "the file")
 
 
 @cache
@@ -454,7 +454,7 @@ print(peak(), time.monotonic() - start)
 MAKE = """
 import json, sys, torch
 from pathlib import Path
-from metaprompts.weights import read_tensors, write_tensors
+from metaprompts.utils.tensor_files import read_tensors, write_tensors
 
 path, shapes = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())["shapes"]
 tensors = {name: torch.tensor(0.01).expand(shape) for name, shape in shapes.items()}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metaprompts.system import held_bytes, releasing_files
+from metaprompts.utils.system import held_bytes, releasing_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the mappings of a process")
 

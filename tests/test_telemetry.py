@@ -13,7 +13,7 @@ def test_nothing_reports_home(tmp_path, package):
         pytest.skip(f"needs {package}")
     code = (
         "import sys\n"
-        "from metaprompts.telemetry import switch_off_telemetry\n"
+        "from metaprompts.utils.telemetry import switch_off_telemetry\n"
         "switch_off_telemetry()\n"
         f"import {package}\n"
         "print([name for name, module in sys.modules.items() if 'openvino_telemetry' in name and module])"

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 
-from metaprompts.config import Lora, ModelConfig, Prompts, Refinement
 from metaprompts.errors import InputError
-from metaprompts.recipe import section_types
+from metaprompts.models.config import Lora, ModelConfig, Prompts, Refinement
+from metaprompts.recipes.recipe import section_types
 from metaprompts.tasks import TASKS
-from metaprompts.typed import Range, build, check_ranges, convert, plain, type_hints
+from metaprompts.utils.schema import Range, build, check_ranges, convert, plain, type_hints
 
 
 @dataclass(frozen=True, kw_only=True)

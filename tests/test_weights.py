@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from metaprompts.errors import InputError
-from metaprompts.weights import is_finite, load_tensors, read_tensors, state_dict_in, write_tensors
+from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors, state_dict_in, write_tensors
 
 TYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,

@@ -6,8 +6,8 @@ import torch
 
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
-from metaprompts.evaluation.windows import slide_logits
-from metaprompts.windowing import Windows, predict_in_windows
+from metaprompts.inference.sliding_window import slide_logits
+from metaprompts.inference.windowed import Windows, predict_in_windows
 from small import small_model
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (150, 210, 3), dtype=np.uint8)

@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 
 import metaprompts
-from metaprompts.evaluation.table import score_table
-from metaprompts.training.progress import ProgressLine
-from metaprompts.wording import counted, file_size, shown_score
+from metaprompts.evaluation.report import score_table
+from metaprompts.utils.progress import ProgressLine
+from metaprompts.utils.wording import counted, file_size, shown_score
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])

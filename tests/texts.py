@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from metaprompts.pretraining.settings import Text
-from metaprompts.pretraining.text import make_tokenizer
+from metaprompts.pretraining.config import Text
+from metaprompts.pretraining.tokenizer_stage import make_tokenizer
 
 FULL_WIDTH = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 SMALL_WIDTH = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

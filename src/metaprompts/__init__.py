@@ -7,15 +7,15 @@ __all__ = ["InputError", "MetaPromptModel", "__version__", "import_released", "l
 
 if TYPE_CHECKING:
     from metaprompts.errors import InputError
-    from metaprompts.loading import load
-    from metaprompts.model import MetaPromptModel
-    from metaprompts.released import import_released
+    from metaprompts.models.loading import load
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.models.released import import_released
 
 _HOMES = {
     "InputError": "metaprompts.errors",
-    "MetaPromptModel": "metaprompts.model",
-    "load": "metaprompts.loading",
-    "import_released": "metaprompts.released",
+    "MetaPromptModel": "metaprompts.models.model",
+    "load": "metaprompts.models.loading",
+    "import_released": "metaprompts.models.released",
 }
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablation.made import results, write
-from metaprompts.ablation.documents import NOT_RUN, rebuild, rebuilt
+from metaprompts.ablation.docs_tables import NOT_RUN, rebuild, rebuilt
 from metaprompts.ablation.study import read_study
 from metaprompts.errors import InputError
 

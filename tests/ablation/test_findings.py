@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from metaprompts.ablation.plan import plan_text
+from metaprompts.ablation.estimate import plan_text
 from metaprompts.ablation.results import read_results
 from metaprompts.ablation.study import read_study
-from metaprompts.ablation.summary import entry, paired_difference
+from metaprompts.ablation.tables import entry, paired_difference
 
 ROOT = Path(__file__).parents[2]
 STUDIES = {path.stem: read_study(path) for path in sorted((ROOT / "studies").glob("*.toml"))}

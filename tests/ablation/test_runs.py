@@ -11,8 +11,8 @@ import time
 import pytest
 
 from ablation.made import study, write
-from metaprompts.ablation import checking, runs
-from metaprompts.ablation.checking import check_all
+from metaprompts.ablation import reproduce, runs
+from metaprompts.ablation.reproduce import check_all
 from metaprompts.ablation.results import known_results, read_results, results_folder, training_folder
 from metaprompts.ablation.runs import (
     TrainingFailedError,
@@ -24,7 +24,7 @@ from metaprompts.ablation.runs import (
 )
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
-from metaprompts.training.steps import refuse_non_finite
+from metaprompts.training.train_step import refuse_non_finite
 
 
 @pytest.fixture
@@ -232,7 +232,7 @@ def trained(monkeypatch, tmp_path):
         }
 
     monkeypatch.setattr(runs, "train_once", train)
-    monkeypatch.setattr(checking, "train_once", train)
+    monkeypatch.setattr(reproduce, "train_once", train)
     return done
 
 

@@ -8,8 +8,8 @@ import pytest
 from ablation.made import study
 from metaprompts.ablation.study import Cell, GeneratedScenes, Run, Variant, read_study, told_values
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.typed import build
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.utils.schema import build
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))

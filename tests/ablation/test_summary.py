@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from ablation.made import results, study
-from metaprompts.ablation.picture import study_picture
+from metaprompts.ablation.plots import study_picture
 from metaprompts.ablation.study import Variant
-from metaprompts.ablation.summary import Entry, entry, markdown, paired_difference
+from metaprompts.ablation.tables import Entry, entry, markdown, paired_difference
 from metaprompts.errors import InputError
 
 DIVERGED = "error: the loss is no longer finite at step 3 ({'total': nan}): lower optimizer.lr"

@@ -2,8 +2,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from metaprompts.backbone import LatentEncoder
-from metaprompts.backbone.sources import named_config
+from metaprompts.modules.backbone import LatentEncoder
+from metaprompts.modules.backbone.loading import named_config
 
 
 def build(**changes):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from metaprompts.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.latent_cache import LatentCache
 
 
 class Encoder:

@@ -5,10 +5,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 
-from metaprompts.backbone.ldm_config import configs_from_ldm
-from metaprompts.backbone.ldm_names import ldm_vae_name
-from metaprompts.backbone.sources import ldm_unet_speller, named_config
 from metaprompts.errors import InputError
+from metaprompts.modules.backbone.ldm_config import configs_from_ldm
+from metaprompts.modules.backbone.ldm_names import ldm_vae_name
+from metaprompts.modules.backbone.loading import ldm_unet_speller, named_config
 
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 UNETS = {

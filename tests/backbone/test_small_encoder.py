@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from metaprompts.backbone.small_encoder import EncoderShape, SmallEncoder
 from metaprompts.errors import InputError
+from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder
 
 SHAPE = EncoderShape(widths=(8, 8), blocks=1, latent_channels=4, latent_scale=0.2)
 

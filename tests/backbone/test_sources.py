@@ -15,11 +15,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from metaprompts.backbone import Backbone, build_backbone, load_backbone
-from metaprompts.backbone.ldm_names import ldm_vae_name
-from metaprompts.backbone.sources import config_names, ldm_unet_speller, named_config
 from metaprompts.errors import InputError
-from metaprompts.weights import write_tensors
+from metaprompts.modules.backbone import Backbone, build_backbone, load_backbone
+from metaprompts.modules.backbone.ldm_names import ldm_vae_name
+from metaprompts.modules.backbone.loading import config_names, ldm_unet_speller, named_config
+from metaprompts.utils.tensor_files import write_tensors
 
 UNET = {
     "block_out_channels": [32, 64],
@@ -344,7 +344,8 @@ class TestHub:
         (snapshot.parents[1] / "refs").mkdir()
         (snapshot.parents[1] / "refs" / "main").write_text("b" * 40)
         code = (
-            f"from metaprompts.backbone import load_backbone; print(load_backbone({HUB_ID!r}).unet.config.in_channels)"
+            "from metaprompts.modules.backbone import load_backbone; "
+            f"print(load_backbone({HUB_ID!r}).unet.config.in_channels)"
         )
         environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

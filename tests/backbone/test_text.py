@@ -7,9 +7,9 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from metaprompts.backbone.text import load_text_encoder
 from metaprompts.embedded import embedded_folder
 from metaprompts.errors import InputError
+from metaprompts.modules.backbone.text_encoder import load_text_encoder
 from texts import FULL_WIDTH, write_text_encoder
 
 CAPTIONS = ["a street with brick houses, a red car", "", "zxqw 漢字 🙂 " * 60]

@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from metaprompts.backbone import PyramidUNet
-from metaprompts.backbone.sources import named_config
 from metaprompts.errors import InputError
+from metaprompts.modules.backbone import PyramidUNet
+from metaprompts.modules.backbone.loading import named_config
 
 MICRO = named_config("micro")["unet"] | {"in_channels": 4, "out_channels": 4}
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.captioning.stores import EncodingStore
+from metaprompts.captioning.disk_cache import EncodingStore
 from metaprompts.errors import InputError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.ablation import checking, quick, runs
+from metaprompts.ablation import reproduce, runs, smoke
 from metaprompts.cli import main
 
 STUDY = """
@@ -93,7 +93,7 @@ def trained(monkeypatch):
         return {"seed": run.seed, **marks, "command": run.command, "scores": {"d1": 0.25, "mIoU": 0.5, "AP": 0.1}}
 
     monkeypatch.setattr(runs, "train_once", train)
-    monkeypatch.setattr(checking, "train_once", train)
+    monkeypatch.setattr(reproduce, "train_once", train)
     return done
 
 
@@ -185,8 +185,8 @@ def test_scenes_are_drawn_where_nobody_gives_them(trained, tmp_path, capsys):
 
 
 def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(quick, "_COUNT", 6)
-    monkeypatch.setattr(quick, "_VAL_COUNT", 2)
+    monkeypatch.setattr(smoke, "_COUNT", 6)
+    monkeypatch.setattr(smoke, "_VAL_COUNT", 2)
     (tmp_path / "s.toml").write_text(SCENES)
     out = tmp_path / "out"
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--quick"]) == 0
@@ -222,7 +222,7 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(0.3)
-        return train_once(run, folder, root, quick=quick)
+        return train_once(run, folder, root, quick=smoke)
 
     monkeypatch.setattr(runs, "train_once", train)
     hangup(handler)

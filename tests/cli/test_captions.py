@@ -9,8 +9,8 @@ from PIL import Image
 from captioners import write_captioner
 from metaprompts.captioning.captioner import Captioner
 from metaprompts.cli import main
-from metaprompts.loading import load
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.models.loading import load
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
 from small import SMALL
 from texts import write_text_encoder

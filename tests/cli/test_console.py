@@ -13,7 +13,7 @@ import torch
 from metaprompts.cli import main
 from metaprompts.cli.console import printable
 from metaprompts.cli.failures import told
-from metaprompts.cli.interrupting import ending_as_by_ctrl_c
+from metaprompts.cli.signals import ending_as_by_ctrl_c
 from metaprompts.errors import InputError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.cli import main
-from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.synthetic.layouts import write_scenes
 
 TASKS = {
     "ade20k": {"name": "segmentation", "classes": ADE20K},

@@ -8,8 +8,8 @@ import pytest
 
 from cli.test_train import LISTS
 from metaprompts.cli import main
-from metaprompts.data.shards import writing
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.data.shards import writer
+from metaprompts.recipes.loader import read_recipe
 from small import SMALL
 
 
@@ -74,7 +74,7 @@ def test_interrupted_it_is_130_and_leaves_whole_files(shard, tmp_path, monkeypat
     def stop(*_):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(writing, "write_part", stop)
+    monkeypatch.setattr(writer, "write_part", stop)
     code, _, err = shard("depth", "--shard-bytes", "20kB")
     assert (code, err) == (130, "interrupted\n")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["shards.json", "train-000000.tar"]

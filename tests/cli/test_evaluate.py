@@ -8,7 +8,7 @@ from cli.test_train import LISTS
 from metaprompts import embedded
 from metaprompts.cli import main
 from metaprompts.evaluation.protocols import PROTOCOLS
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from small import SMALL
 
 TESTS = {

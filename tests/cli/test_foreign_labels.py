@@ -9,8 +9,8 @@ from PIL import Image
 from metaprompts.cli import main
 from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_chance
 from metaprompts.cli.scored import report_undefined
-from metaprompts.data.label_histogram import count_labels
-from metaprompts.data.samples import Sample
+from metaprompts.data.datasets.label_histogram import count_labels
+from metaprompts.data.sample import Sample
 from small import small_model
 
 

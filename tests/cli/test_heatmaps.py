@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.cli import main
-from metaprompts.explaining import prompt_heatmaps
-from metaprompts.files import write_json
-from metaprompts.loading import load
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.data import validation_batches, validation_split
+from metaprompts.models.loading import load
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.dataloaders import validation_batches, validation_split
+from metaprompts.utils.files import write_json
 from metaprompts.visualize.heatmaps import overlay_heat
 from small import SMALL
 

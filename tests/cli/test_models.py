@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from metaprompts.cli.models import _refuse_other_share
+from metaprompts.cli.model_and_recipe import _refuse_other_share
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 
 
 def test_another_share_than_was_held_out_is_refused(tmp_path):

@@ -12,13 +12,13 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from metaprompts.cli import inputs, main
-from metaprompts.cli.naming import listed_names, output_names
+from metaprompts.cli.output_names import listed_names, output_names
 from metaprompts.cli.predict import _predict_group
-from metaprompts.data import decoding
-from metaprompts.data.image_matching import match_images
-from metaprompts.data.pictures import list_pictures
+from metaprompts.data.io import decoding
+from metaprompts.data.io.image_matching import match_images
+from metaprompts.data.io.images import list_pictures
 from metaprompts.errors import InputError
-from metaprompts.loading import load
+from metaprompts.models.loading import load
 
 
 @pytest.fixture
@@ -410,7 +410,7 @@ def test_engines_agree(models, pictures, tmp_path, capsys):
 def test_16_bits_are_loaded_as_such(models, pictures, tmp_path, monkeypatch):
     """All weights were loaded in single precision first."""
     loaded = []
-    monkeypatch.setattr("metaprompts.loading.load", lambda *what: loaded.append(load(*what)) or loaded[-1])
+    monkeypatch.setattr("metaprompts.models.loading.load", lambda *what: loaded.append(load(*what)) or loaded[-1])
 
     words = [str(pictures / "color.jpg"), "--out", str(tmp_path / "out"), "--engine", "eager", "--precision", "bf16"]
     assert main(["predict", str(models / "depth"), *words]) == 0
@@ -495,7 +495,7 @@ def test_the_device_reaches_the_engine(models, pictures, tmp_path, capsys, monke
 
 
 def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, pictures, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("metaprompts.loading.load", None)
+    monkeypatch.setattr("metaprompts.models.loading.load", None)
     (tmp_path / "file").touch()
     assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"

@@ -5,7 +5,7 @@ import pytest
 
 from metaprompts.cli import main
 from metaprompts.cli.scenes import Name
-from metaprompts.data.scenes.layouts import LAYOUTS
+from metaprompts.synthetic.layouts import LAYOUTS
 
 SMALL = ["--count", "3", "--height", "32", "--width", "48"]
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from metaprompts.cli import main
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import section_types
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.recipe import section_types
 from metaprompts.tasks import TASKS
 from small import SMALL
 

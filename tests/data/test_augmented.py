@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from metaprompts.data.augmented import Transformed, quiet_opencv
-from metaprompts.data.samples import Crop, Person, Sample
-from metaprompts.data.segmentation import SegmentationFolder
+from metaprompts.data.datasets.segmentation import SegmentationFolder
+from metaprompts.data.datasets.transformed import Transformed, quiet_opencv
+from metaprompts.data.sample import Crop, Person, Sample
 from metaprompts.data.transforms.color import PhotometricDistortion
 from metaprompts.data.transforms.cutdepth import CutDepth
 from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip, RandomScale

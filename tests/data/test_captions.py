@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from metaprompts.data.captioned import Captioned
-from metaprompts.data.captions import CaptionFile
-from metaprompts.data.depth import DepthPairs
-from metaprompts.data.depth_files import DepthEncoding
-from metaprompts.data.joined import Joined
-from metaprompts.data.samples import Sample
-from metaprompts.data.skipping import Skipping
+from metaprompts.data.datasets.captioned import Captioned
+from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.io.caption_file import CaptionFile
+from metaprompts.data.io.depth_files import DepthEncoding
+from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.errors import InputError
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.checking import check_part
-from metaprompts.data.samples import Sample
+from metaprompts.data.check import check_part
+from metaprompts.data.sample import Sample
 from metaprompts.errors import InputError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from metaprompts.data.datasets.keypoints import CocoKeypoints
 from metaprompts.data.joints import flip_pairs, lower_body
-from metaprompts.data.pose import CocoKeypoints
 from metaprompts.errors import InputError
 
 CONTENT = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.cutdepth import CutDepth, scaled_gray, strip, wrapped_gray
 from metaprompts.data.transforms.transform import EveryNth
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts import row_bands
-from metaprompts.data import decoding
-from metaprompts.data.decoding import decode, to_rgb
-from metaprompts.data.pictures import read_picture
-from metaprompts.data.splits import DepthData
+from metaprompts.data.config import DepthData
+from metaprompts.data.io import decoding
+from metaprompts.data.io.decoding import decode, to_rgb
+from metaprompts.data.io.images import read_picture
 from metaprompts.errors import InputError
+from metaprompts.utils import row_bands
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.depth_files import DepthEncoding, read_depth_m
+from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
 from metaprompts.errors import InputError
 
 

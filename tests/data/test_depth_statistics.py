@@ -1,7 +1,7 @@
 import numpy as np
 
-from metaprompts.data.depth_statistics import DepthStatistics
-from metaprompts.data.samples import Sample
+from metaprompts.data.datasets.depth_statistics import DepthStatistics
+from metaprompts.data.sample import Sample
 
 
 def counted(*maps):

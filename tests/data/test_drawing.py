@@ -1,7 +1,7 @@
 import numpy as np
 
-from metaprompts.data.drawing import draw_sample
-from metaprompts.data.samples import Person, Sample
+from metaprompts.analysis.drawing import draw_sample
+from metaprompts.data.sample import Person, Sample
 
 GRAY = np.full((40, 60, 3), 128, np.uint8)
 

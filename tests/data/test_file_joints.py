@@ -6,7 +6,7 @@ import pytest
 
 from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks.pose import COCO_SKELETON
 
 HORSE = ["muzzle", "left_hoof", "right_hoof"]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.depth import DepthFolder
-from metaprompts.data.depth_files import DepthEncoding
-from metaprompts.data.segmentation import SegmentationFolder
+from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.segmentation import SegmentationFolder
+from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.errors import InputError
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.samples import Person, Sample
+from metaprompts.data.sample import Person, Sample
 from metaprompts.data.transforms.geometric import (
     Pad,
     RandomCrop,

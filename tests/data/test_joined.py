@@ -1,6 +1,6 @@
 import pytest
 
-from metaprompts.data.joined import Joined
+from metaprompts.data.datasets.concat import Joined
 
 
 class Words(list):

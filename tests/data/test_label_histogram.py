@@ -6,11 +6,11 @@ from PIL import Image
 
 from data.shards.sharding import shard
 from metaprompts.cli import main
-from metaprompts.data import label_histogram
-from metaprompts.data.joined import Joined
-from metaprompts.data.label_histogram import check_any_label, count_labels
-from metaprompts.data.segmentation import SegmentationFolder
-from metaprompts.data.splits import SegmentationData
+from metaprompts.data.config import SegmentationData
+from metaprompts.data.datasets import label_histogram
+from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
+from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.errors import InputError
 
 NAMES = ("background", "object")

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.segmentation import SegmentationFolder
-from metaprompts.data.splits import SegmentationData
+from metaprompts.data.config import SegmentationData
+from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.typed import build
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.utils.schema import build
 
 COLORS = np.array([[[0, 0, 0], [255, 0, 0], [255, 255, 255]]], np.uint8)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.labels import read_color_mask, read_index_mask
+from metaprompts.data.io.labels import read_color_mask, read_index_mask
 from metaprompts.errors import InputError
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.depth_files import DepthEncoding, read_depth_m
-from metaprompts.data.pictures import read_picture
+from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
+from metaprompts.data.io.images import read_picture
 from metaprompts.errors import InputError
 
 

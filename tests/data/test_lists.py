@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 
-from metaprompts.data.lists import find_pairs, match_folders, read_pairs
+from metaprompts.data.io.list_files import find_pairs, match_folders, read_pairs
 from metaprompts.errors import InputError
 
 

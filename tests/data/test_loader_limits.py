@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from metaprompts.data.loader_limits import check_open_files, naming_lost_workers
+from metaprompts.data.loading.loader_limits import check_open_files, naming_lost_workers
 from metaprompts.errors import InputError
 
 
@@ -13,7 +13,7 @@ class TestOpenFiles:
         """With `ulimit -n 64` and processes that read, a training waited for ever."""
         code = (
             "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
-            "from metaprompts.data.loader_limits import check_open_files\n"
+            "from metaprompts.data.loading.loader_limits import check_open_files\n"
             "check_open_files(0)\n"
             "check_open_files(2)\n"
         )

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.decoding import turned
-from metaprompts.data.depth import DepthFolder
-from metaprompts.data.segmentation import SegmentationFolder
-from metaprompts.data.splits import DepthData, PoseData, SegmentationData
+from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.segmentation import SegmentationFolder
+from metaprompts.data.io.decoding import turned
 from metaprompts.errors import InputError
 
 SIZE = (16, 24)

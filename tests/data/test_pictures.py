@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.depth_files import DepthEncoding, read_depth_m
-from metaprompts.data.labels import read_index_mask
-from metaprompts.data.pictures import as_picture, list_pictures, read_picture
+from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
+from metaprompts.data.io.images import as_picture, list_pictures, read_picture
+from metaprompts.data.io.labels import read_index_mask
 from metaprompts.errors import InputError
 
 

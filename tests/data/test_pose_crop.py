@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from metaprompts.data.pose import CocoKeypoints
-from metaprompts.data.samples import Person, Sample
+from metaprompts.data.datasets.keypoints import CocoKeypoints
+from metaprompts.data.sample import Person, Sample
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, to_crop, udp_matrix
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.errors import InputError

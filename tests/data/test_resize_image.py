@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.resize_image import ResizeImage
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.sections.depth import DepthData
+from metaprompts.data.config.depth import DepthData
 from metaprompts.errors import InputError
 
 SIZE = (16, 24)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metaprompts.demo.baselines import best_constant
-from metaprompts.evaluation.run import evaluate
+from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.tasks import Depth, Pose, Segmentation
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import SCALE, task_gallery
-from metaprompts.predictions import DepthPrediction
 from metaprompts.tasks import Depth
+from metaprompts.tasks.predictions import DepthPrediction
 from metaprompts.visualize.depth import color_depth
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.demo.live import Point
+from metaprompts.demo.live_training import Point
 from metaprompts.demo.report import Gallery, Report, Score, curve_svg, picture_url, write_report
 
 

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from metaprompts import embedded
-from metaprompts.backbone.sources import load_backbone
 from metaprompts.cli import main
-from metaprompts.files import write_json
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.modules.backbone.loading import load_backbone
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
+from metaprompts.utils.files import write_json
 
 SMALLER = {
     "segmentation": ["--task.width=16", "--prompts.count=8", "--data.image_size=64,64"],

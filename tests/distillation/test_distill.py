@@ -10,14 +10,14 @@ from PIL import Image
 
 import metaprompts
 from interrupted import KilledAt, KilledError
-from metaprompts.backbone import LatentEncoder, load_backbone
-from metaprompts.backbone.small_encoder import EncoderShape, SmallEncoder, vae_fingerprint
-from metaprompts.distillation.pictures import FolderPictures, random_crop, scaled
-from metaprompts.distillation.run import distill
-from metaprompts.distillation.settings import Distillation
+from metaprompts.engines.optimized import PreparedModel
 from metaprompts.errors import InputError
-from metaprompts.runtime.prepared import PreparedModel
-from metaprompts.training.progress import Silence
+from metaprompts.modules.backbone import LatentEncoder, load_backbone
+from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder, vae_fingerprint
+from metaprompts.pretraining.distillation.config import Distillation
+from metaprompts.pretraining.distillation.distill import distill
+from metaprompts.pretraining.distillation.images import FolderPictures, random_crop, scaled
+from metaprompts.utils.progress import Silence
 from small import small_model
 
 

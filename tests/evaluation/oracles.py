@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from metaprompts.data.samples import Person, Sample
+from metaprompts.data.sample import Person, Sample
 from metaprompts.tasks import Depth, Pose, Segmentation
 
 TASKS = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
+from metaprompts.analysis.worst_images import worst_samples
 from metaprompts.evaluation.confusion import write_confusion
-from metaprompts.evaluation.worst import worst_samples
 from metaprompts.visualize.confusion import draw_confusion
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.evaluation.depth import CROPS, DEPTH_SCORES, DepthScores, eigen_crop, garg_crop, nyu_crop, silog
+from metaprompts.metrics.depth import CROPS, DEPTH_SCORES, DepthScores, eigen_crop, garg_crop, nyu_crop, silog
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "metrics_golden.json"

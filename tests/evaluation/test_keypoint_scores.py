@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.evaluation.pck import PercentageCorrectKeypoints
-from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES, KeypointScores
+from metaprompts.metrics.keypoints import COCO_SIGMAS, KEYPOINT_SCORES, KeypointScores
+from metaprompts.metrics.pck import PercentageCorrectKeypoints
 
 POSE = Path(__file__).parents[2].parent / "shared" / "data" / "pose" / "annotations"
 LSP_SIGMAS = tuple(np.linspace(0.03, 0.1, 14))

@@ -1,7 +1,7 @@
 import torch
 
-from metaprompts.evaluation.looking import look_with
-from metaprompts.evaluation.windows import predict_windows, slide_logits
+from metaprompts.inference.predictor import look_with
+from metaprompts.inference.sliding_window import predict_windows, slide_logits
 
 
 def times_context(views, context=None):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from metaprompts.evaluation.oks_nms import keep_best, keypoint_similarity
+from metaprompts.metrics.oks_nms import keep_best, keypoint_similarity
 
 SIGMAS = (0.05, 0.1)
 

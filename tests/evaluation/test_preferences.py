@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 
-from metaprompts.evaluation.preferences import DepthPreferences, Preferences
-from metaprompts.files import write_json
-from metaprompts.visualize.charts import HIGH
+from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+from metaprompts.utils.files import write_json
+from metaprompts.visualize.plots import HIGH
 
 
 def classes(**more):

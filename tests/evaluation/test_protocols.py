@@ -6,7 +6,7 @@ import torch
 from evaluation.oracles import TASKS, Oracle, mm_aug_test, mm_slide
 from metaprompts.errors import InputError
 from metaprompts.evaluation.protocols import PROTOCOLS, DepthProtocol, PoseProtocol, SegmentationProtocol, scaled_name
-from metaprompts.evaluation.windows import predict_windows
+from metaprompts.inference.sliding_window import predict_windows
 from metaprompts.tasks import Pose
 
 

@@ -5,15 +5,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from metaprompts.analysis import prompt_statistics
+from metaprompts.analysis.prompt_statistics import ClassResponses, DepthResponses, JointResponses, peaks, values_at
 from metaprompts.errors import InputError
-from metaprompts.evaluation import responses
-from metaprompts.evaluation.responses import ClassResponses, DepthResponses, JointResponses, peaks, values_at
 
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     """Prompts are enlarged two at a time, so that five need three parts."""
-    monkeypatch.setattr(responses, "_AT_ONCE", 2)
+    monkeypatch.setattr(prompt_statistics, "_AT_ONCE", 2)
 
 
 def enlarged(maps, size):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.evaluation.run import evaluate
+from metaprompts.evaluation.evaluate import evaluate
 from small import small_model
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from metaprompts.evaluation.depth import DepthScores
-from metaprompts.evaluation.pck import PercentageCorrectKeypoints
-from metaprompts.evaluation.pose import KeypointScores
-from metaprompts.evaluation.segmentation import SegmentationScores
+from metaprompts.metrics.depth import DepthScores
+from metaprompts.metrics.keypoints import KeypointScores
+from metaprompts.metrics.pck import PercentageCorrectKeypoints
+from metaprompts.metrics.segmentation import SegmentationScores
 
 SIGMAS = (0.05, 0.05)
 TRUTH = {

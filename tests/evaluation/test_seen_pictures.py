@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from evaluation.oracles import Samples
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
+from metaprompts.data.transforms.kitti_crop import KittiCrop
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.errors import InputError
-from metaprompts.evaluation.cropping import KittiCrop
-from metaprompts.evaluation.pictures import SeenPictures, scaled_transforms, seen_batches, stacked
+from metaprompts.evaluation.dataset import SeenPictures, scaled_transforms, seen_batches, stacked
 from metaprompts.evaluation.protocols import DepthProtocol, SegmentationProtocol
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.evaluation.segmentation import SegmentationScores
+from metaprompts.metrics.segmentation import SegmentationScores
 
 
 def numpy_scores(predicted, labels, classes, ignore):

@@ -14,11 +14,11 @@ from torch import distributed, multiprocessing
 from evaluation.oracles import TASKS, Oracle, People, Samples
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.errors import InputError
-from metaprompts.evaluation.pictures import SeenPictures, seen_batches
-from metaprompts.evaluation.processes import processes
+from metaprompts.evaluation.dataset import SeenPictures, seen_batches
+from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.evaluation.protocols import DepthProtocol, PoseProtocol, SegmentationProtocol
-from metaprompts.evaluation.run import evaluate
-from metaprompts.evaluation.whole import Evaluation, evaluate_split
+from metaprompts.evaluation.resumable import Evaluation, evaluate_split
+from metaprompts.utils.distributed_env import processes
 
 TESTS = {
     "segmentation": SegmentationProtocol(windows=(24, 16), flip=True, scales=(0.5, 1.0)),

@@ -13,25 +13,25 @@ from PIL import Image
 from torch import nn
 
 from metaprompts.ablation.study import read_study
-from metaprompts.backbone import build_backbone, load_backbone
-from metaprompts.backbone.small_encoder import EncoderShape, SmallEncoder
-from metaprompts.captioning.stores import CaptionStore, EncodingStore
+from metaprompts.captioning.disk_cache import CaptionStore, EncodingStore
 from metaprompts.cli.boxes import Boxes
-from metaprompts.data.captions import CaptionFile
-from metaprompts.data.lists import read_pairs
-from metaprompts.data.pictures import read_picture
-from metaprompts.data.pose import CocoKeypoints
-from metaprompts.data.shards.writing import begin, write_split
-from metaprompts.data.splits import DepthData, PoseData, SegmentationData
+from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.datasets.keypoints import CocoKeypoints
+from metaprompts.data.io.caption_file import CaptionFile
+from metaprompts.data.io.images import read_picture
+from metaprompts.data.io.list_files import read_pairs
+from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.evaluation.records import RecordWriter, belongs_to, drop_damaged, read_records
 from metaprompts.evaluation.records import begin as begin_records
-from metaprompts.model import MetaPromptModel
-from metaprompts.pretraining.checkpoints import Checkpoints, Learner
-from metaprompts.pretraining.settings import Vae
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.released import import_released
-from metaprompts.training.step_log import read_lines
-from metaprompts.weights import load_tensors, read_tensors, write_tensors
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.models.released import import_released
+from metaprompts.modules.backbone import build_backbone, load_backbone
+from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder
+from metaprompts.pretraining.config import Vae
+from metaprompts.pretraining.train_state import Checkpoints, Learner
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.logger import read_lines
+from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 from small import small_model
 
 SEED = np.random.default_rng(0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metaprompts.heads.deconv import DepthHead, HeatmapHead
+from metaprompts.modules.heads.deconv import DepthHead, HeatmapHead
 
 
 @pytest.mark.parametrize(

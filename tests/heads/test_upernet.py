@@ -7,7 +7,7 @@ from torch import nn
 from transformers import UperNetConfig
 from transformers.models.upernet.modeling_upernet import UperNetFCNHead, UperNetHead
 
-from metaprompts.heads.upernet import FCNHead, UPerNet
+from metaprompts.modules.heads.upernet import FCNHead, UPerNet
 
 CHANNELS = (12, 16, 20, 24)
 SIZES = {"even": [(32, 48), (16, 24), (8, 12), (4, 6)], "odd": [(31, 45), (16, 23), (8, 12), (5, 7)]}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from metaprompts.pretraining.run import pretrain
-from metaprompts.training.progress import Silence
+from metaprompts.pretraining.pretrain import pretrain
+from metaprompts.utils.progress import Silence
 from pretraining.drawn import rectangle, small_settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metaprompts.pretraining.settings import Diffusion, Pretraining, Scenes, Text, Vae
+from metaprompts.pretraining.config import Diffusion, Pretraining, Scenes, Text, Vae
 
 COLORS = {"red": (200, 30, 30), "blue": (30, 60, 200), "green": (40, 160, 50)}
 

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.pretraining.checkpoints import _Average
-from metaprompts.pretraining.diffusion import DiffusionLesson
-from metaprompts.pretraining.loop import step_generators
-from metaprompts.pretraining.parts import Rows, write_part
+from metaprompts.pretraining.array_shards import Rows, write_part
+from metaprompts.pretraining.config import Diffusion
+from metaprompts.pretraining.diffusion_stage import DiffusionLesson
 from metaprompts.pretraining.sampling import captioned_sheet
-from metaprompts.pretraining.settings import Diffusion
-from metaprompts.training.peers import Peers
-from metaprompts.training.schedules import Schedule, fall_start, learning_rate
+from metaprompts.pretraining.train_loop import step_generators
+from metaprompts.pretraining.train_state import _Average
+from metaprompts.training.data_parallel import Peers
+from metaprompts.training.lr_schedule import Schedule, fall_start, learning_rate
 from metaprompts.visualize.text import PAPER
 
 

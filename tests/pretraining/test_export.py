@@ -6,7 +6,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from metaprompts.backbone.sources import load_backbone
+from metaprompts.modules.backbone.loading import load_backbone
 from metaprompts.pretraining.sampling import generate_pictures
 
 CAPTIONS = ["a red box on blue", "a blue box on red", "a green box on green"]

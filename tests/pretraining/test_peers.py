@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.pretraining.run import pretrain
-from metaprompts.training.peers import ALONE, Peers, training_together
-from metaprompts.training.progress import Silence
+from metaprompts.pretraining.pretrain import pretrain
+from metaprompts.training.data_parallel import ALONE, Peers, training_together
+from metaprompts.utils.progress import Silence
 from pretraining.drawn import DiesOnArrival, average_of_ranks, rectangle, small_settings
 
 STEPS = 5

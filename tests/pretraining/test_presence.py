@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-
-from metaprompts.data.scenes import CLASSES, generate_scene
 from metaprompts.pretraining.presence import NOUN_CLASSES, asked_classes, presence
+
+from metaprompts.synthetic import CLASSES, generate_scene
 
 
 def test_nouns_are_found_whole_and_in_plural():

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from metaprompts.errors import InputError
-from metaprompts.pretraining.run import pretrain
-from metaprompts.training.progress import Silence
+from metaprompts.pretraining.pretrain import pretrain
+from metaprompts.utils.progress import Silence
 from pretraining.drawn import rectangle, small_settings
 
 UNET = "unet/diffusion_pytorch_model.safetensors"

@@ -8,9 +8,9 @@ import torch
 
 from interrupted import KilledAt, KilledError, dead_scratch
 from metaprompts.errors import InputError
-from metaprompts.pretraining.run import pretrain
-from metaprompts.training.progress import Silence
-from metaprompts.training.states import write_state
+from metaprompts.pretraining.pretrain import pretrain
+from metaprompts.utils.checkpoint_files import write_state
+from metaprompts.utils.progress import Silence
 from pretraining.drawn import rectangle, small_settings
 
 STEPS = {"vae": {"steps": 6, "fall": 0.5}, "diffusion": {"steps": 6, "fall": 0.25}}

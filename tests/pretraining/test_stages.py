@@ -7,15 +7,15 @@ import pytest
 from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
-from metaprompts.pretraining import parts
+from metaprompts.pretraining import array_shards
 from metaprompts.pretraining.architecture import read_architecture
-from metaprompts.pretraining.folders import write_folder_whole
-from metaprompts.pretraining.parts import Rows, missing_parts, read_notes, write_part
-from metaprompts.pretraining.pixels import encode
-from metaprompts.pretraining.run import pretrain
-from metaprompts.pretraining.scenes import draw_scenes
-from metaprompts.pretraining.settings import Diffusion, Pretraining, Scenes, Vae
-from metaprompts.training.progress import Silence
+from metaprompts.pretraining.array_shards import Rows, missing_parts, read_notes, write_part
+from metaprompts.pretraining.config import Diffusion, Pretraining, Scenes, Vae
+from metaprompts.pretraining.pretrain import pretrain
+from metaprompts.pretraining.scenes_stage import draw_scenes
+from metaprompts.pretraining.vae_io import encode
+from metaprompts.utils.files import write_folder_whole
+from metaprompts.utils.progress import Silence
 from pretraining.drawn import rectangle, small_settings
 
 SMALL = Scenes(count=5, held_out=2, height=64, width=64, workers=1)
@@ -32,7 +32,7 @@ def test_scenes_are_drawn_from_their_seeds(run):
 
 
 def test_only_missing_parts_are_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "PART_ROWS", 2)
+    monkeypatch.setattr(array_shards, "PART_ROWS", 2)
     drawn = []
 
     def source(seed, height, width):
@@ -74,8 +74,8 @@ def test_a_damaged_or_missing_part_is_named(tmp_path):
 
 
 def test_rows_are_gathered_across_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "PART_ROWS", 2)
-    for rows in parts.part_ranges(5):
+    monkeypatch.setattr(array_shards, "PART_ROWS", 2)
+    for rows in array_shards.part_ranges(5):
         write_part(tmp_path, rows, np.array(rows))
     assert Rows(tmp_path, 5).gather([4, 0, 3]).tolist() == [4, 0, 3]
     assert missing_parts(tmp_path, 5, ()) == []

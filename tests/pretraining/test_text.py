@@ -2,8 +2,8 @@ import pytest
 from transformers import CLIPTokenizer
 
 from metaprompts.errors import InputError
-from metaprompts.pretraining.settings import Text
-from metaprompts.pretraining.text import make_tokenizer, read_tokenizer, write_tokenizer
+from metaprompts.pretraining.config import Text
+from metaprompts.pretraining.tokenizer_stage import make_tokenizer, read_tokenizer, write_tokenizer
 
 CAPTIONS = ["a street with two cars: a red one and a blue one", "a room with a table, a green ball"] * 3
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"

@@ -7,12 +7,12 @@ from diffusers import AutoencoderKL
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.architecture import read_architecture
-from metaprompts.pretraining.beginnings import begin_at_block_averages
-from metaprompts.pretraining.measures import Reconstruction, blocky
-from metaprompts.pretraining.parts import Rows
-from metaprompts.pretraining.pixels import decode, encode, to_images, to_pixels
-from metaprompts.pretraining.standardizing import channel_moments, standardize
-from metaprompts.pretraining.vae import refuse_bad_vae
+from metaprompts.pretraining.array_shards import Rows
+from metaprompts.pretraining.latent_scaling import channel_moments, standardize
+from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
+from metaprompts.pretraining.vae_init import begin_at_block_averages
+from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
+from metaprompts.pretraining.vae_stage import refuse_bad_vae
 from pretraining.drawn import ARCHITECTURE, rectangle
 
 

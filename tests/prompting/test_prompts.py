@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metaprompts.prompting import MetaPrompts
+from metaprompts.modules.meta_prompts import MetaPrompts
 
 
 @pytest.mark.parametrize("adapter", [False, True])

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from metaprompts.prompting import FusedRearrangement, LevelRearrangement, rearrange
-from metaprompts.prompting.layers import upsample_stack
+from metaprompts.modules.meta_prompts import FusedRearrangement, LevelRearrangement, rearrange
+from metaprompts.modules.meta_prompts.layers import upsample_stack
 
 CHANNELS = (32, 64, 96, 96)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from metaprompts.prompting import RecurrentRefinement
+from metaprompts.modules.meta_prompts import RecurrentRefinement
 
 
 class Unet(nn.Module):

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-import metaprompts.released
+import metaprompts.models.released
 from golden import layout, needs_golden
-from metaprompts.backbone.sources import build_backbone, named_config
-from metaprompts.classes import ADE20K, CITYSCAPES
-from metaprompts.data.splits import DepthData
-from metaprompts.evaluation.cropping import KittiCrop
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.data import training_split
+from metaprompts.data.config import DepthData
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.transforms.kitti_crop import KittiCrop
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone.loading import build_backbone, named_config
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.dataloaders import training_split
 
 SEGMENTATION = {
     "optimizer": (8e-5, 1e-3, 0.1, True, True, None),
@@ -146,7 +146,7 @@ def test_the_model_is_the_preset_of_the_published_checkpoint(name, file):
         recipe = read_recipe(name)
         parts = {part: getattr(recipe, part) for part in ("task", "prompts", "refinement", "rearrangement")}
         ours = MetaPromptModel.on_backbone(backbone, working_size=recipe.data.size_of_prediction(), **parts)
-    preset = metaprompts.released._config(tensors, name, "the file")
+    preset = metaprompts.models.released._config(tensors, name, "the file")
     theirs = MetaPromptModel.empty(preset)
     for part in (*parts, "scaled_latent", "working_size"):
         assert getattr(ours.config, part) == getattr(preset, part), part

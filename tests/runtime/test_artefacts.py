@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from metaprompts.engines.artifact_cache import artefact, has_any, is_kept, tensors_digest
 from metaprompts.errors import InputError
-from metaprompts.runtime.artefacts import artefact, has_any, is_kept, tensors_digest
 
 WHAT = {"weights": "abc", "size": (64, 64)}
 

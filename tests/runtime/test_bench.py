@@ -11,22 +11,22 @@ from PIL import Image
 from torch import nn
 
 from metaprompts.cli import main
+from metaprompts.engines.benchmark import cost_curve as curves
+from metaprompts.engines.benchmark.client import WorkerProcess
+from metaprompts.engines.benchmark.compare import Plan
+from metaprompts.engines.benchmark.cost_curve import measure_curve, settings_of_axes
+from metaprompts.engines.benchmark.engine_specs import Contestant, default_contestants, read_contestants
+from metaprompts.engines.benchmark.flops import count_flops
+from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
+from metaprompts.engines.benchmark.plots import curve_picture
+from metaprompts.engines.benchmark.runner import subject_model
+from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made, rule_made_folder, spreads
+from metaprompts.engines.benchmark.tables import curve_rows
+from metaprompts.engines.benchmark.worker import Worker
+from metaprompts.engines.benchmark.workload import Setting, config_for, setting_for
+from metaprompts.engines.optimized import run
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
-from metaprompts.runtime.bench import curve as curves
-from metaprompts.runtime.bench.asking import WorkerProcess
-from metaprompts.runtime.bench.comparing import Plan
-from metaprompts.runtime.bench.curve import measure_curve, settings_of_axes
-from metaprompts.runtime.bench.engines import Contestant, default_contestants, read_contestants
-from metaprompts.runtime.bench.flops import count_flops
-from metaprompts.runtime.bench.parts import MeteredParts, PlainParts, flops_of, seconds_of
-from metaprompts.runtime.bench.pictures import curve_picture
-from metaprompts.runtime.bench.setting import Setting, config_for, setting_for
-from metaprompts.runtime.bench.subject import subject_model
-from metaprompts.runtime.bench.tables import curve_rows
-from metaprompts.runtime.bench.weights import full_width_config, rule_made, rule_made_folder, spreads
-from metaprompts.runtime.bench.worker import Worker
-from metaprompts.runtime.prepared import run
+from metaprompts.models.model import MetaPromptModel
 from small import small_model
 
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def test_files_tell_what_was_measured(
         # One process is enough to see that it answers, and takes seconds to begin.
         return WorkerProcess(name, threads) if name.startswith("plain") else HereAndNow()
 
-    monkeypatch.setattr("metaprompts.runtime.bench.comparing.WorkerProcess", process)
+    monkeypatch.setattr("metaprompts.engines.benchmark.compare.WorkerProcess", process)
     words = ["--engines", "plain", "eager", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)]
 
     assert main(["bench", "--quick", *words]) == 0
@@ -237,7 +237,7 @@ def test_crops_of_people_have_the_size() -> None:
 
 
 def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaprompts.runtime.bench.engines.installed", lambda name: name != "onnx")
+    monkeypatch.setattr("metaprompts.engines.benchmark.engine_specs.installed", lambda name: name != "onnx")
 
     names = [each.name for each in default_contestants(CPU)]
 
@@ -255,7 +255,7 @@ def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.Monkey
     ],
 )
 def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaprompts.runtime.opening.installed", lambda name: name != "onnx")
+    monkeypatch.setattr("metaprompts.engines.factory.installed", lambda name: name != "onnx")
 
     with pytest.raises(InputError, match=f"^{line}$"):
         read_contestants([name], CPU)
@@ -288,7 +288,7 @@ def test_a_file_in_the_place_of_the_folder_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was after minutes of measuring."""
-    monkeypatch.setattr("metaprompts.runtime.bench.run.measure", None)
+    monkeypatch.setattr("metaprompts.engines.benchmark.benchmark.measure", None)
     (tmp_path / "file").touch()
 
     assert main(["bench", "--quick", "--out", str(tmp_path / "file")]) == 2

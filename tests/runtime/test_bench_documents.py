@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from metaprompts.runtime.bench.tables import gib, seconds
+from metaprompts.engines.benchmark.tables import gib, seconds
 
 DOCS = Path(__file__).parents[2] / "docs"
 TOLD = (DOCS / "performance.md").read_text(encoding="utf-8").splitlines()

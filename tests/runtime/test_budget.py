@@ -10,10 +10,8 @@ import pytest
 import torch
 
 import metaprompts
-from metaprompts.config import Prompts
-from metaprompts.errors import InputError
-from metaprompts.runtime import budget
-from metaprompts.runtime.budget import (
+from metaprompts.engines import memory_budget
+from metaprompts.engines.memory_budget import (
     Budget,
     Work,
     automatic_limit,
@@ -23,6 +21,8 @@ from metaprompts.runtime.budget import (
     view_work,
     weight_bytes,
 )
+from metaprompts.errors import InputError
+from metaprompts.models.config import Prompts
 from metaprompts.tasks import Depth
 from small import small_model
 
@@ -130,8 +130,10 @@ class TestChoice:
         self, embedded: metaprompts.MetaPromptModel, work: Work, monkeypatch: pytest.MonkeyPatch
     ) -> metaprompts.MetaPromptModel:
         """The model, whose views are not counted anew for each test."""
-        whole = budget.view_work
-        monkeypatch.setattr(budget, "view_work", lambda other, size: work if size == SIZE else whole(other, size))
+        whole = memory_budget.view_work
+        monkeypatch.setattr(
+            memory_budget, "view_work", lambda other, size: work if size == SIZE else whole(other, size)
+        )
         return embedded
 
     def needed(self, model: metaprompts.MetaPromptModel, work: Work, views: int) -> int:

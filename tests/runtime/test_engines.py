@@ -9,15 +9,15 @@ import torch
 from torch._inductor.exc import InductorError
 
 import metaprompts
-from metaprompts.data.scenes import generate_scene
+from metaprompts.engines import factory
+from metaprompts.engines.converted import multiple_of
+from metaprompts.engines.factory import installed, open_engine, weights_type
+from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm
+from metaprompts.engines.openvino import OpenVinoParts, _with_small_weights
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.torch_compile import CompiledParts
 from metaprompts.errors import InputError
-from metaprompts.runtime import opening
-from metaprompts.runtime.compiled import CompiledParts
-from metaprompts.runtime.exporting import multiple_of
-from metaprompts.runtime.onnx import AnySizePooling, RowwiseGroupNorm
-from metaprompts.runtime.opening import installed, open_engine, weights_type
-from metaprompts.runtime.openvino import OpenVinoParts, _with_small_weights
-from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.synthetic import generate_scene
 from small import small_model, smooth_pictures
 
 TASKS = ("segmentation", "depth", "pose")
@@ -150,7 +150,7 @@ def test_a_model_in_16_bits_is_computed_with_in_32(
     """Networks converted from bfloat16 took no pictures in float32."""
     if engine != "eager":
         # What would be converted.
-        monkeypatch.setitem(opening._PARTS, engine, lambda order, prepared: prepared)
+        monkeypatch.setitem(factory._PARTS, engine, lambda order, prepared: prepared)
     model, images = small_model("depth"), smooth_pictures(1, 64, 64)
     with torch.no_grad():
         wanted = _rounded(model)(images)
@@ -175,13 +175,13 @@ def test_a_model_in_16_bits_is_not_copied_to_compute_in_them() -> None:
 @pytest.mark.parametrize(
     ("engine", "precision", "has_openvino", "approximation", "wanted"),
     [
-        ("eager", "bf16", True, opening.EXACT, torch.bfloat16),
-        ("compile", "bf16", True, opening.EXACT, torch.bfloat16),
-        ("auto", "bf16", False, opening.EXACT, torch.bfloat16),
-        ("auto", "bf16", True, opening.EXACT, torch.float32),
-        ("eager", "fp32", True, opening.EXACT, torch.float32),
-        ("openvino", "bf16", True, opening.EXACT, torch.float32),
-        ("eager", "bf16", True, opening.Approximation(encoder=Path("encoder")), torch.float32),
+        ("eager", "bf16", True, factory.EXACT, torch.bfloat16),
+        ("compile", "bf16", True, factory.EXACT, torch.bfloat16),
+        ("auto", "bf16", False, factory.EXACT, torch.bfloat16),
+        ("auto", "bf16", True, factory.EXACT, torch.float32),
+        ("eager", "fp32", True, factory.EXACT, torch.float32),
+        ("openvino", "bf16", True, factory.EXACT, torch.float32),
+        ("eager", "bf16", True, factory.Approximation(encoder=Path("encoder")), torch.float32),
     ],
 )
 def test_weights_are_loaded_as_they_are_needed(
@@ -189,11 +189,11 @@ def test_weights_are_loaded_as_they_are_needed(
     engine: str,
     precision: str,
     has_openvino: bool,
-    approximation: opening.Approximation,
+    approximation: factory.Approximation,
     wanted: torch.dtype,
 ) -> None:
     """A small encoder knows its VAE by more digits, and auto may take OpenVINO, which converts from all of them."""
-    monkeypatch.setattr(opening, "installed", lambda name: has_openvino)
+    monkeypatch.setattr(factory, "installed", lambda name: has_openvino)
 
     assert weights_type(engine, precision, torch.device("cpu"), approximation) == wanted
 
@@ -288,7 +288,7 @@ def test_openvino_runs_where_it_is_told_to(
 ) -> None:
     """The same converted network, on any device."""
     monkeypatch.setattr(pytest.importorskip("openvino"), "Core", _Core)
-    monkeypatch.setattr(opening, "artefact", lambda what, build, folder: tmp_path)
+    monkeypatch.setattr(factory, "artefact", lambda what, build, folder: tmp_path)
 
     parts = open_engine(small_model("depth"), engine="openvino", device=name).parts
 
@@ -328,7 +328,7 @@ def _cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(runtime, "InferenceSession", _Session)
-    monkeypatch.setattr(opening, "artefact", lambda what, build, folder: tmp_path)
+    monkeypatch.setattr(factory, "artefact", lambda what, build, folder: tmp_path)
 
 
 @pytest.mark.usefixtures("_cuda")
@@ -417,12 +417,12 @@ def test_auto_takes_what_is_worth_it(
     engine: str,
     why: str,
 ) -> None:
-    monkeypatch.setattr(opening, "installed", lambda name: has_openvino)
-    monkeypatch.setattr(opening, "has_any", lambda cache: True)
-    monkeypatch.setattr(opening, "is_kept", lambda what, cache: is_kept)
+    monkeypatch.setattr(factory, "installed", lambda name: has_openvino)
+    monkeypatch.setattr(factory, "has_any", lambda cache: True)
+    monkeypatch.setattr(factory, "is_kept", lambda what, cache: is_kept)
     for name in ("eager", "openvino"):
-        monkeypatch.setitem(opening._PARTS, name, lambda *what: None)
-    monkeypatch.setattr(opening, "refuse_unfit", lambda *what: None)
+        monkeypatch.setitem(factory._PARTS, name, lambda *what: None)
+    monkeypatch.setattr(factory, "refuse_unfit", lambda *what: None)
 
     fast = open_engine(small_model("depth"), pictures=pictures_expected)
 
@@ -443,7 +443,7 @@ def test_says_what_an_engine_cannot_do(engine: str, precision: str, line: str) -
 
 
 def test_says_how_to_install_an_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "find_spec", lambda name: None)
+    monkeypatch.setattr(factory, "find_spec", lambda name: None)
 
     with pytest.raises(InputError, match=r"openvino is not installed: pip install 'metaprompts\[openvino\]'"):
         open_engine(small_model("depth"), engine="openvino")

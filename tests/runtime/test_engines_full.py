@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import metaprompts
-from metaprompts.runtime.bench.weights import full_width_config, rule_made_folder
-from metaprompts.runtime.opening import installed, open_engine
+from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made_folder
+from metaprompts.engines.factory import installed, open_engine
 from small import smooth_pictures
 
 pytestmark = pytest.mark.full

@@ -16,15 +16,15 @@ from PIL import Image
 
 import metaprompts
 from metaprompts.cli import main
-from metaprompts.data.scenes import generate_scene
+from metaprompts.engines.export import export as export_run
+from metaprompts.engines.export import export_model, formats
+from metaprompts.engines.export.formats import FORMATS
+from metaprompts.engines.export.full_model import description
+from metaprompts.engines.export.standalone import dense, pose
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
-from metaprompts.runtime.export import export_model, formats
-from metaprompts.runtime.export import run as export_run
-from metaprompts.runtime.export.beside import dense, pose
-from metaprompts.runtime.export.formats import FORMATS
-from metaprompts.runtime.export.whole import description
-from metaprompts.tasks.resizing import view_size
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.synthetic import generate_scene
+from metaprompts.tasks.preprocess import view_size
 from small import small_model
 
 # One task a format: together every task and every format.
@@ -230,7 +230,7 @@ def test_an_export_tells_its_stages_and_all_its_files(
 ) -> None:
     """It was silent for minutes, and named four files, the model not among them."""
     _without_contents(monkeypatch, kind)
-    monkeypatch.setattr("metaprompts.loading.load", lambda name, device: small_model("depth"))
+    monkeypatch.setattr("metaprompts.models.loading.load", lambda name, device: small_model("depth"))
 
     assert main(["export", "micro-depth", "--format", kind, "--out", str(tmp_path / "out")]) == 0
 
@@ -286,7 +286,7 @@ def test_a_file_in_the_place_of_the_folder_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was after minutes of converting."""
-    monkeypatch.setattr("metaprompts.loading.load", None)
+    monkeypatch.setattr("metaprompts.models.loading.load", None)
     (tmp_path / "file").touch()
 
     assert main(["export", "micro-depth", "--format", "torch", "--out", str(tmp_path / "file/out")]) == 2

@@ -6,9 +6,9 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 import metaprompts
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.token_merging import MergedSelfAttention, Merging, split_places
 from metaprompts.errors import InputError
-from metaprompts.runtime.merging import MergedSelfAttention, Merging, split_places
-from metaprompts.runtime.prepared import PreparedModel
 from small import small_model
 
 

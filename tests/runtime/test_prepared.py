@@ -6,10 +6,10 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
 import metaprompts
-from metaprompts.backbone.lora import add_lora
+from metaprompts.engines.fused_layers import doubling_convolution, fold_batch_norms, folded_convolution
+from metaprompts.engines.optimized import PreparedModel
 from metaprompts.errors import InputError
-from metaprompts.runtime.layers import doubling_convolution, fold_batch_norms, folded_convolution
-from metaprompts.runtime.prepared import PreparedModel
+from metaprompts.modules.backbone.lora import add_lora
 from small import small_model, smooth_pictures
 
 TASKS = ("segmentation", "depth", "pose")

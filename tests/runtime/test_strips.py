@@ -6,10 +6,9 @@ from diffusers.models.autoencoders.vae import Encoder
 from torch import nn
 
 import metaprompts
-from metaprompts.backbone.strips import StripEncoder
+from metaprompts.engines.optimized import Encode, StripEncode
 from metaprompts.errors import InputError
-from metaprompts.runtime.prepared import Encode
-from metaprompts.runtime.strips import StripEncode
+from metaprompts.modules.backbone.tiled_vae import StripEncoder
 
 
 def encoder(**changed: object) -> Encoder:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.classes import ADE20K, CITYSCAPES
 from metaprompts.cli import main
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
 from metaprompts.errors import InputError
-from metaprompts.loading import load
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.submission.formats import CITYSCAPES_LABEL_IDS, ade20k_ids, cityscapes_ids, kitti_depth
-from metaprompts.submission.packing import packed
-from metaprompts.submission.unlabeled import DetectedPeople
+from metaprompts.evaluation.submission.archive import packed
+from metaprompts.evaluation.submission.formats import CITYSCAPES_LABEL_IDS, ade20k_ids, cityscapes_ids, kitti_depth
+from metaprompts.evaluation.submission.test_sets import DetectedPeople
+from metaprompts.models.loading import load
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
 from small import SMALL
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.backbone.sources import named_config
-from metaprompts.config import Architecture, ModelConfig, Prompts, Rearrangement, Refinement
-from metaprompts.loading import load
-from metaprompts.model import MetaPromptModel
-from metaprompts.prompting.prompts import LABEL_TOKENS
+from metaprompts.models.config import Architecture, ModelConfig, Prompts, Rearrangement, Refinement
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone.loading import named_config
+from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.training.loop import training_step
 from metaprompts.training.optimizer import Optimizer, make_optimizer

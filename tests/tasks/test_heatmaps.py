@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
+from metaprompts.tasks.udp_heatmaps import decode_heatmaps, encode_heatmaps
 
 
 def test_a_gaussian_of_height_one_by_hand():

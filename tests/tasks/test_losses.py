@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metaprompts.tasks.depth import Depth, gradient_matching, silog
-from metaprompts.tasks.lovasz import lovasz_softmax
+from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.segmentation import mean_cross_entropy
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from metaprompts.cli import main
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Pose, Segmentation
 
 BROKEN = ["a\nb", "a\rb", "a\u2028b", "a\u2029b", "a\x85b", "a\x0bb", "a\x1b[1mb", "a\tb"]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.config import build_task
 from metaprompts.errors import InputError
-from metaprompts.evaluation.pose import COCO_SIGMAS
+from metaprompts.metrics.keypoints import COCO_SIGMAS
+from metaprompts.models.config import build_task
 from metaprompts.tasks import Pose
 
 TASK = Pose(joints=("head", "hip"), skeleton=((0, 1),), crop_height=64, crop_width=128, heatmap_sigma=1.5, filters=8)

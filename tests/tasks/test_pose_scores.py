@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.tasks.pose_scores import PoseScores
+from metaprompts.metrics.pose import PoseScores
 
 SIGMAS = (0.05, 0.05)
 

@@ -1,6 +1,6 @@
 """Recipes for the few pictures of these tests."""
 
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from small import SMALL
 
 

@@ -5,14 +5,14 @@ import sys
 import pytest
 from torch import nn
 
-from metaprompts.training.allocator import give_back_large_blocks
+from metaprompts.utils.malloc import give_back_large_blocks
 
 # Of twenty blocks of 8 MiB every other one is freed. Prints how many MiB then leave the process: as it is, when it is
 # told to give back, and of further blocks after that, of 12 MiB: of 8 MiB some would fit into the gaps of the first.
 _GAPS = """
 import resource, torch
 from pathlib import Path
-from metaprompts.training.allocator import give_back_large_blocks
+from metaprompts.utils.malloc import give_back_large_blocks
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

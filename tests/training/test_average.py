@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from metaprompts.training.average import WeightAverage, decay_at
+from metaprompts.training.ema import WeightAverage, decay_at
 
 
 def test_the_average_follows_the_weights_and_takes_their_place_for_a_while():

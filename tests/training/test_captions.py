@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from captioners import write_captioner
-from metaprompts.backbone.text import TextEncoder, load_text_encoder
 from metaprompts.cli import main
 from metaprompts.errors import InputError
-from metaprompts.loading import load
-from metaprompts.training.data import EndlessBatches, training_split
+from metaprompts.models.loading import load
+from metaprompts.modules.backbone.text_encoder import TextEncoder, load_text_encoder
+from metaprompts.training.dataloaders import EndlessBatches, training_split
 from metaprompts.training.loop import train
-from metaprompts.training.progress import Silence
-from metaprompts.training.stopping import TrainingStopped
+from metaprompts.training.signals import TrainingStopped
+from metaprompts.utils.progress import Silence
 from training.pictures import made_recipe
 from training.test_resuming import SignalAt
 from training.test_training_from_shards import at, refuse_difference, sharded
@@ -82,7 +82,7 @@ def test_it_says_what_reads_its_captions_and_needs_one(trained):
 
 def test_evaluation_gives_the_numbers_of_training_without_the_text_encoder(trained, captions, tmp_path, monkeypatch):
     _, out = trained
-    monkeypatch.setattr("metaprompts.backbone.text.load_text_encoder", None)
+    monkeypatch.setattr("metaprompts.modules.backbone.text_encoder.load_text_encoder", None)
     words = ["evaluate", str(out / "last"), "--training.device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "plain")]) == 0
     scores = json.loads((tmp_path / "plain/metrics.json").read_text())

@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from metaprompts.data.label_histogram import LabelHistogram
+from metaprompts.data.datasets.label_histogram import LabelHistogram
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Segmentation
 from metaprompts.training.class_weights import balanced_weights
 from metaprompts.training.loop import train
-from metaprompts.training.memory import training_memory
-from metaprompts.training.progress import Silence
+from metaprompts.training.memory_estimate import training_memory
+from metaprompts.utils.progress import Silence
 from training.pictures import made_recipe
 
 

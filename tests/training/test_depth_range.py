@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.depth_range import check_depth_range
 
 

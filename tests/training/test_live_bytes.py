@@ -5,7 +5,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from metaprompts.training.live_bytes import (
+from metaprompts.utils.memory_tracker import (
     AllIsThere,
     GpuAutocast,
     LiveBytes,

@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 
 from metaprompts.errors import InputError
-from metaprompts.loading import load
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.models.loading import load
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training import loop
-from metaprompts.training.average import WeightAverage
-from metaprompts.training.data import EndlessBatches, training_split
-from metaprompts.training.diagnosis import replay
+from metaprompts.training.dataloaders import EndlessBatches, training_split
+from metaprompts.training.ema import WeightAverage
 from metaprompts.training.loop import set_learning_rate, train, training_step
+from metaprompts.training.nonfinite_dump import replay
 from metaprompts.training.optimizer import Optimizer, make_optimizer
-from metaprompts.training.progress import Silence
 from metaprompts.training.ranking import is_as_good
+from metaprompts.utils.progress import Silence
 from training.pictures import made_recipe as recipe
 
 

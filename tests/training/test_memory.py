@@ -4,11 +4,11 @@ from functools import cache
 import pytest
 import torch
 
-from metaprompts.backbone.sources import named_config
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.memory import moment_bytes, pass_bytes, training_memory
-from metaprompts.training.stand_in import empty_batch, stand_in_model
+from metaprompts.modules.backbone.loading import named_config
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.dummy import empty_batch, stand_in_model
+from metaprompts.training.memory_estimate import moment_bytes, pass_bytes, training_memory
 
 # One layer a level: a pass of a few hundred operations.
 UNET = named_config("micro")["unet"] | {

@@ -15,13 +15,13 @@ import torch
 
 from interrupted import dead_scratch
 from metaprompts.errors import InputError
-from metaprompts.loading import load
+from metaprompts.models.loading import load
 from metaprompts.training.checkpoints import changed_keys
 from metaprompts.training.loop import train
-from metaprompts.training.progress import Silence
 from metaprompts.training.ranking import validations_since_best
-from metaprompts.training.states import first_whole_state, write_state
-from metaprompts.training.stopping import TrainingStopped, noticing_signals
+from metaprompts.training.signals import TrainingStopped, noticing_signals
+from metaprompts.utils.checkpoint_files import first_whole_state, write_state
+from metaprompts.utils.progress import Silence
 from training.pictures import made_recipe
 
 pytestmark = pytest.mark.usefixtures("interruptible")

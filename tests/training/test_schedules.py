@@ -1,9 +1,9 @@
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.recipe_names import recipe_names
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.schedules import Schedule, learning_rate, warmup_factor
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.registry import recipe_names
+from metaprompts.training.lr_schedule import Schedule, learning_rate, warmup_factor
 
 
 def rates(schedule, steps, lr=1.0):

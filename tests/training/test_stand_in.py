@@ -1,7 +1,7 @@
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.stand_in import architecture, empty_batch, fake_model
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.dummy import architecture, empty_batch, fake_model
 
 
 def test_hub_sources_are_taken_to_be_stable_diffusion_and_nothing_is_loaded(tmp_path):

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.loading import load
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.models.loading import load
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
-from metaprompts.training.starting import init_from
+from metaprompts.training.warm_start import init_from
 from small import SMALL, small_model
 
 
@@ -109,7 +109,7 @@ def test_an_embedded_model_is_a_start_for_other_classes(caplog):
 
 def test_a_hub_id_is_a_start(trained, monkeypatch):
     asked = []
-    monkeypatch.setattr("metaprompts.loading.hub_folder", lambda name, files: asked.append(name) or trained)
+    monkeypatch.setattr("metaprompts.models.loading.hub_folder", lambda name, files: asked.append(name) or trained)
     model = another("--training.init_from", "somebody/sky-and-ground")
     assert asked == ["somebody/sky-and-ground"]
     assert torch.equal(model.unet.conv_in.weight, small_model("segmentation").unet.conv_in.weight)

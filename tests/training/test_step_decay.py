@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from metaprompts.config import Refinement
 from metaprompts.errors import InputError
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.memory import training_memory
-from metaprompts.training.passes import TrainingPass, step_losses
+from metaprompts.models.config import Refinement
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.memory_estimate import training_memory
+from metaprompts.training.train_step import TrainingPass, step_losses
 from small import small_model, smooth_pictures
 
 TASKS = ["segmentation", "depth", "pose"]

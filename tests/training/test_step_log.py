@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from metaprompts.training.step_log import StepLog, read_lines
+from metaprompts.training.logger import StepLog, read_lines
 
 LINES = [{"step": step, "total": 0.5, "lr": 0.1} for step in (1, 2, 3)]
 

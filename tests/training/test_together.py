@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from metaprompts.errors import InputError
-from metaprompts.recipe_names import recipe_names
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.splitting import StepSplit, step_split
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.registry import recipe_names
+from metaprompts.training.batch_plan import StepSplit, step_split
 from training.pictures import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_batch_size", "2", "--training.steps", "5")

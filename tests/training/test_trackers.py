@@ -1,7 +1,7 @@
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.training.diary import _naming
+from metaprompts.training.logger import _naming
 
 
 @pytest.mark.parametrize("error", [AttributeError("'NoneType' has no attribute 'write'"), OSError(28, "No space")])

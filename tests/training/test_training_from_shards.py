@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from metaprompts.cli import main
-from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.loop import train
-from metaprompts.training.progress import Silence
-from metaprompts.training.stopping import TrainingStopped
+from metaprompts.training.signals import TrainingStopped
+from metaprompts.utils.progress import Silence
 from small import SMALL
 from training.pictures import made_recipe
 from training.test_resuming import SignalAt

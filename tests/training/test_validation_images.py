@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.data.held_out import hold_out
+from metaprompts.data.datasets.held_out import hold_out
 from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.data.transforms.tensors import to_tensors
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Pose
-from metaprompts.training.data import samples_of, training_split, validation_split, with_held_out
+from metaprompts.training.dataloaders import samples_of, training_split, validation_split, with_held_out
 from metaprompts.training.loop import train
-from metaprompts.training.progress import Silence
+from metaprompts.utils.progress import Silence
 from training.pictures import made_recipe
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.charts import HIGH, LOW, diverging, draw_bars, draw_matrix
+from metaprompts.visualize.plots import HIGH, LOW, diverging, draw_bars, draw_matrix
 
 
 def test_signs_have_colors():

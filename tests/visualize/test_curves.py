@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from metaprompts.training import curves as training
-from metaprompts.training.curves import training_curves
+from metaprompts.training import plots as training
+from metaprompts.training.plots import training_curves
 from metaprompts.visualize.curves import Curve, draw_curves, running_mean
 
 RED, GRAY = (181, 71, 47), (195, 201, 212)
@@ -85,6 +85,7 @@ def test_values_of_any_size_are_drawn(values, cut):
 def test_nothing_but_drawing_needs_matplotlib():
     """Half a second for each prediction and each --help."""
     code = (
-        "import sys, metaprompts.cli, metaprompts.predictions, metaprompts.training.curves, metaprompts.visualize.fonts"
+        "import sys, metaprompts.cli, metaprompts.tasks.predictions, metaprompts.training.plots, "
+        "metaprompts.visualize.fonts"
     )
     subprocess.run([sys.executable, "-c", f"{code}; assert 'matplotlib' not in sys.modules"], check=True)

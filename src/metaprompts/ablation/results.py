@@ -12,7 +12,7 @@ from typing import Any
 
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
-from metaprompts.files import read_json, write_json
+from metaprompts.utils.files import read_json, write_json
 
 Result = dict[str, Any]
 """Of a training: "cell", "variant", "seed", "command", "commit", and "scores", or, where it diverged, "failed" with

@@ -21,10 +21,10 @@ from metaprompts.ablation.results import (
 )
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import SHOWN_BY_DEBUG, InputError
-from metaprompts.files import read_json
-from metaprompts.recipe import Recipe
-from metaprompts.training.data import samples_of
-from metaprompts.training.step_log import read_lines
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.dataloaders import samples_of
+from metaprompts.training.logger import read_lines
+from metaprompts.utils.files import read_json
 
 # How the command line ends for bad input, and what it adds to the number of the signal that asked it to end.
 _BAD_INPUT, _SIGNALED = 2, 128

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_toml
-from metaprompts.recipe_names import recipe_names
-from metaprompts.typed import build, plain
+from metaprompts.recipes.registry import recipe_names
+from metaprompts.utils.files import read_toml
+from metaprompts.utils.schema import build, plain
 
 if TYPE_CHECKING:
-    from metaprompts.recipe import Recipe
+    from metaprompts.recipes.recipe import Recipe
 
 # What a command line names by its place on one machine is the same training everywhere.
 _FOLDERS = {"data.root": Path("DATA"), "training.out": Path("OUT")}
@@ -229,7 +229,7 @@ class Run:
         Raises:
             InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
         """
-        from metaprompts.recipe_reading import read_recipe, refuse_unused
+        from metaprompts.recipes.loader import read_recipe, refuse_unused
 
         name, *words = self.words(root, out)
         try:
@@ -255,7 +255,7 @@ class Run:
         Raises:
             InputError: see `recipe`
         """
-        from metaprompts.recipe import section_types
+        from metaprompts.recipes.recipe import section_types
 
         made = self.recipe(*_FOLDERS.values())
         told = {"task.name": made.task.name}

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metaprompts.captioning.stores import CaptionStore
+from metaprompts.captioning.disk_cache import CaptionStore
 from metaprompts.errors import CaptionerError, InputError
-from metaprompts.hub import hub_folder, without_progress_bars
+from metaprompts.utils.hub import hub_folder, without_progress_bars
 
 _LONGEST = 40
 _WEIGHTS = ("*.safetensors", "*.bin")

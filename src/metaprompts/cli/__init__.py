@@ -19,10 +19,10 @@ from metaprompts.cli.console import (
     silence,
 )
 from metaprompts.cli.failures import told
-from metaprompts.cli.interrupting import ending_as_by_ctrl_c
 from metaprompts.cli.outcome import INTERRUPTED, OK
+from metaprompts.cli.signals import ending_as_by_ctrl_c
 from metaprompts.errors import InputError
-from metaprompts.telemetry import switch_off_telemetry
+from metaprompts.utils.telemetry import switch_off_telemetry
 
 _DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
 meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
@@ -138,7 +138,7 @@ def _commands() -> dict[str, type[Any]]:
 
 
 def _chosen(command: type[Any], name: str, words: list[str]) -> int:
-    from metaprompts.cli.parsing import parse
+    from metaprompts.cli.tyro_errors import parse
 
     # Those that take recipe keys, or options named after a part, read their words themselves.
     read = getattr(command, "from_words", None)

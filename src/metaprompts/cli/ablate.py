@@ -13,7 +13,7 @@ from metaprompts.cli.outcome import OK, SOME_FAILED
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
-    from metaprompts.ablation.checking import Checked
+    from metaprompts.ablation.reproduce import Checked
     from metaprompts.ablation.results import Result
     from metaprompts.ablation.runs import TrainingFailedError
     from metaprompts.ablation.study import Run, Study
@@ -62,9 +62,9 @@ class Ablate:
 
     def run(self) -> int:
         """Train what has no result, and print the tables."""
-        from metaprompts.ablation.plan import plan_text
-        from metaprompts.ablation.quick import FOLDER
-        from metaprompts.locks import writing_into
+        from metaprompts.ablation.estimate import plan_text
+        from metaprompts.ablation.smoke import FOLDER
+        from metaprompts.utils.locks import writing_into
 
         self._check_words()
         given = _roots(self.data)
@@ -114,7 +114,7 @@ class Ablate:
             raise InputError("--plan, --show, --check and --again: one at a time")
 
     def _studies(self, given: dict[str, Path]) -> "list[Study]":
-        from metaprompts.ablation.quick import quick_study
+        from metaprompts.ablation.smoke import quick_study
         from metaprompts.ablation.study import read_study
 
         studies = [read_study(path, trains=not self.show) for path in self.study]
@@ -137,8 +137,8 @@ class Ablate:
 
     def _with_scenes(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> dict[str, Path]:
         """The folders, and that of scenes, which is made if a training wants it and nobody gave it."""
-        from metaprompts.ablation.scenes import SCENES, generate
-        from metaprompts.pretraining.tracking import tracked
+        from metaprompts.ablation.scenes_data import SCENES, generate
+        from metaprompts.utils.progress import tracked
 
         roots = dict(given)
         for study in studies:
@@ -155,7 +155,7 @@ class Ablate:
         return roots
 
     def _check(self, studies: "Sequence[Study]", out: Path, roots: dict[str, Path]) -> int:
-        from metaprompts.ablation.checking import check_all
+        from metaprompts.ablation.reproduce import check_all
 
         def tell(checked: "Checked") -> None:
             say(f"{checked}\n")
@@ -174,10 +174,10 @@ class Ablate:
         return OK if all(one.is_same for one in checked) and not failures.count else _DIFFERENT
 
     def _write_tables(self, studies: "Iterable[Study]", out: Path) -> None:
-        from metaprompts.ablation.picture import study_picture
+        from metaprompts.ablation.plots import study_picture
         from metaprompts.ablation.results import known_results, read_results
-        from metaprompts.ablation.summary import markdown
-        from metaprompts.files import write_picture, write_text
+        from metaprompts.ablation.tables import markdown
+        from metaprompts.utils.files import write_picture, write_text
 
         for study in studies:
             if self.stored is None:
@@ -206,7 +206,7 @@ def _roots(words: tuple[str, ...]) -> dict[str, Path]:
 
 def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
     """The study without cells whose data are nowhere; None where none is left."""
-    from metaprompts.ablation.scenes import SCENES
+    from metaprompts.ablation.scenes_data import SCENES
 
     known = {*given, *([SCENES] if study.scenes else [])}
     cells = tuple(cell for cell in study.cells if cell.data in known)

@@ -51,8 +51,8 @@ class Bench:
         """Measure, write and print."""
         from rich.console import Console
 
-        from metaprompts.files import refuse_unwritable
-        from metaprompts.runtime.bench.run import Request, measure
+        from metaprompts.engines.benchmark.benchmark import Request, measure
+        from metaprompts.utils.files import refuse_unwritable
 
         if self.curve_engine is not None and not self.curve:
             raise InputError("--curve-engine is for the cost curve: give --curve, too, or leave it out")

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from metaprompts.data.coco_annotations import Category, parse_categories, parse_pictures
-from metaprompts.data.entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
-from metaprompts.data.image_matching import match_images, match_numbers
-from metaprompts.data.odd_boxes import odd_boxes, outside
-from metaprompts.data.orientation import check_upright_size
+from metaprompts.data.datasets.odd_boxes import odd_boxes, outside
+from metaprompts.data.io.coco_annotations import Category, parse_categories, parse_pictures
+from metaprompts.data.io.coco_entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
+from metaprompts.data.io.image_matching import match_images, match_numbers
+from metaprompts.data.io.orientation import check_upright_size
 from metaprompts.errors import InputError
-from metaprompts.files import read_json
+from metaprompts.utils.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -159,8 +159,8 @@ def check_pose_options(
     if not given:
         return
     # Imports torch.
-    from metaprompts.loading import model_folder
-    from metaprompts.storage import CONFIG_FILE
+    from metaprompts.models.loading import model_folder
+    from metaprompts.models.pretrained import CONFIG_FILE
 
     configs = [read_json(folder.expanduser() / CONFIG_FILE) for folder in adapters or [model_folder(model)]]
     # What is no config of a model is told when the model is loaded.

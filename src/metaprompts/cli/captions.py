@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
-    from metaprompts.model import MetaPromptModel
+    from metaprompts.models.model import MetaPromptModel
 
 _OPTIONS = "--caption TEXT, --captions FILE or --captioner MODEL"
 
@@ -63,9 +63,9 @@ class Captions:
 def _source(
     caption: str | None, file: Path | None, captioner: str | None, model: "MetaPromptModel"
 ) -> Callable[[Path, Any], str]:
-    from metaprompts.cache import cache_folder
     from metaprompts.captioning.captioner import Captioner
-    from metaprompts.data.captions import CaptionFile
+    from metaprompts.data.io.caption_file import CaptionFile
+    from metaprompts.utils.cache import cache_folder
 
     if file is not None:
         read = CaptionFile(file, file.parent)

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.console import say
-from metaprompts.cli.words import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
-from metaprompts.wording import counted
+from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
-    from metaprompts.data.checking import PartReport, SampleStatistics
-    from metaprompts.data.pose import People
-    from metaprompts.data.samples import SampleDataset, Split
-    from metaprompts.data.splits import Openers
-    from metaprompts.recipe import Recipe
+    from metaprompts.data.check import PartReport, SampleStatistics
+    from metaprompts.data.config import Openers
+    from metaprompts.data.datasets.keypoints import People
+    from metaprompts.data.sample import SampleDataset, Split
+    from metaprompts.recipes.recipe import Recipe
 
 _USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
 
@@ -72,12 +72,12 @@ class Check:
     def run(self) -> int:
         """Check, or explain."""
         if self.wants_help:
-            from metaprompts.recipe_names import recipe_names
+            from metaprompts.recipes.registry import recipe_names
 
             say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
         from metaprompts.cli.data_joints import joint_faults, joint_lines
-        from metaprompts.recipe_reading import read_recipe
+        from metaprompts.recipes.loader import read_recipe
 
         if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise InputError(f"--out {self.out} is no picture's name; wanted one that ends in .png or .jpg")
@@ -106,9 +106,9 @@ class Check:
 
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
         from metaprompts.cli.data_labels import with_labels
-        from metaprompts.data.checking import check_part
-        from metaprompts.pretraining.tracking import tracked
+        from metaprompts.data.check import check_part
         from metaprompts.tasks import Segmentation
+        from metaprompts.utils.progress import tracked
 
         # Shards may hold several of the published parts as one.
         known: dict[str, int] = {} if recipe.data.shards else recipe.data.official()
@@ -150,7 +150,7 @@ def _with_depth_range(report: "PartReport", opened: "list[SampleDataset]", recip
 
 def _statistics(recipe: "Recipe") -> "SampleStatistics | None":
     """What counts the samples of a part, by task."""
-    from metaprompts.data.depth_statistics import DepthStatistics
+    from metaprompts.data.datasets.depth_statistics import DepthStatistics
     from metaprompts.tasks import Depth
 
     task = recipe.task
@@ -162,7 +162,7 @@ def _statistics(recipe: "Recipe") -> "SampleStatistics | None":
 def _parts(recipe: "Recipe") -> "Openers":
     """The parts of both splits."""
     from metaprompts.tasks import Pose, Segmentation
-    from metaprompts.training.data import samples_of
+    from metaprompts.training.dataloaders import samples_of
 
     task, data = recipe.task, recipe.data
     classes = (task.classes,) if isinstance(task, Segmentation) else ()
@@ -189,7 +189,7 @@ def _first_fault(reports: list["PartReport"]) -> str:
 
 def _unlabeled(recipe: "Recipe") -> Iterator[str]:
     """A line for each folder of pictures without published labels."""
-    from metaprompts.data.pictures import pictures_in
+    from metaprompts.data.io.images import pictures_in
 
     for name, folder in recipe.data.unlabeled().items():
         count = len(pictures_in(recipe.data.folder() / folder))

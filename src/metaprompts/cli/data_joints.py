@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from metaprompts.data.joints import mirror_pairs
 from metaprompts.errors import InputError
-from metaprompts.recipe import Recipe
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Pose
 from metaprompts.tasks.pose import OTHER_SIGMA
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from metaprompts.data.checking import PartReport
-from metaprompts.data.label_histogram import check_any_label, count_labels
-from metaprompts.data.samples import SampleDataset
+from metaprompts.data.check import PartReport
+from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
+from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
 
 _MASKS_AT_MOST = 200

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from metaprompts.cli.console import say
-from metaprompts.cli.words import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
-from metaprompts.wording import counted
+from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
     from metaprompts.data.shards.index import Origin, SplitIndex
-    from metaprompts.recipe import Recipe
+    from metaprompts.recipes.recipe import Recipe
 
 _OPTIONS = ("--out", "--shard-bytes", "--split")
 _USAGE = """usage: metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
@@ -86,13 +86,13 @@ class ShardData:
     def run(self) -> int:
         """Write, or explain."""
         if self.wants_help:
-            from metaprompts.recipe_names import recipe_names
+            from metaprompts.recipes.registry import recipe_names
 
             say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
-        from metaprompts.data.shards.writing import begin
-        from metaprompts.locks import writing_into
-        from metaprompts.recipe_reading import read_recipe
+        from metaprompts.data.shards.writer import begin
+        from metaprompts.recipes.loader import read_recipe
+        from metaprompts.utils.locks import writing_into
 
         recipe = read_recipe(self.recipe, self.overrides)
         if recipe.data.shards is not None:
@@ -115,7 +115,7 @@ class ShardData:
     def _origin(self, recipe: "Recipe") -> "Origin":
         from metaprompts.data.shards.index import Origin
         from metaprompts.tasks import Segmentation
-        from metaprompts.training.data import HELD_OUT_BY
+        from metaprompts.training.dataloaders import HELD_OUT_BY
 
         held_out = {} if recipe.data.val_share is None else {HELD_OUT_BY: recipe.training.seed}
         names = recipe.task.classes if isinstance(recipe.task, Segmentation) else None
@@ -128,9 +128,9 @@ class ShardData:
         )
 
     def _write(self, recipe: "Recipe", split: Literal["train", "val"]) -> "SplitIndex":
-        from metaprompts.data.shards.writing import write_split
-        from metaprompts.evaluation.progress import SampleBar
-        from metaprompts.training.data import samples_of
+        from metaprompts.data.shards.writer import write_split
+        from metaprompts.training.dataloaders import samples_of
+        from metaprompts.utils.progress import SampleBar
 
         data, samples = recipe.data, samples_of(recipe, split)
         skips = split == "train" and data.on_error == "skip"

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from metaprompts.data.checking import PartReport
-from metaprompts.data.drawing import draw_sample
-from metaprompts.data.samples import IGNORED_LABEL, Sample
-from metaprompts.files import write_whole
-from metaprompts.recipe import Recipe
-from metaprompts.scratch import remove_scratch
+from metaprompts.analysis.drawing import draw_sample
+from metaprompts.data.check import PartReport
+from metaprompts.data.sample import IGNORED_LABEL, Sample
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.utils.files import write_whole
+from metaprompts.utils.scratch import remove_scratch
 from metaprompts.visualize.histograms import class_histogram
 from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet

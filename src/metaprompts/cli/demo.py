@@ -11,7 +11,7 @@ import tyro
 from metaprompts.cli.console import say
 
 if TYPE_CHECKING:
-    from metaprompts.demo.live import Point
+    from metaprompts.demo.live_training import Point
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class Demo:
 
         import torch
 
-        from metaprompts.demo.run import run_demo
-        from metaprompts.demo.settings import DemoSettings
+        from metaprompts.demo.config import DemoSettings
+        from metaprompts.demo.demo import run_demo
 
         settings = DemoSettings(
             out=self.out,

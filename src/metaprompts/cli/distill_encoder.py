@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from metaprompts.cli.console import say
-from metaprompts.distillation.settings import Distillation
-from metaprompts.wording import counted
+from metaprompts.pretraining.distillation.config import Distillation
+from metaprompts.utils.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class DistillEncoder(Distillation):
 
     def run(self) -> int:
         """Train what is left to be trained, measure, write."""
-        from metaprompts.distillation.run import distill
-        from metaprompts.training.progress import ProgressLine
+        from metaprompts.pretraining.distillation.distill import distill
+        from metaprompts.utils.progress import ProgressLine
 
         found = distill(self, ProgressLine())
         say(

@@ -6,9 +6,9 @@ from metaprompts.cli.console import complain
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
-    from metaprompts.model import MetaPromptModel
-    from metaprompts.runtime.fast import FastModel
-    from metaprompts.runtime.opening import Approximation
+    from metaprompts.engines.engine_model import FastModel
+    from metaprompts.engines.factory import Approximation
+    from metaprompts.models.model import MetaPromptModel
 
 PLAIN = "plain"
 """The model as it is in training."""
@@ -28,7 +28,7 @@ def opened(
 
     Args:
         model: on its device
-        engine: "plain", "auto", or one of `metaprompts.runtime.opening`
+        engine: "plain", "auto", or one of `metaprompts.engines.factory`
         precision: "fp32", "bf16" or "int8"
         pictures: about how many will be predicted
         approximation: what may be left out; None for nothing
@@ -38,7 +38,7 @@ def opened(
     Raises:
         InputError: there is no such engine, or it cannot do that
     """
-    from metaprompts.runtime.opening import EXACT, open_engine
+    from metaprompts.engines.factory import EXACT, open_engine
 
     approximation = approximation or EXACT
     if engine == PLAIN:

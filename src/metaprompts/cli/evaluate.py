@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.console import complain, say
 from metaprompts.cli.engines import PLAIN
-from metaprompts.cli.words import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
-from metaprompts.wording import counted
+from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
-    from metaprompts.evaluation.whole import Evaluation
-    from metaprompts.model import MetaPromptModel
-    from metaprompts.recipe import Recipe
-    from metaprompts.training.data import Split
+    from metaprompts.evaluation.resumable import Evaluation
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.recipes.recipe import Recipe
+    from metaprompts.training.dataloaders import Split
 
 _OPTIONS = ("--recipe", "--out", "--engine", "--precision", "--worst")
 _WORST, _WORST_AT_MOST = 8, 100
@@ -123,17 +123,17 @@ class Evaluate:
         if self.wants_help:
             say(_USAGE)
             return 0
+        from metaprompts.analysis.worst_images import write_worst
         from metaprompts.cli.engines import opened
         from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_chance
-        from metaprompts.cli.models import load_with_recipe
+        from metaprompts.cli.model_and_recipe import load_with_recipe
         from metaprompts.cli.scored import report_undefined
-        from metaprompts.evaluation.processes import local_device, processes
-        from metaprompts.evaluation.progress import SampleBar
-        from metaprompts.evaluation.whole import evaluate_split
-        from metaprompts.evaluation.worst import write_worst
-        from metaprompts.training.data import validation_split
+        from metaprompts.evaluation.resumable import evaluate_split
+        from metaprompts.training.dataloaders import validation_split
+        from metaprompts.training.distributed import is_first_process
         from metaprompts.training.label_check import check_labels
-        from metaprompts.training.team import is_first_process
+        from metaprompts.utils.distributed_env import local_device, processes
+        from metaprompts.utils.progress import SampleBar
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
         split = validation_split(recipe)
@@ -185,10 +185,10 @@ def _default_out(model: Path) -> Path:
 
 
 def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out: Path) -> "Evaluation":
-    from metaprompts.evaluation.fingerprint import fingerprint
-    from metaprompts.evaluation.pictures import SeenPictures
-    from metaprompts.evaluation.whole import Evaluation
-    from metaprompts.typed import plain
+    from metaprompts.evaluation.dataset import SeenPictures
+    from metaprompts.evaluation.resumable import Evaluation
+    from metaprompts.utils.fingerprint import fingerprint
+    from metaprompts.utils.schema import plain
 
     pictures = SeenPictures(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = plain(recipe.data.resolved())
@@ -214,7 +214,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out:
 def _show(scores: dict[str, Any], model: "MetaPromptModel", out: Path) -> None:
     from rich.console import Console
 
-    from metaprompts.evaluation.table import class_table, score_table
+    from metaprompts.evaluation.report import class_table, score_table
 
     console = Console()
     if "iou_per_class" in scores:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from metaprompts.cli.console import printable, say
 from metaprompts.errors import InputError
-from metaprompts.wording import counted, file_size
+from metaprompts.utils.wording import counted, file_size
 
 _SCENES = 4
 
@@ -42,11 +42,11 @@ class Export:
 
     def run(self) -> int:
         """Write the files."""
-        from metaprompts.data.pictures import list_pictures, read_picture
-        from metaprompts.data.scenes import generate_scene
-        from metaprompts.files import refuse_unwritable
-        from metaprompts.loading import load
-        from metaprompts.runtime.export import STAGES, export_model
+        from metaprompts.data.io.images import list_pictures, read_picture
+        from metaprompts.engines.export import STAGES, export_model
+        from metaprompts.models.loading import load
+        from metaprompts.synthetic import generate_scene
+        from metaprompts.utils.files import refuse_unwritable
 
         refuse_unwritable(self.out)
         if self.pictures:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from metaprompts.cli.console import complain
-from metaprompts.data.label_histogram import LabelHistogram
+from metaprompts.data.datasets.label_histogram import LabelHistogram
 
 
 def show_missing_classes(counted: LabelHistogram) -> None:

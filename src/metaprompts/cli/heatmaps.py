@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from metaprompts.cli.parsing import parse
+from metaprompts.cli.tyro_errors import parse
 from metaprompts.errors import CaptionerError, InputError
 
 if TYPE_CHECKING:
-    from metaprompts.picture_maps import PictureMaps
+    from metaprompts.analysis.prompt_maps import PictureMaps
     from metaprompts.visualize.text import Picture
 
 _TOP = 8
@@ -87,7 +87,7 @@ class Heatmaps:
     def run(self) -> int:
         """Draw, or measure."""
         from metaprompts.cli.boxes import check_pose_options
-        from metaprompts.locks import writing_into
+        from metaprompts.utils.locks import writing_into
 
         if not self.inputs and (self.overrides or self.recipe):
             with writing_into(self.out, "heatmaps"):
@@ -106,7 +106,7 @@ class Heatmaps:
             return self._draw()
 
     def _measure(self) -> int:
-        from metaprompts.cli.responses import measure
+        from metaprompts.cli.prompt_statistics import measure
 
         for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
             if value is not None:
@@ -131,8 +131,8 @@ class Heatmaps:
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.inputs import check_exists, why_unreadable
-        from metaprompts.cli.naming import output_names
-        from metaprompts.data.pictures import list_pictures, read_picture
+        from metaprompts.cli.output_names import output_names
+        from metaprompts.data.io.images import list_pictures, read_picture
 
         numbers, top = self._choice()
         check_exists(self.boxes, self.captions)
@@ -140,8 +140,8 @@ class Heatmaps:
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
         # Imports torch.
-        from metaprompts.explaining import chosen_prompts, picture_maps
-        from metaprompts.loading import load
+        from metaprompts.analysis.prompts import chosen_prompts, picture_maps
+        from metaprompts.models.loading import load
 
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = (
@@ -176,7 +176,7 @@ class Heatmaps:
 
     def _tell(self, paths: list[Path], failures: list[str]) -> int:
         from metaprompts.cli.outcome import tell
-        from metaprompts.wording import counted
+        from metaprompts.utils.wording import counted
 
         done = len(paths) - len(failures)
         return tell(
@@ -216,7 +216,7 @@ def _write(out: Path, stem: Path, picture: "Picture", maps: "PictureMaps", promp
     import numpy as np
     from PIL import Image
 
-    from metaprompts.files import write_whole
+    from metaprompts.utils.files import write_whole
     from metaprompts.visualize.heatmaps import overlay_heat
     from metaprompts.visualize.sheets import contact_sheet
 

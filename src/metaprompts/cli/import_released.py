@@ -22,8 +22,8 @@ class ImportReleased:
 
     def run(self) -> int:
         """Import and save."""
-        from metaprompts.locks import writing_into
-        from metaprompts.released import import_released
+        from metaprompts.models.released import import_released
+        from metaprompts.utils.locks import writing_into
 
         with writing_into(self.out, "import-released"):
             model = import_released(self.file, self.preset)

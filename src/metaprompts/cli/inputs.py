@@ -32,7 +32,7 @@ def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> 
         paths: of the pictures
         white_level: as for `read_picture`
     """
-    from metaprompts.data.pictures import read_picture
+    from metaprompts.data.io.images import read_picture
 
     failures = []
     for path in paths:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from metaprompts.cli.console import say
-from metaprompts.cli.words import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
 from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
@@ -79,18 +79,18 @@ class Memory:
     def run(self) -> int:
         """Compute and print, or explain."""
         if self.wants_help:
-            from metaprompts.recipe_names import recipe_names
+            from metaprompts.recipes.registry import recipe_names
 
             say(_USAGE.format(recipes=", ".join(recipe_names())))
             return 0
-        from metaprompts.recipe_reading import read_recipe
+        from metaprompts.recipes.loader import read_recipe
 
         # A wrong recipe is told before PyTorch's fake tensors are loaded, which takes seconds.
         # Which weights it starts from takes no memory, and would forbid to freeze the UNet.
         overrides = (*self.overrides, "--training.init_from=none")
         recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 
-        from metaprompts.training.memory import training_memory
+        from metaprompts.training.memory_estimate import training_memory
 
         computed = {name: training_memory(recipe, self.processes) for name, recipe in recipes.items()}
         if self.as_json:

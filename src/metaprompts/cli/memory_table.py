@@ -2,9 +2,9 @@
 
 from rich.table import Table
 
-from metaprompts.recipe import Recipe
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Segmentation
-from metaprompts.training.memory import TrainingMemory
+from metaprompts.training.memory_estimate import TrainingMemory
 
 _UNITS = {"GiB": 2**30, "MiB": 2**20}
 _PARTS = {

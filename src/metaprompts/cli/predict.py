@@ -15,9 +15,9 @@ from metaprompts.errors import CaptionerError, InputError
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
-    from metaprompts.cli.looking import Looking
-    from metaprompts.predictions import PosePrediction, Prediction
+    from metaprompts.cli.inference_options import Looking
     from metaprompts.tasks.base import Picture
+    from metaprompts.tasks.predictions import PosePrediction, Prediction
 
 _LONGEST_ENDING = "_depth_color.png"
 _LONGEST_NAME = 255
@@ -93,7 +93,7 @@ class Predict:
     def run(self) -> int:
         """Predict everything that can be read."""
         from metaprompts.cli.boxes import check_pose_options
-        from metaprompts.locks import writing_into
+        from metaprompts.utils.locks import writing_into
 
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
@@ -110,8 +110,8 @@ class Predict:
 
     def _predict(self) -> int:
         from metaprompts.cli.inputs import check_exists, why_unreadable
-        from metaprompts.data.decoding import check_white_level
-        from metaprompts.data.pictures import list_pictures
+        from metaprompts.data.io.decoding import check_white_level
+        from metaprompts.data.io.images import list_pictures
 
         check_white_level(self.white_level)
         check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
@@ -124,13 +124,13 @@ class Predict:
         from rich.console import Console
         from rich.progress import track
 
-        from metaprompts.adapters import load_adapters
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
-        from metaprompts.cli.looking import Looking
-        from metaprompts.cli.naming import output_names
-        from metaprompts.loading import load, pick_device
-        from metaprompts.runtime.opening import CONVERTING, Approximation, weights_type
+        from metaprompts.cli.inference_options import Looking
+        from metaprompts.cli.output_names import output_names
+        from metaprompts.engines.factory import CONVERTING, Approximation, weights_type
+        from metaprompts.models.adapters import load_adapters
+        from metaprompts.models.loading import load, pick_device
 
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()
@@ -180,7 +180,7 @@ class Predict:
 
     def _tell(self, paths: list[Path], failures: list[str]) -> int:
         from metaprompts.cli.outcome import tell
-        from metaprompts.wording import counted
+        from metaprompts.utils.wording import counted
 
         done = len(paths) - len(failures)
         return tell(
@@ -196,7 +196,7 @@ class Predict:
 
     def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
         """Write the files of one picture; False where its name is too long for them, which is no matter of others."""
-        from metaprompts.predictions import PosePrediction
+        from metaprompts.tasks.predictions import PosePrediction
 
         # Known beforehand on most systems: some of its files would fit, and be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
@@ -228,9 +228,9 @@ class Predict:
         self, predicted: "list[tuple[Path, Prediction]]", names: dict[Path, Path], boxes: "Boxes | None"
     ) -> None:
         """All people of all pictures as one COCO keypoint file."""
-        from metaprompts.cli.naming import listed_names
-        from metaprompts.files import write_json
-        from metaprompts.predictions import coco_keypoints
+        from metaprompts.cli.output_names import listed_names
+        from metaprompts.tasks.predictions import coco_keypoints
+        from metaprompts.utils.files import write_json
 
         if not predicted:
             return
@@ -253,7 +253,7 @@ def _predict_group(
     failures: list[str],
 ) -> "list[tuple[Path, Prediction]]":
     """The predictions of the pictures that can be read; the others are added to ``failures``."""
-    from metaprompts.data.pictures import read_picture
+    from metaprompts.data.io.images import read_picture
 
     readable = []
     for path in paths:
@@ -297,7 +297,7 @@ def _predictions(
 def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, prediction: "Prediction") -> None:
     from dataclasses import replace
 
-    from metaprompts.predictions import PosePrediction
+    from metaprompts.tasks.predictions import PosePrediction
 
     if isinstance(prediction, PosePrediction):
         # Of the picture only its size is still needed: a view of one pixel keeps the shape and no memory.

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metaprompts.cli.console import say
-from metaprompts.cli.parsing import parse
-from metaprompts.pretraining.settings import Pretraining, StageName
+from metaprompts.cli.tyro_errors import parse
+from metaprompts.pretraining.config import Pretraining, StageName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Pretrain(Pretraining):
         from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
         from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
-        from metaprompts.pretraining.run import pretrain
-        from metaprompts.training.progress import ProgressLine
+        from metaprompts.pretraining.pretrain import pretrain
+        from metaprompts.utils.progress import ProgressLine
 
         # A bar for each small file that is read hides the training's own.
         quiet_diffusers()

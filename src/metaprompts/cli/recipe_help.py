@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from metaprompts.recipe import Recipe, section_types
+from metaprompts.recipes.recipe import Recipe, section_types
 from metaprompts.tasks import TASKS
-from metaprompts.typed import plain
+from metaprompts.utils.schema import plain
 
 _REQUIRED = "to be given"
 

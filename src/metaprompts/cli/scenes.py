@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from metaprompts.cli.console import say
-from metaprompts.wording import counted
+from metaprompts.utils.wording import counted
 
 Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
 
@@ -44,7 +44,7 @@ class Scenes:
 
     def run(self) -> int:
         """Draw what is not drawn yet."""
-        from metaprompts.data.scenes.layouts import write_scenes
+        from metaprompts.synthetic.layouts import write_scenes
 
         write_scenes(
             self.layout,
@@ -63,6 +63,6 @@ class Scenes:
 
 
 def _tracked(drawn: Iterable[None], total: int) -> Iterable[None]:
-    from metaprompts.pretraining.tracking import tracked
+    from metaprompts.utils.progress import tracked
 
     return tracked(drawn, total, what="drawing scenes")

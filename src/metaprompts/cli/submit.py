@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaprompts.cli.console import say
-from metaprompts.cli.words import refuse_unknown, take_options
+from metaprompts.cli.overrides import refuse_unknown, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
-    from metaprompts.model import MetaPromptModel
-    from metaprompts.recipe import Recipe
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.recipes.recipe import Recipe
 
 _USAGE = """usage: metaprompts submit MODEL FORMAT --pictures DIR --out PATH [--section.key value ...]
 
@@ -89,9 +89,9 @@ class Submit:
             say(_USAGE)
             return 0
         from metaprompts.cli.inputs import check_exists
-        from metaprompts.cli.models import load_with_recipe
-        from metaprompts.submission.formats import FORMATS
-        from metaprompts.submission.packing import refuse_other_ending
+        from metaprompts.cli.model_and_recipe import load_with_recipe
+        from metaprompts.evaluation.submission.archive import refuse_other_ending
+        from metaprompts.evaluation.submission.formats import FORMATS
 
         if self.format not in FORMATS:
             raise InputError(f"format is {self.format!r}; wanted one of {', '.join(FORMATS)}")
@@ -111,11 +111,11 @@ class Submit:
         return 0
 
     def _submit_maps(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
-        from metaprompts.evaluation.progress import SampleBar
-        from metaprompts.submission.formats import FORMATS
-        from metaprompts.submission.run import submit_maps
-        from metaprompts.submission.unlabeled import PictureFolder
-        from metaprompts.training.data import with_contexts
+        from metaprompts.evaluation.submission.formats import FORMATS
+        from metaprompts.evaluation.submission.submit import submit_maps
+        from metaprompts.evaluation.submission.test_sets import PictureFolder
+        from metaprompts.training.dataloaders import with_contexts
+        from metaprompts.utils.progress import SampleBar
 
         folder, transforms = PictureFolder(self.pictures), recipe.data.val_transforms()
         folder.reading = recipe.data.reading
@@ -133,12 +133,12 @@ class Submit:
             )
 
     def _submit_people(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
-        from metaprompts.evaluation.progress import SampleBar
         from metaprompts.evaluation.protocols import PoseProtocol
-        from metaprompts.submission.run import submit_people
-        from metaprompts.submission.unlabeled import DetectedPeople
+        from metaprompts.evaluation.submission.submit import submit_people
+        from metaprompts.evaluation.submission.test_sets import DetectedPeople
         from metaprompts.tasks import Pose
-        from metaprompts.training.data import with_contexts
+        from metaprompts.training.dataloaders import with_contexts
+        from metaprompts.utils.progress import SampleBar
 
         if self.info is None or self.boxes is None:
             raise InputError("coco wants --info FILE, the pictures' image_info JSON, and --boxes FILE, detected boxes")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metaprompts.cli.console import complain, say
-from metaprompts.cli.words import refuse_unknown, take_options
+from metaprompts.cli.overrides import refuse_unknown, take_options
 from metaprompts.errors import InputError
-from metaprompts.wording import shown_score
+from metaprompts.utils.wording import shown_score
 
 # What a shell calls a command that a signal has ended.
 _SIGNALED = 128
@@ -84,7 +84,7 @@ class Train:
     def run(self) -> int:
         """Train, or explain."""
         if self.wants_help and not self.recipe:
-            from metaprompts.recipe_names import recipe_names
+            from metaprompts.recipes.registry import recipe_names
 
             say(_USAGE.format(recipes=", ".join(recipe_names())))
             # All of it takes seconds to load.
@@ -93,7 +93,7 @@ class Train:
 
             print_all_keys()
             return 0
-        from metaprompts.recipe_reading import read_recipe, refuse_unused
+        from metaprompts.recipes.loader import read_recipe, refuse_unused
 
         recipe = read_recipe(self.recipe, self.overrides)
         if self.wants_help:
@@ -103,10 +103,10 @@ class Train:
             return 0
         refuse_unused(recipe, self.overrides)
         from metaprompts.cli.scored import report_undefined
+        from metaprompts.training.distributed import is_first_process
         from metaprompts.training.loop import train
-        from metaprompts.training.progress import ProgressLine
-        from metaprompts.training.stopping import TrainingStopped
-        from metaprompts.training.team import is_first_process
+        from metaprompts.training.signals import TrainingStopped
+        from metaprompts.utils.progress import ProgressLine
 
         try:
             history = train(recipe, ProgressLine(), resume=self.resume or "ask")  # type: ignore[arg-type]

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from metaprompts.data.joint_names import JointName, read_names, side_of
 from metaprompts.errors import InputError
-from metaprompts.joint_names import JointName, read_names, side_of
 
 COCO_JOINTS = (
     "nose",

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metaprompts.comparing import box_of, distinct_pictures, draw_prediction, draw_truth
-from metaprompts.data.samples import Sample
+from metaprompts.analysis.drawing import box_of, distinct_pictures, draw_prediction, draw_truth
+from metaprompts.analysis.prompts import predictions_by_step
+from metaprompts.data.sample import Sample
 from metaprompts.demo.report import Gallery, Picture
-from metaprompts.explaining import predictions_by_step
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.model import MetaPromptModel
 from metaprompts.visualize.segmentation import class_legend, palette
 
 _ROWS, _STEP_ROWS = 4, 2

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import SCALE, enlarge
 from metaprompts.demo.report import Picture
-from metaprompts.model import MetaPromptModel
-from metaprompts.predictions import Prediction
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.predictions import Prediction
 from metaprompts.visualize.sheets import contact_sheet
 
 _PICTURES = 4

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaprompts.comparing import box_of, draw_truth
-from metaprompts.data.samples import Sample
+from metaprompts.analysis.drawing import box_of, draw_truth
+from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+from metaprompts.analysis.prompts import prompt_heatmaps
+from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import enlarge, scene_name
 from metaprompts.demo.report import Gallery, Picture
-from metaprompts.evaluation.preferences import DepthPreferences, Preferences
-from metaprompts.explaining import prompt_heatmaps
-from metaprompts.model import MetaPromptModel
+from metaprompts.models.model import MetaPromptModel
 from metaprompts.visualize.heatmaps import overlay_heat
 
 _PROMPTS = 6

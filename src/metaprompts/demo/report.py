@@ -13,8 +13,8 @@ from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.demo.live import Point
-from metaprompts.files import write_text
+from metaprompts.demo.live_training import Point
+from metaprompts.utils.files import write_text
 from metaprompts.visualize.curves import running_mean
 
 Picture = NDArray[np.uint8]

@@ -8,12 +8,12 @@ from typing import Any
 from metaprompts.demo.baselines import best_constant
 from metaprompts.demo.report import Score
 from metaprompts.embedded import embedded_folder
-from metaprompts.evaluation.run import evaluate
-from metaprompts.loading import load
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe
-from metaprompts.recipe_reading import read_recipe
-from metaprompts.training.data import Split, training_split, validation_batches, validation_split
+from metaprompts.evaluation.evaluate import evaluate
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.dataloaders import Split, training_split, validation_batches, validation_split
 
 METRICS: dict[str, tuple[tuple[tuple[str, str, str], ...], str]] = {
     "segmentation": (

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from metaprompts.evaluation.records import CONFUSION
-from metaprompts.files import write_json, write_picture, write_text
+from metaprompts.utils.files import write_json, write_picture, write_text
 from metaprompts.visualize.confusion import draw_confusion
 
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from metaprompts.data.joints import mirrored_order
+from metaprompts.data.transforms.kitti_crop import KittiCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
-from metaprompts.evaluation.cropping import KittiCrop
-from metaprompts.evaluation.depth import CROPS
-from metaprompts.evaluation.looking import look_with
-from metaprompts.evaluation.segmenting import mean_probabilities
-from metaprompts.evaluation.windows import predict_windows
-from metaprompts.typed import Range, check_ranges
+from metaprompts.evaluation.tta import mean_probabilities
+from metaprompts.inference.predictor import look_with
+from metaprompts.inference.sliding_window import predict_windows
+from metaprompts.metrics.depth import CROPS
+from metaprompts.utils.schema import Range, check_ranges
 
 if TYPE_CHECKING:
-    from metaprompts.evaluation.run import Predictor
+    from metaprompts.evaluation.evaluate import Predictor
 
 Batch = Mapping[str, Tensor]
 

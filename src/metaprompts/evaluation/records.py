@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from metaprompts.errors import InputError
-from metaprompts.files import json_line, read_json, write_json, write_text
-from metaprompts.wording import counted
+from metaprompts.utils.files import json_line, read_json, write_json, write_text
+from metaprompts.utils.wording import counted
 
 WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
 SCORES, WORST = "metrics.json", "worst.jpg"

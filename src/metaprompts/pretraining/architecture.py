@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from metaprompts.errors import InputError
-from metaprompts.files import read_json
+from metaprompts.utils.files import read_json
 
 _PARTS = ("unet", "vae", "text_encoder")
 
@@ -49,7 +49,7 @@ def read_architecture(path: Path | None) -> Architecture:
         InputError: the file is missing, is no JSON, or lacks a part
     """
     if path is None:
-        path = Path(str(resources.files("metaprompts.backbone") / "configs" / "micro.json"))
+        path = Path(str(resources.files("metaprompts.modules.backbone") / "configs" / "micro.json"))
     values = read_json(path)
     if not isinstance(values, dict) or sorted(values) != sorted(_PARTS):
         raise InputError(f"{path} is no architecture: wanted a JSON object of {', '.join(_PARTS)}")

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from metaprompts.files import write_text
-from metaprompts.training.step_log import read_lines
+from metaprompts.training.logger import read_lines
+from metaprompts.utils.files import write_text
 
 _EVERY = 50
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
-from metaprompts.predictions import Prediction
-from metaprompts.prompting import FusedRearrangement, LevelRearrangement
-from metaprompts.prompting.layers import Upsampling
-from metaprompts.wording import is_one_line
+from metaprompts.modules.meta_prompts import FusedRearrangement, LevelRearrangement
+from metaprompts.modules.meta_prompts.layers import Upsampling
+from metaprompts.tasks.predictions import Prediction
+from metaprompts.utils.wording import is_one_line
 
 Picture = NDArray[np.uint8]
 Batch = Mapping[str, Tensor]

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
-from metaprompts.evaluation import depth as evaluation
-from metaprompts.evaluation.depth import DEPTH_SCORES, DepthScores
-from metaprompts.heads.deconv import DepthHead
-from metaprompts.predictions import DepthPrediction, Prediction
+from metaprompts.metrics import depth as evaluation
+from metaprompts.metrics.depth import DEPTH_SCORES, DepthScores
+from metaprompts.modules.heads.deconv import DepthHead
 from metaprompts.tasks.base import Batch, FusedTask, Picture, View
-from metaprompts.tasks.resizing import enlarged_bands, whole_view
-from metaprompts.typed import Range, check_ranges
+from metaprompts.tasks.predictions import DepthPrediction, Prediction
+from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.utils.schema import Range, check_ranges
 
 _BLOCK = 64
 _SMALLEST_SPREAD = 1e-12

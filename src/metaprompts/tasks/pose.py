@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metaprompts.data.joint_names import read_names
 from metaprompts.data.joints import COCO_JOINTS, coco_sigmas
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
-from metaprompts.evaluation.pose import COCO_SIGMAS, KEYPOINT_SCORES
-from metaprompts.heads.deconv import HeatmapHead
-from metaprompts.joint_names import read_names
-from metaprompts.predictions import PersonPose, PosePrediction, Prediction
+from metaprompts.metrics.keypoints import COCO_SIGMAS, KEYPOINT_SCORES
+from metaprompts.metrics.pose import PoseScores
+from metaprompts.modules.heads.deconv import HeatmapHead
 from metaprompts.tasks.base import Batch, FusedTask, Picture, View, check_names_are_lines
-from metaprompts.tasks.heatmaps import decode_heatmaps, encode_heatmaps
-from metaprompts.tasks.pose_scores import PoseScores
-from metaprompts.typed import Range, check_ranges
+from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
+from metaprompts.tasks.udp_heatmaps import decode_heatmaps, encode_heatmaps
+from metaprompts.utils.schema import Range, check_ranges
 
 _HEATMAP_STRIDE = 4
 _Joint = Annotated[int, Range(0, 9999)]

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from metaprompts.data.class_names import plain_names
 from metaprompts.errors import InputError
-from metaprompts.evaluation.segmentation import SegmentationScores
-from metaprompts.heads.upernet import FCNHead, UPerNet
-from metaprompts.predictions import Prediction, SegmentationPrediction
+from metaprompts.metrics.segmentation import SegmentationScores
+from metaprompts.modules.heads.upernet import FCNHead, UPerNet
 from metaprompts.tasks.base import Batch, Picture, Task, View, check_names_are_lines
-from metaprompts.tasks.lovasz import lovasz_softmax
-from metaprompts.tasks.resizing import enlarged_bands, whole_view
-from metaprompts.typed import Range, check_ranges
+from metaprompts.tasks.lovasz_loss import lovasz_softmax
+from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
+from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.utils.schema import Range, check_ranges
 
 IGNORED = 255
 # Rows whose probabilities are in memory at a time.

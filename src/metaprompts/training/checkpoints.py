@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from metaprompts.data.samples import SampleDataset
-from metaprompts.data.skipping import Skipping
+from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
-from metaprompts.recipe import Recipe
-from metaprompts.training.states import check_parts, check_tensors, first_whole_state, restoring, write_state
-from metaprompts.training.team import Team
-from metaprompts.training.trainee import History, Trainee
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.distributed import Team
+from metaprompts.training.train_state import History, Trainee
+from metaprompts.utils.checkpoint_files import check_parts, check_tensors, first_whole_state, restoring, write_state
 
 logger = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from metaprompts.data.label_histogram import LabelHistogram, count_labels
-from metaprompts.data.samples import SampleDataset
-from metaprompts.recipe import Recipe
+from metaprompts.data.datasets.label_histogram import LabelHistogram, count_labels
+from metaprompts.data.sample import SampleDataset
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Segmentation
 
 BALANCED = "balanced"

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterable, Iterator
 
-from metaprompts.data.checking import spread
-from metaprompts.data.depth_statistics import DepthStatistics
-from metaprompts.data.samples import Sample, SampleDataset
+from metaprompts.data.check import spread
+from metaprompts.data.datasets.depth_statistics import DepthStatistics
+from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.errors import InputError
-from metaprompts.recipe import Recipe
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Depth
 
 logger = logging.getLogger(__name__)

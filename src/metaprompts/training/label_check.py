@@ -2,9 +2,9 @@
 
 import logging
 
-from metaprompts.data.label_histogram import LabelHistogram, check_any_label, count_labels
-from metaprompts.data.samples import SampleDataset
-from metaprompts.recipe import Recipe
+from metaprompts.data.datasets.label_histogram import LabelHistogram, check_any_label, count_labels
+from metaprompts.data.sample import SampleDataset
+from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Segmentation
 
 logger = logging.getLogger(__name__)

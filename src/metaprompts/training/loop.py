@@ -15,22 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.backbone import Backbone, load_backbone, with_random_unet
-from metaprompts.backbone.latent_cache import LatentCache
-from metaprompts.backbone.sources import backbone_fingerprint
-from metaprompts.config import Base
-from metaprompts.evaluation.pictures import SeenPictures, seen_batches
-from metaprompts.evaluation.run import evaluate
-from metaprompts.files import write_json, write_picture
-from metaprompts.locks import writing_into
-from metaprompts.memory_order import channels_last
-from metaprompts.model import MetaPromptModel
-from metaprompts.recipe import Recipe
-from metaprompts.training.allocator import give_back_large_blocks
+from metaprompts.evaluation.dataset import SeenPictures, seen_batches
+from metaprompts.evaluation.evaluate import evaluate
+from metaprompts.models.config import Base
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import Backbone, load_backbone, with_random_unet
+from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.loading import backbone_fingerprint
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.batch_plan import step_split
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
 from metaprompts.training.class_weights import with_class_weights
-from metaprompts.training.curves import training_curves
-from metaprompts.training.data import (
+from metaprompts.training.dataloaders import (
     EndlessBatches,
     Split,
     describe_validation,
@@ -39,21 +35,23 @@ from metaprompts.training.data import (
     with_held_out,
 )
 from metaprompts.training.depth_range import check_depth_range
-from metaprompts.training.diagnosis import KeptStep, keep_step, shown_files
-from metaprompts.training.diary import LOG_FILE, Diary, diary
+from metaprompts.training.distributed import Team, training_team
 from metaprompts.training.label_check import check_labels
-from metaprompts.training.passes import TrainingPass
-from metaprompts.training.progress import Progress, Silence
+from metaprompts.training.logger import LOG_FILE, Diary, diary, read_lines
+from metaprompts.training.lr_schedule import learning_rate
+from metaprompts.training.nonfinite_dump import KeptStep, keep_step, shown_files
+from metaprompts.training.plots import training_curves
+from metaprompts.training.previews import sample_pictures, samples_to_watch
 from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
-from metaprompts.training.samples import sample_pictures, samples_to_watch
-from metaprompts.training.schedules import learning_rate
-from metaprompts.training.splitting import step_split
-from metaprompts.training.starting import init_from
-from metaprompts.training.step_log import read_lines
-from metaprompts.training.steps import apply_learning_rate, optimizer_step, refuse_non_finite
-from metaprompts.training.stopping import TrainingStopped, noticing_signals
-from metaprompts.training.team import Team, training_team
-from metaprompts.training.trainee import History, Trainee
+from metaprompts.training.signals import TrainingStopped, noticing_signals
+from metaprompts.training.train_state import History, Trainee
+from metaprompts.training.train_step import TrainingPass, apply_learning_rate, optimizer_step, refuse_non_finite
+from metaprompts.training.warm_start import init_from
+from metaprompts.utils.files import write_json, write_picture
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.malloc import give_back_large_blocks
+from metaprompts.utils.progress import Progress, Silence
+from metaprompts.utils.torch_modules import channels_last
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +251,7 @@ def _take_step(
         cure = (
             f"lower optimizer.lr or set optimizer.clip_norm; its pictures are {shown_files(files)}, and {kept} holds "
         )
-        refuse_non_finite(losses, trainee.step + 1, f"{cure}all that metaprompts.training.diagnosis.replay needs")
+        refuse_non_finite(losses, trainee.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
     trainee.stepped()
     return losses, lr
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import nn
 
-from metaprompts.backbone.lora import LORA_MARK
 from metaprompts.errors import InputError
-from metaprompts.typed import Range, check_ranges
+from metaprompts.modules.backbone.lora import LORA_MARK
+from metaprompts.utils.schema import Range, check_ranges
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 

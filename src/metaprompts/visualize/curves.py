@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.utils.wording import counted
 from metaprompts.visualize.text import Picture
-from metaprompts.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

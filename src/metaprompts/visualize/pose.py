@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from metaprompts.data.joint_names import read_names, side_of
 from metaprompts.errors import InputError
-from metaprompts.joint_names import read_names, side_of
 from metaprompts.visualize.legends import legend_text_px, sentences, strip_width, swatches
 from metaprompts.visualize.text import Color, Picture, stack_down
 

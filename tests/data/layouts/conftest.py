@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.synthetic.layouts import write_scenes
 
 
 @pytest.fixture(scope="session")

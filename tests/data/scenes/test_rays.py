@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from metaprompts.data.scenes.camera import looking
-from metaprompts.data.scenes.render import render
-from metaprompts.data.scenes.solids import Material, Solid, ball, box, ellipsoid, limb, plane, rod
-from metaprompts.data.scenes.vectors import UP, Vector
-from metaprompts.data.scenes.world import Light, Sky, Thing, World
+from metaprompts.synthetic.camera import looking
+from metaprompts.synthetic.render import render
+from metaprompts.synthetic.solids import Material, Solid, ball, box, ellipsoid, limb, plane, rod
+from metaprompts.synthetic.vectors import UP, Vector
+from metaprompts.synthetic.world import Light, Sky, Thing, World
 
 GRAY = Material(color=(0.5, 0.5, 0.5))
 SUN = Light(position=Vector(50, 200, -80), strength=0.5, ambient=(0.5, 0.5, 0.5))

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from metaprompts.data.joints import COCO_JOINTS
-from metaprompts.data.scenes import CLASSES, generate_scene
-from metaprompts.data.scenes.camera import looking
-from metaprompts.data.scenes.captions import caption
-from metaprompts.data.scenes.chance import Chance
-from metaprompts.data.scenes.people import build_person, random_clothes
-from metaprompts.data.scenes.postures import Arm, Leg, Posture
-from metaprompts.data.scenes.vectors import Vector
-from metaprompts.data.scenes.world import Thing
 from metaprompts.errors import InputError
+from metaprompts.synthetic import CLASSES, generate_scene
+from metaprompts.synthetic.camera import looking
+from metaprompts.synthetic.captions import caption
+from metaprompts.synthetic.people import build_person, random_clothes
+from metaprompts.synthetic.poses import Arm, Leg, Posture
+from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.vectors import Vector
+from metaprompts.synthetic.world import Thing
 
 SEEDS = range(900, 924)
 
@@ -44,7 +44,7 @@ def test_same_seed_gives_the_same_scene_and_another_another():
 def test_scene_is_the_same_without_the_processors_vector_units():
     """Sums and products are exact everywhere; sines, powers or matrix products would differ here."""
     program = (
-        "import hashlib; from metaprompts.data.scenes import generate_scene\n"
+        "import hashlib; from metaprompts.synthetic import generate_scene\n"
         "for seed in (3, 5, 9):\n"
         "    s = generate_scene(seed)\n"
         "    print(hashlib.sha256(s.image.tobytes() + s.depth_m.tobytes() + s.caption.encode()).hexdigest())"

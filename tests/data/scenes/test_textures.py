@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.scenes.chance import Chance
-from metaprompts.data.scenes.textures import noise, pulse
-from metaprompts.data.scenes.vectors import FORWARD, RIGHT, UP, Vector, cosine_and_sine, turned
+from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.textures import noise, pulse
+from metaprompts.synthetic.vectors import FORWARD, RIGHT, UP, Vector, cosine_and_sine, turned
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.94])

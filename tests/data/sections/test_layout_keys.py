@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from layout_classes import ADE20K, CITYSCAPES, vistas
+from metaprompts.data.config import DepthAugment, DepthData, PoseData, SegmentationData
 from metaprompts.data.layouts.ade20k import Ade20k
 from metaprompts.data.layouts.kitti import KittiEigen, KittiSelection
 from metaprompts.data.layouts.nyu import NyuDepth
-from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.data.splits import DepthAugment, DepthData, PoseData, SegmentationData
 from metaprompts.errors import InputError
-from metaprompts.typed import build, plain
+from metaprompts.synthetic.layouts import write_scenes
+from metaprompts.utils.schema import build, plain
 
 
 @pytest.fixture(scope="module")

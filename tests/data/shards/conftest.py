@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.data.splits import DepthData
+from metaprompts.data.config import DepthData
+from metaprompts.synthetic.layouts import write_scenes
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from metaprompts.data.shards.index import Origin
-from metaprompts.data.shards.writing import begin, write_split
+from metaprompts.data.shards.writer import begin, write_split
 
 SPLITS = ("train", "val")
 BOXES = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"

@@ -10,10 +10,10 @@ from PIL import Image
 
 from data.shards.sharding import Spoiled, files, refuse_difference, shard
 from interrupted import dead_scratch
-from metaprompts.data.shards import writing
+from metaprompts.data.config import PoseData
+from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.shards import writer
 from metaprompts.data.shards.index import read_index
-from metaprompts.data.skipping import Skipping
-from metaprompts.data.splits import PoseData
 from metaprompts.errors import InputError
 
 
@@ -72,7 +72,7 @@ class TestInterrupted:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(writing, "_remove_parts", stop)
+            patch.setattr(writer, "_remove_parts", stop)
             with pytest.raises(KeyboardInterrupt):
                 shard(nyu, tmp_path / "out", shard_bytes=10_000)
         assert (tmp_path / "out/.unfinished").is_dir()

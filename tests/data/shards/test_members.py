@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from data.shards.sharding import bits
-from metaprompts.data.pictures import read_picture
-from metaprompts.data.samples import Person, Sample
-from metaprompts.data.shards.members import decode, encode
+from metaprompts.data.io.images import read_picture
+from metaprompts.data.sample import Person, Sample
+from metaprompts.data.shards.codec import decode, encode
 
 CHANCE = np.random.default_rng(0)
 

@@ -9,10 +9,10 @@ import pytest
 
 from data.shards.sharding import BOXES, Spoiled, files, origin, refuse_difference, shard
 from layout_classes import ADE20K, CITYSCAPES
+from metaprompts.data.config import DepthData, PoseData, SegmentationData
+from metaprompts.data.datasets.skip_bad import Skipping
 from metaprompts.data.shards.index import read_index
-from metaprompts.data.shards.writing import begin, write_split
-from metaprompts.data.skipping import Skipping
-from metaprompts.data.splits import DepthData, PoseData, SegmentationData
+from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError
 
 

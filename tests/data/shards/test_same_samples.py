@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 
 from data.shards.sharding import BOXES, SPLITS, bits, dataset, origin, refuse_difference, shard
 from layout_classes import ADE20K, CITYSCAPES
+from metaprompts.data.config import DepthData, PoseData, SegmentationData
 from metaprompts.data.shards.index import read_index
-from metaprompts.data.shards.writing import begin, write_split
-from metaprompts.data.splits import DepthData, PoseData, SegmentationData
+from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError
 
 # Section, its keys, classes of the task; named by the layout of the scenes.
@@ -110,7 +110,7 @@ class TestSame:
         assert bits(found[2]) == bits(pickle.loads(pickle.dumps(found))[2])
 
     def test_more_shards_than_files_may_be_open(self, nyu, tmp_path, monkeypatch):
-        monkeypatch.setattr("metaprompts.data.shards.open_files._OPEN_AT_MOST", 2)
+        monkeypatch.setattr("metaprompts.data.shards.file_pool._OPEN_AT_MOST", 2)
         found = shard(nyu, tmp_path / "out").dataset("train")
         for _ in range(2):
             refuse_difference(found, nyu.dataset("train"))

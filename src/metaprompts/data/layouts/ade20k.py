@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from metaprompts.data.label_tables import label_table
+from metaprompts.data.datasets.segmentation import SegmentationPairs
+from metaprompts.data.io.label_tables import label_table
+from metaprompts.data.io.list_files import match_folders
 from metaprompts.data.layouts.folders import find_folder
-from metaprompts.data.lists import match_folders
-from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
 
 _CLASSES = 150

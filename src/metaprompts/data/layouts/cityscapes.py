@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from metaprompts.data.label_tables import LabelTable, id_table, renumbered
-from metaprompts.data.labels import LABEL_SUFFIXES
+from metaprompts.data.datasets.segmentation import SegmentationPairs
+from metaprompts.data.io.images import PICTURE_SUFFIXES, pictures_in
+from metaprompts.data.io.label_tables import LabelTable, id_table, renumbered
+from metaprompts.data.io.labels import LABEL_SUFFIXES
+from metaprompts.data.io.list_files import pair_by_name
 from metaprompts.data.layouts.folders import find_folder
-from metaprompts.data.lists import pair_by_name
-from metaprompts.data.pictures import PICTURE_SUFFIXES, pictures_in
-from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
 
 CityscapesSplit = Literal["train", "val", "train_extra"]

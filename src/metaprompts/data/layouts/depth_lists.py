@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaprompts.data.lists import HOW_SEPARATED, read_columns, tell_twice
-from metaprompts.data.names import listed_file
+from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, tell_twice
+from metaprompts.data.unicode_names import listed_file
 from metaprompts.errors import InputError
 
 _NO_DEPTH = "None"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metaprompts.errors import InputError
-from metaprompts.files import is_file
+from metaprompts.utils.files import is_file
 
 
 def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
@@ -38,3 +38,19 @@ def find_file(candidates: Sequence[Path], *, what: str) -> Path:
             return path
     names = " or ".join(path.name for path in candidates)
     raise InputError(f"no {names} in {candidates[0].parent}; expected {what}: put it there, or correct data.root")
+
+
+OFFICIAL: dict[str, dict[str, int]] = {
+    "ade20k": {"train": 20210, "val": 2000},
+    "cityscapes": {"train": 2975, "train_extra": 19998, "val": 500, "test": 1525},
+    "mapillary": {"train": 18000, "val": 2000, "test": 5000},
+    "nyu": {"train": 24231, "val": 654},
+    "nyu_mat": {"train": 795, "val": 654},
+    # 697 pictures, of which 652 have annotated depth.
+    "kitti": {"train": 23158, "val": 652, "val_selection": 1000},
+    # Persons with keypoints, not pictures; boxes of the detections AP_H_56.
+    "coco": {"train": 149813, "val": 6352, "val_boxes": 104125},
+}
+
+COCO_PICTURES = {"train": 118287, "val": 5000}
+"""Pictures that the annotation files of COCO 2017 list, most of them without a person with keypoints."""

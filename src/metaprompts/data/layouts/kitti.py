@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from metaprompts.data.depth import DepthPairs
-from metaprompts.data.depth_files import DepthEncoding
+from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.io.depth_files import DepthEncoding
+from metaprompts.data.io.images import pictures_in
+from metaprompts.data.io.list_files import pair_by_name
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
-from metaprompts.data.lists import pair_by_name
-from metaprompts.data.pictures import pictures_in
 from metaprompts.errors import InputError
 
 UNITS_PER_METER = 256.0

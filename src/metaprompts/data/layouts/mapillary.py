@@ -7,12 +7,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.label_tables import id_table
+from metaprompts.data.datasets.segmentation import SegmentationPairs
+from metaprompts.data.io.label_tables import id_table
+from metaprompts.data.io.list_files import match_folders
 from metaprompts.data.layouts.folders import find_folder
-from metaprompts.data.lists import match_folders
-from metaprompts.data.segmentation import SegmentationPairs
 from metaprompts.errors import InputError
-from metaprompts.files import read_json
+from metaprompts.utils.files import read_json
 
 VistasVersion = Literal["v1.2", "v2.0"]
 

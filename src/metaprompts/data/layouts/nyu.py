@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from metaprompts.data.depth import DepthPairs
-from metaprompts.data.depth_files import DepthEncoding
+from metaprompts.data.datasets.depth import DepthPairs
+from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
 

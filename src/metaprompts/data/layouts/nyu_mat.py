@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.layouts.folders import find_file
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.errors import InputError, one_line
 
 _LABELED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
-from metaprompts.data.samples import Split
+from metaprompts.data.sample import Split
 from metaprompts.errors import InputError, one_line
-from metaprompts.files import json_line, read_json, write_text
-from metaprompts.typed import plain
+from metaprompts.utils.files import json_line, read_json, write_text
+from metaprompts.utils.schema import plain
 
 INDEX_FILE = "shards.json"
 

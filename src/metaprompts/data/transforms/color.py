@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.transform import check_probability
 
 _LEVELS = np.arange(256, dtype=np.float32)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.transform import check_probability
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.samples import IGNORED_LABEL, Sample
+from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.data.transforms.transform import change_all, check_probability
 
 _CROP_TRIES = 10

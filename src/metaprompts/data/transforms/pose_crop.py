@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.joints import body_half, mirror_pairs
-from metaprompts.data.samples import Crop, Person, Sample
+from metaprompts.data.sample import Crop, Person, Sample
 from metaprompts.data.transforms.affine import box_center_scale, fit_aspect, to_crop, udp_matrix
 from metaprompts.data.transforms.transform import check_probability
 

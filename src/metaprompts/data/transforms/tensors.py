@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metaprompts.data.samples import Person, Sample
+from metaprompts.data.sample import Person, Sample
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.samples import Sample
+from metaprompts.data.sample import Sample
 
 
 class Transform(Protocol):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from metaprompts.data.scenes import Scene, generate_scene
-from metaprompts.data.scenes.layouts import write_scenes
+from metaprompts.synthetic import Scene, generate_scene
+from metaprompts.synthetic.layouts import write_scenes
 
 KINDS = {
     "nyu": "room",

@@ -5,10 +5,10 @@ import pytest
 from pycocotools import mask as masks
 from pycocotools.coco import COCO
 
-from metaprompts.data.pose import CocoKeypoints
-from metaprompts.data.scenes import generate_scene
-from metaprompts.data.scenes.layouts.coco import Coco
-from metaprompts.data.scenes.layouts.contract import Place
+from metaprompts.data.datasets.keypoints import CocoKeypoints
+from metaprompts.synthetic import generate_scene
+from metaprompts.synthetic.layouts.base import Place
+from metaprompts.synthetic.layouts.coco import Coco
 
 COUNTS = {"train": 14, "val": 4}
 DETECTIONS = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"

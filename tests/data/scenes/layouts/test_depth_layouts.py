@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metaprompts.data.depth import DepthFolder
-from metaprompts.data.depth_files import DepthEncoding
-from metaprompts.data.scenes.layouts.contract import Place
-from metaprompts.data.scenes.layouts.kitti import Kitti
+from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.errors import InputError
+from metaprompts.synthetic.layouts.base import Place
+from metaprompts.synthetic.layouts.kitti import Kitti
 
 
 def form(line):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as masks
 
-from metaprompts.data.scenes.layouts.outlines import edge_polygons, painted_outlines
+from metaprompts.synthetic.layouts.outlines import edge_polygons, painted_outlines
 
 RING = np.pad(np.pad([[False]], 1, constant_values=True), 1)
 NESTED = np.pad(np.pad(np.pad([[True]], 1), 1, constant_values=True), 1)

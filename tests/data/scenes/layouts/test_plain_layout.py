@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from metaprompts.data.depth import DepthFolder
-from metaprompts.data.depth_files import DepthEncoding
-from metaprompts.data.pose import CocoKeypoints
-from metaprompts.data.scenes import CLASSES, generate_scene
-from metaprompts.data.scenes.layouts import write_scenes
-from metaprompts.data.segmentation import SegmentationFolder
+from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.keypoints import CocoKeypoints
+from metaprompts.data.datasets.segmentation import SegmentationFolder
+from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.errors import InputError
+from metaprompts.synthetic import CLASSES, generate_scene
+from metaprompts.synthetic.layouts import write_scenes
 
 COUNT, VAL = 12, 8
 SEED = 1_000_040

@@ -6,10 +6,10 @@ from cityscapesscripts.helpers.labels import id2label, name2label
 from cityscapesscripts.preparation.json2labelImg import json2labelImg
 from PIL import Image
 
-from metaprompts.classes import ADE20K, CITYSCAPES
-from metaprompts.data.scenes import CLASSES
-from metaprompts.data.scenes.layouts.mapillary import label_ids
-from metaprompts.data.segmentation import SegmentationFolder
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.datasets.segmentation import SegmentationFolder
+from metaprompts.synthetic import CLASSES
+from metaprompts.synthetic.layouts.mapillary import label_ids
 
 IN_ADE20K = {"pavement": "sidewalk", "sign": "signboard"}
 IN_CITYSCAPES = {"pavement": "sidewalk", "sign": "traffic sign", "tree": "vegetation"}

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from interrupted import dead_scratch
-from metaprompts.classes import ADE20K, CITYSCAPES
-from metaprompts.data.pose import CocoKeypoints
-from metaprompts.data.scenes import CLASSES
-from metaprompts.data.scenes.layouts import LAYOUTS, write_scenes
-from metaprompts.data.scenes.layouts.plan import Plan
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.datasets.keypoints import CocoKeypoints
 from metaprompts.errors import InputError
-from metaprompts.recipe_reading import read_recipe
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.synthetic import CLASSES
+from metaprompts.synthetic.layouts import LAYOUTS, write_scenes
+from metaprompts.synthetic.layouts.plan import Plan
 
 SMALL = {"height": 32, "width": 48}
 
@@ -149,7 +149,7 @@ def test_every_split_shows_somebody(tmp_path, name, ending):
 
 
 def test_scenes_that_show_nobody_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("metaprompts.data.scenes.layouts.peopled._shows_somebody", lambda place, plan: False)
+    monkeypatch.setattr("metaprompts.synthetic.layouts.people_splits._shows_somebody", lambda place, plan: False)
     with pytest.raises(InputError, match=r"nobody is to be seen in any of the train scenes.*another seed"):
         write_scenes("coco", 3, tmp_path / "new", **SMALL)
     assert not (tmp_path / "new").exists()

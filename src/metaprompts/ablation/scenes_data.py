@@ -1,0 +1,72 @@
+"""The data "scenes" of a study, drawn where nobody gives them."""
+
+from pathlib import Path
+from typing import Any
+
+from metaprompts.ablation.study import GeneratedScenes
+from metaprompts.errors import InputError
+from metaprompts.synthetic.layouts import write_scenes
+from metaprompts.synthetic.layouts.writer import Progress
+from metaprompts.utils.files import read_json, write_json, write_text
+
+SCENES = "scenes"
+_LISTS = {"train": ("train.txt", "depth_train.txt"), "val": ("val.txt", "depth_val.txt")}
+_PEOPLE = "annotations/person_keypoints_{split}.json"
+
+
+def generate(
+    scenes: GeneratedScenes, folder: Path, *, processes: int, quick: bool = False, progress: Progress | None = None
+) -> Path:
+    """Draw scenes in the layout "plain", and write the lists of their parts; what is there already stays.
+
+    Args:
+        scenes: how many, of which seeds, and their parts
+        folder: new, empty, or of the same scenes
+        processes: that draw
+        quick: let parts that are larger than a split be all of it; else they are left out
+        progress: passes on one item for each scene drawn
+
+    Returns:
+        the folder
+
+    Raises:
+        InputError: the folder holds something else, or no split is as large as a part
+    """
+    sizes = {"train": scenes.count - scenes.val_count, "val": scenes.val_count}
+    too_large = [part for part in scenes.parts if part > max(sizes.values())]
+    if too_large and not quick:
+        raise InputError(f"scenes.parts has {too_large[0]}, but there are {sizes['train']} scenes to train on")
+    write_scenes(
+        "plain",
+        scenes.count,
+        folder,
+        val_count=scenes.val_count,
+        seed=scenes.seed,
+        workers=processes,
+        progress=progress,
+    )
+    for split, size in sizes.items():
+        for part in scenes.parts:
+            if quick or part <= size:
+                _write_part(folder, split, part)
+    return folder
+
+
+def _write_part(folder: Path, split: str, part: int) -> None:
+    """The first scenes of a split, as lists and annotations of their own."""
+    for name in _LISTS[split]:
+        lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(_part_path(folder / name, part), "".join(lines[:part]))
+    people = folder / _PEOPLE.format(split=split)
+    write_json(_part_path(people, part), _first_pictures(read_json(people), part))
+
+
+def _first_pictures(annotations: dict[str, Any], part: int) -> dict[str, Any]:
+    images = annotations["images"][:part]
+    kept = {image["id"] for image in images}
+    people = [person for person in annotations["annotations"] if person["image_id"] in kept]
+    return {**annotations, "images": images, "annotations": people}
+
+
+def _part_path(path: Path, part: int) -> Path:
+    return path.with_name(f"{path.stem}_{part}{path.suffix}")

@@ -1,0 +1,43 @@
+"""A study cut down to see in a minute or two that it can be run; its numbers mean nothing."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from metaprompts.ablation.scenes_data import SCENES
+from metaprompts.ablation.study import Cell, Study
+
+FOLDER = "quick"
+"""Of such results, apart from all others."""
+
+_SETTINGS = {
+    "training.steps": 2,
+    "training.validate_every": 2,
+    "training.batch_size": 2,
+    "training.loss_batch_size": 2,
+    "training.val_batch_size": 4,
+    "schedule.warmup_steps": 0,
+}
+_COUNT, _VAL_COUNT = 24, 8
+
+
+def quick_study(study: Study, given: Iterable[str]) -> Study:
+    """The first cell of each recipe on generated scenes, or of all where there is none, with one seed and two steps.
+
+    Args:
+        study: that is to be tried
+        given: names of data that there are folders of
+    """
+    known = {*given, *([SCENES] if study.scenes else [])}
+    cells = [cell for cell in study.cells if study.scenes and cell.data == SCENES]
+    cells = cells or [cell for cell in study.cells if cell.data in known] or list(study.cells)
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.recipe, cell)
+    scenes = study.scenes and replace(study.scenes, count=_COUNT, val_count=_VAL_COUNT)
+    return replace(
+        study,
+        seeds=study.seeds[:1],
+        cells=tuple(replace(cell, settings={**cell.settings, **_SETTINGS}) for cell in first.values()),
+        scenes=scenes,
+        quick=True,
+    )

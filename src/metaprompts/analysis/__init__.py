@@ -1,0 +1,1 @@
+"""Statistics and pictures of what meta prompts respond to."""

@@ -1,0 +1,167 @@
+"""What each prompt responds to, as values that print and draw themselves."""
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.visualize.plots import draw_bars, draw_matrix
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Preferences:
+    """How much each of N prompts responds at each of C places: classes, or joints.
+
+    Attributes:
+        kind: "class" or "joint"
+        names: of the C places
+        mean: (N,) float64, over everything that was counted
+        std: (N,) float64, likewise
+        means: (N,C) float64, at each place; NaN where nothing was counted
+        peak_distance_px: (N,C) float64, joints only: mean distance from the map's largest value to the joint, in pixels
+            of the crop; NaN where no such joint is visible
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    means: NDArray[np.float64]
+    peak_distance_px: NDArray[np.float64] | None = None
+
+    @property
+    def z(self) -> NDArray[np.float64]:
+        """(N,C): the difference to the prompt's overall mean, in its own standard deviations; NaN if it has none."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores = (self.means - self.mean[:, None]) / self.std[:, None]
+        return np.where(self.std[:, None] > 0, scores, np.nan)
+
+    @property
+    def preferred(self) -> list[int | None]:
+        """The place with the largest z of each prompt; None for a prompt that is the same everywhere."""
+        return [None if np.isnan(row).all() else int(np.nanargmax(row)) for row in self.z]
+
+    def strongest(self, count: int) -> list[tuple[int, int]]:
+        """(prompt, place) of the strongest preferences, the prompt that most prefers a place for each place.
+
+        Args:
+            count: how many; fewer if fewer places are preferred by any prompt
+        """
+        by_place: dict[int, int] = {}
+        for prompt in self._order():
+            place = self.preferred[prompt]
+            if place is not None:
+                by_place.setdefault(place, prompt)
+        return [(prompt, place) for place, prompt in by_place.items()][:count]
+
+    def plain(self) -> dict[str, Any]:
+        """All numbers, for JSON."""
+        rows = []
+        for prompt, place in enumerate(self.preferred):
+            row: dict[str, Any] = {
+                "prompt": prompt,
+                "mean": float(self.mean[prompt]),
+                "std": float(self.std[prompt]),
+                "preferred": None if place is None else self.names[place],
+                "z": None if place is None else float(self.z[prompt, place]),
+                "means": dict(zip(self.names, self.means[prompt].tolist(), strict=True)),
+                "z_scores": dict(zip(self.names, self.z[prompt].tolist(), strict=True)),
+            }
+            if self.peak_distance_px is not None:
+                row["peak_distance_px"] = dict(zip(self.names, self.peak_distance_px[prompt].tolist(), strict=True))
+            rows.append(row)
+        return {"kind": self.kind, "prompts": rows}
+
+    def table(self) -> str:
+        """A Markdown table, the most distinct preference first."""
+        titles = ["prompt", f"preferred {self.kind}", "z", "mean there", "mean", "std"]
+        has_peaks = self.peak_distance_px is not None
+        rows = []
+        for prompt in self._order():
+            place = self.preferred[prompt]
+            numbers = [self.z, self.means, *([self.peak_distance_px] if has_peaks else [])]
+            there = [np.nan if place is None or values is None else values[prompt, place] for values in numbers]
+            own = [self.mean[prompt], self.std[prompt]]
+            name = "-" if place is None else self.names[place]
+            rows.append([str(prompt), name, *map(_shown, [*there[:2], *own, *there[2:]])])
+        return _markdown([*titles, *(["peak to joint (px)"] if has_peaks else [])], rows)
+
+    def show(self) -> Image.Image:
+        """The matrix of z: a row a prompt, those that prefer the same place together."""
+        order = sorted(self._order(), key=lambda prompt: _last_if_none(self.preferred[prompt]))
+        return Image.fromarray(draw_matrix(self.z[order], [f"prompt {prompt}" for prompt in order], self.names))
+
+    def _order(self) -> list[int]:
+        return _falling([np.nan if place is None else self.z[row, place] for row, place in enumerate(self.preferred)])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DepthPreferences:
+    """How much each of N prompts responds to distance.
+
+    Attributes:
+        correlation: (N,) float64, Pearson's, of map and depth over all measured pixels; above 0 is "likes far things";
+            NaN for a prompt that is the same everywhere
+        mean: (N,) float64, over the measured pixels
+        std: (N,) float64, likewise
+    """
+
+    correlation: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    def strongest(self, count: int) -> list[int]:
+        """Prompts that most prefer far and near things, in turn, the stronger first; fewer if fewer respond at all."""
+        measured = [prompt for prompt in _falling(np.abs(self.correlation)) if not np.isnan(self.correlation[prompt])]
+        far = [prompt for prompt in measured if self.correlation[prompt] > 0]
+        near = [prompt for prompt in measured if self.correlation[prompt] <= 0]
+        pairs = zip_longest(far, near)
+        return [prompt for pair in pairs for prompt in pair if prompt is not None][:count]
+
+    def plain(self) -> dict[str, Any]:
+        """All numbers, for JSON."""
+        numbers = zip(self.correlation.tolist(), self.mean.tolist(), self.std.tolist(), strict=True)
+        rows = [
+            {"prompt": prompt, "correlation": correlation, "mean": mean, "std": std}
+            for prompt, (correlation, mean, std) in enumerate(numbers)
+        ]
+        return {"kind": "depth", "prompts": rows}
+
+    def table(self) -> str:
+        """A Markdown table, the strongest correlation first."""
+        rows = []
+        for prompt in _falling(np.abs(self.correlation)):
+            correlation = self.correlation[prompt]
+            likes = "-" if np.isnan(correlation) else "far" if correlation > 0 else "near"
+            numbers = [correlation, self.mean[prompt], self.std[prompt]]
+            rows.append([str(prompt), likes, *map(_shown, numbers)])
+        return _markdown(["prompt", "likes", "correlation with depth", "mean", "std"], rows)
+
+    def show(self) -> Image.Image:
+        """A bar a prompt, from the one that most likes far things to the one that most likes near ones."""
+        order = _falling(self.correlation)
+        return Image.fromarray(draw_bars(self.correlation[order], [f"prompt {prompt}" for prompt in order], limit=1.0))
+
+
+def _falling(values: Any) -> list[int]:
+    """Indices from the largest to the smallest value, NaN last."""
+    order: list[int] = np.argsort(-np.asarray(values, np.float64), kind="stable").tolist()
+    return order
+
+
+def _last_if_none(place: int | None) -> float:
+    return np.inf if place is None else place
+
+
+def _shown(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+def _markdown(titles: list[str], rows: list[list[str]]) -> str:
+    # A bar inside a class's name would end its cell.
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [titles, ["---"] * len(titles), *escaped]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,198 @@
+"""What prompts respond to, summed over a data set: only sums are kept, never maps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+from metaprompts.analysis.running_moments import RunningMoments
+from metaprompts.data.sample import IGNORED_LABEL
+from metaprompts.errors import InputError
+from metaprompts.metrics.depth import in_range
+
+_VISIBLE = 2
+# Prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 are 256 MiB.
+_AT_ONCE = 16
+
+
+class ClassResponses:
+    """The mean of each prompt's map at the pixels of each class, maps being enlarged to the labels' size.
+
+    Args:
+        prompts: N
+        classes: their names; pixels labeled 255 count nowhere
+    """
+
+    def __init__(self, prompts: int, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        self._moments = RunningMoments(prompts)
+        self._sums = torch.zeros(prompts, len(classes), dtype=torch.float64)
+        self._counts = torch.zeros(len(classes), dtype=torch.float64)
+
+    def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Count a batch.
+
+        Args:
+            maps: (B,N,h,w)
+            batch: "labels" (B,H,W)
+        """
+        for of_picture, labels in zip(maps, batch["labels"], strict=True):
+            counted = labels != IGNORED_LABEL
+            known = labels[counted]
+            self._counts += torch.bincount(known, minlength=len(self._classes))
+            for part, enlarged in _enlarged(of_picture, labels.shape):
+                values = enlarged[:, counted]
+                self._moments.update(values, part=part)
+                self._sums[part].index_add_(1, known, values)
+
+    def compute(self) -> Preferences:
+        """The means of all that was counted.
+
+        Raises:
+            InputError: no pixel has a label
+        """
+        _refuse_nothing(self._moments, "labeled pixel")
+        return Preferences(
+            kind="class",
+            names=self._classes,
+            mean=self._moments.mean().numpy(),
+            std=self._moments.std().numpy(),
+            means=(self._sums / self._counts).numpy(),
+        )
+
+
+class DepthResponses:
+    """The correlation of each prompt's map with depth, maps being enlarged to the measurements' size.
+
+    Args:
+        prompts: N
+        min_depth_m: measurements must lie above
+        max_depth_m: measurements must lie below
+    """
+
+    def __init__(self, prompts: int, *, min_depth_m: float, max_depth_m: float) -> None:
+        self._moments = RunningMoments(prompts)
+        self._range_m = (min_depth_m, max_depth_m)
+
+    def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Count a batch.
+
+        Args:
+            maps: (B,N,h,w)
+            batch: "depth_m" (B,H,W) metres, 0 = none
+        """
+        for of_picture, depth_m in zip(maps, batch["depth_m"], strict=True):
+            measured = in_range(depth_m, *self._range_m)
+            for part, enlarged in _enlarged(of_picture, depth_m.shape):
+                self._moments.update(enlarged[:, measured], depth_m[measured].double(), part=part)
+
+    def compute(self) -> DepthPreferences:
+        """The correlations over all that was counted.
+
+        Raises:
+            InputError: no pixel was measured
+        """
+        _refuse_nothing(self._moments, "measured pixel")
+        return DepthPreferences(
+            correlation=self._moments.correlation().numpy(),
+            mean=self._moments.mean().numpy(),
+            std=self._moments.std().numpy(),
+        )
+
+
+class JointResponses:
+    """The mean of each prompt's map at each visible joint, and how far the map's peak is from it.
+
+    Means and standard deviations are over all pixels of the maps of all crops.
+
+    Args:
+        prompts: N
+        joints: their names
+    """
+
+    def __init__(self, prompts: int, joints: Sequence[str]) -> None:
+        self._joints = tuple(joints)
+        self._moments = RunningMoments(prompts)
+        self._sums = torch.zeros(prompts, len(joints), dtype=torch.float64)
+        self._distances = torch.zeros(prompts, len(joints), dtype=torch.float64)
+        self._counts = torch.zeros(len(joints), dtype=torch.float64)
+
+    def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Count a batch of crops.
+
+        Args:
+            maps: (B,N,h,w)
+            batch: "image" (B,3,H,W), of which only the size is read; "keypoints" (B,J,3), x and y in its pixels and the
+                visibility, 2 being visible
+        """
+        size = batch["image"].shape[-2:]
+        for of_crop, keypoints in zip(maps.double(), batch["keypoints"].double(), strict=True):
+            points, visible = keypoints[:, :2], keypoints[:, 2] == _VISIBLE
+            self._moments.update(of_crop.flatten(1))
+            self._counts += visible
+            self._sums += torch.where(visible, values_at(of_crop, points, size), 0)
+            self._distances += torch.where(visible, torch.cdist(peaks(of_crop, size), points), 0)
+
+    def compute(self) -> Preferences:
+        """The means of all that was counted.
+
+        Raises:
+            InputError: no joint was visible
+        """
+        if not self._counts.any():
+            raise InputError("the validation split has no visible joint: leave out data.val_boxes, or check data.val")
+        return Preferences(
+            kind="joint",
+            names=self._joints,
+            mean=self._moments.mean().numpy(),
+            std=self._moments.std().numpy(),
+            means=(self._sums / self._counts).numpy(),
+            peak_distance_px=(self._distances / self._counts).numpy(),
+        )
+
+
+def values_at(maps: Tensor, points: Tensor, size: Sequence[int]) -> Tensor:
+    """Read maps between their pixels; beyond the outermost centers the nearest value holds.
+
+    Args:
+        maps: (N,h,w), over the whole picture
+        points: (J,2), x and y in pixels of the picture, (0, 0) being the first pixel's center
+        size: (H,W) of the picture
+
+    Returns:
+        (N,J)
+    """
+    places = 2 * (points + 0.5) / points.new_tensor([size[1], size[0]]) - 1
+    read = F.grid_sample(maps[None], places[None, None], mode="bilinear", padding_mode="border", align_corners=False)
+    return read[0, :, 0]
+
+
+def peaks(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """The center of each map's largest pixel, as a point of the picture.
+
+    Args:
+        maps: (N,h,w), over the whole picture
+        size: (H,W) of the picture
+
+    Returns:
+        (N,2), x and y in pixels of the picture
+    """
+    height, width = maps.shape[-2:]
+    index = maps.flatten(1).argmax(dim=1)
+    places = torch.stack([index % width, index // width], dim=1).to(maps.dtype)
+    return (places + 0.5) * maps.new_tensor([size[1] / width, size[0] / height]) - 0.5
+
+
+def _enlarged(maps: Tensor, size: Sequence[int]) -> Iterator[tuple[slice, Tensor]]:
+    """Parts of maps (N,h,w) as float64 (n,H,W), and which of the N they are."""
+    for start in range(0, len(maps), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        enlarged = F.interpolate(maps[None, part].double(), size=tuple(size), mode="bilinear", align_corners=False)
+        yield part, enlarged[0]
+
+
+def _refuse_nothing(moments: RunningMoments, what: str) -> None:
+    if not moments.count.all():
+        raise InputError(f"the validation split has no {what}: check data.val and the labels it names")

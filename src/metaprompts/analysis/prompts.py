@@ -1,0 +1,243 @@
+"""Looking into a model: what its prompts respond to in a picture or a data set, and what each step would predict."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaprompts.analysis.prompt_maps import PictureMaps, PromptHeatmap
+from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+from metaprompts.analysis.prompt_statistics import ClassResponses, DepthResponses, JointResponses
+from metaprompts.data.io.images import as_picture
+from metaprompts.errors import InputError
+from metaprompts.inference.predict import context_of
+from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.tasks.base import View
+
+if TYPE_CHECKING:
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.tasks.predictions import Prediction
+
+Level = int | Literal["mean"]
+"""Which map of a model that has one for each level (segmentation): 0 is the finest; or the mean of all."""
+
+FINEST: Level = 0
+TOP = 8
+_MOST_HELD = 10**9
+
+
+def prompt_heatmaps(
+    model: "MetaPromptModel",
+    picture: Any,
+    prompts: Sequence[int] | None = None,
+    top: int = TOP,
+    *,
+    level: Level = FINEST,
+    boxes: Sequence[Sequence[float]] | None = None,
+    caption: str | Tensor | None = None,
+) -> tuple[PromptHeatmap, ...]:
+    """Where prompts respond in a picture (paper section 5): maps enlarged bilinearly, each brought to 0..1 by itself.
+
+    The finest level is the default because it lines up best with the picture and is a map that the head reads; the mean
+    of the levels is not.
+
+    Args:
+        model: any; with rearrangement
+        picture: path, PIL image, or uint8 array (H, W, 3)
+        prompts: their numbers, from 0; None for the ``top`` most distinct ones, see `visualize.heatmaps.most_distinct`
+        top: how many, where ``prompts`` is None; at most all
+        level: see `Level`
+        boxes: pose only, as for `MetaPromptModel.predict`
+        caption: where the prompts are captions, as for `MetaPromptModel.predict`; a prompt is then a token of it
+
+    Returns:
+        one heatmap a prompt, in the order asked for; none if there are boxes, but not one
+
+    Raises:
+        InputError: the picture cannot be read, there is no such prompt or level, or the model has no prompt maps
+    """
+    chosen = chosen_prompts(model, prompts, top)
+    maps = picture_maps(model, picture, level=level, boxes=boxes, caption=caption)
+    return tuple(maps.heatmap(prompt) for prompt in maps.chosen(chosen, top))
+
+
+def picture_maps(
+    model: "MetaPromptModel",
+    picture: Any,
+    *,
+    level: Level = FINEST,
+    boxes: Sequence[Sequence[float]] | None = None,
+    caption: str | Tensor | None = None,
+) -> PictureMaps:
+    """The maps behind `prompt_heatmaps`, of which heatmaps can be made one at a time; arguments as there."""
+    pixels = as_picture(picture)
+    _refuse_without_maps(model, level)
+    context = context_of(model, caption)
+    views, maps = list[View](), list[Tensor]()
+    with _watched(model):
+        for view in model.task.views(pixels, model.config.working_size, boxes):
+            maps.append(one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0])
+            views.append(replace(view, image=_blank(view.image)))
+            _check_held(maps[0].nbytes * (1 if boxes is None else len(boxes)))
+    height, width = pixels.shape[:2]
+    return PictureMaps(size=(height, width), views=tuple(views), maps=tuple(maps))
+
+
+def _blank(image: Tensor) -> Tensor:
+    """An image of the same shape that takes no memory: maps are brought to the picture by the shape alone."""
+    return image.new_zeros(()).expand(image.shape)
+
+
+def _check_held(held: int) -> None:
+    if held > _MOST_HELD:
+        raise InputError(
+            f"the maps of all boxes take {held / 1e9:.1f} GB, and at most {_MOST_HELD / 1e9:.1f} are held: give fewer "
+            "boxes of a picture"
+        )
+
+
+def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top: int) -> list[int]:
+    """Check a choice of prompts.
+
+    Returns:
+        ``prompts``, each once; nothing if ``top`` of them are still to be found
+
+    Raises:
+        InputError: no prompts are asked for, or one that the model does not have
+    """
+    count = model.config.prompts.count
+    if prompts is None:
+        if top < 1:
+            raise InputError(f"the {top} most distinct prompts were asked for; wanted at least 1")
+        return []
+    if not prompts:
+        raise InputError(f"the list of prompts is empty: name some of 0 to {count - 1}")
+    for prompt in prompts:
+        if not 0 <= prompt < count:
+            raise InputError(f"there is no prompt {prompt}: this model has the prompts 0 to {count - 1}")
+    return list(dict.fromkeys(prompts))
+
+
+def prompt_responses(
+    model: "MetaPromptModel",
+    batches: Iterable[Mapping[str, Tensor]],
+    *,
+    level: Level = FINEST,
+) -> Preferences | DepthPreferences:
+    """What each prompt responds to over a data set: classes, distance, or joints.
+
+    Args:
+        model: any; with rearrangement
+        batches: what a DataLoader over `Transformed` gives, seen as in validation
+        level: see `Level`
+
+    Raises:
+        InputError: nothing is labeled, there is no such level, or the model has no prompt maps
+    """
+    _refuse_without_maps(model, level)
+    responses = _responses(model)
+    for batch in batches:
+        with _watched(model):
+            context = batch["context"].to(model.device) if "context" in batch else None
+            maps = one_level(model.prompt_maps(batch["image"].to(model.device), context), level)
+        responses.update(maps, batch)
+    return responses.compute()
+
+
+def predictions_by_step(
+    model: "MetaPromptModel",
+    picture: Any,
+    boxes: Sequence[Sequence[float]] | None = None,
+    caption: str | Tensor | None = None,
+) -> "list[Prediction]":
+    """What the model would predict if it stopped after each of its K steps.
+
+    Step k has looked with the times and prompts of steps 1 to k. Its pyramid is rearranged with step k's own prompts
+    (not the last step's), and the one head reads it. The last prediction is that of `MetaPromptModel.predict`. The
+    earlier ones are to be looked at, not scored: rearrangement and head were trained on the last step alone.
+
+    Args:
+        model: any
+        picture: path, PIL image, or uint8 array (H, W, 3)
+        boxes: pose only, as for `MetaPromptModel.predict`
+        caption: where the prompts are captions, as for `MetaPromptModel.predict`
+
+    Returns:
+        K predictions, first step first
+
+    Raises:
+        InputError: the picture cannot be read
+    """
+    pixels = as_picture(picture)
+    context = context_of(model, caption)
+    seen = list[tuple[View, list[Tensor]]]()
+    with _watched(model):
+        for view in model.task.views(pixels, model.config.working_size, boxes):
+            raws = _outputs_by_step(model, view.image[None].to(model.device), context)
+            seen.append((replace(view, image=_blank(view.image)), raws))
+            _check_held(sum(raw.nbytes for raw in raws) * (1 if boxes is None else len(boxes)))
+    steps = range(model.config.refinement.steps)
+    return [model.task.assemble(pixels, [(view, raws[step]) for view, raws in seen]) for step in steps]
+
+
+def _outputs_by_step(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> list[Tensor]:
+    return [model.head(maps, tuple(images.shape[-2:]))[0] for maps in model.prompt_maps_by_step(images, context)]
+
+
+def one_level(maps: Sequence[Tensor], level: Level) -> Tensor:
+    """The maps of one level, or the mean of all, each enlarged to the finest.
+
+    Args:
+        maps: (B,N,h,w) for each level, finest first
+        level: see `Level`
+
+    Returns:
+        (B,N,h,w) float32 on the CPU
+
+    Raises:
+        InputError: the maps are not finite
+    """
+    if level == "mean":
+        size = maps[0].shape[-2:]
+        enlarged = [F.interpolate(each.float(), size=size, mode="bilinear", align_corners=False) for each in maps]
+        chosen = torch.stack(enlarged).mean(dim=0)
+    else:
+        chosen = maps[level].float()
+    if not chosen.isfinite().all():
+        raise InputError("the prompt maps hold NaN or infinity: the model's weights are damaged")
+    return chosen.cpu()
+
+
+def _responses(model: "MetaPromptModel") -> ClassResponses | DepthResponses | JointResponses:
+    task, count = model.task, model.config.prompts.count
+    if isinstance(task, Segmentation):
+        return ClassResponses(count, task.classes)
+    if isinstance(task, Depth):
+        return DepthResponses(count, min_depth_m=task.min_depth_m, max_depth_m=task.max_depth_m)
+    assert isinstance(task, Pose)
+    return JointResponses(count, task.joints)
+
+
+def _refuse_without_maps(model: "MetaPromptModel", level: Level) -> None:
+    if not model.config.rearrangement.enabled:
+        raise InputError("this model was trained with rearrangement.enabled false: it makes no map for each prompt")
+    levels = 1 if model.task.fused else len(model.unet.channels)
+    if level != "mean" and not 0 <= level < levels:
+        known = "only level 0" if levels == 1 else f"the levels 0 (finest) to {levels - 1}"
+        raise InputError(f"there is no level {level}: this model has {known}")
+
+
+@contextmanager
+def _watched(model: "MetaPromptModel") -> Iterator[None]:
+    """Evaluation mode without gradients, and back."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)

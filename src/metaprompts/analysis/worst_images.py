@@ -1,0 +1,108 @@
+"""The images that a model predicts worst, beside their truth."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from metaprompts.analysis.drawing import draw_prediction, draw_truth
+from metaprompts.data.sample import IGNORED_LABEL, Sample
+from metaprompts.evaluation.dataset import stacked
+from metaprompts.evaluation.evaluate import Predictor, predict
+from metaprompts.evaluation.records import WORST, read_records
+from metaprompts.evaluation.resumable import Evaluation
+from metaprompts.tasks import Segmentation
+from metaprompts.tasks.base import View
+from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
+from metaprompts.utils.files import write_picture
+from metaprompts.visualize.segmentation import class_legend, palette
+from metaprompts.visualize.sheets import contact_sheet, shrunk
+from metaprompts.visualize.text import Picture, stack_down
+
+# The number of a record by which images are ranked, and whether less of it is better.
+_SCORES = {"segmentation": ("mIoU", False), "depth": ("rmse", True), "pose": ("pck@0.2", False)}
+_CELL = (240, 320)
+_LONGEST_NAME = 44
+
+
+def worst_samples(task: str, records: Mapping[int, Mapping[str, Any]], count: int) -> list[tuple[int, float]]:
+    """The places of the worst samples and their scores, the worst first; of an image with several people the worst.
+
+    Args:
+        task: name of the task
+        records: of an evaluation; those without a score are left out
+        count: of images
+    """
+    metric, is_lower_better = _SCORES[task]
+    scored = [(index, record[metric]) for index, record in records.items() if record.get(metric) is not None]
+    scored.sort(key=lambda each: (-each[1] if is_lower_better else each[1], each[0]))
+    first: dict[str, tuple[int, float]] = {}
+    for index, score in scored:
+        first.setdefault(records[index]["name"], (index, score))
+    return list(first.values())[:count]
+
+
+@torch.no_grad()
+def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
+    """Draw a row for each of the worst images: the image, its truth and its prediction, with name and score.
+
+    Args:
+        model: that was evaluated
+        evaluation: that is finished; the sheet goes into its folder
+        count: of images
+
+    Returns:
+        how many were drawn; where there is none, no file is written
+
+    Raises:
+        InputError: an image cannot be read any more, or the file cannot be written
+    """
+    path = evaluation.out / WORST
+    path.unlink(missing_ok=True)
+    records = read_records(evaluation.out)
+    chosen = worst_samples(model.task.name, records, count)
+    if not chosen:
+        return 0
+    was_training = model.training
+    model.eval()
+    try:
+        drawn = [_row(model, evaluation, index) for index, _ in chosen]
+    finally:
+        model.train(was_training)
+    metric = _SCORES[model.task.name][0]
+    captions = [
+        [_tail(records[index]["name"]), "truth", f"prediction, {metric} {score:.4f}"] for index, score in chosen
+    ]
+    sheet = contact_sheet([pictures for pictures, _ in drawn], captions, cell=_CELL)
+    seen = sorted(set().union(*(labels for _, labels in drawn)))
+    if isinstance(model.task, Segmentation) and seen:
+        names = [model.task.classes[label] for label in seen]
+        colors = palette(len(model.task.classes))[seen]
+        sheet = stack_down(sheet, class_legend(names, colors, sheet.shape[1], numbers=seen))
+    write_picture(path, sheet)
+    return len(chosen)
+
+
+def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Picture], set[int]]:
+    """Image, truth and prediction, and the classes that are in one of them."""
+    sample = evaluation.pictures.sample(index)
+    prediction = _predicted(model, evaluation, index, sample)
+    drawn = (sample.image, draw_truth(model.task, sample), draw_prediction(prediction, sample))
+    # Large ones are not kept.
+    pictures = [shrunk(picture, _CELL) for picture in drawn]
+    maps = (sample.labels, prediction.labels) if isinstance(prediction, SegmentationPrediction) else ()
+    return pictures, {int(label) for each in maps if each is not None for label in np.unique(each)} - {IGNORED_LABEL}
+
+
+def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sample) -> Prediction:
+    """What was scored, at the image's own size."""
+    ((_, batch),) = stacked([evaluation.pictures[index]])
+    raw = predict(model, batch, evaluation.test)[0]
+    box = np.zeros(4, np.float32) if sample.person is None else sample.person.box_xywh
+    crop: dict[str, Any] = {name: batch[name][0].numpy() for name in ("center", "size") if name in batch}
+    return model.task.assemble(sample.image, [(View(image=batch["image"][0], box_xywh=box, **crop), raw)])
+
+
+def _tail(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"

@@ -1,0 +1,190 @@
+"""Captions of a split's pictures, encoded before its first sample is read: those who read samples only look up."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metaprompts.captioning.captioner import Captioner
+from metaprompts.captioning.disk_cache import EncodingStore
+from metaprompts.data.io.caption_file import CaptionFile
+from metaprompts.data.sample import SampleDataset
+from metaprompts.errors import InputError
+from metaprompts.models.config import Prompts
+from metaprompts.models.text_prompts import text_encoder_of
+from metaprompts.utils.cache import cache_folder
+from metaprompts.utils.distributed_env import process_count, process_rank
+from metaprompts.utils.progress import SampleBar
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+
+CaptionOf = Callable[[str], str]
+"""The path of a picture -> its caption; InputError where there is none."""
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The path of a picture -> its caption's tokens, read from disk; survives pickling.
+
+    Attributes:
+        caption_of: the captions
+        store: their encodings
+    """
+
+    caption_of: CaptionOf
+    store: EncodingStore
+
+    def __call__(self, path: str) -> NDArray[np.float32]:
+        """The tokens (L, D) of a picture's caption.
+
+        Raises:
+            InputError: there is no caption, or its encoding is missing or damaged
+        """
+        return self.store.read(self.caption_of(path))
+
+    def file(self, path: str) -> Path:
+        """Where the tokens of a picture's caption are kept.
+
+        Raises:
+            InputError: there is no caption
+        """
+        return self.store.path(self.caption_of(path))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a captioner said of a split's pictures.
+
+    Attributes:
+        captions: path -> caption
+    """
+
+    captions: Mapping[str, str]
+
+    def of(self, picture: str) -> str:
+        """The caption of a picture.
+
+        Raises:
+            InputError: it could not be read when pictures were captioned
+        """
+        if picture not in self.captions:
+            raise InputError(f"picture {picture} has no caption: it could not be read when pictures were captioned")
+        return self.captions[picture]
+
+
+def prepare_contexts(
+    samples: SampleDataset, prompts: Prompts, data: Any, root: Path, device: torch.device, *, tolerant: bool
+) -> Contexts:
+    """Caption and encode what has not been, and give a look-up for samples.
+
+    Processes that torchrun started begin at different pictures, so that they share the work without waiting.
+
+    Args:
+        samples: of a split
+        prompts: whose text encoder reads the captions
+        data: the recipe's data section
+        root: what names in a file of captions are relative to
+        device: where to compute
+        tolerant: whether pictures without caption are left for later, to be met when they are read
+
+    Raises:
+        InputError: a picture has no caption or cannot be read, or captioner or text encoder cannot be loaded
+    """
+    cache = data.cache or cache_folder()
+    paths = _from_own_share(_pictures(samples))
+    if data.captioner is None:
+        caption_of: CaptionOf = CaptionFile(data.caption_file(), root).of
+    else:
+        caption_of = _captioned(samples, paths, Captioner(data.captioner, cache, device), tolerant=tolerant).of
+    captions = dict.fromkeys(_known(paths, caption_of, tolerant=tolerant))
+    return Contexts(caption_of, encode_captions(list(captions), prompts, cache, device))
+
+
+def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: torch.device) -> EncodingStore:
+    """Have all captions encoded; the text encoder is loaded only if there is something to do or to find out.
+
+    Args:
+        captions: each once
+        prompts: whose text encoder reads them
+        cache: folder where encodings are kept
+        device: where to compute
+
+    Raises:
+        InputError: the text encoder cannot be loaded, or a file cannot be written
+    """
+    encoder = text_encoder_of(prompts) if prompts.text_fingerprint is None else None
+    fingerprint = prompts.text_fingerprint if encoder is None else encoder.fingerprint()
+    store = EncodingStore(cache, fingerprint or "")
+    missing = [caption for caption in captions if not store.has(caption)]
+    if missing:
+        encoder = encoder or text_encoder_of(prompts)
+        encoder.network.to(device)  # type: ignore[arg-type]
+        with _bar("encoding captions", len(missing)) as bar:
+            store.fill(missing, encoder.captions, bar.advance)
+    return store
+
+
+def _pictures(samples: SampleDataset) -> dict[str, int]:
+    """The path of each picture -> the first sample of it."""
+    found: dict[str, int] = {}
+    for index in range(len(samples)):
+        found.setdefault(samples.path(index), index)
+    return found
+
+
+def _from_own_share(pictures: Mapping[str, int]) -> dict[str, int]:
+    """The same pictures, beginning with those that fall to this process."""
+    rank, count = process_rank(), process_count()
+    names = list(pictures)
+    first = len(names) * rank // count
+    return {name: pictures[name] for name in [*names[first:], *names[:first]]}
+
+
+def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> list[str]:
+    """The captions of pictures; where some may lack one, of those that have."""
+    captions = []
+    for path in paths:
+        try:
+            captions.append(caption_of(path))
+        except InputError as error:
+            if not tolerant:
+                raise
+            logger.info("no caption: %s", error)
+    return captions
+
+
+def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Captioner, *, tolerant: bool) -> Said:
+    """Ask a captioner about every picture; where some may be unreadable, about those that are not."""
+    captions: dict[str, str] = {}
+    places = list(paths.items())
+    with _bar("captioning", len(places)) as bar:
+        for first in range(0, len(places), _AT_ONCE):
+            part = places[first : first + _AT_ONCE]
+            pictures = dict(_readable(samples, part, tolerant=tolerant))
+            captions |= dict(zip(pictures, captioner.caption(list(pictures.values())), strict=True))
+            bar.advance(len(part))
+    return Said(captions)
+
+
+def _readable(
+    samples: SampleDataset, places: Iterable[tuple[str, int]], *, tolerant: bool
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Paths and pictures (H, W, 3), less those that cannot be read."""
+    for path, index in places:
+        try:
+            yield path, samples[index].image
+        except InputError:
+            if not tolerant:
+                raise
+
+
+def _bar(title: str, count: int) -> SampleBar:
+    return SampleBar(title, count, quiet=os.environ.get("RANK", "0") != "0")

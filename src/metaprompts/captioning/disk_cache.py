@@ -1,0 +1,123 @@
+"""What is kept of captions on disk, each in a file that appears whole or not at all."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.utils.files import read_json, write_json, write_whole
+
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class EncodingStore:
+    """What a text encoder made of captions; a file is found by the caption alone.
+
+    Attributes:
+        cache: folder of all that is kept
+        fingerprint: of the text encoder
+    """
+
+    cache: Path
+    fingerprint: str
+
+    def path(self, caption: str) -> Path:
+        """The file of a caption's encoding."""
+        name = hashlib.sha256(caption.encode()).hexdigest()[:32]
+        return self.cache / "encodings" / self.fingerprint / name[:2] / f"{name}.npy"
+
+    def has(self, caption: str) -> bool:
+        """Whether there is an encoding, and whole; its numbers are looked at when it is read."""
+        try:
+            # Only mapped: of a file that was cut off this fails, and nothing is read.
+            found = np.load(self.path(caption), mmap_mode="r", allow_pickle=False)
+        except Exception:  # of what kind depends on where the header is damaged
+            return False
+        return bool(found.ndim == 2 and found.dtype == np.float32)
+
+    def read(self, caption: str) -> NDArray[np.float32]:
+        """The encoding (L, D) of a caption.
+
+        Raises:
+            InputError: it is missing or damaged
+        """
+        path = self.path(caption)
+        try:
+            found: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        except Exception as error:  # of what kind depends on where the header is damaged
+            raise InputError(f"{path}, the encoding of {caption!r}, cannot be read: start again to make it") from error
+        if found.ndim != 2 or found.dtype != np.float32 or not np.isfinite(found).all():
+            raise InputError(f"{path}, the encoding of {caption!r}, is damaged: delete it and start again")
+        return found
+
+    def fill(
+        self,
+        captions: Sequence[str],
+        encode: Callable[[Sequence[str]], Tensor],
+        on_done: Callable[[int], None] = lambda captions: None,
+    ) -> None:
+        """Encode what is missing; what another process has encoded meanwhile is passed over.
+
+        Args:
+            captions: each once
+            encode: n captions -> (n, L, D)
+            on_done: called with the number of captions after each few
+
+        Raises:
+            InputError: a file cannot be written
+        """
+        for first in range(0, len(captions), _AT_ONCE):
+            part = captions[first : first + _AT_ONCE]
+            missing = [caption for caption in part if not self.has(caption)]
+            for caption, tokens in zip(missing, encode(missing) if missing else (), strict=True):
+                with write_whole(self.path(caption)) as scratch:
+                    np.save(scratch, tokens.cpu().numpy().astype(np.float32), allow_pickle=False)
+            on_done(len(part))
+
+
+@dataclass(frozen=True)
+class CaptionStore:
+    """What a captioner said of pictures; a file is found by the picture's pixels.
+
+    Attributes:
+        cache: folder of all that is kept
+        captioner: by which the captioner is known
+    """
+
+    cache: Path
+    captioner: str
+
+    def path(self, picture: NDArray[np.uint8]) -> Path:
+        """The file of a caption.
+
+        Args:
+            picture: (H, W, 3)
+        """
+        content = hashlib.blake2b(repr(picture.shape).encode(), digest_size=16)
+        content.update(np.ascontiguousarray(picture).data)
+        name, whose = content.hexdigest(), hashlib.sha256(self.captioner.encode()).hexdigest()[:16]
+        return self.cache / "captions" / whose / name[:2] / f"{name}.json"
+
+    def read(self, picture: NDArray[np.uint8]) -> str | None:
+        """The caption of a picture (H, W, 3); None where there is none, or only a damaged one."""
+        path = self.path(picture)
+        try:
+            content = read_json(path) if path.is_file() else None
+        except InputError:
+            return None
+        caption = content.get("caption") if isinstance(content, dict) else None
+        return caption if isinstance(caption, str) else None
+
+    def write(self, picture: NDArray[np.uint8], caption: str) -> None:
+        """Keep the caption of a picture (H, W, 3).
+
+        Raises:
+            InputError: the file cannot be written
+        """
+        write_json(self.path(picture), {"caption": caption, "captioner": self.captioner})

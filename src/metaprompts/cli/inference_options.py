@@ -1,0 +1,116 @@
+"""How commands have models look at pictures: whole or in windows, and within what memory."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from metaprompts.engines.memory_budget import Budget, automatic_limit, parsed_bytes, weight_bytes
+from metaprompts.errors import InputError
+from metaprompts.inference.predict import predict_many
+from metaprompts.inference.windowed import Windows, predict_in_windows
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.base import Picture
+from metaprompts.tasks.predictions import Prediction
+
+if TYPE_CHECKING:
+    from metaprompts.engines.engine_model import FastModel
+
+
+class Looking:
+    """What the options say; `begin` gives the models.
+
+    Args:
+        windows: None for whole pictures
+        limit: bytes that prediction may take; None for what is free
+        batch: views at once, if they fit
+
+    Attributes:
+        models: that look
+    """
+
+    def __init__(self, windows: Windows | None, limit: int | None, batch: int) -> None:
+        self.models: list[MetaPromptModel] = []
+        self._executed: dict[int, Any] = {}
+        self._windows, self._limit, self._batch = windows, limit, batch
+        self._budgets: dict[int, Budget] = {}
+
+    @classmethod
+    def of(cls, window: str | None, stride: str | None, max_memory: str | None, batch: int) -> Self:
+        """Read the options.
+
+        Raises:
+            InputError: one makes no sense
+        """
+        windows = None
+        if window is not None or stride is not None:
+            windows = Windows.of(_pair("--window", window), _pair("--stride", stride))
+        return cls(windows, None if max_memory is None else parsed_bytes(max_memory), batch)
+
+    def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | FastModel]") -> None:
+        """Take the models that are going to look.
+
+        Args:
+            models: as loaded
+            executed: each as its engine executes it
+
+        Raises:
+            InputError: one cannot look in windows, and shall
+        """
+        self.models = list(models)
+        self._executed = {id(model): fast for model, fast in zip(models, executed, strict=True)}
+        together = weight_bytes(*models)
+        for model in models:
+            if self._windows is not None and model.task.name == "pose":
+                raise InputError(
+                    "--window is for segmentation and depth; pose looks at people: give --boxes, or neither"
+                )
+            limit = automatic_limit(model) if self._limit is None else self._limit
+            self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
+
+    def check_size(self, width: int, height: int) -> None:
+        """Check, before a picture is decoded, that memory holds it and its prediction.
+
+        Raises:
+            InputError: it takes too much
+        """
+        for model in self.models:
+            self._budgets[id(model)].check_picture(height, width)
+
+    def predictions(self, model: MetaPromptModel, inputs: Sequence[tuple[Picture, Any, Any]]) -> Iterator[Prediction]:
+        """Predict pictures in order.
+
+        Args:
+            model: one of ``models``
+            inputs: (picture, boxes or None, caption or None) for each
+
+        Raises:
+            InputError: even one view at a time takes too much memory
+        """
+        fast = self._executed[id(model)]
+
+        def at_once(size: tuple[int, int], held: int = 0) -> int:
+            batch = self._budgets[id(model)].batch(size, held)
+            if model.latent_encoder.rows is not None and not isinstance(fast, MetaPromptModel) and not fast.strips:
+                raise InputError(
+                    f"{size[0]}x{size[1]} pixels do not fit in memory at once, and engine {fast.engine} has no strips: "
+                    "give --engine eager, or a smaller --window"
+                )
+            return batch
+
+        if self._windows is None:
+            yield from predict_many(fast, inputs, self._batch, at_once)
+            return
+        for picture, boxes, caption in inputs:
+            height, width = picture.shape[:2]
+            held = self._windows.held_bytes(height, width, model.task.outputs)
+            batch = at_once(self._windows.within(height, width), held)
+            yield predict_in_windows(fast, picture, self._windows, boxes, caption, batch)
+
+
+def _pair(option: str, text: str | None) -> tuple[int, int] | None:
+    """Read "height,width"."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise InputError(f"{option} is {text!r}; wanted a height and a width in pixels, as 1024,1024")
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,118 @@
+"""A model and the recipe that belongs to it, for commands that read data as training did."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from metaprompts.cli.overrides import spell_out
+from metaprompts.embedded import embedded_folder, embedded_models
+from metaprompts.errors import InputError
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.loader import read_recipe, refuse_unused
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.tasks import Task
+from metaprompts.utils.files import read_json
+from metaprompts.utils.hub import hub_folder
+from metaprompts.utils.wording import counted
+
+_RECIPE = "recipe.json"
+_OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
+# They say how the model's joints are mirrored and scored, and change none of its weights.
+_ABOUT_JOINTS = ("flip_pairs", "sigmas")
+
+
+def load_with_recipe(
+    source: Path,
+    recipe: str | None,
+    overrides: Sequence[str],
+    choose_device: Callable[[str | None], str | None] = lambda device: device,
+    *,
+    reads_data: bool = True,
+) -> tuple[MetaPromptModel, Recipe]:
+    """Load a model and read its recipe.
+
+    Args:
+        source: a model folder, the name of an embedded model, or a hub id
+        recipe: name or file; None for the recipe.json beside the model, in the hub's repository, too
+        overrides: --section.key, value, ...
+        choose_device: from the recipe's device to that of this process
+        reads_data: whether the recipe's data must be there; it takes long to load a model for nothing
+
+    Raises:
+        InputError: one of them cannot be read, or they do not fit each other
+    """
+    words = spell_out(overrides)
+    read = read_recipe(recipe or str(_beside(source)), words)
+    if recipe is None:
+        _refuse_other_share(source, read)
+    if reads_data:
+        read.data.names_from("val")
+    if read.training.threads is not None:
+        torch.set_num_threads(read.training.threads)
+    model = load(source, choose_device(read.training.device))
+    if model.task.name != read.task.name:
+        raise InputError(f"{source} predicts {model.task.name}, the recipe is of {read.task.name}")
+    for name in ("classes", "joints", "crop_height", "crop_width", "min_depth_m", "max_depth_m"):
+        own, wanted = getattr(model.task, name, None), getattr(read.task, name, None)
+        if own != wanted:
+            hint = ", or map the masks' values, --data.label_map VALUE=CLASS,..." if name == "classes" else ""
+            raise InputError(
+                f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training{hint}"
+            )
+    _refuse_other_model(source, model, read, overrides)
+    # The model is as it is, whatever a recipe says of it: crops, ranges and prompts must be those that it learned.
+    # Only its text encoder may have moved.
+    prompts = model.config.prompts
+    prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
+    model.task = _with_joint_settings(model.task, read.task)
+    model.config = replace(model.config, task=model.task)
+    read = replace(read, task=model.task, prompts=prompts)
+    refuse_unused(read, words)
+    return model, read
+
+
+def _with_joint_settings(own: Task, wanted: Task) -> Task:
+    """A task with what a recipe says of its joints, if it says it."""
+    named = {name: value for name in _ABOUT_JOINTS if (value := getattr(wanted, name, None)) is not None}
+    return replace(own, **named) if named else own
+
+
+def _refuse_other_model(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
+    """Check that nobody asks for what only a training can change."""
+    for word in overrides:
+        section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
+        if section not in _OF_THE_MODEL or key in ("text_source", *_ABOUT_JOINTS):
+            continue
+        own, wanted = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)
+        if own != wanted:
+            raise InputError(
+                f"{source} was trained with {section}.{key} {own}, which only a training can change to {wanted}: "
+                "leave it out"
+            )
+
+
+def _beside(source: Path) -> Path:
+    folder, name = source.expanduser(), str(source)
+    if not folder.is_dir() and name in embedded_models():
+        folder = embedded_folder(name)
+    elif not folder.exists() and len(source.parts) == 2 and not folder.is_absolute() and not name.startswith("."):
+        folder = hub_folder(name, [_RECIPE])
+    path = folder / _RECIPE
+    if not path.is_file():
+        raise InputError(f"there is no {path}: give a model folder that training wrote, or --recipe RECIPE")
+    return path
+
+
+def _refuse_other_share(source: Path, recipe: Recipe) -> None:
+    """Another share of the training images than was held out is of images that the model has learned."""
+    if recipe.data.val_share is None or recipe.data.held_out is not None:
+        return
+    trained = read_json(_beside(source)).get("data", {}).get("held_out")
+    if trained:
+        raise InputError(
+            f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, and "
+            f"--data.val {recipe.data.val_share:g} draws others, which it learned: leave --data.val out, or name a list"
+        )

@@ -1,0 +1,75 @@
+"""Names of results: an image's name depends on how it was given, not on what else was."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from metaprompts.data.io.images import searched_folder
+
+logger = logging.getLogger(__name__)
+
+
+def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Path]:
+    """Where each image's results go, below the folder of the results.
+
+    Args:
+        inputs: files, folders and patterns as a user writes them
+        paths: of the images that they lead to, each once
+
+    Returns:
+        path -> the image's name without suffix; for one from a subfolder of a given folder or pattern, in the same
+        subfolder. An image whose name an earlier one has gets its folder's name and its suffix besides, with a warning.
+    """
+    files = {Path(text) for text in inputs}
+    # The deepest first: who names a folder and one of its subfolders means both.
+    folders = sorted((searched_folder(text) for text in inputs), key=lambda folder: -len(folder.parts))
+    names: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
+    for path in paths:
+        root = path.parent if path in files else next((each for each in folders if path.is_relative_to(each)), None)
+        plain = Path(path.stem) if root is None else (path.relative_to(root)).parent / path.stem
+        name = _free_name(plain, path, owners)
+        if name != plain:
+            logger.warning(
+                "%s: %s has results named %s already, so its own are named %s", path, owners[plain], plain, name
+            )
+        owners[name] = path
+        names[path] = name
+    return names
+
+
+def _free_name(plain: Path, path: Path, owners: dict[Path, Path]) -> Path:
+    """``plain``, or what tells it from those that are taken: folder and suffix, then a number."""
+    if plain not in owners:
+        return plain
+    name = longer = plain.with_name(f"{path.absolute().parent.name}_{path.stem}_{path.suffix.lstrip('.')}")
+    number = 2
+    while name in owners:
+        name, number = longer.with_name(f"{longer.name}_{number}"), number + 1
+    return name
+
+
+def listed_names(names: Mapping[Path, Path]) -> dict[Path, str]:
+    """The images' names in a COCO file, by which `match_images` finds each of them again.
+
+    Args:
+        names: what `output_names` gave
+
+    Returns:
+        path -> file name with the folders below the input; where several images have the file name, with as many
+        folders before it as tell them apart
+    """
+    alike: dict[str, list[Path]] = defaultdict(list)
+    for path in names:
+        alike[path.name].append(path)
+    listed = {}
+    for paths in alike.values():
+        parts = {path: path.absolute().parts for path in paths}
+        length = 1
+        while len({each[-length:] for each in parts.values()}) < len(paths) and length < max(map(len, parts.values())):
+            length += 1
+        for path in paths:
+            plain = names[path].with_name(path.name)
+            listed[path] = (plain if len(paths) == 1 else Path(*parts[path][-length:])).as_posix()
+    return listed

@@ -1,0 +1,89 @@
+"""Options among the words of commands that also take recipe keys."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from metaprompts.errors import InputError
+
+
+def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None]:
+    """Remove options and their values.
+
+    Args:
+        words: are changed
+        names: of the options, with their dashes; "--name value" and "--name=value" are both read
+
+    Returns:
+        the value of each; None where it is not given
+
+    Raises:
+        InputError: an option has no value
+    """
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in names:
+        for place, word in enumerate(words):
+            if word.startswith(f"{name}="):
+                found[name] = word.removeprefix(f"{name}=")
+                del words[place]
+                break
+            if word == name:
+                if place + 1 == len(words) or words[place + 1].startswith("--"):
+                    raise InputError(f"{name} has no value")
+                found[name] = words[place + 1]
+                del words[place : place + 2]
+                break
+    return found
+
+
+def take_flag(words: list[str], name: str) -> bool:
+    """Remove a flag; whether it was there."""
+    if name not in words:
+        return False
+    words.remove(name)
+    return True
+
+
+def refuse_unknown(words: Sequence[str], options: Sequence[str]) -> None:
+    """Check that what is left, once the options are taken, can be recipe keys.
+
+    Args:
+        words: "--section.key", "value", ...
+        options: the command's own, with their dashes
+
+    Raises:
+        InputError: an option is unknown; it names the nearest option or key
+    """
+    for word in words:
+        given = word.partition("=")[0]
+        if not given.startswith("--") or "." in given:
+            continue
+        # It needs PyTorch, which all else here can do without.
+        from metaprompts.recipes.loader import nearest_key
+
+        near = nearest_key(given[2:].replace("-", "_"), [option.removeprefix("--") for option in options])
+        raise InputError(f"unknown option {given}: did you mean --{near}?")
+
+
+def spell_out(words: Sequence[str]) -> list[str]:
+    """Recipe keys with their values: a flag of the test section that stands alone is meant to be true.
+
+    Args:
+        words: "--section.key", "value", ...; "--test.flip" needs no value
+    """
+    flags = _test_flags()
+    spelled: list[str] = []
+    followings = [*words, "--"][1:]
+    for word, following in zip(words, followings, strict=True):
+        spelled.append(word)
+        if word in flags and following.startswith("--"):
+            spelled.append("true")
+    return spelled
+
+
+def _test_flags() -> set[str]:
+    """The test section's keys that are true or false, as they may be spelled."""
+    # Protocols need PyTorch, which --help can do without.
+    from metaprompts.evaluation.protocols import PROTOCOLS
+
+    names = {field.name for protocol in PROTOCOLS.values() for field in fields(protocol) if field.type is bool}
+    return {f"--test.{spelled}" for name in names for spelled in (name, name.replace("_", "-"))}

@@ -1,0 +1,169 @@
+"""Is a data set there, is it whole, and can its files be read?"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from metaprompts.data.datasets.held_out import SubsetOfPeople
+from metaprompts.data.datasets.keypoints import CocoKeypoints, People
+from metaprompts.data.datasets.label_histogram import LabelHistogram
+from metaprompts.data.layouts.folders import COCO_PICTURES
+from metaprompts.data.layouts.kitti import KittiEigen
+from metaprompts.data.layouts.nyu import NyuDepth
+from metaprompts.data.sample import Sample, SampleDataset
+from metaprompts.data.shards.dataset import ShardedSamples
+from metaprompts.errors import InputError
+from metaprompts.utils.wording import counted
+
+Progress = Callable[[Iterable[None], int], Iterable[None]]
+"""Passes on one item for each sample read, of this many."""
+
+_TRIED = 8
+_SHOWN = 4
+
+
+class SampleStatistics(Protocol):
+    """Counts what the samples of a part hold."""
+
+    def update(self, sample: Sample) -> None:
+        """Count a sample."""
+        ...
+
+    def lines(self) -> list[str]:
+        """What was found, a line each."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartReport:
+    """What was found of one part of a data set.
+
+    Attributes:
+        name: of the part, such as "train"
+        missing: why it cannot be opened; None if it can
+        count: samples in it
+        unit: what one of them is
+        official: how many the published data set has; None if that is not known
+        remark: what else is to be said; may be empty
+        tried: how many samples were read
+        bad: what is wrong with each that could not be
+        shown: some of the good ones, spread over the part
+        statistics: what the samples that were read hold, a line each
+        warnings: what is likely to be a mistake
+        faults: what keeps the part from being used, though each of its samples can be read
+        labels: of masks, how often each class occurs; None of other tasks
+    """
+
+    name: str
+    missing: str | None = None
+    count: int = 0
+    unit: str = "picture"
+    official: int | None = None
+    remark: str = ""
+    tried: int = 0
+    bad: tuple[str, ...] = ()
+    shown: tuple[Sample, ...] = field(default=(), repr=False)
+    statistics: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    labels: LabelHistogram | None = field(default=None, repr=False)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether at least one sample can be read."""
+        return self.missing is None and len(self.bad) < self.tried
+
+    def line(self) -> str:
+        """The part on one line."""
+        if self.missing is not None:
+            return f"{self.name:<14} MISSING: {self.missing}"
+        published = {None: "", self.count: ", as published"}.get(self.official, f" (published: {self.official})")
+        found = f"{self.name:<14} {counted(self.count, self.unit, 'boxes' if self.unit == 'box' else None)}{published}"
+        return "; ".join(filter(None, (found, self.remark, f"{self.tried} read, {len(self.bad) or 'none'} bad")))
+
+
+def check_part(
+    name: str,
+    open_part: Callable[[], SampleDataset],
+    *,
+    official: int | None = None,
+    full: bool = False,
+    progress: Progress | None = None,
+    statistics: SampleStatistics | None = None,
+) -> PartReport:
+    """Open a part of a data set and read samples of it.
+
+    Args:
+        name: of the part
+        open_part: gives its samples
+        official: how many the published data set has
+        full: read all samples, not only 8
+        progress: passes on one item for each sample read
+        statistics: count each sample read
+
+    Returns:
+        what was found; nothing that is wrong with the data raises
+    """
+    try:
+        samples = open_part()
+    except InputError as error:
+        return PartReport(name=name, missing=str(error), official=official)
+    places = range(len(samples)) if full else spread(len(samples), _TRIED)
+    kept = {places[place] for place in spread(len(places), _SHOWN)}
+    bad, shown = list[str](), list[Sample]()
+
+    def read() -> Iterable[None]:
+        for place in places:
+            try:
+                sample = samples[place]
+            except InputError as error:
+                bad.append(str(error))
+            else:
+                if statistics is not None:
+                    statistics.update(sample)
+                if place in kept:
+                    shown.append(sample)
+            yield
+
+    for _ in progress(read(), len(places)) if progress else read():
+        pass
+    unit, remark = _describe(samples, name, is_published=official is not None)
+    return PartReport(
+        name=name,
+        count=len(samples),
+        unit=unit,
+        official=official,
+        remark=remark,
+        tried=len(places),
+        bad=tuple(bad),
+        shown=tuple(shown),
+        statistics=() if statistics is None else tuple(statistics.lines()),
+    )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most so many places, the first and the last among them."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted)).round()})
+
+
+def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple[str, str]:
+    """What the samples are, and what else is to be said."""
+    if isinstance(samples, ShardedSamples):
+        left_out = sum(len(each.samples) for each in samples.left_out)
+        remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} left out" if left_out else "")
+        return "person" if isinstance(samples, People) else "picture", remark
+    if isinstance(samples, SubsetOfPeople):
+        return "person", ""
+    if isinstance(samples, CocoKeypoints):
+        split = "train" if name == "train" else "val"
+        unit = "box" if name == "val_boxes" else "person"
+        listed = f"{counted(samples.picture_count, 'picture')} listed"
+        if is_published:
+            listed += f" (published: {COCO_PICTURES[split]})"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in samples.left_out.items())
+        return unit, f"{listed}; annotations left out: {reasons}" if reasons else listed
+    if isinstance(samples, KittiEigen | NyuDepth) and samples.unmeasured:
+        return "picture", f"{samples.unmeasured} more without depth"
+    return "picture", ""

@@ -1,0 +1,18 @@
+"""What a recipe says of data and augmentation, one file a task."""
+
+from metaprompts.data.config.base import Openers
+from metaprompts.data.config.depth import DepthAugment, DepthData
+from metaprompts.data.config.pose import PoseAugment, PoseData
+from metaprompts.data.config.segmentation import SegmentationAugment, SegmentationData
+from metaprompts.data.sample import Split
+
+__all__ = [
+    "DepthAugment",
+    "DepthData",
+    "Openers",
+    "PoseAugment",
+    "PoseData",
+    "SegmentationAugment",
+    "SegmentationData",
+    "Split",
+]

@@ -1,0 +1,341 @@
+"""What the data sections of all tasks have."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from metaprompts.data.class_names import describe_difference
+from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
+from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
+from metaprompts.data.shards.dataset import open_shards
+from metaprompts.data.shards.index import ShardIndex, read_index
+from metaprompts.data.transforms.geometric import RandomResize, RandomScale
+from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+from metaprompts.utils.files import is_file
+from metaprompts.utils.schema import Range, check_ranges, plain
+
+# They change the pixels that shards hold.
+_IMAGE_KEYS = ("exif", "white_level")
+
+Openers = dict[str, Callable[[], SampleDataset]]
+"""The parts of a split by name; each is looked for only when it is called."""
+
+Probability = Annotated[float, Range(0, 1)]
+Factor = Annotated[float, Range(0, 100, above=True)]
+Share = Annotated[float, Range(0, 1, above=True, below=True)]
+Side = Annotated[int, Range(1, 65536)]
+"""Of a picture, in pixels."""
+
+_Side = Annotated[int, Range(SMALLEST_SIDE, 65536)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What every data section has.
+
+    Attributes:
+        root: folder that everything is relative to
+        shards: folder that metaprompts data shard wrote, whose splits are read in the place of those in root; keys
+            that name files and folders are of no effect on them. A --data.root without --data.shards unsets it
+        workers: processes that read and transform
+        prefetch: batches that each of them has ready in training
+        on_error: what to do with a training sample that cannot be read, or has no caption where prompts are captions:
+            "stop" the training, or "skip" it and take the next; validation always stops
+        skip_at_most: with "skip": how many samples may be bad before it stops all the same
+        exif: images that are to be turned or mirrored by their EXIF orientation: "check" turns them where the size of
+            labels or annotations shows that these belong to the upright image, and refuses them where it does not;
+            "apply" always turns, "ignore" never
+        white_level: the value that is white in images of more than 8 bits, such as 4095 for 12 bits; none for 65535
+        captions: JSON file of pictures and captions, relative to root; read where prompts.kind is caption
+        captioner: in its place a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b
+        cache: folder where captions and what a text encoder made of them are kept; none for
+            $METAPROMPTS_CACHE, and without that for ~/.cache/metaprompts
+        held_out: names, below root, of the images that a share of data.val held out. A training writes them into its
+            recipe.json, so that the same ones are held out again; none to draw them
+    """
+
+    root: Path | None = None
+    shards: Path | None = None
+    workers: Annotated[int, Range(0, 1024)] = 0
+    prefetch: Annotated[int, Range(1, 1024)] = 2
+    on_error: Literal["stop", "skip"] = "stop"
+    skip_at_most: Annotated[int, Range(0, 10**9)] = 100
+    exif: ExifRule = "check"
+    white_level: Annotated[int, Range(1, 65535)] | None = None
+    captions: str | None = None
+    captioner: str | None = None
+    cache: Path | None = None
+    held_out: tuple[str, ...] | None = None
+
+    task: ClassVar[str]
+    # Shards must have been made with the same: it decides what is in a split, and no file shows it.
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
+    # What reads and looks at samples, but does not change them.
+    reading_keys: ClassVar[tuple[str, ...]] = (
+        *("shards", "workers", "on_error", "skip_at_most"),
+        *("captions", "captioner", "cache"),
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "data")
+        if self.captions is not None and self.captioner is not None:
+            raise InputError(
+                f"data.captions is {self.captions}, data.captioner {self.captioner}: set one of them to none"
+            )
+
+    def size_of_prediction(self) -> tuple[int, int] | None:
+        """(height, width) whose area a trained model brings pictures to; none for their own."""
+        return None
+
+    @property
+    def val_share(self) -> float | None:
+        """The share of the training images that is held out for validation; None where ``val`` names a split."""
+        value = getattr(self, "val", None)
+        return value if isinstance(value, float) else None
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split at all."""
+        return getattr(self, "val", "") is not None
+
+    def _read_val(self, **unused: Any) -> None:
+        """Tell a share from a name in ``val``; what says where a validation split lies must not be given beside it.
+
+        Raises:
+            InputError: a number that is no share, or ``unused`` keys have values
+        """
+        value = getattr(self, "val", None)
+        share = _number(value)
+        if share is not None and 0 < share < 1:
+            object.__setattr__(self, "val", share)
+        elif share is not None and not (self.root is not None and (self.root / str(value)).exists()):
+            raise InputError(
+                f"data.val is {value}; expected a list or folder, a share of the training images above 0 and below 1 "
+                "such as 0.1, or none for no validation"
+            )
+        if self.held_out is not None and self.val_share is None:
+            raise InputError(
+                f"data.held_out names {len(self.held_out)} images, but data.val is no share of the training images: "
+                "say --data.held_out none"
+            )
+        if isinstance(getattr(self, "val", None), str):
+            return
+        for name, given in unused.items():
+            if given:
+                shown = "none" if not self.validates else f"{self.val_share:g}, a share of the training images"
+                off = "false" if given is True else "none"
+                raise InputError(f"data.{name} is {given}, but data.val is {shown}: say --data.{name} {off}")
+
+    def _list_name(self, split: Split, name: Any) -> str:
+        """The name that a split has in the recipe.
+
+        Raises:
+            InputError: it has none: there is no validation, or it is held out of the training images
+        """
+        if not isinstance(name, str):
+            raise InputError(f"data.{split} is {'none' if name is None else name}: there is no list of that split")
+        return name
+
+    @property
+    def reading(self) -> ImageReading:
+        """How image files are read."""
+        return ImageReading(exif=self.exif, white_level=self.white_level)
+
+    def reading_images(self, parts: Openers) -> Openers:
+        """The parts of a split, whose image files are read as the section says."""
+
+        def opened(open_part: Callable[[], SampleDataset]) -> SampleDataset:
+            samples = open_part()
+            if isinstance(samples, ReadsImages):
+                samples.reading = self.reading
+            return samples
+
+        return {name: partial(opened, open_part) for name, open_part in parts.items()}
+
+    def folder(self) -> Path:
+        """The root.
+
+        Raises:
+            InputError: it was not given, or is no folder
+        """
+        if self.root is None:
+            beside = "" if self.shards is None else f", and {self.shards} does not hold this split"
+            raise InputError(f"data.root is not set{beside}: say --data.root DIR, the folder of the pictures")
+        if not self.root.is_dir():
+            raise InputError(f"data.root {self.root} is no folder: give the folder of the pictures")
+        return self.root
+
+    def names_from(self, split: Split) -> Path:
+        """Folder that a split's paths are relative to: the root, or that which its shards were made from.
+
+        Raises:
+            InputError: shards or root are missing
+        """
+        index = self._shard_index(split)
+        if index is None and self.val_share is not None:
+            # Its images are those of the other one.
+            index = self._shard_index("train")
+        return self.folder() if index is None else index.origin.root
+
+    def caption_file(self) -> Path:
+        """The file of captions.
+
+        Raises:
+            InputError: it was not given, or is not there
+        """
+        if self.captions is None:
+            raise InputError(
+                "prompts.kind is caption: say where captions come from, data.captions FILE or data.captioner MODEL"
+            )
+        places = [folder / self.captions for folder in (self.root, self.shards) if folder is not None]
+        for path in places or [Path(self.captions)]:
+            if is_file(path):
+                return path
+        raise InputError(f"data.captions {' or '.join(map(str, places)) or self.captions} is no file: check the name")
+
+    def resolved(self) -> Self:
+        """The same with whole paths: seen from another folder the same data have another relative name."""
+        paths = {name: getattr(self, name) for name in ("root", "shards")}
+        return replace(self, **{name: path.resolve() for name, path in paths.items() if path is not None})
+
+    def sample_settings(self) -> dict[str, Any]:
+        """Plain values that decide what samples there are."""
+        return {key: value for key, value in plain(self).items() if key not in self.reading_keys}
+
+    def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
+        """The one part of a split that shards hold; none where it is to be read from the root.
+
+        Raises:
+            InputError: there are no shards where they should be, or they are of other data than the recipe's
+        """
+        index = self._shard_index(split)
+        if index is None or self.shards is None:
+            return {}
+        self._refuse_other_shards(index, split, classes)
+        folder, checks_files = self.shards, split == "val" or self.on_error == "stop"
+        return {split: lambda: open_shards(folder, index, split, checks_files=checks_files)}
+
+    def _shard_index(self, split: Split) -> ShardIndex | None:
+        """What shards hold, if they hold a split."""
+        index = None if self.shards is None else read_index(self.shards)
+        return index if index is not None and split in index.splits else None
+
+    def _refuse_other_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
+        own, count = plain(self), None if classes is None else len(classes)
+        keys = (*_IMAGE_KEYS, *self.shard_keys[split])
+        wanted = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
+        came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
+        for name, value in wanted.items():
+            if came.get(name) != value:
+                key = f"data.{name}" if name in own else name
+                raise InputError(
+                    f"the shards in {self.shards} were made with {key} {_shown(came.get(name))}, the recipe has "
+                    f"{_shown(value)}: make them the same, or write other shards"
+                )
+        names = index.origin.class_names
+        if names is not None and classes is not None and names != tuple(classes):
+            raise InputError(
+                f"the shards in {self.shards} were made with other task.classes "
+                f"({describe_difference(names, classes)}): make them the same, or write other shards"
+            )
+
+    def refuse_unless(self, layouts: tuple[str, ...], *names: str) -> None:
+        """Keys that say nothing to a layout must have their defaults, or a wish would be passed over."""
+        layout = getattr(self, "layout", "")
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in names:
+            # A share of the training images, or none, is said of any data set.
+            is_said = name != "val" or isinstance(getattr(self, name), str)
+            if layout not in layouts and is_said and getattr(self, name) != defaults[name]:
+                raise InputError(
+                    f"data.{name} is {getattr(self, name)}, but data.layout is {layout!r}: "
+                    f"leave it out, or choose layout {' or '.join(layouts)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedSection(Section):
+    """Pictures with a label file each, by list file or by folders.
+
+    Attributes:
+        train: list file of ``image label`` lines, or folder of pictures
+        train_labels: folder of labels, where ``train`` is a folder
+        val: as ``train``; or a share of the training images, such as 0.1, which is held out by training.seed; none for
+            no validation
+        val_labels: as ``train_labels``
+        image_size: (height, width) to which pictures are brought; none for their own
+        keep_aspect: whether pictures keep their shape: then the sides of ``image_size`` are only upper bounds
+        working_size: (height, width) whose area the trained model brings pictures of its own to, goes into its
+            config.json; none for ``image_size``
+    """
+
+    train: str = "train.txt"
+    train_labels: str | None = None
+    val: str | Share | None = "val.txt"
+    val_labels: str | None = None
+    image_size: tuple[_Side, _Side] | None = None
+    keep_aspect: bool = True
+    working_size: tuple[_Side, _Side] | None = None
+
+    list_keys: ClassVar[tuple[str, ...]] = ("train", "train_labels", "val", "val_labels")
+    reading_keys = (*Section.reading_keys, "image_size", "keep_aspect", "working_size")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._read_val(val_labels=self.val_labels)
+
+    def names(self, split: Split) -> tuple[str, str | None]:
+        """List file, or folders of pictures and labels, of a split."""
+        if split == "train":
+            return self.train, self.train_labels
+        return self._list_name(split, self.val), self.val_labels
+
+    def size_of_prediction(self) -> tuple[int, int] | None:
+        """(height, width) whose area a trained model brings pictures to; none for their own."""
+        return self.working_size or self.image_size
+
+    def val_transforms(self) -> list[Transform]:
+        """Only the picture is resized: predictions are compared with the labels at the labels' own size."""
+        return [ResizeImage(*self.image_size, keeps_aspect=self.keep_aspect)] if self.image_size else []
+
+    def scale(self, ratio: tuple[float, float]) -> list[Transform]:
+        """The transform that brings a training picture to ``image_size`` times a random ratio."""
+        if self.image_size is None:
+            return []
+        if self.keep_aspect:
+            return [RandomScale(longest=max(self.image_size), shortest=min(self.image_size), ratio=ratio)]
+        return [RandomResize(*self.image_size, ratio=ratio)]
+
+
+def joined(parts: Openers) -> SampleDataset:
+    """Open all parts of a split and put them one after the other."""
+    opened = [part() for part in parts.values()]
+    return opened[0] if len(opened) == 1 else Joined(opened)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or the number that a text is; None for other texts."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def refuse_no_factors(**values: tuple[float, float]) -> None:
+    """Check that keys of the augment section are a lowest and a highest factor.
+
+    Raises:
+        InputError: the first is above the second
+    """
+    for name, (lowest, highest) in values.items():
+        if not lowest <= highest:
+            raise InputError(f"augment.{name} is {lowest},{highest}; wanted LOWEST,HIGHEST with 0 < lowest <= highest")

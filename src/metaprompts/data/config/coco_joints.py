@@ -1,0 +1,95 @@
+"""Joints and skeleton that the data of a pose recipe name, for recipes that do not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.io.coco_annotations import parse_categories
+from metaprompts.data.joint_names import read_names
+from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.data.shards.index import read_index
+from metaprompts.errors import InputError
+from metaprompts.utils.files import is_file, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileJoints:
+    """What an annotation file says of joints.
+
+    Attributes:
+        path: of the file
+        names: of the joints
+        skeleton: pairs of indices, from 0, that a drawing connects; may be empty
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+
+
+def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+    """Joints and skeleton for a task section that lacks them, where the data have others than COCO's.
+
+    Args:
+        task: the section as given, without ``joints``, ``skeleton`` or both
+        found: what the data say
+        default: the skeleton of COCO's joints
+
+    Returns:
+        "joints" and "skeleton", as far as they are to be added
+    """
+    added: dict[str, Any] = {}
+    is_coco = read_names(found.names) == read_names(COCO_JOINTS)
+    given = task.get("joints")
+    if given is None and not is_coco:
+        added["joints"] = list(found.names)
+    has_given = given is None or (isinstance(given, list | tuple) and read_names(given) == read_names(found.names))
+    is_other = {frozenset(edge) for edge in found.skeleton} != {frozenset(edge) for edge in default}
+    if task.get("skeleton") is None and has_given and (is_other or not is_coco) and (found.skeleton or not is_coco):
+        added["skeleton"] = [list(edge) for edge in found.skeleton]
+    return added
+
+
+def describe_joints(added: Mapping[str, Any], path: Path) -> str:
+    """Say in a line what was taken from a file."""
+    told = []
+    if "joints" in added:
+        told.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
+    if "skeleton" in added:
+        edges = added["skeleton"]
+        shown = ", ".join(f"{start}-{end}" for start, end in edges) or "none, as the file has none"
+        told.append(f"task.skeleton {'is' if told else f'is that of {path}:'} {shown}")
+    return "; ".join(told)
+
+
+def file_joints(data: PoseData) -> FileJoints | None:
+    """Read what the training annotations, or where there are none those of validation, say of joints.
+
+    Returns:
+        None where there are none, or none that can be read: who reads the samples tells more of that
+    """
+    try:
+        if data.shards is not None:
+            for split in read_index(data.shards).splits.values():
+                if split.people is not None:
+                    people = split.people
+                    return FileJoints(
+                        path=data.shards / people.annotations, names=people.joint_names, skeleton=people.skeleton
+                    )
+        for name in (data.train, data.val) if data.root is not None else ():
+            if data.root is not None and isinstance(name, str) and is_file(data.root / name):
+                return _read(data.root / name)
+    except InputError:
+        return None
+    return None
+
+
+def _read(path: Path) -> FileJoints | None:
+    content = read_json(path)
+    entries = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        return None
+    first = next((each for each in parse_categories(entries, path) if each.joints), None)
+    return None if first is None else FileJoints(path=path, names=first.joints, skeleton=first.skeleton)

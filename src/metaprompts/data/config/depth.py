@@ -1,0 +1,161 @@
+"""Data and augmentation of depth recipes."""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from metaprompts.data.config.base import Openers, PairedSection, Probability, Side, joined
+from metaprompts.data.datasets.depth import DepthFolder
+from metaprompts.data.datasets.sky import with_sky
+from metaprompts.data.io.depth_files import DepthEncoding, DepthKind
+from metaprompts.data.layouts import kitti, nyu
+from metaprompts.data.layouts.folders import OFFICIAL
+from metaprompts.data.layouts.nyu_mat import NyuMat
+from metaprompts.data.sample import SampleDataset, Split
+from metaprompts.data.transforms.color import DepthColor
+from metaprompts.data.transforms.cutdepth import CutDepth
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
+from metaprompts.data.transforms.transform import EveryNth, Transform
+from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range, check_ranges
+
+_CUT_EVERY = 4
+# What is meaningful for lists alone.
+_LIST_KEYS = ("units_per_meter", "depth_kind", "focal_baseline", "sky", "sky_class")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthData(PairedSection):
+    """Pictures with depth files.
+
+    Attributes:
+        layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published: "nyu" (sync,
+            official_splits and their lists), "nyu_mat" (nyu_depth_v2_labeled.mat and splits.mat) or "kitti" (raw_data,
+            data_depth_annotated and the lists of Eigen's split)
+        train_list: nyu, kitti: list of the training pictures; none for the first there is of the usual names
+        val_list: the same for validation
+        val_selection: kitti: validate on val_selection_cropped instead of a list
+        units_per_meter: what stored numbers are divided by, integers and floats; none for 256 with kitti, for 1000
+            (millimeters) with other integers, and for floats as they are (meters)
+        depth_kind: what stored numbers are then: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
+        focal_baseline: disparity: focal length in pixels times baseline in meters, by which disparity is turned into
+            depth
+        sky: lists: folder of masks, one for each image and of its name, that say where the sky is: no sensor measures
+            it, and a model that was never taught puts it anywhere. It is trained to be as far as the model can say, and
+            not scored; none where no masks are known
+        sky_class: the masks' value that is sky, such as 13; none for every value above 0
+    """
+
+    layout: Literal["lists", "nyu", "nyu_mat", "kitti"] = "lists"
+    train_list: str | None = None
+    val_list: str | None = None
+    val_selection: bool = False
+    units_per_meter: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    depth_kind: DepthKind = "depth"
+    focal_baseline: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    sky: str | None = None
+    sky_class: Annotated[int, Range(0, 65535)] | None = None
+
+    task: ClassVar[str] = "depth"
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {
+        "train": ("layout", *_LIST_KEYS),
+        "val": ("layout", *_LIST_KEYS, "val_selection"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._read_val(val_list=self.val_list, val_selection=self.val_selection)
+        self.refuse_unless(("lists",), *self.list_keys, *_LIST_KEYS)
+        self.refuse_unless(("nyu", "kitti"), "train_list", "val_list")
+        self.refuse_unless(("kitti",), "val_selection")
+        if self.val_selection and self.val_list is not None:
+            raise InputError(f"data.val_list is {self.val_list}, data.val_selection true: leave one of them out")
+        if self.depth_kind == "disparity" and self.focal_baseline is None:
+            raise InputError(
+                "data.depth_kind is disparity: say data.focal_baseline, the focal length in pixels times the baseline "
+                "in meters"
+            )
+        if self.depth_kind != "disparity" and self.focal_baseline is not None:
+            raise InputError(
+                f"data.focal_baseline is {self.focal_baseline}, data.depth_kind {self.depth_kind}: leave it out, or "
+                "choose disparity"
+            )
+        if self.sky is None and self.sky_class is not None:
+            raise InputError(f"data.sky_class is {self.sky_class}, but data.sky names no folder of masks: give both")
+
+    @property
+    def stored_units_per_meter(self) -> float:
+        """What stored integers of depth are divided by."""
+        if self.units_per_meter is not None and self.depth_kind == "depth":
+            return self.units_per_meter
+        return kitti.UNITS_PER_METER if self.layout == "kitti" else nyu.UNITS_PER_METER
+
+    def dataset(self, split: Split) -> SampleDataset:
+        """The samples of a split."""
+        return joined(self.parts(split))
+
+    def parts(self, split: Split) -> Openers:
+        """The parts of a split, to be opened one by one."""
+        return self.sharded(split) or self.reading_images(self._in_folders(split))
+
+    def _in_folders(self, split: Split) -> Openers:
+        list_file = self.train_list if split == "train" else self.val_list
+        if self.layout == "nyu":
+            return {split: lambda: nyu.NyuDepth(self.folder(), split, list_file=list_file)}
+        if self.layout == "nyu_mat":
+            return {split: lambda: NyuMat(self.folder(), split)}
+        if self.layout == "kitti" and split == "val" and self.val_selection:
+            return {"val_selection": lambda: kitti.KittiSelection(self.folder())}
+        if self.layout == "kitti":
+            return {split: lambda: kitti.KittiEigen(self.folder(), split, list_file=list_file)}
+        return {split: lambda: self._lists(split)}
+
+    def _lists(self, split: Split) -> SampleDataset:
+        encoding = DepthEncoding(
+            units_per_meter=self.units_per_meter, kind=self.depth_kind, focal_baseline=self.focal_baseline
+        )
+        pairs = DepthFolder(self.folder(), *self.names(split), encoding=encoding)
+        return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
+
+    def unlabeled(self) -> dict[str, str]:
+        """None: all pictures that are read have depth."""
+        return {}
+
+    def official(self) -> dict[str, int]:
+        """How many samples the published data set has: part -> number."""
+        return OFFICIAL.get(self.layout, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthAugment:
+    """The released depth augmentation.
+
+    Attributes:
+        crop: (height, width) that is cut out; smaller pictures are padded, at last, with gray and depth 0
+        cutdepth: on every 4th sample, draw a strip of the depth into the picture: "released" wraps it as the released
+            code does, "scaled" does not, none leaves it out
+        flip: probability of mirroring
+        color: whether brightness, contrast, gamma, hue, saturation and value are changed
+    """
+
+    crop: tuple[Side, Side]
+    cutdepth: Literal["released", "scaled"] | None = None
+    flip: Probability = 0.5
+    color: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "augment")
+
+    def transforms(self, data: DepthData, max_depth_m: float) -> list[Transform]:
+        """The training transforms, in order."""
+        cut: list[Transform] = []
+        if self.cutdepth is not None:
+            strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, units_per_meter=data.stored_units_per_meter)
+            cut = [EveryNth(strip, _CUT_EVERY)]
+        return [
+            *data.scale((1.0, 1.0)),
+            *cut,
+            RandomFlip(self.flip),
+            RandomCrop(*self.crop),
+            *([DepthColor()] if self.color else []),
+            Pad(*self.crop),
+        ]

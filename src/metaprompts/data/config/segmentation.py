@@ -1,0 +1,183 @@
+"""Data and augmentation of segmentation recipes."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
+
+from metaprompts.data.class_names import class_order
+from metaprompts.data.config.base import Factor, Openers, PairedSection, Probability, Side, joined, refuse_no_factors
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.datasets.segmentation import SegmentationFolder, SegmentationPairs
+from metaprompts.data.io.label_tables import LabelTable, label_table
+from metaprompts.data.layouts.ade20k import Ade20k
+from metaprompts.data.layouts.cityscapes import Cityscapes
+from metaprompts.data.layouts.folders import OFFICIAL
+from metaprompts.data.layouts.mapillary import Mapillary, VistasVersion, vistas_classes
+from metaprompts.data.sample import SampleDataset, Split
+from metaprompts.data.transforms.color import PhotometricDistortion
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range, check_ranges
+
+logger = logging.getLogger(__name__)
+
+_MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label", "label_map")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationData(PairedSection):
+    """Pictures with masks of class indices.
+
+    Attributes:
+        layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published, found by its folders:
+            "ade20k", "cityscapes" or "mapillary"
+        labels: folder of masks; cityscapes: gtFine (none), gtCoarse or another; mapillary: v1.2 (none) or v2.0
+        extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, which are trained on as well
+        as_cityscapes: mapillary v1.2: turn its labels into the 19 classes of Cityscapes
+        ignored: mask values that are no class, besides 255; none may be that of a class
+        label_map: what mask values or colors stand for, VALUE=CLASS,...; a value is a number, a color (255,0,0 or
+            #ff0000; then masks are read as colors) or * for every other; a class is a name of task.classes, its index
+            or "ignored". Values that are not named keep their meaning, unless another one is named for their class
+        reduce_zero_label: 0 is "ignore" in the masks and 1 the first class; ade20k knows that itself
+    """
+
+    layout: Literal["lists", "ade20k", "cityscapes", "mapillary"] = "lists"
+    labels: str | None = None
+    extra: str | None = None
+    as_cityscapes: bool = False
+    ignored: tuple[Annotated[int, Range(0, 65535)], ...] = ()
+    label_map: dict[str, Annotated[int, Range(0, 255)] | str] | None = None
+    reduce_zero_label: bool = False
+
+    task: ClassVar[str] = "segmentation"
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (*_MASK_KEYS, "extra"), "val": _MASK_KEYS}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.refuse_unless(("lists",), *self.list_keys, "ignored", "label_map")
+        self.refuse_unless(("lists", "ade20k"), "reduce_zero_label")
+        self.refuse_unless(("cityscapes", "mapillary"), "labels")
+        self.refuse_unless(("cityscapes",), "extra")
+        self.refuse_unless(("mapillary",), "as_cityscapes")
+        if self.layout == "mapillary" and self.labels not in (None, "v1.2", "v2.0"):
+            raise InputError(f"data.labels is {self.labels!r}; mapillary has v1.2 and v2.0")
+        if self.as_cityscapes and self.labels == "v2.0":
+            raise InputError("data.as_cityscapes is of mapillary v1.2, data.labels is v2.0: leave one of them out")
+
+    def dataset(self, split: Split, classes: Sequence[str]) -> SampleDataset:
+        """The samples of a split."""
+        return joined(self.parts(split, classes))
+
+    def parts(self, split: Split, classes: Sequence[str]) -> Openers:
+        """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
+        if self.layout == "lists":
+            # What is in shards cannot show that a class was left out when they were written.
+            self._label_table(classes)
+        found = self.sharded(split, classes)
+        if found:
+            return found
+        parts = self._in_folders(split, classes)
+        return self.reading_images({name: partial(self._named, part, classes) for name, part in parts.items()})
+
+    def _named(self, open_part: Callable[[], SegmentationPairs], classes: Sequence[str]) -> SampleDataset:
+        """Open a part, and number its classes as the task does."""
+        pairs, known = open_part(), self._known_classes(classes)
+        order = None if known is None else class_order(classes, known, f"data.layout {self.layout}")
+        if order is not None:
+            logger.warning("task.classes are in another order than %s's: labels are numbered by name", self.layout)
+            pairs.renumber(order)
+        return pairs
+
+    def _known_classes(self, classes: Sequence[str]) -> Sequence[str] | None:
+        """The names of the data set's classes, where they are known."""
+        if self.layout == "ade20k":
+            return ADE20K
+        if self.layout == "cityscapes" or self.as_cityscapes:
+            return CITYSCAPES
+        if self.layout == "mapillary":
+            return vistas_classes(self.folder(), self._vistas_version, classes)
+        return None
+
+    @property
+    def _vistas_version(self) -> VistasVersion:
+        return "v2.0" if self.labels == "v2.0" else "v1.2"
+
+    def _in_folders(self, split: Split, classes: Sequence[str]) -> dict[str, Callable[[], SegmentationPairs]]:
+        if self.layout == "ade20k":
+            return {split: lambda: Ade20k(self.folder(), split, classes=len(classes))}
+        if self.layout == "cityscapes":
+            return self._cityscapes(split, classes)
+        if self.layout == "mapillary":
+            settings: dict[str, Any] = {"version": self._vistas_version, "as_cityscapes": self.as_cityscapes}
+            return {split: lambda: Mapillary(self.folder(), split, classes=len(classes), **settings)}
+        return {split: lambda: self._listed(split, classes)}
+
+    def unlabeled(self) -> dict[str, str]:
+        """Folders of pictures whose labels are not published: part -> folder."""
+        return {"cityscapes": {"test": "leftImg8bit/test"}, "mapillary": {"test": "testing/images"}}.get(
+            self.layout, {}
+        )
+
+    def official(self) -> dict[str, int]:
+        """How many samples the published data set has: part -> number."""
+        return OFFICIAL.get(self.layout, {})
+
+    def _cityscapes(self, split: Split, classes: Sequence[str]) -> dict[str, Callable[[], SegmentationPairs]]:
+        labels, extra, count = self.labels or "gtFine", self.extra, len(classes)
+        parts: dict[str, Callable[[], SegmentationPairs]]
+        parts = {split: lambda: Cityscapes(self.folder(), split, labels=labels, classes=count)}
+        if split == "train" and extra is not None:
+            parts["train_extra"] = lambda: Cityscapes(self.folder(), "train_extra", labels=extra, classes=count)
+        return parts
+
+    def _listed(self, split: Split, classes: Sequence[str]) -> SegmentationPairs:
+        images, labels = self.names(split)
+        return SegmentationFolder(
+            self.folder(),
+            images,
+            labels,
+            classes=classes,
+            ignored=self.ignored,
+            reduce_zero_label=self.reduce_zero_label,
+            label_map=self.label_map,
+        )
+
+    def _label_table(self, classes: Sequence[str]) -> LabelTable:
+        return label_table(classes, self.ignored, reduce_zero_label=self.reduce_zero_label, label_map=self.label_map)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationAugment:
+    """mmsegmentation's standard augmentation.
+
+    Attributes:
+        ratio: lowest and highest factor on ``data.image_size``
+        crop: (height, width) that is cut out; smaller pictures are padded, at last, with gray and ignored labels
+        max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 takes any crop
+        flip: probability of mirroring
+        color: whether brightness, contrast, saturation and hue are distorted
+    """
+
+    crop: tuple[Side, Side]
+    ratio: tuple[Factor, Factor] = (0.5, 2.0)
+    max_class_share: Annotated[float, Range(0, 1, above=True)] = 0.75
+    flip: Probability = 0.5
+    color: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "augment")
+        refuse_no_factors(ratio=self.ratio)
+
+    def transforms(self, data: SegmentationData) -> list[Transform]:
+        """The training transforms, in mmsegmentation's order."""
+        share = self.max_class_share if self.max_class_share < 1 else None
+        return [
+            *data.scale(self.ratio),
+            RandomCrop(*self.crop, max_class_share=share),
+            RandomFlip(self.flip),
+            *([PhotometricDistortion()] if self.color else []),
+            Pad(*self.crop),
+        ]

@@ -1,0 +1,1 @@
+"""Data sets: samples by index."""

@@ -1,0 +1,288 @@
+"""Parse COCO keypoint and detection files into arrays."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.datasets.odd_boxes import odd_boxes
+from metaprompts.data.datasets.odd_joints import odd_joints
+from metaprompts.data.io.coco_annotations import (
+    Annotation,
+    Annotations,
+    Category,
+    Picture,
+    check_same_ids,
+    parse_annotations,
+    parse_pictures,
+)
+from metaprompts.data.io.coco_entries import box_of, has_size, parse_each, score_of, whole_of
+from metaprompts.errors import InputError
+from metaprompts.utils.files import read_json
+from metaprompts.utils.wording import counted
+
+_BOX = "image_id, category_id, bbox [x, y, width, height] and score"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Persons:
+    """P persons, one row each.
+
+    Attributes:
+        keypoints: (P, J, 3) float32: x, y, visibility
+        boxes_xywh: (P, 4) float32
+        image_ids: (P,) int64
+        annotation_ids: (P,) int64
+        scores: (P,) float32
+        areas: (P,) float32
+    """
+
+    keypoints: NDArray[np.float32]
+    boxes_xywh: NDArray[np.float32]
+    image_ids: NDArray[np.int64]
+    annotation_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    areas: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeypointFile:
+    """What a COCO keypoint file holds.
+
+    Attributes:
+        joint_names: the J joints in order
+        skeleton: pairs of joint indices from 0
+        categories: those that have the joints
+        pictures: by image id
+        persons: the annotations fit for training
+        left_out: how many annotations are not, by reason
+        remarks: what is odd, a line each
+    """
+
+    joint_names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+    categories: tuple[Category, ...]
+    pictures: dict[int, Picture]
+    persons: Persons
+    left_out: dict[str, int]
+    remarks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    keypoints: NDArray[np.float64]
+    box_xywh: NDArray[np.float64]
+    image_id: int
+    annotation_id: int
+    score: float
+    area: float
+
+
+def read_keypoints(path: Path) -> KeypointFile:
+    """Read a COCO keypoint file.
+
+    The first category with keypoints names the joints; others with the same joints are read with it. Annotations
+    without labeled joints, of crowds, of other categories, or whose box has no positive size are left out. Those of
+    the categories are checked even so: scoring reads them.
+
+    Args:
+        path: JSON with ``images``, ``annotations`` and ``categories``
+
+    Raises:
+        InputError: no such file, broken JSON, entries that are missing or of the wrong kind, images or people that
+            are not told apart, or no person left
+    """
+    content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
+    found = parse_annotations(content, path)
+    pictures = parse_pictures(content["images"], path)
+    people = [each for each in found.annotations if not each.is_crowd and each.labeled]
+    check_same_ids(people, path)
+    fit = [each for each in people if has_size(each.box_xywh)]
+    if not fit:
+        raise InputError(
+            f"{path} holds no person with labeled joints and a box of positive size{_because(found, len(people))}"
+        )
+    for each in fit:
+        if each.image_id not in pictures:
+            raise InputError(f"{path}: annotation {each.id} is of image {each.image_id}, which is not listed")
+    persons = _stack([_person(each) for each in fit])
+    boxless = len(people) - len(fit)
+    remarks = [*found.remarks, *([f"{counted(boxless, 'person')} with a box without size left out"] if boxless else [])]
+    sizes = _sizes(persons, pictures)
+    remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
+    remarks += odd_joints(persons.keypoints, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
+    (first, *_) = found.categories
+    return KeypointFile(
+        joint_names=first.joints,
+        skeleton=first.skeleton,
+        categories=found.categories,
+        pictures=pictures,
+        persons=persons,
+        left_out=_left_out(found, boxless),
+        remarks=tuple(f"{path}: {remark}" for remark in remarks),
+    )
+
+
+def read_detections(
+    path: Path, keypoint_file: KeypointFile, *, minimum_score: float = 0.0
+) -> tuple[Persons, tuple[str, ...]]:
+    """Read the boxes a person detector found.
+
+    Boxes of other categories, of pictures that the keypoint file does not list, or without positive size are left out.
+
+    Args:
+        path: JSON list of ``{image_id, category_id, bbox, score}``
+        keypoint_file: says which pictures and categories count
+        minimum_score: boxes below it are left out
+
+    Returns:
+        persons whose keypoints are all 0, whose area is the box's, and whose annotation id is the place in the file;
+        and what is odd, a line each
+
+    Raises:
+        InputError: no such file, broken JSON, entries that are missing or of the wrong kind, or no box left
+    """
+    content = _content(path, "file of detections", "a JSON list of boxes: correct data.root or data.val_boxes")
+    boxes = read_boxes(content, path)
+    why = [_why_left_out(box, keypoint_file, minimum_score) for box in boxes]
+    counts = Counter(filter(None, why))
+    said = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    joints = len(keypoint_file.joint_names)
+    found = [
+        _detection(place, box, joints)
+        for place, (box, reason) in enumerate(zip(boxes, why, strict=True))
+        if reason is None
+    ]
+    if not found:
+        raise InputError(
+            f"{path} holds no box of a listed picture with a score of at least {minimum_score} "
+            f"({counted(len(boxes), 'box', 'boxes')}{': ' if said else ''}{said}): "
+            "give the detections of these pictures"
+        )
+    persons = _stack(found)
+    odd = odd_boxes(
+        persons.boxes_xywh, _sizes(persons, keypoint_file.pictures), lambda row: f"entry {persons.annotation_ids[row]}"
+    )
+    # Files of all COCO's categories and test images are the rule: what is not people's says nothing.
+    empty = counts["without positive size"]
+    remarks = [*([f"{counted(empty, 'box', 'boxes')} without positive size left out"] if empty else []), *odd]
+    return persons, tuple(f"{path}: {remark}" for remark in remarks)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DetectedBox:
+    """What a detector found: box_xywh is (4,) in pixels."""
+
+    image_id: int
+    category_id: int
+    box_xywh: NDArray[np.float64]
+    score: float
+
+
+def read_boxes(content: Any, path: Path) -> list[DetectedBox]:
+    """Read all boxes of a COCO detection file, of whatever category, picture and size.
+
+    Args:
+        content: of the file, a list of ``{image_id, category_id, bbox, score}``
+        path: of the file, for the error
+
+    Raises:
+        InputError: it is no list, or entries are missing or of the wrong kind
+    """
+    if not isinstance(content, list):
+        raise InputError(f"{path} holds a JSON {type(content).__name__}; expected a list of detections")
+    return parse_each(content, _box, path, "boxes", _BOX)
+
+
+def _content(path: Path, what: str, wanted: str) -> Any:
+    if not path.is_file():
+        raise InputError(f"{what} {path} does not exist; wanted {wanted}")
+    return read_json(path)
+
+
+def _because(found: Annotations, people: int) -> str:
+    reasons = [f"{count} {reason}" for reason, count in _left_out(found, people).items()]
+    return f" ({counted(len(found.annotations), 'annotation')}: {', '.join(reasons)})" if reasons else ""
+
+
+def _left_out(found: Annotations, boxless: int) -> dict[str, int]:
+    crowds = sum(each.is_crowd for each in found.annotations)
+    unlabeled = sum(not each.is_crowd and not each.labeled for each in found.annotations)
+    counts = {
+        "of crowds": crowds,
+        "without labeled joints": unlabeled,
+        "with a box without size": boxless,
+        "of other categories": found.of_others,
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _sizes(persons: Persons, pictures: dict[int, Picture]) -> NDArray[np.float64]:
+    """(P, 2) width and height of each person's image, nan where the file says nothing."""
+
+    def sizes() -> Iterator[tuple[float, float]]:
+        for image_id in persons.image_ids.tolist():
+            picture = pictures[image_id]
+            yield picture.width or np.nan, picture.height or np.nan
+
+    return np.array(list(sizes()), dtype=np.float64)
+
+
+def _person(annotation: Annotation) -> _Row:
+    return _Row(
+        keypoints=annotation.keypoints,
+        box_xywh=annotation.box_xywh,
+        image_id=annotation.image_id,
+        annotation_id=annotation.id,
+        score=1.0,
+        area=annotation.area,
+    )
+
+
+def _box(entry: dict[str, Any]) -> DetectedBox:
+    return DetectedBox(
+        image_id=whole_of(entry, "image_id"),
+        category_id=whole_of(entry, "category_id"),
+        box_xywh=box_of(entry),
+        score=score_of(entry),
+    )
+
+
+def _detection(place: int, box: DetectedBox, joints: int) -> _Row:
+    return _Row(
+        keypoints=np.zeros((joints, 3)),
+        box_xywh=box.box_xywh,
+        image_id=box.image_id,
+        annotation_id=place,
+        score=box.score,
+        area=float(box.box_xywh[2] * box.box_xywh[3]),
+    )
+
+
+def _why_left_out(box: DetectedBox, known: KeypointFile, minimum_score: float) -> str | None:
+    ids = [category.id for category in known.categories]
+    if box.category_id not in ids:
+        return f"of other categories than {', '.join(map(str, ids))}"
+    if box.image_id not in known.pictures:
+        return "of pictures that the annotations do not list"
+    if box.score < minimum_score:
+        return "of a lower score"
+    return None if has_size(box.box_xywh) else "without positive size"
+
+
+def _stack(rows: Sequence[_Row]) -> Persons:
+    return Persons(
+        keypoints=np.array([row.keypoints for row in rows], dtype=np.float32),
+        boxes_xywh=np.array([row.box_xywh for row in rows], dtype=np.float32),
+        image_ids=np.array([row.image_id for row in rows], dtype=np.int64),
+        annotation_ids=np.array([row.annotation_id for row in rows], dtype=np.int64),
+        scores=np.array([row.score for row in rows], dtype=np.float32),
+        areas=np.array([row.area for row in rows], dtype=np.float32),
+    )

@@ -1,0 +1,67 @@
+"""Pictures with the distance of every pixel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from metaprompts.data.io.decoding import ReadsImages
+from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
+from metaprompts.data.io.list_files import find_pairs
+from metaprompts.data.io.orientation import read_pair
+from metaprompts.data.sample import Sample
+
+
+class DepthPairs(ReadsImages):
+    """Pictures and depth files that are known.
+
+    Args:
+        pairs: picture and depth file of each sample
+        encoding: what the numbers in depth files mean
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], encoding: DepthEncoding) -> None:
+        self.encoding = encoding
+        self._pairs = list(pairs)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._pairs)
+
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._pairs[index][0])
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """A sample's picture and depth file."""
+        return self._pairs[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture and its depth.
+
+        Returns:
+            a sample with ``depth_m`` in meters, 0 where nothing was measured
+
+        Raises:
+            InputError: a file is bad, sizes differ, or an EXIF orientation leaves open what belongs where
+        """
+        image_path, depth_path = self._pairs[index]
+        image, depth_m = read_pair(image_path, depth_path, lambda path: read_depth_m(path, self.encoding), self.reading)
+        return Sample(image=image, path=str(image_path), depth_m=depth_m)
+
+
+class DepthFolder(DepthPairs):
+    """Pictures and depth files, found by a list file or in two folders.
+
+    Args:
+        root: folder that everything is relative to
+        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of pictures
+        labels: folder of depth files, matched to the pictures by name
+        encoding: what the numbers in depth files mean; by default integers are millimeters and floats meters
+
+    Raises:
+        InputError: nothing found, or files without partner
+    """
+
+    def __init__(
+        self, root: str | Path, images: str, labels: str | None = None, *, encoding: DepthEncoding | None = None
+    ) -> None:
+        super().__init__(find_pairs(Path(root), images, labels), encoding or DepthEncoding())

@@ -1,0 +1,101 @@
+"""What depth maps hold: shares of pixels that no loss and no metric counts, and maps that look like a mistake."""
+
+import hashlib
+
+import numpy as np
+
+from metaprompts.data.sample import Sample
+from metaprompts.utils.wording import counted
+
+# No camera measures so many meters; of millimeters it is the next step.
+_MILLIMETERS = 500.0
+
+
+class DepthStatistics:
+    """Counts the pixels and maps of the samples that `update` gets.
+
+    Args:
+        min_depth_m: depth counts above it, see ``task.min_depth_m``
+        max_depth_m: depth counts below it, see ``task.max_depth_m``
+
+    Attributes:
+        images: how many depth maps were counted
+        unusable: how many of them have no pixel in range
+        too_far: how many pixels were measured at or beyond max_depth_m
+    """
+
+    def __init__(self, *, min_depth_m: float, max_depth_m: float) -> None:
+        self.min_depth_m, self.max_depth_m = min_depth_m, max_depth_m
+        self.images = self.unusable = self.too_far = 0
+        self._pixels = self._unmeasured = self._too_near = self._constant = self._sky = 0
+        self._farthest_m = 0.0
+        self._first_with: dict[bytes, str] = {}
+        self._repeated: list[tuple[str, str]] = []
+
+    def update(self, sample: Sample) -> None:
+        """Count a sample; one without depth is passed over."""
+        depth_m = sample.depth_m
+        if depth_m is None or not depth_m.size:
+            return
+        sky = np.isinf(depth_m)
+        unmeasured, too_far = int((depth_m <= 0).sum()), int(((depth_m >= self.max_depth_m) & ~sky).sum())
+        too_near = int((depth_m <= self.min_depth_m).sum()) - unmeasured
+        self.images += 1
+        self.unusable += unmeasured + too_near + too_far + int(sky.sum()) == depth_m.size
+        self.too_far += too_far
+        self._pixels += depth_m.size
+        self._unmeasured += unmeasured
+        self._too_near += too_near
+        self._sky += int(sky.sum())
+        self._farthest_m = max(self._farthest_m, float(depth_m.max(where=~sky, initial=0)))
+        if unmeasured < depth_m.size:
+            self._constant += bool((depth_m == depth_m.flat[0]).all())
+            digest = hashlib.sha256(np.ascontiguousarray(depth_m).data).digest()
+            if (first := self._first_with.setdefault(digest, sample.path)) != sample.path:
+                self._repeated.append((sample.path, first))
+
+    def range_line(self) -> str:
+        """The shares of pixels out of range, on one line."""
+        line = (
+            f"depth of {counted(self.images, 'image')}: {self._percent(self._unmeasured)} of the pixels unmeasured, "
+            f"{self._percent(self.too_far)} at or beyond task.max_depth_m {self.max_depth_m:g}"
+        )
+        if self.too_far:
+            line += f" (up to {self._farthest_m:.5g} m)"
+        if self._sky:
+            line += f", {self._percent(self._sky)} sky"
+        if self._too_near:
+            line += f", {self._percent(self._too_near)} at or below task.min_depth_m {self.min_depth_m:g}"
+        return line
+
+    def units_hint(self) -> str:
+        """What to try where no map has a pixel in range and values look like millimeters; may be empty."""
+        if self.images == self.unusable and self._farthest_m >= max(_MILLIMETERS, self.max_depth_m):
+            return f"; values up to {self._farthest_m:.5g} look like millimeters: try --data.units_per_meter 1000"
+        return ""
+
+    def lines(self) -> list[str]:
+        """All that was found, a line each; nothing where no sample has depth."""
+        if not self.images:
+            return []
+        lines, maps = [self.range_line()], counted(self.images, "depth map")
+        if self.unusable:
+            lines.append(f"warning: {self.unusable} of {maps} without a pixel in range")
+        if self._constant:
+            lines.append(
+                f"warning: {self._constant} of {counted(self.images, 'depth map')} with a single value everywhere"
+            )
+        if self._repeated:
+            image, first = self._repeated[0]
+            lines.append(
+                f"warning: {len(self._repeated)} of {self.images} depth maps repeat that of another image, "
+                f"such as those of {image} and {first}"
+            )
+        return lines
+
+    def _percent(self, pixels: int) -> str:
+        """A share of all pixels; only none and all of them read as 0% and 100%."""
+        percent = 100 * pixels / self._pixels
+        if 0 < percent < 0.1:
+            return "<0.1%"
+        return ">99.9%" if 99.9 < percent < 100 else f"{percent:.3g}%"

@@ -1,0 +1,162 @@
+"""Persons with their joints, from COCO keypoint files."""
+
+import logging
+from pathlib import Path
+
+from metaprompts.data.datasets.coco_files import read_detections, read_keypoints
+from metaprompts.data.io.decoding import ReadsImages
+from metaprompts.data.io.orientation import read_annotated
+from metaprompts.data.joint_names import read_names
+from metaprompts.data.sample import Person, Sample, SampleDataset
+from metaprompts.data.unicode_names import listed_file
+from metaprompts.errors import InputError
+from metaprompts.utils.files import is_file
+from metaprompts.utils.wording import counted
+
+logger = logging.getLogger(__name__)
+
+_NAMED_AT_MOST = 5
+
+
+class People(SampleDataset):
+    """What a data set of people offers besides its samples.
+
+    Attributes:
+        annotation_path: the annotation file, for COCO's own evaluation
+        joint_names: the J joints in order
+        skeleton: pairs of joint indices, from 0, that a drawing connects
+    """
+
+    annotation_path: Path
+    joint_names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+
+    def refuse_other_joints(self, joints: tuple[str, ...]) -> None:
+        """Check that the file's joints are those of a task, though they may be spelled otherwise (L_Eye, left_eye).
+
+        Raises:
+            InputError: names or order differ
+        """
+        if self.joint_names != joints and read_names(self.joint_names) != read_names(joints):
+            raise InputError(
+                f"{self.annotation_path} has the joints {', '.join(self.joint_names)}; the recipe's task.joints are "
+                f"{', '.join(joints)}: make them the same"
+            )
+
+
+class CocoKeypoints(People, ReadsImages):
+    """One sample for every person of a COCO keypoint file, or for every box that a detector found.
+
+    Annotations without labeled joints, of crowds, without a box of positive size, or of categories with other joints
+    than the first that has any are left out. What is odd about the file is logged.
+
+    Args:
+        root: folder that everything is relative to
+        annotations: COCO keypoint JSON with any number of joints
+        images: folder of the pictures
+        detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes take the place of the annotated
+            ones; such samples have no keypoints (all 0). Boxes of other categories and of pictures that
+            ``annotations`` does not list are left out.
+        minimum_score: detections below it are left out
+
+    Attributes:
+        left_out: how many annotations are left out, by reason
+
+    Raises:
+        InputError: broken JSON, missing or impossible entries, no person left, or pictures of persons are missing; up
+            to 5 of them are named
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str,
+        images: str = "",
+        *,
+        detections: str | None = None,
+        minimum_score: float = 0.0,
+    ) -> None:
+        folder = Path(root)
+        self.annotation_path = folder / annotations
+        content = read_keypoints(self.annotation_path)
+        self.joint_names = content.joint_names
+        self.skeleton = content.skeleton
+        self._folder = folder / images
+        self._pictures = content.pictures
+        self._persons = content.persons
+        self.left_out = content.left_out
+        self._said_by: tuple[Path, ...] = (self.annotation_path,)
+        remarks = content.remarks
+        if detections is not None:
+            self._said_by += (folder / detections,)
+            self._persons, remarks = read_detections(folder / detections, content, minimum_score=minimum_score)
+        self._refuse_missing()
+        for remark in remarks:
+            logger.warning("%s", remark)
+
+    def __len__(self) -> int:
+        """Return the number of persons."""
+        return len(self._persons)
+
+    @property
+    def picture_count(self) -> int:
+        """How many pictures the annotation file lists, with or without people."""
+        return len(self._pictures)
+
+    def by_picture(self) -> list[list[int]]:
+        """The samples of each picture that has any, pictures and samples in the samples' order."""
+        groups: dict[int, list[int]] = {}
+        for index, image_id in enumerate(self._persons.image_ids.tolist()):
+            groups.setdefault(image_id, []).append(index)
+        return list(groups.values())
+
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._path(int(self._persons.image_ids[index])))
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The picture of a person, and the files that say where people are."""
+        return (self._path(int(self._persons.image_ids[index])), *self._said_by)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one person and the whole picture it is in.
+
+        Returns:
+            a sample with ``person``
+
+        Raises:
+            InputError: the picture is missing, bad, not of the size the annotation file gives, or an EXIF orientation
+                leaves open what the annotations are for
+        """
+        person = self.person(index)
+        picture = self._pictures[person.image_id]
+        path = self._path(person.image_id)
+        image = read_annotated(path, (picture.height, picture.width), self.annotation_path, self.reading)
+        return Sample(image=image, path=str(path), person=person)
+
+    def _path(self, image_id: int) -> Path:
+        name = self._pictures[image_id].file_name
+        return listed_file(name, [self._folder]) or self._folder / name
+
+    def _refuse_missing(self) -> None:
+        # Hours into a training is no time to learn of a missing file.
+        image_ids = dict.fromkeys(self._persons.image_ids.tolist())
+        missing = [path for path in map(self._path, image_ids) if not is_file(path)]
+        if missing:
+            named = ", ".join(map(str, missing[:_NAMED_AT_MOST])) + (", ..." if len(missing) > _NAMED_AT_MOST else "")
+            raise InputError(
+                f"{len(missing)} of {counted(len(image_ids), 'picture')} of people in {self.annotation_path} missing: "
+                f"{named}; add them, or correct data.root, data.train_images or data.val_images"
+            )
+
+    def person(self, index: int) -> Person:
+        """The person of a sample, without its picture."""
+        persons = self._persons
+        return Person(
+            keypoints=persons.keypoints[index].copy(),
+            box_xywh=persons.boxes_xywh[index].copy(),
+            image_id=int(persons.image_ids[index]),
+            annotation_id=int(persons.annotation_ids[index]),
+            score=float(persons.scores[index]),
+            area=float(persons.areas[index]),
+        )

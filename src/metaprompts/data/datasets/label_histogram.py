@@ -1,0 +1,222 @@
+"""How often each class occurs in the masks of a split, and which values have no class."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
+
+import numpy as np
+
+from metaprompts.data.io.label_tables import UNKNOWN, LabelValue
+from metaprompts.data.sample import IGNORED_LABEL, SampleDataset
+from metaprompts.errors import InputError
+from metaprompts.utils.wording import counted
+
+_ROWS_AT_MOST = 24
+_NAMED_AT_MOST = 6
+_WIDTH = 110
+_PIXELS_AT_MOST = 200_000_000
+
+
+@dataclass
+class LabelHistogram:
+    """Pixels and masks of each class and of each value without one.
+
+    Attributes:
+        classes: their names in order
+        total: masks in the split
+        read: masks counted
+        unreadable: masks that could not be
+        pixels: class or (kind, value) -> pixels
+        masks: the same -> masks that hold it
+    """
+
+    classes: tuple[str, ...]
+    total: int
+    read: int = 0
+    unreadable: int = 0
+    pixels: Counter[int | tuple[int, str]] = field(default_factory=Counter)
+    masks: Counter[int | tuple[int, str]] = field(default_factory=Counter)
+
+    def add(self, values: Iterable[LabelValue]) -> None:
+        """Count a mask."""
+        self.read += 1
+        found: Counter[int | tuple[int, str]] = Counter()
+        for value in values:
+            is_class = value.label not in (IGNORED_LABEL, UNKNOWN)
+            found[value.label if is_class else (value.label, value.name)] += value.pixels
+        self.pixels.update(found)
+        self.masks.update(found.keys())
+
+    @property
+    def never(self) -> list[str]:
+        """Classes that no mask has."""
+        return [name for index, name in enumerate(self.classes) if not self.pixels[index]]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all masks were counted that can be read."""
+        return self.read + self.unreadable == self.total
+
+    def shares(self) -> list[float]:
+        """The share of all counted pixels that each class has, 0..1; of what is ignored, none has."""
+        total = max(1, self.pixels.total())
+        return [self.pixels[index] / total for index in range(len(self.classes))]
+
+    def title(self) -> str:
+        """What the shares are of."""
+        ignored = 1 - sum(self.shares())
+        beside = f", {ignored:.1%} without a class" if ignored > 1e-9 else ""
+        return f"share of pixels by class in {self._which()}{beside}"
+
+    def best_guess(self) -> tuple[str, float] | None:
+        """The class that is best said of every pixel, and the mIoU of saying so; None without any class."""
+        counts = [self.pixels[index] for index in range(len(self.classes))]
+        if not sum(counts):
+            return None
+        share = max(counts) / sum(counts)
+        return self.classes[counts.index(max(counts))], share / sum(count > 0 for count in counts)
+
+    def lines(self) -> list[str]:
+        """A table of shares of all pixels and numbers of masks; of many classes a paragraph."""
+        rows = [(name, self._shown(index)) for index, name in enumerate(self.classes)]
+        rows += [(f"{value} ({_KINDS[kind]})", self._shown((kind, value))) for kind, value in self._others()]
+        title = f"classes in {self._which()}, share of pixels and number of masks:"
+        if len(rows) > _ROWS_AT_MOST:
+            text = ", ".join(f"{name} {share} ({masks})" for name, (share, masks) in rows)
+            return [title, *(f"  {line}" for line in wrap(text, _WIDTH))]
+        width = max(len(name) for name, _ in rows)
+        return [title, *(f"  {name:{width}}  {share:>7}  {masks:>5}" for name, (share, masks) in rows)]
+
+    def warnings(self) -> list[str]:
+        """What is likely to be a mistake, a line each."""
+        return [*self.never_lines(), *self.unknown_lines()]
+
+    def never_lines(self) -> list[str]:
+        """A line on the classes that never occur; none where that may be the sample's chance."""
+        is_suspicious = self.is_whole or 2 * len(self.never) > len(self.classes)
+        return [self._never_line(self.never)] if self.never and is_suspicious and self.read else []
+
+    def unknown_lines(self) -> list[str]:
+        """A line on each value that is neither a class nor ignored; of many the first ones."""
+        return [self._unknown_line(key) for key in self._others(UNKNOWN)[:_ROWS_AT_MOST]]
+
+    def _never_line(self, never: list[str]) -> str:
+        named = ", ".join(never[:_NAMED_AT_MOST]) + (", ..." if len(never) > _NAMED_AT_MOST else "")
+        line = (
+            f"{len(never)} of {counted(len(self.classes), 'class', 'classes')} never occur in {self._which()}: {named}"
+        )
+        values = [(kind, value) for kind, value in self._others(IGNORED_LABEL) if value != IGNORED_NAME]
+        if not values:
+            return line
+        key = max(values, key=lambda key: self.pixels[key])
+        cure = shlex.quote(f"{key[1]}={never[0]}")
+        return f"{line}; {key[1]} has {self._shown(key)[0]} of the pixels and is ignored: --data.label_map {cure}?"
+
+    def _unknown_line(self, key: tuple[int, str]) -> str:
+        cure = shlex.quote(f"{key[1]}=CLASS")
+        return (
+            f"{key[1]} is no class and not ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
+            f"{counted(self.read, 'mask')}; say what it is, --data.label_map {cure} (or =ignored)"
+        )
+
+    def _others(self, kind: int | None = None) -> list[tuple[int, str]]:
+        keys = [key for key in self.pixels if isinstance(key, tuple)]
+        return sorted(key for key in keys if kind in (None, key[0]))
+
+    def _which(self) -> str:
+        if self.is_whole and self.unreadable:
+            return f"{self.read} of {self.total} masks, all that can be read"
+        if self.is_whole:
+            return f"all {self.total} masks" if self.total != 1 else "the only mask"
+        return f"{self.read} of {self.total} masks, drawn at random"
+
+    def _shown(self, key: int | tuple[int, str]) -> tuple[str, int]:
+        share = self.pixels[key] / max(1, self.pixels.total())
+        return ("<0.01%" if 0 < share < 1e-4 else f"{share:.2%}"), self.masks[key]
+
+
+IGNORED_NAME = "255 in shards"
+"""The name of ignored pixels where the value that they had is not known."""
+
+_KINDS = {IGNORED_LABEL: "ignored", UNKNOWN: "no class"}
+
+
+def count_labels(
+    samples: SampleDataset,
+    classes: Sequence[str],
+    *,
+    at_most: int | None = None,
+    progress: Callable[[Iterable[int], int], Iterable[int]] | None = None,
+) -> LabelHistogram:
+    """Count the labels of a split; masks that cannot be read are left to who reads the samples.
+
+    Args:
+        samples: of the split
+        classes: their names in order
+        at_most: how many masks are counted, always the same ones, and fewer where they have more than 200 million
+            pixels; None for all
+        progress: passes on each place that is counted, of this many
+    """
+    order = range(len(samples)) if at_most is None else np.random.default_rng(0).permutation(len(samples))
+    places = [int(place) for place in order[:at_most]]
+    histogram = LabelHistogram(tuple(classes), total=len(samples))
+    for place in progress(places, len(places)) if progress else places:
+        try:
+            histogram.add(label_values(samples, place))
+        except InputError:
+            histogram.unreadable += 1
+        if at_most is not None and histogram.pixels.total() > _PIXELS_AT_MOST:
+            break
+    return histogram
+
+
+def check_any_label(samples: SampleDataset, what: str) -> None:
+    """Check that at least one pixel of a split has a class; reads masks only until it is found.
+
+    Args:
+        samples: of the split
+        what: the split is, such as "training split"
+
+    Raises:
+        InputError: all are ignored
+    """
+    ignored: Counter[str] = Counter()
+    for place in range(len(samples)):
+        try:
+            values = label_values(samples, place)
+        except InputError:
+            # Who reads the sample will tell.
+            return
+        if any(value.label != IGNORED_LABEL for value in values):
+            return
+        ignored.update({value.name: value.pixels for value in values})
+    named = ", ".join(name for name, _ in ignored.most_common(_NAMED_AT_MOST))
+    raise InputError(
+        f"every pixel of the {what} is ignored, {counted(len(samples), 'mask')} with nothing but {named}: say what "
+        "that is, such as --data.label_map 255=CLASS, or see metaprompts data check"
+    )
+
+
+def label_values(samples: SampleDataset, place: int) -> list[LabelValue]:
+    """The values of a sample's mask, with their classes and pixels; without its image, where that can be.
+
+    Raises:
+        InputError: the mask cannot be read
+    """
+    read = getattr(samples, "label_values", None)
+    if read is not None:
+        found: list[LabelValue] = read(place)
+        return found
+    labels = samples[place].labels
+    return [] if labels is None else values_of_labels(labels)
+
+
+def values_of_labels(labels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> list[LabelValue]:
+    """The same of labels whose stored values are not known."""
+    counts = np.bincount(labels.ravel())
+    return [
+        LabelValue(IGNORED_NAME if label == IGNORED_LABEL else str(label), label, int(counts[label]))
+        for label in np.flatnonzero(counts).tolist()
+    ]

@@ -1,0 +1,46 @@
+"""Labeled joints that are probably no x, y in pixels of their image."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.utils.wording import counted
+
+# Of the size: annotators click a little beyond the border.
+_BEYOND = 0.02
+
+
+def odd_joints(
+    keypoints: NDArray[np.floating], sizes_wh: NDArray[np.floating], name: Callable[[int], str]
+) -> Iterator[str]:
+    """Say which labeled joints are odd.
+
+    Args:
+        keypoints: (P, J, 3): x, y, visibility; 0 is not labeled
+        sizes_wh: (P, 2) width and height of the images; nan where they are not known
+        name: index of a person -> what to call them ("annotation 12")
+
+    Returns:
+        a line for each kind of oddity
+    """
+    labeled, places = keypoints[:, :, 2] > 0, keypoints[:, :, :2]
+    margin = _BEYOND * sizes_wh[:, None] + 1
+    outside = labeled & ((places < -margin) | (places > sizes_wh[:, None] + margin)).any(axis=2)
+    if outside.any():
+        person, joint = np.argwhere(outside)[0]
+        x, y = places[person, joint]
+        width, height = sizes_wh[person]
+        yield (
+            f"{outside.sum()} of {counted(int(labeled.sum()), 'labeled joint')} lie outside their images (the first: "
+            f"{name(int(person))}, [{x:g}, {y:g}] in an image {width:g} wide and {height:g} high); expected x, y in "
+            "pixels"
+        )
+    lowest = places.min(axis=1, where=labeled[:, :, None], initial=np.inf)
+    highest = places.max(axis=1, where=labeled[:, :, None], initial=-np.inf)
+    at_one_point = (labeled.sum(axis=1) > 1) & (highest - lowest <= 1).all(axis=1)
+    if at_one_point.any():
+        yield (
+            f"{at_one_point.sum()} of {counted(len(keypoints), 'person')} with all labeled joints within one pixel "
+            f"(the first: {name(int(at_one_point.argmax()))}), as shares of the size would be; expected x, y in pixels"
+        )

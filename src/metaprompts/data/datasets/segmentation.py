@@ -1,0 +1,174 @@
+"""Pictures with a class for every pixel."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.io.decoding import ReadsImages
+from metaprompts.data.io.label_tables import (
+    STORED_VALUES,
+    UNKNOWN,
+    ColorTable,
+    LabelTable,
+    LabelValue,
+    classes_of,
+    count_values,
+    describe_expected,
+    label_table,
+    renumbered,
+    value_name,
+)
+from metaprompts.data.io.labels import read_color_mask, read_index_mask
+from metaprompts.data.io.list_files import find_pairs
+from metaprompts.data.io.orientation import read_pair
+from metaprompts.data.sample import IGNORED_LABEL, Sample
+from metaprompts.errors import InputError
+
+_NAMED_AT_MOST = 10
+
+
+class SegmentationPairs(ReadsImages):
+    """Pictures and masks of class indices, whose files are known.
+
+    Args:
+        pairs: picture and mask of each sample
+        table: class of every stored value or color, see `label_table`
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], table: LabelTable) -> None:
+        self._pairs = list(pairs)
+        self._table = table
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self._pairs)
+
+    def path(self, index: int) -> str:
+        """The path of a sample's picture."""
+        return str(self._pairs[index][0])
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """A sample's picture and mask."""
+        return self._pairs[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one picture and its mask.
+
+        Returns:
+            a sample with ``labels`` 0 to classes - 1, and 255 where ignored
+
+        Raises:
+            InputError: a file is bad, sizes differ, an EXIF orientation leaves open what belongs where, or the mask
+                holds values that are no class
+        """
+        image_path, label_path = self._pairs[index]
+        image, labels = read_pair(
+            image_path, label_path, lambda path: read_labels(path, self.table_of(path)), self.reading
+        )
+        return Sample(image=image, path=str(image_path), labels=labels)
+
+    def label_values(self, index: int) -> list[LabelValue]:
+        """The values of one mask, with their classes and pixels; the image is not read.
+
+        Raises:
+            InputError: the mask is bad
+        """
+        _, label_path = self._pairs[index]
+        table = self.table_of(label_path)
+        return count_values(_read_stored(label_path, table), table)
+
+    def renumber(self, order: Sequence[int]) -> None:
+        """Give the classes other numbers.
+
+        Args:
+            order: for each class its new number
+        """
+        self._table = renumbered(self._table, order)
+
+    def table_of(self, label_path: Path) -> LabelTable:
+        """The table for one mask; data sets with several kinds of masks have several."""
+        del label_path
+        return self._table
+
+
+class SegmentationFolder(SegmentationPairs):
+    """Pictures and masks of class indices or colors, found by a list file or in two folders.
+
+    Args:
+        root: folder that everything is relative to
+        images: list file of ``image label`` lines (then ``labels`` is None), or folder of pictures
+        labels: folder of masks, matched to the pictures by name
+        classes: names of the classes in order, or how many there are, 1 to 255
+        ignore_index: value in the files that means "ignore"
+        ignored: further values in the files that are ignored; none may be that of a class
+        reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); each becomes one less
+        label_map: what other values, or colors, stand for; see `label_table`
+
+    Raises:
+        InputError: nothing found, files without partner, ``classes`` out of range, or a class that no value stands for
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        images: str,
+        labels: str | None = None,
+        *,
+        classes: int | Sequence[str],
+        ignore_index: int = IGNORED_LABEL,
+        ignored: Sequence[int] = (),
+        reduce_zero_label: bool = False,
+        label_map: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.classes = classes if isinstance(classes, int) else len(classes)
+        if not 1 <= self.classes <= IGNORED_LABEL:
+            raise InputError(f"classes is {self.classes}; expected 1 to {IGNORED_LABEL}")
+        table = label_table(
+            classes, ignored, reduce_zero_label=reduce_zero_label, label_map=label_map, ignore_index=ignore_index
+        )
+        super().__init__(find_pairs(Path(root), images, labels), table)
+
+
+def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
+    """Read a mask and turn stored values into classes.
+
+    Args:
+        path: the mask
+        table: class of every stored value or color, see `label_table`
+
+    Returns:
+        (H, W) 0 to classes - 1, 255 = ignored
+
+    Raises:
+        InputError: the file is bad, or holds values that are no class
+    """
+    stored = _read_stored(path, table)
+    labels = classes_of(stored, table)
+    if labels.min() == UNKNOWN:
+        raise InputError(_describe_unknown(np.unique(stored[labels == UNKNOWN]), table, path))
+    return labels.astype(np.uint8)
+
+
+def _read_stored(path: Path, table: LabelTable) -> NDArray[Any]:
+    """(H, W) the values of a mask, or its packed colors where the table is of colors."""
+    if isinstance(table, ColorTable):
+        return read_color_mask(path)
+    stored = read_index_mask(path)
+    if stored.dtype != np.uint8 and (stored.min() < 0 or stored.max() >= STORED_VALUES):
+        raise InputError(f"label file {path} holds values from {stored.min()} to {stored.max()}; expected 0 to 65535")
+    return stored
+
+
+def _describe_unknown(values: NDArray[Any], table: LabelTable, path: Path) -> str:
+    named = ", ".join(value_name(int(value), table) for value in values[:_NAMED_AT_MOST]) + (
+        ", ..." if len(values) > _NAMED_AT_MOST else ""
+    )
+    cure = shlex.quote(f"{value_name(int(values[0]), table)}=CLASS")
+    return (
+        f"label file {path} holds {named}; expected {describe_expected(table)} or an ignored value: name all classes "
+        f"in task.classes, or say what it is, --data.label_map {cure} (or =ignored)"
+    )

@@ -1,0 +1,76 @@
+"""Samples that cannot be read, passed over instead of ending a training of days."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from metaprompts.data.sample import Sample, SampleDataset
+from metaprompts.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+class Skipping:
+    """A data set in which the next good sample takes the place of one that cannot be read.
+
+    Which one does not depend on order or workers. Each bad sample is named once in the log (once a process that reads).
+
+    Args:
+        samples: what is read
+        at_most: how many samples may be bad
+    """
+
+    def __init__(self, samples: SampleDataset, at_most: int) -> None:
+        self._samples = samples
+        self._at_most = at_most
+        # Shared memory: each worker marks what it found, and nothing is counted twice.
+        self._is_bad = torch.zeros(len(samples), dtype=torch.uint8)
+        self._is_bad.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def bad(self) -> list[int]:
+        """The places of the samples that were found to be bad, by this process or by those that read for it."""
+        places: list[int] = self._is_bad.nonzero().flatten().tolist()
+        return places
+
+    def note(self, places: Iterable[int]) -> None:
+        """Count samples that others have found to be bad, or that were found before the training was stopped."""
+        self._is_bad[list(places)] = 1
+
+    def __len__(self) -> int:
+        """Return the number of samples, bad ones included."""
+        return len(self._samples)
+
+    def path(self, index: int) -> str:
+        """The path of a sample's own picture, whether it can be read or not."""
+        return self._samples.path(range(len(self))[index])
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files of a sample itself, whether they can be read or not."""
+        return self._samples.files(range(len(self))[index])
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read a sample, or the next one that is good.
+
+        Raises:
+            InputError: too many are bad
+        """
+        place = range(len(self))[index]
+        while True:
+            try:
+                return self._samples[place]
+            except InputError as error:
+                self._pass_over(place, error)
+            place = (place + 1) % len(self)
+
+    def _pass_over(self, place: int, error: InputError) -> None:
+        if not self._is_bad[place]:
+            self._is_bad[place] = 1
+            logger.warning("passing over a sample: %s", error)
+        if (skipped := len(self.bad)) > min(self._at_most, len(self) - 1):
+            raise InputError(
+                f"{skipped} of {len(self)} training samples cannot be read, data.skip_at_most is "
+                f"{self._at_most}; the last: {error}"
+            ) from error

@@ -1,0 +1,82 @@
+"""Depth data whose sky is known: no sensor measures it, yet it is farther than anything."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.io.labels import LABEL_SUFFIXES, read_index_mask
+from metaprompts.data.sample import Sample, SampleDataset, refuse_other_size
+from metaprompts.errors import InputError
+from metaprompts.utils.files import is_file
+
+
+class WithSky:
+    """Depth samples in which the sky is infinitely far.
+
+    Args:
+        samples: with ``depth_m``
+        masks: the mask of each
+        sky_class: the masks' value that is sky; None for every value above 0
+    """
+
+    def __init__(self, samples: SampleDataset, masks: Sequence[Path], sky_class: int | None) -> None:
+        self._samples, self._masks, self._sky_class = samples, list(masks), sky_class
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._samples)
+
+    def path(self, index: int) -> str:
+        """The path of a sample's image."""
+        return self._samples.path(index)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """A sample's files, its sky mask among them."""
+        return (*self._samples.files(index), self._masks[index])
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read a sample; its depth is infinite where the sky is.
+
+        Raises:
+            InputError: a file is bad, or sizes differ
+        """
+        sample = self._samples[index]
+        assert sample.depth_m is not None
+        mask = read_index_mask(self._masks[index])
+        refuse_other_size(sample.image, mask, Path(sample.path), self._masks[index])
+        is_sky: NDArray[np.bool_] = mask > 0 if self._sky_class is None else mask == self._sky_class
+        return replace(sample, depth_m=np.where(is_sky, np.float32(np.inf), sample.depth_m))
+
+
+def with_sky(samples: SampleDataset, folder: Path, sky_class: int | None) -> WithSky:
+    """Find the sky mask of each sample: the file in ``folder`` with the image's name, but for the ending.
+
+    Of an image a/b/c.jpg it is a/b/c.png, b/c.png or c.png, the first of them that there is.
+
+    Raises:
+        InputError: the folder or a mask is missing, or two images would have the same mask
+    """
+    if not folder.is_dir():
+        raise InputError(f"data.sky {folder} does not exist: give the folder of masks, relative to data.root")
+    masks = [_mask_of(Path(samples.path(index)), folder) for index in range(len(samples))]
+    owners: dict[Path, str] = {}
+    for index, mask in enumerate(masks):
+        owner, image = owners.setdefault(mask, samples.path(index)), samples.path(index)
+        if owner != image:
+            raise InputError(
+                f"{owner} and {image} have the same sky mask, {mask}: put masks into the same subfolders as images"
+            )
+    return WithSky(samples, masks, sky_class)
+
+
+def _mask_of(image: Path, folder: Path) -> Path:
+    parts = image.relative_to(image.anchor).with_suffix("").parts
+    for first in range(len(parts)):
+        for suffix in sorted(LABEL_SUFFIXES):
+            mask = folder.joinpath(*parts[first:-1], parts[-1] + suffix)
+            if is_file(mask):
+                return mask
+    raise InputError(f"{image} has no sky mask {image.stem}.png in data.sky {folder}: add one, or set data.sky none")

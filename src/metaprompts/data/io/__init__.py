@@ -1,0 +1,1 @@
+"""Readers of image, label, depth, annotation and list files."""

@@ -1,0 +1,114 @@
+"""A file that says in words what is to be seen in pictures."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, cached_property
+from itertools import product
+from pathlib import Path
+
+from metaprompts.data.unicode_names import same_form
+from metaprompts.errors import InputError
+from metaprompts.utils.files import read_json
+
+
+class CaptionFile:
+    """Captions by picture: a JSON object of names and texts.
+
+    However its path is spelled, a picture is found by the first of these that the file has, with or without ending:
+
+    1. the picture's folder, links followed, and its name
+    2. the file that it is, links followed
+    3. its path, else its bare name, as the file has it
+    4. its bare name, where only one caption is of paths that end in it
+
+    By a bare name only one picture is found.
+
+    Args:
+        path: of the file; the scene writer's captions.json is such a one
+        root: what the file's names are relative to
+
+    Raises:
+        InputError: it cannot be read, or is no object of texts
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        self.path = path
+        self._root = root
+        self._captions = _in_one_form(_checked(read_json(path), path), path)
+        # The picture that each bare name was first asked for.
+        self._by_bare_use: dict[str, Path] = {}
+        # Files have few folders, and to follow links takes long.
+        resolved = cache(Path.resolve)
+        self._by_place = _unambiguous(
+            (resolved((root / name).parent) / Path(name).name, caption) for name, caption in self._captions.items()
+        )
+        self._by_bare_name = _unambiguous((Path(Path(name).name), caption) for name, caption in self._captions.items())
+
+    def of(self, picture: str | Path) -> str:
+        """The caption of a picture.
+
+        Raises:
+            InputError: the file has none
+        """
+        for captions, path in self._ways(Path(picture)):
+            for name in (path, path.with_suffix("")):
+                if (caption := captions.get(same_form(name.as_posix()))) is not None:
+                    return caption
+        raise InputError(
+            f"{self.path} has no caption of picture {picture}: add one under its path relative to {self._root}, or its "
+            "file name"
+        )
+
+    def _ways(self, picture: Path) -> Iterator[tuple[Mapping[str, str], Path]]:
+        """Captions, and the path by which a picture would be found in them."""
+        yield self._by_place, picture.parent.resolve() / picture.name
+        yield self._by_file, picture.resolve()
+        yield self._captions, picture
+        self._refuse_namesakes(picture)
+        yield self._captions, Path(picture.name)
+        yield self._by_bare_name, Path(picture.name)
+
+    def _refuse_namesakes(self, picture: Path) -> None:
+        """Check that no other picture has been found by the same bare name."""
+        bare, place = Path(picture.name), picture.resolve()
+        for captions, name in product((self._captions, self._by_bare_name), (bare, bare.with_suffix(""))):
+            if name.as_posix() in captions:
+                other = self._by_bare_use.setdefault(name.as_posix(), place)
+                if other != place:
+                    raise InputError(
+                        f"{other} and {place} would both have the caption of {name.as_posix()!r} in {self.path}: name "
+                        f"pictures there by their paths relative to {self._root}"
+                    )
+                return
+
+    @cached_property
+    def _by_file(self) -> Mapping[str, str]:
+        """Made only when a picture is not where the file says: links are followed for each name."""
+        return _unambiguous(((self._root / name).resolve(), caption) for name, caption in self._captions.items())
+
+
+def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
+    found = {same_form(name): caption for name, caption in captions.items()}
+    for name, caption in captions.items():
+        if found[same_form(name)] != caption:
+            raise InputError(f"{path} has two captions of {name!r}, whose letters are composed in two ways: keep one")
+    return found
+
+
+def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
+    """Those paths that have one caption, as text: a file may have very many."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path, caption in captions:
+        found[same_form(path.as_posix())].add(caption)
+    return {name: said.pop() for name, said in found.items() if len(said) == 1}
+
+
+def _checked(content: object, path: Path) -> Mapping[str, str]:
+    if not isinstance(content, dict) or not content:
+        raise InputError(f'{path} holds no captions: wanted a JSON object such as {{"images/a.png": "a red car"}}')
+    for name, caption in content.items():
+        if not name.strip("./ ") or "\0" in name:
+            raise InputError(f"{path}: {name!r} is no file's name; wanted such as images/a.png")
+        if not isinstance(caption, str):
+            raise InputError(f"{path}: the caption of {name!r} is {caption!r}; wanted a text")
+    return content

@@ -1,0 +1,286 @@
+"""Images of any mode as 8-bit RGB, in the rows and columns in which they are stored."""
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from metaprompts.data.io.open_image import CheckSize, load_image, read_with_opencv
+from metaprompts.errors import InputError, one_line
+from metaprompts.utils.row_bands import row_bands
+
+ExifRule = Literal["check", "apply", "ignore"]
+"""What is done about an image's EXIF orientation where labels belong to it; see `metaprompts.data.io.orientation`."""
+
+_logger = logging.getLogger(__name__)
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = 1
+_LARGEST = 65535
+# A 14-bit camera's white; an image of 16 bits that stays below is dark, or of fewer bits.
+_DARK = 16383
+# Floats that stay below this share of white are nearly black.
+_DIM = 1 / 16
+_WHITE_LEVELS = (255, 1023, 4095, 16383)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageReading:
+    """How image files are read.
+
+    Attributes:
+        exif: what is done about an image's EXIF orientation where labels belong to it
+        white_level: the value that is white in images of more than 8 bits; None for 65535, of floats for 1 or 255
+    """
+
+    exif: ExifRule = "check"
+    white_level: int | None = None
+
+
+class ReadsImages:
+    """A data set that reads image files.
+
+    Attributes:
+        reading: how
+    """
+
+    reading: ImageReading = ImageReading()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """An image as its file stores it.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, not turned
+        orientation: EXIF orientation, 1 to 8; 1 is upright
+    """
+
+    pixels: NDArray[np.uint8]
+    orientation: int
+
+    def upright(self) -> NDArray[np.uint8]:
+        """(H, W, 3) the pixels as the orientation turns them."""
+        return turned(self.pixels, self.orientation)
+
+
+def decode(
+    path: Path, *, white_level: int | None = None, kind: str = "picture", check_size: CheckSize | None = None
+) -> StoredImage:
+    """Read an image file.
+
+    Args:
+        path: the file
+        white_level: see `ImageReading`
+        kind: what the file should be, for errors
+        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
+
+    Raises:
+        InputError: missing, a folder, empty, no image, too large, or broken off; or no such white level
+    """
+    check_white_level(white_level)
+    is_deep_color: list[bool] = []
+    image = load_image(
+        path,
+        kind=kind,
+        check_size=check_size,
+        inspect=lambda image: is_deep_color.append(_is_deep_color(image)),
+        further_frames=lambda sentence: _warn_once(sentence, f"{sentence}: the first is read"),
+    )
+    orientation = exif_orientation(image)
+    if is_deep_color == [True] and white_level is not None:
+        # Of these Pillow keeps the upper 8 bits alone.
+        image = _deep_color(path, kind, white_level)
+    pixels = to_rgb(image, f"{kind} {path}", white_level=white_level)
+    if is_deep_color == [True] and white_level is None:
+        _advise(int(pixels.max()) * 257, white_level, f"{kind} {path}")
+    return StoredImage(pixels, orientation)
+
+
+def check_white_level(white_level: int | None) -> None:
+    """Check that a white level is one.
+
+    Raises:
+        InputError: it is not within 1 to 65535
+    """
+    if white_level is not None and not 1 <= white_level <= _LARGEST:
+        raise InputError(f"the white level is {white_level}; expected 1 to {_LARGEST}, such as 4095 for 12 bits")
+
+
+def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> NDArray[np.uint8]:
+    """Turn a decoded image of any mode into RGB.
+
+    Args:
+        image: as it is stored; a lazy one is decoded
+        name: what it is, for errors
+        white_level: see `ImageReading`
+
+    Returns:
+        (H, W, 3) uint8
+
+    Raises:
+        InputError: it has no pixels, or cannot be converted
+    """
+    width, height = image.size
+    if width == 0 or height == 0:
+        raise InputError(f"{name} is {width}x{height}; expected at least one pixel")
+    try:
+        image.load()
+        pixels = np.empty((height, width, 3), np.uint8)
+        if _is_deep_gray(image):
+            _fill_from_gray(pixels, image, name, white_level)
+        else:
+            for rows, band in _bands(image):
+                pixels[rows] = _eight_bits(band)
+        return pixels
+    # A PIL image may be lazy, and then its file is decoded only here.
+    except Exception as error:
+        raise InputError(f"{name} of mode {image.mode} cannot be turned into RGB ({one_line(error)})") from error
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8; 1, upright, where it has none."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # the picture is good, only its note about the camera is not
+        return _UPRIGHT
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else _UPRIGHT
+
+
+def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn and mirror an array (H, W, ...) as an EXIF orientation says."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """An image in bands of rows, from top to bottom."""
+    for rows in row_bands(image.height, image.width):
+        yield rows, image.crop((0, rows.start, image.width, rows.stop))
+
+
+def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+    if image.has_transparency_data:
+        picture = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.asarray(image.convert("RGB"))
+
+
+def _is_deep_gray(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _is_deep_color(image: Image.Image) -> bool:
+    """Whether an image that is not decoded yet has several channels of 16 bits."""
+    tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
+    arguments = tiles[0][3] if tiles else None
+    layout = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return not _is_deep_gray(image) and isinstance(layout, str) and ";16" in layout
+
+
+def _deep_color(path: Path, kind: str, white_level: int) -> Image.Image:
+    values = read_with_opencv(path)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] not in (3, 4):
+        raise InputError(f"{kind} {path} has channels of 16 bits that cannot be read: export it as RGB PNG or TIFF")
+    _advise(int(values.max()), white_level, f"{kind} {path}")
+    scaled = np.empty(values.shape, np.uint8)
+    for row, stored in zip(scaled, values, strict=True):
+        row[:] = _scaled(stored, white_level)
+    order = [2, 1, 0, 3][: values.shape[2]]
+    return Image.fromarray(scaled[..., order])
+
+
+def _numbers(image: Image.Image) -> Iterator[tuple[slice, NDArray[Any]]]:
+    for rows, band in _bands(image):
+        yield rows, np.nan_to_num(np.asarray(band), nan=0.0)
+
+
+def _fill_from_gray(pixels: NDArray[np.uint8], image: Image.Image, name: str, white_level: int | None) -> None:
+    is_float = image.mode == "F"
+    extremes = [(band.min(), band.max()) for _, band in _numbers(image)]
+    smallest, largest = float(min(low for low, _ in extremes)), float(max(high for _, high in extremes))
+    for rows, values in _numbers(image):
+        if is_float and white_level is None:
+            gray = _rounded(values * 255 if largest <= 1 else values)
+        else:
+            gray = _scaled(values, white_level)
+        pixels[rows] = gray[:, :, None]
+    _advise_of_range(smallest, largest, name, white_level, is_float=is_float)
+
+
+def _scaled(values: NDArray[Any], white_level: int | None) -> NDArray[np.uint8]:
+    white = _LARGEST if white_level is None else white_level
+    return _rounded(values.clip(0, white) / (white / 255))
+
+
+def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(values.clip(0, 255)).astype(np.uint8)
+    return rounded
+
+
+# For which white levels, and of which kind, there was a warning in this process.
+_advised: set[int | str] = set()
+
+
+def _advise_of_range(smallest: float, largest: float, name: str, white_level: int | None, *, is_float: bool) -> None:
+    """Say once for each kind that values of one channel do not fit what is read as black to white."""
+    if smallest < 0:
+        _warn_once("negative", f"{name} has values from {smallest:g} to {largest:g}: those below 0 become black")
+    if white_level is None and is_float:
+        _advise_of_floats(largest, name)
+    elif white_level is None and largest > _LARGEST:
+        _warn_once(
+            "large",
+            f"{name} has values up to {largest:.0f}, beyond {_LARGEST}, and all beyond become white: scale it to 0 to "
+            f"{_LARGEST}, or set a lower white level (--white-level, data.white_level)",
+        )
+    else:
+        _advise(int(largest), white_level, name)
+
+
+def _advise_of_floats(largest: float, name: str) -> None:
+    """Say once that floats are neither shares, 0 to 1, nor 0 to 255."""
+    what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
+    if 255 < largest <= _LARGEST:
+        white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)
+        level = f"such as {white}, the next of whole bits, or {math.ceil(largest)}"
+        advice = f"set the white level (--white-level, data.white_level), {level}"
+        _warn_once("bright floats", f"{what}, and all beyond become white: {advice}")
+    elif largest > _LARGEST:
+        advice = f"scale it, or set the white level (--white-level, data.white_level), at most {_LARGEST}"
+        _warn_once("bright floats", f"{what}, and all beyond become white: {advice}")
+    elif 1 < largest <= _DIM * 255:
+        advice = f"set the white level to {math.ceil(largest)} (--white-level, data.white_level)"
+        _warn_once("dim floats", f"{what}, and it is nearly black: {advice}")
+    elif 0 < largest <= _DIM:
+        _warn_once("dark floats", f"{what}, and it is nearly black: scale it, as no --white-level is below 1")
+
+
+def _advise(largest: int, white_level: int | None, name: str) -> None:
+    """Say once that a white level would help, or is too low."""
+    if white_level is None and 0 < largest <= _DARK:
+        white = next(level for level in _WHITE_LEVELS if largest <= level)
+        advice = f"set the white level to {white} (--white-level, data.white_level) if it has {white.bit_length()} bits"
+        _warn_once(0, f"{name} has 16 bits, but no value above {largest}, so it is nearly black: {advice}")
+    elif white_level is not None and largest > white_level:
+        _warn_once(
+            white_level,
+            f"{name} has values up to {largest}, beyond the white level of {white_level}: they become white",
+        )
+
+
+def _warn_once(key: int | str, message: str) -> None:
+    if key not in _advised:
+        _advised.add(key)
+        _logger.warning("%s", message)

@@ -1,0 +1,208 @@
+"""Depth maps as files: integers in PNG, TIFF or PGM, floats in TIFF, PFM or EXR, either in .npy or .npz."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import TiffImagePlugin
+
+from metaprompts.data.io.numpy_files import read_npy, read_npz
+from metaprompts.data.io.open_image import check_pixels, check_regular_file, load_image, read_with_opencv
+from metaprompts.errors import InputError, one_line
+
+DepthKind = Literal["depth", "inverse", "disparity"]
+
+DEPTH_FORMATS = "16-bit PNG, TIFF or PGM, float TIFF, PFM or EXR, .npy or .npz"
+
+_MILLIMETERS = 1000.0
+_MODES = {"L": "8-bit gray", "P": "palette", "1": "1-bit"}
+_FLOAT = 3
+_EXR_CHANNELS = ("z", "y", "v", "depth", "d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthEncoding:
+    """What the numbers in depth files mean. 0, NaN and infinity are "no measurement" in all of them.
+
+    Attributes:
+        units_per_meter: what stored numbers are divided by, integers and floats alike; None for 1000 for integers of
+            depth (millimeters), and for floats as they are
+        kind: what the result is: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
+        focal_baseline: of disparity: focal length in pixels times baseline in meters
+
+    Raises:
+        InputError: units are not above 0, or focal_baseline is missing or of no use
+    """
+
+    units_per_meter: float | None = None
+    kind: DepthKind = "depth"
+    focal_baseline: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.units_per_meter is not None and not self.units_per_meter > 0:
+            raise InputError(
+                f"units_per_meter is {self.units_per_meter}; expected above 0, such as 1000 for millimeters"
+            )
+        if self.kind == "disparity" and not (self.focal_baseline or 0) > 0:
+            raise InputError(
+                f"depth_kind is disparity, focal_baseline {self.focal_baseline}; expected above 0: the focal length in "
+                "pixels times the baseline in meters"
+            )
+        if self.kind != "disparity" and self.focal_baseline is not None:
+            raise InputError(f"focal_baseline is {self.focal_baseline}, depth_kind {self.kind}; expected disparity")
+
+    def meters(self, stored: NDArray[Any], path: Path) -> NDArray[np.float32]:
+        """Turn stored numbers into depth.
+
+        Args:
+            stored: (H, W) integers or floats
+            path: of their file, for the error
+
+        Returns:
+            (H, W) float32 meters, 0 = no measurement
+
+        Raises:
+            InputError: negative numbers, or integers of inverse depth, of disparity or of 8 bits without units
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.nan_to_num(stored.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        if values.size and values.min() < 0:
+            raise InputError(
+                f"depth file {path} holds negative values down to {values.min()}; mark missing depth with 0"
+            )
+        units = self._units(stored.dtype, path)
+        if units is not None:
+            values /= np.float32(units)
+        if self.kind == "depth":
+            return values
+        with np.errstate(over="ignore", divide="ignore"):
+            meters = np.float32(self.focal_baseline or 1.0) / values
+        # What lies beyond the largest float32, or at disparity 0, is as good as infinitely far: not measured.
+        meters[~np.isfinite(meters)] = 0
+        return meters
+
+    def unit(self) -> str:
+        """What integers are to be stored in, for errors."""
+        unit = {"depth": "meters", "inverse": "1/m", "disparity": "pixels of disparity"}[self.kind]
+        if self.kind == "depth" and self.units_per_meter in (None, _MILLIMETERS):
+            return "millimeters"
+        return f"{unit} x {self.units_per_meter:g}" if self.units_per_meter is not None else unit
+
+    def _units(self, dtype: np.dtype[Any], path: Path) -> float | None:
+        if self.units_per_meter is not None or not np.issubdtype(dtype, np.integer):
+            return self.units_per_meter
+        if self.kind != "depth":
+            raise InputError(
+                f"depth file {path} holds integers of {self.kind}; say data.units_per_meter, what they are to be "
+                "divided by"
+            )
+        # Of millimeters 8 bits reach 0.255 m: these are other units, or a picture of depth.
+        if dtype.itemsize == 1:
+            raise InputError(
+                f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "
+                "again as such, or set data.units_per_meter, what its values are to be divided by"
+            )
+        return _MILLIMETERS
+
+
+def read_depth_m(path: Path, encoding: DepthEncoding) -> NDArray[np.float32]:
+    """Read depth in meters.
+
+    Args:
+        path: a file of one of the `DEPTH_FORMATS`
+        encoding: what its numbers mean
+
+    Returns:
+        (H, W) float32 meters, 0 = no measurement
+
+    Raises:
+        InputError: no such format, more or less than one number a pixel, or negative values
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        stored = read_npy(path, kind="depth file")
+    elif suffix == ".npz":
+        stored = read_npz(path, kind="depth file")
+    elif suffix == ".exr":
+        stored = _read_exr(path)
+    else:
+        stored = _read_image(path, encoding)
+    return encoding.meters(stored, path)
+
+
+def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
+    check_regular_file(path, "depth file")
+    if (bits := _float_bits(path)) not in (None, 32):
+        return _read_other_floats(path, bits)
+    image = load_image(path, kind="depth file", expected=DEPTH_FORMATS)
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        raise InputError(
+            f"depth file {path} is {_MODES.get(image.mode, image.mode)} {image.height}x{image.width}; expected 16-bit "
+            f"gray: re-export it as 16-bit PNG in {encoding.unit()}, or with floats as TIFF, PFM, EXR, .npy or .npz"
+        )
+    return np.asarray(image)
+
+
+def _float_bits(path: Path) -> int | None:
+    """How many bits the floats of a TIFF have; None where it is something else. Pillow reads those of 32 only."""
+    try:
+        with path.open("rb") as file:
+            directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+            file.seek(directory.next)
+            directory.load(file)
+            is_float = _first(directory.get(TiffImagePlugin.SAMPLEFORMAT)) == _FLOAT
+            return _first(directory.get(TiffImagePlugin.BITSPERSAMPLE)) if is_float else None
+    # No TIFF, or a broken one: whoever reads the image says so.
+    except Exception:
+        return None
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) else value
+
+
+def _read_other_floats(path: Path, bits: int) -> NDArray[Any]:
+    # OpenCV refuses images of more than 2**30 pixels before it allocates them.
+    values = read_with_opencv(path) if bits == 64 else None
+    if values is None or values.ndim != 2:
+        raise InputError(
+            f"depth file {path} is a TIFF of {bits}-bit floats that cannot be read; expected 32 or 64 bits, one float "
+            "a pixel: export it again"
+        )
+    return values
+
+
+def _read_exr(path: Path) -> NDArray[Any]:
+    check_regular_file(path, "depth file")
+    try:
+        library = import_module("OpenEXR")
+    except ImportError as error:
+        raise InputError(f"reading depth file {path} needs OpenEXR: pip install 'metaprompts[exr]'") from error
+    try:
+        # The header first: a file of a few bytes can claim any size.
+        first, last = library.File(str(path), header_only=True).header()["dataWindow"]
+        width, height = (int(side) for side in last.astype(np.int64) - first + 1)
+        check_pixels(width, height, f"depth file {path}")
+        with library.File(str(path), separate_channels=True) as file:
+            channels = {name: np.array(channel.pixels) for name, channel in file.channels().items()}
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"depth file {path} is no EXR image ({one_line(error)}): export it again") from error
+    return _exr_channel(channels, path)
+
+
+def _exr_channel(channels: Mapping[str, NDArray[Any]], path: Path) -> NDArray[Any]:
+    """The channel that holds depth: the only one, one called Z or alike, or red where all colors are equal."""
+    for wanted in _EXR_CHANNELS:
+        for name, values in channels.items():
+            if name.rpartition(".")[2].lower() == wanted:
+                return values
+    first, *others = channels.values()
+    if all(np.array_equal(first, other, equal_nan=True) for other in others):
+        return first
+    raise InputError(f"depth file {path} has the channels {', '.join(channels)}; expected one, or one called Z")

@@ -1,0 +1,139 @@
+"""Find files by their endings in folders, and count what is passed over."""
+
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metaprompts.errors import InputError
+from metaprompts.utils.wording import counted
+
+logger = logging.getLogger(__name__)
+
+# Links between folders may lead to the same place in very many ways.
+_VISITS_AT_MOST = 16
+_ENDINGS_NAMED_AT_MOST = 8
+# What predict and heatmaps write.
+_RESULT = re.compile(r"(.+)_(depth|depth_color|labels|overlay|skeleton|prompts|prompt\d{3})\.png")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has found.
+
+    Attributes:
+        files: sorted, links that lead nowhere included
+        passed_over: how many files have each of the other endings, in lower case with the dot
+    """
+
+    files: list[Path]
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def whole(self) -> list[Path]:
+        """The files, where each is needed.
+
+        Raises:
+            InputError: a link leads nowhere
+        """
+        for path in self.files:
+            if not path.is_file():
+                raise InputError(f"link {path} leads nowhere: mend or remove it")
+        return self.files
+
+
+def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path] = ()) -> Found:
+    """Search a folder and its subfolders, links included; hidden files and folders count as not there.
+
+    Args:
+        folder: where to look
+        suffixes: endings to find, in lower case with the dot
+        without: folders that are not searched, however they are spelled
+
+    Raises:
+        InputError: a folder cannot be read, or links lead to one again and again
+    """
+    wanted = frozenset(suffixes)
+    left_out = {os.path.realpath(each) for each in without}
+    files, passed_over = [], Counter[str]()
+    for path in _walk(folder, left_out, (), Counter()):
+        if path.suffix.lower() in wanted:
+            files.append(path)
+        else:
+            passed_over[path.suffix.lower()] += 1
+    return Found(sorted(files), passed_over)
+
+
+def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
+    """Log how many files were passed over, and their endings.
+
+    Args:
+        passed_over: ending -> count
+        where: they are
+    """
+    if not passed_over:
+        return
+    named = [f"{ending or 'none'} ({count})" for ending, count in sorted(passed_over.items())]
+    more = ", ..." if len(named) > _ENDINGS_NAMED_AT_MOST else ""
+    logger.warning(
+        "%s in %s without an ending of an image passed over: %s%s",
+        counted(passed_over.total(), "file"),
+        where,
+        ", ".join(named[:_ENDINGS_NAMED_AT_MOST]),
+        more,
+    )
+
+
+def without_results(pictures: Sequence[Path], where: str) -> list[Path]:
+    """Leave out what predict and heatmaps have written, by whose names are among the pictures too.
+
+    Args:
+        pictures: as they were found
+        where: they were found
+    """
+    stems = {stem for path in pictures for stem in _stems(path)}
+    kept = [path for path in pictures if not _is_result(path, stems)]
+    if len(kept) < len(pictures):
+        results = counted(len(pictures) - len(kept), "picture")
+        logger.warning("%s in %s passed over: named like results of others there", results, where)
+    return kept
+
+
+def _is_result(path: Path, stems: set[str]) -> bool:
+    match = _RESULT.fullmatch(path.name)
+    return match is not None and match[1] in stems
+
+
+def _stems(path: Path) -> tuple[str, ...]:
+    """What names of results begin with."""
+    stem, with_ending, folder = path.stem, f"{path.stem}_{path.suffix[1:]}", path.absolute().parent.name
+    return stem, with_ending, f"{folder}_{stem}", f"{folder}_{with_ending}"
+
+
+def _walk(folder: Path, left_out: set[str], above: tuple[str, ...], visits: Counter[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    # A link to a folder above would be followed for ever.
+    if real in left_out or real in above:
+        return
+    visits[real] += 1
+    if visits[real] > _VISITS_AT_MOST:
+        raise InputError(f"links lead to folder {real} more than {_VISITS_AT_MOST} times: name its files in a list")
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"folder {folder} cannot be read: {error.strerror}") from error
+    for entry in entries:
+        if _is(entry.is_dir):
+            yield from _walk(folder / entry.name, left_out, (*above, real), visits)
+        elif _is(entry.is_file) or entry.is_symlink():
+            yield folder / entry.name
+
+
+def _is(ask: object) -> bool:
+    try:
+        return bool(ask())  # type: ignore[operator]
+    except OSError:  # a link to itself
+        return False

@@ -1,0 +1,107 @@
+"""Label files of class indices as stored."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.data.io.open_image import load_image
+from metaprompts.errors import InputError
+
+LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})
+"""Endings of files that can hold class indices."""
+
+DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".pfm", ".exr", ".npy", ".npz"})
+"""Endings of files that can hold depth."""
+
+_COLOR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
+
+# Formats that are lossy, or whose files do not readily say whether they are.
+_LOSSY = {
+    "JPEG": "a JPEG",
+    "MPO": "a JPEG",
+    "JPEG2000": "a JPEG 2000",
+    "AVIF": "an AVIF",
+    "HEIF": "a HEIC",
+    "JXL": "a JPEG XL",
+    "DDS": "a DDS texture",
+}
+
+
+def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
+    """Read a mask of class indices.
+
+    The values are the stored ones: of a palette file the indices, not the colors.
+
+    Args:
+        path: a 1-bit, palette, 8-bit or 16-bit gray file; any lossless format
+
+    Returns:
+        (H, W) uint8, or int32 for 16-bit files
+
+    Raises:
+        InputError: the file is no image, holds colors, or its format is lossy
+    """
+    image = load_image(path, kind="label file")
+    _check_lossless(image, path)
+    if image.mode in ("L", "P", "1"):
+        return np.array(image, dtype=np.uint8)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return np.array(image).astype(np.int32)
+    raise InputError(
+        f"label file {path} is {image.mode} {image.height}x{image.width}; expected one channel: "
+        "store class indices as 8-bit gray or palette PNG, or say what its colors stand for, "
+        "--data.label_map 0,0,0=CLASS,255,0,0=CLASS"
+    )
+
+
+def read_color_mask(path: Path) -> NDArray[np.int32]:
+    """Read a mask whose colors stand for classes.
+
+    Args:
+        path: an RGB, palette or 8-bit gray file; any lossless format. Transparency is left out.
+
+    Returns:
+        (H, W) int32, red x 65536 + green x 256 + blue
+
+    Raises:
+        InputError: the file is no image, has no such colors, or its format is lossy
+    """
+    image = load_image(path, kind="label file")
+    _check_lossless(image, path)
+    if image.mode not in _COLOR_MODES:
+        raise InputError(
+            f"label file {path} is {image.mode} {image.height}x{image.width}, but data.label_map names colors: store "
+            "RGB or palette PNG, or map values"
+        )
+    red, green, blue = np.moveaxis(np.array(image.convert("RGB"), dtype=np.int32), -1, 0)
+    packed: NDArray[np.int32] = red << 16 | green << 8 | blue
+    return packed
+
+
+def _check_lossless(image: Image.Image, path: Path) -> None:
+    if (lossy := _lossy_format(image, path)) is not None:
+        raise InputError(f"label file {path} is {lossy}, which alters class indices and colors: store them as PNG")
+
+
+def _lossy_format(image: Image.Image, path: Path) -> str | None:
+    """What an image that is, or may be, lossily compressed is stored as; None for a lossless one."""
+    if image.format == "TIFF":
+        # Pillow's names: "jpeg", "tiff_jpeg" (the older kind) and "webp".
+        compression = str(image.info.get("compression"))
+        return f"a {compression.upper()}-compressed TIFF" if compression.endswith(("jpeg", "webp")) else None
+    if image.format == "WEBP":
+        return None if _is_lossless_webp(path) else "a lossy WebP"
+    return _LOSSY.get(image.format or "")
+
+
+def _is_lossless_webp(path: Path) -> bool:
+    content = path.read_bytes()
+    place = 12
+    while place + 8 <= len(content):
+        chunk, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
+        if chunk in (b"VP8 ", b"VP8L", b"ALPH", b"ANMF"):
+            return chunk == b"VP8L"
+        place += 8 + size + size % 2
+    return False

@@ -1,0 +1,187 @@
+"""Which picture goes with which label file."""
+
+import csv
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from metaprompts.data.io.images import PICTURE_SUFFIXES, pictures_in
+from metaprompts.data.io.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
+from metaprompts.data.unicode_names import listed_file, same_form
+from metaprompts.errors import InputError
+from metaprompts.utils.files import read_text
+from metaprompts.utils.wording import counted
+
+logger = logging.getLogger(__name__)
+
+HOW_SEPARATED = "with a tab between the columns where names have spaces"
+_NAMED_AT_MOST = 5
+
+
+def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, Path]]:
+    """Find pairs by a list file or in two folders.
+
+    Args:
+        root: what the other two are relative to
+        images: a list file (then ``labels`` is None) or a folder of pictures
+        labels: the folder of label files
+
+    Returns:
+        (picture, label file) of every pair
+
+    Raises:
+        InputError: nothing there, a bad line, or files without partner
+    """
+    place = root / images
+    if labels is not None:
+        return match_folders(place, root / labels)
+    if place.is_dir():
+        raise InputError(f"{place} is a folder of pictures, but no folder of labels is given: give it, or a list file")
+    return read_pairs(place, root)
+
+
+def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
+    """Read a list file: one ``image label`` a line.
+
+    Columns are separated, and lines passed over, as `read_columns` says; paths are found as `listed_file` says.
+
+    Args:
+        list_file: the list
+        root: what its paths are relative to; absolute ones are taken as well
+
+    Returns:
+        (picture, label file) of every line, in the list's order
+
+    Raises:
+        InputError: no such list, no pairs in it, a line without exactly two paths, or a path that leads to no file;
+            list and line are named
+    """
+    pairs = []
+    for number, names in read_columns(list_file):
+        if len(names) != 2:
+            raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`, {HOW_SEPARATED}")
+        pairs.append(tuple(_find(root, name, list_file, number) for name in names))
+    if not pairs:
+        raise InputError(f"{list_file} names no pictures; expected one `image label` a line")
+    found = [(image, label) for image, label in pairs]
+    tell_twice(found, list_file)
+    return found
+
+
+def tell_twice(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
+    """Say in the log how many lines name an image that an earlier one has: they count each time."""
+    if repeated := len(pairs) - len({image for image, _ in pairs}):
+        others = len(set(pairs)) - len({image for image, _ in pairs})
+        differing = f", {others} of them with another label" if others else ""
+        logger.warning(
+            "%s: %s the image of another line%s",
+            list_file,
+            counted(repeated, "line repeats", "lines repeat"),
+            differing,
+        )
+
+
+def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Pair the files of two folders that have the same name but for the ending, subfolder by subfolder.
+
+    Args:
+        images: folder of pictures
+        labels: folder of label files (gray or palette image, or ``.npy``)
+
+    Returns:
+        (picture, label file) of every pair, sorted by picture
+
+    Raises:
+        InputError: a folder is missing or empty, or files have no partner; up to 5 of them are named
+    """
+    pictures = _by_name(images, PICTURE_SUFFIXES)
+    label_files = _by_name(labels, LABEL_SUFFIXES | DEPTH_SUFFIXES)
+    return pair_by_name(pictures, label_files, f"{images} and {labels}")
+
+
+def pair_by_name(pictures: Mapping[str, Path], label_files: Mapping[str, Path], where: str) -> list[tuple[Path, Path]]:
+    """Pair files that have the same name.
+
+    Args:
+        pictures: name -> picture
+        label_files: name -> label file
+        where: both are, for the error
+
+    Returns:
+        (picture, label file) of every pair, in the pictures' order
+
+    Raises:
+        InputError: files have no partner; up to 5 of them are named
+    """
+    lonely = sorted(pictures.keys() ^ label_files.keys())
+    if lonely:
+        files = [str(pictures.get(name) or label_files[name]) for name in lonely]
+        named = ", ".join(files[:_NAMED_AT_MOST]) + (", ..." if len(files) > _NAMED_AT_MOST else "")
+        raise InputError(
+            f"{counted(len(files), 'file')} of {where} without a partner of the same name: {named}; "
+            "add or remove files, or give a list file"
+        )
+    return [(picture, label_files[name]) for name, picture in pictures.items()]
+
+
+def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Read the columns of a list file: tabs separate them or, in lines without one, spaces.
+
+    Names with spaces may also stand in double quotes. In files that end in .csv commas separate columns, and a first
+    row without any name of a file is a header. Blank lines and lines that begin with ``#`` are passed over.
+
+    Yields:
+        the line's number, from 1, and its columns
+
+    Raises:
+        InputError: it cannot be read, or is no text
+    """
+    separates = _cells if list_file.suffix.lower() == ".csv" else _words
+    lines = enumerate(map(str.strip, read_text(list_file).split("\n")), start=1)
+    for place, (number, line) in enumerate((number, line) for number, line in lines if line and line[0] != "#"):
+        try:
+            columns = separates(line)
+        except csv.Error as error:
+            raise InputError(f"{list_file}, line {number}: {error}; expected names, {HOW_SEPARATED}") from error
+        is_header = place == 0 and separates is _cells and not any("." in column for column in columns)
+        if columns and not is_header:
+            yield number, columns
+
+
+def _words(line: str) -> list[str]:
+    if "\t" in line:
+        return [column.strip() for column in line.split("\t") if column.strip()]
+    if '"' in line:
+        (columns,) = csv.reader([line], delimiter=" ", skipinitialspace=True, strict=True)
+        return [column for column in columns if column]
+    return line.split()
+
+
+def _cells(line: str) -> list[str]:
+    (columns,) = csv.reader([line], skipinitialspace=True, strict=True)
+    return [column.strip() for column in columns if column.strip()]
+
+
+def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
+    path = listed_file(name, [root])
+    # Hours into a training is no time to learn of a missing file.
+    if path is None:
+        raise InputError(
+            f"{list_file}, line {number}: {root / name.lstrip('/')} does not exist; paths are relative to {root}, or "
+            f"absolute; {HOW_SEPARATED}"
+        )
+    return path
+
+
+def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"folder {folder} does not exist: check the path")
+    files: dict[str, Path] = {}
+    for path in pictures_in(folder, suffixes, warn=True):
+        name = same_form(path.relative_to(folder).with_suffix("").as_posix())
+        if name in files:
+            raise InputError(f"{files[name]} and {path} have the same name but for the ending: keep one")
+        files[name] = path
+    if not files:
+        raise InputError(f"folder {folder} holds no files with one of the endings {' '.join(sorted(suffixes))}")
+    return files

@@ -1,0 +1,102 @@
+"""Arrays in .npy and .npz files, checked before anything is allocated: a header of a few bytes can claim any size."""
+
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.io.open_image import check_regular_file
+from metaprompts.errors import InputError, one_line
+
+_NPZ_NAMES = ("depth", "depth_m", "arr_0")
+# Of a compressed file: one of a megabyte can claim to hold a gigabyte.
+_MOST_PIXELS = 2**26
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def read_npy(path: Path, *, kind: str) -> NDArray[Any]:
+    """Read a 2-D array of numbers.
+
+    Args:
+        path: the .npy file
+        kind: what the file should be, for the error's first words ("depth file", ...)
+
+    Returns:
+        (H, W) integers or floats
+
+    Raises:
+        InputError: missing, broken, too large for its file, or not a 2-D array of numbers
+    """
+    check_regular_file(path, kind)
+    name = f"{kind} {path}"
+    try:
+        with path.open("rb") as file:
+            return _read_array(file, path.stat().st_size, name)
+    except InputError:
+        raise
+    # NumPy's parser of headers lets through whatever it stumbles on.
+    except Exception as error:
+        raise InputError(f"{name} is no .npy array ({one_line(error)}): write it with numpy.save") from error
+
+
+def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
+    """Read the only array of a .npz file, or of several the one that is called depth, depth_m or arr_0.
+
+    Args:
+        path: the .npz file
+        kind: as for `read_npy`
+
+    Returns:
+        (H, W) integers or floats
+
+    Raises:
+        InputError: as for `read_npy`, or none of several arrays has such a name
+    """
+    check_regular_file(path, kind)
+    name = f"{kind} {path}"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = _member(archive, name)
+            if member.compress_type not in _METHODS or member.flag_bits & 1:
+                raise InputError(f"{name} is encrypted or compressed in another way than numpy.savez_compressed does")
+            with archive.open(member) as file:
+                return _read_array(file, member.file_size, f"{name}, array {Path(member.filename).stem!r},")
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{name} is no .npz file ({one_line(error)}): write it with numpy.savez") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
+    if len(members) == 1:
+        return next(iter(members.values()))
+    for wanted in _NPZ_NAMES:
+        if wanted in members:
+            return members[wanted]
+    held = ", ".join(repr(each) for each in list(members)[:5]) or "nothing"
+    raise InputError(f"{name} holds {held}; expected a single array, or one called {' or '.join(_NPZ_NAMES)}")
+
+
+def _read_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
+        version
+    )
+    if read_header is None:
+        raise ValueError(f"version {version} of the format, not 1.0 or 2.0")
+    shape, is_fortran, dtype = read_header(file)
+    if len(shape) != 2 or dtype.kind not in "iuf" or min(shape) < 1:
+        raise InputError(f"{name} is {dtype} {shape}; expected one number a pixel, (H, W)")
+    height, width = shape
+    wanted, left = height * width * dtype.itemsize, size - file.tell()
+    if wanted != left:
+        raise ValueError(f"{left} bytes of numbers instead of the {wanted} of {dtype} {height}x{width}")
+    if isinstance(file, zipfile.ZipExtFile) and height * width > _MOST_PIXELS:
+        raise InputError(f"{name} is {height}x{width}; expected at most {_MOST_PIXELS} pixels")
+    content = file.read(wanted)
+    if len(content) != wanted:
+        raise ValueError("it is cut off")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")

@@ -1,0 +1,190 @@
+"""Open one image file, or say in one line why it cannot be opened."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import cv2
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from metaprompts.data.io.image_formats import other_format, prepare_for
+from metaprompts.data.io.libtiff import quiet_libtiff
+from metaprompts.errors import InputError, one_line
+
+_WITH_FRAMES = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
+_SUBFILE_TYPE = 254
+_PREVIEW_OR_MASK = 1 | 4
+
+CheckSize = Callable[[int, int], None]
+"""Judges the width and height of an image; raises InputError if it is too large."""
+
+
+def _refuse_frames(sentence: str) -> None:
+    raise InputError(f"{sentence}; expected one: save each as a file of its own")
+
+
+def load_image(
+    path: Path,
+    *,
+    kind: str = "picture",
+    expected: str = "a PNG or JPEG file",
+    check_size: CheckSize | None = None,
+    inspect: Callable[[Image.Image], None] = lambda image: None,
+    further_frames: Callable[[str], None] = _refuse_frames,
+) -> Image.Image:
+    """Open an image file and decode all of its pixels.
+
+    Args:
+        path: the file
+        kind: what the file should be, for the error's first words ("picture", "label file", ...)
+        expected: formats to give instead, for the error
+        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
+        inspect: called with the image before it is decoded
+        further_frames: called with a sentence that says how many frames there are, where there are several; by
+            default that is an error
+
+    Returns:
+        the decoded image in the mode it is stored in; the first frame where there are several
+
+    Raises:
+        InputError: missing, a folder, empty, no image, too large, broken off, or of several frames
+    """
+    check_regular_file(path, kind)
+    prepare_for(path, kind)
+    try:
+        with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
+            image = Image.open(file)
+            if check_size is not None:
+                _check_size(image, check_size, f"{kind} {path}")
+            inspect(image)
+            _load(image)
+            if (frames := _count_frames(image, path)) > 1:
+                further_frames(f"{kind} {path} has {frames} frames")
+            return image
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        if (found := other_format(path)) is not None:
+            raise InputError(f"{kind} {path} is {found}: give {expected}") from error
+        raise InputError(f"{kind} {path} is not an image, whatever its name says: give {expected}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(
+            f"{kind} {path} is too large to decode safely ({one_line(error)}): make it smaller first"
+        ) from error
+    # Pillow's many readers let through whatever their parsers stumble on, not only OSError.
+    except Exception as error:
+        raise InputError(
+            f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
+        ) from error
+
+
+def _count_frames(image: Image.Image, path: Path) -> int:
+    """How many frames a TIFF or an animation has, without the previews and transparency masks that TIFFs may add."""
+    if image.format not in _WITH_FRAMES:
+        return 1
+    try:
+        # Counting moves from frame to frame, which is not to happen to the image that is given back.
+        with Image.open(path) as frames:
+            count = getattr(frames, "n_frames", 1)
+            if image.format != "TIFF" or count == 1:
+                return int(count)
+            return sum(_is_full_frame(frames, place) for place in range(count))
+    # The first frame is whole: what is broken comes after it.
+    except Exception:
+        return 1
+
+
+def _is_full_frame(image: Image.Image, place: int) -> bool:
+    image.seek(place)
+    kind = image.tag_v2.get(_SUBFILE_TYPE, 0) if isinstance(image, TiffImagePlugin.TiffImageFile) else 0
+    return not kind & _PREVIEW_OR_MASK
+
+
+def _check_size(image: Image.Image, check_size: CheckSize, name: str) -> None:
+    try:
+        check_size(*image.size)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+
+
+def _load(image: ImageFile.ImageFile) -> None:
+    if image.format != "TIFF":
+        image.load()
+        return
+    # Where strips are missing, Pillow leaves pixels as they are.
+    extents: list[Any] = [tile[1] for tile in image.tile]
+    covered: int = sum([(right - left) * (lower - upper) for left, upper, right, lower in extents])
+    if covered < image.width * image.height:
+        raise OSError("its strips do not cover it")
+    with quiet_libtiff() as errors:
+        image.load()
+    # Pillow does not notice all of them, and pixels would be missing.
+    if errors:
+        raise OSError(errors[0])
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's limit, which is one for the whole process, in this block."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def check_regular_file(path: Path, kind: str) -> None:
+    """Check that there is a file that can be read to its end.
+
+    Args:
+        path: the file
+        kind: what it should be, for the error's first words
+
+    Raises:
+        InputError: missing, a folder, a pipe or a device, or empty
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise InputError(f"{kind} {path} does not exist: check the path") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        raise InputError(f"{kind} {path} cannot be read: {reason}") from error
+    if path.is_dir():
+        raise InputError(f"{kind} {path} is a folder: give a file")
+    # A pipe or a device would block or never end.
+    if not path.is_file():
+        raise InputError(f"{kind} {path} is no regular file: give an image file")
+    if status.st_size == 0:
+        raise InputError(f"{kind} {path} is empty (0 bytes): copy or export the file again")
+
+
+def check_pixels(width: int, height: int, name: str) -> None:
+    """Check that an image is not too large to be decoded, before it is.
+
+    Raises:
+        InputError: it has more pixels than Pillow would decode
+    """
+    # Pillow's own rule: it warns of more than its limit, and refuses more than twice as many.
+    if Image.MAX_IMAGE_PIXELS is not None and width * height > 2 * Image.MAX_IMAGE_PIXELS:
+        raise InputError(f"{name} is {height}x{width}, too large to decode safely: make it smaller first")
+
+
+def read_with_opencv(path: Path) -> NDArray[Any] | None:
+    """Read what Pillow does not, such as channels of 16 bits, without OpenCV's own lines on stderr.
+
+    Returns:
+        (H, W) or (H, W, C), of the stored type, channels in OpenCV's order; None where it cannot be read
+    """
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        values: NDArray[Any] | None = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        return values
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)

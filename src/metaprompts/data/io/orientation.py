@@ -1,0 +1,169 @@
+"""Images whose EXIF data say that they are to be turned, and labels that may or may not be.
+
+A viewer shows such an image upright, and so do most annotation tools; others annotate the pixels as they are stored.
+Where sizes do not tell which, labels that do not lie on the image would be trained on without a word.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.data.io.decoding import ExifRule, ImageReading, StoredImage, decode, exif_orientation, turned
+from metaprompts.data.sample import refuse_other_size
+from metaprompts.errors import InputError
+
+_MEANING = {
+    2: "mirrored",
+    3: "turned by 180 degrees",
+    4: "mirrored top to bottom",
+    5: "mirrored and turned by 90 degrees",
+    6: "turned by 90 degrees",
+    7: "mirrored and turned by 90 degrees",
+    8: "turned by 90 degrees",
+}
+_SWAPS_SIDES = (5, 6, 7, 8)
+_CHOICE = (
+    "say --data.exif apply if the labels were made on the upright image, --data.exif ignore if on the pixels as they "
+    "are stored, or store images without orientation"
+)
+
+
+def read_pair(
+    image_path: Path, label_path: Path, read_label: Callable[[Path], NDArray[Any]], reading: ImageReading
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Read an image and its labels, turned alike.
+
+    Args:
+        image_path: of the image
+        label_path: of its labels
+        read_label: from the path to (H, W) labels as they are stored
+        reading: says what is done about EXIF orientations
+
+    Returns:
+        (H, W, 3) uint8 RGB and (H, W) labels
+
+    Raises:
+        InputError: a file is bad, sizes differ, or whether the labels are turned cannot be told
+    """
+    image, labels = decode(image_path, white_level=reading.white_level), read_label(label_path)
+    own = _orientation_of_file(label_path)
+    if reading.exif == "apply" or image.orientation == own:
+        pixels, labels = (image.pixels, labels) if reading.exif == "ignore" else (image.upright(), turned(labels, own))
+    elif reading.exif == "ignore":
+        pixels = image.pixels
+    elif own != 1:
+        raise InputError(
+            f"{label_path} has the EXIF orientation {own} ({_MEANING[own]}), {image_path} has "
+            f"{image.orientation if image.orientation != 1 else 'none'}: store both without orientation, or say "
+            "--data.exif apply or ignore"
+        )
+    else:
+        pixels = _fitting(image, labels.shape[:2], image_path, str(label_path), reading.exif)
+    refuse_other_size(pixels, labels, image_path, label_path)
+    return pixels, labels
+
+
+def read_annotated(
+    path: Path, size: tuple[int | None, int | None], annotations: Path, reading: ImageReading
+) -> NDArray[np.uint8]:
+    """Read an image whose annotations are in pixels.
+
+    Args:
+        path: of the image
+        size: height and width that the annotations are for; None where they do not say
+        annotations: their file
+        reading: says what is done about EXIF orientations
+
+    Returns:
+        (H, W, 3) uint8 RGB
+
+    Raises:
+        InputError: the file is bad, the image has another size, or whether the annotations are turned cannot be told
+    """
+    image = decode(path, white_level=reading.white_level)
+    if reading.exif == "ignore":
+        pixels = image.pixels
+    elif reading.exif == "apply" or image.orientation == 1:
+        pixels = image.upright()
+    else:
+        pixels = _fitting(image, size, path, f"the entry of {path.name} in {annotations}", reading.exif)
+    _check_size(path, pixels.shape[:2], size)
+    return pixels
+
+
+def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | None, int | None]) -> None:
+    """Check that an upright image has the size that its annotations are for.
+
+    Args:
+        path: of the image
+        found: height and width of the upright image
+        size: height and width that the annotations are for; None where they do not say
+
+    Raises:
+        InputError: it has another; where the annotations are for the pixels as they are stored, the line says so
+    """
+    if None not in size and found != size and found == size[::-1]:
+        orientation = _orientation_of_file(path)
+        if orientation in _SWAPS_SIDES:
+            raise InputError(
+                f"picture {path} is {found[0]}x{found[1]} as its EXIF orientation {orientation} "
+                f"({_MEANING[orientation]}) shows it, but its annotations are for {size[0]}x{size[1]} (height x width),"
+                " its pixels as they are stored: turn the annotations, or store the picture without orientation"
+            )
+    _check_size(path, found, size)
+
+
+def _check_size(path: Path, found: tuple[int, ...], size: tuple[int | None, int | None]) -> None:
+    height, width = found
+    wanted = (size[0] or height, size[1] or width)
+    if (height, width) != wanted:
+        raise InputError(
+            f"picture {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
+            "use the picture that was annotated"
+        )
+
+
+def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
+    """Read an image without labels: upright, unless those with labels were read as stored.
+
+    Returns:
+        (H, W, 3) uint8 RGB
+
+    Raises:
+        InputError: the file is bad
+    """
+    image = decode(path, white_level=reading.white_level)
+    return image.pixels if reading.exif == "ignore" else image.upright()
+
+
+def _fitting(
+    image: StoredImage, size: tuple[int | None, ...], path: Path, labels: str, rule: ExifRule
+) -> NDArray[np.uint8]:
+    """The upright pixels, if the size of the labels shows that they belong to these."""
+    assert rule == "check"
+    stored = image.pixels.shape[:2]
+    oriented = f"{path} has the EXIF orientation {image.orientation} ({_MEANING[image.orientation]})"
+    if image.orientation in _SWAPS_SIDES and stored[0] != stored[1] and None not in size:
+        if size == stored:
+            raise InputError(
+                f"{oriented}: {labels} fits its pixels as they are stored ({stored[0]}x{stored[1]}), not the upright "
+                f"image ({stored[1]}x{stored[0]}, height x width): say --data.exif ignore, or turn the labels"
+            )
+        return image.upright()
+    raise InputError(
+        f"{oriented}, and the size of {labels} does not tell whether the labels are turned, too: {_CHOICE}"
+    )
+
+
+def _orientation_of_file(path: Path) -> int:
+    """The EXIF orientation of an image file, by its header alone; 1 of what is no image."""
+    try:
+        with Image.open(path) as image:
+            # Of a PNG, Pillow would decode all pixels to look for orientation behind them.
+            return exif_orientation(image) if image.format != "PNG" or "exif" in image.info else 1
+    except Exception:
+        return 1

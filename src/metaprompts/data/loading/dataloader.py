@@ -1,0 +1,99 @@
+"""Samples read in groups, by processes of their own if wanted."""
+
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from metaprompts.data.datasets.transformed import quiet_opencv
+from metaprompts.data.loading.loader_limits import check_open_files, read_all
+from metaprompts.errors import InputError
+
+S = TypeVar("S", covariant=True)
+G = TypeVar("G")
+
+
+class Samples(Protocol[S]):
+    """What can be read by number."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> S:
+        """Read one sample."""
+        ...
+
+
+class Reader(Generic[G]):
+    """A DataLoader whose errors are those of the samples, whoever reads them.
+
+    Args:
+        samples: what is read
+        collate: makes a group of samples
+        workers: processes that read; 0 reads in this one
+        options: DataLoader's
+    """
+
+    def __init__(
+        self, samples: Samples[Any], collate: Callable[[list[Any]], G], *, workers: int, **options: Any
+    ) -> None:
+        check_open_files(workers, options.get("prefetch_factor") or 2)
+        self._loader: DataLoader[Any] = DataLoader(
+            _Outcomes(samples),
+            collate_fn=_Collate(collate),
+            num_workers=workers,
+            worker_init_fn=_prepare_reader,
+            **options,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[G]:
+        """Yield the groups.
+
+        Raises:
+            InputError: a file is bad
+        """
+        for group in read_all(self._loader):
+            if isinstance(group, InputError):
+                raise group
+            yield group
+
+
+class _Outcomes(Dataset[Any]):
+    """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+
+    def __init__(self, samples: Samples[Any]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._samples[index]
+        except InputError as error:
+            return error
+
+
+class _Collate:
+    """A group of samples; or the error of the first that cannot be read."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, outcomes: list[Any]) -> Any:
+        errors = [outcome for outcome in outcomes if isinstance(outcome, InputError)]
+        return errors[0] if errors else self._collate(outcomes)
+
+
+def _prepare_reader(worker: int) -> None:
+    # A terminal or a cluster may send its signals to every process: the first one ends the others, when it has saved
+    # what there is, and without their tracebacks. If it is killed, they notice by themselves.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    quiet_opencv(worker)

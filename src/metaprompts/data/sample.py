@@ -1,0 +1,113 @@
+"""What a data set hands out: one picture with whatever is known about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+
+Split = Literal["train", "val"]
+"""What recipes use of a data set."""
+
+IGNORED_LABEL = 255
+"""The label of pixels that no loss and no metric counts."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crop:
+    """Where in its picture an upright, unflipped crop lies.
+
+    Attributes:
+        center: (2,) float32, x and y of the crop's middle, in pixels of the picture
+        size: (2,) float32, width and height of the crop, in pixels of the picture
+    """
+
+    center: NDArray[np.float32]
+    size: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Person:
+    """One person of a picture.
+
+    Attributes:
+        keypoints: (J, 3) float32: x and y in pixels, and 0 not labeled, 1 labeled but hidden, 2 visible
+        box_xywh: (4,) float32: left, top, width, height in pixels of the whole picture
+        image_id: the picture's number in the annotation file
+        annotation_id: the person's number in the annotation file; for a detection its place in the file of detections
+        score: how sure the detector was, 1 for an annotated person
+        area: pixels the person covers, by which OKS measures distances
+        crop: where the sample's image lies in the picture; None while it is the whole picture
+    """
+
+    keypoints: NDArray[np.float32]
+    box_xywh: NDArray[np.float32]
+    image_id: int
+    annotation_id: int
+    score: float
+    area: float
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One picture and its targets; what a data set does not know is None.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB
+        path: the picture's file, for messages and output names
+        labels: (H, W) uint8 class indices, 255 = ignored
+        depth_m: (H, W) float32 meters, 0 = no measurement, infinite = sky
+        person: the one person this sample is about
+        turn: index + epoch, by which `EveryNth` counts
+        context: (L, D) float32, the picture's caption as a text encoder sees it
+    """
+
+    image: NDArray[np.uint8]
+    path: str
+    labels: NDArray[np.uint8] | None = None
+    depth_m: NDArray[np.float32] | None = None
+    person: Person | None = None
+    turn: int = 0
+    context: NDArray[np.float32] | None = None
+
+
+class SampleDataset(Protocol):
+    """What every data set here offers; reading happens in ``__getitem__``."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample."""
+        ...
+
+    def path(self, index: int) -> str:
+        """The path that a sample has, found without reading its picture."""
+        ...
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The files that a sample is made of: when none of them has changed, neither has the sample."""
+        ...
+
+
+SMALLEST_SIDE = 8
+"""In pixels: the encoder halves three times."""
+
+
+def refuse_other_size(image: NDArray[Any], target: NDArray[Any], image_path: Path, target_path: Path) -> None:
+    """Check that a picture and its target have the same height and width.
+
+    Raises:
+        InputError: they differ; both files and sizes are named
+    """
+    if image.shape[:2] != target.shape[:2]:
+        (height, width), (target_height, target_width) = image.shape[:2], target.shape[:2]
+        raise InputError(
+            f"{image_path} is {height}x{width} but {target_path} is {target_height}x{target_width} (height x width); "
+            "expected the same size"
+        )

@@ -1,1 +1,0 @@
-"""What a recipe says of data and augmentation, one file a task."""

@@ -1,0 +1,167 @@
+"""A picture and all that is known of it as files of a shard, and back, to the last bit."""
+
+import json
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.data.sample import Person, Sample
+from metaprompts.data.shards.index import FACTS
+
+Members = dict[str, bytes]
+"""The files of one picture: their ending, what comes after the key and a dot -> content."""
+
+LABELS = "label.png"
+"""The ending of the file that has the class indices."""
+
+_DEPTH_UNITS, _DEPTH_M = "depth.png", "depth.npy"
+# Files that are stored as they are: readers of WebDataset know their endings.
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
+_LARGEST_UNIT = 65535
+
+
+def encode(sample: Sample, people: Sequence[Person], *, root: Path, units_per_meter: float | None) -> Members:
+    """Turn a picture, its targets and its people into files.
+
+    Args:
+        sample: its picture, labels and depth are stored; its person is only if ``people`` has it
+        people: all that samples are about
+        root: the sample's path is stored relative to it, where it lies in it
+        units_per_meter: what depth is likely to be whole numbers of; None without depth
+
+    Returns:
+        ``jpg`` or ``png``, the picture: its own file, if every reader gets these pixels from it, else a PNG;
+        ``label.png``; ``depth.png`` of 16 bits where that loses nothing, else ``depth.npy``; and ``json``, with the
+        path, depth's units per meter and the people
+    """
+    facts: dict[str, Any] = {"path": _relative(Path(sample.path), root)}
+    members = dict([_picture(sample.image, Path(sample.path))])
+    if sample.labels is not None:
+        members[LABELS] = _png(sample.labels)
+    if sample.depth_m is not None:
+        units = None if units_per_meter is None else _whole_units(sample.depth_m, units_per_meter)
+        if units is None:
+            members[_DEPTH_M] = _npy(sample.depth_m)
+        else:
+            members[_DEPTH_UNITS] = _png(units)
+            facts["depth_units_per_meter"] = units_per_meter
+    if people:
+        facts["people"] = [_plain_person(person) for person in people]
+    members[FACTS] = json.dumps(facts).encode()
+    return members
+
+
+def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
+    """Make the sample again.
+
+    Args:
+        members: what `encode` gave
+        person: which of the people the sample is about; of no meaning where there are none
+        root: as for `encode`
+    """
+    facts = json.loads(members[FACTS])
+    people = facts.get("people")
+    return Sample(
+        image=_pixels(members["jpg" if "jpg" in members else "png"]),
+        path=str(root / facts["path"]),
+        labels=decode_labels(members[LABELS]) if LABELS in members else None,
+        depth_m=_depth_m(members, facts),
+        person=None if people is None else _person(people[person]),
+    )
+
+
+def decode_labels(content: bytes) -> NDArray[np.uint8]:
+    """Read (H, W) class indices."""
+    return np.array(Image.open(BytesIO(content)))
+
+
+def path_in(facts: bytes, *, root: Path) -> str:
+    """The path of a picture, by the content of its ``json`` and the root that `encode` had."""
+    return str(root / json.loads(facts)["path"])
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _picture(image: NDArray[np.uint8], path: Path) -> tuple[str, bytes]:
+    # Not all pictures have a file of their own, some are turned (EXIF), laid over white or scaled when they are read.
+    if path.is_file():
+        content = path.read_bytes()
+        ending = _ENDINGS.get(_format(content))
+        if ending is not None and np.array_equal(_pixels(content), image):
+            return ending, content
+    return "png", _png(image)
+
+
+def _format(content: bytes) -> str:
+    try:
+        with Image.open(BytesIO(content)) as image:
+            return image.format or ""
+    except OSError:
+        return ""
+
+
+def _pixels(content: bytes) -> NDArray[np.uint8]:
+    """The picture as any reader of WebDataset gets it."""
+    with Image.open(BytesIO(content)) as image:
+        return np.array(image.convert("RGB"))
+
+
+def _png(array: NDArray[Any]) -> bytes:
+    file = BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    file = BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _whole_units(depth_m: NDArray[np.float32], units_per_meter: float) -> NDArray[np.uint16] | None:
+    """Depth as stored integers; None if it is not exactly so many units."""
+    units = np.rint(depth_m * np.float32(units_per_meter))
+    # What is not finite is not below either.
+    if not ((units >= 0) & (units <= _LARGEST_UNIT)).all():
+        return None
+    stored = units.astype(np.uint16)
+    return stored if _meters(stored, units_per_meter).tobytes() == depth_m.tobytes() else None
+
+
+def _meters(units: NDArray[np.uint16], units_per_meter: float) -> NDArray[np.float32]:
+    meters: NDArray[np.float32] = units.astype(np.float32) / np.float32(units_per_meter)
+    return meters
+
+
+def _depth_m(members: Mapping[str, bytes], facts: Mapping[str, Any]) -> NDArray[np.float32] | None:
+    if _DEPTH_UNITS in members:
+        return _meters(np.array(Image.open(BytesIO(members[_DEPTH_UNITS]))), facts["depth_units_per_meter"])
+    if _DEPTH_M in members:
+        depth_m: NDArray[np.float32] = np.load(BytesIO(members[_DEPTH_M]), allow_pickle=False)
+        return depth_m
+    return None
+
+
+def _plain_person(person: Person) -> dict[str, Any]:
+    assert person.crop is None, "a person of a data set is in the whole picture"
+    # A float32 is a double, too, and JSON has every double's shortest unique digits: nothing is lost.
+    return {
+        "keypoints": person.keypoints.tolist(),
+        "box_xywh": person.box_xywh.tolist(),
+        "image_id": person.image_id,
+        "annotation_id": person.annotation_id,
+        "score": person.score,
+        "area": person.area,
+    }
+
+
+def _person(values: Mapping[str, Any]) -> Person:
+    arrays = {name: np.array(values[name], dtype=np.float32) for name in ("keypoints", "box_xywh")}
+    return Person(**{**values, **arrays})

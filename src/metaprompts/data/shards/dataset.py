@@ -1,0 +1,180 @@
+"""The samples of a split, read from its shards in any order."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from metaprompts.data.datasets.keypoints import People
+from metaprompts.data.datasets.label_histogram import values_of_labels
+from metaprompts.data.io.label_tables import LabelValue
+from metaprompts.data.sample import Sample, Split
+from metaprompts.data.shards.codec import LABELS, decode, decode_labels, path_in
+from metaprompts.data.shards.file_pool import OpenFiles
+from metaprompts.data.shards.index import FACTS, INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
+from metaprompts.errors import InputError, one_line
+
+_CURE = "copy it again, or delete it and run the same metaprompts data shard, which writes it anew"
+
+
+class ShardedSamples:
+    """The samples of a split as the reader of its folders gave them, in the same order.
+
+    In the place of a sample that was left out stands the next one, as in a training that passes over it.
+
+    Args:
+        folder: of the shards
+        index: of the folder
+        split: that it holds
+        checks_files: whether all shards must be there from the start, or only those that are read
+
+    Attributes:
+        shards: in their order
+        left_out: pictures that are in none of them
+
+    Raises:
+        InputError: the split is not finished, or a shard is missing or of another size
+    """
+
+    def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
+        found = index.splits[split]
+        if not found.is_whole:
+            raise InputError(
+                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard, which goes on"
+            )
+        self.shards, self.left_out = found.shards, found.left_out
+        self._folder, self._root = folder, index.origin.root
+        self._places = _places(found, folder)
+        self._files = OpenFiles()
+        for shard in self.shards if checks_files else ():
+            _refuse_other_size(folder / shard.file, shard)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            IndexError: no such sample
+            InputError: its shard is missing or damaged
+        """
+        shard, record, person = self._places[range(len(self))[index]]
+        path = self._folder / shard.file
+        members = {ending: self._read(path, f"{record.key}.{ending}", at) for ending, at in record.members.items()}
+        with _decoding(record, path):
+            return decode(members, person, root=self._root)
+
+    def path(self, index: int) -> str:
+        """The path that a sample's picture had in the data set.
+
+        Raises:
+            InputError: its shard is missing or damaged
+        """
+        shard, record, _ = self._places[range(len(self))[index]]
+        facts = self._read(self._folder / shard.file, f"{record.key}.{FACTS}", record.members[FACTS])
+        with _decoding(record, self._folder / shard.file):
+            return path_in(facts, root=self._root)
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The shard of a sample."""
+        return (self._folder / self._places[range(len(self))[index]][0].file,)
+
+    def label_values(self, index: int) -> list[LabelValue]:
+        """The labels of one mask and their pixels; the image is not read.
+
+        Raises:
+            InputError: its shard is missing or damaged
+        """
+        shard, record, _ = self._places[range(len(self))[index]]
+        if LABELS not in record.members:
+            return []
+        path = self._folder / shard.file
+        content = self._read(path, f"{record.key}.{LABELS}", record.members[LABELS])
+        with _decoding(record, path):
+            return values_of_labels(decode_labels(content))
+
+    def _read(self, path: Path, name: str, place: Place) -> bytes:
+        where = f"{name} of shard {path}"
+        try:
+            content = self._files.read(path, place.offset, place.size)
+        except OSError as error:
+            raise InputError(f"{where} cannot be read ({error.strerror}): {_CURE}") from error
+        if len(content) < place.size:
+            raise InputError(f"{where} is cut off: {_CURE}")
+        if zlib.crc32(content) != place.crc32:
+            raise InputError(f"{where} is damaged: {_CURE}")
+        return content
+
+
+@contextmanager
+def _decoding(record: Record, path: Path) -> Iterator[None]:
+    try:
+        yield
+    # Whatever it is, it lies in the shard: its bytes are those that were written.
+    except Exception as error:
+        raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
+
+
+class ShardedPeople(ShardedSamples, People):
+    """The people of a split, and the annotation file they are of.
+
+    Args:
+        folder: as for `ShardedSamples`
+        index: the same
+        split: of people
+        checks_files: as for `ShardedSamples`
+
+    Raises:
+        InputError: the split is not finished, or a file is missing
+    """
+
+    def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
+        super().__init__(folder, index, split, checks_files=checks_files)
+        facts = index.splits[split].people
+        assert facts is not None, "open_shards takes this class only where there are people"
+        self.annotation_path = folder / facts.annotations
+        self.joint_names = facts.joint_names
+        self.skeleton = facts.skeleton
+        if not self.annotation_path.is_file():
+            raise InputError(f"annotation file {self.annotation_path} does not exist: {_CURE}")
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        """The shard of a person, and the file that all people are scored by."""
+        return (*super().files(index), self.annotation_path)
+
+
+def open_shards(folder: Path, index: ShardIndex, split: Split, *, checks_files: bool) -> ShardedSamples:
+    """Open a split, of people or others; see `ShardedSamples`."""
+    kind = ShardedSamples if index.splits[split].people is None else ShardedPeople
+    return kind(folder, index, split, checks_files=checks_files)
+
+
+def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
+    """Shard, record and number among its people of each sample."""
+    found = {
+        sample: (shard, record, person)
+        for shard in split.shards
+        for record in shard.records
+        for person, sample in enumerate(record.samples)
+    }
+    missing = {sample for each in split.left_out for sample in each.samples}
+    numbers = found.keys() | missing
+    # As many as are listed: a range of as many as the file says could fill the memory.
+    if not found or len(numbers) != split.samples or max(numbers) >= split.samples:
+        raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards anew")
+    following = found[min(found)]
+    places = []
+    for sample in reversed(range(split.samples)):
+        following = found.get(sample, following)
+        places.append(following)
+    return places[::-1]
+
+
+def _refuse_other_size(path: Path, shard: Shard) -> None:
+    where = f"shard {path} (samples {shard.records[0].key} to {shard.records[-1].key})"
+    if not path.is_file():
+        raise InputError(f"{where} does not exist: {_CURE}")
+    if (size := path.stat().st_size) != shard.size:
+        raise InputError(f"{where} has {size} bytes instead of {shard.size}: {_CURE}")

@@ -1,0 +1,116 @@
+"""Pictures of a data set as records of shards, read and encoded by several processes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from torch.utils.data import DataLoader, Dataset
+
+from metaprompts.data.datasets.held_out import SubsetOfPeople
+from metaprompts.data.datasets.keypoints import CocoKeypoints
+from metaprompts.data.loading.loader_limits import check_open_files, read_all
+from metaprompts.data.sample import SampleDataset
+from metaprompts.data.shards.codec import Members, encode
+from metaprompts.data.shards.index import LeftOut
+from metaprompts.errors import InputError
+from metaprompts.utils.multiprocessing import prepare_worker
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """A record to be.
+
+    Attributes:
+        key: what its files' names begin with
+        samples: as of `Record`
+        members: its files
+    """
+
+    key: str
+    samples: tuple[int, ...]
+    members: Members
+
+
+def groups_of(samples: SampleDataset) -> list[tuple[int, ...]]:
+    """The samples of each record: those of one picture, as far as that is known without reading it.
+
+    Returns:
+        numbers of samples, in the order of the first of each
+    """
+    if isinstance(samples, CocoKeypoints | SubsetOfPeople):
+        return [tuple(group) for group in samples.by_picture()]
+    return [(sample,) for sample in range(len(samples))]
+
+
+def encoded(
+    samples: SampleDataset,
+    groups: Sequence[tuple[int, ...]],
+    *,
+    root: Path,
+    units_per_meter: float | None,
+    workers: int,
+) -> Iterable[Encoded | LeftOut]:
+    """Read and encode groups of samples, in their order.
+
+    Args:
+        samples: what is read
+        groups: see `groups_of`
+        root: see `encode`
+        units_per_meter: see `encode`
+        workers: processes that do it; 0 for this one
+
+    Returns:
+        a record of each group, or why its picture cannot be read
+    """
+    check_open_files(workers)
+    return read_all(
+        DataLoader(
+            _Records(samples, groups, root, units_per_meter),
+            batch_size=None,
+            shuffle=False,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            worker_init_fn=_prepare,
+        )
+    )
+
+
+class _Records(Dataset[Encoded | LeftOut]):
+    """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+
+    def __init__(
+        self, samples: SampleDataset, groups: Sequence[tuple[int, ...]], root: Path, units_per_meter: float | None
+    ) -> None:
+        self._samples, self._groups, self._root, self._units_per_meter = samples, groups, root, units_per_meter
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, place: int) -> Encoded | LeftOut:
+        group = self._groups[place]
+        key = key_of(group)
+        try:
+            sample = self._samples[group[0]]
+        except InputError as error:
+            return LeftOut(key=key, samples=group, why=str(error))
+        people = [] if sample.person is None else [sample.person]
+        if isinstance(self._samples, CocoKeypoints | SubsetOfPeople):
+            people += [self._samples.person(other) for other in group[1:]]
+        members = encode(sample, people, root=self._root, units_per_meter=self._units_per_meter)
+        return Encoded(key=key, samples=group, members=members)
+
+
+def key_of(group: tuple[int, ...]) -> str:
+    """The key of a group's record: the number of its first sample."""
+    return f"{group[0]:08d}"
+
+
+def _unchanged(record: T) -> T:
+    return record
+
+
+def _prepare(worker: int) -> None:
+    prepare_worker()

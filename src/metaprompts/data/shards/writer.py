@@ -1,0 +1,297 @@
+"""Write the samples of a split into shards; stopped at any time, the same call goes on."""
+
+import logging
+import re
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any
+
+from metaprompts.data.datasets.keypoints import People
+from metaprompts.data.sample import SampleDataset, Split
+from metaprompts.data.shards.index import (
+    INDEX_FILE,
+    LeftOut,
+    Origin,
+    PeopleFacts,
+    Place,
+    Record,
+    Shard,
+    ShardIndex,
+    SplitIndex,
+    read_index,
+    read_part,
+    write_index,
+    write_part,
+)
+from metaprompts.data.shards.records import Encoded, encoded, groups_of, key_of
+from metaprompts.errors import InputError
+from metaprompts.utils.files import write_whole
+from metaprompts.utils.schema import plain
+from metaprompts.utils.scratch import is_scratch, remove_scratch
+
+logger = logging.getLogger(__name__)
+
+# What is known of the shards of an unfinished split, a file each.
+_PARTS = ".unfinished"
+_SHARD = re.compile(r"(train|val)-\d{6}\.tar")
+
+
+def begin(folder: Path, origin: Origin, *, restart: bool = False) -> None:
+    """Make a folder one of shards, or see that it is one of these.
+
+    Args:
+        folder: a new or empty one, or one that was begun with the same ``origin``
+        origin: what shards are to be made from
+        restart: discard the shards that are there
+
+    Raises:
+        InputError: the folder holds something else, or cannot be written
+    """
+    is_new = not _is_begun(folder)
+    if restart:
+        shutil.rmtree(folder / _PARTS, ignore_errors=True)
+    if is_new or restart:
+        write_index(folder, ShardIndex(origin=origin))
+    else:
+        _refuse_other(folder, read_index(folder).origin, origin)
+    _remove_leftovers(folder)
+
+
+def write_split(
+    folder: Path,
+    split: Split,
+    samples: SampleDataset,
+    *,
+    units_per_meter: float | None = None,
+    at_most: int | None = None,
+    workers: int = 0,
+    on_done: Callable[[int], None] = lambda samples: None,
+    on_earlier: Callable[[int], None] = lambda samples: None,
+) -> SplitIndex:
+    """Write what earlier calls have not written of a split.
+
+    Args:
+        folder: that `begin` has seen
+        split: to write
+        samples: of the split
+        units_per_meter: what depth is likely to be whole numbers of
+        at_most: how many samples that cannot be read are left out, each named in the log; None: none is
+        workers: processes that read; 0 for this one
+        on_done: called with how many samples are newly done
+        on_earlier: called once with how many samples earlier calls have done
+
+    Returns:
+        what was written, in all calls
+
+    Raises:
+        InputError: a sample cannot be read, the folder cannot be written, or the split had another number of samples
+    """
+    index = read_index(folder)
+    begun = _begun(folder, split, index, samples)
+    groups = groups_of(samples)
+    remaining = _remaining(groups, begun)
+    on_earlier(sum(map(len, groups)) - sum(map(len, remaining)))
+    if begun.is_whole:
+        # The call that finished it may have been killed before it had tidied up.
+        _remove_parts(folder, split)
+        return begun
+    write_index(folder, _with_split(index, split, begun))
+    shards, left_out = list(begun.shards), list(begun.left_out)
+    records = encoded(samples, remaining, root=index.origin.root, units_per_meter=units_per_meter, workers=workers)
+    good = _good(records, left_out, at_most, len(samples), on_done)
+    # One turn for each shard, which takes what follows its first record.
+    for first in good:
+        path = _shard_path(folder, split, len(shards))
+        shards.append(_write_shard(path, chain([first], good), index.origin.shard_bytes))
+        write_part(_part_path(path), shards[-1], tuple(left_out))
+    finished = replace(begun, is_whole=True, shards=tuple(shards), left_out=tuple(left_out))
+    write_index(folder, _with_split(index, split, finished))
+    _remove_parts(folder, split)
+    return finished
+
+
+def _is_begun(folder: Path) -> bool:
+    try:
+        found = [path for path in folder.iterdir() if not is_scratch(path)]
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError as error:
+        raise InputError(f"{folder} is no folder: give a new or empty one") from error
+    if found and not (folder / INDEX_FILE).is_file():
+        raise InputError(f"{folder} is not empty and holds no {INDEX_FILE}: give a new or empty folder")
+    return bool(found)
+
+
+def _refuse_other(folder: Path, found: Origin, wanted: Origin) -> None:
+    came, new = _flat(found), _flat(wanted)
+    if found.class_names is None:
+        # Of an earlier version, which did not tell.
+        del new["task.classes"]
+    if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
+        raise InputError(
+            f"{folder} holds shards made with another {', '.join(differing)}: give the same, another --out, or "
+            "--restart to discard them"
+        )
+
+
+def _flat(origin: Origin) -> dict[str, Any]:
+    """Its values by names that a user knows."""
+    values = plain(origin)
+    named: dict[str, Any] = {
+        "task": origin.task,
+        "number of classes": origin.classes,
+        "task.classes": origin.class_names,
+        "--shard-bytes": origin.shard_bytes,
+    }
+    return named | {f"data.{key}": value for key, value in values["data"].items()}
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a killed or discarded writer has left, and nothing knows of."""
+    known = {shard.file for split in read_index(folder).splits.values() for shard in split.shards}
+    known |= {path.with_suffix(".tar").name for path in (folder / _PARTS).glob("*.json")}
+    remove_scratch(folder, deep=True)
+    for path in folder.iterdir():
+        if _SHARD.fullmatch(path.name) and path.name not in known:
+            path.unlink(missing_ok=True)
+
+
+def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset) -> SplitIndex:
+    """What there is of a split: its shards up to the first that is missing or of another size."""
+    found = index.splits.get(split) or SplitIndex(samples=len(samples))
+    if found.samples != len(samples):
+        raise InputError(
+            f"{folder} has shards of {found.samples} {split} samples, now there are {len(samples)}: give another "
+            "--out, or --restart to discard them"
+        )
+    found = replace(found, people=_people(folder, split, samples, is_new=split not in index.splits))
+    shards = list(takewhile(lambda shard: _is_there(folder, shard), found.shards))
+    if found.is_whole and len(shards) == len(found.shards):
+        return found
+    left_out = found.left_out
+    while (part := _part(folder, split, len(shards))) is not None:
+        shards.append(part[0])
+        left_out = part[1]
+    last = shards[-1].records[-1].key if shards else ""
+    left_out = tuple(each for each in left_out if each.key < last)
+    return replace(found, is_whole=False, shards=tuple(shards), left_out=left_out)
+
+
+def _people(folder: Path, split: Split, samples: SampleDataset, *, is_new: bool) -> PeopleFacts | None:
+    """What is to be known of people besides samples; evaluation wants the annotation file itself."""
+    if not isinstance(samples, People):
+        return None
+    path = folder / f"{split}_annotations.json"
+    if is_new or not path.is_file():
+        with write_whole(path) as scratch:
+            shutil.copyfile(samples.annotation_path, scratch)
+    return PeopleFacts(annotations=path.name, joint_names=samples.joint_names, skeleton=samples.skeleton)
+
+
+def _part(folder: Path, split: Split, number: int) -> tuple[Shard, tuple[LeftOut, ...]] | None:
+    path = _part_path(_shard_path(folder, split, number))
+    # A shard is quickly written anew.
+    with suppress(InputError):
+        shard, left_out = read_part(path)
+        return (shard, left_out) if _is_there(folder, shard) else None
+    return None
+
+
+def _is_there(folder: Path, shard: Shard) -> bool:
+    path = folder / shard.file
+    return path.is_file() and path.stat().st_size == shard.size
+
+
+def _remaining(groups: list[tuple[int, ...]], begun: SplitIndex) -> list[tuple[int, ...]]:
+    """The groups that are neither written nor left out."""
+    if begun.is_whole:
+        return []
+    last = begun.shards[-1].records[-1].key if begun.shards else ""
+    return [group for group in groups if key_of(group) > last]
+
+
+def _good(
+    records: Iterable[Encoded | LeftOut],
+    left_out: list[LeftOut],
+    at_most: int | None,
+    samples: int,
+    on_done: Callable[[int], None],
+) -> Iterator[Encoded]:
+    """Pass on the records that could be read, and add the others to ``left_out``."""
+    for record in records:
+        if isinstance(record, Encoded):
+            yield record
+        else:
+            left_out.append(record)
+            _refuse_too_many(left_out, at_most, samples)
+            logger.warning("leaving out %d of %d samples: %s", len(record.samples), samples, record.why)
+        on_done(len(record.samples))
+
+
+def _refuse_too_many(left_out: list[LeftOut], at_most: int | None, samples: int) -> None:
+    bad, why = sum(len(each.samples) for each in left_out), left_out[-1].why
+    if at_most is None:
+        raise InputError(why)
+    if bad > min(at_most, samples - 1):
+        raise InputError(f"{bad} of {samples} samples cannot be read, data.skip_at_most is {at_most}; the last: {why}")
+
+
+def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Shard:
+    """Write records until they are so many bytes, or all."""
+    with write_whole(path) as scratch:
+        samples, checksums = _fill(scratch, records, shard_bytes)
+        members: dict[str, dict[str, Place]] = {key: {} for key in samples}
+        # Read from the file itself: where tarfile finds a member, every reader does.
+        with tarfile.open(scratch) as tar:
+            for info in tar:
+                key, _, ending = info.name.partition(".")
+                members[key][ending] = Place(info.offset_data, info.size, checksums[info.name])
+        size = scratch.stat().st_size
+    found = tuple(Record(key=key, samples=samples[key], members=members[key]) for key in samples)
+    return Shard(file=path.name, size=size, records=found)
+
+
+def _fill(
+    scratch: Path, records: Iterator[Encoded], shard_bytes: int
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Write records into a tar file; returns the samples of each key, and the checksum of each file."""
+    samples, checksums = dict[str, tuple[int, ...]](), dict[str, int]()
+    with tarfile.open(scratch, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for record in records:
+            samples[record.key] = record.samples
+            for ending, content in record.members.items():
+                info = tarfile.TarInfo(f"{record.key}.{ending}")
+                info.size = len(content)
+                tar.addfile(info, BytesIO(content))
+                checksums[info.name] = zlib.crc32(content)
+            if tar.offset >= shard_bytes:
+                break
+    return samples, checksums
+
+
+def _with_split(index: ShardIndex, split: Split, found: SplitIndex) -> ShardIndex:
+    return replace(index, splits={**index.splits, split: found})
+
+
+def _shard_path(folder: Path, split: Split, number: int) -> Path:
+    return folder / f"{split}-{number:06d}.tar"
+
+
+def _part_path(shard: Path) -> Path:
+    return shard.parent / _PARTS / f"{shard.stem}.json"
+
+
+def _remove_parts(folder: Path, split: Split) -> None:
+    parts = folder / _PARTS
+    for path in parts.glob(f"{split}-*.json"):
+        path.unlink()
+    # Another split's may be left.
+    with suppress(OSError):
+        parts.rmdir()

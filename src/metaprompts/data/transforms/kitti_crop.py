@@ -1,0 +1,37 @@
+"""KITTI's benchmark crop, which its pictures and their depth are cut to before they are predicted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metaprompts.data.sample import Sample
+from metaprompts.data.transforms.geometric import crop
+from metaprompts.errors import InputError
+
+
+@dataclass(frozen=True)
+class KittiCrop:
+    """Cut out the lowest rows and the middle columns, as the released code's reader; a cropped picture stays as it is.
+
+    Args:
+        height: in pixels
+        width: in pixels
+    """
+
+    height: int = 352
+    width: int = 1216
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Crop.
+
+        Raises:
+            InputError: the picture is smaller
+        """
+        del generator
+        height, width = sample.image.shape[:2]
+        if height < self.height or width < self.width:
+            raise InputError(
+                f"{sample.path} is {height}x{width}; KITTI's crop wants at least {self.height}x{self.width}: "
+                "set test.kitti_crop false for other pictures"
+            )
+        return crop(sample, height - self.height, (width - self.width) // 2, self.height, self.width)

@@ -1,0 +1,176 @@
+"""The demonstration: draw scenes, score the embedded models, train one live, look inside, write the report."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from metaprompts.analysis.prompts import prompt_responses
+from metaprompts.data.sample import Sample, SampleDataset
+from metaprompts.demo.config import DemoSettings
+from metaprompts.demo.galleries import steps_gallery, task_gallery
+from metaprompts.demo.live_training import Point, fine_tune, starting_model
+from metaprompts.demo.overview import overview
+from metaprompts.demo.prompts import prompts_gallery
+from metaprompts.demo.report import Gallery, Report, write_report
+from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, subject_of
+from metaprompts.evaluation.evaluate import evaluate
+from metaprompts.synthetic.layouts import write_scenes
+from metaprompts.training.dataloaders import validation_batches, validation_split
+from metaprompts.utils.files import write_picture
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.wording import counted
+
+logger = logging.getLogger(__name__)
+
+REPORT = "report.html"
+OVERVIEW = "overview.png"
+_LIVE_TASK = "depth"
+_LIVE_CHECK = 32
+_SHOWN = 12
+
+_COMMANDS = (
+    (
+        "Your own images. The miniature knows generated scenes only: expect little of photographs",
+        "metaprompts predict micro-depth my_images/ --out predicted",
+    ),
+    (
+        "The miniature trained on your own labels, on a CPU",
+        "metaprompts train micro_segmentation --data.root my_data --task.classes road,car,tree",
+    ),
+    (
+        "The real thing: Stable Diffusion 1.5, on a GPU",
+        "metaprompts train micro_depth --data.root my_data \\\n"
+        "  --backbone.source stable-diffusion-v1-5/stable-diffusion-v1-5",
+    ),
+    ("What each prompt responds to", "metaprompts heatmaps micro-segmentation my_image.jpg --out heatmaps"),
+)
+
+
+class Teller(Protocol):
+    """Who is told how far the demonstration is."""
+
+    def stage(self, title: str) -> None:
+        """Something begins."""
+
+    def scenes(self, drawn: Iterable[None], total: int) -> Iterable[None]:
+        """Pass on the scenes as they are drawn."""
+
+    def batches(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Pass on batches that are scored."""
+
+    def live(self, point: Point, seconds: float) -> None:
+        """A step of the live training is done, out of so many seconds."""
+
+
+def run_demo(settings: DemoSettings, teller: Teller) -> Path:
+    """Do everything; writes the report, and beside it the picture it begins with.
+
+    Args:
+        settings: how much of it
+        teller: is told how far it is
+
+    Returns:
+        the report's path
+
+    Raises:
+        InputError: the folder cannot be used
+    """
+    with writing_into(settings.out, "demo"):
+        return _run(settings, teller)
+
+
+def _run(settings: DemoSettings, teller: Teller) -> Path:
+    # Another seed or size finds its own folder.
+    scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
+    teller.stage(f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}")
+    write_scenes(
+        "plain",
+        settings.training_scenes + settings.scenes,
+        scenes,
+        seed=settings.seed,
+        val_count=settings.scenes,
+        workers=settings.workers,
+        progress=teller.scenes,
+    )
+    subjects = {task: subject_of(task, scenes) for task in METRICS}
+    scores = []
+    for task, subject in subjects.items():
+        teller.stage(f"scoring {task}")
+        scores += scores_of(subject, teller.batches)
+    galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, teller)]
+    teller.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
+    curve, live, live_gallery = _live(scenes, settings.live_seconds, teller)
+    people = subjects["pose"].split.samples
+    seen = overview({task: each.model for task, each in subjects.items()}, _some(people, _SHOWN))
+    report = Report(
+        scenes=settings.scenes,
+        overview=seen,
+        scores=scores,
+        galleries=galleries,
+        curve=curve,
+        live=live,
+        live_seconds=settings.live_seconds,
+        live_gallery=live_gallery,
+        commands=_COMMANDS,
+    )
+    path = settings.out / REPORT
+    write_picture(settings.out / OVERVIEW, seen)
+    write_report(report, path)
+    return path
+
+
+def _galleries(subject: Subject, teller: Teller) -> Iterator[Gallery]:
+    model, split = subject.model, subject.split
+    teller.stage(f"looking inside {model.task.name}")
+    samples = _some(split.samples, len(split.samples))
+    yield task_gallery(model, samples)
+    # Steps that only the last one's loss trained cannot be read.
+    if (
+        model.config.refinement.steps > 1
+        and subject.recipe.training.step_decay is not None
+        and model.task.name != "pose"
+    ):
+        yield steps_gallery(model, samples)
+    batches = teller.batches(validation_batches(split, subject.recipe))
+    yield prompts_gallery(model, prompt_responses(model, batches), samples)
+
+
+def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
+    """Train depth from the miniature's weights, scored before and after; with K = 1, as there is only a minute."""
+    recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes, "--refinement.steps=1")
+    split = validation_split(recipe)
+    few = replace(split, samples=_First(split.samples, _LIVE_CHECK))
+    untrained = starting_model(recipe).eval()
+    model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
+    before, after = (evaluate(each, validation_batches(few, recipe), facts=few.facts) for each in (untrained, model))
+    changes = [(name, float(before[name]), float(after[name])) for name in ("d1", "rmse", "rel")]
+    gallery = task_gallery(model, _some(few.samples, 3), title="Depth after the live training")
+    return curve, changes, gallery
+
+
+def _some(samples: SampleDataset, count: int) -> list[Sample]:
+    return [samples[number] for number in range(min(len(samples), count))]
+
+
+class _First:
+    """The first samples of a split."""
+
+    def __init__(self, samples: Any, count: int) -> None:
+        self._samples = samples
+        self._count = min(count, len(samples))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def path(self, index: int) -> str:
+        path: str = self._samples.path(index)
+        return path
+
+    def files(self, index: int) -> tuple[Path, ...]:
+        files: tuple[Path, ...] = self._samples.files(index)
+        return files
+
+    def __getitem__(self, index: int) -> Any:
+        return self._samples[range(self._count)[index]]

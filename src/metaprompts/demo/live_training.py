@@ -1,0 +1,68 @@
+"""Fine-tuning for a minute, to be watched."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.dataloaders import EndlessBatches, training_split
+from metaprompts.training.loop import build_model, training_step
+from metaprompts.training.optimizer import make_optimizer
+from metaprompts.training.train_step import apply_learning_rate, refuse_non_finite
+
+_FALL = 0.4
+_WARMUP_STEPS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A step of the curve.
+
+    Attributes:
+        seconds: since the beginning
+        loss: of the step
+    """
+
+    seconds: float
+    loss: float
+
+
+def starting_model(recipe: Recipe) -> MetaPromptModel:
+    """The model that training begins with, the same each time."""
+    torch.manual_seed(recipe.training.seed)
+    return build_model(recipe)
+
+
+def fine_tune(
+    recipe: Recipe, seconds: float, on_step: Callable[[Point], None] = lambda point: None
+) -> tuple[MetaPromptModel, list[Point]]:
+    """Train until the time is over; the learning rate falls over the last part of it.
+
+    Unlike `training.train` it ends by the clock, writes nothing, and its result depends on the machine's speed.
+
+    Args:
+        recipe: what to train; its length is not used
+        seconds: how long
+        on_step: is told of every step
+
+    Returns:
+        the model and its curve
+    """
+    model = starting_model(recipe).train()
+    optimizer = make_optimizer(model, recipe.optimizer)
+    points: list[Point] = []
+    started = time.monotonic()
+    for step, batch in enumerate(EndlessBatches(training_split(recipe), recipe)):
+        passed = (time.monotonic() - started) / seconds
+        if passed >= 1:
+            break
+        factor = min((step + 1) / _WARMUP_STEPS, (1 - passed) / _FALL, 1.0)
+        apply_learning_rate(optimizer, recipe.optimizer.lr * factor)
+        losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+        refuse_non_finite(losses, step + 1, "this recipe's learning rate is too high")
+        points.append(Point(seconds=time.monotonic() - started, loss=losses["total"]))
+        on_step(points[-1])
+    return model.eval(), points

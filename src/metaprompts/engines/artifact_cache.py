@@ -1,0 +1,144 @@
+"""Compiled artefacts on disk: made once, found again by what they were made of, rebuilt when damaged."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.utils.cache import CACHE_VARIABLE, cache_folder
+from metaprompts.utils.files import read_json, write_failure, write_json
+from metaprompts.utils.scratch import is_scratch, remove_scratch, scratch_beside
+
+_LIST = "artefact.json"
+_CHUNK = 2**24
+
+
+def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """A name for tensors by all of their numbers; half precision counts as the float32 it is loaded as."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        full = tensor.detach().cpu()
+        full = full.float() if full.is_floating_point() else full
+        digest.update(f"{name} {tuple(full.shape)} ".encode())
+        digest.update(full.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
+    """A folder of files made of ``what``; from the cache, if it is there and whole.
+
+    Networks are run, so none is taken that another user may have written. Two processes may ask at once: each builds
+    beside, and the first that is done gives the folder its name.
+
+    Args:
+        what: plain values that everything in the files depends on
+        build: writes the files into an empty folder
+        folder: the cache; by default `cache_folder`
+
+    Raises:
+        InputError: the folder cannot be written, is another user's, or anybody may write to it
+    """
+    place = _place(what, folder)
+    _refuse_others(place.parent)
+    if _is_whole(place, what):
+        return place
+    remove_scratch(place.parent)
+    scratch = scratch_beside(place)
+    try:
+        scratch.mkdir(parents=True)
+        build(scratch)
+        files = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
+        write_json(scratch / _LIST, {"what": dict(what), "files": files})
+        _take_place(scratch, place, what)
+    except InputError:
+        raise
+    except Exception as error:  # converters write in C++, and raise their own
+        failure = error if isinstance(error, OSError) else write_failure(error, place.parent)
+        if failure is None:
+            raise
+        raise InputError(
+            f"cannot write to the cache {place.parent}: {failure.strerror or failure}; name another by {CACHE_VARIABLE}"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return place
+
+
+def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
+    """Whether the cache has a folder of files made of ``what``, whole; arguments as for `artefact`."""
+    return _is_whole(_place(what, folder), what)
+
+
+def has_any(folder: Path | None = None) -> bool:
+    """Whether the cache holds any such folder: without, what is wanted of it need not be known."""
+    return any((folder or cache_folder()).glob(f"*/{_LIST}"))
+
+
+def _place(what: Mapping[str, object], folder: Path | None) -> Path:
+    text = json.dumps(what, sort_keys=True)
+    return (folder or cache_folder()) / hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _refuse_others(cache: Path) -> None:
+    if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
+        raise InputError(
+            f"{cache}, where converted networks are kept, {why}: whoever writes there decides what is run here; name "
+            f"another folder by {CACHE_VARIABLE}"
+        )
+
+
+def _why_not_ours(path: Path) -> str | None:
+    """Why others may have written a file or to a folder; None if only this user may, or the system has no users."""
+    if not hasattr(os, "geteuid"):
+        return None
+    status = path.lstat()
+    if status.st_uid != os.geteuid():
+        return "belongs to another user"
+    # Links are followed, whatever their own rights are.
+    if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
+        return "can be written by anybody"
+    return None
+
+
+def _take_place(scratch: Path, place: Path, what: Mapping[str, object]) -> None:
+    for _ in range(2):
+        try:
+            scratch.rename(place)
+        except OSError:
+            # Somebody else was first, or what is there is damaged.
+            if _is_whole(place, what):
+                return
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            return
+    scratch.rename(place)
+
+
+def _is_whole(place: Path, what: Mapping[str, object]) -> bool:
+    try:
+        known = read_json(place / _LIST)
+        if any(_why_not_ours(path) for path in (place.parent, place, *place.iterdir())):
+            return False
+        files = {path.name for path in place.iterdir() if not is_scratch(path)} - {_LIST}
+        return bool(
+            known["what"] == json.loads(json.dumps(dict(what)))
+            and known["files"].keys() == files
+            and all(_digest(place / name) == digest for name, digest in known["files"].items())
+        )
+    except (InputError, OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,182 @@
+"""The whole measurement: what is measured, and the files that tell of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from metaprompts.engines.benchmark.compare import Plan, compare
+from metaprompts.engines.benchmark.cost_curve import CostCurve, measure_curve
+from metaprompts.engines.benchmark.engine_specs import default_contestants, read_contestants
+from metaprompts.engines.benchmark.environment import machine_facts
+from metaprompts.engines.benchmark.plots import comparison_picture, curve_picture
+from metaprompts.engines.benchmark.results import Comparison
+from metaprompts.engines.benchmark.synthetic_weights import RECIPES, full_width_config, rule_made_folder
+from metaprompts.engines.benchmark.tables import Rows, curve_rows, memory_rows, seconds_rows
+from metaprompts.engines.benchmark.workload import setting_for
+from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.loading import load, pick_device
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.utils.files import write_json, write_picture, write_text
+
+_SIZES = {"depth": (480, 480), "segmentation": (512, 512), "pose": (576, 448)}
+_QUICK_SIZE = (64, 64)
+_SIDE, _QUICK_SIDE = 2048, 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a user asks for; None is for the default.
+
+    Attributes:
+        model: a model folder, a hub id, or the name of an embedded model; None for the published model of ``task`` with
+            rule-made weights
+        task: "depth", "segmentation" or "pose"
+        engines: ENGINE or ENGINE:PRECISION
+        size: (height, width) of the picture
+        batch: B
+        rounds: how often each engine is asked
+        threads: to compute with
+        device: where to
+        together: whether all engines stay open; None for as long as there is memory for that
+        curve: by which engine to measure the cost curve; None for no curve
+        quick: measure an embedded miniature
+    """
+
+    model: str | None = None
+    task: str = "depth"
+    engines: Sequence[str] | None = None
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    rounds: int = 3
+    threads: int | None = None
+    device: str | None = None
+    together: bool | None = None
+    curve: str | None = None
+    quick: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was measured, and where.
+
+    Attributes:
+        subject: what was measured, in words
+        machine: see `machine.machine_facts`
+        comparison: the engines
+        curve: the cost curve, if one was asked for
+    """
+
+    subject: str
+    machine: dict[str, Any]
+    comparison: Comparison
+    curve: CostCurve | None
+
+    @property
+    def tables(self) -> list[Rows]:
+        """The engines' seconds and memory, and the cost curve."""
+        tables = [seconds_rows(self.comparison), memory_rows(self.comparison)]
+        return tables if self.curve is None else [*tables, curve_rows(self.curve)]
+
+    @property
+    def notes(self) -> list[str]:
+        """What one must know to read the tables."""
+        shown, flops, speeds = self.comparison.setting, self.comparison.flops, self.comparison.speeds
+        machine, versions = self.machine, self.machine["versions"]
+        reached = " and ".join(f"{speed / 1e9:.0f} GFLOP/s in {name}" for name, speed in speeds.items())
+        opened = "all engines were open" if self.comparison.kept_open else "each was opened anew in every round"
+        return [
+            f"{self.subject}; pictures of {shown.size[0]}x{shown.size[1]}, of which the backbone sees "
+            f"{flops.seen[0]}x{flops.seen[1]}; B = {shown.batch}, K = {shown.steps}, N = {shown.prompts}.",
+            f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; "
+            + ", ".join(f"{name} {found}" for name, found in versions.items() if found)
+            + f"; load before {machine['load_before']}.",
+            f"{flops.total / 1e9:.4g} GFLOP by the plain path (VAE {flops.encode / 1e9:.4g}, a step "
+            f"{flops.steps[0] / 1e9:.4g}, head {flops.finish / 1e9:.4g}); matrix products reach {reached} here.",
+            f"Engines were asked in turn, round after round; {opened}. plain encodes in single precision, as the "
+            "released code does. Differences are of raw outputs, in standard deviations of plain's. Peak memory is the "
+            "process's from its beginning, opening included; predicting leaves opening and the first prediction out.",
+        ]
+
+    def write(self, out: Path) -> None:
+        """Write bench.json, bench.md and bench.png, and curve.png where there is a curve.
+
+        Raises:
+            InputError: the folder cannot be written
+        """
+        curve = None if self.curve is None else self.curve.plain()
+        facts = {"subject": self.subject, "machine": self.machine, **self.comparison.plain(), "curve": curve}
+        write_json(out / "bench.json", facts)
+        told = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown().rstrip() for table in self.tables)])
+        write_text(out / "bench.md", told + "\n")
+        write_picture(out / "bench.png", comparison_picture(self.comparison))
+        if self.curve is not None:
+            write_picture(out / "curve.png", curve_picture(self.curve))
+
+
+def measure(request: Request, told: Callable[[str], None] = lambda what: None) -> Report:
+    """Measure what is asked for.
+
+    Args:
+        request: what that is
+        told: is told what is done now
+
+    Raises:
+        InputError: something cannot be measured so
+    """
+    _check(request)
+    device = pick_device(request.device)
+    contestants = default_contestants(device) if request.engines is None else read_contestants(request.engines, device)
+    curve_by = None if request.curve is None else read_contestants([request.curve], device, "--curve-engine")[0]
+    told("making weights, unless that has been done before")
+    source, config, size, subject = _subject(request)
+    plan = Plan(
+        source=source,
+        config=config,
+        weights_bytes=_weights_bytes(config),
+        setting=setting_for(config, request.size, default=size, batch=request.batch),
+        rounds=request.rounds,
+        threads=request.threads,
+        device=device,
+        together=request.together,
+        side=_QUICK_SIDE if request.quick else _SIDE,
+        told=told,
+    )
+    return Report(
+        subject=subject,
+        machine=machine_facts(device, request.threads),
+        comparison=compare(plan, contestants),
+        curve=None if curve_by is None else measure_curve(plan, curve_by, quick=request.quick),
+    )
+
+
+def _check(request: Request) -> None:
+    if request.task not in RECIPES:
+        raise InputError(f"--task is {request.task!r}; wanted one of {', '.join(RECIPES)}")
+    if request.quick and request.model is not None:
+        raise InputError("--quick measures an embedded miniature: leave MODEL or --quick out")
+    for name in ("rounds", "threads"):
+        value = getattr(request, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} is {value}; wanted at least 1")
+    if request.engines is not None and not request.engines:
+        raise InputError("--engines names none: give such as plain eager openvino:bf16, or leave it out")
+
+
+def _subject(request: Request) -> tuple[str, ModelConfig, tuple[int, int], str]:
+    """Source, config, default picture size, and a name in words."""
+    if request.quick or request.model is not None:
+        source = request.model or f"micro-{request.task}"
+        config = load(source, "cpu").config
+        if request.quick:
+            return source, replace(config, working_size=None), _QUICK_SIZE, f"embedded model {source}"
+        return source, config, _SIZES[config.task.name], f"model {source}"
+    config = full_width_config(request.task)
+    subject = f"the model of recipe {RECIPES[request.task]} with rule-made weights"
+    return str(rule_made_folder(config)), config, _SIZES[request.task], subject
+
+
+def _weights_bytes(config: ModelConfig) -> int:
+    model = MetaPromptModel.empty(config)
+    return sum(each.numel() * each.element_size() for each in model.state_dict().values())

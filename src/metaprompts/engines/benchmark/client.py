@@ -1,0 +1,148 @@
+"""The asking side of a worker process."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import metaprompts
+from metaprompts.engines.benchmark.engine_specs import Contestant
+from metaprompts.engines.benchmark.runner import Lap
+from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.errors import InputError
+
+_GRACE_S = 10
+
+
+class Asked(Protocol):
+    """Whoever answers, see `worker.Worker`."""
+
+    def ask(self, do: str, **what: Any) -> dict[str, Any]:
+        """Have something done; the answer."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class WorkerProcess:
+    """A process of its own that opens engines and predicts.
+
+    Args:
+        name: what to call it in errors
+        threads: to compute with; None for PyTorch's choice
+    """
+
+    def __init__(self, name: str, threads: int | None) -> None:
+        self._name = name
+        self._told = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        found = [str(Path(metaprompts.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
+        words = [] if threads is None else [str(threads)]
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "metaprompts.engines.benchmark.worker", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._told,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, do: str, **what: Any) -> dict[str, Any]:
+        """Have something done; the answer.
+
+        Raises:
+            InputError: it cannot be done, or the process has died
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = ""
+        with suppress(OSError):
+            self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        if not line:
+            raise InputError(self._death())
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise InputError(f"{self._name}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._told.close()
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        self._told.seek(0)
+        last = next((line.strip() for line in reversed(self._told.readlines()) if line.strip()), "it said nothing")
+        how = f"by signal {-code}, perhaps for want of memory" if code < 0 else f"with code {code}"
+        return f"the process that measures {self._name} ended {how}: {last}"
+
+
+class Opened:
+    """One engine, opened in a process, that waits to be asked.
+
+    Args:
+        process: that has nothing open yet
+        source: of the model
+        contestant: engine and precision
+        setting: what is predicted
+        device: where to
+    """
+
+    def __init__(self, process: Asked, source: str, contestant: Contestant, setting: Setting, device: str) -> None:
+        self._process = process
+        what = {"source": source, "contestant": [contestant.engine, contestant.precision], "device": device}
+        self.seconds: dict[str, float] = process.ask("open", setting=setting.plain(), **what)
+
+    def lap(self) -> Lap:
+        """Predict once."""
+        return Lap.from_plain(self._process.ask("predict"))
+
+    def memory(self, raw: Path | None = None) -> dict[str, int]:
+        """Bytes: "before" the model, peaks of "opening" and of "predicting", and the larger of them, "peak".
+
+        Args:
+            raw: where to write the last raw output, .npy
+        """
+        return self._process.ask("report", raw=None if raw is None else str(raw))
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self.close()
+
+
+def convert(source: str, contestant: Contestant, setting: Setting, device: str, threads: int | None) -> None:
+    """Make what a contestant predicts by, in a process of its own, and keep it.
+
+    Raises:
+        InputError: it cannot be made
+    """
+    process = WorkerProcess(f"{contestant.name} while converting", threads)
+    try:
+        what = {"source": source, "contestant": [contestant.engine, contestant.precision], "device": device}
+        process.ask("convert", setting=setting.plain(), **what)
+    finally:
+        process.close()

@@ -1,0 +1,67 @@
+"""Which engines are compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from metaprompts.engines.factory import CONVERTING, PRECISIONS, installed, refuse_unfit
+from metaprompts.errors import InputError
+
+PLAIN = "plain"
+
+_ENGINES = (PLAIN, *PRECISIONS)
+
+
+@dataclass(frozen=True, order=True)
+class Contestant:
+    """An engine and what it computes in."""
+
+    engine: str
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """As the command line spells it."""
+        return f"{self.engine}:{self.precision}"
+
+    @property
+    def converts(self) -> bool:
+        """Whether it predicts by a converted model, which is kept on disk."""
+        return self.engine in CONVERTING
+
+
+def default_contestants(device: torch.device) -> list[Contestant]:
+    """Every engine that is installed and needs no compiling before each run, and OpenVINO in 16 bits."""
+    names = [PLAIN, "eager"]
+    if device.type == "cpu":
+        names += [name for name in CONVERTING if installed(name)]
+        names += ["openvino:bf16"] if installed("openvino") else []
+    return read_contestants(names, device)
+
+
+def read_contestants(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[Contestant]:
+    """Read ENGINE or ENGINE:PRECISION, each once.
+
+    Args:
+        names: what was given
+        device: where to
+        option: by which
+
+    Raises:
+        InputError: one is unknown, not installed, or does not fit the device
+    """
+    return list(dict.fromkeys(_read(name, device, option) for name in names))
+
+
+def _read(name: str, device: torch.device, option: str) -> Contestant:
+    engine, _, precision = name.partition(":")
+    if engine not in _ENGINES:
+        raise InputError(f"{option} has {name!r}; wanted {', '.join(_ENGINES)}, or such as eager:bf16")
+    precision = precision or "fp32"
+    contestant = Contestant(engine, precision)
+    if engine != PLAIN:
+        refuse_unfit(engine, precision, device)  # type: ignore[arg-type]
+    elif precision != "fp32":
+        raise InputError(f"engine {PLAIN} has fp32, not {precision}: take one of these")
+    return contestant

@@ -1,0 +1,89 @@
+"""What a prediction must compute, and how fast this machine multiplies matrices."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, wait_for_gpu
+from metaprompts.engines.benchmark.workload import Setting, config_for
+from metaprompts.engines.optimized import run
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.meta_prompts import CaptionPrompts
+
+PEAK_TYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+"""Precision -> the type that its matrices are multiplied in."""
+
+_TRIALS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flops:
+    """Floating-point operations of one prediction by the plain path.
+
+    Attributes:
+        encode: of the VAE
+        steps: of each step
+        finish: of rearrangement and head
+        seen: (height, width) of the pictures that the backbone sees
+    """
+
+    encode: float
+    steps: list[float]
+    finish: float
+    seen: tuple[int, int]
+
+    @property
+    def total(self) -> float:
+        """All parts together."""
+        return self.encode + sum(self.steps) + self.finish
+
+
+@torch.no_grad()
+def count_flops(config: ModelConfig, setting: Setting) -> Flops:
+    """Count, on tensors that have a shape and no numbers.
+
+    Args:
+        config: of the model
+        setting: what is predicted
+    """
+    config = config_for(config, setting)
+    # Gradients would be followed by the counter, and prompts made without them have none.
+    model = MetaPromptModel.empty(config).eval().requires_grad_(False)
+    parts = MeteredParts(plain := PlainParts(model), flops_of, setting.steps)
+    (view,) = config.task.views(setting.pictures()[0], setting.looked_at(), None)
+    height, width = view.image.shape[-2], view.image.shape[-1] // setting.windows
+    images = torch.empty(setting.batch, 3, height, width, device="meta")
+    context = torch.empty(setting.batch, config.prompts.count, model.unet.prompt_channels, device="meta")
+    told = plain.conditions(
+        setting.batch, context if isinstance(model.prompts, CaptionPrompts) else None, setting.steps
+    )
+    run(parts, config.task, images, told)
+    seen = config.task.fit(images).shape
+    return Flops(
+        encode=parts.amounts["encode"] * setting.windows,
+        steps=[amount * setting.windows for amount in parts.of_steps()],
+        finish=parts.amounts["finish"] * setting.windows,
+        seen=(seen[-2], seen[-1]),
+    )
+
+
+def multiply_speed(dtype: torch.dtype, device: torch.device, side: int) -> float:
+    """Operations a second in the best of a few products of square matrices.
+
+    Args:
+        dtype: of the matrices
+        device: where to
+        side: of the matrices
+    """
+    left, right = torch.ones(2, side, side, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(_TRIALS + 1):
+        wait_for_gpu()
+        started = time.perf_counter()
+        torch.mm(left, right)
+        wait_for_gpu()
+        best = min(best, time.perf_counter() - started)
+    return 2 * side**3 / best

@@ -1,0 +1,114 @@
+"""Weights made by a rule: as good as trained ones for measuring, the same on every machine, and never downloaded."""
+
+import math
+import zlib
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaprompts.engines.artifact_cache import artefact
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.models.pretrained import BACKBONE_PARTS
+from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.dummy import stand_in_model
+
+RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
+"""Task -> the recipe whose model is measured by default."""
+
+# Counted up when the rule changes: folders of another rule are then not found.
+_RULE = 2
+
+
+def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, Tensor]:
+    """All tensors of a model by the rule.
+
+    Args:
+        model: may be on the meta device
+        but: names to leave out
+    """
+    spread = spreads(model)
+    return {
+        name: rule_made(name, each, spread.get(name)) for name, each in model.state_dict().items() if name not in but
+    }
+
+
+def rule_made(name: str, like: Tensor, spread: float | None = None) -> Tensor:
+    """A tensor's content by its name and shape alone.
+
+    Matrices and filters are normal; vectors lie about what a fresh layer begins with.
+
+    Args:
+        name: in the model
+        like: of the wanted shape and type; its numbers are not read
+        spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
+
+    Returns:
+        on the CPU
+    """
+    if not like.is_floating_point():
+        return torch.zeros(like.shape, dtype=like.dtype)
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    normal = torch.randn(like.shape, generator=generator, dtype=torch.float32)
+    if like.ndim >= 2:
+        normal *= like[0].numel() ** -0.5 if spread is None else spread
+    elif name.endswith("running_var"):
+        normal = 1 + 0.1 * normal.abs()
+    elif name.endswith("weight"):
+        normal = 1 + 0.1 * normal
+    else:
+        normal *= 0.02
+    return normal.to(like.dtype)
+
+
+def spreads(model: nn.Module) -> dict[str, float]:
+    """Standard deviations of a model's filters with which activations neither grow nor vanish, by name.
+
+    1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU takes half of the power and batch norms
+    do not restore it. A transposed convolution's fan-in is of the inputs that meet in one pixel.
+
+    Args:
+        model: its filters' numbers are not read
+    """
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            inputs = module.in_channels // module.groups * math.prod(module.kernel_size)
+            fan_in = inputs / math.prod(module.stride) if isinstance(module, nn.ConvTranspose2d) else inputs
+            gain = 1 if name.startswith(BACKBONE_PARTS) else 2**0.5
+            found[f"{name}.weight"] = gain * fan_in**-0.5
+    return found
+
+
+def full_width_config(task: str) -> ModelConfig:
+    """The published model of a task on Stable Diffusion 1.5; it looks at pictures of any size as they are.
+
+    Args:
+        task: "depth", "segmentation" or "pose"
+    """
+    with torch.device("meta"):
+        config = stand_in_model(read_recipe(RECIPES[task])).config
+    return replace(config, working_size=None)
+
+
+def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
+    """A model folder with weights made by the rule; made once and kept, so that processes map the same file.
+
+    Args:
+        config: of the model
+        cache: where to; by default see `cache_folder`
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    what: dict[str, Any] = {"rule": _RULE, "config": config.plain()}
+    return artefact(what, lambda folder: _save(config, folder), cache)
+
+
+def _save(config: ModelConfig, folder: Path) -> None:
+    model = MetaPromptModel.empty(config)
+    model.save(folder, state=rule_made_tensors(model))

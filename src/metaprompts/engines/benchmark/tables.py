@@ -1,0 +1,107 @@
+"""What was measured as rows of a table, in Markdown and for a terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from metaprompts.engines.benchmark.cost_curve import CostCurve
+from metaprompts.engines.benchmark.results import Comparison, Measured
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table.
+
+    Attributes:
+        title: above it
+        head: names of the columns; the first is to the left, numbers to the right
+        cells: of each row
+    """
+
+    title: str
+    head: Sequence[str]
+    cells: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """As Markdown, with the title as a heading."""
+        rule = ["---", *["---:"] * (len(self.head) - 1)]
+        lines = [f"| {' | '.join(row)} |" for row in (self.head, rule, *self.cells)]
+        return "\n".join([f"## {self.title}", "", *lines, ""])
+
+    def rich(self) -> Table:
+        """For a terminal."""
+        table = Table(title=self.title, title_justify="left")
+        for index, name in enumerate(self.head):
+            table.add_column(name, justify="right" if index else "left", no_wrap=not index)
+        for row in self.cells:
+            table.add_row(*row)
+        return table
+
+
+def seconds_rows(comparison: Comparison) -> Rows:
+    """Seconds by part, a row for each engine."""
+    head = ["engine", "pre", "VAE", "steps", "head", "post", "total", "fastest to slowest", "of plain"]
+    cells = []
+    for of in comparison.engines:
+        lap, (low, high) = of.typical, of.spread
+        steps = " + ".join(map(seconds, lap.steps))
+        of_parts = [seconds(lap.pre), seconds(lap.encode), steps, seconds(lap.finish), seconds(lap.post)]
+        spread = f"{seconds(low)} to {seconds(high)}"
+        cells.append(
+            [of.contestant.name, *of_parts, seconds(lap.total), spread, _ratio(comparison.time_ratio(of))],
+        )
+    return Rows("Median seconds", head, cells)
+
+
+def memory_rows(comparison: Comparison) -> Rows:
+    """Memory, share of this machine's speed, and difference from the plain path, a row for each engine."""
+    head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
+    return Rows("Memory, speed, agreement", head, [_memory_row(comparison, each) for each in comparison.engines])
+
+
+def curve_rows(curve: CostCurve) -> Rows:
+    """Seconds and memory, a row for each point of each axis."""
+    cells = [
+        [
+            axis,
+            f"{point.place(axis)}",
+            f"{point.seen[0]}x{point.seen[1]}",
+            seconds(point.typical_s),
+            f"{point.flops / 1e9:.4g}",
+            gib(point.memory["peak"]),
+            gib(point.memory["predicting"]),
+        ]
+        for axis, points in curve.axes.items()
+        for point in points
+    ]
+    head = ["changed", "value", "backbone sees", "seconds", "GFLOP", "peak GiB", "predicting GiB"]
+    return Rows(f"Cost of a prediction by {curve.contestant.name}", head, cells)
+
+
+def seconds(value: float) -> str:
+    """Three digits that count, not below a millisecond."""
+    return f"{value:.3f}" if value < 1 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def gib(size: float) -> str:
+    """Bytes as GiB."""
+    return f"{size / _GIB:.2f}"
+
+
+def _memory_row(comparison: Comparison, of: Measured) -> list[str]:
+    apart = of.difference
+    return [
+        of.contestant.name,
+        gib(of.memory["peak"]),
+        _ratio(comparison.memory_ratio(of)),
+        gib(of.memory["predicting"]),
+        f"{100 * comparison.share_of_peak(of):.0f}%",
+        *(("-", "-") if apart is None else (f"{apart['max_of_std']:.1e}", f"{apart['mean_of_std']:.1e}")),
+    ]
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

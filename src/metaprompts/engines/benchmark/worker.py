@@ -1,0 +1,116 @@
+"""A process that opens one engine and predicts when it is told to: JSON lines in, JSON lines out.
+
+    {"do": "open", "source": ..., "contestant": [engine, precision], "setting": {...}, "device": ...}
+    {"do": "predict"}
+    {"do": "report", "raw": file for the last raw output}
+
+Opening includes one prediction, to warm up. With {"do": "convert", ...} a converted model is made and kept, no more.
+"""
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaprompts.engines.benchmark.engine_specs import Contestant
+from metaprompts.engines.benchmark.environment import MemoryMeter
+from metaprompts.engines.benchmark.runner import Subject
+from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.errors import InputError
+
+
+class Worker:
+    """Does what it is told; see above."""
+
+    def __init__(self) -> None:
+        self._subject: Subject | None = None
+        self._memory = MemoryMeter(torch.device("cpu"))
+        self._before = self._opening_peak = 0
+
+    def answer(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Do one thing; what is to be answered.
+
+        Raises:
+            InputError: the model does not load, or the engine does not open it
+        """
+        match told.pop("do"):
+            case "convert":
+                self._make(**told)
+                self._subject = None
+                return {}
+            case "open":
+                return self._open(**told)
+            case "predict":
+                return self._opened.predict().plain()
+            case "report":
+                return self._report(**told)
+            case unknown:
+                raise AssertionError(unknown)
+
+    @property
+    def _opened(self) -> Subject:
+        assert self._subject is not None, "nothing is open"
+        return self._subject
+
+    def _open(self, **what: Any) -> dict[str, Any]:
+        # Of an earlier one nothing shall stay.
+        self._subject = None
+        gc.collect()
+        self._memory = MemoryMeter(torch.device(what["device"]))
+        self._memory.restart()
+        self._before = self._memory.now()
+        started = time.perf_counter()
+        self._make(**what)
+        opened = time.perf_counter()
+        self._opened.predict()
+        warm = time.perf_counter()
+        self._opening_peak = self._memory.peak()
+        gc.collect()
+        self._memory.restart()
+        return {"opening": opened - started, "first_prediction": warm - opened}
+
+    def _make(self, *, source: str, contestant: list[str], setting: dict[str, Any], device: str) -> None:
+        self._subject = Subject(source, Contestant(*contestant), Setting.from_plain(setting), device)
+
+    def _report(self, *, raw: str | None) -> dict[str, Any]:
+        if raw is not None:
+            self._opened.save_raw(Path(raw))
+        predicting = self._memory.peak()
+        return {
+            "before": self._before,
+            "opening": self._opening_peak,
+            "predicting": predicting,
+            "peak": max(predicting, self._opening_peak),
+        }
+
+
+def serve() -> None:
+    """Answer lines until there are no more, as when the asking process is gone."""
+    # Ctrl-C goes to every process of a terminal: the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a library prints must not come between the answers.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        worker = Worker()
+        for line in sys.stdin:
+            try:
+                found = worker.answer(json.loads(line))
+            except InputError as error:
+                found = {"error": str(error)}
+            answers.write(json.dumps(found) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    import cv2
+
+    if len(sys.argv) > 1:
+        torch.set_num_threads(int(sys.argv[1]))
+    cv2.setNumThreads(torch.get_num_threads())
+    serve()

@@ -1,0 +1,117 @@
+"""What is predicted when something is measured."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
+from metaprompts.tasks import Pose
+
+_BLOCK = 64
+_CROP_MULTIPLE = 8
+_COARSE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is predicted, and by how large a model.
+
+    Attributes:
+        size: (height, width) of a picture, or of one of its windows where there are several
+        working_size: (height, width) at whose area the model looks at it, as in config.json; None for its own
+        batch: B, how many pictures go through the model together
+        steps: K
+        prompts: N
+        windows: square windows along a picture, predicted one after the other
+    """
+
+    size: tuple[int, int]
+    working_size: tuple[int, int] | None
+    batch: int
+    steps: int
+    prompts: int
+    windows: int = 1
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values; `from_plain` reads them."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Setting":
+        """Read what `plain` gave, also after it has been JSON."""
+        working_size = None if values["working_size"] is None else tuple(values["working_size"])
+        return cls(**{**values, "size": tuple(values["size"]), "working_size": working_size})
+
+    def at(self, size: tuple[int, int]) -> "Setting":
+        """The same with pictures of another size, seen as `seen_size` says."""
+        return replace(self, size=size, working_size=None if self.working_size is None else seen_size(size))
+
+    def pictures(self) -> list[NDArray[np.uint8]]:
+        """B pictures (H, W, 3), smooth and all different; windows lie side by side."""
+        height, width = self.size
+        return [_picture(seed, height, width * self.windows) for seed in range(self.batch)]
+
+    def looked_at(self) -> tuple[int, int] | None:
+        """The working size of the whole picture with all of its windows."""
+        return None if self.working_size is None else (self.working_size[0], self.working_size[1] * self.windows)
+
+
+def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: tuple[int, int], batch: int) -> Setting:
+    """What is predicted by default.
+
+    Args:
+        config: of the model
+        size: (height, width) of the picture; None for what the model was trained on
+        default: for models that do not say on what they were trained
+        batch: B
+
+    Raises:
+        InputError: the picture is too small, or there is none
+    """
+    if batch < 1:
+        raise InputError(f"--batch is {batch}; wanted at least 1")
+    working_size = config.working_size
+    if isinstance(config.task, Pose):
+        size = size or (config.task.crop_height, config.task.crop_width)
+        working_size = None
+    elif size is not None or working_size is None:
+        size = size or default
+        working_size = seen_size(size)
+    else:
+        size = working_size
+    if min(size) < _BLOCK:
+        raise InputError(f"--size is {size[0]} {size[1]}; wanted at least {_BLOCK} each")
+    if isinstance(config.task, Pose) and any(side % _CROP_MULTIPLE for side in size):
+        raise InputError(f"--size is {size[0]} {size[1]}; wanted multiples of 8: it is that of people's crops")
+    return Setting(
+        size=size,
+        working_size=working_size,
+        batch=batch,
+        steps=config.refinement.steps,
+        prompts=config.prompts.count,
+    )
+
+
+def config_for(config: ModelConfig, setting: Setting) -> ModelConfig:
+    """A model's config with the prompts, and for pose the crops, of a setting."""
+    if setting.prompts != config.prompts.count:
+        config = replace(config, prompts=replace(config.prompts, count=setting.prompts))
+    if isinstance(config.task, Pose):
+        config = replace(config, task=replace(config.task, crop_height=setting.size[0], crop_width=setting.size[1]))
+    return config
+
+
+def seen_size(size: Sequence[int]) -> tuple[int, int]:
+    """A size cut to multiples of 64: depth models enlarge that by a margin, 480 to 448 to 512."""
+    return size[0] // _BLOCK * _BLOCK, size[1] // _BLOCK * _BLOCK
+
+
+def _picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+    coarse = np.random.default_rng(seed).integers(0, 256, (_COARSE, _COARSE, 3), dtype=np.uint8)
+    picture: NDArray[np.uint8] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return picture

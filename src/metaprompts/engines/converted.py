@@ -1,0 +1,110 @@
+"""What other runtimes have in common: how the three parts are traced for any size, and how their networks are run."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.export import Dim
+
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.errors import InputError
+from metaprompts.modules.meta_prompts import CaptionPrompts
+
+PARTS = ("encode", "look", "finish")
+
+# Dimensions are traced as numbers that are unlike any other in the network: 1 would be taken for a constant.
+_BATCH, _ROWS, _COLUMNS, _HEIGHT, _WIDTH = 2, 3, 5, 130, 134
+
+
+@dataclass(frozen=True)
+class Example:
+    """What a part is traced with.
+
+    Attributes:
+        arguments: positional
+        shapes: of each argument which dimensions may be others, as torch.export wants it
+    """
+
+    arguments: tuple[Any, ...]
+    shapes: tuple[Any, ...]
+
+
+def multiple_of(prepared: PreparedModel) -> int:
+    """Of what the sides of converted networks' pictures must be multiples, in pixels: 64 for Stable Diffusion."""
+    halvings = len(prepared.look.unet.channels) - 1
+    return int(2**halvings) * prepared.encode.stride
+
+
+def examples(prepared: PreparedModel) -> dict[str, Example]:
+    """Arguments for each part, with nothing in them; latents have sides that are halved evenly on all levels."""
+    unet = prepared.look.unet
+    block = multiple_of(prepared) // prepared.encode.stride
+    batch, rows, columns = Dim("batch", min=1), Dim("rows", min=1), Dim("columns", min=1)
+
+    shifts = prepared.conditions.shifts
+
+    def empty(*shape: int) -> Tensor:
+        return shifts.new_zeros(_BATCH, *shape)
+
+    def map_at(scale: int, channels: int) -> tuple[Tensor, dict[int, Any]]:
+        return empty(channels, scale * _ROWS, scale * _COLUMNS), {0: batch, 2: scale * rows, 3: scale * columns}
+
+    prompts = prepared.conditions.prompts
+    context = empty(*prompts.shape) if isinstance(prompts, CaptionPrompts) else None
+    of_captions = None if context is None else {0: batch}
+    told = prepared.conditions(_BATCH, context)
+    pixels, pixel_shape = map_at(block * prepared.encode.stride, 3)
+    latent, latent_shape = map_at(block, unet.conv_in.in_channels)
+    levels, level_shapes = zip(*(map_at(block >> level, wide) for level, wide in enumerate(unet.channels)), strict=True)
+    images, image_shape = empty(3, _HEIGHT, _WIDTH), {0: batch, 2: Dim("height", min=16), 3: Dim("width", min=16)}
+    return {
+        "encode": Example((pixels,), (pixel_shape,)),
+        "look": Example((latent, shifts[0], told.keys_values[0]), (latent_shape, None, of_captions)),
+        "finish": Example((list(levels), told.prompts, images), (list(level_shapes), of_captions, image_shape)),
+    }
+
+
+class ConvertedParts(ABC):
+    """Parts that another runtime executes, in and out of numpy arrays.
+
+    Args:
+        multiple: of what the sides of pictures must be multiples, see `multiple_of`
+    """
+
+    def __init__(self, multiple: int) -> None:
+        self._multiple = multiple
+
+    @abstractmethod
+    def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """All outputs of a part, of `PARTS`, for its arguments in their order."""
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents.
+
+        Raises:
+            InputError: the pictures cannot go through a converted network
+        """
+        height, width = images.shape[-2:]
+        if height % self._multiple or width % self._multiple:
+            raise InputError(
+                f"converted networks look at pictures whose sides are multiples of {self._multiple}, not at "
+                f"{height}x{width}: choose another size, or the engine eager"
+            )
+        return self._run("encode", images)[0]
+
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+        """One step."""
+        return self._run("look", latent, shifts, keys_values)
+
+    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Pyramid to raw output."""
+        return self._run("finish", *pyramid, prompts, images)[0]
+
+    def _run(self, part: str, *arguments: Tensor) -> list[Tensor]:
+        arrays = [argument.detach().float().cpu().contiguous().numpy() for argument in arguments]
+        return [torch.from_numpy(array) for array in self.execute(part, arrays)]

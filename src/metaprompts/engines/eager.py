@@ -1,0 +1,58 @@
+"""PyTorch, operation by operation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.engines.optimized import Encode, PreparedModel, StripEncode
+from metaprompts.modules.backbone import LatentEncoder
+from metaprompts.modules.backbone.lora import sharing_weights
+from metaprompts.utils.torch_modules import channels_last
+
+
+class EagerParts:
+    """A prepared model's own layers, in the memory order that convolutions are fastest in.
+
+    Args:
+        prepared: its weights, which are the model's, are brought into that order in place; in another precision they
+            are copied
+        dtype: what is computed in
+        encoder: the model's own, whose strips are taken over
+    """
+
+    def __init__(self, prepared: PreparedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+        self._prepared = sharing_weights(prepared, dtype)
+        self._pixels = torch.contiguous_format
+        # Each order rounds in its own way, so what decides must be the same in every run: no trial of which is faster.
+        # In single precision a CPU gains nothing by channels last, and PyTorch's group norms sum the encoder's large
+        # maps less exactly then: 20 times the rounding of the latent, which the steps amplify.
+        if prepared.conditions.shifts.device.type != "cpu" or dtype != torch.float32:
+            for part in (self._prepared.encode, self._prepared.look, self._prepared.finish):
+                channels_last(part)
+            self._pixels = torch.channels_last
+        self._dtype = dtype
+        self._encoder = encoder
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents."""
+        ordered = images.to(self._dtype).contiguous(memory_format=self._pixels)
+        rows = self._encoder.rows
+        encode = self._prepared.encode
+        # A small encoder needs no strips: its maps are narrow.
+        if rows is not None and isinstance(encode, Encode):
+            return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
+        return self._execute("encode", ordered)  # type: ignore[no-any-return]
+
+    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
+        """One step."""
+        return self._execute("look", latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
+
+    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Pyramid to raw output."""
+        return self._execute("finish", pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]
+
+    def _execute(self, part: str, *arguments: Any) -> Any:
+        """What a part, of `PARTS`, makes of its arguments."""
+        return getattr(self._prepared, part)(*arguments)

@@ -1,0 +1,91 @@
+"""A model as an engine runs it: predicts as a `MetaPromptModel` does, and nothing else."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from metaprompts.engines.optimized import Parts, StepConditions, run
+from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
+from metaprompts.tasks import Task
+
+
+class FastModel:
+    """A model for prediction by an engine.
+
+    Args:
+        config: the model's
+        parts: what executes the three parts
+        tell: (B, context or None) -> what the steps are told
+        engine: its name
+        precision: what it computes in
+        device: where pictures shall be
+        why: a line that says why this engine was taken
+        encode_captions: texts to a context (B, N, D), where the model reads captions
+
+    Attributes:
+        training: False
+        dtype: of the pictures it takes, whatever it computes in
+        strips: whether it can encode pictures in strips, see `LatentEncoder`
+    """
+
+    training = False
+    dtype = torch.float32
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        parts: Parts,
+        tell: Callable[[int, Tensor | None], StepConditions],
+        *,
+        engine: str,
+        precision: str,
+        device: torch.device,
+        why: str,
+        encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
+    ) -> None:
+        self.config, self.parts, self.tell = config, parts, tell
+        self.task: Task = config.task
+        self.engine, self.precision, self.why = engine, precision, why
+        self.device: torch.device = device
+        self.strips = engine == "eager"
+        self._encode_captions = encode_captions
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
+        return run(self.parts, self.task, images, self.tell(len(images), context)).float()
+
+    def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
+        """Predict one picture of any size, as `MetaPromptModel.predict` does."""
+        from metaprompts.data.io.images import as_picture
+
+        return next(self.predict_many([(as_picture(picture), boxes, caption)]))
+
+    def predict_many(self, pictures: Iterable[tuple[Any, ...]], batch_size: int = 1) -> Iterator[Any]:
+        """Predict pictures one after another, as `MetaPromptModel.predict_many` does."""
+        from metaprompts.inference.predict import predict_many
+
+        return predict_many(self, pictures, batch_size)  # type: ignore[arg-type]
+
+    def encode_captions(self, captions: Sequence[str]) -> Tensor:
+        """What the model's text encoder makes of captions (B, N, D).
+
+        Raises:
+            InputError: the model reads no captions
+        """
+        if self._encode_captions is None:
+            kind = self.config.prompts.kind
+            raise InputError(f"this model has {kind} prompts and reads no captions: leave the caption out")
+        return self._encode_captions(captions)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay as it is: it cannot be trained."""
+        del mode
+        return self
+
+    def eval(self) -> Self:
+        """Stay as it is."""
+        return self

@@ -1,0 +1,194 @@
+"""Export a model, compare the file with the model, and write what is needed to use it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metaprompts.engines.export.formats import FORMATS, Format
+from metaprompts.engines.export.full_model import WholeModel, description
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.errors import InputError
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks import Pose
+from metaprompts.utils.files import read_json, write_failure, write_json, write_text
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.scratch import scratch_beside
+from metaprompts.utils.wording import counted
+
+_MULTIPLE = 64
+STAGES = 3
+"""How often an export calls ``on_stage``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes:
+        files: all of them, the model's first
+        parity: the content of parity.json
+    """
+
+    files: tuple[Path, ...]
+    parity: dict[str, Any]
+
+
+def export_model(
+    model: MetaPromptModel,
+    out: Path,
+    *,
+    kind: str,
+    size: tuple[int, int] | None = None,
+    steps: int | None = None,
+    pictures: Sequence[NDArray[np.uint8]],
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Exported:
+    """Write model.* of a format, model.json, parity.json, predict.py and processing.py; all of them, or none.
+
+    Args:
+        model: on the CPU, in float32
+        out: folder; the files of an earlier export in it go
+        kind: "onnx", "openvino" or "torch"
+        size: (height, width) of its pictures; by default what the model was trained on
+        steps: how often it looks, if fewer times than K
+        pictures: (H, W, 3) uint8, by which the file is compared with the model
+        on_stage: called with a description of each of the `STAGES` as it begins
+
+    Returns:
+        the files, and how far they are from the model
+
+    Raises:
+        InputError: the format needs what is not installed, the size does not fit, the model reads captions, or the
+            folder cannot be written
+    """
+    chosen = FORMATS[kind]
+    if missing := [name for name in chosen.needs if not find_spec(name)]:
+        raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
+    if model.config.prompts.kind == "caption":
+        raise InputError("this model reads a caption of each picture; only models with fixed prompts can be exported")
+    size = _size(model, size)
+    whole = WholeModel(PreparedModel(model.eval(), steps)).eval()
+    with writing_into(out, "export"), _folder(out) as scratch:
+        file = scratch / f"model{chosen.suffix}"
+        on_stage(f"converting to {kind}, {size[0]}x{size[1]} pixels")
+        chosen.write(whole, size, file)
+        on_stage(f"comparing {file.name} with the model on {counted(len(pictures), 'image')}")
+        report = _parity(model, chosen, file, size, pictures)
+        on_stage("writing the description and the example")
+        facts = description(model, size)
+        names = sorted(path.name for path in scratch.iterdir())
+        write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})
+        write_json(scratch / "parity.json", report)
+        for name, text in _example(chosen, model.task.name).items():
+            write_text(scratch / name, text)
+        written = sorted((path.name for path in scratch.iterdir()), key=lambda name: (name not in names, name))
+    return Exported(files=tuple(out / name for name in written), parity=report)
+
+
+def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, int]:
+    if isinstance(model.task, Pose):
+        crop = (model.task.crop_height, model.task.crop_width)
+        if asked is not None and asked != crop:
+            raise InputError(
+                f"--size is {_shown(asked)}, but the model's crops of people are {_shown(crop)}: leave it out"
+            )
+        return crop
+    size = asked or model.config.working_size
+    if size is None:
+        raise InputError("the model does not say on what size it was trained: give --size HEIGHT WIDTH")
+    if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
+        if asked is not None:
+            raise InputError(f"--size is {_shown(size)}; wanted multiples of {_MULTIPLE}")
+        size = (
+            max(_MULTIPLE, round(size[0] / _MULTIPLE) * _MULTIPLE),
+            max(_MULTIPLE, round(size[1] / _MULTIPLE) * _MULTIPLE),
+        )
+    return size
+
+
+def _shown(size: tuple[int, int]) -> str:
+    """As the command line spells it."""
+    return f"{size[0]} {size[1]}"
+
+
+def _parity(
+    model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], pictures: Sequence[NDArray[np.uint8]]
+) -> dict[str, Any]:
+    """How far the file's raw output is from the model's, picture by picture and for all as one batch."""
+    resized = [cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in pictures]
+    batch = np.stack([image.astype(np.float32).transpose(2, 0, 1) / 255 for image in resized])
+    run = chosen.open(file)
+    with torch.no_grad():
+        plain = np.concatenate(
+            [model(torch.from_numpy(batch[place : place + 1])).numpy() for place in range(len(batch))]
+        )
+    alone = np.concatenate([run(batch[place : place + 1]) for place in range(len(batch))])
+    together = run(batch)
+    spread = float(plain.std())
+    return {
+        "pictures": len(pictures),
+        "output_std": spread,
+        "output_max": float(abs(plain).max()),
+        "max_difference": float(abs(alone - plain).max()),
+        "mean_difference": float(abs(alone - plain).mean()),
+        "max_difference_of_std": float(abs(alone - plain).max()) / spread,
+        "max_difference_in_a_batch": float(abs(together - plain).max()),
+    }
+
+
+def _example(chosen: Format, task: str) -> dict[str, str]:
+    """Name -> text of the two files that predict a picture: what is the format's, and what is the task's."""
+    beside = resources.files("metaprompts.engines.export.standalone")
+    predict = Template((beside / "predict.txt").read_text(encoding="utf-8"))
+    processing = (beside / ("pose.py" if task == "pose" else "dense.py")).read_text(encoding="utf-8")
+    return {"predict.py": predict.substitute(chosen.example, runtime=chosen.runtime), "processing.py": processing}
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """An empty folder in ``out``, whose files become those of ``out`` when the block ends well."""
+    scratch = scratch_beside(out / "export")
+    try:
+        scratch.mkdir()
+        yield scratch
+        outdated = _model_files(out) - _model_files(scratch)
+        for path in scratch.iterdir():
+            _flush(path)
+            path.replace(out / path.name)
+        for name in outdated:
+            (out / name).unlink(missing_ok=True)
+    except InputError:
+        raise
+    except Exception as error:  # PyTorch's and OpenVINO's writers raise their own
+        failure = error if isinstance(error, OSError) else write_failure(error, out)
+        if failure is None:
+            raise
+        raise InputError(f"cannot write {out}: {failure.strerror or failure}; nothing there was changed") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _model_files(folder: Path) -> set[str]:
+    """Names of the model's files in a folder that an export wrote; none of any other folder."""
+    try:
+        names = read_json(folder / "model.json")["files"]
+        return {name for name in names if Path(name).name == name and name.startswith("model.")}
+    except (InputError, KeyError, TypeError):
+        return set()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,208 @@
+"""The formats: how each is written, and how a file of it is run to be compared."""
+
+import io
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from metaprompts.engines.export.full_model import WholeModel
+from metaprompts.engines.fused_layers import replace_layers
+from metaprompts.engines.onnxruntime import RowwiseGroupNorm
+from metaprompts.modules.backbone.lora import sharing_weights
+from metaprompts.utils.files import write_whole
+from metaprompts.utils.telemetry import switch_off_telemetry
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        suffix: of its file
+        weights: suffix of a second file with the weights, if it has one
+        needs: what has to be installed to write and run it
+        runtime: what has to be installed to run it
+        write: (model, (height, width), path)
+        open: path -> a function from pictures (B, 3, H, W) to raw output
+        example: the lines of the example that load and run it
+    """
+
+    suffix: str
+    weights: str | None
+    needs: tuple[str, ...]
+    runtime: str
+    write: Callable[[WholeModel, tuple[int, int], Path], None]
+    open: Callable[[Path], Run]
+    example: dict[str, str]
+
+
+def _pictures(size: tuple[int, int]) -> Tensor:
+    return torch.zeros(_BATCH, 3, *size)
+
+
+def _program(model: WholeModel, size: tuple[int, int]) -> ExportedProgram:
+    with torch.no_grad():
+        return torch.export.export(model, (_pictures(size),), dynamic_shapes=({0: Dim("batch", min=1)},))
+
+
+def _write_torch(model: WholeModel, size: tuple[int, int], path: Path) -> None:
+    program = _program(model, size)
+    with write_whole(path) as scratch, scratch.open("wb") as file:
+        written = _Patient(file)
+        torch.export.save(program, cast(IO[bytes], written))
+        written.check()
+
+
+class _Patient(io.RawIOBase):
+    """A file that fails only when it is asked: PyTorch's writer aborts the whole process where writing raises."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._failure: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        # It goes back to the beginning when all is written, for those who would read.
+        return offset
+
+    def write(self, content: Any) -> int:
+        if self._failure is None:
+            try:
+                self._file.write(content)
+            except OSError as error:
+                self._failure = error
+        return memoryview(content).nbytes
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything."""
+        if self._failure is not None:
+            raise self._failure
+        self._file.flush()
+
+
+def _open_torch(path: Path) -> Run:
+    network = torch.export.load(path).module()
+
+    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            found: NDArray[np.float32] = network(torch.from_numpy(pictures)).numpy()
+        return found
+
+    return run
+
+
+def _write_onnx(model: WholeModel, size: tuple[int, int], path: Path) -> None:
+    # It warns of libraries that nothing here needs.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    shapes = ({0: Dim("batch", min=1)},)
+    layers = sharing_weights(model)
+    replace_layers(layers.prepared.encode, nn.GroupNorm, RowwiseGroupNorm)
+    with torch.no_grad():
+        program = torch.onnx.export(
+            layers,
+            (_pictures(size),),
+            input_names=["images"],
+            output_names=["output"],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(path, external_data=True)
+
+
+def _open_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = session.run(None, {"images": pictures})[0]
+        return found
+
+    return run
+
+
+def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> None:
+    switch_off_telemetry()
+    import openvino
+
+    with torch.no_grad():
+        network = openvino.convert_model(model, example_input=_pictures(size))
+    network.reshape([-1, 3, *size])
+    network.inputs[0].get_tensor().set_names({"images"})
+    network.outputs[0].get_tensor().set_names({"output"})
+    openvino.save_model(network, path, compress_to_fp16=False)
+
+
+def _open_openvino(path: Path) -> Run:
+    switch_off_telemetry()
+    import openvino
+
+    network: Any = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = network(pictures)[0]
+        return found
+
+    return run
+
+
+FORMATS = {
+    "torch": Format(
+        suffix=".pt2",
+        weights=None,
+        needs=(),
+        runtime="torch",
+        write=_write_torch,
+        open=_open_torch,
+        example={
+            "imports": "import torch",
+            "load": "network = torch.export.load(HERE / facts['file']).module()",
+            "run": "network(torch.from_numpy(pixels)).detach().numpy()[0]",
+        },
+    ),
+    "onnx": Format(
+        suffix=".onnx",
+        weights=".onnx.data",
+        needs=("onnx", "onnxscript", "onnxruntime"),
+        runtime="onnxruntime",
+        write=_write_onnx,
+        open=_open_onnx,
+        example={
+            "imports": "import onnxruntime",
+            "load": "network = onnxruntime.InferenceSession(HERE / facts['file'])",
+            "run": "network.run(None, {'images': pixels})[0][0]",
+        },
+    ),
+    "openvino": Format(
+        suffix=".xml",
+        weights=".bin",
+        needs=("openvino",),
+        runtime="openvino",
+        write=_write_openvino,
+        open=_open_openvino,
+        example={
+            "imports": "import openvino",
+            "load": "options = {'INFERENCE_PRECISION_HINT': 'f32'}\n"
+            "network = openvino.compile_model(HERE / facts['file'], 'CPU', options)",
+            "run": "network(pixels)[0][0]",
+        },
+    ),
+}

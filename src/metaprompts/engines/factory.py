@@ -1,0 +1,276 @@
+"""Which engine to take, and how to open it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from metaprompts import __version__
+from metaprompts.engines.artifact_cache import artefact, has_any, is_kept, tensors_digest
+from metaprompts.engines.converted import multiple_of
+from metaprompts.engines.engine_model import FastModel
+from metaprompts.engines.optimized import Parts, PreparedModel, RememberingParts
+from metaprompts.errors import InputError
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
+from metaprompts.modules.backbone.lora import sharing_weights
+from metaprompts.utils.system import package_version, releasing_files
+from metaprompts.utils.wording import counted
+
+EngineName = Literal["eager", "compile", "openvino", "onnx"]
+Precision = Literal["fp32", "bf16", "int8"]
+
+PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
+    "eager": ("fp32", "bf16"),
+    "compile": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnx": ("fp32",),
+}
+CONVERTING = ("openvino", "onnx")
+"""The engines that run a converted network, which is kept on disk."""
+
+_NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
+_NEEDS_FOR_INT8 = ("nncf",)
+_INSTALL = {"openvino": "openvino", "onnx": "onnx", "int8": "int8"}
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Converting a model takes about as long as predicting so many pictures without.
+_WORTH_CONVERTING = 20
+# Compiling on a GPU takes a minute or two.
+_WORTH_COMPILING = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """What may be left out for speed; by default nothing. docs/performance.md measures what each costs in quality.
+
+    Attributes:
+        steps: how often to look, if fewer times than K
+        merged_tokens: share of the finest level's tokens to merge in self-attention, 0 to 0.75
+        encoder: folder of a small encoder that `metaprompts distill-encoder` made for the model's VAE
+    """
+
+    steps: int | None = None
+    merged_tokens: float = 0.0
+    encoder: Path | None = None
+
+    def plain(self) -> dict[str, object]:
+        """What converted networks depend on: steps are no part of them."""
+        encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
+        return {
+            "merged_tokens": self.merged_tokens,
+            "encoder": None if encoder is None else tensors_digest(sorted(encoder.state_dict().items())),
+        }
+
+
+EXACT = Approximation()
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and a line that says why."""
+
+    engine: EngineName
+    why: str
+
+
+@releasing_files()
+def open_engine(
+    model: MetaPromptModel,
+    *,
+    engine: EngineName | Literal["auto"] = "auto",
+    precision: Precision = "fp32",
+    approximation: Approximation = EXACT,
+    pictures: int | None = None,
+    bounded: bool = False,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> FastModel:
+    """Make a fast model of a model.
+
+    Args:
+        model: in any precision. Its weights may be brought into another memory order, which changes no number.
+            Its encoder's strips are the engine's, too, if that is eager
+        engine: what executes it; "auto" takes what is installed and worth its preparation
+        precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
+        approximation: what may be left out
+        pictures: about how many will be predicted; None for many
+        bounded: whether memory is limited or pictures are seen in windows; on a CPU "auto" then takes what has strips
+            and looks at windows of any size
+        cache: folder for converted models; by default see `cache_folder`
+        device: where a converted network runs: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
+            "cuda:1". The model itself is on the CPU then; the other engines run where it is
+
+    Raises:
+        InputError: the engine is not installed, does not have that precision, or does not fit the device
+    """
+    if engine not in ("auto", *PRECISIONS):
+        raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
+    if precision not in get_args(Precision):
+        raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
+    order = _Order(model.eval(), precision, approximation, cache, device)
+    choice = _choose(order, pictures, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
+    refuse_unfit(choice.engine, precision, model.device)
+    prepared = order.prepared(choice.engine)
+    parts = _PARTS[choice.engine](order, prepared)
+    if model.latent_encoder.cache is not None:
+        parts = RememberingParts(parts, model.latent_encoder.cache)
+    reads = model.config.prompts.kind == "caption"
+    return FastModel(
+        model.config,
+        parts,
+        prepared.conditions,
+        engine=choice.engine,
+        precision=precision,
+        device=model.device,
+        why=choice.why,
+        encode_captions=model.encode_captions if reads else None,
+    )
+
+
+def weights_type(
+    engine: str, precision: str, device: torch.device, approximation: Approximation = EXACT
+) -> torch.dtype:
+    """The precision in which a model's weights should be loaded for an engine.
+
+    bfloat16 for what PyTorch computes in it. Converted networks are made of, and found again by, all digits, and by
+    these a small encoder knows its VAE.
+
+    Args:
+        engine: as for `open_engine`
+        precision: as for `open_engine`
+        device: where the model is going to be
+        approximation: what is going to be left out
+    """
+    by_torch = engine in ("eager", "compile") or (
+        engine == "auto" and not (device.type == "cpu" and installed("openvino"))
+    )
+    narrow = by_torch and precision == "bf16" and approximation.encoder is None
+    return torch.bfloat16 if narrow else torch.float32
+
+
+def installed(engine: str) -> bool:
+    """Whether everything is there that an engine, or int8, needs."""
+    needs = _NEEDS_FOR_INT8 if engine == "int8" else _NEEDS.get(engine, ())
+    return all(find_spec(name) for name in needs)
+
+
+def refuse_unfit(engine: EngineName, precision: Precision, device: torch.device) -> None:
+    """Check that an engine can compute in a precision on a device, and is installed.
+
+    Raises:
+        InputError: it cannot, or is not
+    """
+    if precision not in PRECISIONS[engine]:
+        able = [name for name, offered in PRECISIONS.items() if precision in offered]
+        raise InputError(
+            f"engine {engine} has {' and '.join(PRECISIONS[engine])}, not {precision}"
+            + (f": take {' or '.join(able)} for that" if able else ": take one of these")
+        )
+    for wanted in (engine, "int8") if precision == "int8" else (engine,):
+        if not installed(wanted):
+            raise InputError(f"{wanted} is not installed: pip install 'metaprompts[{_INSTALL[wanted]}]'")
+    if engine in CONVERTING and device.type != "cpu":
+        raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """What an engine's parts are made of."""
+
+    model: MetaPromptModel
+    precision: Precision
+    approximation: Approximation
+    cache: Path | None
+    device: str | None
+
+    def what(self, engine: str) -> dict[str, object]:
+        """All that the converted model depends on."""
+        packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if self.precision == "int8" else ()))
+        return {
+            "weights": self._weights,
+            "config": self.model.config.plain(),
+            "precision": self.precision,
+            "approximation": self.approximation.plain(),
+            "versions": {"metaprompts": __version__, **{name: package_version(name) for name in packages}},
+        }
+
+    def prepared(self, engine: str) -> PreparedModel:
+        """The model prepared for an engine; of one loaded in fewer digits than that needs, a copy in float32 is."""
+        model, less = self.model, self.approximation
+        if model.dtype != torch.float32 and weights_type(engine, self.precision, model.device, less) == torch.float32:
+            model = sharing_weights(model, torch.float32)
+        return PreparedModel(
+            model,
+            less.steps,
+            merged_tokens=less.merged_tokens,
+            encoder=None if less.encoder is None else SmallEncoder.read(less.encoder),
+        )
+
+    @cached_property
+    def _weights(self) -> str:
+        # Reads all of the weights: some gigabytes.
+        return tensors_digest(sorted(self.model.state_dict().items()))
+
+
+def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
+    device, count = order.model.device, "many pictures" if pictures is None else counted(pictures, "picture")
+    enough = pictures is None or pictures >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
+    if device.type != "cpu":
+        if order.precision == "int8":
+            raise InputError("int8 is for the CPU: give --device cpu, or another precision")
+        if device.type == "cuda" and find_spec("triton") and enough:
+            return Choice("compile", f"a GPU and {count}, worth compiling for")
+        return Choice("eager", f"on {device.type}, too few ({count}) to compile for")
+    if not installed("openvino"):
+        return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
+    if bounded and order.precision != "int8":
+        return Choice("eager", "it alone has strips, and windows of any size")
+    if order.precision == "int8" or enough:
+        return Choice("openvino", "installed, and the fastest on a CPU")
+    if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
+        return Choice("openvino", "installed, and the model is converted already")
+    return Choice("eager", f"converting to OpenVINO takes longer than {count}; --engine openvino does it")
+
+
+def _eager(order: _Order, prepared: PreparedModel) -> Parts:
+    from metaprompts.engines.eager import EagerParts
+
+    return EagerParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
+
+
+def _compile(order: _Order, prepared: PreparedModel) -> Parts:
+    from metaprompts.engines.torch_compile import CompiledParts
+
+    return CompiledParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
+
+
+def _openvino(order: _Order, prepared: PreparedModel) -> Parts:
+    from metaprompts.engines.openvino import OpenVinoParts, build_openvino, openvino_device
+
+    device = openvino_device(order.device, order.precision)
+
+    def build(folder: Path) -> None:
+        build_openvino(prepared, folder, order.precision)
+
+    folder = artefact(order.what("openvino"), build, order.cache)
+    return OpenVinoParts(folder, order.precision, multiple_of(prepared), device)
+
+
+def _onnx(order: _Order, prepared: PreparedModel) -> Parts:
+    from metaprompts.engines.onnxruntime import OnnxParts, build_onnx, onnx_provider
+
+    provider = onnx_provider(order.device)
+    folder = artefact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
+    return OnnxParts(folder, multiple_of(prepared), provider)
+
+
+_PARTS: Mapping[EngineName, Callable[[_Order, PreparedModel], Parts]] = {
+    "eager": _eager,
+    "compile": _compile,
+    "openvino": _openvino,
+    "onnx": _onnx,
+}

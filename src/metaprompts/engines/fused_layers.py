@@ -1,0 +1,214 @@
+"""Layers that give what diffusers' give, but read what was computed beforehand, and foldings of layers into one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from metaprompts.errors import InputError
+from metaprompts.modules.backbone.lora import LORA_MARK
+
+
+class ShiftedResidual(nn.Module):
+    """A residual layer to which the time vector says only by how much to shift its channels; the shifts are given.
+
+    Args:
+        layer: shares its weights
+        slot: which of all layers' shifts are this one's
+    """
+
+    def __init__(self, layer: ResnetBlock2D, slot: slice) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = layer.norm1, layer.conv1
+        self.norm2, self.conv2 = layer.norm2, layer.conv2
+        self.shortcut = layer.conv_shortcut
+        self.scale: float = layer.output_scale_factor
+        self.slot = slot
+
+    def forward(self, features: Tensor, shifts: Tensor) -> Tensor:
+        """Change features (B, C, h, w) by shifts (1, S) of all layers; they hold the first convolution's bias, too."""
+        hidden = F.silu(self.norm1(features))
+        hidden = F.conv2d(hidden, self.conv1.weight, padding=1) + shifts[:, self.slot, None, None]
+        hidden = self.conv2(F.silu(self.norm2(hidden)))
+        summed: Tensor = (features if self.shortcut is None else self.shortcut(features)) + hidden
+        return summed if self.scale == 1 else summed / self.scale
+
+
+def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
+    """What a time vector (1, T) and the first convolution's bias add to the channels of a layer: (1, C).
+
+    Raises:
+        InputError: the layer uses the time in another way
+    """
+    if layer.time_embedding_norm != "default" or layer.upsample is not None or layer.downsample is not None:
+        raise InputError(
+            f"the UNet's residual layers use time by {layer.time_embedding_norm}; wanted those of Stable Diffusion: "
+            "predict with the plain engine"
+        )
+    shift: Tensor = layer.time_emb_proj(time if layer.skip_time_act else F.silu(time))
+    return shift if layer.conv1.bias is None else shift + layer.conv1.bias
+
+
+class KeyedCrossAttention(nn.Module):
+    """Cross-attention whose keys and values are given.
+
+    Args:
+        layer: shares its weights
+        slot: which of all layers' keys and values are this one's
+    """
+
+    def __init__(self, layer: Attention, slot: slice) -> None:
+        super().__init__()
+        self.heads: int = layer.heads
+        self.to_query = merged(layer.to_q)
+        self.to_out = merged(layer.to_out[0])
+        self.slot = slot
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Look at the prompts from every pixel.
+
+        Args:
+            hidden_states: (B, h w, C)
+            encoder_hidden_states: (1 or B, N, P), keys and values of all layers
+            attention_mask: None
+            size: (h, w), which the self-attention beside this one may need to know
+
+        Returns:
+            (B, h w, C)
+        """
+        del attention_mask, size
+        batch, pixels, channels = hidden_states.shape
+        query = self.to_query(hidden_states).view(batch, pixels, self.heads, -1).transpose(1, 2)
+        of_layer = encoder_hidden_states[..., self.slot]
+        both = of_layer.view(*of_layer.shape[:2], 2, self.heads, -1).expand(batch, -1, -1, -1, -1)
+        key, value = both.permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(query, key, value)
+        return self.to_out(seen.transpose(1, 2).reshape(batch, pixels, channels))  # type: ignore[no-any-return]
+
+
+def key_value_layer(layer: Attention) -> nn.Linear:
+    """One projection of prompts (B, N, D) to a layer's keys and values (B, N, 2 C)."""
+    key, value = merged(layer.to_k), merged(layer.to_v)
+    both = nn.Linear(key.in_features, key.out_features + value.out_features, bias=False, device="meta")
+    both.weight = _fixed(torch.cat([key.weight, value.weight]))
+    return both
+
+
+def merged(layer: Any) -> nn.Linear:
+    """A linear layer with its low-rank changes added to the weights; itself, if it has none."""
+    if not any(LORA_MARK in f".{name}" for name, _ in layer.named_parameters()):
+        return layer  # type: ignore[no-any-return]
+    base = layer.get_base_layer()
+    plain = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+    change = sum(layer.get_delta_weight(adapter) for adapter in layer.active_adapters)
+    plain.weight = _fixed(base.weight + change)
+    plain.bias = base.bias
+    return plain
+
+
+def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
+    """Nearest-neighbour doubling and the 3x3 convolution after it, as one transposed convolution.
+
+    Of the nine pixels that the convolution reads only four are different: it is 2.25 times cheaper, and no doubled
+    map is written.
+
+    Raises:
+        InputError: the layer is another one
+    """
+    convolution = layer.conv
+    if not isinstance(convolution, nn.Conv2d) or convolution.kernel_size != (3, 3) or layer.norm is not None:
+        raise InputError("the UNet's upsampling is not that of Stable Diffusion: predict with the plain engine")
+    weight = convolution.weight.detach()
+    # Rows (then columns) of the transposed kernel: output 2i reads pixels i - 1 and i, output 2i + 1 reads i and i + 1.
+    rows = torch.stack(
+        [weight[:, :, 2], weight[:, :, 1] + weight[:, :, 2], weight[:, :, 0] + weight[:, :, 1], weight[:, :, 0]], dim=2
+    )
+    both = torch.stack([rows[..., 2], rows[..., 1] + rows[..., 2], rows[..., 0] + rows[..., 1], rows[..., 0]], dim=3)
+    doubling = nn.ConvTranspose2d(
+        convolution.in_channels, convolution.out_channels, 4, stride=2, padding=1, device="meta"
+    )
+    doubling.weight = _fixed(both.transpose(0, 1).contiguous())
+    doubling.bias = convolution.bias
+    return doubling
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Put each batch norm of a module's sequences into the convolution before it.
+
+    Args:
+        module: is changed; the convolutions it held are not
+    """
+    for sequence in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
+        for index in range(len(sequence) - 1):
+            convolution, norm = sequence[index], sequence[index + 1]
+            if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[index], sequence[index + 1] = _with_norm(convolution, norm), nn.Identity()
+
+
+def _with_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> nn.Module:
+    transposed = isinstance(convolution, nn.ConvTranspose2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=transposed,
+    )
+    folded = type(convolution)(
+        convolution.in_channels,
+        convolution.out_channels,
+        convolution.kernel_size,  # type: ignore[arg-type]
+        convolution.stride,  # type: ignore[arg-type]
+        convolution.padding,  # type: ignore[arg-type]
+        device="meta",
+    )
+    folded.weight, folded.bias = _fixed(weight), _fixed(bias)
+    return folded
+
+
+def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) -> nn.Conv2d:
+    """The first channels of a convolution and a 1x1 convolution after it, as one convolution.
+
+    Args:
+        first: any padding and kernel
+        then: 1x1; None for nothing
+        channels: how many of the outputs are wanted
+    """
+    weight, bias = first.weight.detach(), first.bias.detach()  # type: ignore[union-attr]
+    if then is not None:
+        mixing = then.weight.detach()[:channels, :, 0, 0]
+        # In double precision, so that the product rounds once.
+        weight = torch.einsum("oc,cikl->oikl", mixing.double(), weight.double()).to(weight.dtype)
+        bias = (mixing.double() @ bias.double() + then.bias.detach()[:channels].double()).to(bias.dtype)  # type: ignore[union-attr]
+    folded = nn.Conv2d(first.in_channels, channels, first.kernel_size, padding=first.padding, device="meta")  # type: ignore[arg-type]
+    folded.weight, folded.bias = _fixed(weight[:channels].clone()), _fixed(bias[:channels].clone())
+    return folded
+
+
+def replace_layers(module: nn.Module, kind: type[nn.Module], exchanged: Callable[..., nn.Module]) -> None:
+    """Exchange all layers of a kind, in the order of `nn.Module.modules`."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, kind):
+                setattr(parent, name, exchanged(child))
+
+
+def _fixed(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad=False)

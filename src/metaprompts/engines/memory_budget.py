@@ -1,0 +1,321 @@
+"""How much memory a prediction takes, computed, and what to do so that it takes no more than there is.
+
+A model is gone through with tensors that have a shape and no numbers; every one that is alive is counted, and what
+convolutions need while they run. Chosen is how many views go through the model together and, where a single view does
+not fit, the strips in which it is encoded: there the UNet's and the head's maps are an eighth of the picture, the first
+maps of the encoder are as large as the picture itself and 128 channels wide.
+"""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+
+from metaprompts.errors import InputError
+from metaprompts.inference.predict import evaluating
+from metaprompts.modules.backbone import LatentEncoder
+from metaprompts.utils.malloc import give_back_large_blocks
+from metaprompts.utils.memory_tracker import LiveBytes
+from metaprompts.utils.system import memory_bytes
+
+if TYPE_CHECKING:
+    from metaprompts.models.model import MetaPromptModel
+
+_logger = logging.getLogger(__name__)
+
+aten = torch.ops.aten
+
+_UNITS: dict[str, int] = {"": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
+_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)} | {"B": 1}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+# Of what is free, as other programs take memory, too.
+_SHARE = 0.8
+# What Python and the libraries take by themselves, 0.51 GB, and what glibc keeps of freed blocks below its threshold.
+_PROGRAM = 650 * 10**6
+# The allocator's gaps, and operations whose needs are not counted. Measured on a CPU, without the margin: of Stable
+# Diffusion's size at 512x512 the encoder 0.68 GB, computed 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
+_MARGIN = 1.1
+# Bytes for each pixel and channel: 24 maps in double precision.
+_CEILING = 24 * 8
+# Bytes that each pixel of a picture takes at the fullest moment: decoding it (4 and 3), or confidence, classes, picture
+# and the bands in which results are written (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
+_OF_PIXEL = 9
+# Lower ones save little: the map that is held whole remains. And the lower, the longer it takes to count them.
+_STRIPS = (256, 128, 64, 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """How to predict within a limit.
+
+    Attributes:
+        batch: views that go through the model together
+        rows: height of the encoder's strips; None for whole pictures
+        needed: bytes that this takes, the weights and the program itself included
+    """
+
+    batch: int
+    rows: int | None
+    needed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Bytes that a prediction takes beside the weights.
+
+    Attributes:
+        encoder: at the fullest moment of the VAE's encoder
+        rest: at the fullest moment of all that follows
+        copies: of these the encoder's weights in double precision, which are there once, however many views
+    """
+
+    encoder: int
+    rest: int
+    copies: int
+
+    @property
+    def most(self) -> int:
+        """At the fullest moment."""
+        return max(self.encoder, self.rest)
+
+    @property
+    def of_view(self) -> int:
+        """What each view more takes."""
+        return max(self.encoder - self.copies, self.rest)
+
+
+def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most: int = 1, beside: int = 0) -> Choice:
+    """The largest batch that fits, or the highest strips.
+
+    A smaller batch is preferred to strips, which cost half as much time again in the encoder.
+
+    Args:
+        model: to predict with
+        size: (height, width) of the views, in pixels
+        limit: bytes that prediction may take, the weights and the program included
+        most: views at once, if they fit
+        beside: bytes that are held for the picture as a whole
+
+    Raises:
+        InputError: not even a single view in the lowest strips fits
+    """
+    held = _PROGRAM + weight_bytes(model) + beside
+    ceiling = held + most * _ceiling_bytes(model, size)
+    if ceiling <= limit:
+        return Choice(batch=most, rows=None, needed=ceiling)
+    work = view_work(model, size)
+    if held + work.most <= limit:
+        batch = min(most, 1 + (limit - held - work.most) // work.of_view)
+        return Choice(batch=batch, rows=None, needed=held + work.most + (batch - 1) * work.of_view)
+    needed = held + work.most
+    for rows in _STRIPS:
+        needed = held + max(encoder_bytes(model, size, rows), work.rest)
+        if needed <= limit:
+            return Choice(batch=1, rows=rows, needed=needed)
+    raise InputError(
+        f"predicting {size[0]}x{size[1]} pixels at a time takes {_gigabytes(needed)} at least, but only "
+        f"{_gigabytes(limit)} may be taken: free memory, raise --max-memory, or give a smaller --window"
+    )
+
+
+def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
+    """More than a view can take, without going through the model: all its layers as wide as the widest.
+
+    Small models are thus let through at once; of large ones it is worth a few seconds to know.
+    """
+    widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
+    height, width = model.task.fit(torch.empty(1, 3, *size, device="meta")).shape[-2:]
+    return _CEILING * max(widths) * height * width
+
+
+def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
+    """What predicting a view takes, encoded whole. Nothing is computed and nothing allocated.
+
+    Args:
+        model: to predict with
+        size: (height, width) of the view, in pixels
+    """
+    encoder: list[tuple[int, int]] = []
+
+    def leave_encoder(*_: object) -> None:
+        encoder.append((sum(live.peak.values()), live.peak.get("copies", 0)))
+        live.begin_again()
+
+    handle = model.latent_encoder.register_forward_hook(leave_encoder)
+    try:
+        with evaluating(model), _counting(model, None, model.latent_encoder) as (live, tensors):
+            images = _empty_view(model, size)
+            functional_call(model, tensors, (images.clone(), _empty_context(model))).float()
+    finally:
+        handle.remove()
+    ((peak, copies),) = encoder
+    return Work(encoder=_with_margin(peak), rest=_with_margin(sum(live.peak.values())), copies=_with_margin(copies))
+
+
+def encoder_bytes(model: "MetaPromptModel", size: tuple[int, int], rows: int | None) -> int:
+    """What encoding a view in strips takes.
+
+    Args:
+        model: to predict with
+        size: (height, width) of the view, in pixels
+        rows: height of the strips; None for whole pictures
+    """
+    with _counting(model.latent_encoder, rows, model.latent_encoder) as (live, tensors):
+        images = model.task.fit(_empty_view(model, size))
+        functional_call(model.latent_encoder, tensors, (images,))
+    return _with_margin(sum(live.peak.values()))
+
+
+def _empty_view(model: "MetaPromptModel", size: tuple[int, int]) -> Tensor:
+    return torch.empty(1, 3, *size, dtype=model.dtype, device=model.device)
+
+
+def _with_margin(size: int) -> int:
+    return round(_MARGIN * size)
+
+
+class Budget:
+    """Says of views of a size how many may go through a model together, and sets how high its encoder's strips are.
+
+    Args:
+        model: to predict with
+        limit: bytes that prediction may take; None for no limit
+        most: views at once, if they fit
+        beside: bytes that are held all the time, such as other models' weights
+    """
+
+    def __init__(self, model: "MetaPromptModel", limit: int | None, most: int, beside: int = 0) -> None:
+        self._model, self._limit, self._most, self._beside = model, limit, most, beside
+        self._known: dict[tuple[int, int, int], Choice] = {}
+
+    def check_picture(self, height: int, width: int) -> None:
+        """Check that a picture, and what is predicted of it, fit beside the weights.
+
+        Raises:
+            InputError: they do not
+        """
+        needed = _PROGRAM + weight_bytes(self._model) + self._beside + _OF_PIXEL * height * width
+        if self._limit is not None and needed > self._limit:
+            raise InputError(
+                f"{height}x{width} pixels and their prediction take {_gigabytes(needed)} at least, but only "
+                f"{_gigabytes(self._limit)} may be taken: free memory, raise --max-memory, or make the picture smaller"
+            )
+
+    def batch(self, size: tuple[int, int], beside: int = 0) -> int:
+        """How many views may go through together; the model's encoder is set to what was chosen.
+
+        Args:
+            size: (height, width) of the views, in pixels
+            beside: bytes that are held for the picture as a whole
+
+        Raises:
+            InputError: not even a single view fits
+        """
+        if self._limit is None:
+            return self._most
+        key = (*size, beside)
+        if key not in self._known:
+            chosen = choose(self._model, size, limit=self._limit, most=self._most, beside=self._beside + beside)
+            _logger.info("%dx%d pixels at a time: %s", *size, chosen)
+            self._known[key] = chosen
+        chosen = self._known[key]
+        self._model.latent_encoder.rows = chosen.rows
+        if chosen.rows is not None and self._model.device.type == "cpu":
+            # What glibc keeps of strips would be up to half as much again.
+            give_back_large_blocks(self._model)
+        return chosen.batch
+
+
+def weight_bytes(*models: nn.Module) -> int:
+    """Bytes of models' parameters and buffers; what they share is counted once."""
+    distinct = {each.data_ptr(): each.nbytes for model in models for each in _tensors(model).values()}
+    return sum(distinct.values())
+
+
+def parsed_bytes(text: str) -> int:
+    """Read an amount of memory.
+
+    Args:
+        text: a number of bytes, or one with a unit: "8GB", "6.5 GiB", "900MB"
+
+    Raises:
+        InputError: it is none
+    """
+    found = _SIZE.fullmatch(text)
+    units = {unit.lower(): size for unit, size in _UNITS.items()}
+    if found is None or found[2].lower() not in units or float(found[1]) == 0:
+        raise InputError(f"{text!r} is no amount of memory: give bytes, or a number with a unit, as 8GB or 6.5GiB")
+    return round(float(found[1]) * units[found[2].lower()])
+
+
+def automatic_limit(model: "MetaPromptModel") -> int | None:
+    """Four fifths of the memory that is free where a model is; None where that cannot be known.
+
+    The weights are counted as free, as what is there of them is part of what prediction takes.
+    """
+    if model.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(model.device)
+        return weight_bytes(model) + round(_SHARE * int(free))
+    free_on_host = memory_bytes("MemAvailable")
+    if model.device.type != "cpu" or free_on_host is None:
+        return None
+    return weight_bytes(model) + round(_SHARE * free_on_host)
+
+
+def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
+    """What a convolution needs beside its tensors: measured on CPUs, and taken to be so on GPUs.
+
+    Single and half precision: a copy of the input and the weights in an order of the library's own, of a transposed
+    convolution also one of the result. Double precision: each of the kernel's places as a map of its own.
+    """
+    if operation is not aten.convolution.default:
+        return 0
+    features, weight, transposed = arguments[0], arguments[1], arguments[6]
+    if features.dtype != torch.float64:
+        return int(features.nbytes + weight.nbytes + (result.nbytes if transposed else 0))
+    places = weight.shape[2] * weight.shape[3]
+    if places == 1:
+        return 0
+    # Pictures of a batch go one after the other.
+    maps = weight.shape[1] * features[0, 0].numel() if transposed else weight.shape[1] * result[0, 0].numel()
+    return int(places * maps * features.element_size())
+
+
+@contextmanager
+def _counting(
+    module: nn.Module, rows: int | None, encoder: LatentEncoder
+) -> Iterator[tuple[LiveBytes, dict[str, Tensor]]]:
+    """What counts, and a module's tensors without numbers; an encoder goes through strips meanwhile."""
+    mode = FakeTensorMode()
+    tensors: dict[str, Tensor] = {name: mode.from_tensor(each) for name, each in _tensors(module).items()}
+    live = LiveBytes(tensors.values(), _convolution_work)
+    before = encoder.rows, encoder.cache
+    encoder.rows, encoder.cache = rows, None
+    try:
+        with mode, torch.no_grad(), live:
+            yield live, tensors
+    finally:
+        encoder.rows, encoder.cache = before
+
+
+def _empty_context(model: "MetaPromptModel") -> Tensor | None:
+    prompts = model.config.prompts
+    if prompts.kind != "caption":
+        return None
+    return torch.empty(1, prompts.count, model.unet.prompt_channels, dtype=model.dtype, device=model.device)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

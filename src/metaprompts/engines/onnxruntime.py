@@ -1,0 +1,157 @@
+"""ONNX Runtime: runs nearly everywhere."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metaprompts.engines.converted import PARTS, ConvertedParts, examples
+from metaprompts.engines.fused_layers import replace_layers
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.errors import InputError
+from metaprompts.modules.backbone.lora import sharing_weights
+
+
+def build_onnx(prepared: PreparedModel, folder: Path) -> None:
+    """Write each part as an ONNX network for any size.
+
+    Args:
+        prepared: in float32
+        folder: for encode.onnx, ..., their weights beside them
+    """
+    # It warns of libraries that nothing here needs.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for part, example in examples(prepared).items():
+        layers = sharing_weights(getattr(prepared, part))
+        replace_layers(layers, nn.AdaptiveAvgPool2d, AnySizePooling)
+        if part == "encode":
+            # Its groups have a million numbers and more.
+            replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
+        with torch.no_grad():
+            # Not optimized: ONNX Runtime does that, in a tenth of the time.
+            program = torch.onnx.export(
+                layers, example.arguments, dynamic_shapes=example.shapes, dynamo=True, verbose=False, optimize=False
+            )
+        assert program is not None
+        program.save(folder / f"{part}.onnx", external_data=True)
+
+
+class AnySizePooling(nn.Module):
+    """Adaptive average pooling as two matrix products, which convert for sizes that are not known yet.
+
+    Args:
+        layer: pools to a square
+    """
+
+    def __init__(self, layer: nn.AdaptiveAvgPool2d) -> None:
+        super().__init__()
+        self.cells = int(layer.output_size)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool features (B, C, h, w) to (B, C, cells, cells)."""
+        rows = self._shares(features, features.shape[-2])
+        return rows @ features @ self._shares(features, features.shape[-1]).T
+
+    def _shares(self, like: Tensor, length: int) -> Tensor:
+        """How much each pixel counts in each cell (cells, length); cell i is floor(i n / c) to ceil((i + 1) n / c)."""
+        pixels = torch.arange(length, device=like.device)
+        cells = torch.arange(self.cells, device=like.device)[:, None]
+        first, end = cells * length // self.cells, ((cells + 1) * length + self.cells - 1) // self.cells
+        inside = (pixels >= first) & (pixels < end)
+        return inside.to(like.dtype) / (end - first)
+
+
+class RowwiseGroupNorm(nn.Module):
+    """Group norm whose means are those of rows first: ONNX Runtime's own adds number to number, and rounds each time.
+
+    With a million numbers in each group its result was 36 times as far from that in double precision as this one's.
+
+    Args:
+        layer: shares its weights
+    """
+
+    def __init__(self, layer: nn.GroupNorm) -> None:
+        super().__init__()
+        self.groups, self.eps = layer.num_groups, layer.eps
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalize features (B, C, ...)."""
+        grouped = torch.unflatten(features, 1, [self.groups, -1])
+        apart: Tensor = grouped - self._mean(grouped)
+        normal = apart * torch.rsqrt(self._mean(apart * apart) + self.eps)
+        per_channel = [-1, *[1] * (features.dim() - 2)]
+        return normal.flatten(1, 2) * self.weight.view(per_channel) + self.bias.view(per_channel)
+
+    def _mean(self, grouped: Tensor) -> Tensor:
+        """Of each group (B, groups, 1, ...)."""
+        return grouped.mean(-1, keepdim=True).mean(list(range(2, grouped.dim() - 1)), keepdim=True)
+
+
+Provider = tuple[str, dict[str, Any]]
+CPU: Provider = ("CPUExecutionProvider", {})
+
+
+def onnx_provider(name: str | None) -> Provider:
+    """What ONNX Runtime runs networks by on a device, and its settings.
+
+    Args:
+        name: "cpu", "cuda", "cuda:1"; None for the CPU
+
+    Raises:
+        InputError: there is no such device, or ONNX Runtime is installed without what runs on it
+    """
+    import onnxruntime
+
+    kind, _, number = (name or "cpu").partition(":")
+    if kind == "cpu":
+        return CPU
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise InputError(f"engine onnx has no device {name!r}; wanted cpu, cuda, or such as cuda:1")
+    provider = "CUDAExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise InputError(
+            "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu"
+        )
+    # With TF32, which is its default, products of matrices would have 10 bits.
+    return provider, {"device_id": int(number or 0), "use_tf32": 0}
+
+
+class OnnxParts(ConvertedParts):
+    """Networks that `build_onnx` wrote.
+
+    Args:
+        folder: where they are
+        multiple: of what the sides of pictures must be multiples
+        provider: see `onnx_provider`
+
+    Raises:
+        InputError: the provider cannot begin
+    """
+
+    def __init__(self, folder: Path, multiple: int, provider: Provider = CPU) -> None:
+        import onnxruntime
+
+        super().__init__(multiple)
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.log_severity_level = 3
+        self._sessions: dict[str, onnxruntime.InferenceSession] = {
+            part: onnxruntime.InferenceSession(folder / f"{part}.onnx", settings, providers=[provider])
+            for part in PARTS
+        }
+        # Without CUDA's libraries it goes on by the CPU, and only warns of it.
+        if any(provider[0] not in session.get_providers() for session in self._sessions.values()):
+            raise InputError("ONNX Runtime cannot use CUDA, perhaps for want of its libraries: give --device cpu")
+
+    def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """All outputs of a part."""
+        session = self._sessions[part]
+        named = {each.name: array for each, array in zip(session.get_inputs(), arrays, strict=True)}
+        outputs: list[NDArray[np.float32]] = session.run(None, named)
+        return outputs

@@ -1,0 +1,123 @@
+"""OpenVINO: the fastest way on a CPU."""
+
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metaprompts.engines.converted import PARTS, ConvertedParts, examples
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.errors import InputError
+from metaprompts.utils.system import releasing_files
+from metaprompts.utils.telemetry import switch_off_telemetry
+
+if TYPE_CHECKING:
+    import openvino
+
+# Compiled networks of different sizes share their weights, but not what they compute in.
+_KEPT_SIZES = 4
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+
+
+def build_openvino(prepared: PreparedModel, folder: Path, precision: str) -> None:
+    """Write each part as an OpenVINO network for any size.
+
+    Args:
+        prepared: in float32
+        folder: for encode.xml, encode.bin, ...
+        precision: "fp32" keeps all weights in full; "bf16" stores them in 16 bits; "int8" in 8
+    """
+    switch_off_telemetry()
+    import openvino
+
+    for part, example in examples(prepared).items():
+        with torch.no_grad():
+            network = openvino.convert_model(getattr(prepared, part), example_input=example.arguments)
+        if precision == "int8":
+            network = _with_small_weights(network)
+        openvino.save_model(network, folder / f"{part}.xml", compress_to_fp16=precision == "bf16")
+
+
+def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
+    switch_off_telemetry()
+    import nncf
+
+    nncf.set_log_level(logging.WARNING)
+    # Its progress bar would come between results.
+    with redirect_stdout(sys.stderr):
+        return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
+
+
+def openvino_device(name: str | None, precision: str) -> str:
+    """OpenVINO's own name of one of its devices.
+
+    Args:
+        name: "cpu", "gpu", "gpu.1", ... in letters of any case; None for the CPU
+        precision: what shall be computed in
+
+    Raises:
+        InputError: there is no such device here, or it does not have that precision
+    """
+    switch_off_telemetry()
+    import openvino
+
+    device = (name or "cpu").upper()
+    found = openvino.Core().available_devices
+    # One of several is listed with its number; without one the first is meant.
+    if device not in {*found, *(each.partition(".")[0] for each in found)}:
+        raise InputError(f"OpenVINO has no device {name!r} here; wanted one of {', '.join(found).lower()}")
+    if precision == "bf16" and device != "CPU":
+        raise InputError(f"OpenVINO has bf16 on the CPU, not on {name}: take fp32 or int8, or --device cpu")
+    return device
+
+
+class OpenVinoParts(ConvertedParts):
+    """Networks that `build_openvino` wrote; each is compiled for every size it meets.
+
+    Args:
+        folder: where they are
+        precision: what is computed in
+        multiple: of what the sides of pictures must be multiples
+        device: see `openvino_device`
+    """
+
+    def __init__(self, folder: Path, precision: str, multiple: int, device: str = "CPU") -> None:
+        switch_off_telemetry()
+        import openvino
+
+        super().__init__(multiple)
+        self._folder, self._device = folder, device
+        self._core = openvino.Core()
+        self._settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+        if device == "CPU":
+            self._settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+        self._requests: OrderedDict[tuple[Any, ...], openvino.InferRequest] = OrderedDict()
+
+    def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
+        """All outputs of a part."""
+        request = self._request(part, tuple(array.shape for array in arrays))
+        found = request.infer(arrays, share_inputs=True)
+        return [found[index] for index in range(len(found))]
+
+    def _request(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
+        key = (part, *shapes)
+        if key not in self._requests:
+            self._requests[key] = self._compiled(part, shapes)
+            while len(self._requests) > _KEPT_SIZES * len(PARTS):
+                self._requests.popitem(last=False)
+        self._requests.move_to_end(key)
+        return self._requests[key]
+
+    # Once compiled, a network has its weights in an order of its own and needs the file no more.
+    @releasing_files()
+    def _compiled(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
+        network = self._core.read_model(self._folder / f"{part}.xml")
+        network.reshape(dict(zip(network.inputs, map(list, shapes), strict=True)))
+        return self._core.compile_model(network, self._device, self._settings).create_infer_request()

@@ -1,0 +1,300 @@
+"""The model with all that depends on its weights alone computed beforehand. Nothing is approximated unless asked for.
+
+It has three parts, so that an engine can compile each once and run the second K times: `encode` (picture to latent),
+`look` (one step), `finish` (pyramid to raw output). The walk through the UNet is `PyramidUNet`'s own: only its layers
+are exchanged for such as read from ``time`` and ``prompts`` what theirs would have made of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+from metaprompts.engines.fused_layers import (
+    KeyedCrossAttention,
+    ShiftedResidual,
+    doubling_convolution,
+    fold_batch_norms,
+    folded_convolution,
+    key_value_layer,
+    merged,
+    replace_layers,
+    shift_of,
+)
+from metaprompts.engines.token_merging import merge_tokens
+from metaprompts.errors import InputError
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import LatentEncoder, PyramidUNet
+from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
+from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.lora import sharing_weights
+from metaprompts.modules.backbone.tiled_vae import StripEncoder
+from metaprompts.modules.meta_prompts import CaptionPrompts, LabelPrompts, MetaPrompts
+from metaprompts.tasks import Task
+
+
+class Parts(Protocol):
+    """The three parts of a prediction, as torch or another runtime executes them; see `PreparedModel`."""
+
+    @property
+    def encode(self) -> Callable[[Tensor], Tensor]:
+        """(B, 3, H, W) in [0, 1], of the size that the backbone shall see -> latent (B, 4, h, w)."""
+
+    @property
+    def look(self) -> Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]:
+        """Latent, shifts (1, S), keys and values (1 or B, N, P) -> the pyramid, finest first, and the next latent."""
+
+    @property
+    def finish(self) -> Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]:
+        """Pyramid, prompts (1 or B, N, D), images (B, 3, H, W) -> raw output for pictures of that size."""
+
+
+@dataclass(frozen=True)
+class StepConditions:
+    """What the steps are told: it depends on the weights, and on a caption where there is one.
+
+    Attributes:
+        shifts: (K, 1, S), what each step's time vector adds to the channels of all residual layers
+        keys_values: K tensors (1 or B, N, P), each step's prompts as keys and values of all cross-attentions
+        prompts: (1 or B, N, D), those of the last step in training
+    """
+
+    shifts: Tensor
+    keys_values: Sequence[Tensor]
+    prompts: Tensor
+
+
+class RememberingParts:
+    """Parts that encode each picture once for all models that share a cache of latents.
+
+    Args:
+        parts: what executes the three parts
+        latents: the cache
+    """
+
+    def __init__(self, parts: Parts, latents: LatentCache) -> None:
+        self._parts, self._latents = parts, latents
+        self.look, self.finish = parts.look, parts.finish
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures to latents."""
+        return self._latents.latents(images, self._parts.encode)
+
+
+def run(parts: Parts, task: Task, images: Tensor, told: StepConditions) -> Tensor:
+    """The way of the data through the three parts.
+
+    Args:
+        parts: what executes them
+        task: brings pictures to the size that the backbone shall see
+        images: (B, 3, H, W) RGB float in [0, 1]
+        told: to each step
+
+    Returns:
+        raw output, see `MetaPromptModel.forward`
+    """
+    latent = parts.encode(task.fit(images))
+    pyramid: Sequence[Tensor] = ()
+    for shifts, keys_values in zip(told.shifts, told.keys_values, strict=True):
+        # Slices, as no list may be among what torch.jit traces.
+        seen = parts.look(latent, shifts, keys_values)
+        pyramid, latent = seen[:-1], seen[-1]
+    return parts.finish(pyramid, told.prompts, images)
+
+
+class PreparedModel(nn.Module):
+    """A model for prediction only. It shares with the model it is made of what it need not change.
+
+    Computed once: each step's prompts, their keys and values for every cross-attention, and by how much each step's
+    time vector shifts every residual layer. Folded: the VAE's moments of which half is not used, batch norms, low-rank
+    changes, and nearest-neighbour doubling with the convolution after it.
+
+    Args:
+        model: what to prepare
+        steps: how often to look, if fewer times than K; that approximates
+        merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75; that approximates
+        encoder: a small one to take the place of the VAE's; that approximates
+
+    Raises:
+        InputError: there are not so many steps, the UNet has layers that read time in another way, the share is none,
+            or the small encoder imitates another VAE
+
+    Attributes:
+        encode, look, finish: see `Parts`
+        conditions: (B, context or None) -> what the steps are told
+    """
+
+    def __init__(
+        self,
+        model: MetaPromptModel,
+        steps: int | None = None,
+        *,
+        merged_tokens: float = 0.0,
+        encoder: SmallEncoder | None = None,
+    ) -> None:
+        super().__init__()
+        trained = model.config.refinement.steps
+        steps = trained if steps is None else steps
+        if not 1 <= steps <= trained:
+            raise InputError(f"{steps} steps were asked for, but the model has {trained}: give 1 to {trained}")
+        self.task = model.task
+        latent_encoder = model.latent_encoder
+        self.encode = Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder)
+        unet = sharing_weights(model.unet)
+        shifts = _give_shifts(unet, list(model.refinement.time), steps)
+        self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
+        merge_tokens(unet, merged_tokens)
+        replace_layers(unet, Upsample2D, doubling_convolution)
+        self.look = Look(unet, model.refinement.next_latent)
+        self.finish = Finish(sharing_weights(model.rearrangement), sharing_weights(model.head))
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Predict; arguments and result as for `MetaPromptModel.forward`."""
+        return run(self, self.task, images, self.conditions(len(images), context))
+
+
+class Conditions(nn.Module):
+    """Tells the steps, see `StepConditions`; what no caption changes is computed once.
+
+    Args:
+        shifts: (K, 1, S)
+        prompts: the model's
+        to_keys_values: for each cross-attention what makes keys and values (..., N, 2 C) of prompts (..., N, D)
+    """
+
+    shifts: Tensor
+
+    def __init__(
+        self, shifts: Tensor, prompts: MetaPrompts | LabelPrompts | CaptionPrompts, to_keys_values: nn.ModuleList
+    ) -> None:
+        super().__init__()
+        self.register_buffer("shifts", shifts, persistent=False)
+        self.prompts = prompts
+        self.to_keys_values = to_keys_values
+        self._once: StepConditions | None = None
+
+    @torch.no_grad()
+    def forward(self, batch: int, context: Tensor | None) -> StepConditions:
+        """What the steps are told.
+
+        Args:
+            batch: B
+            context: (B, N, D), where the prompts are captions; else None
+        """
+        if isinstance(self.prompts, CaptionPrompts) or context is not None:
+            # A context that is not wanted is refused there.
+            told = None if context is None else context.to(self.shifts.dtype)
+            return self._told(self.prompts(batch, told))
+        if self._once is None:
+            self._once = self._told(self.prompts(1))
+        return self._once
+
+    def _told(self, prompts: Sequence[Tensor]) -> StepConditions:
+        of_looks = prompts[: len(self.shifts)]
+        # Steps often share their prompts.
+        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_looks}
+        # However few the steps, rearrangement and head were trained with the prompts of the last one.
+        return StepConditions(self.shifts, [made[id(each)] for each in of_looks], prompts[-1])
+
+
+class Encode(nn.Module):
+    """The VAE's encoder without the half of its last layers that is not used."""
+
+    def __init__(self, encoder: LatentEncoder) -> None:
+        super().__init__()
+        self.layers = sharing_weights(encoder.encoder)
+        last: nn.Conv2d = encoder.encoder.conv_out
+        self.layers.conv_out = folded_convolution(last, encoder.quant_conv, last.out_channels // 2)
+        self.scale = encoder.scale
+        self.stride = encoder.stride
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
+        latent: Tensor = self.layers(images * 2 - 1)
+        return latent if self.scale == 1 else latent * self.scale
+
+
+class Look(nn.Module):
+    """One step: the UNet with prepared layers."""
+
+    def __init__(self, unet: PyramidUNet, next_latent: Callable[[PyramidUNet, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.unet, self._next_latent = unet, next_latent
+
+    def forward(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> tuple[Tensor, ...]:
+        """Look at a latent (B, 4, h, w): the pyramid, finest first, and the next latent (the same one where K = 1)."""
+        pyramid = self.unet(latent, shifts, keys_values)
+        return *pyramid, latent if self.unet.conv_out is None else self._next_latent(self.unet, pyramid[0], latent)
+
+
+class Finish(nn.Module):
+    """Rearrangement and head."""
+
+    def __init__(self, rearrangement: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.rearrangement, self.head = rearrangement, head
+        fold_batch_norms(self)
+
+    def forward(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+        """Turn a pyramid and prompts (1 or B, N, D) into the raw output for pictures of the size (..., H, W)."""
+        maps = self.rearrangement(pyramid, prompts.expand(pyramid[0].shape[0], -1, -1))
+        return self.head(maps, (images.shape[-2], images.shape[-1]))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tensor:
+    """Exchange a UNet's residual layers for such as are given their shifts; those of all layers, (K, 1, S)."""
+    found: list[ResnetBlock2D] = []
+
+    def exchanged(layer: ResnetBlock2D) -> ShiftedResidual:
+        start = sum(each.out_channels for each in found)
+        found.append(layer)
+        return ShiftedResidual(layer, slice(start, start + layer.out_channels))
+
+    replace_layers(unet, ResnetBlock2D, exchanged)
+    of_times = [torch.cat([shift_of(layer, time) for layer in found], dim=1) for time in times]
+    return torch.stack([of_times[step % len(times)] for step in range(steps)])
+
+
+@torch.no_grad()
+def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
+    """Exchange a UNet's cross-attentions for such as are given keys and values; what makes these of prompts."""
+    makers = nn.ModuleList()
+    for block in [each for each in unet.modules() if isinstance(each, BasicTransformerBlock)]:
+        start = sum(maker.out_features for maker in makers)  # type: ignore[misc]
+        maker = key_value_layer(block.attn2)
+        makers.append(maker)
+        block.attn2 = KeyedCrossAttention(block.attn2, slice(start, start + maker.out_features))
+        for name in ("to_q", "to_k", "to_v"):
+            setattr(block.attn1, name, merged(getattr(block.attn1, name)))
+        block.attn1.to_out[0] = merged(block.attn1.to_out[0])
+    return makers
+
+
+class StripEncode(nn.Module):
+    """`Encode` in strips: the same latents, but for rounding.
+
+    Args:
+        encode: shares its weights
+        rows: height of a strip in every map, at least 1
+
+    Raises:
+        InputError: there is no such strip, or the encoder has other layers than Stable Diffusion's
+    """
+
+    def __init__(self, encode: Encode, rows: int) -> None:
+        super().__init__()
+        self.layers = StripEncoder(encode.layers, rows)
+        self.scale = encode.scale
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
+        latent: Tensor = self.layers(images * 2 - 1)
+        return latent if self.scale == 1 else latent * self.scale

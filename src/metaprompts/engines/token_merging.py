@@ -1,0 +1,203 @@
+"""Token merging in the self-attentions of the UNet's finest level (Bolya and Hoffman, 2023). It approximates.
+
+There a latent of 64x64 is 4096 tokens, of which many are nearly alike. One token of each 2x2 block is a destination; of
+the others those that are most like a destination are averaged into it, the fewer tokens attend to each other, and
+everyone who was averaged gets the same answer. Unlike the paper's code for Stable Diffusion, a token that stands for
+several counts several times in the attention of all (as in ToMe, Bolya et al., 2023), so that equal tokens are merged
+without loss, and the destinations are not drawn by lot.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.modules.backbone import PyramidUNet
+
+# The tokens that are no destination: three of each 2x2 block.
+LARGEST_SHARE = 0.75
+# The share is counted in thousandths, so that how many tokens are merged stays a whole number in a graph of any size.
+_PARTS = 1_000
+
+
+def merge_tokens(unet: PyramidUNet, share: float) -> None:
+    """Exchange the self-attentions of a UNet's finest level for such as merge tokens.
+
+    Args:
+        unet: is changed; its cross-attentions must be `KeyedCrossAttention`
+        share: of the tokens, how many are merged into others; 0 changes nothing
+
+    Raises:
+        InputError: the share is none, or the level has no self-attention
+    """
+    if not 0 <= share <= LARGEST_SHARE:
+        raise InputError(f"{share} of the tokens were to be merged; wanted a share from 0 to {LARGEST_SHARE}")
+    if share == 0:
+        return
+    found = 0
+    for level in (unet.down_blocks[0], unet.up_blocks[-1]):
+        for place, layer in enumerate(getattr(level, "attentions", ())):
+            for block in layer.transformer_blocks:
+                block.attn1 = _merged_attention(block, share)
+            level.attentions[place] = TellingSize(layer)
+            found += 1
+    if not found:
+        raise InputError("the UNet's finest level has no attention, so no tokens can be merged: leave the share at 0")
+
+
+def _merged_attention(block: BasicTransformerBlock, share: float) -> "MergedSelfAttention":
+    if block.only_cross_attention:
+        raise InputError(
+            "the UNet's finest level has no self-attention, so no tokens can be merged: leave the share at 0"
+        )
+    return MergedSelfAttention(block.attn1, share)
+
+
+class TellingSize(nn.Module):
+    """A stack of transformer blocks that tells its attentions the map's height and width, which tokens do not show.
+
+    Args:
+        layer: its attentions take ``size``
+    """
+
+    def __init__(self, layer: Transformer2DModel) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor, ...]:
+        """Change a map (B, C, h, w); prompts are passed on."""
+        told = {"size": (hidden_states.shape[-2], hidden_states.shape[-1])}
+        return self.layer(  # type: ignore[no-any-return]
+            hidden_states,
+            encoder_hidden_states=encoder_hidden_states,
+            cross_attention_kwargs=told,
+            return_dict=return_dict,
+        )
+
+
+class MergedSelfAttention(nn.Module):
+    """Self-attention over fewer tokens.
+
+    Args:
+        layer: shares its weights
+        share: of the tokens, how many are merged into others
+    """
+
+    def __init__(self, layer: Attention, share: float) -> None:
+        super().__init__()
+        self.heads: int = layer.heads
+        self.to_query, self.to_key, self.to_value = layer.to_q, layer.to_k, layer.to_v
+        self.to_out = layer.to_out[0]
+        self.parts = round(share * _PARTS)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: None = None,
+        attention_mask: None = None,
+        *,
+        size: tuple[int, int],
+    ) -> Tensor:
+        """Look at all tokens from every token.
+
+        Args:
+            hidden_states: (B, h w, C)
+            encoder_hidden_states: None
+            attention_mask: None
+            size: (h, w)
+
+        Returns:
+            (B, h w, C)
+        """
+        del encoder_hidden_states, attention_mask
+        if self.parts == 0:
+            return self._attend(hidden_states, None)
+        merging = Merging.of(hidden_states, size, size[0] * size[1] * self.parts // _PARTS)
+        return merging.undone(self._attend(merging.tokens, merging.counts.log()[:, None, None, :]))
+
+    def _attend(self, tokens: Tensor, bias: Tensor | None) -> Tensor:
+        """Tokens (B, n, C) -> (B, n, C); the bias (B, 1, 1, n) is added to the scores of keys."""
+        batch, count, channels = tokens.shape
+        query, key, value = (
+            layer(tokens).view(batch, count, self.heads, -1).transpose(1, 2)
+            for layer in (self.to_query, self.to_key, self.to_value)
+        )
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.to_out(seen.transpose(1, 2).reshape(batch, count, channels))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Merging:
+    """Tokens of a map, some merged into others.
+
+    Attributes:
+        tokens: (B, n, C), those that are left: others that were kept, then destinations
+        counts: (B, n), how many each stands for
+        places: (B, h w), which of them stands for each token of the map
+    """
+
+    tokens: Tensor
+    counts: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, tokens: Tensor, size: tuple[int, int], count: int) -> "Merging":
+        """Merge the tokens that are most like the destination most like them, by the cosine of their features.
+
+        Args:
+            tokens: (B, h w, C)
+            size: (h, w)
+            count: how many to merge; if there are not so many, all but the destinations
+        """
+        at_destinations, at_others = split_places(size, tokens.device)
+        destinations, others = tokens[:, at_destinations], tokens[:, at_others]
+        likeness = F.normalize(others, dim=-1) @ F.normalize(destinations, dim=-1).transpose(1, 2)
+        best, nearest = likeness.max(dim=-1)
+        order = best.sort(dim=-1, descending=True).indices
+        merged, kept = order[:, :count], order[:, count:]
+        into = nearest.gather(1, merged)
+
+        ones = torch.ones_like(best)
+        counts = torch.ones_like(destinations[..., 0]).scatter_add(1, into, ones.gather(1, merged))
+        sums = destinations.scatter_add(1, _each(into, tokens), others.gather(1, _each(merged, tokens)))
+        left = torch.cat([others.gather(1, _each(kept, tokens)), sums / counts[..., None]], dim=1)
+
+        first = kept.shape[1]
+        new_of_kept = torch.arange(first, device=tokens.device).expand_as(kept)
+        new_of_others = torch.zeros_like(order).scatter(1, order, torch.cat([into + first, new_of_kept], dim=1))
+        new_of_destinations = torch.arange(destinations.shape[1], device=tokens.device).expand_as(counts) + first
+        # The places of others and destinations in the map, inverted.
+        back = torch.cat([at_others, at_destinations]).sort().indices
+        places = torch.cat([new_of_others, new_of_destinations], dim=1)[:, back]
+        return cls(left, torch.cat([ones.gather(1, kept), counts], dim=1), places)
+
+    def undone(self, tokens: Tensor) -> Tensor:
+        """Give each token of the map what came of the one that stood for it: (B, n, C) -> (B, h w, C)."""
+        return tokens.gather(1, _each(self.places, tokens))
+
+
+def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where in a row of tokens are the destinations, first of each 2x2 block, and the others.
+
+    At an odd border blocks are cut off, and have a destination all the same.
+
+    Args:
+        size: (h, w)
+        device: of the result
+
+    Returns:
+        (ceil(h / 2) ceil(w / 2)) and (all others)
+    """
+    places = torch.arange(size[0] * size[1], device=device).view(*size)
+    others = [places[::2, 1::2], places[1::2, ::2], places[1::2, 1::2]]
+    return places[::2, ::2].flatten(), torch.cat([each.flatten() for each in others])
+
+
+def _each(places: Tensor, tokens: Tensor) -> Tensor:
+    """Places (B, n) as an index for all channels of tokens (B, m, C): (B, n, C)."""
+    return places[..., None].expand(-1, -1, tokens.shape[-1])

@@ -1,0 +1,65 @@
+"""PyTorch's own compiler."""
+
+import logging
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch._inductor.exc import InductorError
+
+from metaprompts.engines.converted import PARTS
+from metaprompts.engines.eager import EagerParts
+from metaprompts.engines.optimized import PreparedModel
+from metaprompts.modules.backbone import LatentEncoder
+
+_logger = logging.getLogger(__name__)
+
+
+class CompiledParts(EagerParts):
+    """Each part compiled at its first call with a new size; PyTorch keeps its own cache of that on disk.
+
+    Args:
+        prepared: as for `EagerParts`
+        dtype: what is computed in
+        encoder: the model's own
+    """
+
+    def __init__(self, prepared: PreparedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+        super().__init__(prepared, dtype, encoder)
+        self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
+        self._compiled: dict[str, Callable[..., Any]] = {
+            part: torch.compile(getattr(self._prepared, part), dynamic=False) for part in PARTS
+        }
+
+    def _execute(self, part: str, *arguments: Any) -> Any:
+        removed: set[str] = set()
+        with self._frozen():
+            while True:
+                try:
+                    return self._compiled[part](*arguments)
+                except InductorError as error:
+                    removed.add(_remove_damaged(error, removed))
+
+    def _frozen(self) -> AbstractContextManager[Any]:
+        """On a CPU weights are constants, so that they can be laid out for the kernels once."""
+        import torch._inductor.config as settings
+
+        return settings.patch(freezing=True) if self._is_cpu else nullcontext()
+
+
+def _remove_damaged(error: InductorError, removed: Collection[str]) -> str:
+    """Remove the compiled file that cannot be loaded, as one is that a killed process did not finish; its path.
+
+    PyTorch keeps such files for ever, but makes anew what is not there.
+
+    Raises:
+        InductorError: something else was wrong, or removing it did not help
+    """
+    inner = error.inner_exception
+    if not isinstance(inner, ImportError) or inner.path is None or inner.path in removed:
+        raise error
+    _logger.warning("%s in PyTorch's cache is damaged, and compiled anew", inner.path)
+    Path(inner.path).unlink(missing_ok=True)
+    return inner.path

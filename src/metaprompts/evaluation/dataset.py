@@ -1,0 +1,204 @@
+"""A split as evaluation sees it: every picture once, at each scale, with its name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from metaprompts.data.loading.dataloader import Reader
+from metaprompts.data.loading.shape_batches import AlikeBatches, places_by_shape, stack
+from metaprompts.data.sample import SMALLEST_SIDE, Sample, SampleDataset
+from metaprompts.data.transforms.geometric import keep_aspect
+from metaprompts.data.transforms.resize_image import ResizeImage
+from metaprompts.data.transforms.tensors import image_tensor, to_tensors
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+from metaprompts.evaluation.protocols import EvaluationProtocol, scaled_name
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenPicture:
+    """One sample, ready to be predicted.
+
+    Attributes:
+        index: its place in the split
+        path: the picture's file
+        tensors: those of `to_tensors`, "picture_size" (2,) height and width before resizing, and "image@RATIO"
+    """
+
+    index: int
+    path: str
+    tensors: dict[str, Tensor]
+
+
+class SeenPictures(Dataset[SeenPicture]):
+    """The samples of a split, cropped and scaled as a protocol says.
+
+    Args:
+        samples: what is read
+        transforms: what the data section does to them, without chance
+        protocol: its own transforms come first; its ratios are scales
+    """
+
+    def __init__(self, samples: SampleDataset, transforms: Sequence[Transform], protocol: EvaluationProtocol) -> None:
+        self.samples = samples
+        self._first = protocol.transforms()
+        self._transforms = {ratio: scaled_transforms(transforms, ratio) for ratio in {1.0, *protocol.ratios()}}
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> SeenPicture:
+        """Read one sample and make its views.
+
+        Raises:
+            InputError: a file is bad
+        """
+        sample = self.sample(index)
+        tensors = to_tensors(_applied(self._transforms[1.0], sample))
+        tensors["picture_size"] = torch.tensor(sample.image.shape[:2])
+        for ratio, transforms in self._transforms.items():
+            if ratio != 1:
+                tensors[scaled_name(ratio)] = image_tensor(_applied(transforms, sample).image)
+        return SeenPicture(index=index, path=sample.path, tensors=tensors)
+
+    def sample(self, index: int) -> Sample:
+        """Read one sample, as the protocol cuts it, at its own size.
+
+        Raises:
+            InputError: a file is bad
+        """
+        return _applied(self._first, self.samples[range(len(self))[index]])
+
+
+class PictureReader(Generic[T]):
+    """Reads pictures in groups, in processes of its own if wanted.
+
+    Args:
+        pictures: what is read
+        groups: indices of the pictures that come together
+        gather: what is made of a group
+        workers: processes that read
+    """
+
+    def __init__(
+        self,
+        pictures: SeenPictures,
+        groups: Sequence[list[int]],
+        gather: Callable[[Sequence[SeenPicture]], T],
+        *,
+        workers: int,
+    ) -> None:
+        self._pictures, self._groups, self._gather, self._workers = pictures, groups, gather, workers
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the groups.
+
+        Raises:
+            InputError: a file is bad
+        """
+        for group in Reader(self._pictures, list, workers=self._workers, batch_sampler=self._groups):
+            yield self._gather(group)
+
+
+def seen_batches(
+    pictures: SeenPictures, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
+) -> AlikeBatches:
+    """A split in order, or a process's share of it, for `evaluate`.
+
+    Args:
+        pictures: the split
+        batch_size: at most so many pictures together; those of different sizes never are
+        workers: processes that read
+        share: number of the process, and how many there are
+    """
+    number, of = share
+    groups = in_groups(len(pictures), batch_size)[number::of]
+    return AlikeBatches(PictureReader(pictures, groups, _tensors_of, workers=workers))
+
+
+def in_groups(samples: int, size: int) -> list[list[int]]:
+    """The indices of so many samples, in groups of a size; the last one may be smaller."""
+    return [list(range(first, min(first + size, samples))) for first in range(0, samples, size)]
+
+
+def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
+    """The same transforms for a picture that shall be looked at ``ratio`` times as large.
+
+    The size to which the picture is brought is scaled, so it is resized once, from its own pixels. Bilinearly, as
+    mmsegmentation does.
+
+    Args:
+        transforms: those at ratio 1
+        ratio: above 0
+    """
+    if ratio == 1:
+        return list(transforms)
+    scaled = [ScaledResize(each, ratio) if isinstance(each, ResizeImage) else each for each in transforms]
+    return scaled if any(isinstance(each, ScaledResize) for each in scaled) else [*scaled, ScaledResize(None, ratio)]
+
+
+@dataclass(frozen=True)
+class ScaledResize:
+    """Resize the image alone to a ratio of what another transform would bring it to.
+
+    Args:
+        plain: the transform at ratio 1; None: the picture's own size
+        ratio: above 0
+    """
+
+    plain: ResizeImage | None
+    ratio: float
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """Resize.
+
+        Raises:
+            InputError: too little would be left
+        """
+        del generator
+        own = sample.image.shape[:2]
+        wanted = own if self.plain is None else (self.plain.height, self.plain.width)
+        height, width = (max(1, int(side * self.ratio)) for side in wanted)
+        if self.plain is None or self.plain.keeps_aspect:
+            height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
+        if min(height, width) < SMALLEST_SIDE:
+            raise InputError(
+                f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; wanted at least "
+                f"{SMALLEST_SIDE} a side: leave that scale out"
+            )
+        image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
+        return replace(sample, image=image)
+
+
+def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[str, Tensor]]]:
+    """Gather pictures whose tensors have the same shapes into batches; order within a batch is kept."""
+    tensors = _tensors_of(group)
+    return [
+        ([group[place] for place in places], stack([tensors[place] for place in places]))
+        for places in places_by_shape(tensors)
+    ]
+
+
+def _tensors_of(pictures: Sequence[SeenPicture]) -> list[dict[str, Tensor]]:
+    return [picture.tensors for picture in pictures]
+
+
+def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:
+    # Nothing here draws: the generator is only what transforms expect.
+    generator = np.random.default_rng(0)
+    for transform in transforms:
+        sample = transform(sample, generator)
+    return sample

@@ -1,0 +1,96 @@
+"""Score a model on a split; training and evaluation both call it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from metaprompts.inference.predictor import look_with
+
+if TYPE_CHECKING:
+    from metaprompts.evaluation.protocols import EvaluationProtocol
+    from metaprompts.tasks import Task
+
+
+class Predictor(Protocol):
+    """What can be scored: a model, or a baseline."""
+
+    training: bool
+
+    @property
+    def task(self) -> "Task":
+        """Says how outputs are scored."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it wants its pictures."""
+
+    # What reads captions takes them (B, N, D) as a second argument.
+    __call__: Callable[..., Tensor]
+    """Pictures (B, 3, H, W) in [0, 1] to raw outputs."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch training mode."""
+
+    def eval(self) -> Any:
+        """Switch to evaluation mode."""
+
+
+@torch.no_grad()
+def evaluate(
+    model: Predictor,
+    batches: Iterable[dict[str, Tensor]],
+    *,
+    facts: dict[str, Any],
+    test: "EvaluationProtocol | None" = None,
+    on_batch: Callable[[int], None] = lambda pictures: None,
+    gather: Callable[[Any], list[Any]] = lambda tally: [tally],
+) -> dict[str, Any]:
+    """Predict every batch and score the whole split.
+
+    Args:
+        model: is put into evaluation mode, and back afterwards
+        batches: what a DataLoader over `Transformed` gives, or `seen_batches` where ``test`` crops or scales
+        facts: what the task's scorer needs to know of the split, see `Task.scorer`
+        test: how to predict; None: each picture is seen once
+        on_batch: called with the number of pictures after each batch
+        gather: where processes share the split: gives every process what all of them counted
+
+    Returns:
+        the metric's numbers by name
+    """
+    was_training = model.training
+    model.eval()
+    scorer = model.task.scorer(**facts, **(test.facts() if test else {}))
+    try:
+        for batch in batches:
+            model.task.score(scorer, predict(model, batch, test), targets(batch))
+            on_batch(len(batch["image"]))
+    finally:
+        model.train(was_training)
+    tallies = gather(scorer.tally())
+    scorer.reset()
+    for tally in tallies:
+        scorer.add(tally)
+    scores: dict[str, Any] = scorer.scores()
+    return scores
+
+
+def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProtocol | None") -> Tensor:
+    """The raw output of a batch that the task scores, on the CPU: metrics sum in float64, which not every device has.
+
+    Args:
+        model: in evaluation mode
+        batch: tensors on any device
+        test: how to predict; None: each picture is seen once
+    """
+    moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    raw = look_with(model, moved)(moved["image"]) if test is None else test.predict(model, moved)
+    return raw.float().cpu()
+
+
+def targets(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a batch holds beside what the model sees, on the CPU."""
+    inputs = ("image", "context")
+    return {name: each.cpu() for name, each in batch.items() if name not in inputs and not name.startswith("image@")}

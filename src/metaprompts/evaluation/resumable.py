@@ -1,0 +1,218 @@
+"""Evaluate a whole split: sample by sample, over several processes, and on from where it was interrupted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.evaluation.confusion import write_confusion
+from metaprompts.evaluation.dataset import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
+from metaprompts.evaluation.evaluate import Predictor, predict, targets
+from metaprompts.evaluation.protocols import EvaluationProtocol
+from metaprompts.evaluation.records import (
+    SCORES,
+    RecordWriter,
+    begin,
+    belongs_to,
+    drop_damaged,
+    read_records,
+    write_records,
+)
+from metaprompts.metrics.segmentation import SegmentationScores
+from metaprompts.utils.distributed_env import Processes
+from metaprompts.utils.files import write_json
+from metaprompts.utils.fingerprint import files_stamp
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.wording import counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is evaluated, and where the results go.
+
+    Attributes:
+        pictures: the split
+        test: how it is predicted
+        facts: what the task's scorer needs to know of the split
+        out: folder for metrics.json, per_image.jsonl and evaluation.json
+        what: plain values that tell this evaluation from others; a stored one goes on only if they are the same
+        root: paths are named relative to it, where they lie in it
+        group: samples read and predicted together
+        workers: processes that read
+    """
+
+    pictures: SeenPictures
+    test: EvaluationProtocol
+    facts: Mapping[str, Any]
+    out: Path
+    what: Mapping[str, Any]
+    root: Path
+    group: int = 1
+    workers: int = 0
+
+
+@torch.no_grad()
+def evaluate_split(
+    model: Predictor,
+    evaluation: Evaluation,
+    *,
+    restart: bool = False,
+    processes: Processes | None = None,
+    on_done: Callable[[int], None] = lambda samples: None,
+    on_earlier: Callable[[int], None] = lambda samples: None,
+) -> dict[str, Any]:
+    """Predict what no earlier run has predicted, or what has changed since, and score the whole split.
+
+    Samples form the same groups in every run and with any number of processes, so the numbers are the same, too.
+
+    Args:
+        model: is put into evaluation mode, and back afterwards
+        evaluation: what to do
+        restart: discard what an earlier run found
+        processes: who else works on it
+        on_done: called with how many samples are newly done
+        on_earlier: called once with how many samples earlier runs have done
+
+    Returns:
+        the metric's numbers by name
+
+    Raises:
+        InputError: a file is bad, or the folder holds another unfinished evaluation
+    """
+    together = processes or Processes()
+    with writing_into(evaluation.out, "evaluate") if together.rank == 0 else nullcontext():
+        return _evaluate(model, evaluation, together, on_done, on_earlier, restart=restart)
+
+
+def _evaluate(
+    model: Predictor,
+    evaluation: Evaluation,
+    together: Processes,
+    on_done: Callable[[int], None],
+    on_earlier: Callable[[int], None],
+    *,
+    restart: bool,
+) -> dict[str, Any]:
+    goes_on = belongs_to(evaluation.out, evaluation.what, restart=restart)
+    together.wait()
+    if together.rank == 0:
+        if goes_on:
+            drop_damaged(evaluation.out)
+            _forget_changed(evaluation)
+        else:
+            begin(evaluation.out, evaluation.what)
+    together.wait()
+    finished = set(read_records(evaluation.out))
+    # Nobody may write before everybody has read: all must agree on who does what.
+    together.wait()
+    on_earlier(len(finished))
+    groups = _unfinished(evaluation, finished)[together.rank :: together.count]
+    _predict_groups(model, evaluation, groups, finished, together.rank, on_done)
+    together.wait()
+    scorer = _scorer_of_all(model, evaluation)
+    scores: dict[str, Any] = scorer.scores()
+    together.wait()
+    if together.rank == 0:
+        write_records(evaluation.out, read_records(evaluation.out))
+        write_json(evaluation.out / SCORES, scores)
+        if isinstance(scorer, SegmentationScores):
+            write_confusion(scorer.confusion, model.task.classes, evaluation.out)  # type: ignore[attr-defined]
+    return scores
+
+
+def _forget_changed(evaluation: Evaluation) -> None:
+    """Drop the records of samples that are not what they were."""
+    records = read_records(evaluation.out)
+    count = len(evaluation.pictures)
+    good = {
+        index: record
+        for index, record in records.items()
+        if index < count and record.get("files") == _stamp(evaluation, index)
+    }
+    if len(good) < len(records):
+        write_records(evaluation.out, good)
+
+
+def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
+    """Groups of indices that hold one at least which is not finished."""
+    groups = in_groups(len(evaluation.pictures), evaluation.group)
+    return [indices for indices in groups if not finished.issuperset(indices)]
+
+
+def _predict_groups(
+    model: Predictor,
+    evaluation: Evaluation,
+    groups: list[list[int]],
+    finished: set[int],
+    rank: int,
+    on_done: Callable[[int], None],
+) -> None:
+    if not groups:
+        return
+    reader = PictureReader(evaluation.pictures, groups, list, workers=evaluation.workers)
+    scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
+    was_training = model.training
+    model.eval()
+    try:
+        with RecordWriter(evaluation.out, rank) as writer:
+            for pictures in reader:
+                new = [
+                    record
+                    for record in _records(model, evaluation, scorer, pictures)
+                    if record["index"] not in finished
+                ]
+                for record in new:
+                    writer.write(record)
+                on_done(len(new))
+    finally:
+        model.train(was_training)
+
+
+def _records(
+    model: Predictor, evaluation: Evaluation, scorer: Any, pictures: Sequence[SeenPicture]
+) -> list[dict[str, Any]]:
+    records = []
+    for alike, batch in stacked(pictures):
+        raw, wanted = predict(model, batch, evaluation.test), targets(batch)
+        for place, picture in enumerate(alike):
+            scorer.reset()
+            one = slice(place, place + 1)
+            model.task.score(scorer, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
+            record = {
+                "index": picture.index,
+                "name": _name(picture.path, evaluation.root),
+                "files": _stamp(evaluation, picture.index),
+            }
+            if "annotation_id" in wanted:
+                record["annotation_id"] = int(wanted["annotation_id"][place])
+            records.append({**record, **scorer.summary(), "tally": scorer.tally()})
+    return records
+
+
+def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
+    """The metric of the whole split, summed in its order whoever predicted what and when."""
+    scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
+    records = read_records(evaluation.out)
+    missing = [index for index in range(len(evaluation.pictures)) if index not in records]
+    if missing:
+        raise InputError(
+            f"{evaluation.out} has lost the records of {counted(len(missing), 'sample')} while the evaluation ran: "
+            "run the same command again, which evaluates them"
+        )
+    for index in range(len(evaluation.pictures)):
+        scorer.add(records[index]["tally"])
+    return scorer
+
+
+def _stamp(evaluation: Evaluation, index: int) -> str:
+    files = evaluation.pictures.samples.files(index)
+    return files_stamp({_name(str(path), evaluation.root): path for path in files})
+
+
+def _name(path: str, root: Path) -> str:
+    whole, folder = Path(path).resolve(), root.resolve()
+    return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()

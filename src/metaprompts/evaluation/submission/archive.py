@@ -1,0 +1,92 @@
+"""Files into a folder, or into one zip archive that appears when it is whole."""
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from metaprompts.errors import InputError
+from metaprompts.utils.files import write_text, write_whole
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.scratch import remove_scratch
+
+Add = Callable[[str, bytes], None]
+
+
+@contextmanager
+def packed(out: Path) -> Iterator[Add]:
+    """Yield a function that stores a file by name and content.
+
+    Args:
+        out: a name that ends in .zip or .ZIP for an archive, with all files at its top; else a folder
+
+    Raises:
+        InputError: it cannot be written, or a name comes twice
+    """
+    taken: set[str] = set()
+    if out.suffix.lower() == ".zip":
+        refuse_folder(out)
+        remove_scratch(out.parent)
+        with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            yield lambda name, content: archive.writestr(_new(name, taken), content)
+        return
+
+    def add(name: str, content: bytes) -> None:
+        with write_whole(out / _new(name, taken)) as scratch:
+            scratch.write_bytes(content)
+
+    with writing_into(out, "submit"):
+        yield add
+
+
+def write_alone(out: Path, text: str) -> None:
+    """Write one JSON text: into an archive, as a file of the archive's name, where ``out`` ends in .zip.
+
+    Raises:
+        InputError: it cannot be written
+    """
+    if out.suffix.lower() == ".json":
+        remove_scratch(out.parent)
+        write_text(out, text)
+        return
+    with packed(out) as add:
+        add(f"{out.stem}.json", text.encode())
+
+
+def refuse_other_ending(out: Path) -> None:
+    """Check that `write_alone` can make a file of this name.
+
+    Raises:
+        InputError: it ends in neither .json nor .zip, or there is a folder of this name
+    """
+    if out.suffix.lower() not in (".json", ".zip"):
+        raise InputError(f"--out {out} ends in neither .json nor .zip; wanted the name of a JSON file or an archive")
+    refuse_folder(out)
+
+
+def refuse_doubles(names: Iterable[str]) -> None:
+    """Check that no name comes twice.
+
+    Raises:
+        InputError: one does
+    """
+    taken: set[str] = set()
+    for name in names:
+        _new(name, taken)
+
+
+def refuse_folder(out: Path) -> None:
+    """Check that a file may come to be here, before the work that it is to hold.
+
+    Raises:
+        InputError: there is a folder of this name
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; wanted the name of a file")
+
+
+def _new(name: str, taken: set[str]) -> str:
+    if name in taken:
+        raise InputError(f"two pictures would become {name}: give one test split, in which names differ")
+    taken.add(name)
+    return name

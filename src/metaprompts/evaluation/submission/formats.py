@@ -1,0 +1,139 @@
+"""How each benchmark's server wants a prediction: the file's name, and its content."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.class_names import class_order, describe_difference
+from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
+from metaprompts.data.joint_names import read_names
+from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.errors import InputError
+
+CITYSCAPES_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""labelIds of the 19 evaluated classes, in the order of their trainIds."""
+
+_CITYSCAPES_NAME = re.compile(r"[^_]+_\d{6}_\d{6}_leftImg8bit")
+_KITTI_UNITS_PER_METER = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """What one server takes.
+
+    Attributes:
+        task: name of the task
+        name: from a picture's path to the name of its file
+        encode: from labels (H,W) or depth in meters (H,W) to the pixels that are stored; None where no pictures are
+        check: raises InputError for a task that does not fit
+    """
+
+    task: str
+    name: Callable[[Path], str]
+    encode: Callable[[NDArray[Any]], NDArray[Any]] | None
+    check: Callable[[Any], None]
+
+
+def cityscapes_name(path: Path) -> str:
+    """The picture's own name: the server finds a result by its first three parts, ``city_000000_000019``.
+
+    Raises:
+        InputError: the picture is not named as Cityscapes' are
+    """
+    if not _CITYSCAPES_NAME.fullmatch(path.stem):
+        raise InputError(f"{path} is not named as Cityscapes' pictures, CITY_000000_000000_leftImg8bit.png")
+    return f"{path.stem}.png"
+
+
+def cityscapes_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Classes 0..18 to labelIds.
+
+    Args:
+        labels: (H,W)
+
+    Returns:
+        (H,W) uint8
+    """
+    ids: NDArray[np.uint8] = np.array(CITYSCAPES_LABEL_IDS, np.uint8)[labels]
+    return ids
+
+
+def ade20k_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
+    """Classes 0..149 to 1..150; 0 would be "other objects".
+
+    Args:
+        labels: (H,W)
+
+    Returns:
+        (H,W) uint8
+    """
+    return (labels + 1).astype(np.uint8)
+
+
+def kitti_depth(depth_m: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Meters to KITTI's 16-bit values, 256 a meter; 0 would be "no depth", so the smallest is 1.
+
+    Args:
+        depth_m: (H,W)
+
+    Returns:
+        (H,W) uint16
+    """
+    units = np.rint(np.nan_to_num(np.asarray(depth_m, np.float64)) * _KITTI_UNITS_PER_METER)
+    return units.clip(1, np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def png(pixels: NDArray[Any]) -> bytes:
+    """(H,W) uint8 or uint16 as the bytes of a gray PNG file."""
+    done, data = cv2.imencode(".png", pixels)
+    assert done
+    return bytes(data)
+
+
+def _own_name(path: Path) -> str:
+    return f"{path.stem}.png"
+
+
+def _wants_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
+    def check(task: Any) -> None:
+        if len(task.classes) != len(names):
+            raise InputError(f"the model has {len(task.classes)} classes; the server wants {len(names)}")
+        if class_order(task.classes, names, server) is not None:
+            raise InputError(
+                f"the model has the classes of {server} in another order ({describe_difference(task.classes, names)}), "
+                "and a submission has them by their number: train with the data set's order"
+            )
+
+    return check
+
+
+def _wants_coco_joints(task: Any) -> None:
+    if read_names(task.joints) != read_names(COCO_JOINTS):
+        raise InputError(
+            f"the model finds {len(task.joints)} joints, {', '.join(task.joints)}; the server wants COCO's "
+            f"{len(COCO_JOINTS)} in their order, {', '.join(COCO_JOINTS)}"
+        )
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "cityscapes": Format(
+            task="segmentation",
+            name=cityscapes_name,
+            encode=cityscapes_ids,
+            check=_wants_classes(CITYSCAPES, "Cityscapes"),
+        ),
+        "ade20k": Format(
+            task="segmentation", name=_own_name, encode=ade20k_ids, check=_wants_classes(ADE20K, "ADE20K")
+        ),
+        "kitti": Format(task="depth", name=_own_name, encode=kitti_depth, check=lambda task: None),
+        "coco": Format(task="pose", name=_own_name, encode=None, check=_wants_coco_joints),
+    }
+)

@@ -1,0 +1,129 @@
+"""Predict a test split and write what its server takes."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metaprompts.data.joints import mirror_pairs
+from metaprompts.data.sample import SampleDataset
+from metaprompts.data.transforms.pose_crop import PoseCrop
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.evaluation.dataset import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
+from metaprompts.evaluation.evaluate import predict, targets
+from metaprompts.evaluation.protocols import EvaluationProtocol, PoseProtocol
+from metaprompts.evaluation.submission.archive import packed, refuse_doubles, refuse_other_ending, write_alone
+from metaprompts.evaluation.submission.formats import Format, png
+from metaprompts.evaluation.submission.test_sets import DetectedPeople
+from metaprompts.metrics.keypoints import KeypointScores
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks import Pose
+
+OnDone = Callable[[int], None]
+
+
+@torch.no_grad()
+def submit_maps(
+    model: MetaPromptModel,
+    samples: SampleDataset,
+    transforms: Sequence[Transform],
+    test: EvaluationProtocol,
+    form: Format,
+    out: Path,
+    *,
+    workers: int = 0,
+    on_done: OnDone = lambda samples: None,
+) -> None:
+    """Write a PNG for every picture, of the picture's own size.
+
+    Args:
+        model: of segmentation or depth
+        samples: the test pictures
+        transforms: what the data section does to pictures before they are predicted
+        test: how they are predicted
+        form: one with ``encode``
+        out: a folder, or a name that ends in .zip
+        workers: processes that read
+        on_done: called with the number of pictures after each
+
+    Raises:
+        InputError: a picture is bad or wrongly named, or ``out`` cannot be written
+    """
+    assert form.encode is not None
+    # A wrong name is told before hours of work, not after.
+    refuse_doubles([form.name(Path(samples.path(index))) for index in range(len(samples))])
+    with packed(out) as add:
+        for picture in _reader(SeenPictures(samples, transforms, test), 1, workers):
+            ((_, batch),) = stacked(picture)
+            name = form.name(Path(picture[0].path))
+            raw = _at_picture_size(predict(model.eval(), batch, test), batch)
+            add(name, png(form.encode(model.task.decode(raw)[0].numpy())))
+            on_done(1)
+
+
+@torch.no_grad()
+def submit_people(
+    model: MetaPromptModel,
+    people: DetectedPeople,
+    test: PoseProtocol,
+    out: Path,
+    *,
+    samples: SampleDataset | None = None,
+    batch_size: int = 1,
+    workers: int = 0,
+    on_done: OnDone = lambda samples: None,
+) -> None:
+    """Write COCO's keypoint results: a list of image_id, category_id, keypoints (x, y, score, ...) and score.
+
+    Args:
+        model: of pose
+        people: the boxes
+        test: how they are predicted, and whether people found twice are removed
+        out: a name that ends in .json, or in .zip for an archive with one JSON file
+        samples: the same people with more that the model sees, their pictures' captions; None for nothing more
+        batch_size: people in one pass
+        workers: processes that read
+        on_done: called with the number of people after each pass
+
+    Raises:
+        InputError: a picture is bad, the joints' names do not say how to mirror, or ``out`` has another ending or
+            cannot be written
+    """
+    task = model.task
+    assert isinstance(task, Pose)
+    refuse_other_ending(out)
+    if test.flip:
+        mirror_pairs(task.joints, task.flip_pairs)
+    crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
+    found = _Found(people, task, test)
+    for group in _reader(SeenPictures(people if samples is None else samples, [crop], test), batch_size, workers):
+        for _, batch in stacked(group):
+            # The task's own scoring brings joints from the crop to the picture.
+            task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]
+        on_done(len(group))
+    write_alone(out, json.dumps(found.scores.results(), separators=(",", ":"), allow_nan=False) + "\n")
+
+
+class _Found:
+    """Takes what `Pose.score` finds."""
+
+    def __init__(self, people: DetectedPeople, task: Pose, test: PoseProtocol) -> None:
+        nobody = {"images": people.images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+        self.scores = KeypointScores(nobody, task.oks_sigmas, nms_threshold=test.oks_nms)
+
+    def update(self, points: Tensor, scores: Tensor, batch: Mapping[str, Tensor]) -> None:
+        self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))
+
+
+def _reader(pictures: SeenPictures, group: int, workers: int) -> PictureReader[Sequence[SeenPicture]]:
+    return PictureReader(pictures, in_groups(len(pictures), group), tuple, workers=workers)
+
+
+def _at_picture_size(raw: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    height, width = batch["picture_size"][0].tolist()
+    if raw.shape[-2:] == (height, width):
+        return raw
+    return F.interpolate(raw, size=(height, width), mode="bilinear", align_corners=False)

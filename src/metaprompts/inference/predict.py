@@ -1,0 +1,154 @@
+"""Pictures in, predictions out: views of one size are gathered into batches, and no more of them are held."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.tasks.base import Picture, View
+
+if TYPE_CHECKING:
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.tasks.predictions import Prediction
+
+
+def predict_many(
+    model: "MetaPromptModel",
+    pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]],
+    batch_size: int,
+    views_at_once: Callable[[tuple[int, int]], int] | None = None,
+) -> Iterator["Prediction"]:
+    """Predict pictures in order; at most ``batch_size`` pictures are held at a time.
+
+    Args:
+        model: is put into evaluation mode while it looks, and back afterwards
+        pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
+        batch_size: largest number of pictures held, and of views in one pass
+        views_at_once: (height, width) of views -> how many of them in one pass; by default ``batch_size``
+    """
+    remaining = ((*row, None)[:3] for row in pictures)
+    encoded: dict[str, Tensor] = {}
+    while group := list(islice(remaining, batch_size)):
+        # Only those of the last group are kept: often all pictures have the same caption.
+        encoded = _encoded(model, [caption for *_, caption in group], encoded)
+        contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
+        of_pictures = groupby(
+            _outputs(model, _seen(model, group, contexts), views_at_once or (lambda size: batch_size)),
+            key=attrgetter("picture"),
+        )
+        ready = next(of_pictures, None)
+        for number, (picture, *_) in enumerate(group):
+            # A picture without boxes has no views.
+            if ready is None or ready[0] != number:
+                yield model.task.assemble(picture, ())
+                continue
+            yield model.task.assemble(picture, ((output.view, output.raw) for output in ready[1]))
+            ready = next(of_pictures, None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A view, the number of its picture, and the context (N, D) that it is looked at with, if there is one."""
+
+    picture: int
+    view: View
+    context: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Output:
+    picture: int
+    view: View
+    raw: Tensor
+
+
+def _seen(
+    model: "MetaPromptModel", group: Sequence[tuple[Picture, Any, Any]], contexts: Sequence[Tensor | None]
+) -> Iterator[_Seen]:
+    """The views of all pictures, each made when it is asked for: a picture may have very many."""
+    for number, ((picture, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
+        for view in model.task.views(picture, model.config.working_size, boxes):
+            yield _Seen(number, view, context)
+
+
+def context_of(model: "MetaPromptModel", caption: str | Tensor | None) -> Tensor | None:
+    """A caption, or what was made of it (N, D), as a context of one picture (1, N, D) where the model is."""
+    if caption is None:
+        return None
+    return model.encode_captions([caption]) if isinstance(caption, str) else caption[None].to(model.device)
+
+
+def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tokens (N, D) of those captions that are texts."""
+    texts = list(dict.fromkeys(caption for caption in captions if isinstance(caption, str)))
+    new = [text for text in texts if text not in known]
+    fresh = dict(zip(new, model.encode_captions(new) if new else (), strict=True))
+    return {text: fresh[text] if text in fresh else known[text] for text in texts}
+
+
+def _outputs(
+    model: "MetaPromptModel", seen: Iterable[_Seen], views_at_once: Callable[[tuple[int, int]], int]
+) -> Iterator[_Output]:
+    """The raw outputs of views in order, as soon as enough views of one size have come for a pass."""
+    waiting: defaultdict[tuple[tuple[int, ...], bool], list[tuple[int, _Seen]]] = defaultdict(list)
+    limits: dict[tuple[int, int], int] = {}
+    done: dict[int, _Output] = {}
+    following = 0
+    for place, each in enumerate(seen):
+        _, height, width = each.view.image.shape
+        if (height, width) not in limits:
+            limits[height, width] = views_at_once((height, width))
+        alike = waiting[tuple(each.view.image.shape), each.context is None]
+        alike.append((place, each))
+        if len(alike) >= limits[height, width]:
+            done.update(_pass(model, alike))
+            alike.clear()
+        while following in done:
+            yield done.pop(following)
+            following += 1
+    for alike in waiting.values():
+        done.update(_pass(model, alike))
+    for place in sorted(done):
+        yield done.pop(place)
+
+
+@torch.inference_mode()
+def _pass(model: "MetaPromptModel", seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
+    """The outputs of views of one size, all of them with a context or none, by place."""
+    if not seen:
+        return {}
+    batch = torch.stack([each.view.image for _, each in seen])
+    contexts = [each.context for _, each in seen if each.context is not None]
+    with evaluating(model):
+        raws = look(model, batch, torch.stack(contexts) if contexts else None)
+    return {place: _Output(each.picture, each.view, raw) for (place, each), raw in zip(seen, raws, strict=True)}
+
+
+def look(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> Tensor:
+    """The raw output in single precision, whatever the model's own, of pictures from anywhere.
+
+    Args:
+        model: is in evaluation mode
+        images: (B, 3, H, W) in [0, 1]
+        context: (B, N, D), where the prompts are captions; else None
+    """
+    images = images.to(model.device, model.dtype)
+    raw: Tensor = model(images, None if context is None else context.to(model.device, model.dtype))
+    return raw.float()
+
+
+@contextmanager
+def evaluating(model: "MetaPromptModel") -> Iterator[None]:
+    """Put a model into evaluation mode, and back afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

@@ -1,0 +1,128 @@
+"""Pictures at their own resolution, in overlapping windows; the memory does not grow with the picture's height."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.inference.predict import context_of, evaluating, look
+from metaprompts.inference.sliding_window import refuse_gaps, slide_rows
+from metaprompts.tasks.base import Picture
+
+if TYPE_CHECKING:
+    from metaprompts.models.model import MetaPromptModel
+    from metaprompts.tasks.predictions import Prediction
+
+# The UNet sees an eighth, and halves it three times.
+_SMALLEST = 64
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A grid of windows, the last of which are shifted back to the picture's edge.
+
+    Attributes:
+        size: (height, width) of each, in pixels; cut to the picture's own where that is smaller
+        stride: (vertical, horizontal) step, in pixels, at most the size
+
+    Raises:
+        InputError: the windows are too small, or leave gaps
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if min(self.size) < _SMALLEST:
+            raise InputError(f"windows of {_times(self.size)} were asked for; wanted at least {_SMALLEST}x{_SMALLEST}")
+        refuse_gaps(self.size, self.stride)
+
+    @classmethod
+    def of(cls, size: tuple[int, int] | None, stride: tuple[int, int] | None = None) -> Self:
+        """Windows of a size, overlapping by half unless told otherwise.
+
+        Raises:
+            InputError: there is a stride only, or see above
+        """
+        if size is None:
+            raise InputError(f"a stride of {stride} was given, but no window: give a window, or neither")
+        return cls(size, stride or (size[0] // 2, size[1] // 2))
+
+    def held_bytes(self, height: int, width: int, outputs: int) -> int:
+        """What is held for a picture beside the work on a window.
+
+        Args:
+            height: of the picture, in pixels
+            width: of the picture, in pixels
+            outputs: channels of the raw output
+        """
+        tall, wide = min(self.size[0], height), min(self.size[1], width)
+        # Single precision: sums and counts over open rows, a window's output; depth, or confidence and labels. The
+        # picture in bytes.
+        rows, window = (outputs + 1) * tall * width, outputs * tall * wide
+        return 4 * (rows + window + 2 * height * width) + 3 * height * width
+
+    def within(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) of the windows of a picture as the model sees them."""
+        inside = min(self.size[0], height), min(self.size[1], width)
+        return max(inside[0], _SMALLEST), max(inside[1], _SMALLEST)
+
+
+@torch.inference_mode()
+def predict_in_windows(
+    model: "MetaPromptModel",
+    picture: Picture,
+    windows: Windows,
+    boxes: Sequence[Any] | None = None,
+    caption: str | Tensor | None = None,
+    batch: int = 1,
+) -> "Prediction":
+    """Predict a picture without resizing it, and average where windows overlap: logits, or depth in metres.
+
+    Metric depth depends on the scale that the model was trained at: windows are for pictures of about that scale.
+
+    Args:
+        model: of segmentation or depth
+        picture: uint8 RGB (H, W, 3)
+        windows: their grid
+        boxes: are refused, as with them pose is
+        caption: what is to be seen in the whole picture, a text or encoded (N, D), where the prompts are captions
+        batch: windows that go through the model together
+
+    Returns:
+        the prediction at the picture's own size
+
+    Raises:
+        InputError: the task is not predicted in windows, or a caption is missing or not wanted
+    """
+    if boxes is not None:
+        raise InputError("people's boxes and windows were both given: pose looks at boxes, the other tasks at windows")
+    context = context_of(model, caption)
+
+    def predict(crops: Tensor) -> Tensor:
+        of_crops = None if context is None else context.expand(len(crops), -1, -1)
+        return look(model, _enlarged(crops.float().div_(255)), of_crops)
+
+    with evaluating(model):
+        # Bytes, of which crops become numbers: the picture may be as large as memory.
+        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        rows = slide_rows(predict, image, window=windows.size, stride=windows.stride, batch=batch)
+        return model.task.assemble_rows(picture, rows)
+
+
+def _enlarged(crops: Tensor) -> Tensor:
+    """Crops of a picture that is smaller than the smallest window, stretched to that."""
+    height, width = crops.shape[-2:]
+    if min(height, width) >= _SMALLEST:
+        return crops
+    size = (max(height, _SMALLEST), max(width, _SMALLEST))
+    return F.interpolate(crops, size=size, mode="bilinear", align_corners=False)
+
+
+def _times(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,217 @@
+"""How good predicted keypoints are: COCO average precision by keypoint similarity."""
+
+import copy
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from metaprompts.data.io.coco_annotations import as_ground_truth
+from metaprompts.errors import InputError
+from metaprompts.metrics.oks_nms import keep_best
+from metaprompts.utils.files import read_json
+
+KEYPOINT_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+COCO_SIGMAS = (
+    *(0.026, 0.025, 0.025, 0.035, 0.035),  # nose, eyes, ears
+    *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062),  # shoulders, elbows, wrists
+    *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),  # hips, knees, ankles
+)
+
+
+_SOURCE = "the keypoint annotations"
+
+
+class KeypointScores(Metric):  # type: ignore[misc]
+    """COCO's ten keypoint numbers, computed by faster-coco-eval from everything predicted.
+
+    A person's final score is box score times the mean of those joint scores that exceed ``joint_threshold`` (0 if
+    none does), as in mmpose. Every picture of ``ground_truth`` counts, predicted or not. Keep this metric on a device
+    that has float64.
+
+    Args:
+        ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. Where an annotation lacks
+            "iscrowd" it is none, where it has no "area" above 0 its box's counts. Those of all categories that have
+            the joints of the first that has any are scored as one category; others are left out, as in training.
+            Their ids do not matter here. Crowds and people of whom no joint is labeled may be without keypoints; they
+            are passed over, as in COCO.
+        sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
+        joint_threshold: joints scored at most this do not count in the person's score
+        nms_threshold: remove people more similar than this to a better one in the same picture (mmpose: 0.9); None: off
+
+    Raises:
+        InputError: the annotations cannot be read, or their joints are not as many as the sigmas
+    """
+
+    full_state_update = False
+    higher_is_better = True
+    people: list[Tensor] | Tensor
+
+    def __init__(
+        self,
+        ground_truth: dict[str, Any] | Path,
+        sigmas: Sequence[float] = COCO_SIGMAS,
+        *,
+        joint_threshold: float = 0.2,
+        nms_threshold: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.sigmas = tuple(float(sigma) for sigma in sigmas)
+        content = read_json(ground_truth) if isinstance(ground_truth, Path) else ground_truth
+        where = ground_truth if isinstance(ground_truth, Path) else _SOURCE
+        self.ground_truth = as_ground_truth(content, where, len(self.sigmas))
+        self.joint_threshold = joint_threshold
+        self.nms_threshold = nms_threshold
+        self._category = int(self.ground_truth["categories"][0]["id"])
+        self.add_state("people", [], dist_reduce_fx="cat")
+        self.reset()
+
+    def keep_images(self, ids: Collection[int]) -> None:
+        """Leave out the annotations of all other images."""
+        truth = self.ground_truth
+        self.ground_truth = truth | {
+            "images": [image for image in truth["images"] if image["id"] in ids],
+            "annotations": [person for person in truth["annotations"] if person["image_id"] in ids],
+        }
+
+    def reset(self) -> None:
+        """Forget every prediction."""
+        super().reset()
+        # Never empty: processes can only exchange rows of one width and type, and one of them may have seen nobody.
+        self.people = [torch.zeros(0, 4 + 3 * len(self.sigmas), dtype=torch.float64, device=self.device)]
+
+    def update(
+        self,
+        image_id: Tensor,
+        keypoints: Tensor,
+        keypoint_scores: Tensor,
+        box_score: Tensor,
+        area: Tensor,
+        category_id: Tensor | int | None = None,
+    ) -> None:
+        """Take the predictions of P people, of any pictures.
+
+        Args:
+            image_id: (P,) integers, ids of the annotations' pictures
+            keypoints: (P,J,2) x and y in pixels of the annotated picture
+            keypoint_scores: (P,J), usually in 0..1
+            box_score: (P,), the detector's score; 1 for annotated boxes
+            area: (P,) square pixels, the person's box or mask; used by the removal of doubles only
+            category_id: (P,) integers or one for all; by default the annotations' category
+
+        Raises:
+            InputError: shapes disagree with each other or with the sigmas
+        """
+        people, joints = len(image_id), len(self.sigmas)
+        if keypoints.shape != (people, joints, 2) or keypoint_scores.shape != (people, joints):
+            raise InputError(
+                f"keypoints are {tuple(keypoints.shape)} with scores {tuple(keypoint_scores.shape)}; expected "
+                f"({people},{joints},2) and ({people},{joints}) for {people} image ids and {joints} sigmas"
+            )
+        category = torch.as_tensor(self._category if category_id is None else category_id).expand(people)
+        columns = [_column(values, self.device) for values in (image_id, category, box_score, area)]
+        joint_rows = torch.cat([keypoints.detach().double(), keypoint_scores.detach().double()[..., None]], -1)
+        rows = torch.cat([torch.stack(columns, 1), joint_rows.to(self.device).flatten(1)], 1)
+        assert isinstance(self.people, list)
+        self.people.append(rows)
+
+    def compute(self) -> dict[str, float]:
+        """COCO's numbers over the predictions of all processes; see `scores`."""
+        return self.scores()
+
+    def scores(self) -> dict[str, float]:
+        """COCO's numbers over the predictions of this process.
+
+        Returns:
+            the names of ``KEYPOINT_SCORES``: precision and recall in 0..1; -1 where no annotated person is of that
+            size, as COCO's own evaluation says
+        """
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        # It writes into what it is given.
+        truth = COCO(copy.deepcopy(self.ground_truth))
+        evaluation = COCOeval_faster(
+            truth, truth.loadRes(self.results()), iouType="keypoints", kpt_oks_sigmas=list(self.sigmas)
+        )
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        return {name: float(value) for name, value in zip(KEYPOINT_SCORES, evaluation.stats, strict=True)}
+
+    def results(self) -> list[dict[str, Any]]:
+        """Everything predicted on this process as entries of a COCO keypoint-results file, doubles removed.
+
+        Returns:
+            dicts of image_id, category_id, keypoints (x, y, score, x, ...) and the final score
+
+        Raises:
+            InputError: a prediction is for a picture that the annotations do not have
+        """
+        rows, scores = self.rows(), self.final_scores()
+        joints = rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)
+        self._refuse_unknown(rows[:, 0])
+        return [
+            {
+                "image_id": int(rows[index, 0]),
+                "category_id": int(rows[index, 1]),
+                "keypoints": joints[index].flatten().tolist(),
+                "score": float(scores[index]),
+            }
+            for index in self._kept(rows, joints, scores)
+        ]
+
+    def rows(self) -> NDArray[np.float64]:
+        """(P, 4 + 3J): everything predicted on this process: image id, category, box score, area; x, y, score."""
+        rows: NDArray[np.float64] = dim_zero_cat(self.people).cpu().numpy()
+        return rows
+
+    def add(self, rows: Sequence[Sequence[float]]) -> None:
+        """Take what another's `rows` gave."""
+        assert isinstance(self.people, list)
+        self.people.append(self.people[0].new_tensor(rows).view(-1, 4 + 3 * len(self.sigmas)))
+
+    def final_scores(self) -> NDArray[np.float64]:
+        """(P,) box score times mean joint score of everything predicted on this process."""
+        rows = self.rows()
+        means = _mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2], self.joint_threshold)
+        return np.asarray(rows[:, 2] * means, np.float64)
+
+    def _kept(
+        self, rows: NDArray[np.float64], joints: NDArray[np.float64], scores: NDArray[np.float64]
+    ) -> NDArray[np.intp]:
+        if self.nms_threshold is None:
+            return np.arange(len(rows))
+        kept: list[int] = []
+        for group in np.unique(rows[:, :2], axis=0):
+            here = np.flatnonzero((rows[:, :2] == group).all(1))
+            best = keep_best(
+                joints[here, :, :2], scores[here], rows[here, 3], self.sigmas, threshold=self.nms_threshold
+            )
+            kept.extend(here[best].tolist())
+        return np.sort(np.array(kept, dtype=np.intp))
+
+    def _refuse_unknown(self, image_ids: NDArray[np.float64]) -> None:
+        unknown = set(image_ids.astype(int).tolist()) - {int(image["id"]) for image in self.ground_truth["images"]}
+        if unknown:
+            raise InputError(
+                f"people were predicted for image id {min(unknown)}, which the annotations do not have; "
+                "predict the pictures of the annotation file that is evaluated against"
+            )
+
+
+def _column(values: Tensor, device: torch.device) -> Tensor:
+    return values.detach().to(device, torch.float64)
+
+
+def _mean_above(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    # Scores come as float32, in which 0.2 is a little more than 0.2 in float64.
+    counted = scores > float(np.float32(threshold))
+    means: NDArray[np.float64] = (scores * counted).sum(1) / counted.sum(1).clip(1)
+    return means

@@ -1,0 +1,101 @@
+"""Keypoint scores of a split: OKS AP and AR, and PCK."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.data.io.coco_entries import refuse_same
+from metaprompts.metrics.keypoints import KeypointScores
+from metaprompts.metrics.pck import PercentageCorrectKeypoints
+from metaprompts.tasks.base import Batch
+
+
+class PoseScores:
+    """COCO's ten numbers and PCK@0.2, from predictions in the pixels of their pictures.
+
+    Args:
+        annotations: COCO keypoint JSON of the split
+        sigmas: OKS sigma of each joint
+        oks_nms: remove people more similar than this to a better one of the same picture; None: keep all
+        images: ids of the images that count; None: all of the annotations
+
+    Raises:
+        InputError: the annotations cannot be read, or two people have the same id
+    """
+
+    def __init__(
+        self,
+        annotations: Path,
+        sigmas: Sequence[float],
+        *,
+        oks_nms: float | None = None,
+        images: Collection[int] | None = None,
+    ) -> None:
+        self.precision = KeypointScores(annotations, sigmas, nms_threshold=oks_nms)
+        if images is not None:
+            self.precision.keep_images(images)
+        self.correct = PercentageCorrectKeypoints()
+        # Crowds may have the ids of others: nothing is predicted for them.
+        people = [
+            person
+            for person in self.precision.ground_truth["annotations"]
+            if person["num_keypoints"] and not person["iscrowd"]
+        ]
+        refuse_same(
+            (person["source_id"] for person in people),
+            annotations,
+            "persons",
+            "annotation id",
+            "number the annotations",
+        )
+        self._truth = {
+            person["source_id"]: torch.tensor(person["keypoints"], dtype=torch.float32).view(-1, 3) for person in people
+        }
+
+    def update(self, points: Tensor, scores: Tensor, batch: Batch) -> None:
+        """Count a batch.
+
+        Args:
+            points: (B, J, 2) in pixels of the pictures
+            scores: (B, J)
+            batch: "image_id", "annotation_id", "score" (B,), "keypoints" (B, J, 3), "box_xywh" (B, 4) and "size" (B, 2)
+        """
+        # mmpose and SimpleBaseline measure how alike two people are by the area of their crops.
+        area = batch["size"].prod(dim=1)
+        self.precision.update(batch["image_id"], points, scores, batch["score"], area)
+        # The crop's own keypoints lack those outside it. Detected boxes have no annotated person at all.
+        annotated = [i for i in range(len(points)) if bool((batch["keypoints"][i, :, 2] > 0).any())]
+        if annotated:
+            truth = torch.stack([self._truth[int(batch["annotation_id"][i])] for i in annotated])
+            self.correct.update(points[annotated].float(), truth, batch["box_xywh"][annotated].cpu())
+
+    def scores(self) -> dict[str, float]:
+        """AP to ARL, and "pck@0.2", of this process."""
+        return {**self.precision.scores(), **self.correct.scores()}
+
+    def compute(self) -> dict[str, float]:
+        """The same of all processes."""
+        return {**self.precision.compute(), **self.correct.compute()}
+
+    def reset(self) -> None:
+        """Forget every prediction."""
+        self.precision.reset()
+        self.correct.reset()
+
+    def tally(self) -> dict[str, Any]:
+        """Everything counted so far as plain values: ``people``, `KeypointScores`' rows, and the joints counted."""
+        correct, labelled = int(self.correct.correct), int(self.correct.labelled)
+        return {"people": self.precision.rows().tolist(), "correct": correct, "labelled": labelled}
+
+    def add(self, tally: Mapping[str, Any]) -> None:
+        """Count what another's `tally` holds."""
+        self.precision.add(tally["people"])
+        self.correct.correct += tally["correct"]
+        self.correct.labelled += tally["labelled"]
+
+    def summary(self) -> dict[str, float]:
+        """The scores of one person that stand beside its picture's name: the final score, and PCK."""
+        return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

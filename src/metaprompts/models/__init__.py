@@ -1,0 +1,1 @@
+"""The model, its configuration, and how it is saved and loaded."""

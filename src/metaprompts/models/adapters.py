@@ -1,0 +1,40 @@
+"""Several small trainings on one frozen backbone, side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from metaprompts.errors import InputError
+from metaprompts.models.loading import pick_device
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import load_backbone
+from metaprompts.modules.backbone.latent_cache import LatentCache
+
+
+def load_adapters(
+    base: str, folders: Sequence[str | Path], device: str | torch.device | None = None
+) -> list[MetaPromptModel]:
+    """Load models that were trained on a frozen backbone; they share its weights, and latents of the same picture.
+
+    Args:
+        base: the backbone, see `load_backbone`
+        folders: what `metaprompts train --training.trainable lora` or ``prompts`` wrote, each of another task
+        device: where to put them; by default the GPU if there is one, else the CPU
+
+    Raises:
+        InputError: a folder is no such training, is of another base, or two are of one task
+    """
+    chosen, backbone, latents = pick_device(device), load_backbone(base), LatentCache()
+    # Moved first: what is shared must not be copied for each model.
+    backbone.unet.to(chosen)
+    backbone.vae.to(chosen)
+    models = [MetaPromptModel.read(folder, backbone).to(chosen) for folder in folders]
+    by_task: dict[str, str | Path] = {}
+    for folder, model in zip(folders, models, strict=True):
+        if model.config.base is None:
+            raise InputError(f"{folder} has a backbone of its own: predict with it alone")
+        if (other := by_task.setdefault(model.task.name, folder)) is not folder:
+            raise InputError(f"{other} and {folder} both predict {model.task.name}: their results have the same names")
+        model.latent_encoder.cache = latents
+    return models

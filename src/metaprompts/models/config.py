@@ -1,0 +1,208 @@
+"""What a model is: the typed content of its config.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from metaprompts.errors import InputError
+from metaprompts.tasks import TASKS, Task
+from metaprompts.utils.schema import Range, build, check_ranges, convert, plain, unknown_key
+
+NAME_PLACE = "{}"
+"""Where a label goes in a template."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The backbone's two diffusers configs.
+
+    Attributes:
+        unet: UNet2DConditionModel's config
+        vae: AutoencoderKL's config
+    """
+
+    unet: dict[str, Any]
+    vae: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """What the UNet is given in the place of a text, and pixels are compared with.
+
+    Attributes:
+        kind: "meta": learned embeddings (the paper's own). "label": names, read once by the backbone's text encoder.
+            "caption": a caption of each picture, read by it word for word
+        count: N, of meta prompts; of the others it is the number of labels, or of tokens that a caption is padded to,
+            whatever is said here
+        per_step: meta: a set for each refinement step, or one shared by all; label, caption: an adapter for each step
+        adapter: whether each set goes through an MLP; what that makes of a text is added to it, times small learned
+            factors
+        labels: label: the names; none for the task's classes or joints
+        templates: label: sentences with {} in a name's place, whose tokens are averaged; none for a short list of ours
+        text_source: label, caption: where the text encoder comes from: hub id, diffusers folder or "micro"; none for
+            the backbone's source
+        text_fingerprint: by which the text encoder's weights are known again; none for any
+    """
+
+    kind: Literal["meta", "label", "caption"] = "meta"
+    count: Annotated[int, Range(1, 16384)] = 150
+    per_step: bool = False
+    adapter: bool = False
+    labels: tuple[str, ...] | None = None
+    templates: tuple[str, ...] | None = None
+    text_source: str | None = None
+    text_fingerprint: str | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "prompts")
+        if self.kind != "meta" and self.per_step and not self.adapter:
+            raise InputError(
+                f"prompts.per_step gives {self.kind} prompts an adapter for each step, but prompts.adapter is false: "
+                "set it to true, or leave per_step out"
+            )
+        if self.labels is not None and not all(label.strip() for label in self.labels or ("",)):
+            raise InputError(f"prompts.labels is {list(self.labels)}; wanted a name for each prompt")
+        for template in self.templates if self.templates is not None else (NAME_PLACE,):
+            if template.count(NAME_PLACE) != 1:
+                raise InputError(f"prompts.templates has {template!r}; wanted sentences with {NAME_PLACE} once in each")
+        if self.templates == ():
+            raise InputError(f"prompts.templates is empty; wanted sentences with {NAME_PLACE} in each, or none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refinement:
+    """Recurrent refinement.
+
+    Attributes:
+        steps: K
+        modulated_time: a time vector for each step, or one shared by all
+        time_std: standard deviation of the time vectors before training
+        match_latent: bring each output that is fed back to the mean and standard deviation of the latent, by channel
+        detach: stop gradients between steps
+    """
+
+    steps: Annotated[int, Range(1, 64)] = 3
+    modulated_time: bool = True
+    time_std: Annotated[float, Range(0, 100)] = 1.0
+    match_latent: bool = False
+    detach: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "refinement")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rearrangement:
+    """Prompts-guided feature rearrangement.
+
+    Attributes:
+        enabled: False gives the head the projected features themselves
+    """
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The frozen backbone that a small training was made on; its weights are not saved with the model.
+
+    Attributes:
+        source: where it comes from, see `load_backbone`
+        fingerprint: by which its weights are known again
+    """
+
+    source: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank changes of the UNet's attention.
+
+    Attributes:
+        rank: of the change of each projection
+        alpha: the change counts alpha / rank times
+    """
+
+    rank: Annotated[int, Range(1, 4096)] = 8
+    alpha: Annotated[float, Range(0, 1e6, above=True)] = 8.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "lora")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """All that is needed to build a model.
+
+    Attributes:
+        task: settings of the task
+        backbone: the backbone's architecture
+        prompts: the prompts, in full: labels and count as they are
+        refinement: the recurrent refinement
+        rearrangement: the rearrangement
+        scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
+            UNet's own training; the released models do without
+        working_size: (height, width) of the pictures it was trained on; `predict` brings pictures to that area
+        base: the backbone, where it stayed frozen; None where it was trained and is saved with the rest
+        lora: what was trained beside its attention; None for nothing
+    """
+
+    task: Task
+    backbone: Architecture
+    prompts: Prompts = field(default_factory=Prompts)
+    refinement: Refinement = field(default_factory=Refinement)
+    rearrangement: Rearrangement = field(default_factory=Rearrangement)
+    scaled_latent: bool = False
+    working_size: tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 65536)]] | None = None
+    base: Base | None = None
+    lora: Lora | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "")
+        if self.lora is not None and self.base is None:
+            raise InputError("config.json has 'lora' but no 'base': say which backbone it belongs to")
+        labels = self.prompts.labels or ()
+        if self.prompts.kind == "label" and len(labels) != self.prompts.count:
+            raise InputError(f"prompts.count is {self.prompts.count}, but there are {len(labels)} prompts.labels")
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """Read the content of a config.json.
+
+        Raises:
+            InputError: it is none of ours, or a value is wrong
+        """
+        if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
+            raise InputError("this config.json is not of a metaprompts model: it has no 'task' and 'backbone'")
+        parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
+        optional = {"base": Base, "lora": Lora}
+        known = [*parts, *optional, "task", "scaled_latent", "working_size"]
+        for key in values:
+            if key not in known:
+                raise InputError(unknown_key(key, known))
+        made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}
+        made |= {key: build(kind, values[key], key) for key, kind in optional.items() if values.get(key) is not None}
+        size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
+        scaled = convert(bool, values.get("scaled_latent", False), "scaled_latent")
+        return cls(task=build_task(values["task"]), scaled_latent=scaled, working_size=size, **made)
+
+    def plain(self) -> dict[str, Any]:
+        """The content of a config.json; `from_plain` reads it."""
+        values: dict[str, Any] = plain(self)
+        values["task"] = {"name": self.task.name, **values["task"]}
+        return values
+
+
+def build_task(values: Mapping[str, Any]) -> Task:
+    """Make a task from its settings and its ``name``.
+
+    Raises:
+        InputError: the task or one of its settings is unknown or wrong
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"task is {values!r}; wanted a section of keys")
+    name = values.get("name")
+    if name not in TASKS:
+        raise InputError(f"task.name is {name!r}; wanted one of {', '.join(TASKS)}")
+    return build(TASKS[name], {key: value for key, value in values.items() if key != "name"}, "task")

@@ -1,0 +1,78 @@
+"""Models by the name of where they are."""
+
+from pathlib import Path
+
+import torch
+
+from metaprompts.embedded import embedded_folder, embedded_models
+from metaprompts.errors import InputError
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.models.pretrained import CONFIG_FILE, WEIGHTS_FILE
+from metaprompts.utils.hub import hub_folder
+
+
+def load(
+    source: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+) -> MetaPromptModel:
+    """Load a model, ready to predict.
+
+    Args:
+        source: a folder that `MetaPromptModel.save` wrote, a hub id, or the name of an embedded model:
+            "micro-segmentation", "micro-depth", "micro-pose"
+        device: where to put it; by default the GPU if there is one, else the CPU
+        dtype: precision of the weights, such as torch.bfloat16, see `MetaPromptModel.read`; by default float32.
+            Predictions are in single precision whatever it is
+
+    Raises:
+        InputError: there is no such model, or it does not load
+    """
+    chosen = pick_device(device)
+    return MetaPromptModel.read(model_folder(source), dtype=dtype).to(chosen)
+
+
+def model_folder(source: str | Path) -> Path:
+    """The folder of a model; that of a hub id is brought into the cache.
+
+    Args:
+        source: a folder, a hub id, or the name of an embedded model
+
+    Raises:
+        InputError: there is no such model
+    """
+    path = Path(source).expanduser()
+    if not path.is_dir() and str(source) in embedded_models():
+        path = embedded_folder(str(source))
+    if path.is_dir():
+        _refuse_training(path)
+        return path
+    if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
+        raise InputError(
+            f"no model at {source}: give a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, "
+            f"a hub id, or one of {', '.join(embedded_models())}"
+        )
+    return hub_folder(str(source), [CONFIG_FILE, WEIGHTS_FILE])
+
+
+def _refuse_training(folder: Path) -> None:
+    models = [name for name in ("best", "last") if (folder / name / CONFIG_FILE).is_file()]
+    if models and not (folder / CONFIG_FILE).exists():
+        found = " or ".join(str(folder / name) for name in models)
+        raise InputError(f"{folder} is the folder of a training, not of a model: give {found}")
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device of a name; by default the GPU if there is one, else the CPU.
+
+    Raises:
+        InputError: there is no such device
+    """
+    if device is None:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return accelerator or torch.device("cpu")
+    try:
+        chosen = torch.device(device)
+        # A meta device has no numbers.
+        torch.empty(1, device=chosen).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error
+    return chosen

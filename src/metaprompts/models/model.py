@@ -1,0 +1,368 @@
+"""The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from huggingface_hub import ModelHubMixin
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.models.config import Architecture, ModelConfig, Prompts
+from metaprompts.models.pretrained import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE, read_model, write_model
+from metaprompts.models.text_prompts import resolved, text_encoder_of
+from metaprompts.modules.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
+from metaprompts.modules.backbone.loading import plain_config
+from metaprompts.modules.backbone.lora import LORA_MARK, add_lora
+from metaprompts.modules.meta_prompts import (
+    CaptionPrompts,
+    LabelPrompts,
+    MetaPrompts,
+    RecurrentRefinement,
+)
+from metaprompts.utils.hub import hub_folder
+from metaprompts.utils.recompute import recomputed
+
+if TYPE_CHECKING:
+    from metaprompts.modules.backbone.text_encoder import TextEncoder
+
+_PROMPTS: dict[str, type[MetaPrompts | LabelPrompts | CaptionPrompts]] = {
+    "meta": MetaPrompts,
+    "label": LabelPrompts,
+    "caption": CaptionPrompts,
+}
+
+
+class MetaPromptModel(
+    nn.Module,
+    ModelHubMixin,
+    library_name="metaprompts",
+    tags=["image-segmentation", "depth-estimation", "keypoint-detection"],
+    license="mit",
+):
+    """A text-to-image diffusion model turned into a perception model.
+
+    Args:
+        config: what to build
+        backbone: the networks to build it on; by default ``config.backbone`` with random weights
+
+    Raises:
+        InputError: the backbone is of a kind that does not fit
+    """
+
+    def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        backbone = backbone or build_backbone(config.backbone.unet, config.backbone.vae)
+        self.config = config
+        self.task = config.task
+        steps = config.refinement.steps
+        self.latent_encoder = LatentEncoder(backbone.vae, scaled=config.scaled_latent)
+        self.unet = PyramidUNet(backbone.unet, refines=steps > 1)
+        if config.base is not None:
+            self.unet.requires_grad_(False)
+        if config.lora is not None:
+            add_lora(self.unet, config.lora.rank, config.lora.alpha)
+        width, levels = self.unet.prompt_channels, self.unet.channels
+        self.prompts = _PROMPTS[config.prompts.kind](
+            config.prompts.count,
+            width,
+            steps=steps,
+            per_step=config.prompts.per_step,
+            adapter=config.prompts.adapter,
+        )
+        self.refinement = RecurrentRefinement(
+            steps,
+            self.unet.time_channels,
+            modulated_time=config.refinement.modulated_time,
+            time_std=config.refinement.time_std,
+            match_latent=config.refinement.match_latent,
+            detach=config.refinement.detach,
+        )
+        self.rearrangement = self.task.rearrangement(levels, width, enabled=config.rearrangement.enabled)
+        channels = config.prompts.count if config.rearrangement.enabled else width
+        self.head = self.task.head(channels, len(levels))
+        self.auxiliary_head = self.task.auxiliary_head(channels)
+        self._text_encoder: TextEncoder | None = None
+
+    def forward(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """Predict.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+
+        Returns:
+            depth (B, 1, 8 * (H // 8), 8 * (W // 8)) in metres, segmentation logits (B, classes, H, W), or pose
+            heatmaps (B, J, H / 4, W / 4)
+        """
+        return self.head(self.prompt_maps(images, context), _size(images))  # type: ignore[no-any-return]
+
+    def prompt_maps(self, images: Tensor, context: Tensor | None = None) -> list[Tensor]:
+        """The rearranged maps of the last step, which the head reads.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+
+        Returns:
+            (B, N, h, w) for each level, finest first; one map where the task fuses the levels
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        prompts = self.prompts(len(images), context)
+        pyramid = self.refinement(self.unet, latent, prompts)
+        return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
+
+    def prompt_maps_by_step(self, images: Tensor, context: Tensor | None = None) -> Iterator[list[Tensor]]:
+        """Yield the rearranged maps of every step, first to last, each made with its step's own prompts.
+
+        Step k has seen the times and prompts of steps 1 to k. The last item is what `prompt_maps` gives; the head and
+        the rearrangement were trained on it alone.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        prompts = self.prompts(len(images), context)
+        pyramids = self.refinement.pyramids(self.unet, latent, prompts)
+        for pyramid, of_step in zip(pyramids, prompts, strict=True):
+            yield self.rearrangement(pyramid, of_step)
+
+    def pyramid(self, images: Tensor, context: Tensor | None = None) -> list[Tensor]:
+        """The UNet's four levels at the last step.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+
+        Returns:
+            (B, C_l, h / 2^l, w / 2^l), finest first, h and w being an eighth of what the task fits the images to
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        return self.refinement(self.unet, latent, self.prompts(len(images), context))  # type: ignore[no-any-return]
+
+    def training_outputs(
+        self, images: Tensor, context: Tensor | None = None, *, every_step: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """The inputs of the task's losses: the raw output, and that of the auxiliary head if there is one.
+
+        Args:
+            images: (B, 3, H, W) RGB float in [0, 1]
+            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            every_step: the outputs of all K steps, first to last, along the batch: (K B, ...). Rearrangement and head
+                see all of them at once, and are computed again in the backward pass
+        """
+        latent = self.latent_encoder(self.task.fit(images))
+        prompts = self.prompts(len(images), context)
+        if not every_step:
+            return self._read(self.refinement(self.unet, latent, prompts), prompts[-1], _size(images))
+        pyramids = self.refinement.pyramids(self.unet, latent, prompts)
+        # The first step brings the latent to whole pixels of the coarsest level, so all have the same sizes.
+        joined = [torch.cat(levels) for levels in zip(*pyramids, strict=True)]
+        return recomputed(self._read, self, joined, torch.cat(prompts), _size(images))
+
+    def _read(self, pyramid: Sequence[Tensor], prompts: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        maps = self.rearrangement(pyramid, prompts)
+        return self.head(maps, size), None if self.auxiliary_head is None else self.auxiliary_head(maps, size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' precision, in which pictures are looked at."""
+        return next(self.parameters()).dtype
+
+    def encode_captions(self, captions: Sequence[str]) -> Tensor:
+        """What the model's text encoder makes of captions; it is loaded the first time, see `load_text_encoder`.
+
+        Args:
+            captions: B texts
+
+        Returns:
+            (B, N, D) float32, where the model is
+
+        Raises:
+            InputError: the prompts are no captions, or the text encoder is not to be had
+        """
+        encoder = self._text_encoder or self.load_text_encoder()
+        encoder.network.to(self.device)  # type: ignore[arg-type]
+        return encoder.captions(captions)
+
+    def load_text_encoder(self, source: str | None = None) -> "TextEncoder":
+        """Load what reads captions; it is no part of the model's weights.
+
+        Args:
+            source: where from, see `load_text_encoder` of `metaprompts.modules.backbone.text_encoder`; by default where
+                config.json says
+
+        Raises:
+            InputError: the prompts are no captions, or there is no such text encoder, or another than in training
+        """
+        prompts = self.config.prompts
+        if prompts.kind != "caption":
+            raise InputError(f"this model has {prompts.kind} prompts and reads no captions: leave the caption out")
+        self._text_encoder = text_encoder_of(replace(prompts, text_source=source or prompts.text_source))
+        return self._text_encoder
+
+    def predict(
+        self,
+        picture: Any,
+        boxes: Sequence[Sequence[float]] | None = None,
+        caption: str | Tensor | None = None,
+        *,
+        window: tuple[int, int] | None = None,
+        stride: tuple[int, int] | None = None,
+    ) -> Any:
+        """Predict one picture of any size, at the picture's own size.
+
+        It is resized to what the model was trained on, unless it is looked at in windows.
+
+        Args:
+            picture: path, PIL image, or uint8 array (H, W, 3)
+            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole picture
+                is one person
+            caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
+                (N, D)
+            window: segmentation and depth: (height, width) in pixels of overlapping parts in which the picture is
+                looked at as it is, see `metaprompts.inference.windowed`
+            stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
+
+        Returns:
+            DepthPrediction, SegmentationPrediction or PosePrediction
+
+        Raises:
+            InputError: the picture cannot be read, a caption is missing or not wanted, or windows do not fit
+        """
+        from metaprompts.data.io.images import as_picture
+
+        if window is not None or stride is not None:
+            from metaprompts.inference.windowed import Windows, predict_in_windows
+
+            return predict_in_windows(self, as_picture(picture), Windows.of(window, stride), boxes, caption)
+        return next(self.predict_many([(as_picture(picture), boxes, caption)]))
+
+    def predict_many(
+        self, pictures: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
+    ) -> Iterator[Any]:
+        """Predict pictures one after another, several views in one pass; order is kept.
+
+        Args:
+            pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
+            batch_size: how many views of one size go through the model together
+        """
+        from metaprompts.inference.predict import predict_many
+
+        return predict_many(self, pictures, batch_size)
+
+    def save(
+        self, folder: str | Path, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Write config.json and model.safetensors; each appears whole or not at all.
+
+        Of a model on a frozen base only what was trained beside it is written: config.json names the base.
+
+        Args:
+            folder: made if needed
+            dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
+            state: all tensors by name, where the model itself holds only parts of them; by default its own
+
+        Raises:
+            InputError: the folder cannot be written
+        """
+        write_model(self, folder, dtype, state)
+
+    def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """What the model does not share with its frozen base; all there is where it has none.
+
+        Args:
+            state: all tensors by name; by default the model's
+        """
+        tensors = dict(self.state_dict() if state is None else state)
+        if self.config.base is None:
+            return tensors
+        return {
+            name: each for name, each in tensors.items() if not name.startswith(BACKBONE_PARTS) or LORA_MARK in name
+        }
+
+    @classmethod
+    def read(cls, folder: str | Path, base: Backbone | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Load what `save` wrote, on the CPU, in evaluation mode.
+
+        The weights stay in the file until they are used; of those that have to be converted only one at a time is in
+        memory in the file's precision. Training the model does not change the file.
+
+        Args:
+            folder: with config.json and model.safetensors
+            base: the frozen backbone, if it is loaded already: several models then share its weights; by default that
+                which config.json names
+            dtype: precision of the weights, such as torch.bfloat16 for half the memory; by default float32. A frozen
+                base is first loaded in float32, by which it is known again
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit, the base is another, or cannot be in that precision
+        """
+        return read_model(cls, folder, base, dtype)
+
+    @classmethod
+    def empty(cls, config: ModelConfig) -> Self:
+        """A model without weights (on the meta device), to be filled by `load_tensors`."""
+        with torch.device("meta"):
+            return cls(config)
+
+    @classmethod
+    def on_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
+        """A model to be trained: a backbone's weights, its text encoder's tokens, and everything else fresh.
+
+        Args:
+            source: the backbone, or where it comes from, see `load_backbone`; the text encoder comes from there, too,
+                unless ``prompts`` names another
+            settings: the fields of `ModelConfig` but ``backbone``
+
+        Raises:
+            InputError: the backbone or the text encoder that the prompts want cannot be loaded or does not fit
+        """
+        backbone = load_backbone(source) if isinstance(source, str) else source
+        architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))
+        prompts = settings.pop("prompts", Prompts())
+        if prompts.text_source is None and isinstance(source, str):
+            prompts = replace(prompts, text_source=source)
+        filled, tokens = resolved(prompts, settings["task"], backbone.unet.config.cross_attention_dim)
+        model = cls(ModelConfig(backbone=architecture, prompts=filled, **settings), backbone)
+        if tokens is not None:
+            assert isinstance(model.prompts, LabelPrompts)
+            model.prompts.take(tokens)
+        return model
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """What huggingface_hub's save_pretrained and push_to_hub call."""
+        self.save(save_directory)
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, *, dtype: torch.dtype | None = None, **options: Any
+    ) -> Self:
+        """Load a model from a folder or the hub.
+
+        huggingface_hub's own version asks for each file by itself, and without a network tries each for half a minute.
+
+        Args:
+            pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
+            dtype: precision of the weights, see `read`
+            options: revision, cache_dir, force_download, local_files_only, token
+
+        Raises:
+            InputError: there is no such model, or it does not load
+        """
+        if Path(pretrained_model_name_or_path).is_dir():
+            return cls.read(pretrained_model_name_or_path, dtype=dtype)
+        folder = hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options)
+        return cls.read(folder, dtype=dtype)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]

@@ -1,0 +1,114 @@
+"""From what a recipe says of prompts to what a model holds: names, sentences, and the text encoder's tokens."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.models.config import NAME_PLACE, Prompts
+from metaprompts.tasks import Pose, Segmentation, Task
+
+if TYPE_CHECKING:
+    from metaprompts.modules.backbone.text_encoder import TextEncoder
+
+TEMPLATES = (
+    "a photo of a {}.",
+    "a picture of the {}.",
+    "a close view of a {}.",
+    "a {} in the distance.",
+    "part of a {}.",
+    "there is a {} in the scene.",
+    "{}.",
+)
+"""Sentences that say little beside the name; each sees it in another place."""
+
+
+def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor | None]:
+    """Fill in what a recipe leaves open, by the text encoder where the prompts are text.
+
+    Args:
+        prompts: as a recipe has them
+        task: whose classes or joints are the default labels
+        width: D, the UNet's cross-attention size
+
+    Returns:
+        the prompts as a config.json has them, with the true count and the text encoder's fingerprint; and of labels
+        their tokens (N, D)
+
+    Raises:
+        InputError: there are no labels, or the text encoder cannot be loaded or does not fit
+    """
+    if prompts.kind == "meta":
+        return replace(prompts, labels=None, templates=None, text_source=None, text_fingerprint=None), None
+    labels = label_names(prompts, task) if prompts.kind == "label" else None
+    templates = (prompts.templates or TEMPLATES) if prompts.kind == "label" else None
+    encoder = text_encoder_of(prompts)
+    if encoder.width != width:
+        raise InputError(
+            f"the text encoder of {encoder.source} gives tokens of {encoder.width} numbers and the UNet listens to "
+            f"{width}: set prompts.text_source to the model that the UNet is of"
+        )
+    tokens = None if labels is None or templates is None else label_tokens(encoder, labels, templates)
+    filled = replace(
+        prompts,
+        count=encoder.length if labels is None else len(labels),
+        labels=labels,
+        templates=templates,
+        text_fingerprint=encoder.fingerprint(),
+    )
+    return filled, tokens
+
+
+def text_encoder_of(prompts: Prompts) -> "TextEncoder":
+    """Load the text encoder that prompts name.
+
+    Raises:
+        InputError: none is named, it cannot be loaded, or it is another than it was
+    """
+    from metaprompts.modules.backbone.text_encoder import load_text_encoder
+
+    if prompts.text_source is None:
+        raise InputError("prompts.text_source is not set: say where the text encoder comes from")
+    encoder = load_text_encoder(prompts.text_source)
+    found = encoder.fingerprint()
+    if prompts.text_fingerprint not in (None, found):
+        raise InputError(
+            f"the prompts were made with text encoder {prompts.text_fingerprint}, that of {prompts.text_source} is "
+            f"{found}: set prompts.text_source to the same"
+        )
+    return encoder
+
+
+def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
+    """The labels, by default the task's own names as words.
+
+    Raises:
+        InputError: the task has no names
+    """
+    if prompts.labels is not None:
+        return prompts.labels
+    if isinstance(task, Segmentation | Pose):
+        names = task.classes if isinstance(task, Segmentation) else task.joints
+        return tuple(name.replace("_", " ") for name in names)
+    raise InputError(
+        f"{task.name} has no names of its own for label prompts: set prompts.labels, such as bedroom,kitchen,office"
+    )
+
+
+def label_tokens(encoder: "TextEncoder", labels: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """One token for each label, the mean of those of its sentences (CLIP's prompt ensembling, without normalization).
+
+    Args:
+        encoder: reads the sentences
+        labels: N names
+        templates: sentences with {} in a name's place
+
+    Returns:
+        (N, D) float32
+    """
+    of_templates = [
+        encoder.sentences([template.replace(NAME_PLACE, label) for label in labels]) for template in templates
+    ]
+    return sum(of_templates[1:], of_templates[0]) / len(of_templates)

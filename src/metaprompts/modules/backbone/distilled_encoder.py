@@ -1,0 +1,170 @@
+"""A small convolutional encoder in place of a VAE's, which learned to give the same latents (in the way of TAESD)."""
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.modules.backbone.vae_encoder import LatentEncoder
+from metaprompts.utils.files import read_json, write_json
+from metaprompts.utils.schema import Range, build, check_ranges, plain
+from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
+
+CONFIG_FILE = "encoder.json"
+WEIGHTS_FILE = "encoder.safetensors"
+
+_SMALLEST_WIDTH, _MOST_HALVINGS = 8, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderShape:
+    """What a small encoder is built of.
+
+    Attributes:
+        widths: channels after each halving of the picture, finest first
+        blocks: residual blocks after each halving
+        latent_channels: of the VAE
+        latent_scale: the VAE's scaling factor, which brings its latents to about unit spread
+    """
+
+    widths: tuple[Annotated[int, Range(1, 65536)], ...]
+    blocks: Annotated[int, Range(0, 64)]
+    latent_channels: Annotated[int, Range(1, 65536)]
+    latent_scale: Annotated[float, Range(0, 1e6, above=True)]
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "")
+        if not 1 <= len(self.widths) <= _MOST_HALVINGS:
+            raise InputError(f"widths has {len(self.widths)} entries; expected 1 to {_MOST_HALVINGS}")
+
+    @classmethod
+    def of_width(cls, width: int, *, blocks: int, halvings: int, latent_channels: int, latent_scale: float) -> Self:
+        """Half as many channels at each finer level, but at least 8.
+
+        Args:
+            width: channels at the latent's size
+            blocks: residual blocks after each halving
+            halvings: how often the VAE halves a picture
+            latent_channels: of the VAE
+            latent_scale: the VAE's scaling factor
+        """
+        widths = tuple(max(width >> halving, min(width, _SMALLEST_WIDTH)) for halving in reversed(range(halvings)))
+        return cls(widths=widths, blocks=blocks, latent_channels=latent_channels, latent_scale=latent_scale)
+
+
+class SmallEncoder(nn.Module):
+    """Picture to latent, as `LatentEncoder` without its scale, but by a few convolutions and nearly.
+
+    No norm and no attention: each latent depends on its neighborhood alone, and a picture may be of any size.
+
+    Args:
+        shape: what it is built of
+        vae: `vae_fingerprint` of the VAE whose latents it gives
+    """
+
+    def __init__(self, shape: EncoderShape, vae: str) -> None:
+        super().__init__()
+        self.shape, self.vae = shape, vae
+        self.stride = 2 ** len(shape.widths)
+        self.gain = 1 / shape.latent_scale
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in shape.widths:
+            layers.append(nn.Conv2d(channels, width, 4, stride=2, padding=1))
+            layers += [ResidualBlock(width) for _ in range(shape.blocks)]
+            channels = width
+        self.layers = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(channels, shape.latent_channels, 3, padding=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8); 4 and 8 are the VAE's."""
+        return self.layers(images * 2 - 1) * self.gain  # type: ignore[no-any-return]
+
+    def in_place_of(self, encoder: LatentEncoder) -> "SmallEncoder":
+        """A copy for prediction that scales latents as an encoder does, of its precision and on its device.
+
+        Args:
+            encoder: what it takes the place of
+
+        Raises:
+            InputError: it has another VAE than this one imitates
+        """
+        found = vae_fingerprint(encoder)
+        if found != self.vae:
+            raise InputError(
+                f"the small encoder imitates the VAE {self.vae}, but this model's is {found}: make one for it with "
+                "metaprompts distill-encoder MODEL"
+            )
+        replacement = copy.deepcopy(self).requires_grad_(False).eval().to(next(encoder.parameters()))
+        replacement.gain *= encoder.scale
+        return replacement
+
+    def save(self, folder: Path) -> None:
+        """Write encoder.safetensors and encoder.json; each appears whole or not at all.
+
+        Raises:
+            InputError: the folder cannot be written
+        """
+        write_tensors(folder / WEIGHTS_FILE, self.state_dict())
+        write_json(folder / CONFIG_FILE, {"vae": self.vae, **plain(self.shape)})
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Self:
+        """Load what `save` wrote, in evaluation mode.
+
+        Args:
+            folder: with encoder.json and encoder.safetensors
+
+        Raises:
+            InputError: a file is missing, damaged, or does not fit
+        """
+        folder = Path(folder).expanduser()
+        path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        if not path.is_file():
+            raise InputError(f"no small encoder at {folder}: give a folder that metaprompts distill-encoder wrote")
+        values = read_json(path)
+        if not isinstance(values, dict) or not isinstance(values.get("vae"), str):
+            raise InputError(f"{path} does not say which VAE is imitated: wanted a file of metaprompts distill-encoder")
+        vae = values.pop("vae")
+        try:
+            shape = build(EncoderShape, values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        # What it says takes memory only once the other file is known to have it.
+        with torch.device("meta"):
+            encoder = cls(shape, vae)
+        load_tensors(encoder, read_tensors(weights), origin=weights)
+        return encoder.eval()
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, added to what they read."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Change features (B, C, h, w)."""
+        return features + self.second(F.relu(self.first(F.relu(features))))  # type: ignore[no-any-return]
+
+
+def vae_fingerprint(encoder: LatentEncoder) -> str:
+    """A short name for a VAE encoder's weights, rounded to half precision: the same in a file of either precision.
+
+    Args:
+        encoder: on any device
+    """
+    digest = hashlib.sha256()
+    for part in ("encoder", "quant_conv"):
+        layers: nn.Module | None = getattr(encoder, part)
+        for name, tensor in sorted(layers.state_dict().items() if layers is not None else ()):
+            digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,371 @@
+"""Where a backbone comes from: the hub, a diffusers folder, a single file, or its bare architecture."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+
+from metaprompts.embedded import BACKBONE, embedded_folder
+from metaprompts.errors import InputError
+from metaprompts.modules.backbone.ldm_config import configs_from_ldm
+from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
+from metaprompts.utils.files import is_file, read_json
+from metaprompts.utils.hub import hub_folder
+from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors
+
+STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+RANDOM = "random:"
+
+_PARTS = ("unet", "vae")
+# Numbers at both ends of a tensor that its fingerprint is made of: a whole model takes long to read.
+_HASHED = 256
+_LDM_UNET = "model.diffusion_model."
+_LDM_VAE = "first_stage_model."
+# Channels that the UNets of Stable Diffusion's other models take beside the latent's 4.
+_OTHER_INPUTS = {
+    5: "a depth-to-image model",
+    7: "an upscaling model",
+    8: "a model for editing by instructions",
+    9: "a model for inpainting",
+}
+# A repository may hold the same weights in several precisions: half precision is taken only where there is no other.
+_HALF = "fp16"
+_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model-*-of-*.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+)
+_HALF_WEIGHTS = (
+    f"diffusion_pytorch_model.{_HALF}.safetensors",
+    f"diffusion_pytorch_model.{_HALF}-*-of-*.safetensors",
+    f"diffusion_pytorch_model.safetensors.index.{_HALF}.json",
+)
+_PICKLED = (
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model-*-of-*.bin",
+    "diffusion_pytorch_model.bin.index.json",
+)
+_HALF_PICKLED = (
+    f"diffusion_pytorch_model.{_HALF}.bin",
+    f"diffusion_pytorch_model.{_HALF}-*-of-*.bin",
+    f"diffusion_pytorch_model.bin.index.{_HALF}.json",
+)
+_VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
+# Sizes of a network: that no file of a kilobyte may command gigabytes or hours. Stable Diffusion XL is 1280 wide, has 2
+# layers a block, and 10 transformers in each.
+_LARGEST, _MOST_LEVELS = 65536, 8
+_MOST = {
+    "layers_per_block": 8,
+    "transformer_layers_per_block": 16,
+    "reverse_transformer_layers_per_block": 16,
+    "num_hidden_layers": 64,
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The two borrowed networks, as diffusers built them.
+
+    Raises:
+        InputError: they do not fit together, or the UNet needs more than a latent and prompts
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+
+    def __post_init__(self) -> None:
+        takes, gives = self.unet.config.in_channels, self.vae.config.latent_channels
+        if takes != gives:
+            raise InputError(
+                f"the UNet takes {takes} channels and the VAE gives {gives}: choose a text-to-image model, not one for "
+                "inpainting or upscaling"
+            )
+        if self.unet.config.class_embed_type is not None or self.unet.config.num_class_embeds is not None:
+            raise InputError("the UNet is conditioned on classes: choose a text-to-image model")
+
+
+def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
+    """Load a backbone's weights in float32 on the CPU.
+
+    Args:
+        source: one of
+
+            - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"; what is in the cache needs no network
+            - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (whole, in shards, or only
+              an fp16 variant)
+            - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
+              copy and its text encoder are passed over.
+            - "micro": the miniature Stable Diffusion inside this package
+            - "random:sd15" or "random:micro": the architecture with random weights
+
+    Raises:
+        InputError: there is no such source, or it does not hold a Stable Diffusion model
+    """
+    if source.startswith(RANDOM):
+        return build_backbone(**named_config(source.removeprefix(RANDOM)))
+    path = Path(source).expanduser()
+    if source == BACKBONE and not path.exists():
+        path = embedded_folder(BACKBONE)
+    if is_file(path):
+        return _load_single_file(path)
+    if path.is_dir():
+        return _load_folder(path)
+    if path.is_absolute() or source.count("/") != 1 or path.suffix in {".safetensors", ".ckpt", ".pt", ".pth"}:
+        raise InputError(
+            f"no backbone at {source}: give a hub id (owner/name), a diffusers folder, a .safetensors or .ckpt file, "
+            f"{BACKBONE}, or one of {', '.join(RANDOM + name for name in config_names())}"
+        )
+    return _load_folder(_download(source))
+
+
+def _download(source: str) -> Path:
+    folder = hub_folder(source, [f"{part}/{name}" for part in _PARTS for name in ("config.json", *_WEIGHTS)])
+    for number, weights in enumerate((_HALF_WEIGHTS, _PICKLED, _HALF_PICKLED), 1):
+        asked = (_WEIGHTS, _HALF_WEIGHTS, _PICKLED)[:number]
+        lacking = [part for part in _PARTS if not any(_has_any(folder / part, each) for each in asked)]
+        if lacking:
+            hub_folder(source, [f"{part}/{name}" for part in lacking for name in weights])
+    return folder
+
+
+def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
+    """Build a backbone from its two diffusers configs, with random weights.
+
+    Args:
+        unet: UNet2DConditionModel's config
+        vae: AutoencoderKL's config
+
+    Raises:
+        InputError: a config names blocks or sizes that cannot be built
+    """
+    check_sizes(unet, "backbone.unet")
+    check_sizes(vae, "backbone.vae")
+    try:
+        networks = UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae))
+    except Exception as error:  # diffusers trusts its configs: a wrong value can fail anywhere
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"no backbone can be built by this config ({reason}): check backbone.unet and .vae") from error
+    return Backbone(*networks)
+
+
+def check_sizes(config: Any, where: str) -> None:
+    """Check that the numbers of a diffusers config are sizes that a network may have.
+
+    Args:
+        config: the config, or a value in it
+        where: its dotted name, for errors
+
+    Raises:
+        InputError: a number is negative or beyond all use, or a list has too many
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            check_sizes(value, f"{where}.{key}")
+    elif isinstance(config, list | tuple):
+        if len(config) > _MOST_LEVELS:
+            raise InputError(f"{where} has {len(config)} entries; expected at most {_MOST_LEVELS}")
+        for value in config:
+            check_sizes(value, where)
+    elif isinstance(config, int) and not isinstance(config, bool):
+        most = _MOST.get(where.rpartition(".")[2], _LARGEST)
+        if not 0 <= config <= most:
+            raise InputError(f"{where} is {str(config)[:20]}; expected 0 to {most}")
+
+
+def with_random_unet(backbone: Backbone) -> Backbone:
+    """The backbone's VAE with a UNet of the same shape that has learned nothing."""
+    return Backbone(UNet2DConditionModel.from_config(backbone.unet.config), backbone.vae)
+
+
+def backbone_fingerprint(backbone: Backbone) -> str:
+    """A short name for a backbone's weights: of every tensor its name, shape, and first and last numbers."""
+    digest = hashlib.sha256()
+    digest_tensors(digest, "unet", backbone.unet)
+    digest_tensors(digest, "encoder", backbone.vae.encoder)
+    if backbone.vae.quant_conv is not None:
+        digest_tensors(digest, "quant_conv", backbone.vae.quant_conv)
+    return digest.hexdigest()[:16]
+
+
+def digest_tensors(digest: "hashlib._Hash", part: str, module: nn.Module) -> None:
+    """Count a module's tensors in a digest: of each its name, shape, and first and last numbers.
+
+    Args:
+        digest: is updated
+        part: what the module's names are put under
+        module: on any device
+    """
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
+        numbers = tensor.detach().flatten()
+        few = torch.cat([numbers[:_HASHED], numbers[-_HASHED:]])
+        digest.update(few.float().cpu().numpy().tobytes())
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A diffusers config without diffusers' private entries, as it goes into config.json."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def config_names() -> list[str]:
+    """The architectures that ship with the package."""
+    folder = resources.files("metaprompts.modules.backbone") / "configs"
+    return sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json"))
+
+
+def named_config(name: str) -> dict[str, Any]:
+    """The unet and vae configs of a shipped architecture.
+
+    Raises:
+        InputError: there is no such architecture
+    """
+    if name not in config_names():
+        raise InputError(f"no architecture called {name!r}: choose one of {', '.join(config_names())}")
+    text = (resources.files("metaprompts.modules.backbone") / "configs" / f"{name}.json").read_text(encoding="utf-8")
+    # The miniature has a text encoder, too, which perception does without.
+    return {part: config for part, config in json.loads(text).items() if part in _PARTS}
+
+
+def _load_folder(folder: Path) -> Backbone:
+    missing = [f"{part}/config.json" for part in _PARTS if not (folder / part / "config.json").is_file()]
+    if missing:
+        raise InputError(f"{folder} is no diffusers folder: it lacks {' and '.join(missing)}")
+    return Backbone(_load_part(UNet2DConditionModel, folder / "unet"), _load_part(AutoencoderKL, folder / "vae"))
+
+
+def _load_part(kind: Any, folder: Path) -> Any:
+    pickled, only_half = _variant(folder)
+    config = read_json(folder / "config.json")
+    try:
+        check_sizes(config, "")
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: {error}") from error
+    try:
+        _check_files(kind, config, folder, pickled=pickled)
+        with _quiet_diffusers():
+            network, report = kind.from_pretrained(
+                folder,
+                torch_dtype=torch.float32,
+                local_files_only=True,
+                use_safetensors=not pickled,
+                variant=_HALF if only_half else None,
+                output_loading_info=True,
+            )
+    except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
+        raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
+    # diffusers only warns of these, and leaves what is missing at random.
+    problems = [
+        f"{len(report[key])} {what}: {', '.join(sorted(map(str, report[key])))}"
+        for key, what in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"))
+        if report[key]
+    ]
+    if problems:
+        raise InputError(f"the weights in {folder} do not fit its config.json: {'; '.join(problems)}")
+    if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
+        raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
+    return network
+
+
+def _variant(folder: Path) -> tuple[bool, bool]:
+    """Whether weights are pickled, and whether they are of half precision: whole ones before halves."""
+    for weights in _VARIANTS:
+        if _has_any(folder, weights):
+            return weights in (_PICKLED, _HALF_PICKLED), weights in (_HALF_WEIGHTS, _HALF_PICKLED)
+    return False, False
+
+
+def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled: bool) -> None:
+    """Check that the files may hold what the config describes, before memory is taken for it."""
+    with torch.device("meta"):
+        network = kind.from_config(config)
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    files = [path for path in folder.glob("diffusion_pytorch_model*") if path.suffix in (".safetensors", ".bin")]
+    size = sum(path.stat().st_size for path in files)
+    if files and numbers > size:
+        raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
+    for path in files if pickled else ():
+        # diffusers would take a view that repeats one number for as many as it says.
+        if path.suffix == ".bin":
+            read_tensors(path)
+
+
+@contextmanager
+def _quiet_diffusers() -> Iterator[None]:
+    """While the body runs, diffusers logs nothing: what matters of it is in its errors and in what it returns."""
+    logger = logging.getLogger("diffusers")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _has_any(folder: Path, patterns: Iterable[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _load_single_file(path: Path) -> Backbone:
+    tensors = read_tensors(path)
+    unet, vae = _part(tensors, _LDM_UNET), _part(tensors, _LDM_VAE)
+    if not unet or not vae:
+        raise InputError(
+            f"{path} holds no Stable Diffusion model in LDM names: wanted tensors called {_LDM_UNET}* and {_LDM_VAE}*, "
+            f"found {len(unet)} and {len(vae)} of them among {len(tensors)}"
+        )
+    taken = unet.get("input_blocks.0.0.weight")
+    if taken is not None and taken.ndim == 4 and taken.shape[1] in _OTHER_INPUTS:
+        raise InputError(
+            f"{path} is {_OTHER_INPUTS[taken.shape[1]]}: its UNet takes {taken.shape[1]} channels; choose a "
+            "text-to-image model"
+        )
+    try:
+        with torch.device("meta"):
+            backbone = build_backbone(**configs_from_ldm(unet, vae, path))
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
+    _fill(backbone, {**_part(tensors, _LDM_UNET, strip=False), **_part(tensors, _LDM_VAE, strip=False)}, path)
+    return backbone
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str, *, strip: bool = True) -> dict[str, Tensor]:
+    length = len(prefix) if strip else 0
+    return {name[length:]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Fill what the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
+    encoder = nn.ModuleDict({"encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv})
+    spell_unet = ldm_unet_speller(backbone.unet.config)
+
+    def spell(name: str) -> str:
+        part, rest = name.split(".", 1)
+        return _LDM_UNET + spell_unet(rest) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
+
+    idle = tuple(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss."))
+    load_tensors(
+        nn.ModuleDict({"unet": backbone.unet, "vae": encoder}),
+        tensors,
+        origin=path,
+        spell=spell,
+        unused=lambda name: name.startswith(idle),
+    )
+
+
+def ldm_unet_speller(config: Mapping[str, Any]) -> Callable[[str], str]:
+    """A function that spells a UNet's diffusers names as LDM does, for the UNet of this config."""
+    crossing = [index for index, kind in enumerate(config["up_block_types"]) if kind.startswith("CrossAttn")]
+
+    def spell(name: str) -> str:
+        return ldm_unet_name(name, layers_per_block=config["layers_per_block"], attention_blocks=crossing)
+
+    return spell

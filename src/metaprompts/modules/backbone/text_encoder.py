@@ -1,0 +1,199 @@
+"""A backbone's own text encoder: captions and names to the tokens that its UNet was trained to listen to."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from metaprompts.embedded import BACKBONE, embedded_folder
+from metaprompts.errors import InputError
+from metaprompts.modules.backbone.loading import RANDOM, check_sizes, digest_tensors
+from metaprompts.utils.files import is_file, read_json
+from metaprompts.utils.hub import hub_folder, without_progress_bars
+from metaprompts.utils.tensor_files import is_finite, read_tensors
+
+_TOKENIZER, _ENCODER = "tokenizer", "text_encoder"
+_TOKENIZER_FILES = ("vocab.json", "tokenizer.json")
+_HALF = "fp16"
+_WEIGHTS = (
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json"),
+)
+_HALF_WEIGHTS = (
+    *(f"model.{_HALF}.safetensors", f"model.{_HALF}-*-of-*.safetensors", f"model.safetensors.index.{_HALF}.json"),
+    *(f"pytorch_model.{_HALF}.bin", f"pytorch_model.{_HALF}-*-of-*.bin", f"pytorch_model.bin.index.{_HALF}.json"),
+)
+_SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("vocab_size", "max_position_embeddings", "projection_dim"),
+)
+# What a tokenizer makes of this tells it from others: letters, numbers, signs, a word that none has whole.
+_PROBE = "A photo of 2 traffic lights, quirky jinxed zebras & a fjord's bowl; naïve! xylqwv"
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """A tokenizer and the CLIP text model behind it, in float32.
+
+    Attributes:
+        source: where they come from
+        tokenizer: text to numbers
+        network: numbers to tokens
+    """
+
+    source: str
+    tokenizer: CLIPTokenizer
+    network: CLIPTextModel
+
+    @property
+    def length(self) -> int:
+        """L: the tokens of a caption, padding included (Stable Diffusion: 77)."""
+        return min(self.tokenizer.model_max_length, self.network.config.max_position_embeddings)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return int(self.network.config.hidden_size)
+
+    @torch.no_grad()
+    def captions(self, texts: Sequence[str]) -> Tensor:
+        """Every token of every caption, padded or cut to L: what Stable Diffusion's UNet listens to.
+
+        The last hidden state after the final layer norm; padding is not masked.
+
+        Args:
+            texts: n captions
+
+        Returns:
+            (n, L, D) float32, where the network is
+        """
+        parts = [self._run(part, "max_length").last_hidden_state for part in _in_parts(texts)]
+        return torch.cat(parts) if parts else torch.empty(0, self.length, self.width)
+
+    @torch.no_grad()
+    def sentences(self, texts: Sequence[str]) -> Tensor:
+        """One token for each text: the hidden state at its end, after the final layer norm (CLIP's pooled output).
+
+        A token sees none that come after it, so padding changes nothing.
+
+        Args:
+            texts: n texts
+
+        Returns:
+            (n, D) float32, where the network is
+        """
+        parts = [self._run(part, "longest").pooler_output for part in _in_parts(texts)]
+        return torch.cat(parts) if parts else torch.empty(0, self.width)
+
+    def _run(self, texts: Sequence[str], padding: str) -> Any:
+        read = self.tokenizer(
+            list(texts), padding=padding, max_length=self.length, truncation=True, return_tensors="pt"
+        )
+        return self.network(input_ids=read["input_ids"].to(self.network.device))
+
+    def fingerprint(self) -> str:
+        """A short name for the weights, and for what the tokenizer makes of a text."""
+        digest = hashlib.sha256()
+        # Whether the names begin with text_model depends on the version of transformers.
+        digest_tensors(digest, "text_encoder", getattr(self.network, "text_model", self.network))
+        numbers = self.tokenizer([_PROBE], padding="max_length", max_length=self.length, truncation=True)["input_ids"]
+        digest.update(repr(numbers).encode())
+        return digest.hexdigest()[:16]
+
+
+def load_text_encoder(source: str) -> TextEncoder:
+    """Load the text encoder of a backbone, in float32 on the CPU.
+
+    Args:
+        source: one of
+
+            - "micro": that of the miniature Stable Diffusion inside this package
+            - a diffusers folder with tokenizer/ and text_encoder/
+            - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"; what is in the cache needs no network
+
+    Raises:
+        InputError: there is no text encoder, or its files are damaged
+    """
+    path = Path(source).expanduser()
+    if source.startswith(RANDOM):
+        raise InputError(f"{source} has random weights and no text encoder: set prompts.text_source to a trained model")
+    if source == BACKBONE and not path.exists():
+        path = embedded_folder(BACKBONE)
+    if is_file(path):
+        raise InputError(
+            f"no text encoder is read from a single file, {source}: set prompts.text_source to the diffusers folder or "
+            "hub id of the same model"
+        )
+    if not path.is_dir():
+        if path.is_absolute() or source.count("/") != 1:
+            raise InputError(
+                f"no text encoder at {source}: set prompts.text_source to a hub id (owner/name), a diffusers folder, "
+                f"or {BACKBONE}"
+            )
+        path = _download(source)
+    return _load_folder(path, source)
+
+
+def _download(source: str) -> Path:
+    folder = hub_folder(source, [f"{_TOKENIZER}/*", f"{_ENCODER}/config.json", f"{_ENCODER}/{_WEIGHTS[0]}"])
+    if not _has_any(folder / _ENCODER, _WEIGHTS):
+        hub_folder(source, [f"{_ENCODER}/{name}" for name in (*_WEIGHTS, *_HALF_WEIGHTS)])
+    return folder
+
+
+def _load_folder(folder: Path, source: str) -> TextEncoder:
+    config = folder / _ENCODER / "config.json"
+    if not config.is_file() or not _has_any(folder / _TOKENIZER, _TOKENIZER_FILES):
+        raise InputError(
+            f"{folder} has no text encoder: wanted {_TOKENIZER}/ with one of {', '.join(_TOKENIZER_FILES)}, and "
+            f"{_ENCODER}/ with config.json and weights"
+        )
+    only_half = _has_any(folder / _ENCODER, _HALF_WEIGHTS) and not _has_any(folder / _ENCODER, _WEIGHTS)
+    options: dict[str, Any] = {"local_files_only": True, "variant": _HALF if only_half else None}
+    loaded: Any
+    try:
+        _check_files(read_json(config), folder / _ENCODER)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / _TOKENIZER, local_files_only=True)
+        with without_progress_bars():
+            loaded = CLIPTextModel.from_pretrained(
+                folder / _ENCODER, dtype=torch.float32, output_loading_info=True, **options
+            )
+    except Exception as error:  # transformers, safetensors and pickle raise errors of their own
+        raise InputError(f"the text encoder in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
+    network, report = loaded
+    # transformers only warns of these, and leaves what is missing at random.
+    if missing := sorted(map(str, report["missing_keys"])):
+        raise InputError(f"the text encoder in {folder} lacks {len(missing)} tensors: {', '.join(missing)}")
+    if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
+        raise InputError(f"{folder} holds NaN or infinity in {', '.join(broken)}: copy or download it again")
+    return TextEncoder(source, tokenizer, network.eval().requires_grad_(False))
+
+
+def _check_files(config: Any, folder: Path) -> None:
+    """Check that the files may hold what the config describes, before memory is taken for it."""
+    check_sizes({key: config[key] for key in _SIZES if key in config}, "config.json")
+    with torch.device("meta"):
+        network = CLIPTextModel(CLIPTextConfig.from_dict(config))
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
+    size = sum(path.stat().st_size for path in files)
+    if files and numbers > size:
+        raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
+    for path in files:
+        # A view that repeats one number would be taken for as many as it says.
+        if path.suffix == ".bin":
+            read_tensors(path)
+
+
+def _has_any(folder: Path, patterns: Sequence[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _in_parts(texts: Sequence[str]) -> list[Sequence[str]]:
+    return [texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE)]

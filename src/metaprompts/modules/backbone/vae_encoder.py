@@ -1,0 +1,75 @@
+"""The frozen VAE encoder (paper section 3.1)."""
+
+from typing import Self
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.modules.backbone.tiled_vae import StripEncoder
+
+
+class LatentEncoder(nn.Module):
+    """Picture to latent: the mode of the posterior, never trained, never in the graph.
+
+    The decoder is no part of it. The released code does not multiply by the VAE's scaling factor, and neither does
+    this unless told to.
+
+    On a CPU float32 pictures are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
+    amplify the encoder's rounding a hundredfold, and it would be the largest part of the difference from the released
+    code's numbers.
+
+    Args:
+        vae: its encoder and quantization layer are shared, not copied
+        scaled: whether to multiply by the scaling factor, as the UNet's own training as a diffusion model did
+
+    Attributes:
+        precise: see above
+        rows: height of the strips in which pictures are encoded, see `StripEncoder`; None for whole pictures
+        cache: where latents, not yet scaled, are kept by their picture; None to encode every picture anew
+    """
+
+    def __init__(self, vae: AutoencoderKL, *, scaled: bool = False) -> None:
+        super().__init__()
+        self.encoder = vae.encoder
+        self.quant_conv = vae.quant_conv
+        self.stride: int = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.scale: float = vae.config.scaling_factor if scaled else 1.0
+        self.precise = True
+        self.rows: int | None = None
+        self.cache: LatentCache | None = None
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever the rest of the model does."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode RGB pictures.
+
+        Args:
+            images: (B, 3, H, W) in [0, 1]
+
+        Returns:
+            (B, 4, H // 8, W // 8); the number of channels and the stride are the VAE's
+        """
+        # Scaled last: models of one VAE share the cache, and need not scale alike.
+        latents = self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
+        return latents if self.scale == 1 else latents * self.scale
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        encoder = self.encoder if self.rows is None else StripEncoder(self.encoder, self.rows)
+        layers = nn.Sequential(encoder, self.quant_conv or nn.Identity())
+        pixels = images * 2 - 1
+        if self.precise and pixels.device.type == "cpu" and pixels.dtype == torch.float32:
+            weights = {name: tensor.double() for name, tensor in layers.state_dict().items()}
+            moments = functional_call(layers, weights, (pixels.double(),)).to(pixels.dtype)
+        else:
+            moments = layers(pixels)
+        mean: Tensor = moments.chunk(2, dim=1)[0]
+        return mean

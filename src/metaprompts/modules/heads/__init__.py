@@ -1,0 +1,6 @@
+"""From rearranged maps to raw predictions."""
+
+from metaprompts.modules.heads.deconv import DepthHead, HeatmapHead
+from metaprompts.modules.heads.upernet import FCNHead, UPerNet
+
+__all__ = ["DepthHead", "FCNHead", "HeatmapHead", "UPerNet"]

@@ -1,0 +1,93 @@
+"""Heads that enlarge a map by convolutions: metric depth (released code) and joint heatmaps (paper only)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaprompts.modules.meta_prompts.layers import Upsampling, upsample_stack
+
+_STRIDE = 8
+
+
+class DepthHead(nn.Module):
+    """One fused map at 1/8 to metric depth at full size.
+
+    Args:
+        in_channels: channels of the map
+        filters: channels of the three convolutions that double the size
+        width: channels of the convolutions after them
+        max_depth_m: depth that the sigmoid's 1 stands for, in metres
+        upsample: how they double it; released models are "transposed"
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        filters: int,
+        width: int,
+        max_depth_m: float,
+        upsample: Upsampling = "transposed",
+    ) -> None:
+        super().__init__()
+        self.max_depth_m = max_depth_m
+        self.enlarge = upsample_stack(in_channels, filters, doublings=3, kernel=2, upsample=upsample)
+        self.convolve = nn.Sequential(nn.Conv2d(filters, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.regress = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
+        )
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Predict depth.
+
+        Args:
+            maps: one map (B, C, h, w) of any size
+            size: (H, W) of the picture, each at least 8
+
+        Returns:
+            metres (B, 1, 8 * (H // 8), 8 * (W // 8)), in (0, max_depth_m)
+        """
+        features = self.convolve(self.enlarge(_at_latent_size(maps, size)))
+        return torch.sigmoid(self.regress(features)) * self.max_depth_m
+
+
+class HeatmapHead(nn.Module):
+    """One fused map at 1/8 to joint heatmaps at 1/4: a convolution that doubles the size, and a 1x1 convolution.
+
+    The paper says no more of its pose head than the picture; width and kernel are SimpleBaseline's (Xiao et al. 2018).
+
+    Args:
+        in_channels: channels of the map
+        filters: channels of the first convolution
+        joints: J
+        upsample: how it doubles the size
+    """
+
+    def __init__(self, in_channels: int, *, filters: int, joints: int, upsample: Upsampling = "transposed") -> None:
+        super().__init__()
+        self.enlarge = upsample_stack(in_channels, filters, doublings=1, kernel=4, upsample=upsample)
+        self.score = nn.Conv2d(filters, joints, 1)
+        # Heatmaps are almost everywhere zero: start there, as SimpleBaseline does.
+        nn.init.normal_(self.score.weight, std=0.001)
+        assert self.score.bias is not None
+        nn.init.zeros_(self.score.bias)
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Predict heatmaps.
+
+        Args:
+            maps: one map (B, C, h, w) of any size
+            size: (H, W) of the crop, each at least 8
+
+        Returns:
+            (B, J, 2 * (H // 8), 2 * (W // 8)), about 0 to 1
+        """
+        return self.score(self.enlarge(_at_latent_size(maps, size)))  # type: ignore[no-any-return]
+
+
+def _at_latent_size(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    (features,) = maps
+    latent_size = (size[0] // _STRIDE, size[1] // _STRIDE)
+    return F.interpolate(features, size=latent_size, mode="bilinear", align_corners=False)

@@ -1,0 +1,204 @@
+"""What a pre-training is: one frozen dataclass a stage. Needs no PyTorch, so that --help is quick."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from metaprompts.errors import InputError
+from metaprompts.training.lr_schedule import Schedule
+
+_MOST = 10**9
+
+StageName = Literal["scenes", "vae", "latents", "text", "diffusion", "export"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """The generated scenes."""
+
+    count: int = 20_000
+    """Scenes to train on; scene i is drawn from seed i."""
+    held_out: int = 256
+    """Scenes to measure on, from other seeds."""
+    height: int = 128
+    """Pixels; a multiple of 64."""
+    width: int = 192
+    """Pixels; a multiple of 64."""
+    workers: int = 2
+    """Processes that draw; 1 draws in this one."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "scenes.", self, "count", "held_out", "workers")
+        for name in ("height", "width"):
+            if getattr(self, name) < 64 or getattr(self, name) % 64:
+                raise InputError(f"scenes.{name} is {getattr(self, name)}; wanted a multiple of 64")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """What both trained stages need to know."""
+
+    steps: int
+    """Optimizer steps; a larger number goes on with a finished training."""
+    batch_size: int
+    """Pictures (VAE: small crops) in a step."""
+    lr: float
+    """Learning rate at its height."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of matrices; vectors have none."""
+    clip_norm: float = 1.0
+    """Largest norm of all gradients together."""
+    warmup_steps: int = 200
+    """Steps of linear rise of the learning rate."""
+    fall: float = 0.2
+    """Share of the steps, at the end, over which the learning rate falls to 0."""
+    ema_decay: float = 0.999
+    """How slowly the averaged weights follow the trained ones."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, self._prefix, self, "steps", "batch_size")
+        _at_least(0, self._prefix, self, "lr", "weight_decay", "warmup_steps")
+        if not self.clip_norm > 0:
+            raise InputError(f"{self._prefix}clip_norm is {self.clip_norm}; wanted more than 0")
+        for name in ("fall", "ema_decay"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; wanted a share between 0 and 1")
+
+    @property
+    def _prefix(self) -> str:
+        return f"{type(self).__name__.lower()}."
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate's course."""
+        return Schedule(kind="hold_and_fall", warmup_steps=self.warmup_steps, fall=self.fall)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vae(Learning):
+    """The picture autoencoder."""
+
+    steps: int = 12_000
+    batch_size: int = 16
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    fall: float = 0.5
+    scenes: int = 6_000
+    """How many of the scenes it is trained on."""
+    crop: int = 64
+    """Side of the crops, pixels; a multiple of 8."""
+    whole_share: float = 0.15
+    """Share of the steps, at the end, that see whole pictures, fewer at a time."""
+    chroma_weight: float = 2.0
+    """Weight of the error in blue and red difference, against 1 for that in red, green and blue."""
+    edge_weight: float = 1.0
+    """Weight of the error in differences between neighbours."""
+    pooled_weight: float = 0.5
+    """Weight of the error after averaging 2x2, 4x4 and 8x8 blocks, each."""
+    kl_weight: float = 1e-4
+    """Weight of the latent's divergence from a standard normal, a mean over its numbers."""
+    kl_warmup_steps: int = 2_000
+    """Steps over which that weight rises from 0."""
+    equal_channels: bool = False
+    """Bring each latent channel to unit spread, not all together: details then count as much as plain colors."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(1, "vae.", self, "scenes")
+        _at_least(0, "vae.", self, "chroma_weight", "edge_weight", "pooled_weight", "kl_weight", "kl_warmup_steps")
+        if self.crop < 16 or self.crop % 8:
+            raise InputError(f"vae.crop is {self.crop}; wanted a multiple of 8 from 16")
+        if not 0 <= self.whole_share <= self.fall:
+            # What is trained before the learning rate falls must not depend on the number of steps.
+            raise InputError(f"vae.whole_share is {self.whole_share}; wanted 0 to vae.fall, which is {self.fall}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """The words."""
+
+    merges: int = 500
+    """Words and parts of words that get a token of their own, besides all single letters."""
+    longest: int = 77
+    """Largest number of tokens in a caption, beginning and end included; what is longer is cut."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "text.", self, "merges")
+        if not self.longest >= 8:
+            raise InputError(f"text.longest is {self.longest}; wanted 8 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(Learning):
+    """The denoising UNet and the text encoder."""
+
+    steps: int = 12_000
+    batch_size: int = 32
+    lr: float = 1e-3
+    drop_caption: float = 0.1
+    """Share of the captions left empty, for classifier-free guidance."""
+    sample_every: int = 1_000
+    """Steps between sheets of samples."""
+    sample_steps: int = 25
+    """Denoising steps of a sample."""
+    guidance: float = 4.0
+    """Classifier-free guidance of the samples."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(1, "diffusion.", self, "sample_every", "sample_steps", "guidance")
+        if not 0 <= self.drop_caption < 1:
+            raise InputError(f"diffusion.drop_caption is {self.drop_caption}; wanted a share from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """A pre-training, whole."""
+
+    out: Path
+    """Folder of the run: scenes, checkpoints, sheets of samples, and the model."""
+    architecture: Path | None = None
+    """JSON file with the configs "unet", "vae" and "text_encoder"; by default the miniature that ships."""
+    start_from: Path | None = None
+    """Diffusers folder, or "micro", the one that ships: go on with its UNet and text encoder, and keep its VAE and
+    words."""
+    seed: int = 0
+    """Of all chance."""
+    threads: int | None = None
+    """Of PyTorch, in each process; by default one for each core."""
+    processes: int = 1
+    """Train the UNet in so many, each on its share of a batch; a CPU is fastest with one of one thread a core."""
+    checkpoint_seconds: float = 120.0
+    """Time between checkpoints."""
+    ignore_gates: bool = False
+    """Go on where the VAE is not good enough."""
+    scenes: Scenes = field(default_factory=Scenes)
+    vae: Vae = field(default_factory=Vae)
+    text: Text = field(default_factory=Text)
+    diffusion: Diffusion = field(default_factory=Diffusion)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; wanted 0 or more")
+        if self.architecture and self.start_from:
+            raise InputError("architecture and start_from exclude each other: the folder decides on the networks")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads is {self.threads}; wanted at least 1")
+        if self.processes < 1 or self.diffusion.batch_size % self.processes:
+            size = self.diffusion.batch_size
+            raise InputError(f"processes is {self.processes}; wanted a divisor of diffusion.batch_size, {size}")
+        if self.vae.scenes > self.scenes.count:
+            raise InputError(f"vae.scenes is {self.vae.scenes}; wanted at most scenes.count, {self.scenes.count}")
+        if self.vae.crop > min(self.scenes.height, self.scenes.width):
+            raise InputError(f"vae.crop is {self.vae.crop}, which is larger than the scenes")
+
+
+def _at_least(lowest: float, prefix: str, settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        # NaN is neither below nor above. Only counts command time and memory.
+        if isinstance(value, int) and not lowest <= value <= _MOST:
+            raise InputError(f"{prefix}{name} is {value}; expected {lowest} to {_MOST}")
+        if not lowest <= value < math.inf:
+            raise InputError(f"{prefix}{name} is {value}; expected {lowest} or more")

@@ -1,0 +1,146 @@
+"""Stage diffusion: train the UNet and the text encoder to tell noise from picture in the cached latents."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from metaprompts.pretraining.array_shards import Rows
+from metaprompts.pretraining.config import Diffusion
+from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
+from metaprompts.pretraining.text_to_image import NOISE, Painter, make_pipeline
+from metaprompts.pretraining.train_loop import Course, learn, step_generators
+from metaprompts.training.data_parallel import ALONE, Peers
+from metaprompts.utils.files import read_json, write_folder_whole, write_json, write_picture
+from metaprompts.utils.progress import Progress
+from metaprompts.utils.torch_modules import channels_last
+
+_SAMPLE_SEED = 0
+
+
+class DiffusionLesson:
+    """Tell the noise from the picture.
+
+    Args:
+        painter: is trained
+        latents: rows (2, C, h, w): a picture's and its mirror image's
+        tokens: (N, L), the captions', padded
+        empty: (L,), the empty caption's
+        settings: of the stage
+        seed: of pictures, noise and dropped captions
+        peers: those who learn from the other rows of each batch
+    """
+
+    def __init__(
+        self,
+        painter: Painter,
+        latents: Rows,
+        tokens: Tensor,
+        empty: Tensor,
+        settings: Diffusion,
+        *,
+        seed: int,
+        peers: Peers = ALONE,
+    ) -> None:
+        self.model: nn.Module = painter
+        self._latents = latents
+        self._tokens = tokens
+        self._empty = empty
+        self._settings = settings
+        self._seed = seed
+        self._peers = peers
+        self._scheduler = DDPMScheduler(**NOISE)
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """The mean squared error of the velocity (Salimans and Ho, 2022): of noise early, of the picture late."""
+        size = self._settings.batch_size
+        numbers, chance = step_generators(self._seed, step)
+        rows = numbers.integers(len(self._latents), size=size)
+        both = torch.from_numpy(self._latents.gather(rows)).float()
+        # The whole batch is drawn, then shared out: it does not depend on the number of processes.
+        clean = both[torch.arange(size), torch.from_numpy(numbers.integers(2, size=size))]
+        dropped = torch.from_numpy(numbers.random(size) < self._settings.drop_caption)
+        tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
+        timesteps = torch.from_numpy(numbers.integers(self._scheduler.config.num_train_timesteps, size=size))
+        noise = torch.randn(clean.shape, generator=chance)
+        clean, noise, timesteps, tokens = map(self._peers.share, (clean, noise, timesteps, tokens))
+        noisy = self._scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
+        velocity = self._scheduler.get_velocity(clean, noise, timesteps)
+        return {"velocity": (self.model(noisy, timesteps, tokens) - velocity).square().mean()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """The captions and how they are read.
+
+    Attributes:
+        tokenizer: of the stage text
+        captions: of the scenes, one for each row of latents
+        samples: to draw now and then
+    """
+
+    tokenizer: CLIPTokenizer
+    captions: Sequence[str]
+    samples: Sequence[str]
+
+    def tokens(self, captions: Sequence[str]) -> Tensor:
+        """(N, L), padded or cut to the longest that the tokenizer allows."""
+        read = self.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
+        return read["input_ids"]  # type: ignore[no-any-return]
+
+
+def train_diffusion(
+    painter: Painter,
+    vae: AutoencoderKL,
+    latents: Rows,
+    words: Words,
+    settings: Diffusion,
+    course: Course,
+    progress: Progress,
+) -> None:
+    """Train, or go on with it, then write model/ and finished.json to the course's folder.
+
+    Now and then a sheet of samples goes to its samples/.
+
+    Args:
+        painter: the networks, new
+        vae: draws the samples
+        latents: rows (2, C, h, w)
+        words: one caption for each row
+        settings: of the stage
+        course: how to train
+        progress: is told of every step
+
+    Raises:
+        InputError: the loss is no longer finite, or a checkpoint does not fit
+    """
+    channels_last(painter)
+    captions, empty = words.tokens(words.captions), words.tokens([""])[0]
+    lesson = DiffusionLesson(painter, latents, captions, empty, settings, seed=course.seed, peers=course.peers)
+
+    def draw(step: int, average: nn.Module) -> None:
+        if step % settings.sample_every and step != settings.steps:
+            return
+        assert isinstance(average, Painter)
+        pipeline = make_pipeline(average, vae, words.tokenizer)
+        drawn = generate_pictures(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
+        write_picture(course.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
+
+    average = learn(lesson, course, progress, draw)
+    if not course.peers.is_first:
+        return
+    assert isinstance(average, Painter)
+    with write_folder_whole(course.folder / "model") as scratch:
+        average.save(scratch)
+    # This comes last: where it is, the stage is finished.
+    write_json(course.folder / "finished.json", {"steps": settings.steps})
+
+
+def diffusion_is_finished(folder: Path, settings: Diffusion) -> bool:
+    """Whether a training of at least so many steps is finished."""
+    path = folder / "finished.json"
+    return path.is_file() and read_json(path).get("steps", 0) >= settings.steps

@@ -1,0 +1,66 @@
+"""What a distillation is. Needs no PyTorch, so that --help is quick."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.config import Learning
+
+_SMALLEST_CROP = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(Learning):
+    """How a small encoder is trained to give a VAE's latents."""
+
+    source: str
+    """Where the VAE is: a model, or a backbone."""
+    out: Path
+    """Folder for the encoder, and for what its training needs."""
+    data: Path | None = None
+    """Folder of pictures to learn from; by default generated scenes."""
+    steps: int = 1_500
+    batch_size: int = 8
+    """Crops in a step."""
+    lr: float = 2e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    fall: float = 0.5
+    ema_decay: float = 0.99
+    crop: int = 128
+    """Side of the crops it learns from, pixels."""
+    scenes: int = 1_000
+    """Generated scenes to learn from, where no data are given."""
+    held_out: int = 64
+    """Pictures to measure on, which it does not learn from; at most a fifth of the data."""
+    workers: int = 1
+    """Processes that draw scenes."""
+    width: int = 64
+    """Channels at the latent's size; half as many at each finer level."""
+    blocks: int = 1
+    """Residual blocks at each level."""
+    seed: int = 0
+    """Of all chance."""
+    resume: Literal["auto", "never"] = "auto"
+    """Go on with what the same command began, or begin anew."""
+    threads: int | None = None
+    """Of PyTorch; by default one for each core."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lowest = {"scenes": 1, "held_out": 1, "workers": 1, "width": 1, "blocks": 0, "seed": 0, "crop": _SMALLEST_CROP}
+        for name, least in {**lowest, "checkpoint_seconds": 0}.items():
+            # NaN is neither below nor above.
+            if not getattr(self, name) >= least:
+                raise InputError(f"{name} is {getattr(self, name)}; wanted at least {least}")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads is {self.threads}; wanted at least 1")
+
+    @property
+    def _prefix(self) -> str:
+        return ""

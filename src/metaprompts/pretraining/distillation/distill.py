@@ -1,0 +1,221 @@
+"""A distillation from its settings to an encoder that is measured on pictures it has not seen."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaprompts.embedded import embedded_models
+from metaprompts.errors import InputError
+from metaprompts.models.loading import load, pick_device
+from metaprompts.models.pretrained import CONFIG_FILE
+from metaprompts.modules.backbone import LatentEncoder, load_backbone
+from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder, vae_fingerprint
+from metaprompts.pretraining.distillation.config import Distillation
+from metaprompts.pretraining.distillation.images import (
+    FolderPictures,
+    Picture,
+    Pictures,
+    ScenePictures,
+    middle_crop,
+    random_crop,
+)
+from metaprompts.pretraining.train_loop import Course, learn, step_generators
+from metaprompts.utils.files import write_json
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.progress import Progress
+from metaprompts.utils.schema import plain
+from metaprompts.utils.torch_modules import channels_last
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentError:
+    """How far a small encoder's latents are from the VAE's, on pictures that it did not learn from.
+
+    Attributes:
+        pictures: how many
+        mean_absolute: error, in units of the VAE's spread
+        unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
+        worst_channel: the same of the latent channel where it is largest
+        parameters: of the small encoder
+        vae_parameters: of the VAE's encoder
+    """
+
+    pictures: int
+    mean_absolute: float
+    unexplained: float
+    worst_channel: float
+    parameters: int
+    vae_parameters: int
+
+
+class DistillationLesson:
+    """Give the latents of crops.
+
+    Args:
+        student: is trained
+        teacher: the VAE's encoder
+        pictures: to take crops of
+        settings: of the distillation
+    """
+
+    def __init__(
+        self, student: SmallEncoder, teacher: LatentEncoder, pictures: Pictures, settings: Distillation
+    ) -> None:
+        self.model: nn.Module = student
+        self._teacher = teacher
+        self._pictures = pictures
+        self._settings = settings
+        self._scale = student.shape.latent_scale
+        self._device = next(student.parameters()).device
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """Mean absolute and mean squared error, in units of the VAE's spread."""
+        numbers, _ = step_generators(self._settings.seed, step)
+        crops = [
+            random_crop(self._pictures.draw(numbers), self._settings.crop, numbers)
+            for _ in range(self._settings.batch_size)
+        ]
+        images = to_images(crops).to(self._device)
+        error = (self.model(images) - self._teacher(images)) * self._scale
+        return {"absolute": error.abs().mean(), "squared": error.square().mean()}
+
+
+def distill(settings: Distillation, progress: Progress) -> LatentError:
+    """Train, or go on with it; write encoder.safetensors, encoder.json and report.json.
+
+    Args:
+        settings: of the distillation
+        progress: is told of every step
+
+    Raises:
+        InputError: the VAE or the pictures cannot be read, the folder holds the training of another encoder, or the
+            loss or what was learned is no longer finite
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    with writing_into(settings.out, "distill-encoder", deep=True):
+        return _distill(settings, progress)
+
+
+def _distill(settings: Distillation, progress: Progress) -> LatentError:
+    device = pick_device(settings.device)
+    # A folder is looked at before the VAE is read; scenes are drawn after, as that takes long, too.
+    found = None if settings.data is None else _pictures(settings)
+    teacher, scaling = read_teacher(settings.source)
+    teacher.to(device)
+    channels_last(teacher)
+    pictures = found or _pictures(settings)
+    folder = settings.out / "training"
+    if settings.resume == "never":
+        shutil.rmtree(folder, ignore_errors=True)
+    student = _student(settings, teacher, scaling).to(device)
+    course = Course(
+        settings=settings,
+        seed=settings.seed,
+        folder=folder,
+        identity={"vae": student.vae, **plain(student.shape), "data": str(settings.data or "scenes")},
+        checkpoint_seconds=settings.checkpoint_seconds,
+    )
+    write_json(settings.out / "settings.json", plain(settings))
+    average = learn(DistillationLesson(student, teacher, pictures, settings), course, progress)
+    assert isinstance(average, SmallEncoder)
+    return _finish(average.eval(), teacher, pictures, settings)
+
+
+def read_teacher(source: str) -> tuple[LatentEncoder, float]:
+    """The VAE's encoder of a model or a backbone, unscaled and in single precision, and its scaling factor.
+
+    Args:
+        source: a model's folder, the name of an embedded model, or what `load_backbone` takes
+
+    Raises:
+        InputError: there is no such model or backbone
+    """
+    if source in embedded_models() or (Path(source).expanduser() / CONFIG_FILE).is_file():
+        model = load(source, "cpu")
+        teacher, config = model.latent_encoder, model.config.backbone.vae
+    else:
+        vae = load_backbone(source).vae
+        teacher, config = LatentEncoder(vae), vae.config
+    # What it imitates is rounded anyway.
+    teacher.precise, teacher.scale = False, 1.0
+    return teacher, float(config["scaling_factor"])
+
+
+def to_images(pictures: Sequence[Picture]) -> Tensor:
+    """Pictures (H, W, 3) in 0..255 of one size -> (B, 3, H, W) in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def _pictures(settings: Distillation) -> Pictures:
+    if settings.data is not None:
+        return FolderPictures(settings.data, held_out=settings.held_out, crop=settings.crop)
+    return ScenePictures(
+        settings.out / "scenes",
+        count=settings.scenes,
+        held_out=settings.held_out,
+        crop=settings.crop,
+        workers=settings.workers,
+    )
+
+
+def _student(settings: Distillation, teacher: LatentEncoder, scaling: float) -> SmallEncoder:
+    torch.manual_seed(settings.seed)
+    moments: nn.Conv2d = teacher.encoder.conv_out
+    shape = EncoderShape.of_width(
+        settings.width,
+        blocks=settings.blocks,
+        halvings=teacher.stride.bit_length() - 1,
+        latent_channels=moments.out_channels // 2,
+        latent_scale=scaling,
+    )
+    student = SmallEncoder(shape, vae_fingerprint(teacher))
+    channels_last(student)
+    return student
+
+
+def _finish(encoder: SmallEncoder, teacher: LatentEncoder, pictures: Pictures, settings: Distillation) -> LatentError:
+    measured = measure(encoder, teacher, [middle_crop(each, settings.crop) for each in pictures.held_out()])
+    if not math.isfinite(measured.unexplained):
+        raise InputError("the encoder's latents are not finite: begin anew with a lower learning rate")
+    encoder.save(settings.out)
+    write_json(settings.out / REPORT_FILE, {"steps": settings.steps, **asdict(measured)})
+    return measured
+
+
+@torch.inference_mode()
+def measure(encoder: SmallEncoder, teacher: LatentEncoder, pictures: Sequence[Picture], batch: int = 8) -> LatentError:
+    """Compare latents.
+
+    Args:
+        encoder: a small encoder
+        teacher: the VAE's
+        pictures: (H, W, 3) in 0..255, of one size
+        batch: how many are encoded together
+    """
+    device = next(encoder.parameters()).device
+    images = [to_images(pictures[start : start + batch]).to(device) for start in range(0, len(pictures), batch)]
+    truth = torch.cat([teacher(each).cpu() for each in images]).double()
+    error = torch.cat([encoder(each).cpu() for each in images]).double() - truth
+    variance = truth.var(dim=(0, 2, 3), correction=0)
+    squared = error.square().mean(dim=(0, 2, 3))
+    return LatentError(
+        pictures=len(pictures),
+        mean_absolute=float(error.abs().mean()) * encoder.shape.latent_scale,
+        unexplained=float(squared.sum() / variance.sum()),
+        worst_channel=float((squared / variance).max()),
+        parameters=_count(encoder),
+        vae_parameters=_count(teacher),
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,52 @@
+"""Stage export: put the trained parts together as Stable Diffusion is published."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from metaprompts.pretraining.config import Diffusion
+from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
+from metaprompts.pretraining.text_to_image import Painter, make_pipeline
+from metaprompts.pretraining.tokenizer_stage import read_tokenizer
+from metaprompts.utils.files import fingerprint, read_json, write_folder_whole, write_json, write_picture
+
+_SEED = 0
+
+
+def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
+    """Write model/, a diffusers folder in half precision, load it again and draw samples.png with it.
+
+    Args:
+        out: the run folder
+        captions: of the pictures to draw
+        settings: how to draw them
+
+    Raises:
+        InputError: an earlier stage is missing, or the folder cannot be written
+    """
+    painter, vae = Painter.read(out / "diffusion/model"), AutoencoderKL.from_pretrained(out / "vae/model")
+    identity = fingerprint(
+        *sorted((out / "diffusion/model").rglob("*.safetensors")), *(out / "vae/model").glob("*.sa*")
+    )
+    record = out / "export.json"
+    if (out / "model").is_dir() and record.is_file() and read_json(record).get("weights") == identity:
+        return
+    pipeline = make_pipeline(painter, vae, read_tokenizer(out / "text"))
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.half()
+    with write_folder_whole(out / "model") as scratch:
+        pipeline.save_pretrained(scratch)
+        _load_in_single_precision(scratch / "text_encoder/config.json")
+        # transformers 5 writes all in one tokenizer.json; other tools want vocab.json and merges.txt.
+        shutil.copytree(out / "text", scratch / "tokenizer", dirs_exist_ok=True)
+    loaded = StableDiffusionPipeline.from_pretrained(out / "model", local_files_only=True)
+    drawn = generate_pictures(loaded, captions, _SEED, settings.sample_steps, settings.guidance)
+    write_picture(out / "samples.png", captioned_sheet(drawn, captions))
+    write_json(record, {"weights": identity})
+
+
+def _load_in_single_precision(config: Path) -> None:
+    """Ask transformers for what diffusers does by itself: half precision on disk, single in memory."""
+    write_json(config, {**read_json(config), "dtype": "float32"})

@@ -1,0 +1,77 @@
+"""Stage latents: encode every scene and its mirror image once, as the frozen VAE would each time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from diffusers import AutoencoderKL
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.array_shards import Rows, missing_parts, write_part
+from metaprompts.pretraining.vae_io import encode
+from metaprompts.utils.files import fingerprint, read_json, write_json
+from metaprompts.utils.progress import tracked
+from metaprompts.utils.torch_modules import channels_last
+
+_BATCH = 10
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def write_latents(vae_folder: Path, pictures: Rows, folder: Path) -> None:
+    """Encode what is not encoded yet.
+
+    Args:
+        vae_folder: of the trained VAE
+        pictures: rows (H, W, 3) in 0..255
+        folder: gets rows (2, C, H / 8, W / 8) in half precision, the picture's and its mirror image's, in parts, and
+            vae.json, by which latents of another VAE are known
+
+    Raises:
+        InputError: the VAE is missing, or the folder cannot be written
+    """
+    identity = {"vae": vae_fingerprint(vae_folder)}
+    if latents_of(folder) != identity["vae"]:
+        for stale in folder.glob("*.npy"):
+            stale.unlink()
+        write_json(folder / "vae.json", identity)
+    vae = AutoencoderKL.from_pretrained(vae_folder)
+    channels_last(vae)
+    height, width = pictures[0].shape[:2]
+    stride = 2 ** (len(vae.config.block_out_channels) - 1)
+    missing = missing_parts(folder, len(pictures), (2, vae.config.latent_channels, height // stride, width // stride))
+    batches = sum(len(_batches(rows)) for rows in missing)
+    for _ in tracked(_encoded(vae, pictures, missing, folder), batches, what="encoding scenes, batches"):
+        pass
+
+
+def vae_fingerprint(vae_folder: Path) -> str:
+    """A short name for the VAE's weights.
+
+    Raises:
+        InputError: there are none
+    """
+    if not (vae_folder / _WEIGHTS).is_file():
+        raise InputError(f"no VAE in {vae_folder}: run stage vae first")
+    return fingerprint(vae_folder / _WEIGHTS)
+
+
+def latents_of(folder: Path) -> str | None:
+    """The `vae_fingerprint` of the VAE that made these latents; None if there are none."""
+    path = folder / "vae.json"
+    return str(read_json(path)["vae"]) if path.is_file() else None
+
+
+def _encoded(vae: AutoencoderKL, pictures: Rows, missing: list[range], folder: Path) -> Iterator[None]:
+    for rows in missing:
+        latents = []
+        for batch in _batches(rows):
+            images = pictures.gather(batch)
+            both = np.concatenate([images, images[:, :, ::-1]])
+            plain, mirrored = np.split(encode(vae, both).numpy().astype(np.float16), 2)
+            latents.append(np.stack([plain, mirrored], axis=1))
+            yield
+        write_part(folder, rows, np.concatenate(latents))
+
+
+def _batches(rows: range) -> list[range]:
+    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]

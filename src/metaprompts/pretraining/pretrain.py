@@ -1,0 +1,198 @@
+"""A pre-training from its settings to a Stable Diffusion folder: the stages in order, finished ones skipped."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.architecture import Architecture, read_architecture
+from metaprompts.pretraining.array_shards import Rows, read_notes
+from metaprompts.pretraining.config import Learning, Pretraining, StageName
+from metaprompts.pretraining.diffusion_stage import Words, diffusion_is_finished, train_diffusion
+from metaprompts.pretraining.export_stage import export
+from metaprompts.pretraining.latents_stage import latents_of, vae_fingerprint, write_latents
+from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
+from metaprompts.pretraining.text_to_image import NOISE, Painter, build_painter
+from metaprompts.pretraining.tokenizer_stage import read_tokenizer, write_tokenizer
+from metaprompts.pretraining.train_loop import Course
+from metaprompts.pretraining.vae_stage import refuse_bad_vae, take_over_vae, train_vae, vae_is_finished
+from metaprompts.pretraining.warm_start import published_fingerprint, published_folder, take_over
+from metaprompts.training.data_parallel import Peers, training_together
+from metaprompts.utils.files import fingerprint, write_json
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.progress import Progress, Silence
+from metaprompts.utils.schema import plain
+
+_SAMPLES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder and what belongs into it.
+
+    Attributes:
+        settings: of every stage
+        architecture: of the networks
+        source: of the scenes
+        progress: is told of every step
+        start: a Stable Diffusion folder to begin with; None for random weights
+    """
+
+    settings: Pretraining
+    architecture: Architecture
+    source: Source
+    progress: Progress
+    start: Path | None
+
+    def folder(self, stage: StageName) -> Path:
+        """Where a stage writes."""
+        return self.settings.out / stage
+
+    def course(self, stage: StageName, learning: Learning, identity: dict[str, object]) -> Course:
+        """How a stage is trained."""
+        return Course(
+            settings=learning,
+            seed=self.settings.seed,
+            folder=self.folder(stage),
+            identity=identity,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+        )
+
+    def pictures(self, split: str, count: int) -> Rows:
+        """The first scenes of a split, (H, W, 3) in 0..255."""
+        return Rows(self.folder("scenes") / split, count)
+
+    def captions(self, split: str, count: int) -> list[str]:
+        """The captions of the first scenes of a split."""
+        return read_notes(self.folder("scenes") / split, count)
+
+    def samples(self) -> list[str]:
+        """Captions to draw samples of, from scenes that nothing is trained on."""
+        return self.captions(HELD_OUT, self.settings.scenes.held_out)[:_SAMPLES]
+
+    def diffusion_identity(self, vae: str) -> dict[str, object]:
+        """What a checkpoint of the diffusion stage must have been made with."""
+        networks = {"unet": self.architecture.unet, "text_encoder": self.architecture.text_encoder}
+        return {
+            **({"start_from": published_fingerprint(self.start)} if self.start else networks),
+            "noise": NOISE,
+            "vae": vae,
+            "words": fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),
+        }
+
+
+def pretrain(
+    settings: Pretraining,
+    progress: Progress,
+    *,
+    stage: StageName | None = None,
+    source: Source = generated_scene,
+) -> None:
+    """Run what is not finished yet.
+
+    Args:
+        settings: of every stage
+        progress: is told of every step
+        stage: only this one; None for all in order
+        source: of the scenes
+
+    Raises:
+        InputError: an earlier stage is missing or not good enough, or the folder holds something else
+    """
+    _use_threads(settings)
+    run = Run(
+        settings=settings,
+        architecture=read_architecture(settings.architecture),
+        source=source,
+        progress=progress,
+        start=published_folder(settings.start_from) if settings.start_from else None,
+    )
+    with writing_into(settings.out, "pretrain", deep=True):
+        write_json(settings.out / "settings.json", plain(settings))
+        for name, work in _STAGES.items():
+            if stage in (None, name):
+                work(run)
+
+
+def _scenes(run: Run) -> None:
+    draw_scenes(run.settings.scenes, run.folder("scenes"), run.source)
+
+
+def _vae(run: Run) -> None:
+    settings, folder = run.settings.vae, run.folder("vae")
+    if vae_is_finished(folder, settings):
+        return
+    pictures = run.pictures(TRAINING, settings.scenes)
+    held_out = run.pictures(HELD_OUT, run.settings.scenes.held_out)
+    if run.start:
+        take_over_vae(run.start / "vae", settings, folder, held_out)
+        return
+    course = run.course("vae", settings, {"architecture": run.architecture.vae})
+    train_vae(run.architecture.vae, settings, course, pictures, held_out, run.progress)
+
+
+def _latents(run: Run) -> None:
+    if not run.settings.ignore_gates:
+        refuse_bad_vae(run.folder("vae"))
+    pictures = run.pictures(TRAINING, run.settings.scenes.count)
+    write_latents(run.folder("vae") / "model", pictures, run.folder("latents"))
+
+
+def _text(run: Run) -> None:
+    # A vocabulary stays as it is once it is made: the diffusion stage is trained with it.
+    if run.folder("text").is_dir():
+        return
+    if run.start:
+        take_over(run.start / "tokenizer", run.folder("text"))
+    else:
+        write_tokenizer(run.captions(TRAINING, run.settings.scenes.count), run.settings.text, run.folder("text"))
+
+
+def _diffusion(run: Run) -> None:
+    settings, folder = run.settings.diffusion, run.folder("diffusion")
+    if diffusion_is_finished(folder, settings):
+        return
+    vae_folder = run.folder("vae") / "model"
+    if latents_of(run.folder("latents")) != vae_fingerprint(vae_folder):
+        raise InputError(f"{run.folder('latents')} was not made by the VAE in {vae_folder}: run stage latents first")
+    with training_together(run.settings.processes, _learn_diffusion, replace(run, progress=Silence())) as peers:
+        _learn_diffusion(peers, run)
+
+
+def _learn_diffusion(peers: Peers, run: Run) -> None:
+    _use_threads(run.settings)
+    vae_folder, count = run.folder("vae") / "model", run.settings.scenes.count
+    tokenizer = read_tokenizer(run.folder("text"))
+    course = run.course("diffusion", run.settings.diffusion, run.diffusion_identity(vae_fingerprint(vae_folder)))
+    torch.manual_seed(run.settings.seed)
+    train_diffusion(
+        Painter.read(run.start) if run.start else build_painter(run.architecture, tokenizer),
+        AutoencoderKL.from_pretrained(vae_folder),
+        Rows(run.folder("latents"), count),
+        Words(tokenizer=tokenizer, captions=run.captions(TRAINING, count), samples=run.samples()),
+        run.settings.diffusion,
+        replace(course, peers=peers),
+        run.progress,
+    )
+
+
+def _use_threads(settings: Pretraining) -> None:
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+
+
+def _export(run: Run) -> None:
+    export(run.settings.out, run.samples(), run.settings.diffusion)
+
+
+_STAGES: dict[StageName, Callable[[Run], None]] = {
+    "scenes": _scenes,
+    "vae": _vae,
+    "latents": _latents,
+    "text": _text,
+    "diffusion": _diffusion,
+    "export": _export,
+}

@@ -1,0 +1,81 @@
+"""Stage text: a CLIP tokenizer whose words are those of the captions."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+from transformers import CLIPTokenizer
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.config import Text
+from metaprompts.utils.files import write_folder_whole
+
+_END_OF_WORD = "</w>"
+_SPECIAL = ("<|startoftext|>", "<|endoftext|>")
+_LENGTH_STEP = 8
+
+
+def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> None:
+    """Learn a vocabulary and write it as transformers' CLIPTokenizer reads it.
+
+    Args:
+        captions: to learn from
+        settings: of the stage
+        folder: gets vocab.json, merges.txt and the rest
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    tokenizer = make_tokenizer(captions, settings)
+    with write_folder_whole(folder) as scratch:
+        tokenizer.save_pretrained(scratch)
+        # transformers 5 writes all in one tokenizer.json; older ones and other tools want these two.
+        tokenizer.backend_tokenizer.model.save(str(scratch))
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """Read what `write_tokenizer` wrote.
+
+    Raises:
+        InputError: there is no tokenizer
+    """
+    if not (folder / "vocab.json").is_file():
+        raise InputError(f"no tokenizer in {folder}: run stage text first")
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(folder)
+    return tokenizer
+
+
+def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
+    """Learn a vocabulary of byte pairs: single bytes, inside and at the end of a word, and their merges.
+
+    Every text can be spelled with it. Its ``model_max_length`` is that of the longest caption, rounded up, or
+    ``settings.longest`` if that is less.
+    """
+    merges = _learn_merges(captions, settings.merges)
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(letter + _END_OF_WORD for letter in letters), *map("".join, merges), *_SPECIAL]
+    vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges)  # type: ignore[arg-type]  # pairs are what it wants
+    longest = max(len(numbers) for numbers in tokenizer(list(captions))["input_ids"])
+    tokenizer.model_max_length = min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, settings.longest)
+    return tokenizer
+
+
+def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
+    spelling = CLIPTokenizer().backend_tokenizer
+    learner = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
+    learner.normalizer, learner.pre_tokenizer = spelling.normalizer, spelling.pre_tokenizer
+    letters = ByteLevel.alphabet()
+    # The trainer counts single letters too, those at the end of words apart.
+    trainer = BpeTrainer(
+        vocab_size=2 * len(letters) + count,
+        initial_alphabet=letters,
+        end_of_word_suffix=_END_OF_WORD,
+        show_progress=False,
+    )
+    learner.train_from_iterator(captions, trainer)
+    return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]][:count]

@@ -1,0 +1,172 @@
+"""Stage vae: train the picture autoencoder, make its latents white, measure it."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.pretraining.array_shards import Rows
+from metaprompts.pretraining.config import Vae
+from metaprompts.pretraining.latent_scaling import channel_moments, standardize
+from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
+from metaprompts.pretraining.train_loop import Course, learn, step_generators
+from metaprompts.pretraining.vae_init import begin_at_block_averages
+from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
+from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
+from metaprompts.utils.files import read_json, write_folder_whole, write_json, write_picture
+from metaprompts.utils.progress import Progress
+from metaprompts.utils.schema import build
+from metaprompts.utils.torch_modules import channels_last
+from metaprompts.visualize.sheets import contact_sheet
+
+_STANDARDIZED_ON = 1_000
+_LEAST_SPREAD = 1e-3
+_SHOWN = 8
+_BATCH = 8
+_MARGIN_DB = 1.0
+_CHROMA_TOLERANCE = 0.15
+
+
+class VaeLesson:
+    """Reconstruct crops, at the end whole pictures.
+
+    Args:
+        vae: is trained
+        pictures: rows (H, W, 3) in 0..255
+        settings: of the stage
+        seed: of crops, flips and latent noise
+    """
+
+    def __init__(self, vae: AutoencoderKL, pictures: Rows, settings: Vae, seed: int) -> None:
+        self.model: nn.Module = vae
+        self._vae = vae
+        self._pictures = pictures
+        self._settings = settings
+        self._seed = seed
+        self._whole_from = settings.steps - round(settings.steps * settings.whole_share)
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """The parts of the loss, weighted."""
+        settings = self._settings
+        numbers, noise = step_generators(self._seed, step)
+        pixels = to_pixels(self._batch(step, numbers))
+        posterior = self._vae.encode(pixels).latent_dist
+        drawn = torch.randn(posterior.mean.shape, generator=noise)
+        error = self._vae.decode(posterior.mean + posterior.std * drawn).sample - pixels
+        kl_weight = settings.kl_weight * min(1.0, (step + 1) / max(settings.kl_warmup_steps, 1))
+        return {
+            "color": color_loss(error),
+            "chroma": settings.chroma_weight * chroma_loss(error),
+            "edges": settings.edge_weight * edge_loss(error),
+            "pooled": settings.pooled_weight * pooled_loss(error),
+            "kl": kl_weight * kl_loss(posterior.mean, posterior.logvar),
+        }
+
+    def _batch(self, step: int, numbers: np.random.Generator) -> Any:
+        settings = self._settings
+        height, width = self._pictures[0].shape[:2]
+        down, across, size = settings.crop, settings.crop, settings.batch_size
+        if step >= self._whole_from:
+            # As many pixels as before.
+            size = max(1, size * down * across // (height * width))
+            down, across = height, width
+        crops = []
+        for row in numbers.integers(len(self._pictures), size=size):
+            top, left = numbers.integers(height - down + 1), numbers.integers(width - across + 1)
+            crop = self._pictures[int(row)][top : top + down, left : left + across]
+            crops.append(crop[:, ::-1] if numbers.random() < 0.5 else crop)
+        return np.stack(crops)
+
+
+def train_vae(
+    config: dict[str, Any], settings: Vae, course: Course, pictures: Rows, held_out: Rows, progress: Progress
+) -> Reconstruction:
+    """Train, or go on with it, then write model/, metrics.json and sheet.png to the course's folder.
+
+    Args:
+        config: AutoencoderKL's
+        settings: of the stage
+        course: how to train
+        pictures: to train on
+        held_out: to measure on
+        progress: is told of every step
+
+    Raises:
+        InputError: the config cannot be built, the loss is no longer finite, or a checkpoint does not fit
+    """
+    torch.manual_seed(course.seed)
+    vae = AutoencoderKL.from_config(config)
+    begin_at_block_averages(vae)
+    average = learn(VaeLesson(channels_last(vae), pictures, settings, course.seed), course, progress).eval()
+    assert isinstance(average, AutoencoderKL)
+    some = min(_STANDARDIZED_ON, len(pictures))
+    mean, std = channel_moments(_encode_rows(average, pictures, some))
+    # A channel that the encoder leaves alone has no spread to divide by.
+    each = std.clamp_min(_LEAST_SPREAD)
+    standardize(average, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
+    latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
+    return _finish(average, settings, course.folder, held_out, latent)
+
+
+def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
+    """Write what `train_vae` writes, for a VAE that is trained already.
+
+    Args:
+        part: the vae/ of a diffusers folder
+        settings: of the stage, which is finished with it
+        folder: of the stage
+        held_out: to measure on
+    """
+    vae = AutoencoderKL.from_pretrained(part)
+    channels_last(vae)
+    return _finish(vae, settings, folder, held_out, {"taken_from": str(part)})
+
+
+def _finish(vae: AutoencoderKL, settings: Vae, folder: Path, held_out: Rows, facts: dict[str, Any]) -> Reconstruction:
+    measured = _measure(vae, held_out, folder / "sheet.png")
+    with write_folder_whole(folder / "model") as scratch:
+        vae.save_pretrained(scratch)
+    # The metrics come last: where they are, the stage is finished.
+    write_json(folder / "metrics.json", {"steps": settings.steps, **asdict(measured), **facts})
+    return measured
+
+
+def vae_is_finished(folder: Path, settings: Vae) -> bool:
+    """Whether a training of at least so many steps has been measured."""
+    path = folder / "metrics.json"
+    return path.is_file() and read_json(path).get("steps", 0) >= settings.steps and (folder / "model").is_dir()
+
+
+def refuse_bad_vae(folder: Path) -> None:
+    """Stop here unless the VAE beats averaged blocks and sees color.
+
+    Raises:
+        InputError: it does not; the line names the figures
+    """
+    values = read_json(folder / "metrics.json")
+    measured = build(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})
+    if found := measured.shortcomings(margin_db=_MARGIN_DB, chroma_tolerance=_CHROMA_TOLERANCE):
+        raise InputError(
+            f"the VAE is not good enough to go on ({'; '.join(found)}): train it longer with --vae.steps, or go on "
+            "all the same with --ignore-gates"
+        )
+
+
+def _encode_rows(vae: AutoencoderKL, pictures: Rows, count: int) -> Tensor:
+    starts = range(0, count, _BATCH)
+    return torch.cat([encode(vae, pictures.gather(range(start, min(start + _BATCH, count)))) for start in starts])
+
+
+def _measure(vae: AutoencoderKL, held_out: Rows, sheet: Path) -> Reconstruction:
+    truth = to_pixels(held_out.gather(range(len(held_out))))
+    latents = _encode_rows(vae, held_out, len(held_out))
+    found = torch.cat([decode(vae, some) for some in torch.split(latents, _BATCH)])
+    rows = [to_images(pictures[:_SHOWN]) for pictures in (truth, found, blocky(truth[:_SHOWN]))]
+    captions = [[f"{name} {index}" for index in range(len(rows[0]))] for name in ("truth", "VAE", "averaged blocks")]
+    write_picture(sheet, contact_sheet([list(row) for row in rows], captions, cell=(truth.shape[2], truth.shape[3])))
+    return Reconstruction.measure((truth + 1) / 2, (found.clamp(-1, 1) + 1) / 2)

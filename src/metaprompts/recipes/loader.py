@@ -1,0 +1,191 @@
+"""Read a recipe, from TOML or JSON, and change it by the words of a command line."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from metaprompts.data.config.coco_joints import describe_joints, file_joints, missing_joints
+from metaprompts.data.config.pose import PoseData
+from metaprompts.data.joint_names import read_names
+from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.errors import InputError
+from metaprompts.recipes.recipe import Recipe, Training, section_types
+from metaprompts.recipes.registry import recipe_names
+from metaprompts.tasks import TASKS, Pose
+from metaprompts.tasks.pose import COCO_SKELETON
+from metaprompts.utils.files import is_file, parse_toml, read_json, read_toml
+from metaprompts.utils.schema import build, convert
+
+logger = logging.getLogger(__name__)
+
+# Who names the one on a command line means it in the place of the other, which the recipe may name: a trained model's
+# recipe says from which shards it was trained.
+_IN_PLACE_OF = {
+    "data.root": "data.shards",
+    "training.steps": "training.epochs",
+    "training.epochs": "training.steps",
+    # Other data, or another share of them, do not have the images that a training held out.
+    "data.val": "data.held_out",
+    "schedule.warmup_steps": "schedule.warmup_fraction",
+    "schedule.warmup_fraction": "schedule.warmup_steps",
+}
+# Kinds of prompts that have a use for a key.
+_OF_KINDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("prompts.labels", "prompts.templates"), ("label",)),
+    **dict.fromkeys(("prompts.text_source", "prompts.text_fingerprint"), ("label", "caption")),
+    **dict.fromkeys(("data.captions", "data.captioner", "data.cache"), ("caption",)),
+}
+
+
+def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and change it.
+
+    A recipe that begins with ``extends = "nyu"`` says only what differs from that one: a shipped recipe, or a file
+    beside it.
+
+    Args:
+        source: the name of a shipped recipe, a .toml file, or the recipe.json that training wrote
+        overrides: "--section.key", "value", ... or "--section.key=value", ...
+
+    Raises:
+        InputError: no such recipe, broken TOML, an unknown key or a wrong value
+    """
+    values = _read_sections(source)
+    pairs = _pairs(overrides)
+    for key, value in pairs:
+        section, _, other = _IN_PLACE_OF.get(key, "").partition(".")
+        if isinstance(values.get(section), dict) and (value.lower() != "none" or other == "held_out"):
+            values[section].pop(other, None)
+    for key, value in pairs:
+        section, _, name = key.partition(".")
+        if not name:
+            raise InputError(f"unknown key --{key}: did you mean --{nearest_key(key)}?")
+        if not isinstance(values.setdefault(section, {}), dict):
+            raise InputError(f"recipe {source}: {section} is {values[section]!r}; wanted a section of keys")
+        values[section][name] = value
+    _complete_joints(values)
+    try:
+        return Recipe.from_plain(values)
+    except InputError as error:
+        # Of a shipped recipe only what was changed can be wrong.
+        raise error if source in recipe_names() else InputError(f"recipe {source}: {error}") from error
+
+
+def _complete_joints(values: dict[str, Any]) -> None:
+    """Give a pose recipe that names no joints, or no skeleton, those of its annotation file, and say so."""
+    task = values.get("task")
+    if not isinstance(task, dict) or task.get("name") != Pose.name or not isinstance(values.get("data", {}), Mapping):
+        return
+    if task.get("joints") is not None and task.get("skeleton") is not None:
+        return
+    try:
+        data = build(PoseData, values.get("data", {}), "data")
+        given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
+    except InputError:
+        # Told with all else that is wrong.
+        return
+    found = file_joints(data)
+    wanted = {"joints": given, "skeleton": task.get("skeleton")}
+    added = {} if found is None else missing_joints(wanted, found, COCO_SKELETON)
+    if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
+        # COCO's, the default, is of other joints.
+        task.setdefault("skeleton", [])
+    task.update(added)
+    if found is not None and added:
+        from metaprompts.training.distributed import is_first_process
+
+        if is_first_process():
+            logger.warning("%s", describe_joints(added, found.path))
+
+
+def nearest_key(word: str, options: Sequence[str] = ()) -> str:
+    """The recipe key, of any task, or the option that somebody may have meant who gave a word without a section."""
+    meant = {option: option for option in options}
+    for task in TASKS.values():
+        # Length and batch before all else: "steps" are those of the training.
+        sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
+        for section, kind in sections.items():
+            for each in fields(kind):
+                key = f"{section}.{each.name}"
+                meant.setdefault(each.name, key)
+                meant.setdefault(key, key)
+    return meant[get_close_matches(word, list(meant), n=1, cutoff=0.0)[0]]
+
+
+def refuse_unused(recipe: Recipe, overrides: Sequence[str]) -> None:
+    """Check that nobody asks for what the recipe's kind of prompts would pass over; a recipe's own file may have it.
+
+    Args:
+        recipe: as it was changed
+        overrides: as for `read_recipe`
+
+    Raises:
+        InputError: a key is of other kinds, and not none
+    """
+    for key, _ in _pairs(overrides):
+        section, _, name = key.partition(".")
+        kinds = _OF_KINDS.get(key, (recipe.prompts.kind,))
+        value = getattr(getattr(recipe, section), name)
+        if recipe.prompts.kind not in kinds and value is not None:
+            raise InputError(
+                f"{key} is of use where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
+                f"leave {key} out"
+            )
+
+
+def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The sections of a recipe, laid over those of the recipe that it extends."""
+    if source in extending:
+        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
+    values = _read_file(source)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise InputError(f"recipe {source}: extends is {base!r}; wanted the name of a recipe or a .toml file")
+    place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
+    return _laid_over(_read_sections(place, (*extending, source)), values)
+
+
+def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Each section key by key; what is no section is replaced, and refused later."""
+    merged = dict(base)
+    for name, section in own.items():
+        under = base.get(name)
+        merged[name] = {**under, **section} if isinstance(under, Mapping) and isinstance(section, Mapping) else section
+    return merged
+
+
+def _read_file(source: str) -> dict[str, Any]:
+    if source in recipe_names():
+        text = (resources.files("metaprompts") / "recipes" / f"{source}.toml").read_text(encoding="utf-8")
+        return parse_toml(text, f"recipe {source}")
+    path = Path(source).expanduser()
+    if not is_file(path):
+        raise InputError(f"no recipe {source!r}: give a .toml file or one of {', '.join(recipe_names())}")
+    if path.suffix == ".json":
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise InputError(f"{path} is no recipe: wanted a JSON object of sections")
+        return values
+    return read_toml(path)
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--"):
+            raise InputError(f"unexpected {word!r}: recipe keys are given as --section.key value")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            if not remaining or remaining[0].startswith("--"):
+                raise InputError(f"--{key} has no value: say --{key} VALUE")
+            value = remaining.pop(0)
+        pairs.append((key.replace("-", "_"), value))
+    return pairs

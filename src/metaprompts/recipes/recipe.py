@@ -1,0 +1,243 @@
+"""What a training is: a typed recipe, written beside the weights; `recipe_reading` reads it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from metaprompts.data.config import (
+    DepthAugment,
+    DepthData,
+    PoseAugment,
+    PoseData,
+    SegmentationAugment,
+    SegmentationData,
+)
+from metaprompts.errors import InputError
+from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
+from metaprompts.models.config import Lora, Prompts, Rearrangement, Refinement, build_task
+from metaprompts.tasks import Segmentation, Task
+from metaprompts.training.lr_schedule import Schedule
+from metaprompts.training.optimizer import Optimizer
+from metaprompts.utils.schema import Range, build, check_ranges, plain, unknown_key
+
+_DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}
+_AUGMENT: dict[str, type[Any]] = {"segmentation": SegmentationAugment, "depth": DepthAugment, "pose": PoseAugment}
+
+_Steps = Annotated[int, Range(1, 10**9)]
+_Batch = Annotated[int, Range(1, 65536)]
+_TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneChoice:
+    """The backbone to start from.
+
+    Attributes:
+        source: hub id, diffusers folder, single file, "micro", or "random:NAME"; see `load_backbone`
+        forget_unet: start from a random UNet behind the source's VAE, to see what pre-training is worth
+        scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
+            recipes do without
+        cache_latents: keep the frozen encoder's output in memory; of use where pictures repeat to the last bit
+        gradient_checkpointing: compute the UNet's layers again in the backward pass, to save memory
+        channels_last: lay pictures out with channels last, which some GPUs prefer
+    """
+
+    source: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    forget_unet: bool = False
+    scaled_latent: bool = False
+    cache_latents: bool = False
+    gradient_checkpointing: bool = False
+    channels_last: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long and with what to train.
+
+    Attributes:
+        steps: optimizer steps; or give ``epochs``
+        epochs: passes over the training split; or give ``steps``
+        batch_size: pictures in a step, of all processes together
+        micro_batch_size: pictures in one pass through the model; none for all that a process has of a step. Smaller
+            passes need less memory: their gradients are added up
+        loss_batch_size: pictures that share a loss, consecutive ones of a step; none for those of a pass. The released
+            recipes share it among those of one GPU, which depth's and Lovasz's loss notice. A fixed number makes a
+            step the same however it is split
+        fit_processes: where processes or passes do not come out even, take the next larger batch and the largest group
+            that shares a loss which do, and say so; released recipes keep theirs
+        batch_norm: statistics in training: "own" of each pass, "synchronized" over the processes' passes, or "frozen",
+            those that the model starts with
+        step_decay: train every refinement step and not the last alone: step k's loss counts step_decay^(K - k) times.
+            Each step can then be read, and fewer steps can be taken; a step takes 1.4 to 1.9 times as long. None for
+            the last step alone, as released
+        precision: of the passes: "fp32", "bf16" or "fp16" (with scaled gradients); weights and moments stay fp32
+        fsdp: with several processes, split weights, gradients and moments among them (FSDP2); else each holds all (DDP)
+        compile: compile the model first (torch.compile)
+        ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share,
+            of the first steps less, (1 + step) / (10 + step). None for the weights themselves
+        trackers: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
+        seed: of all chance
+        trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
+            and all that is not the UNet) or "prompts" (all that is not the UNet)
+        lora_rank: of the low-rank changes
+        lora_alpha: they count alpha / rank times
+        init_from: a trained model whose weights are taken as far as they fit: a folder such as runs/first/best, a hub
+            id, or an embedded model such as micro-segmentation; none for the backbone's alone
+        validate_every: steps between validations; the last step is always validated
+        early_stopping: stop after so many validations in a row without a better score (mIoU, RMSE, AP); none for never
+        val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
+        out: folder for models, metrics, checkpoints and the resolved recipe
+        checkpoint_seconds: time between checkpoints, from which --resume auto goes on
+        keep_checkpoints: how many of them stay
+        device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
+        threads: of PyTorch on the CPU; none for its own choice
+    """
+
+    batch_size: _Batch
+    steps: _Steps | None = None
+    epochs: _Steps | None = None
+    micro_batch_size: _Batch | None = None
+    loss_batch_size: _Batch | None = None
+    fit_processes: bool = True
+    batch_norm: Literal["own", "synchronized", "frozen"] = "own"
+    step_decay: Annotated[float, Range(0, 1, above=True)] | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    fsdp: bool = False
+    compile: bool = False
+    ema_decay: Annotated[float, Range(0, 1, below=True)] | None = None
+    trackers: tuple[str, ...] | None = ("tensorboard",)
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    trainable: Literal["full", "lora", "prompts"] = "full"
+    lora_rank: Annotated[int, Range(1, 4096)] = 8
+    lora_alpha: Annotated[float, Range(0, 1e6, above=True)] = 8.0
+    init_from: str | None = None
+    validate_every: _Steps = 1000
+    early_stopping: _Steps | None = None
+    val_batch_size: _Batch = 1
+    out: Path = Path("runs/latest")
+    checkpoint_seconds: Annotated[float, Range(0, 1e9)] = 600.0
+    keep_checkpoints: Annotated[int, Range(1, 10**6)] = 2
+    device: str | None = None
+    threads: Annotated[int, Range(1, 4096)] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise InputError("training.steps and training.epochs: give exactly one of them")
+        check_ranges(self, "training")
+        for name in self.trackers or ():
+            if name not in _TRACKERS:
+                raise InputError(f"training.trackers has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
+        if self.trainable != "full" and self.init_from is not None:
+            raise InputError(
+                f"training.init_from brings its own UNet; training.trainable {self.trainable} wants none: "
+                "say --training.init_from none"
+            )
+
+    @property
+    def lora(self) -> Lora | None:
+        """What is trained beside the UNet's attention, if anything."""
+        return Lora(rank=self.lora_rank, alpha=self.lora_alpha) if self.trainable == "lora" else None
+
+    def total_steps(self, pictures: int, batch: int | None = None) -> int:
+        """Optimizer steps of the whole training over a split of so many pictures, and in so large a step."""
+        return self.steps or (self.epochs or 0) * max(pictures // (batch or self.batch_size), 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A training, whole.
+
+    Attributes:
+        task: what to learn
+        backbone: what to start from
+        prompts: the meta prompts
+        refinement: the recurrent refinement
+        rearrangement: the rearrangement
+        data: where the pictures are
+        augment: how training sees them
+        optimizer: AdamW
+        schedule: of the learning rate
+        training: length, batch, output
+        test: how the validation split is predicted when it is scored
+    """
+
+    task: Task
+    data: Any
+    augment: Any
+    optimizer: Optimizer
+    training: Training
+    test: EvaluationProtocol
+    backbone: BackboneChoice = field(default_factory=BackboneChoice)
+    prompts: Prompts = field(default_factory=Prompts)
+    refinement: Refinement = field(default_factory=Refinement)
+    rearrangement: Rearrangement = field(default_factory=Rearrangement)
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
+            # UPerNet pools to one pixel, and batch norm has no variance of one value.
+            raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
+        if isinstance(self.task, Segmentation) and len(self.task.classes) == 1:
+            raise InputError(
+                f"task.classes has only {self.task.classes[0]!r}: of one class every pixel is right, and nothing is "
+                "learned; name what is around it as well, such as --task.classes background,"
+                f"{self.task.classes[0]}, and say which value is which, such as --data.label_map 0=0,255=1"
+            )
+        if self.training.early_stopping is not None and not self.data.validates:
+            raise InputError(
+                f"training.early_stopping is {self.training.early_stopping}, but data.val is none: there is no "
+                "validation to stop by; leave it out, or say --data.val 0.1"
+            )
+        if self.training.trainable != "full" and (
+            self.backbone.forget_unet or self.backbone.source.startswith("random:")
+        ):
+            raise InputError(
+                f"training.trainable {self.training.trainable} keeps the UNet as it is, but this one would be random: "
+                "choose a trained backbone.source"
+            )
+
+    @property
+    def pictures_repeat(self) -> bool:
+        """Whether training sees a picture, or its mirror image, to the last bit as it saw it before."""
+        augment = self.augment
+        if isinstance(augment, PoseAugment):
+            return augment.scale == (1, 1) and not augment.half_body and not augment.rotation
+        is_whole = getattr(augment, "ratio", (1, 1)) == (1, 1) and augment.crop == self.data.image_size
+        return is_whole and not augment.color and getattr(augment, "cutdepth", None) is None
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Make a recipe from sections of keys.
+
+        Raises:
+            InputError: an unknown section or key, a missing one, or a wrong value
+        """
+        task = build_task(values.get("task", {}))
+        sections = section_types(task.name)
+        for key in values:
+            if key != "task" and key not in sections:
+                raise InputError(unknown_key(key, ["task", *sections]))
+        return cls(task=task, **{key: build(kind, values.get(key, {}), key) for key, kind in sections.items()})
+
+    def plain(self) -> dict[str, Any]:
+        """Sections of keys; `from_plain` reads them."""
+        values: dict[str, Any] = plain(self)
+        values["task"] = {"name": self.task.name, **values["task"]}
+        return values
+
+
+def section_types(task: str) -> dict[str, type[Any]]:
+    """The dataclass of each section of a task's recipes, but ``task`` itself."""
+    return {
+        "backbone": BackboneChoice,
+        "prompts": Prompts,
+        "refinement": Refinement,
+        "rearrangement": Rearrangement,
+        "data": _DATA[task],
+        "augment": _AUGMENT[task],
+        "optimizer": Optimizer,
+        "schedule": Schedule,
+        "training": Training,
+        "test": PROTOCOLS[task],
+    }

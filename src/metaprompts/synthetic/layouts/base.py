@@ -1,0 +1,87 @@
+"""The contract of a layout: how one data set keeps pictures and what is known about them."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from metaprompts.synthetic import Scene
+
+Split = Literal["train", "val", "test"]
+Kind = Literal["room", "street"]
+Record = dict[str, Any]
+"""What the files of the data set as a whole need of one scene; plain JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which scene of the data set.
+
+    Attributes:
+        split: that it belongs to
+        number: its place in the split, from 0
+        index: its place in the data set, from 0
+        seed: that it is made from
+    """
+
+    split: Split
+    number: int
+    index: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout(ABC):
+    """Names and contents of a data set's files. All paths are relative to its folder, with forward slashes."""
+
+    kind: ClassVar[Kind | None]
+    """The only kind of scene that belongs there; None for both."""
+    size: ClassVar[tuple[int, int]]
+    """(height, width) of pictures where nothing else is said."""
+    has_test: ClassVar[bool] = False
+    """Whether there are pictures without labels, for a benchmark's test."""
+    has_targets: ClassVar[bool] = True
+    """Whether pictures have masks or depth."""
+    has_people: ClassVar[bool] = False
+    """Whether there are annotations of people, of which every split must have some."""
+    lists: ClassVar[tuple[str, ...]]
+    """Paths of the files about the data set as a whole."""
+    about: ClassVar[str]
+    """For its README: where what is, and where it differs from the real one."""
+
+    @abstractmethod
+    def image(self, place: Place) -> str:
+        """Path of a picture."""
+
+    @abstractmethod
+    def target(self, place: Place) -> str | None:
+        """Path of the mask or depth that is learned from a picture; None where the layout has none."""
+
+    def others(self, place: Place) -> tuple[str, ...]:
+        """Paths of the further files of a scene."""
+        del place
+        return ()
+
+    @abstractmethod
+    def write(self, scene: Scene, place: Place, root: Path) -> Record:
+        """Write all files of a scene, each whole or not at all."""
+
+    @abstractmethod
+    def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
+        """The text of every file of ``lists``.
+
+        Args:
+            rows: all scenes, in order
+        """
+
+    def files(self, place: Place) -> tuple[str, ...]:
+        """Paths of all files of a scene."""
+        target = self.target(place)
+        return (self.image(place), *(() if target is None else (target,)), *self.others(place))
+
+
+def one_line_json(value: Any) -> str:
+    """JSON on one line, as large annotation files are published; dictionaries keep their order."""
+    return json.dumps(value, allow_nan=False) + "\n"

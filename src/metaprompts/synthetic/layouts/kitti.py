@@ -1,0 +1,137 @@
+"""KITTI: raw pictures, annotated depth and the depth selection."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+from metaprompts.synthetic import Scene
+from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record
+from metaprompts.synthetic.layouts.pixels import save_picture, stored_depth
+from metaprompts.utils.files import write_text
+
+_UNITS_PER_METER = 256
+_REACH_M = 80.0
+_DATE = "2011_09_26"
+_DRIVES = {"train": f"{_DATE}_drive_0001_sync", "val": f"{_DATE}_drive_0002_sync"}
+# The real data have no depth for the first frames of a drive.
+_FIRST_FRAME = 5
+_UNMEASURED_EVERY = 10
+_SELECTION = "depth_selection/val_selection_cropped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kitti(Layout):
+    """Streets with sparse depth in 1/256 meters.
+
+    Attributes:
+        density: share of the pixels below the upper third that are measured, where anything is within 80 m
+    """
+
+    density: float = 0.3
+
+    kind: ClassVar[Kind | None] = "street"
+    size: ClassVar[tuple[int, int]] = (375, 1242)
+    lists: ClassVar[tuple[str, ...]] = (
+        "eigen_train_files_with_gt.txt",
+        "eigen_test_files_with_gt.txt",
+        "train_list.txt",
+        "test_list.txt",
+    )
+    about: ClassVar[str] = """\
+raw_data/<date>/<drive>/image_02/data/    pictures
+data_depth_annotated/<split>/<drive>/     depth (16-bit PNG, meters x 256, 0 = none)
+depth_selection/val_selection_cropped/    validation again, cut to multiples of 32, with intrinsics
+*_list.txt                                picture and depth, relative to this folder
+eigen_*_with_gt.txt                       picture relative to raw_data/, depth relative to data_depth_annotated/ (None
+                                          where a test picture has none: every tenth), focal length in pixels
+
+Depth is as sparse as --density says: each pixel below the upper third has this probability to be measured, unless it is
+sky or farther than 80 m. There is one drive for each split, only the left color camera, and focal lengths differ.
+
+    metaprompts train micro_depth --data.root DIR --data.units_per_meter 256 --task.max_depth_m 80
+"""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise InputError(f"density is {self.density}; wanted more than 0 and at most 1")
+
+    def image(self, place: Place) -> str:
+        """Path of a picture."""
+        return f"raw_data/{_raw(place)}"
+
+    def target(self, place: Place) -> str | None:
+        """Path of its depth."""
+        return f"data_depth_annotated/{_annotated(place)}" if _is_measured(place) else None
+
+    def others(self, place: Place) -> tuple[str, ...]:
+        """Paths of picture, depth and intrinsics of the selection."""
+        if place.split == "train" or not _is_measured(place):
+            return ()
+        drive, frame = _DRIVES[place.split], f"{_frame(place)}_image_02"
+        return (
+            f"{_SELECTION}/image/{drive}_image_{frame}.png",
+            f"{_SELECTION}/groundtruth_depth/{drive}_groundtruth_depth_{frame}.png",
+            f"{_SELECTION}/intrinsics/{drive}_image_{frame}.txt",
+        )
+
+    def write(self, scene: Scene, place: Place, root: Path) -> Record:
+        """Write a picture, its depth and its part of the selection."""
+        depth = self._measured(scene)
+        save_picture(root / self.image(place), scene.image)
+        target = self.target(place)
+        if target is not None:
+            save_picture(root / target, depth)
+        if others := self.others(place):
+            _write_selection(scene, depth, *(root / path for path in others))
+        return {"focal_px": float(scene.intrinsics[0, 0])}
+
+    def _measured(self, scene: Scene) -> NDArray[np.uint16]:
+        depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
+        hit = np.random.Generator(np.random.PCG64(scene.seed)).random(depth.shape) < self.density
+        hit[: depth.shape[0] // 3] = False
+        return np.where(hit, depth, np.uint16(0))
+
+    def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
+        """The lists, with two and with three columns."""
+        texts = dict.fromkeys(self.lists, "")
+        for place, record in rows:
+            split = "train" if place.split == "train" else "test"
+            target = self.target(place)
+            if target is not None:
+                texts[f"{split}_list.txt"] += f"/{self.image(place)} /{target}\n"
+            depth = "None" if target is None else _annotated(place)
+            texts[f"eigen_{split}_files_with_gt.txt"] += f"{_raw(place)} {depth} {record['focal_px']:.4f}\n"
+        return texts
+
+
+def _frame(place: Place) -> str:
+    return f"{_FIRST_FRAME + place.number:010d}"
+
+
+def _raw(place: Place) -> str:
+    return f"{_DATE}/{_DRIVES[place.split]}/image_02/data/{_frame(place)}.png"
+
+
+def _annotated(place: Place) -> str:
+    return f"{place.split}/{_DRIVES[place.split]}/proj_depth/groundtruth/image_02/{_frame(place)}.png"
+
+
+def _is_measured(place: Place) -> bool:
+    return place.split == "train" or (place.number + 1) % _UNMEASURED_EVERY != 0
+
+
+def _write_selection(scene: Scene, depth: NDArray[np.uint16], image: Path, target: Path, intrinsics: Path) -> None:
+    # The crop of the benchmark: 352 x 1216 of 375 x 1242, at the bottom and in the middle.
+    height, width = (side // 32 * 32 for side in depth.shape)
+    top, left = depth.shape[0] - height, (depth.shape[1] - width) // 2
+    part = np.s_[top : top + height, left : left + width]
+    save_picture(image, scene.image[part])
+    save_picture(target, depth[part])
+    matrix = scene.intrinsics.copy()
+    matrix[:2, 2] -= (left, top)
+    write_text(intrinsics, " ".join(f"{value:.6f}" for value in matrix.ravel()) + "\n")

@@ -1,0 +1,46 @@
+"""Splits in which somebody is to be seen, as readers of people want them."""
+
+from dataclasses import replace
+from itertools import chain
+
+from metaprompts.errors import InputError
+from metaprompts.synthetic import generate_scene
+from metaprompts.synthetic.layouts.base import Place
+from metaprompts.synthetic.layouts.plan import Plan
+
+# Of scenes of usual sizes, every third shows somebody.
+_FURTHER_SEEDS = 30
+
+
+def peopled(plan: Plan) -> dict[Place, Place]:
+    """Find the splits in whose scenes nobody is to be seen, and a scene with somebody for each.
+
+    The same plan always gives the same scenes.
+
+    Args:
+        plan: of a layout with people
+
+    Returns:
+        a split's last place -> the same place with a further seed; empty if there is somebody in every split
+
+    Raises:
+        InputError: nobody is to be seen in many further scenes either
+    """
+    others = {}
+    for split in dict.fromkeys(place.split for place in plan.places):
+        places = [place for place in plan.places if place.split == split]
+        further = [replace(places[-1], seed=places[-1].seed + step) for step in range(1, _FURTHER_SEEDS + 1)]
+        found = next((place for place in chain(places, further) if _shows_somebody(place, plan)), None)
+        if found is None:
+            raise InputError(
+                f"nobody is to be seen in any of the {split} scenes, nor in {_FURTHER_SEEDS} further ones, of "
+                f"{plan.height} x {plan.width} pixels: give more scenes (count), another seed, or larger pictures"
+            )
+        if found not in places:
+            others[places[-1]] = found
+    return others
+
+
+def _shows_somebody(place: Place, plan: Plan) -> bool:
+    scene = generate_scene(place.seed, plan.height, plan.width, plan.layout.kind)
+    return any(person.keypoints[:, 2].any() for person in scene.people)

@@ -1,0 +1,64 @@
+"""From a scene's arrays to the pixels of files."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from metaprompts.synthetic import CLASSES, Scene
+from metaprompts.utils.files import write_whole
+
+_JPEG_QUALITY = 95
+
+
+def save_picture(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
+    """Write a picture whole or not at all, as JPEG or PNG by its name.
+
+    Args:
+        path: where; missing folders are made
+        pixels: (H, W), (H, W, 3) or (H, W, 4) uint8, (H, W) uint16, or an image
+    """
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    with write_whole(path) as scratch:
+        # PNG knows no quality and passes over it.
+        image.save(scratch, quality=_JPEG_QUALITY)
+
+
+def class_ids(ids: Mapping[str, int], *, void: int) -> NDArray[np.uint8]:
+    """(17,) the data set's id of each class of scenes; ``void`` for those it does not have."""
+    return np.array([ids.get(name, void) for name in CLASSES], dtype=np.uint8)
+
+
+def stored_depth(depth_m: NDArray[np.float32], *, units_per_meter: int, reach_m: float) -> NDArray[np.uint16]:
+    """Depth as 16-bit files hold it.
+
+    Args:
+        depth_m: (H, W) meters, 0 for none
+        units_per_meter: 1000 for millimeters
+        reach_m: what is farther is not measured
+
+    Returns:
+        (H, W), 0 where nothing is measured
+    """
+    units = np.floor(depth_m.astype(np.float64) * units_per_meter + 0.5)
+    return np.where(depth_m <= reach_m, units, 0).astype(np.uint16)
+
+
+def instance_numbers(scene: Scene, counted: Collection[str]) -> NDArray[np.int32]:
+    """Number the things of each class.
+
+    Args:
+        scene: with its things
+        counted: classes whose things are numbered, each class from 0
+
+    Returns:
+        (H, W), 0 for all other classes
+    """
+    numbers = np.zeros(scene.things.shape, dtype=np.int32)
+    for name in counted:
+        mask = scene.labels == CLASSES.index(name)
+        numbers[mask] = np.unique(scene.things[mask], return_inverse=True)[1]
+    return numbers

@@ -1,0 +1,101 @@
+"""Which scenes a data set has."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from metaprompts.errors import InputError
+from metaprompts.synthetic.layouts.base import Layout, Place, Split
+
+_VAL_SHARE = 0.2
+_TEST_SHARE = 0.05
+_SMALLEST_COUNT = 3
+_LARGEST_COUNT = 10**6
+# Splits are so far apart in seeds that no scene is in two of them, whatever the count.
+_SPLIT_SEEDS: dict[Split, int] = {"train": 0, "val": _LARGEST_COUNT, "test": 2 * _LARGEST_COUNT}
+_ABOUT_PAIRS = "train.txt, val.txt          picture and target of each scene that has one, relative to this folder\n"
+_SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A data set that is to be written.
+
+    Attributes:
+        name: of the layout
+        layout: how it is written
+        count: of all scenes; a twentieth is for test where the layout has that
+        val_count: of scenes for validation; None for a fifth
+        seed: of the first training scene; validation begins one million later, test two millions
+        height: of pictures, in pixels
+        width: of pictures, in pixels
+    """
+
+    name: str
+    layout: Layout
+    count: int
+    seed: int
+    height: int
+    width: int
+    val_count: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _SMALLEST_COUNT <= self.count <= _LARGEST_COUNT:
+            raise InputError(f"count is {self.count}; wanted {_SMALLEST_COUNT} to {_LARGEST_COUNT} scenes")
+        if self.val_count is not None and not 1 <= self.val_count < self.count - self._test_count:
+            raise InputError(
+                f"val-count is {self.val_count}; wanted at least 1 of {self.count} scenes, and 1 left to train on"
+            )
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; wanted 0 or more")
+        if not (_SMALLEST_SIDE <= self.height <= _LARGEST_SIDE and _SMALLEST_SIDE <= self.width <= _LARGEST_SIDE):
+            raise InputError(
+                f"pictures are {self.height} x {self.width}; wanted {_SMALLEST_SIDE} to {_LARGEST_SIDE} each way"
+            )
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """All scenes in order: training, validation, test."""
+        test = self._test_count
+        val = max(1, round((self.count - test) * _VAL_SHARE)) if self.val_count is None else self.val_count
+        counts: dict[Split, int] = {"train": self.count - test - val, "val": val, "test": test}
+        numbered = [(split, number) for split, count in counts.items() for number in range(count)]
+        return [
+            Place(split=split, number=number, index=index, seed=self.seed + _SPLIT_SEEDS[split] + number)
+            for index, (split, number) in enumerate(numbered)
+        ]
+
+    @property
+    def _test_count(self) -> int:
+        return max(1, round(self.count * _TEST_SHARE)) if self.layout.has_test else 0
+
+    def plain(self) -> dict[str, Any]:
+        """What the data set is made from, as JSON; the same plan gives the same files."""
+        return {
+            "layout": self.name,
+            "count": self.count,
+            "seed": self.seed,
+            "height": self.height,
+            "width": self.width,
+            **({} if self.val_count is None else {"val-count": self.val_count}),
+            **asdict(self.layout),
+        }
+
+    def readme(self) -> str:
+        """What someone shall know who finds the folder."""
+        settings = self.plain()
+        command = "metaprompts scenes " + " ".join(f"--{name} {value}" for name, value in settings.items())
+        firsts = {place.split: place for place in reversed(self.places)}
+        splits = [
+            f"{sum(other.split == split for other in self.places)} for {split} (from seed {firsts[split].seed})"
+            for split in sorted(firsts, key=lambda split: firsts[split].index)
+        ]
+        return (
+            "Generated scenes, not photographs: drawn by a program, in the folders and files of a known data set.\n\n"
+            f"{command} --out DIR\n\n"
+            f"{self.count} scenes of {self.height} x {self.width} pixels:\n{', '.join(splits)}.\n\n"
+            f"{self.layout.about}\n"
+            "captions.json               picture -> what is to be seen in it\n"
+            f"{_ABOUT_PAIRS if self.layout.has_targets else ''}"
+            "scenes.json                 the settings; the same command goes on with an unfinished data set\n"
+        )

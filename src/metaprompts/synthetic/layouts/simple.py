@@ -1,0 +1,77 @@
+"""One folder for all three tasks, as our own readers take it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from metaprompts.synthetic import CLASSES, Scene
+from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record, one_line_json
+from metaprompts.synthetic.layouts.coco import annotations, person_records
+from metaprompts.synthetic.layouts.pixels import save_picture, stored_depth
+
+_UNITS_PER_METER = 256
+_REACH_M = 255.0
+_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Layout):
+    """Rooms and streets with classes, depth and people."""
+
+    kind: ClassVar[Kind | None] = None
+    size: ClassVar[tuple[int, int]] = (128, 192)
+    has_people: ClassVar[bool] = True
+    lists: ClassVar[tuple[str, ...]] = (
+        *(f"depth_{split}.txt" for split in _SPLITS),
+        *(f"annotations/person_keypoints_{split}.json" for split in _SPLITS),
+        "classes.txt",
+    )
+    about: ClassVar[str] = """\
+images/                                pictures
+labels/                                masks; the number is the line in classes.txt, from 0
+depth/                                 16-bit, meters x 256, 0 = none
+train.txt, val.txt                     picture and mask
+depth_train.txt, depth_val.txt         picture and depth
+annotations/person_keypoints_*.json    people, as in COCO
+
+Where nobody would be to be seen in a split, its last scene is of a further seed.
+
+    metaprompts train scenes_segmentation --data.root DIR
+    metaprompts train scenes_depth --data.root DIR
+    metaprompts train scenes_pose --data.root DIR
+"""
+
+    def image(self, place: Place) -> str:
+        """Path of a picture."""
+        return f"images/{_name(place)}"
+
+    def target(self, place: Place) -> str:
+        """Path of its mask."""
+        return f"labels/{_name(place)}"
+
+    def others(self, place: Place) -> tuple[str, ...]:
+        """Path of its depth."""
+        return (f"depth/{_name(place)}",)
+
+    def write(self, scene: Scene, place: Place, root: Path) -> Record:
+        """Write picture, mask and depth; people go into the annotation files."""
+        save_picture(root / self.image(place), scene.image)
+        save_picture(root / self.target(place), scene.labels)
+        depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
+        save_picture(root / self.others(place)[0], depth)
+        return person_records(scene, place)
+
+    def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
+        """Lists of depth, annotations, names of the classes."""
+        texts = {"classes.txt": "".join(f"{name}\n" for name in CLASSES)}
+        for split in _SPLITS:
+            of_split = [(place, record) for place, record in rows if place.split == split]
+            pairs = [f"{self.image(place)} {self.others(place)[0]}\n" for place, _ in of_split]
+            texts[f"depth_{split}.txt"] = "".join(pairs)
+            texts[f"annotations/person_keypoints_{split}.json"] = one_line_json(annotations(of_split, self.image))
+        return texts
+
+
+def _name(place: Place) -> str:
+    return f"{place.index + 1:06d}.png"

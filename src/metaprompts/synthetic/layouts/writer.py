@@ -1,0 +1,180 @@
+"""Draw a data set of scenes; stopped at any time, the same call goes on."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from metaprompts.errors import InputError
+from metaprompts.synthetic import generate_scene
+from metaprompts.synthetic.layouts.ade20k import Ade20k
+from metaprompts.synthetic.layouts.base import Layout, Place, Record
+from metaprompts.synthetic.layouts.cityscapes import Cityscapes
+from metaprompts.synthetic.layouts.coco import Coco
+from metaprompts.synthetic.layouts.kitti import Kitti
+from metaprompts.synthetic.layouts.mapillary import Mapillary
+from metaprompts.synthetic.layouts.nyu import Nyu
+from metaprompts.synthetic.layouts.people_splits import peopled
+from metaprompts.synthetic.layouts.plan import Plan
+from metaprompts.synthetic.layouts.simple import Plain
+from metaprompts.utils.files import read_json, write_json, write_text
+from metaprompts.utils.locks import writing_into
+from metaprompts.utils.multiprocessing import in_processes
+from metaprompts.utils.scratch import is_scratch
+
+LAYOUTS: dict[str, type[Layout]] = {
+    "nyu": Nyu,
+    "kitti": Kitti,
+    "cityscapes": Cityscapes,
+    "ade20k": Ade20k,
+    "mapillary": Mapillary,
+    "coco": Coco,
+    "plain": Plain,
+}
+"""The layouts by name."""
+
+FIRST_SEED = 10**6
+"""Pre-training draws its scenes from smaller seeds: what a model is validated on, it has never seen."""
+
+Progress = Callable[[Iterable[None], int], Iterable[None]]
+
+_SETTINGS, _CAPTIONS, _README = "scenes.json", "captions.json", "README.txt"
+_PAIRS = {"train": "train.txt", "val": "val.txt"}
+# What is known of scenes that are drawn, until the lists are written.
+_RECORDS = ".records"
+
+
+def write_scenes(
+    layout: str,
+    count: int,
+    out: Path,
+    *,
+    val_count: int | None = None,
+    seed: int = FIRST_SEED,
+    height: int | None = None,
+    width: int | None = None,
+    density: float | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> None:
+    """Write generated scenes in the folders and files of a known data set.
+
+    Whole files that are there already stay; the same arguments always give the same files.
+
+    Args:
+        layout: one of `LAYOUTS`
+        count: of scenes, in all splits
+        out: a new or empty folder, or one that the same call began
+        val_count: see `Plan`
+        seed: see `Plan`
+        height: of pictures, in pixels; None for the layout's own
+        width: the same
+        density: of depth, see `Kitti`; None for its own
+        workers: processes that draw; 1 draws in this one
+        progress: passes on one item for each scene drawn, of this many
+
+    Raises:
+        InputError: a value is out of range, the folder holds something else or cannot be written, or nobody is to be
+            seen in the scenes of a layout with people
+    """
+    if workers < 1:
+        raise InputError(f"workers is {workers}; wanted at least 1")
+    made = _layout(layout, density)
+    plan = Plan(
+        name=layout,
+        layout=made,
+        count=count,
+        val_count=val_count,
+        seed=seed,
+        height=made.size[0] if height is None else height,
+        width=made.size[1] if width is None else width,
+    )
+    with writing_into(out, "scenes", deep=True):
+        _write_plan(plan, made, out, workers, progress)
+
+
+def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Progress | None) -> None:
+    texts = (*made.lists, *(_PAIRS.values() if made.has_targets else ()), _CAPTIONS, _README)
+    is_finished = all((out / path).is_file() for path in texts)
+    missing = [place for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)]
+    # Only where something is to be drawn: it takes some scenes to know.
+    others = peopled(plan) if missing and made.has_people else {}
+    _claim(out, plan)
+    jobs = [(plan, others.get(place, place), out) for place in missing]
+    drawn = in_processes(_draw, jobs, workers)
+    for _ in progress(drawn, len(jobs)) if progress and jobs else drawn:
+        pass
+    if not is_finished:
+        _write_lists(plan, out)
+    shutil.rmtree(out / _RECORDS, ignore_errors=True)
+
+
+def _layout(name: str, density: float | None) -> Layout:
+    if name not in LAYOUTS:
+        raise InputError(f"layout is {name!r}; wanted one of {', '.join(LAYOUTS)}")
+    if density is None:
+        return LAYOUTS[name]()
+    if name != "kitti":
+        raise InputError(f"density is given, but depth of layout {name!r} is not sparse: leave it out")
+    return Kitti(density=density)
+
+
+def _claim(out: Path, plan: Plan) -> None:
+    """Make the folder ours, or see that it is."""
+    try:
+        found = [path for path in out.iterdir() if not is_scratch(path)]
+    except FileNotFoundError:
+        found = []
+    except NotADirectoryError as error:
+        raise InputError(f"{out} is no folder: give a new or empty one") from error
+    settings = out / _SETTINGS
+    if not found:
+        write_json(settings, plan.plain())
+    elif not settings.is_file():
+        raise InputError(f"{out} is not empty and has no {_SETTINGS}: give a new or empty folder")
+    _refuse_other(settings, plan)
+
+
+def _refuse_other(settings: Path, plan: Plan) -> None:
+    found, wanted = read_json(settings), plan.plain()
+    if found == wanted:
+        return
+    names = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+    name = names[0] if names else "layout"
+    came = found.get(name) if isinstance(found, dict) else found
+    raise InputError(
+        f"{settings.parent} holds scenes with {name} {came}, not {wanted.get(name)}: "
+        "give another folder, or the settings that it was begun with"
+    )
+
+
+def _record_path(out: Path, place: Place) -> Path:
+    return out / _RECORDS / f"{place.index:06d}.json"
+
+
+def _is_drawn(plan: Plan, place: Place, out: Path, *, needs_record: bool) -> bool:
+    has_files = all((out / path).is_file() for path in plan.layout.files(place))
+    return has_files and (not needs_record or _record_path(out, place).is_file())
+
+
+def _draw(plan: Plan, place: Place, out: Path) -> None:
+    scene = generate_scene(place.seed, plan.height, plan.width, plan.layout.kind)
+    record = {"caption": scene.caption, **plan.layout.write(scene, place, out)}
+    write_json(_record_path(out, place), record)
+
+
+def _write_lists(plan: Plan, out: Path) -> None:
+    """The files about all scenes; last the README, which a finished data set has."""
+    rows: list[tuple[Place, Record]] = [(place, read_json(_record_path(out, place))) for place in plan.places]
+    for path, text in plan.layout.list_texts(rows).items():
+        write_text(out / path, text)
+    for split, name in _PAIRS.items() if plan.layout.has_targets else ():
+        write_text(out / name, "".join(_pair(plan.layout, place) for place in plan.places if place.split == split))
+    captions: dict[str, Any] = {plan.layout.image(place): record["caption"] for place, record in rows}
+    write_json(out / _CAPTIONS, captions)
+    write_text(out / _README, plan.readme())
+
+
+def _pair(layout: Layout, place: Place) -> str:
+    target = layout.target(place)
+    return "" if target is None else f"{layout.image(place)} {target}\n"

@@ -1,0 +1,31 @@
+"""Where on the ground there is still room."""
+
+from dataclasses import dataclass, field
+
+from metaprompts.synthetic.solids import Solid
+from metaprompts.synthetic.world import Thing
+
+
+@dataclass
+class Footprints:
+    """Circles on the ground that are taken."""
+
+    _taken: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def take(self, x: float, z: float, radius: float) -> bool:
+        """Take a circle, unless it meets one that is taken; says whether it did."""
+        for other_x, other_z, other_radius in self._taken:
+            gap = radius + other_radius
+            if (x - other_x) * (x - other_x) + (z - other_z) * (z - other_z) < gap * gap:
+                return False
+        self._taken.append((x, z, radius))
+        return True
+
+
+def footprint_radius(thing: Thing) -> float:
+    """Radius of a circle around the origin that holds a thing built there."""
+    return max(_reach(solid) for solid in thing.solids)
+
+
+def _reach(solid: Solid) -> float:
+    return max(abs(solid.center.x) + solid.sizes[0], abs(solid.center.z) + solid.sizes[2])

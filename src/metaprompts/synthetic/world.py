@@ -1,0 +1,97 @@
+"""A world: things made of solids, a light, a sky."""
+
+from dataclasses import dataclass
+
+from metaprompts.synthetic.solids import Color, Solid
+from metaprompts.synthetic.vectors import Vector
+
+CLASSES = (
+    "wall",
+    "floor",
+    "ceiling",
+    "table",
+    "sofa",
+    "cabinet",
+    "lamp",
+    "ball",
+    "person",
+    "road",
+    "pavement",
+    "building",
+    "tree",
+    "sky",
+    "car",
+    "pole",
+    "sign",
+)
+"""What a pixel of a scene can show; ``labels`` holds the places in this list."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """Something that has a name.
+
+    Attributes:
+        label: one of `CLASSES`
+        solids: what it is made of
+        noun: what a caption calls it, such as "car"; empty for what captions pass over
+        detail: what tells it from its like, such as "red" or "in a green shirt"
+    """
+
+    label: str
+    solids: tuple[Solid, ...]
+    noun: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Light:
+    """The one light that casts shadows; a sun is a lamp far away.
+
+    Attributes:
+        position: meters
+        strength: of its light on a surface that faces it, at ``reach_m``
+        reach_m: distance at which a lamp's light has fallen to half; None for a sun
+        casts_shadows: that from a gray sky casts none
+        ambient: light from everywhere
+        color: of its own light
+    """
+
+    position: Vector
+    strength: float
+    ambient: Color
+    color: Color = (1.0, 1.0, 1.0)
+    reach_m: float | None = None
+    casts_shadows: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sky:
+    """What rays see that meet nothing.
+
+    Attributes:
+        zenith: color straight up
+        horizon: color at the horizon, and of the haze
+        clouds: how much of it they cover, from 0 to 1
+        haze_m: distance at which the haze hides half; None for none
+    """
+
+    zenith: Color
+    horizon: Color
+    clouds: float = 0.0
+    haze_m: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Everything that is to be seen.
+
+    Attributes:
+        things: in no order
+        light: the lamp or sun
+        sky: behind everything
+    """
+
+    things: tuple[Thing, ...]
+    light: Light
+    sky: Sky

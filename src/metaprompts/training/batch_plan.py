@@ -1,0 +1,121 @@
+"""How the pictures of a step are split: over processes, over passes, and into groups that share a loss."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from metaprompts.errors import InputError
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.tasks import Segmentation
+
+_SEEN_AT_LEAST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSplit:
+    """The split of one step.
+
+    Consecutive pictures of a step belong to one process, in one pass, sharing one loss: what a step learns depends on
+    the groups alone, and they do not depend on the processes if the recipe fixes their size.
+
+    Attributes:
+        batch: pictures of a step
+        processes: that share them
+        micro_batch: pictures of a pass
+        loss_batch: pictures that share a loss
+        fitted: what was changed of what the recipe says, in words; empty for nothing
+    """
+
+    batch: int
+    processes: int = 1
+    micro_batch: int
+    loss_batch: int
+    fitted: str = ""
+
+    @classmethod
+    def of(
+        cls, batch: int, *, processes: int, micro_batch: int | None, loss_batch: int | None, fits: bool = False
+    ) -> Self:
+        """Split a step as a recipe's training section says.
+
+        Args:
+            batch: training.batch_size
+            processes: how many there are
+            micro_batch: training.micro_batch_size
+            loss_batch: training.loss_batch_size
+            fits: training.fit_processes: take the next larger batch that processes can share, and the largest group
+                that a pass can hold, in place of an error
+
+        Raises:
+            InputError: it does not come out even
+        """
+        changes = []
+        if fits and batch % processes:
+            given, batch = batch, -(-batch // processes) * processes
+            changes.append(f"training.batch_size {batch} instead of {given}")
+        if batch % processes:
+            raise InputError(
+                f"training.batch_size {batch} cannot be shared by {processes} processes: choose a multiple of "
+                f"{processes}, or start another number of processes"
+            )
+        share = batch // processes
+        micro_batch = min(micro_batch or share, share)
+        if share % micro_batch:
+            raise InputError(
+                f"each of {processes} processes has {share} pictures of a step, which are no whole number of passes of "
+                f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
+            )
+        group = min(loss_batch or micro_batch, batch)
+        if fits and micro_batch != batch and micro_batch % group:
+            given, group = group, max(size for size in range(1, min(group, micro_batch) + 1) if micro_batch % size == 0)
+            changes.append(f"training.loss_batch_size {group} instead of {given}")
+        if micro_batch != batch and micro_batch % group:
+            raise InputError(
+                f"training.loss_batch_size is {group}, and a pass has {micro_batch} of a step's {batch} pictures: a "
+                f"pass must hold whole groups, so choose a divisor of {micro_batch}, or larger passes"
+            )
+        return cls(
+            batch=batch, processes=processes, micro_batch=micro_batch, loss_batch=group, fitted=" and ".join(changes)
+        )
+
+    @property
+    def share(self) -> int:
+        """Pictures of a step that one process has."""
+        return self.batch // self.processes
+
+    @property
+    def passes(self) -> int:
+        """Passes of a step in one process."""
+        return self.share // self.micro_batch
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        of = f"{self.processes} process{'es' if self.processes > 1 else ''}"
+        fitted = f" (fitted: {self.fitted})" if self.fitted else ""
+        return (
+            f"a step: {self.batch} picture{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
+            f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss{fitted}"
+        )
+
+
+def step_split(recipe: Recipe, processes: int) -> StepSplit:
+    """How so many processes split a recipe's step.
+
+    Raises:
+        InputError: it does not come out even, or batch norm would see too little
+    """
+    settings = recipe.training
+    split = StepSplit.of(
+        settings.batch_size,
+        processes=processes,
+        micro_batch=settings.micro_batch_size,
+        loss_batch=settings.loss_batch_size,
+        fits=settings.fit_processes,
+    )
+    # UPerNet pools to one pixel, and batch norm has no variance of one value.
+    seen = split.micro_batch * (processes if settings.batch_norm == "synchronized" else 1)
+    if isinstance(recipe.task, Segmentation) and settings.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
+        raise InputError(
+            "a pass has 1 picture, and segmentation's batch norm wants at least 2: choose a larger "
+            "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
+        )
+    return split

@@ -1,0 +1,149 @@
+"""Processes that train one model together, each on its share of every batch."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from multiprocessing import get_context
+from multiprocessing.context import SpawnContext
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from metaprompts.utils.multiprocessing import prepare_worker
+
+_LOOK_SECONDS = 0.5
+
+
+class Peers:
+    """One process among those that train together; by default the only one.
+
+    Args:
+        rank: its number; number 0 writes the files
+        count: of all
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank = rank
+        self.count = count
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's rows of (B, ...); B is a multiple of the count."""
+        return batch[self.rank :: self.count]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes, which must all call this."""
+        if self.count == 1:
+            return values
+        values = values.clone()
+        distributed.all_reduce(values)
+        return values / self.count
+
+    def in_pass(self, number: int, passes: int) -> AbstractContextManager[Any]:
+        """Forward and backward pass of this number, of so many in a step, belong into it."""
+        del number, passes
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def exchange(self, model: nn.Module) -> None:
+        """After the last backward pass: make gradients the mean over all processes."""
+        self.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+
+    def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
+        """Bring the norm of all gradients together down to a limit."""
+        del optimizer
+        torch.nn.utils.clip_grad_norm_(model.parameters(), largest_norm)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their mean over all processes, which must all call this."""
+        if self.count == 1:
+            return
+        together = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(together)
+        together /= self.count
+        parts = torch.split(together, [tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+
+ALONE = Peers()
+
+
+@contextmanager
+def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[Peers]:
+    """Start the other processes, which do ``work(peers, *arguments)`` while the body does the same here.
+
+    Args:
+        count: processes, this one included; 1 starts none
+        work: a function of a module, by which the processes find it
+        arguments: are sent to them
+
+    Yields:
+        this process among them
+
+    Raises:
+        RuntimeError: one of the others could not be started
+    """
+    if count == 1:
+        yield ALONE
+        return
+    context = get_context("spawn")
+    with TemporaryDirectory() as folder:
+        meeting = Path(folder) / "meeting"
+        others = [_Other(context, rank, count, meeting, work, arguments) for rank in range(1, count)]
+        try:
+            for other in others:
+                other.wait_until_ready()
+            _meet(0, count, meeting)
+            yield Peers(0, count)
+        finally:
+            if distributed.is_initialized():
+                distributed.destroy_process_group()
+            for other in others:
+                other.end()
+
+
+class _Other:
+    """Another process, as the first one sees it."""
+
+    def __init__(self, context: SpawnContext, rank: int, *arguments: Any) -> None:
+        self._rank = rank
+        self._ready = context.Event()
+        self._process = context.Process(target=_follow, args=(self._ready, rank, *arguments), daemon=True)
+        self._process.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it is about to meet the others: who waits for them there cannot see that one has ended."""
+        while not self._ready.wait(_LOOK_SECONDS):
+            if not self._process.is_alive():
+                raise RuntimeError(f"training process {self._rank} ended before it began (its own message is above)")
+
+    def end(self) -> None:
+        self._process.terminate()
+        self._process.join()
+
+
+def _meet(rank: int, count: int, meeting: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
+
+
+def _follow(
+    ready: Event, rank: int, count: int, meeting: Path, work: Callable[..., None], arguments: Sequence[Any]
+) -> None:
+    prepare_worker()
+    ready.set()
+    _meet(rank, count, meeting)
+    work(Peers(rank, count), *arguments)
+    # The first process ends this one: until then what it still sends must find somebody.
+    threading.Event().wait()

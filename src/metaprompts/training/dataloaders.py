@@ -1,0 +1,310 @@
+"""The two splits of a recipe, as loaders."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler, default_collate
+
+from metaprompts.data.datasets.captioned import Captioned
+from metaprompts.data.datasets.held_out import hold_out, image_ids, image_names, subset
+from metaprompts.data.datasets.keypoints import People
+from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.datasets.transformed import Transformed
+from metaprompts.data.joints import mirror_pairs
+from metaprompts.data.loading.dataloader import Reader
+from metaprompts.data.loading.shape_batches import AlikeBatches
+from metaprompts.data.sample import SampleDataset
+from metaprompts.data.shards.index import read_index
+from metaprompts.data.transforms.pose_crop import PoseCrop
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+from metaprompts.models.loading import pick_device
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.tasks.pose import OTHER_SIGMA
+from metaprompts.training.batch_plan import StepSplit
+from metaprompts.utils.distributed_env import local_device
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_BY = "held_out_by_seed"
+"""What shards know of the seed by which their validation split was held out."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split and how to see it.
+
+    Attributes:
+        samples: what is read
+        transforms: what is done to each sample
+        facts: what the task's scorer needs to know
+        stored: the samples as they are stored: no captions, and none passed over
+    """
+
+    samples: SampleDataset
+    transforms: list[Transform]
+    facts: dict[str, Any]
+    stored: SampleDataset
+
+
+def training_split(recipe: Recipe) -> Split:
+    """The training split with the recipe's augmentation.
+
+    What the test section does to a picture first, KITTI's benchmark crop, is done here, too: augmentation cuts its
+    crops out of what is left (released code).
+    """
+    task, data, augment = recipe.task, recipe.data, recipe.augment
+    samples = samples_of(recipe, "train")
+    if isinstance(task, Segmentation):
+        transforms = augment.transforms(data)
+    elif isinstance(task, Depth):
+        transforms = [*recipe.test.transforms(), *augment.transforms(data, task.max_depth_m)]
+    else:
+        assert isinstance(task, Pose)
+        crop = (task.crop_height, task.crop_width)
+        named = {"flip_pairs": task.flip_pairs, "lower_body": task.lower_body}
+        transforms = augment.transforms(crop, task.joints, task.padding, **named)
+    skips = data.on_error == "skip"
+    captioned = _captioned(recipe, samples, "train", tolerant=skips)
+    return Split(Skipping(captioned, data.skip_at_most) if skips else captioned, transforms, {}, samples)
+
+
+def validation_split(recipe: Recipe) -> Split:
+    """The validation split, seen plainly."""
+    task, samples = recipe.task, samples_of(recipe, "val")
+    captioned = _captioned(recipe, samples, "val", tolerant=False)
+    if not isinstance(task, Pose):
+        return Split(captioned, recipe.data.val_transforms(), {}, samples)
+    assert isinstance(samples, People)
+    if recipe.test.flip:
+        # Names that tell no left from right are refused before anything is predicted.
+        mirror_pairs(task.joints, task.flip_pairs)
+    if unknown := task.without_sigma():
+        logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
+    crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
+    # Held out of a file that has more images than these, the others must not count as missed.
+    images = {} if recipe.data.val_share is None else {"images": image_ids(samples)}
+    return Split(captioned, [crop], {"annotations": samples.annotation_path, **images}, samples)
+
+
+def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
+    """The samples of a split as they are stored.
+
+    Raises:
+        InputError: the data are missing, or not of the recipe's classes or joints, or there is no validation
+    """
+    task, data = recipe.task, recipe.data
+    if split == "val" and not data.validates:
+        raise InputError(
+            "data.val is none, so there is no validation split: say --data.val LIST, or a share of the training images "
+            "such as --data.val 0.1"
+        )
+    is_held_out = data.val_share is not None and not _shards_hold_out(recipe)
+    source: Literal["train", "val"] = "train" if is_held_out else split
+    samples: SampleDataset = data.dataset(source, *((task.classes,) if isinstance(task, Segmentation) else ()))
+    if is_held_out:
+        paths = map(samples.path, range(len(samples)))
+        kept, held = hold_out(paths, data.val_share, recipe.training.seed, data.names_from("train"), data.held_out)
+        samples = subset(samples, kept if split == "train" else held)
+    if isinstance(task, Pose):
+        assert isinstance(samples, People)
+        samples.refuse_other_joints(task.joints)
+    return samples
+
+
+def with_held_out(recipe: Recipe, validation: Split | None) -> Recipe:
+    """A recipe that names the images that are held out, so that whoever reads it holds out the same."""
+    if validation is None or recipe.data.val_share is None:
+        return recipe
+    names = image_names(validation.stored, recipe.data.names_from("val"))
+    return replace(recipe, data=replace(recipe.data, held_out=names))
+
+
+def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | None:
+    """Say where the validation images come from, if not from a split of their own.
+
+    Args:
+        recipe: of the training
+        splits: "training" and, where there is one, "validation"
+    """
+    if not recipe.data.validates:
+        return "no validation: data.val is none, so last/ has the weights of the last step, and best/ is not written"
+    if recipe.data.val_share is None:
+        return None
+    held, kept = (_images(splits[name].stored) for name in ("validation", "training"))
+    return (
+        f"data.val {recipe.data.val_share:g}: {held} of {held + kept} training images are held out for validation, "
+        f"drawn by training.seed {recipe.training.seed}"
+    )
+
+
+def _images(samples: SampleDataset) -> int:
+    return len({samples.path(index) for index in range(len(samples))})
+
+
+def _shards_hold_out(recipe: Recipe) -> bool:
+    """Whether the recipe's shards were written with the same share held out, so that it is not to be held out again.
+
+    Raises:
+        InputError: they were written with another share, or by another seed
+    """
+    data, seed = recipe.data, recipe.training.seed
+    origin = {} if data.shards is None else read_index(data.shards).origin.data
+    if not isinstance(origin.get("val"), float):
+        return False
+    made = origin["val"], origin.get(HELD_OUT_BY)
+    if made != (data.val_share, seed):
+        raise InputError(
+            f"the shards in {data.shards} were made with data.val {made[0]:g} and training.seed {made[1]}, the recipe "
+            f"has {data.val_share:g} and {seed}: make them the same, or write other shards"
+        )
+    return True
+
+
+def _captioned(
+    recipe: Recipe, samples: SampleDataset, split: Literal["train", "val"], *, tolerant: bool
+) -> SampleDataset:
+    if recipe.prompts.kind != "caption":
+        # Not to read an index of shards for nothing.
+        return samples
+    return with_contexts(recipe, samples, recipe.data.names_from(split), tolerant=tolerant)
+
+
+def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, tolerant: bool = False) -> SampleDataset:
+    """The samples with their pictures' captions, encoded, if the recipe's prompts are captions.
+
+    Args:
+        recipe: says where captions and their encoder come from
+        samples: of a split
+        root: what names in a file of captions are relative to
+        tolerant: whether pictures without caption are met only when they are read
+
+    Raises:
+        InputError: there are no captions, or nothing to make or read them
+    """
+    if recipe.prompts.kind != "caption":
+        return samples
+    # Only here: captions need transformers, which all else does without.
+    from metaprompts.captioning.caption_tokens import prepare_contexts
+
+    prompts = replace(recipe.prompts, text_source=recipe.prompts.text_source or recipe.backbone.source)
+    device = pick_device(local_device(recipe.training.device))
+    contexts = prepare_contexts(samples, prompts, recipe.data, root, device, tolerant=tolerant)
+    return Captioned(samples, contexts)
+
+
+class EndlessBatches:
+    """Batches of the training split without end: every epoch is shuffled anew, and the seed decides how.
+
+    Args:
+        split: what to read
+        recipe: batch size, seed and workers
+        step: how a batch is split; None for one process and one pass
+        rank: which process's pictures to give
+
+    Raises:
+        InputError: the split is smaller than a batch
+    """
+
+    def __init__(self, split: Split, recipe: Recipe, step: StepSplit | None = None, rank: int = 0) -> None:
+        size = recipe.training.batch_size
+        self._step = step or StepSplit(batch=size, micro_batch=size, loss_batch=size)
+        if len(split.samples) < self._step.batch:
+            raise InputError(
+                f"{len(split.samples)} training pictures are fewer than training.batch_size {self._step.batch}"
+            )
+        self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
+        self._order = _Order(len(self._dataset), recipe.training.seed, self._step, rank)
+        workers = recipe.data.workers
+        self._reader: Reader[dict[str, Tensor]] = Reader(
+            self._dataset,
+            default_collate,
+            workers=workers,
+            batch_size=self._step.micro_batch,
+            sampler=self._order,
+            persistent_workers=workers > 0,
+            prefetch_factor=recipe.data.prefetch if workers > 0 else None,
+            # Pages that a GPU can fetch by itself, beside its work.
+            pin_memory=torch.cuda.is_available() and recipe.training.device != "cpu",
+            # One of its own: what a loader draws must not depend on how often the training was stopped.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return self._order.steps
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield this process's passes, epoch after epoch; one pass is a batch, where it is not split."""
+        return self._passes(0)
+
+    def after(self, batches: int) -> Iterator[list[dict[str, Tensor]]]:
+        """Yield the passes of each batch that comes after so many; nothing is read of those."""
+        passes = self._passes(batches)
+        while True:
+            yield list(islice(passes, self._step.passes))
+
+    def _passes(self, batches: int) -> Iterator[dict[str, Tensor]]:
+        epoch, over = divmod(batches, len(self))
+        while True:
+            self._dataset.set_epoch(epoch)
+            self._order.begin(epoch, over)
+            yield from self._reader
+            epoch, over = epoch + 1, 0
+
+    def files(self, batch: int) -> list[str]:
+        """The pictures of a batch that this process has, 0 being the first batch of all; they are read anew."""
+        epoch, number = divmod(batch, len(self))
+        return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
+
+
+class _Order(Sampler[int]):
+    """One process's part of an epoch's order, or what is left of it; the seed decides."""
+
+    def __init__(self, count: int, seed: int, step: StepSplit, rank: int) -> None:
+        self._count = count
+        self._seed = seed
+        self._step = step
+        self._rank = rank
+        self.steps = count // step.batch
+        self.begin(0, 0)
+
+    def begin(self, epoch: int, over: int) -> None:
+        """Choose the epoch, and how many batches of it are over."""
+        self._epoch = epoch
+        self._over = over
+
+    def __len__(self) -> int:
+        return self.steps * self._step.share
+
+    def __iter__(self) -> Iterator[int]:
+        order = self._of_epoch(self._epoch)
+        for number in range(self._over, self.steps):
+            yield from self._part(order, number)
+
+    def of_batch(self, epoch: int, number: int) -> list[int]:
+        """This process's places of a batch."""
+        return self._part(self._of_epoch(epoch), number)
+
+    def _part(self, order: list[int], number: int) -> list[int]:
+        first = number * self._step.batch + self._rank * self._step.share
+        return order[first : first + self._step.share]
+
+    def _of_epoch(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+        places: list[int] = torch.randperm(self._count, generator=generator).tolist()
+        return places
+
+
+def validation_batches(split: Split, recipe: Recipe) -> AlikeBatches:
+    """The validation split in order; pictures of different sizes are never together."""
+    pictures = Transformed(split.samples, split.transforms, seed=0)
+    batch_size = recipe.training.val_batch_size
+    return AlikeBatches(Reader(pictures, list, workers=recipe.data.workers, batch_size=batch_size))

@@ -1,0 +1,174 @@
+"""The processes that train one model together, as torchrun starts them; mostly there is one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from metaprompts.errors import InputError
+from metaprompts.models.loading import pick_device
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.training.data_parallel import Peers
+from metaprompts.training.fsdp import shard
+from metaprompts.training.logger import TRACKED_FOLDER, refuse_missing_trackers
+from metaprompts.utils.distributed_env import local_device, process_count
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from metaprompts.recipes.recipe import Training
+
+# While the first process saves, the others wait for it.
+_PATIENCE = timedelta(hours=2)
+_MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class Team(Peers):
+    """One process among those that train together, and the precision they compute in.
+
+    Args:
+        accelerator: of the process
+        device: where it computes
+        fsdp: whether the processes split the model among them, if there are several
+    """
+
+    def __init__(self, accelerator: "Accelerator", device: torch.device, *, fsdp: bool = False) -> None:
+        is_alone = not distributed.is_initialized()
+        super().__init__(*((0, 1) if is_alone else (distributed.get_rank(), distributed.get_world_size())))
+        self.accelerator = accelerator
+        self.device = device
+        self.shards = fsdp and not is_alone
+        self._joined: nn.Module | None = None
+        self._sharded: MetaPromptModel | None = None
+
+    def shard(self, model: MetaPromptModel) -> None:
+        """Split a model among the processes, where they are to."""
+        if self.shards:
+            shard(model, self.device.type)
+            self._sharded = model
+
+    def join(self, one_pass: nn.Module) -> nn.Module:
+        """The pass with gradients that are means over the processes."""
+        if self.count > 1 and not self.shards:
+            self._joined = one_pass = self.accelerator.prepare_model(one_pass, device_placement=False)
+        return one_pass
+
+    def prepared(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+        """The optimizer, aware of scaled gradients where the precision needs them."""
+        if self.accelerator.scaler is None:
+            return optimizer
+        prepared: torch.optim.Optimizer = self.accelerator.prepare_optimizer(optimizer, device_placement=False)
+        return prepared
+
+    @contextmanager
+    def in_pass(self, number: int, passes: int) -> Iterator[None]:
+        """Compute in the recipe's precision, and exchange gradients in the last pass only."""
+        is_last = number == passes - 1
+        if self._sharded is not None:
+            self._sharded.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+        alone = self._joined is None or is_last
+        with nullcontext() if alone else self.accelerator.no_sync(self._joined):
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients, scaled where the precision needs it."""
+        self.accelerator.backward(loss)
+
+    def exchange(self, model: nn.Module) -> None:
+        """Nothing is left to do: DDP and FSDP exchange during the backward pass."""
+
+    def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
+        """Bring the norm of all gradients of the whole model down to a limit."""
+        if self.accelerator.scaler is not None:
+            self.accelerator.unscale_gradients(optimizer)
+        super().clip(model, optimizer, largest_norm)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Within it is computed in the precision of the recipe."""
+        context: AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether a process has set it; all must call this."""
+        if self.count == 1:
+            return list(flags)
+        found = torch.tensor(flags, dtype=torch.float32)
+        distributed.all_reduce(found)
+        return [value > 0 for value in found.tolist()]
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every process, in their order; all must call this."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        if self.count > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def training_team(settings: "Training") -> Iterator[Team]:
+    """Meet the other processes that torchrun started; alone without torchrun.
+
+    Raises:
+        InputError: the device or the precision is not to be had, or another process ended
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import ProjectConfiguration
+
+    refuse_missing_trackers(settings.trackers)
+    device = pick_device(local_device(settings.device))
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise InputError("training.precision fp16 wants a GPU: choose bf16 or fp32 on a CPU")
+    count = process_count()
+    if count > 1:
+        _meet(device)
+    try:
+        accelerator = Accelerator(
+            cpu=device.type == "cpu",
+            mixed_precision=_MIXED[settings.precision],
+            device_placement=False,
+            log_with=list(settings.trackers or ()) or None,
+            project_config=ProjectConfiguration(logging_dir=str(settings.out / TRACKED_FOLDER)),
+        )
+        with _naming_the_lost():
+            yield Team(accelerator, device, fsdp=settings.fsdp)
+    finally:
+        # Accelerate keeps the first precision it hears of for the whole process.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _meet(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # What is no tensor, and numbers on the CPU, go over gloo.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+
+
+@contextmanager
+def _naming_the_lost() -> Iterator[None]:
+    """Say in a line that another process has ended: what the network says of it helps nobody."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            raise InputError(
+                "another process of this training has ended (see its own message): start all again with --resume auto"
+            ) from error
+        raise

@@ -1,0 +1,80 @@
+"""A recipe's model and batch without their content: to measure a training, or to compute what it would take."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from metaprompts.embedded import BACKBONE
+from metaprompts.models.config import Base
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone import Backbone, build_backbone
+from metaprompts.modules.backbone.loading import RANDOM, named_config
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.tasks import Pose, Segmentation
+from metaprompts.training.loop import model_on
+from metaprompts.utils.files import read_json
+
+_STAND_IN = "sd15"
+
+
+def stand_in_model(recipe: Recipe) -> MetaPromptModel:
+    """A recipe's model with random weights, ready to be trained; nothing is downloaded, see `architecture`."""
+    source = recipe.backbone.source
+    base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
+    model = model_on(recipe, stand_in_backbone(source), base)
+    # It is of no use for pictures that come for the first time.
+    model.latent_encoder.cache = None
+    model.train()
+    if recipe.training.batch_norm != "own":
+        # With statistics from elsewhere it keeps as much, and a single picture will do.
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+    return model
+
+
+def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
+    """`stand_in_model` of tensors that have no numbers and take no memory, but seem to be on the CPU."""
+    # LoRA cannot be built of fake tensors, and on the meta device there is no autocast.
+    with torch.device("meta"):
+        model = stand_in_model(recipe)
+    facts = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    with mode:
+        fakes = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in facts.items()}
+    model.load_state_dict(fakes, assign=True)
+    return model
+
+
+def empty_batch(recipe: Recipe, pictures: int) -> dict[str, Tensor]:
+    """What training gives the model and its losses, without content."""
+    height, width = picture_size(recipe)
+    batch = {"image": torch.empty(pictures, 3, height, width)}
+    if isinstance(recipe.task, Segmentation):
+        return batch | {"labels": torch.empty(pictures, height, width, dtype=torch.long)}
+    if isinstance(recipe.task, Pose):
+        return batch | {"keypoints": torch.empty(pictures, len(recipe.task.joints), 3)}
+    return batch | {"depth_m": torch.empty(pictures, height, width)}
+
+
+def picture_size(recipe: Recipe) -> tuple[int, int]:
+    """(height, width) of training pictures."""
+    task = recipe.task
+    size: tuple[int, int] = (task.crop_height, task.crop_width) if isinstance(task, Pose) else recipe.augment.crop
+    return size
+
+
+def stand_in_backbone(source: str) -> Backbone:
+    """A backbone with random weights, of a source's architecture."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return build_backbone(**{part: read_json(folder / part / "config.json") for part in ("unet", "vae")})
+    return build_backbone(**named_config(architecture(source)))
+
+
+def architecture(source: str) -> str:
+    """What a source is taken to be: Stable Diffusion 1.5, unless it is embedded, random, or a diffusers folder."""
+    if source.startswith(RANDOM):
+        return source.removeprefix(RANDOM)
+    return source if source == BACKBONE or Path(source).expanduser().is_dir() else _STAND_IN

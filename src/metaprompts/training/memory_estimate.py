@@ -1,0 +1,238 @@
+"""How much memory a recipe's training takes, computed: nothing is allocated, nothing is downloaded."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.recipe import Recipe, Training
+from metaprompts.tasks import Segmentation
+from metaprompts.training.batch_plan import step_split
+from metaprompts.training.dummy import architecture, empty_batch, fake_model
+from metaprompts.training.flops import Flops
+from metaprompts.training.train_step import step_losses
+from metaprompts.utils.memory_tracker import (
+    AllIsThere,
+    GpuAutocast,
+    LiveBytes,
+    backward_within_modes,
+    call_at_first_gradient,
+)
+
+ENCODER, FORWARD, BACKWARD = "encoder", "forward pass", "backward pass"
+
+# bitsandbytes: a byte for each moment, and for each 256 of them a float that scales them; small tensors stay whole.
+_8BIT_BLOCK, _8BIT_SMALLEST = 256, 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPeak:
+    """What is held in the fullest moment of a training step, in bytes.
+
+    Attributes:
+        weights: all weights and statistics, of the frozen encoder too
+        gradients: those that are there at the peak, and those of earlier passes of the step
+        moments: AdamW's two
+        average: the weights' exponential average, where one is kept
+        exchange: a second copy of the gradients, from which processes exchange them (DDP)
+        copies: of weights in the precision of the passes
+        activations: what the forward pass has made and the backward pass still needs, the losses' part included
+        work: what passes by: the frozen encoder's tensors, gradients of activations, layers that are computed again
+    """
+
+    weights: int
+    gradients: int
+    moments: int
+    average: int
+    exchange: int
+    copies: int
+    activations: int
+    work: int
+
+    @property
+    def total(self) -> int:
+        """All parts together."""
+        return sum(getattr(self, part.name) for part in fields(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingMemory:
+    """The memory of one training, in one process.
+
+    Attributes:
+        peak: at the fullest moment of a step
+        phase: in which part of the step that is: "encoder", "forward pass" or "backward pass"
+        kept: bytes that the forward pass keeps for the backward pass
+        parameters: of the whole model
+        trained: of them
+        pictures: in a pass
+        passes: of a step
+        flops: floating-point operations of a step, forward and backward: two for each multiplication of matrix
+            products, convolutions and attention, see `Flops`
+        size: (height, width) of the pictures that the backbone sees
+        architecture: of the backbone
+    """
+
+    peak: MemoryPeak
+    phase: str
+    kept: int
+    parameters: int
+    trained: int
+    pictures: int
+    passes: int
+    flops: int
+    size: tuple[int, int]
+    architecture: str
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, with the peak's total among its parts."""
+        values = asdict(self)
+        values["peak"]["total"] = self.peak.total
+        return values
+
+
+def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
+    """Compute the memory of a recipe's training step, for each of some processes.
+
+    The step is run on fake tensors, which have a shape and no numbers, and every one that is alive is counted. Loss
+    and batch norm are those of one process; each mask is taken to be full, and each class to be there. The passes'
+    precision is that of a GPU, unless training.device is "cpu".
+
+    Args:
+        recipe: what to train
+        processes: that share the step
+
+    Raises:
+        InputError: the step cannot be shared so
+    """
+    if isinstance(recipe.task, Segmentation):
+        # Weights of classes take no memory, and balanced ones are not known before masks are counted.
+        recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
+    # Which pictures share a loss or statistics takes no memory: passes may be smaller here than training would accept.
+    alone = replace(recipe, training=replace(recipe.training, loss_batch_size=None, batch_norm="frozen"))
+    split = step_split(alone, processes)
+    pictures, passes = split.micro_batch, split.passes
+    model = fake_model(alone if pictures == 1 else recipe, mode := FakeTensorMode())
+    parameters = list(model.parameters())
+    trained = [each for each in parameters if each.requires_grad]
+    with mode:
+        batch = empty_batch(recipe, pictures)
+        size = model.task.fit(batch["image"]).shape[-2:]
+        answers = AllIsThere(distinct=_labels(recipe))
+        with Flops() as flops:
+            live, kept = pass_bytes(model, recipe, batch, earlier_gradients=passes > 1, answers=answers)
+    return TrainingMemory(
+        peak=_peak(model, recipe, live.peak, passes, processes),
+        flops=passes * flops.total,
+        phase=live.peak_phase,
+        kept=kept,
+        parameters=sum(each.numel() for each in parameters),
+        trained=sum(each.numel() for each in trained),
+        pictures=pictures,
+        passes=passes,
+        size=(size[0], size[1]),
+        architecture=architecture(recipe.backbone.source),
+    )
+
+
+def _peak(model: MetaPromptModel, recipe: Recipe, held: Mapping[str, int], passes: int, processes: int) -> MemoryPeak:
+    """What was held at a pass's peak, and what is held all the time."""
+    trained = [each for each in model.parameters() if each.requires_grad]
+    weights, gradients = _bytes([*model.parameters(), *model.buffers()]), _bytes(trained)
+    # FSDP: beside its part a process has all weights while passes run, as each look of the UNet needs them.
+    share = processes if recipe.training.fsdp else 1
+    return MemoryPeak(
+        weights=weights + (gradients // share if share > 1 else 0),
+        gradients=gradients if passes > 1 else held.get("gradients", 0),
+        moments=sum(moment_bytes(each, recipe.optimizer.kind) for each in trained) // share,
+        average=0 if recipe.training.ema_decay is None else gradients // share,
+        exchange=gradients if processes > 1 and share == 1 else 0,
+        **{part: held.get(part, 0) for part in ("copies", "activations", "work")},
+    )
+
+
+def pass_bytes(
+    model: MetaPromptModel,
+    recipe: Recipe,
+    batch: Mapping[str, Tensor],
+    *,
+    earlier_gradients: bool = False,
+    answers: AbstractContextManager[object] | None = None,
+) -> tuple[LiveBytes, int]:
+    """Go once forward and backward, and count.
+
+    Args:
+        model: in training, of fake tensors or of real ones
+        recipe: the model's
+        batch: what the model and its losses take, likewise
+        earlier_gradients: whether there are gradients of earlier passes, to which those of this one are added
+        answers: within it the losses may ask of tensors' numbers, where these have none
+
+    Returns:
+        the count, and the bytes that the forward pass kept for the backward pass
+    """
+    trained = [each for each in model.parameters() if each.requires_grad]
+    if earlier_gradients:
+        for each in trained:
+            each.grad = torch.empty_like(each)
+    live = LiveBytes([*model.parameters(), *model.buffers(), *(each.grad for each in trained if each.grad is not None)])
+    live.phase, live.label = ENCODER, "work"
+
+    def leave_encoder(*_: object) -> None:
+        live.phase, live.label = FORWARD, "activations"
+
+    handle = model.latent_encoder.register_forward_hook(leave_encoder)
+    with live, _precision_of_norms(recipe.training):
+        loss = _loss(model, batch, recipe.training, answers)
+        kept = live.now["activations"] + live.now["copies"]
+        if not earlier_gradients:
+            call_at_first_gradient(loss, lambda parameter: live.move(_bytes([parameter]), "work", "gradients"))
+        live.phase, live.label = BACKWARD, "work"
+        backward_within_modes(loss)
+    handle.remove()
+    return live, kept
+
+
+def _precision_of_norms(settings: Training) -> AbstractContextManager[object]:
+    is_gpu = torch.device(settings.device or "cuda").type != "cpu"
+    return GpuAutocast() if is_gpu and settings.precision != "fp32" else nullcontext()
+
+
+def _loss(
+    model: MetaPromptModel,
+    batch: Mapping[str, Tensor],
+    settings: Training,
+    answers: AbstractContextManager[object] | None,
+) -> Tensor:
+    # float16 takes what bfloat16 takes.
+    with nullcontext() if settings.precision == "fp32" else torch.autocast("cpu", torch.bfloat16):
+        raw, auxiliary = model.training_outputs(batch["image"], every_step=settings.step_decay is not None)
+    with answers or nullcontext():
+        auxiliary = None if auxiliary is None else auxiliary.float()
+        losses = step_losses(model.task, raw.float(), auxiliary, batch, None, settings.step_decay)
+    return torch.stack(list(losses.values())).sum()
+
+
+def moment_bytes(parameter: Tensor, kind: str) -> int:
+    """Bytes of both moments of a parameter.
+
+    Args:
+        parameter: is trained
+        kind: "adamw" or "adamw_8bit"
+    """
+    if kind == "adamw" or parameter.numel() < _8BIT_SMALLEST:
+        return 2 * 4 * parameter.numel()
+    return 2 * (parameter.numel() + 4 * -(-parameter.numel() // _8BIT_BLOCK))
+
+
+def _labels(recipe: Recipe) -> int:
+    return len(recipe.task.classes) if isinstance(recipe.task, Segmentation) else 1
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(each.numel() * each.element_size() for each in tensors)

@@ -1,0 +1,97 @@
+"""A step whose loss was not finite, kept so that it can be looked at again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.batch_norm import take_statistics
+from metaprompts.training.checkpoints import restore_chance
+from metaprompts.training.train_step import TrainingPass
+from metaprompts.utils.checkpoint_files import first_whole_state, write_state
+
+_NAMED_AT_MOST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptStep:
+    """A step as one process took it.
+
+    Attributes:
+        step: 1 for the first
+        rank: of the process
+        passes: pictures and targets, pass by pass
+        files: of the pictures
+        chance: the generators before the step
+        loss_batch: pictures that shared a loss; None for those of a pass
+    """
+
+    step: int
+    rank: int
+    passes: Sequence[Mapping[str, Tensor]]
+    files: Sequence[str]
+    chance: Mapping[str, Any]
+    loss_batch: int | None = None
+
+
+def keep_step(kept: KeptStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
+    """Write all that a step's loss follows from.
+
+    Args:
+        kept: the step
+        model: that took it
+        tensors: its whole weights, as they were
+        recipe: of the training
+
+    Returns:
+        the file, for `replay`
+    """
+    name = f"not_finite_{kept.step:08d}{f'_process{kept.rank}' if kept.rank else ''}.pt"
+    path = recipe.training.out / name
+    passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
+    facts = {"step": kept.step, "files": list(kept.files), "chance": dict(kept.chance), "recipe": recipe.plain()}
+    facts["loss_batch"] = kept.loss_batch
+    write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.plain()})
+    return path
+
+
+def replay(path: str | Path) -> dict[str, Tensor]:
+    """Compute the losses of a kept step again, with their graph, on the CPU in float32.
+
+    Args:
+        path: not_finite_STEP.pt, which a training wrote
+
+    Returns:
+        the loss's parts by name, means over the passes of that process
+
+    Raises:
+        InputError: the file is missing or damaged
+    """
+    found = first_whole_state([Path(path)])
+    if found is None:
+        raise InputError(f"no file {path}: give the not_finite_STEP.pt that a training wrote")
+    state = found[1]
+    recipe = Recipe.from_plain(state["recipe"])
+    model = MetaPromptModel(ModelConfig.from_plain(state["config"]))
+    model.load_state_dict(state["model"])
+    model.latent_encoder.precise = False
+    take_statistics(model, recipe.training.batch_norm)
+    restore_chance(state["chance"])
+    settings = recipe.training
+    loss_batch = state.get("loss_batch", settings.loss_batch_size)
+    one_pass = TrainingPass(model, loss_batch, step_decay=settings.step_decay).train()
+    losses = [one_pass(batch) for batch in state["passes"]]
+    return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
+
+
+def shown_files(files: Sequence[str]) -> str:
+    """The first files' names."""
+    more = len(files) - _NAMED_AT_MOST
+    return ", ".join(files[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

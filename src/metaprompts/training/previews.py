@@ -1,0 +1,63 @@
+"""The same few validation samples, predicted again at each validation, to see a training's progress by eye."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metaprompts.analysis.drawing import box_of, distinct_pictures, draw_prediction, draw_truth
+from metaprompts.analysis.prompts import prompt_heatmaps
+from metaprompts.data.sample import Sample, SampleDataset
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.visualize.heatmaps import overlay_heat
+from metaprompts.visualize.sheets import contact_sheet
+from metaprompts.visualize.text import Picture
+
+_SAMPLES = 4
+_PROMPTS = 8
+_ROW = 4
+
+
+def samples_to_watch(samples: SampleDataset) -> list[Sample]:
+    """A few spread over a split."""
+    count = min(_SAMPLES, len(samples))
+    return distinct_pictures([samples[place * len(samples) // count] for place in range(count)])
+
+
+def sample_pictures(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str, Picture]:
+    """Sheets of what a model makes of samples: picture, truth and prediction; and where its prompts respond.
+
+    Args:
+        model: in any mode
+        samples: at least one
+
+    Returns:
+        "predictions", and "prompts" where the model has prompt maps
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        rows = [[sample.image, draw_truth(model.task, sample), _predicted(model, sample)] for sample in samples]
+        sheets = {"predictions": contact_sheet(rows, [["picture", "truth", "prediction"]] * len(rows))}
+        if model.config.rearrangement.enabled:
+            sheets["prompts"] = _heatmaps(model, samples[0])
+    finally:
+        model.train(was_training)
+    return sheets
+
+
+def _predicted(model: MetaPromptModel, sample: Sample) -> Picture:
+    return draw_prediction(model.predict(sample.image, box_of(sample), _context(sample)), sample)
+
+
+def _context(sample: Sample) -> Tensor | None:
+    return None if sample.context is None else torch.from_numpy(sample.context)
+
+
+def _heatmaps(model: MetaPromptModel, sample: Sample) -> Picture:
+    top = min(_PROMPTS, model.config.prompts.count)
+    heatmaps = prompt_heatmaps(model, sample.image, top=top, boxes=box_of(sample), caption=_context(sample))
+    pictures = [overlay_heat(sample.image, heatmap.map) for heatmap in heatmaps]
+    captions = [f"prompt {heatmap.prompt}" for heatmap in heatmaps]
+    rows = range(0, len(pictures), _ROW)
+    return contact_sheet([pictures[at : at + _ROW] for at in rows], [captions[at : at + _ROW] for at in rows])

@@ -1,0 +1,144 @@
+"""What changes while training: weights, moments, averages, and what was measured."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.batch_norm import take_statistics
+from metaprompts.training.batch_plan import StepSplit
+from metaprompts.training.distributed import Team
+from metaprompts.training.ema import WeightAverage
+from metaprompts.training.fsdp import (
+    load_model_state,
+    load_optimizer_state,
+    model_state,
+    optimizer_state,
+    part_like,
+    put_together,
+    whole,
+)
+from metaprompts.training.optimizer import make_optimizer
+from metaprompts.training.train_step import TrainingPass
+from metaprompts.utils.checkpoint_files import check_moments, check_parts, check_tensors
+
+
+@dataclass
+class History:
+    """How good a training has become so far; metrics.json holds it. The losses are in log.jsonl.
+
+    Attributes:
+        validations: {"step", and the metric's numbers}
+        best: the best of ``validations``
+    """
+
+    validations: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = None
+
+
+class Trainee:
+    """A model in training.
+
+    Args:
+        model: fresh, the same in every process
+        recipe: how it is trained
+        team: the processes that train it
+        split: how a step is split among them
+
+    Attributes:
+        model: the weights, or this process's parts of them
+        one_pass: computes the losses of a batch
+        optimizer: with its moments
+        history: what was measured
+        split: how a step is split among processes and passes
+        step: optimizer steps taken
+        owes_validation: whether the validation that is due after this step is still to come
+        is_finished: whether an earlier call has done all steps that are asked for, or has stopped early
+    """
+
+    def __init__(self, model: MetaPromptModel, recipe: Recipe, team: Team, split: StepSplit) -> None:
+        settings = recipe.training
+        self._team = team
+        take_statistics(model, settings.batch_norm)
+        team.shard(model)
+        self.model = model
+        one_pass = TrainingPass(model, split.loss_batch, team.autocast, settings.step_decay)
+        if settings.compile:
+            one_pass.compile()
+        self.one_pass: nn.Module = team.join(one_pass)
+        self.optimizer = team.prepared(make_optimizer(model, recipe.optimizer))
+        decay = settings.ema_decay
+        self._average = None if decay is None else WeightAverage(model, decay)
+        self.history = History()
+        self.split = split
+        self.step = 0
+        self.owes_validation = False
+        self.is_finished = False
+
+    def stepped(self) -> None:
+        """Count an optimizer step."""
+        self.step += 1
+        if self._average is not None:
+            self._average.update(self.step)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """While the body runs, the weights are their average, where one is kept."""
+        if self._average is None:
+            yield
+        else:
+            with self._average.in_place():
+                yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While the body runs, the model can be called without the other processes."""
+        with put_together(self.model), self._team.autocast():
+            yield
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's whole tensors; all processes must call this, and the first gets them."""
+        return model_state(self.model) if self._team.shards else self.model.state_dict()
+
+    def state(self) -> dict[str, Any]:
+        """All of it but the history, for `load`; all processes must call this, and the first gets it."""
+        average = {} if self._average is None else self._average.state()
+        scaler = self._team.accelerator.scaler
+        return {
+            "model": self.model.own_tensors(self.tensors()),
+            "optimizer": optimizer_state(self.model, self._plain_optimizer),
+            "average": {name: whole(tensor) for name, tensor in average.items()},
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "owes_validation": self.owes_validation,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave.
+
+        Raises:
+            InputError: a part or a tensor is missing or of another shape
+        """
+        check_parts(state, ("model", "optimizer", "average", "scaler", "owes_validation"))
+        own = self.model.state_dict()
+        check_tensors(state["model"], self.model.own_tensors(own), "model")
+        check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
+        check_tensors(state["average"], {} if self._average is None else self._average.state(), "average")
+        # Of a frozen base nothing is stored.
+        load_model_state(self.model, state["model"], strict=self.model.config.base is None)
+        load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
+        if self._average is not None:
+            kept = self._average.state()
+            self._average.load({name: part_like(tensor, kept[name]) for name, tensor in state["average"].items()})
+        if state["scaler"] is not None and self._team.accelerator.scaler is not None:
+            self._team.accelerator.scaler.load_state_dict(state["scaler"])
+        self.owes_validation = state["owes_validation"]
+
+    @property
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        return optimizer

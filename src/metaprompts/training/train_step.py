@@ -1,0 +1,184 @@
+"""One optimizer step, as every training here does it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks import Task
+from metaprompts.training.data_parallel import ALONE, Peers
+
+
+def apply_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group the learning rate, times the factor "lr_scale" that the group was made with."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def optimizer_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    passes: Sequence[Callable[[], Mapping[str, Tensor]]],
+    clip_norm: float | None,
+    peers: Peers = ALONE,
+) -> dict[str, float]:
+    """Go one step down the mean of the passes' losses; where it is not finite, the weights stay.
+
+    Args:
+        model: its gradients are clipped
+        optimizer: of its parameters
+        passes: each computes losses, scalars with a graph, of equally many pictures
+        clip_norm: largest norm of all gradients together; None to leave them
+        peers: those who take the same step, on other rows of the batch
+
+    Returns:
+        the loss's parts and their sum, "total", means over all passes and peers
+    """
+    optimizer.zero_grad(set_to_none=True)
+    means: dict[str, float] = {}
+    for number, losses_of in enumerate(passes):
+        with peers.in_pass(number, len(passes)):
+            losses = losses_of()
+            parts = torch.stack(list(losses.values()))
+            total = parts.sum()
+            # Before the backward pass: all peers must see the same, and go down together or not at all.
+            shown = peers.mean(torch.cat([total.detach()[None], parts.detach()])).tolist()
+            means = {
+                name: means.get(name, 0.0) + value / len(passes)
+                for name, value in zip(["total", *losses], shown, strict=True)
+            }
+            if not math.isfinite(means["total"]):
+                return means
+            peers.backward(total / len(passes))
+    peers.exchange(model)
+    if clip_norm is not None:
+        peers.clip(model, optimizer, clip_norm)
+    optimizer.step()
+    return means
+
+
+def refuse_non_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
+    """Stop a training that has diverged.
+
+    Raises:
+        InputError: a loss is infinite or NaN
+    """
+    if not all(map(math.isfinite, losses.values())):
+        raise InputError(f"the loss is no longer finite at step {step} ({dict(losses)}): {cure}")
+
+
+class TrainingPass(nn.Module):
+    """A model and its losses as one module, for what wraps modules: DistributedDataParallel and torch.compile.
+
+    Args:
+        model: is trained
+        loss_batch: how many pictures share a loss; None for all of a pass
+        autocast: makes the context in which the model computes; by default the weights' own precision
+        step_decay: see `step_losses`
+    """
+
+    def __init__(
+        self,
+        model: MetaPromptModel,
+        loss_batch: int | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        step_decay: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._loss_batch = loss_batch
+        self._autocast = autocast
+        self._step_decay = step_decay
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the parts of the loss by name, means over the pass.
+
+        Args:
+            batch: "image" (B, 3, H, W) in [0, 1], the task's targets, and "context" (B, N, D) where the model reads
+                captions; on any device
+        """
+        batch = {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in batch.items()}
+        with self._autocast():
+            raw, auxiliary = self.model.training_outputs(
+                batch["image"], batch.get("context"), every_step=self._step_decay is not None
+            )
+        # Sums over many pixels, and logarithms: what half precision does badly.
+        with torch.autocast(raw.device.type, enabled=False):
+            return step_losses(
+                self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch, self._step_decay
+            )
+
+
+def step_losses(
+    task: Task,
+    raw: Tensor,
+    auxiliary: Tensor | None,
+    batch: Mapping[str, Tensor],
+    loss_batch: int | None,
+    step_decay: float | None,
+) -> dict[str, Tensor]:
+    """The losses of the last refinement step and, weighted, of those before it.
+
+    Args:
+        task: whose losses
+        raw: (B, ...); with ``step_decay`` of K steps, first to last, (K B, ...)
+        auxiliary: alike, or None
+        batch: "image" and the targets (B, ...)
+        loss_batch: see `grouped_losses`
+        step_decay: step k counts step_decay^(K - k) times, as RAFT's iterations do (Teed and Deng, ECCV 2020); None for
+            the last step alone
+
+    Returns:
+        the parts of the last step by name, and "earlier_steps", the weighted sum of all others, where there are any
+    """
+    steps = len(raw) // len(batch["image"])
+    others = (None,) * steps if auxiliary is None else auxiliary.chunk(steps)
+    *earlier, last = [
+        grouped_losses(task, own, other, batch, loss_batch) for own, other in zip(raw.chunk(steps), others, strict=True)
+    ]
+    if step_decay is None or not earlier:
+        return last
+    weights = [step_decay ** (len(earlier) - step) for step in range(len(earlier))]
+    sums = [weight * torch.stack(list(losses.values())).sum() for weight, losses in zip(weights, earlier, strict=True)]
+    return last | {"earlier_steps": torch.stack(sums).sum()}
+
+
+def grouped_losses(
+    task: Task, raw: Tensor, auxiliary: Tensor | None, batch: Mapping[str, Tensor], loss_batch: int | None
+) -> dict[str, Tensor]:
+    """The losses of consecutive groups of pictures, their mean weighted by the groups' sizes.
+
+    Some losses, SILog and Lovasz, are no means over pictures, so it matters which pictures share one.
+
+    Args:
+        task: whose losses
+        raw: (B, ...)
+        auxiliary: (B, ...) or None
+        batch: targets (B, ...)
+        loss_batch: pictures of a group; the last may have fewer. None for all
+
+    Returns:
+        the parts by name
+    """
+    count = len(raw)
+    size = loss_batch or count
+    if size >= count:
+        return task.losses(raw, auxiliary, batch)
+    means: dict[str, Tensor] = {}
+    for first in range(0, count, size):
+        group = slice(first, first + size)
+        own = {name: tensor[group] for name, tensor in batch.items()}
+        losses = task.losses(raw[group], None if auxiliary is None else auxiliary[group], own)
+        weight = len(raw[group]) / count
+        for name, loss in losses.items():
+            means[name] = means.get(name, 0) + loss * weight
+    return means
+
+
+def _float(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float()

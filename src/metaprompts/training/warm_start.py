@@ -1,0 +1,175 @@
+"""Weights that a training starts from: those of another training."""
+
+import logging
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from metaprompts.data.class_names import plain_names
+from metaprompts.data.joint_names import read_names
+from metaprompts.errors import InputError
+from metaprompts.models.loading import model_folder
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.models.pretrained import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
+from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS
+from metaprompts.training.distributed import is_first_process
+from metaprompts.utils.files import read_json
+from metaprompts.utils.tensor_files import is_finite, read_tensors
+
+logger = logging.getLogger(__name__)
+
+# A model of one refinement step has no output layer; then that of the backbone's source stays.
+_OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
+# Which field of a task names the outputs of a head, the layers whose rows they are, and how names are compared: of
+# classes spaces, dashes and capitals do not matter, of joints left_eye and L_Eye are the same.
+_OUTPUTS: dict[str, tuple[str, tuple[str, ...], Callable[[Sequence[str]], Sequence[Hashable]]]] = {
+    "segmentation": ("classes", ("head.classify.", "auxiliary_head.classify."), plain_names),
+    "pose": ("joints", ("head.score.",), read_names),
+}
+_NAMED_AT_MOST = 6
+
+
+def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
+    """Put a trained model's weights into a model, as far as they fit; the file stays as it is.
+
+    The UNet and the encoder must be of one architecture. Prompts, times, rearrangement and heads may be of another
+    number or width: they stay as they are, and one warning names them. Of a head, the outputs of classes or joints that
+    both models name are taken, whatever their order; those of others stay as they are, and a warning names both.
+
+    Args:
+        model: with weights
+        source: a folder that training wrote, a hub id, or the name of an embedded model
+
+    Returns:
+        the modules of the model that nothing fitted, or not all
+
+    Raises:
+        InputError: no such model, or no readable one, another backbone, or weights that are not finite
+    """
+    folder = model_folder(source)
+    config = _read_config(folder)
+    _refuse_small_training(source, config)
+    tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
+    _warn_of_other_labels(model, config, source)
+    _warn_of_other_depth(model, config, source)
+    # Labels stay this model's own, whatever those of the other were.
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
+    fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
+    misfits = [name for name in wanted if name not in fitting]
+    _refuse_other_backbone(misfits, wanted, tensors, source)
+    if broken := [name for name, tensor in fitting.items() if not is_finite(tensor)]:
+        raise InputError(f"{source} holds NaN or infinity in {_listed(broken)}: start from another training")
+    model.load_state_dict(fitting, strict=False)
+    fresh = sorted({name.rpartition(".")[0] for name in misfits})
+    if fresh:
+        _warn("%s does not fit all of this model; fresh are %s", source, _listed(fresh))
+    return fresh
+
+
+def _warn(text: str, *parts: str | Path) -> None:
+    """Log a warning, once for all processes of a training."""
+    if is_first_process():
+        logger.warning(text, *parts)
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    path = folder / CONFIG_FILE
+    config = read_json(path) if path.is_file() else None
+    return config if isinstance(config, dict) else {}
+
+
+def _outputs_by_name(
+    model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: str | Path
+) -> Mapping[str, Tensor]:
+    """The tensors with the rows of a head's outputs in this model's order."""
+    key, layers, compared = _OUTPUTS.get(model.task.name, ("", (), tuple))
+    names, found = getattr(model.task, key, None), _section(config, "task").get(key)
+    if names is None or not isinstance(found, list) or tuple(found) == names:
+        return tensors
+    own_names, other_names = list(compared(names)), list(compared([str(name) for name in found]))
+    rows = {place: other_names.index(name) for place, name in enumerate(own_names) if name in other_names}
+    changed, taken = dict(tensors), False
+    for name, own in model.state_dict().items():
+        other = tensors.get(name)
+        if other is None or not name.startswith(layers):
+            continue
+        is_alike = other.shape == (len(found), *own.shape[1:])
+        # Where nothing is taken, what has another number of outputs is told as all else that does not fit.
+        changed.pop(name)
+        if rows and is_alike:
+            changed[name], taken = own.detach().clone(), True
+            for row, place in rows.items():
+                changed[name][row] = other[place]
+    shared = [name for row, name in enumerate(names) if taken and row in rows]
+    _tell_outputs(key, shared, [name for name in names if name not in shared], source)
+    return changed
+
+
+def _tell_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
+    _warn(
+        "%s has other task.%s, or another order: copied by name are the outputs of %s; new are those of %s",
+        source,
+        key,
+        ", ".join(copied) or "none",
+        ", ".join(fresh) or "none",
+    )
+
+
+def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
+    """A head reads a map of each prompt: of label prompts, in the order of the labels."""
+    prompts, found = model.config.prompts, _section(config, "prompts")
+    labels = found.get("labels")
+    if prompts.kind == found.get("kind") == "label" and labels is not None and tuple(labels) != prompts.labels:
+        _warn(
+            "%s has other labels as prompts, or another order, but its head is taken as it is: set prompts.labels to %s"
+            " to go on with what it learned",
+            source,
+            ",".join(map(str, labels)),
+        )
+
+
+def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
+    """A head says which share of the largest depth a pixel has."""
+    own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
+    if own is not None and isinstance(other, int | float) and other > 0 and own != other:
+        _warn(
+            "%s predicts up to %s m, this model up to %s m: all depths begin at %.3g times those that it has learned",
+            source,
+            f"{other:g}",
+            f"{own:g}",
+            own / other,
+        )
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _refuse_small_training(source: str | Path, config: Mapping[str, Any]) -> None:
+    if config.get("base") is not None:
+        raise InputError(
+            f"training.init_from {source} was trained on a frozen backbone and saved without it: start from "
+            "a training of all weights (training.trainable full)"
+        )
+
+
+def _refuse_other_backbone(
+    misfits: Iterable[str], wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
+) -> None:
+    other = [name for name in misfits if name.startswith(BACKBONE_PARTS) and not name.startswith(_OUTPUT_LAYER)]
+    if not other:
+        return
+    name = other[0]
+    own = "nothing of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
+    raise InputError(
+        f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
+        f"wanted {tuple(wanted[name].shape)}, there is {own}; choose the backbone.source of that training"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_AT_MOST
+    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

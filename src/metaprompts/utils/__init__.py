@@ -1,0 +1,1 @@
+"""Helpers that know nothing of the model: files, locks, memory, progress, fingerprints."""

@@ -1,0 +1,136 @@
+"""States of a training on disk: each appears whole or not at all, and a damaged one is passed over."""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaprompts.errors import InputError
+from metaprompts.utils.files import write_whole
+from metaprompts.utils.tensor_files import disagreements
+from metaprompts.utils.torch_archives import checked_archive
+
+logger = logging.getLogger(__name__)
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values.
+
+    Raises:
+        InputError: the file cannot be written; what was there before stays
+    """
+    with write_whole(path) as scratch, scratch.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            # PyTorch's writer hides what the system said, mostly that the disk is full.
+            reason = error.__context__ or error
+            raise OSError(f"{reason} (is the disk full?)") from error
+
+
+def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
+    """Read the first state that is whole; every damaged one before it gets a warning.
+
+    Args:
+        paths: in order; those that do not exist are passed over
+
+    Returns:
+        the file and what it holds; None if there is no file
+
+    Raises:
+        InputError: there are files, and all are damaged
+    """
+    damaged = []
+    for path in paths:
+        if not path.is_file():
+            continue
+        try:
+            _refuse_changed_bytes(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise ValueError(f"it holds a {type(state).__name__}")
+            return path, state
+        except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
+            logger.warning("%s is damaged (%s): passing over it", path, " ".join(str(error).split())[:80])
+            damaged.append(path)
+    if damaged:
+        raise InputError(f"no checkpoint is whole: {', '.join(map(str, damaged))}; delete them to begin again")
+    return None
+
+
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Name the checkpoint in errors of the body, which takes its parts over; whatever fails there lies in the file."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"{path} is no whole checkpoint of this training ({' '.join(text.split())}): delete it to go on from "
+            "another one"
+        ) from error
+
+
+def check_parts(state: Any, parts: Collection[str]) -> None:
+    """Check that a state has all its parts.
+
+    Raises:
+        InputError: it lacks some; all are named
+    """
+    if not isinstance(state, Mapping):
+        raise InputError(f"it holds a {type(state).__name__}")
+    if missing := [name for name in parts if name not in state]:
+        raise InputError(f"it has no {', '.join(missing)}")
+
+
+def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None:
+    """Check that a part of a state has exactly the expected tensors.
+
+    Args:
+        found: name -> tensor
+        expected: name -> tensor of the same shape
+        part: what it is called in errors
+
+    Raises:
+        InputError: some are missing, unexpected or of another shape; all are named
+    """
+    check_parts(found, ())
+    if others := sorted(str(name) for name, value in found.items() if not isinstance(value, Tensor)):
+        raise InputError(f"its {part} has no tensors in {', '.join(others)}")
+    if problems := disagreements(expected, found, {name: name for name in expected}):
+        raise InputError(f"its {part} has {'; '.join(problems)}")
+
+
+def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
+    """Check that an optimizer's state has the moments of every parameter: missing ones would begin at nothing.
+
+    Args:
+        optimizer: its state, as PyTorch gives it
+        parameters: what it goes by there -> the parameter
+
+    Raises:
+        InputError: moments are missing or of another shape; all parameters are named
+    """
+    check_parts(optimizer, ("state", "param_groups"))
+    moments = optimizer["state"]
+    check_parts(moments, ())
+    if missing := [str(name) for name in parameters if not moments.get(name)]:
+        raise InputError(f"its optimizer has no moments of {', '.join(missing)}")
+    for name, parameter in parameters.items():
+        # Those of 8 bits go by other names.
+        if "state1" not in moments[name]:
+            shaped = {key: value for key, value in moments[name].items() if key != "step"}
+            check_tensors(shaped, dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter), f"optimizer's {name}")
+            check_parts(moments[name], ("step",))
+
+
+def _refuse_changed_bytes(path: Path) -> None:
+    """PyTorch writes a check sum of each of its entries, but does not look at it when it reads them."""
+    with checked_archive(path) as file:
+        changed = file.testzip()
+    if changed is not None:
+        raise ValueError(f"{changed} has not its check sum")

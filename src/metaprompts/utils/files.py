@@ -1,0 +1,326 @@
+"""Files that appear whole or not at all, and the readers of text that anybody may have written."""
+
+import codecs
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from metaprompts.errors import InputError
+from metaprompts.utils.scratch import scratch_beside
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+_DEPTH = 64
+# Less room than the smallest piece that writers ask for.
+_FULL = 2**20
+_TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
+_PIECE = 2**20
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Yield a scratch path beside ``path``; when the block ends well, it becomes ``path`` in one step.
+
+    If the block raises, ``path`` is left as it was and the scratch file is removed. An OSError of the block counts as
+    a failure to write ``path``.
+
+    Args:
+        path: where the file shall be; missing folders are made
+
+    Raises:
+        InputError: ``path`` cannot be written
+    """
+    scratch: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = _new_scratch(path)
+        yield scratch
+        _flush(scratch, os.O_RDWR)
+        scratch.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {_reason(error)}; nothing there was changed") from error
+    finally:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+    # The new name itself reaches the disk with its folder, where the platform lets a folder be flushed.
+    with suppress(OSError):
+        _flush(path.parent, os.O_RDONLY)
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Find out before long work whether its results can be written in the end; nothing is made.
+
+    Raises:
+        InputError: ``folder`` is none, or it cannot be written or made
+    """
+    there = next(place for place in (folder / "result").absolute().parents if place.exists())
+    if not there.is_dir():
+        raise InputError(f"cannot write to {folder}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder}: this user may not write to {there}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with write_whole(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all; NaN and infinity, which JSON lacks, become null."""
+    write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def json_line(value: Any) -> str:
+    """``value`` as JSON without line breaks, and one at its end; NaN and infinity, which JSON lacks, become null."""
+    return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
+    """Write (H, W, 3) RGB as a picture of the kind that the suffix says, whole or not at all."""
+    from PIL import Image
+
+    with write_whole(path) as scratch:
+        Image.fromarray(picture).save(scratch)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file at a path that somebody has written down; none is where no name is so long.
+
+    Raises:
+        InputError: it cannot be found out
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise InputError(f"cannot read {path}: {_reason(error)}") from error
+
+
+def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
+    """Read a text file: UTF-8, or UTF-16 that begins with its byte order mark; the mark is left out, lines end in LF.
+
+    Args:
+        path: a file or a pipe
+        at_most: size in bytes
+
+    Raises:
+        InputError: the file is missing, no file, too large, of another encoding or no text; one line that names it
+    """
+    try:
+        with path.open("rb") as file:
+            if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"cannot read {path}: it is a device; expected a text file")
+            content = _read_at_most(file, at_most + 1)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {_reason(error)}") from error
+    except ValueError as error:
+        raise InputError(f"cannot read {path!r}: {error}; expected the path of a text file") from error
+    if len(content) > at_most:
+        raise InputError(f"{path} is larger than {at_most} bytes; expected a smaller text file")
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path} is not UTF-8 text (line {line}: {error.reason}): save it as UTF-8") from error
+    if "\0" in text:
+        raise InputError(f"{path} is not UTF-8 text (it has zero bytes): expected a text file")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _read_at_most(file: IO[bytes], size: int) -> bytes:
+    """Read in pieces: a single call first takes the memory for all that it may read."""
+    content = bytearray()
+    while piece := file.read(min(size - len(content), _PIECE)):
+        content += piece
+    return bytes(content)
+
+
+def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
+    """Read a JSON file, as `parse_json` does.
+
+    Args:
+        path: the file
+        at_most: size in bytes
+
+    Raises:
+        InputError: the file is missing, too large or no JSON
+    """
+    return parse_json(read_text(path, at_most=at_most), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON with no key twice, at most 64 levels, and only strings that can be encoded.
+
+    NaN and infinity, which Python writes, are numbers here: who reads them says which entry has them.
+
+    Args:
+        text: of a file or a line
+        where: it is from, for the error
+
+    Raises:
+        InputError: it is no such JSON
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+        _check_depth(value)
+        if _LONE_SURROGATE.search(text):
+            # Names of files that are not UTF-8 are written with surrogates, too, and can be encoded that way.
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where} is no valid JSON: a string has half of a surrogate pair") from error
+    except RecursionError as error:
+        raise InputError(f"{where} is no valid JSON: nested more than {_DEPTH} levels deep") from error
+    except ValueError as error:
+        raise InputError(f"{where} is no valid JSON: {error}") from error
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        InputError: the file is missing, too large or no TOML
+    """
+    # Parsing TOML takes a hundred times the time of JSON, and people write it by hand.
+    return parse_toml(read_text(path, at_most=_TOML_LIMIT), str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Parse TOML of at most 64 levels.
+
+    Args:
+        text: of a file
+        where: it is from, for the error
+
+    Raises:
+        InputError: it is no such TOML
+    """
+    try:
+        values = tomllib.loads(text)
+        _check_depth(values)
+    except RecursionError as error:
+        raise InputError(f"{where} is no valid TOML: nested more than {_DEPTH} levels deep") from error
+    except ValueError as error:
+        raise InputError(f"{where} is no valid TOML: {error}") from error
+    return values
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in found if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+        if not level:
+            return
+    raise RecursionError
+
+
+def write_failure(error: BaseException, folder: Path) -> OSError | None:
+    """What the system said, where a writer in C++ says something else; None if it is not for the disk.
+
+    Args:
+        error: what the writer raised
+        folder: in which it wrote
+    """
+    told: BaseException | None = error
+    while told is not None:
+        if isinstance(told, OSError) and told.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            return told
+        told = told.__cause__ or told.__context__
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < _FULL:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return None
+
+
+def _new_scratch(path: Path) -> Path:
+    """Make an empty file with the rights that the umask and the folder give a new file."""
+    scratch = scratch_beside(path)
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return scratch
+
+
+def _flush(path: Path, mode: int) -> None:
+    handle = os.open(path, mode)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename} is no folder"
+    return error.strerror or " ".join(str(error).split())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+@contextmanager
+def write_folder_whole(folder: Path) -> Iterator[Path]:
+    """Yield a scratch folder beside ``folder``; when the block ends well, it takes the place of ``folder``.
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    scratch = scratch_beside(folder)
+    former = scratch.with_name(f"{scratch.name}-former")
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        # A folder that is not empty cannot be replaced in one step.
+        if folder.exists():
+            folder.rename(former)
+        scratch.rename(folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
+    finally:
+        for left in (scratch, former):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def fingerprint(*paths: Path) -> str:
+    """A short name for the content of files.
+
+    Raises:
+        InputError: a file is missing
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
+    return digest.hexdigest()[:16]

@@ -1,0 +1,197 @@
+"""One folder, one writer: who writes results into a folder holds its lock."""
+
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+
+from metaprompts.errors import InputError
+from metaprompts.utils.files import json_line, parse_json
+from metaprompts.utils.scratch import LOCK_FILE, is_alive, owner, remove_scratch
+
+_fcntl: ModuleType | None
+try:
+    import fcntl as _fcntl
+except ImportError:
+    _fcntl = None
+
+logger = logging.getLogger(__name__)
+
+# POSIX locks are of a process, which gets its own again, and loses it when it closes any handle of the file.
+_HELD: set[str] = set()
+_HELD_LOCK = threading.Lock()
+_TRIES = 100
+
+
+@contextmanager
+def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[None]:
+    """Be the only one that writes into a folder, and begin with what killed ones have left there removed.
+
+    The system frees the lock of a process that ends in whatever way. It is a POSIX lock, which NFS has, too.
+
+    Args:
+        folder: made if it is not there; removed again if it stays empty
+        command: that writes, for the error of others
+        deep: whether subfolders, too, are searched for what is left
+
+    Raises:
+        InputError: somebody else writes into it or into a folder that it lies in, or it cannot be written
+    """
+    made = _made(folder)
+    key = os.path.realpath(folder)
+    try:
+        with _held_here(key, folder):
+            _check_parents(key, folder)
+            handle = _acquired(folder, command)
+            try:
+                remove_scratch(folder, deep=deep)
+                yield
+            finally:
+                # As long as the lock is held: who opens the file meanwhile sees that it is gone, and makes another.
+                with suppress(OSError):
+                    (folder / LOCK_FILE).unlink()
+                os.close(handle)
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+
+
+def _made(folder: Path) -> list[Path]:
+    """Make a folder, and list those that were not there, the innermost first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"cannot write to {folder}: {error.filename} is no folder") from error
+    except NotADirectoryError as error:
+        raise InputError(f"cannot write to {folder}: a part of it is no folder") from error
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+    return missing
+
+
+@contextmanager
+def _held_here(key: str, folder: Path) -> Iterator[None]:
+    with _HELD_LOCK:
+        if key in _HELD:
+            raise InputError(f"this process is writing into {folder} already: wait, or choose another folder")
+        _HELD.add(key)
+    try:
+        yield
+    finally:
+        with _HELD_LOCK:
+            _HELD.discard(key)
+
+
+def _check_parents(key: str, folder: Path) -> None:
+    """Check that no process but this one and the one that started it writes into a folder that this one lies in.
+
+    Raises:
+        InputError: one does
+    """
+    for parent in Path(key).parents:
+        with _HELD_LOCK:
+            # To close any handle of the file would free this process's own lock.
+            if str(parent) in _HELD:
+                continue
+        with suppress(OSError):
+            handle = os.open(parent / LOCK_FILE, os.O_RDONLY)
+            try:
+                told = _told(handle)
+                if not _is_of_starter(told) and _is_held(handle, told):
+                    raise _refusal(parent, told, inside=folder)
+            finally:
+                os.close(handle)
+
+
+def _is_of_starter(told: dict[str, str] | None) -> bool:
+    """Whether a lock is of the process that started this one, as ablate starts trainings below its own folder."""
+    return told is not None and told["pid"] == str(os.getppid()) and bool(is_alive(told["owner"]))
+
+
+def _is_held(handle: int, told: dict[str, str] | None) -> bool:
+    """Whether another process holds the lock of a file, which is not taken meanwhile where its holder is known."""
+    alive = is_alive(told["owner"]) if told else None
+    if _fcntl is None or alive is False:
+        return bool(alive)
+    try:
+        _fcntl.lockf(handle, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN) or bool(alive)
+    return False
+
+
+def _acquired(folder: Path, command: str) -> int:
+    """A handle of the lock file, which is locked."""
+    path = folder / LOCK_FILE
+    for _ in range(_TRIES):
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror}") from error
+        try:
+            _lock(handle, folder)
+            if _is_still(handle, path):
+                _sign(handle, command)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        # The one before has just removed it.
+        os.close(handle)
+    raise InputError(f"{folder} is being written by others all the time: choose another folder")
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        if _fcntl is None:
+            raise OSError(errno.ENOSYS, "no POSIX locks")
+        _fcntl.lockf(handle, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+    except OSError as error:
+        told = _told(handle)
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise _refusal(folder, told) from error
+        if told and is_alive(told["owner"]):
+            raise _refusal(folder, told) from error
+        logger.warning("%s has no locks (%s): see to it that nobody else writes there", folder, error.strerror)
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _sign(handle: int, command: str) -> None:
+    """Say who holds the lock; that there is no room for this is no reason to stop."""
+    since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    facts = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since, "owner": owner()}
+    with suppress(OSError):
+        # Other users may come after this one.
+        os.fchmod(handle, 0o666)
+    with suppress(OSError):
+        os.truncate(handle, 0)
+        os.pwrite(handle, json_line(facts).encode(), 0)
+
+
+def _told(handle: int) -> dict[str, str] | None:
+    with suppress(OSError, InputError, UnicodeDecodeError, KeyError, TypeError):
+        facts = parse_json(os.pread(handle, 4096, 0).decode(), "lock")
+        return {name: str(facts[name]) for name in ("command", "pid", "host", "since", "owner")}
+    return None
+
+
+def _refusal(folder: Path, told: dict[str, str] | None, *, inside: Path | None = None) -> InputError:
+    who = "another process"
+    if told:
+        who = f"metaprompts {told['command']} (process {told['pid']} on {told['host']} since {told['since']})"
+    where = folder if inside is None else f"{folder}, in which {inside} lies,"
+    return InputError(f"{where} is being written by {who}: wait until it has ended, or choose another folder")

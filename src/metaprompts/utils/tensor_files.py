@@ -1,0 +1,293 @@
+"""Reading, checking and writing tensors by name, without holding a big file twice."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError, one_line
+from metaprompts.utils.files import is_file, write_whole
+from metaprompts.utils.system import releasing_files
+from metaprompts.utils.torch_archives import MAGIC, CodeError, read_archive
+
+_SAFETENSORS_NAMES = {
+    torch.complex64: "C64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+_ALIGNMENT = 64
+_LENGTH_BYTES = 8
+
+# Tensors of a file may share memory, as tied layers do, but what they say they hold is bounded by its size.
+_MOST_SHARED = 16
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors file or a PyTorch checkpoint; the tensors stay on disk until they are used.
+
+    A checkpoint may hold its tensors under ``state_dict`` or ``model``. Nothing that a file names is imported or run:
+    settings, scores, callbacks and other objects beside the tensors are passed over, and a file that would run a
+    function of the standard library is refused.
+
+    Args:
+        path: a .safetensors, .pth, .pt, .ckpt or .bin file
+
+    Returns:
+        name -> tensor, as the file names them. Changing them does not change the file.
+
+    Raises:
+        InputError: the file is missing, damaged, holds code, holds no tensors, or tensors larger than itself
+    """
+    if not is_file(path):
+        what = "is a folder" if path.is_dir() else "is no file"
+        raise InputError(f"no weights at {path}, which {what}: give a .safetensors, .pth or .ckpt file")
+    if path.suffix == ".safetensors":
+        try:
+            tensors = load_file(path)
+        except Exception as error:  # the header names types and sizes that PyTorch may not take
+            raise InputError(
+                f"{path} is no readable .safetensors file ({one_line(error)}): copy or download it again"
+            ) from error
+    else:
+        tensors = state_dict_in(_read_pickle(path), path)
+    _check_sizes(tensors, path)
+    return tensors
+
+
+def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
+    """Take the tensors out of a checkpoint's content.
+
+    Args:
+        content: a state dict, or a dict that holds one under ``state_dict`` or ``model``
+        origin: what to call it in an error
+
+    Raises:
+        InputError: there are no tensors in it, or something else between them
+    """
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {}
+    if isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"{origin} holds no tensors: expected a state dict, bare or under 'state_dict' or 'model'")
+    others = [f"{name} ({type(value).__name__})" for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise InputError(f"{origin} holds values between its tensors that are none: {', '.join(others)}; remove them")
+    return tensors
+
+
+def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Views that repeat one number, and axes of tensors without numbers, can be of any size in a file of any size."""
+    size = path.stat().st_size
+    odd = [name for name, each in tensors.items() if each.layout != torch.strided or each.is_meta or each.is_quantized]
+    if odd:
+        raise InputError(f"{path} holds sparse, quantized or empty tensors: {_few(odd)}; save them as dense ones")
+    large = [
+        name
+        for name, each in tensors.items()
+        if each.numel() * each.element_size() > size or max(each.shape, default=0) > size
+    ]
+    if large or sum(each.numel() * each.element_size() for each in tensors.values()) > _MOST_SHARED * size:
+        raise InputError(
+            f"{path} has {size} bytes, but says that it holds more numbers than these"
+            f"{f', in {_few(large)}' if large else ''}: copy or download it again"
+        )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _read_pickle(path: Path) -> Any:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty: copy or download it again")
+    try:
+        with path.open("rb") as file:
+            is_archive = file.read(len(MAGIC)) == MAGIC
+        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+        return read_archive(path) if is_archive else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
+        found = error.args[0] if isinstance(error, CodeError) else None
+        if old := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            found = old[1]
+        if found is not None:
+            raise InputError(
+                f"{path} was refused: it holds a Python object or code ({found}), which would have to run to be "
+                "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
+            ) from error
+        raise InputError(
+            f"{path} is damaged or no PyTorch checkpoint ({one_line(error)[:100]}): copy or download it again"
+        ) from error
+
+
+@releasing_files()
+def load_tensors(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    origin: object,
+    spell: Callable[[str], str] = lambda name: name,
+    unused: Callable[[str], bool] = lambda name: False,
+    required: Iterable[str] = (),
+) -> None:
+    """Put tensors into a module that may still be on the meta device, taking them as they are where types agree.
+
+    Other floating types are converted to the module's. All numbers are looked at, and those of a file not kept in
+    memory for that.
+
+    Args:
+        module: the module to fill; afterwards it shares memory with ``tensors``
+        tensors: name -> tensor, in the names of the file
+        origin: what to call the tensors in an error
+        spell: the module's own name of a tensor -> the file's name of it
+        unused: which of the file's names are known to be of no use here
+        required: names that the file must have although the module does not take them
+
+    Raises:
+        InputError: one line with every missing, unexpected, mis-shaped and mis-typed name, or every tensor that is not
+            finite
+    """
+    wanted = module.state_dict(keep_vars=True)
+    names = {name: spell(name) for name in wanted}
+    if problems := disagreements(wanted, tensors, names, unused=unused, required=required):
+        raise InputError(f"{origin} does not fit this model: {'; '.join(problems)}")
+    broken = [names[name] for name in wanted if not is_finite(tensors[names[name]])]
+    if broken:
+        raise InputError(f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged or diverged")
+    found = {name: tensors[names[name]].detach() for name in wanted}
+    fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in wanted.items()}
+    # What is trainable stays so: the tensors are assigned, the parameters' flags are kept.
+    module.load_state_dict(fitting, strict=True, assign=True)
+
+
+def disagreements(
+    wanted: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    *,
+    unused: Callable[[str], bool] = lambda name: False,
+    required: Iterable[str] = (),
+) -> list[str]:
+    """How a file's tensors differ from the wanted ones: a phrase for each kind of difference, with all names.
+
+    Args:
+        wanted: our name -> tensor of the wanted shape and type
+        tensors: the file's name -> tensor
+        names: our name -> the file's name
+        unused: which of the file's names are known to be of no use here
+        required: names that the file must have although no wanted tensor goes by them
+    """
+    expected = set(names.values())
+    pairs = [(names[name], tensors[names[name]], tensor) for name, tensor in wanted.items() if names[name] in tensors]
+    listed = {
+        "missing": sorted((expected | set(required)) - tensors.keys()),
+        "unexpected": sorted(name for name in tensors.keys() - expected if not unused(name)),
+        "of another shape": [
+            f"{name} is {_shape(found)}, wanted {_shape(tensor)}"
+            for name, found, tensor in pairs
+            if not _same_shape(found, tensor)
+        ],
+        "of another type": [
+            f"{name} is {str(found.dtype).removeprefix('torch.')}, wanted a floating type"
+            for name, found, tensor in pairs
+            if tensor.is_floating_point() and not found.is_floating_point()
+        ],
+    }
+    return [f"{len(found)} {kind}: {', '.join(found)}" for kind, found in listed.items() if found]
+
+
+def _same_shape(tensor: Tensor, wanted: Tensor) -> bool:
+    """Equal shapes, or a 1x1 convolution for a linear layer, as in older VAE files."""
+    shape = tuple(tensor.shape)
+    return shape == tuple(wanted.shape) or (wanted.ndim == 2 and shape == (*wanted.shape, 1, 1))
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or infinite; needs no memory of the tensor's size."""
+    if not tensor.is_floating_point() or tensor.numel() == 0:
+        return True
+    if tensor.element_size() == 1:
+        tensor = tensor.half()
+    # NaN comes through minimum and maximum, and infinity is one of them.
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a .safetensors file, whole or not at all, one tensor in memory at a time.
+
+    safetensors' own writer first makes a copy of all tensors, which for a Stable Diffusion model is 3.7 GB. Tensors
+    that share memory are written once for each name.
+
+    Args:
+        path: where to write
+        tensors: name -> tensor on any device
+        metadata: strings for the file's header
+
+    Raises:
+        InputError: the file cannot be written, or a tensor is of a type that the format does not have
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _SAFETENSORS_NAMES:
+            raise InputError(f"cannot write {path}: {name} is {tensor.dtype}, which .safetensors files cannot hold")
+    ordered = sorted(tensors.items(), key=_place)
+    header = _header(ordered, metadata or {})
+    with write_whole(path) as scratch, scratch.open("wb") as file:
+        file.write(len(header).to_bytes(_LENGTH_BYTES, "little") + header)
+        for _, tensor in ordered:
+            file.write(_raw(tensor))
+
+
+def _place(named: tuple[str, Tensor]) -> tuple[bool, int, str]:
+    """Sorts tensors so that a mapped file has nearly all of them where PyTorch puts its own.
+
+    The format knows no gaps. Whole multiples of the alignment come first, so each begins at one; the others follow, the
+    widest types first. On other addresses PyTorch's CPU kernels round differently.
+    """
+    name, tensor = named
+    return tensor.numel() * tensor.element_size() % _ALIGNMENT != 0, -tensor.element_size(), name
+
+
+def _header(ordered: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    position = 0
+    for name, tensor in ordered:
+        end = position + tensor.numel() * tensor.element_size()
+        entries[name] = {
+            "dtype": _SAFETENSORS_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, end],
+        }
+        position = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return text + b" " * (-(len(text) + _LENGTH_BYTES) % _ALIGNMENT)
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    dense = tensor.detach().cpu().resolve_conj().contiguous()
+    # One element is dense whatever its stride, but only stride 1 can be seen as bytes.
+    return dense.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data
