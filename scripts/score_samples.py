@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from diffusers import StableDiffusionPipeline
-from metaprompts.pretraining.presence import Presence, presence
+from caption_presence import Presence, presence
 from numpy.typing import NDArray
 from rich.progress import track
 

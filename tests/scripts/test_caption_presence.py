@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from metaprompts.pretraining.presence import NOUN_CLASSES, asked_classes, presence
+from caption_presence import NOUN_CLASSES, asked_classes, presence
 
 from metaprompts.synthetic import CLASSES, generate_scene
 
