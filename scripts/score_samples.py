@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from diffusers import StableDiffusionPipeline
 from caption_presence import Presence, presence
+from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 from rich.progress import track
 

@@ -1,7 +1,17 @@
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data set samples (../shared/data) are not here")
+    return SHARED_DATA
 
 
 @pytest.fixture

@@ -1,18 +1,7 @@
 """Where the real data lies, and small helpers to write files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-SHARED_DATA = Path(__file__).parents[2].parent / "shared" / "data"
-
-
-@pytest.fixture
-def shared_data() -> Path:
-    if not SHARED_DATA.is_dir():
-        pytest.skip("the real data set samples (../shared/data) are not here")
-    return SHARED_DATA
 
 
 class Scripted:

@@ -1,6 +1,6 @@
 import torch
 
-from metaprompts.inference.predictor import look_with
+from metaprompts.inference.predictor import with_context
 from metaprompts.inference.sliding_window import predict_windows, slide_logits
 
 
@@ -16,7 +16,7 @@ WANTED = IMAGES * torch.tensor([2.0, 30.0])[:, None, None, None]
 
 
 def test_every_window_is_seen_with_its_own_picture_s_caption():
-    look = look_with(times_context, BATCH)
+    look = with_context(times_context, BATCH)
     for batch in (1, 4, 8):
         segmented = slide_logits(look, IMAGES, window=(16, 16), stride=(8, 8), batch=batch)
         torch.testing.assert_close(segmented, WANTED)
@@ -25,4 +25,4 @@ def test_every_window_is_seen_with_its_own_picture_s_caption():
 
 
 def test_without_captions_the_model_is_called_as_it_is():
-    assert look_with(times_context, {}) is times_context
+    assert with_context(times_context, {}) is times_context

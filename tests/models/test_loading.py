@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 import metaprompts
 from metaprompts.errors import InputError
 from metaprompts.models.config import Prompts, Refinement
-from metaprompts.models.loading import load, pick_device
+from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Depth, Segmentation
+from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.tensor_files import write_tensors
 

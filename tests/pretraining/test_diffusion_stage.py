@@ -8,8 +8,9 @@ from metaprompts.pretraining.diffusion_stage import DiffusionLesson
 from metaprompts.pretraining.sampling import captioned_sheet
 from metaprompts.pretraining.train_loop import step_generators
 from metaprompts.pretraining.train_state import _Average
+from metaprompts.recipes.sections import Schedule
 from metaprompts.training.data_parallel import Peers
-from metaprompts.training.lr_schedule import Schedule, fall_start, learning_rate
+from metaprompts.training.lr_schedule import fall_start, learning_rate
 from metaprompts.visualize.text import PAPER
 
 

@@ -12,9 +12,10 @@ from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.loading import named_config
 from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS
+from metaprompts.recipes.sections import Optimizer
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.training.loop import training_step
-from metaprompts.training.optimizer import Optimizer, make_optimizer
+from metaprompts.training.optimizer import make_optimizer
 
 MICRO = named_config("micro")
 BACKBONE = Architecture(

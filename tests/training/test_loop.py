@@ -11,12 +11,13 @@ from PIL import Image
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.sections import Optimizer
 from metaprompts.training import loop
 from metaprompts.training.dataloaders import EndlessBatches, training_split
 from metaprompts.training.ema import WeightAverage
 from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.nonfinite_dump import replay
-from metaprompts.training.optimizer import Optimizer, make_optimizer
+from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.ranking import is_as_good
 from metaprompts.utils.progress import Silence
 from training.pictures import made_recipe as recipe

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.training.optimizer import Optimizer, make_optimizer, parameter_groups
+from metaprompts.recipes.sections import Optimizer
+from metaprompts.training.optimizer import make_optimizer, parameter_groups
 from small import small_model
 
 

@@ -1,7 +1,6 @@
 """Looking into a model: what its prompts respond to in a picture or a data set, and what each step would predict."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +16,7 @@ from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.tasks.base import View
+from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
@@ -78,7 +78,7 @@ def picture_maps(
     _refuse_without_maps(model, level)
     context = context_of(model, caption)
     views, maps = list[View](), list[Tensor]()
-    with _watched(model):
+    with eval_mode(model), torch.inference_mode():
         for view in model.task.views(pixels, model.config.working_size, boxes):
             maps.append(one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0])
             views.append(replace(view, image=_blank(view.image)))
@@ -141,7 +141,7 @@ def prompt_responses(
     _refuse_without_maps(model, level)
     responses = _responses(model)
     for batch in batches:
-        with _watched(model):
+        with eval_mode(model), torch.inference_mode():
             context = batch["context"].to(model.device) if "context" in batch else None
             maps = one_level(model.prompt_maps(batch["image"].to(model.device), context), level)
         responses.update(maps, batch)
@@ -175,7 +175,7 @@ def predictions_by_step(
     pixels = as_picture(picture)
     context = context_of(model, caption)
     seen = list[tuple[View, list[Tensor]]]()
-    with _watched(model):
+    with eval_mode(model), torch.inference_mode():
         for view in model.task.views(pixels, model.config.working_size, boxes):
             raws = _outputs_by_step(model, view.image[None].to(model.device), context)
             seen.append((replace(view, image=_blank(view.image)), raws))
@@ -229,15 +229,3 @@ def _refuse_without_maps(model: "MetaPromptModel", level: Level) -> None:
     if level != "mean" and not 0 <= level < levels:
         known = "only level 0" if levels == 1 else f"the levels 0 (finest) to {levels - 1}"
         raise InputError(f"there is no level {level}: this model has {known}")
-
-
-@contextmanager
-def _watched(model: "MetaPromptModel") -> Iterator[None]:
-    """Evaluation mode without gradients, and back."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(was_training)

@@ -9,13 +9,15 @@ import torch
 from metaprompts.analysis.drawing import draw_prediction, draw_truth
 from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.evaluation.dataset import stacked
-from metaprompts.evaluation.evaluate import Predictor, predict
+from metaprompts.evaluation.evaluate import predict
 from metaprompts.evaluation.records import WORST, read_records
 from metaprompts.evaluation.resumable import Evaluation
+from metaprompts.inference.predictor import Predictor
 from metaprompts.tasks import Segmentation
 from metaprompts.tasks.base import View
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.utils.files import write_picture
+from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet, shrunk
 from metaprompts.visualize.text import Picture, stack_down
@@ -64,12 +66,8 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     chosen = worst_samples(model.task.name, records, count)
     if not chosen:
         return 0
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         drawn = [_row(model, evaluation, index) for index, _ in chosen]
-    finally:
-        model.train(was_training)
     metric = _SCORES[model.task.name][0]
     captions = [
         [_tail(records[index]["name"]), "truth", f"prediction, {metric} {score:.4f}"] for index, score in chosen

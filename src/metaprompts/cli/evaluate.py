@@ -130,9 +130,8 @@ class Evaluate:
         from metaprompts.cli.scored import report_undefined
         from metaprompts.evaluation.resumable import evaluate_split
         from metaprompts.training.dataloaders import validation_split
-        from metaprompts.training.distributed import is_first_process
         from metaprompts.training.label_check import check_labels
-        from metaprompts.utils.distributed_env import local_device, processes
+        from metaprompts.utils.distributed_env import is_first_process, local_device, processes
         from metaprompts.utils.progress import SampleBar
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)

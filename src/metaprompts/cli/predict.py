@@ -130,7 +130,8 @@ class Predict:
         from metaprompts.cli.output_names import output_names
         from metaprompts.engines.factory import CONVERTING, Approximation, weights_type
         from metaprompts.models.adapters import load_adapters
-        from metaprompts.models.loading import load, pick_device
+        from metaprompts.models.loading import load
+        from metaprompts.utils.device import pick_device
 
         looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()

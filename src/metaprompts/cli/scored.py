@@ -5,8 +5,8 @@ from typing import Any
 
 from metaprompts.cli.console import complain
 from metaprompts.cli.outcome import OK, SOME_FAILED
-from metaprompts.training.distributed import is_first_process
 from metaprompts.training.ranking import is_undefined, main_metric
+from metaprompts.utils.distributed_env import is_first_process
 
 _NOTHING = {
     "segmentation": "no pixel of the validation split has a class: see metaprompts data check",

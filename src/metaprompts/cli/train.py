@@ -103,9 +103,9 @@ class Train:
             return 0
         refuse_unused(recipe, self.overrides)
         from metaprompts.cli.scored import report_undefined
-        from metaprompts.training.distributed import is_first_process
         from metaprompts.training.loop import train
         from metaprompts.training.signals import TrainingStopped
+        from metaprompts.utils.distributed_env import is_first_process
         from metaprompts.utils.progress import ProgressLine
 
         try:

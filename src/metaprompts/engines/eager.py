@@ -8,8 +8,7 @@ from torch import Tensor
 
 from metaprompts.engines.optimized import Encode, PreparedModel, StripEncode
 from metaprompts.modules.backbone import LatentEncoder
-from metaprompts.modules.backbone.lora import sharing_weights
-from metaprompts.utils.torch_modules import channels_last
+from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
 
 class EagerParts:

@@ -68,7 +68,7 @@ class FastModel:
         """Predict pictures one after another, as `MetaPromptModel.predict_many` does."""
         from metaprompts.inference.predict import predict_many
 
-        return predict_many(self, pictures, batch_size)  # type: ignore[arg-type]
+        return predict_many(self, pictures, batch_size)
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """What the model's text encoder makes of captions (B, N, D).

@@ -17,8 +17,8 @@ from metaprompts.engines.optimized import Parts, PreparedModel, RememberingParts
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
-from metaprompts.modules.backbone.lora import sharing_weights
 from metaprompts.utils.system import package_version, releasing_files
+from metaprompts.utils.torch_modules import sharing_weights
 from metaprompts.utils.wording import counted
 
 EngineName = Literal["eager", "compile", "openvino", "onnx"]

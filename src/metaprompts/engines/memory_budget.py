@@ -19,11 +19,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
 from metaprompts.errors import InputError
-from metaprompts.inference.predict import evaluating
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.utils.malloc import give_back_large_blocks
 from metaprompts.utils.memory_tracker import LiveBytes
 from metaprompts.utils.system import memory_bytes
+from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
@@ -151,7 +151,7 @@ def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
 
     handle = model.latent_encoder.register_forward_hook(leave_encoder)
     try:
-        with evaluating(model), _counting(model, None, model.latent_encoder) as (live, tensors):
+        with eval_mode(model), _counting(model, None, model.latent_encoder) as (live, tensors):
             images = _empty_view(model, size)
             functional_call(model, tensors, (images.clone(), _empty_context(model))).float()
     finally:

@@ -14,7 +14,7 @@ from metaprompts.engines.converted import PARTS, ConvertedParts, examples
 from metaprompts.engines.fused_layers import replace_layers
 from metaprompts.engines.optimized import PreparedModel
 from metaprompts.errors import InputError
-from metaprompts.modules.backbone.lora import sharing_weights
+from metaprompts.utils.torch_modules import sharing_weights
 
 
 def build_onnx(prepared: PreparedModel, folder: Path) -> None:

@@ -32,10 +32,10 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import LatentEncoder, PyramidUNet
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
 from metaprompts.modules.backbone.latent_cache import LatentCache
-from metaprompts.modules.backbone.lora import sharing_weights
 from metaprompts.modules.backbone.tiled_vae import StripEncoder
 from metaprompts.modules.meta_prompts import CaptionPrompts, LabelPrompts, MetaPrompts
 from metaprompts.tasks import Task
+from metaprompts.utils.torch_modules import sharing_weights
 
 
 class Parts(Protocol):

@@ -1,40 +1,16 @@
 """Score a model on a split; training and evaluation both call it."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from metaprompts.inference.predictor import look_with
+from metaprompts.inference.predictor import Predictor, with_context
+from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
     from metaprompts.evaluation.protocols import EvaluationProtocol
-    from metaprompts.tasks import Task
-
-
-class Predictor(Protocol):
-    """What can be scored: a model, or a baseline."""
-
-    training: bool
-
-    @property
-    def task(self) -> "Task":
-        """Says how outputs are scored."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it wants its pictures."""
-
-    # What reads captions takes them (B, N, D) as a second argument.
-    __call__: Callable[..., Tensor]
-    """Pictures (B, 3, H, W) in [0, 1] to raw outputs."""
-
-    def train(self, mode: bool = True) -> Any:
-        """Switch training mode."""
-
-    def eval(self) -> Any:
-        """Switch to evaluation mode."""
 
 
 @torch.no_grad()
@@ -60,15 +36,11 @@ def evaluate(
     Returns:
         the metric's numbers by name
     """
-    was_training = model.training
-    model.eval()
     scorer = model.task.scorer(**facts, **(test.facts() if test else {}))
-    try:
+    with eval_mode(model):
         for batch in batches:
             model.task.score(scorer, predict(model, batch, test), targets(batch))
             on_batch(len(batch["image"]))
-    finally:
-        model.train(was_training)
     tallies = gather(scorer.tally())
     scorer.reset()
     for tally in tallies:
@@ -86,7 +58,7 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
         test: how to predict; None: each picture is seen once
     """
     moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
-    raw = look_with(model, moved)(moved["image"]) if test is None else test.predict(model, moved)
+    raw = with_context(model, moved)(moved["image"]) if test is None else test.predict(model, moved)
     return raw.float().cpu()
 
 

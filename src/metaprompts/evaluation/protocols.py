@@ -13,13 +13,13 @@ from metaprompts.data.transforms.kitti_crop import KittiCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.evaluation.tta import mean_probabilities
-from metaprompts.inference.predictor import look_with
+from metaprompts.inference.predictor import with_context
 from metaprompts.inference.sliding_window import predict_windows
 from metaprompts.metrics.depth import CROPS
 from metaprompts.utils.schema import Range, check_ranges
 
 if TYPE_CHECKING:
-    from metaprompts.evaluation.evaluate import Predictor
+    from metaprompts.inference.predictor import Predictor
 
 Batch = Mapping[str, Tensor]
 
@@ -93,7 +93,7 @@ class SegmentationProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Logits (B,C,H,W) where a picture is seen once, else probabilities (B,C,H,W) at the labels' size."""
-        look = look_with(model, batch)
+        look = with_context(model, batch)
         if self.windows is None and not self.flip and self.scales == (1.0,):
             return look(batch["image"])
         return mean_probabilities(
@@ -134,7 +134,7 @@ class DepthProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""
-        look = look_with(model, batch)
+        look = with_context(model, batch)
         if self.windows is None and not self.flip:
             return look(batch["image"])
         return predict_windows(look, batch["image"], windows=self.windows, flip=self.flip)
@@ -166,7 +166,7 @@ class PoseProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
-        look = look_with(model, batch)
+        look = with_context(model, batch)
         heatmaps = look(batch["image"]).float()
         if not self.flip:
             return heatmaps

@@ -11,7 +11,7 @@ import torch
 from metaprompts.errors import InputError
 from metaprompts.evaluation.confusion import write_confusion
 from metaprompts.evaluation.dataset import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
-from metaprompts.evaluation.evaluate import Predictor, predict, targets
+from metaprompts.evaluation.evaluate import predict, targets
 from metaprompts.evaluation.protocols import EvaluationProtocol
 from metaprompts.evaluation.records import (
     SCORES,
@@ -22,11 +22,13 @@ from metaprompts.evaluation.records import (
     read_records,
     write_records,
 )
+from metaprompts.inference.predictor import Predictor
 from metaprompts.metrics.segmentation import SegmentationScores
 from metaprompts.utils.distributed_env import Processes
 from metaprompts.utils.files import write_json
 from metaprompts.utils.fingerprint import files_stamp
 from metaprompts.utils.locks import writing_into
+from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.utils.wording import counted
 
 
@@ -155,21 +157,14 @@ def _predict_groups(
         return
     reader = PictureReader(evaluation.pictures, groups, list, workers=evaluation.workers)
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
-    was_training = model.training
-    model.eval()
-    try:
-        with RecordWriter(evaluation.out, rank) as writer:
-            for pictures in reader:
-                new = [
-                    record
-                    for record in _records(model, evaluation, scorer, pictures)
-                    if record["index"] not in finished
-                ]
-                for record in new:
-                    writer.write(record)
-                on_done(len(new))
-    finally:
-        model.train(was_training)
+    with eval_mode(model), RecordWriter(evaluation.out, rank) as writer:
+        for pictures in reader:
+            new = [
+                record for record in _records(model, evaluation, scorer, pictures) if record["index"] not in finished
+            ]
+            for record in new:
+                writer.write(record)
+            on_done(len(new))
 
 
 def _records(

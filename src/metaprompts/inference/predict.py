@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
@@ -11,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from metaprompts.inference.predictor import ImagePredictor
 from metaprompts.tasks.base import Picture, View
+from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
-    from metaprompts.models.model import MetaPromptModel
     from metaprompts.tasks.predictions import Prediction
 
 
 def predict_many(
-    model: "MetaPromptModel",
+    model: ImagePredictor,
     pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]],
     batch_size: int,
     views_at_once: Callable[[tuple[int, int]], int] | None = None,
@@ -69,7 +69,7 @@ class _Output:
 
 
 def _seen(
-    model: "MetaPromptModel", group: Sequence[tuple[Picture, Any, Any]], contexts: Sequence[Tensor | None]
+    model: ImagePredictor, group: Sequence[tuple[Picture, Any, Any]], contexts: Sequence[Tensor | None]
 ) -> Iterator[_Seen]:
     """The views of all pictures, each made when it is asked for: a picture may have very many."""
     for number, ((picture, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
@@ -77,14 +77,14 @@ def _seen(
             yield _Seen(number, view, context)
 
 
-def context_of(model: "MetaPromptModel", caption: str | Tensor | None) -> Tensor | None:
+def context_of(model: ImagePredictor, caption: str | Tensor | None) -> Tensor | None:
     """A caption, or what was made of it (N, D), as a context of one picture (1, N, D) where the model is."""
     if caption is None:
         return None
     return model.encode_captions([caption]) if isinstance(caption, str) else caption[None].to(model.device)
 
 
-def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _encoded(model: ImagePredictor, captions: Sequence[Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tokens (N, D) of those captions that are texts."""
     texts = list(dict.fromkeys(caption for caption in captions if isinstance(caption, str)))
     new = [text for text in texts if text not in known]
@@ -93,7 +93,7 @@ def _encoded(model: "MetaPromptModel", captions: Sequence[Any], known: Mapping[s
 
 
 def _outputs(
-    model: "MetaPromptModel", seen: Iterable[_Seen], views_at_once: Callable[[tuple[int, int]], int]
+    model: ImagePredictor, seen: Iterable[_Seen], views_at_once: Callable[[tuple[int, int]], int]
 ) -> Iterator[_Output]:
     """The raw outputs of views in order, as soon as enough views of one size have come for a pass."""
     waiting: defaultdict[tuple[tuple[int, ...], bool], list[tuple[int, _Seen]]] = defaultdict(list)
@@ -119,18 +119,18 @@ def _outputs(
 
 
 @torch.inference_mode()
-def _pass(model: "MetaPromptModel", seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
+def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
     """The outputs of views of one size, all of them with a context or none, by place."""
     if not seen:
         return {}
     batch = torch.stack([each.view.image for _, each in seen])
     contexts = [each.context for _, each in seen if each.context is not None]
-    with evaluating(model):
-        raws = look(model, batch, torch.stack(contexts) if contexts else None)
+    with eval_mode(model):
+        raws = forward_raw(model, batch, torch.stack(contexts) if contexts else None)
     return {place: _Output(each.picture, each.view, raw) for (place, each), raw in zip(seen, raws, strict=True)}
 
 
-def look(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> Tensor:
+def forward_raw(model: ImagePredictor, images: Tensor, context: Tensor | None) -> Tensor:
     """The raw output in single precision, whatever the model's own, of pictures from anywhere.
 
     Args:
@@ -141,14 +141,3 @@ def look(model: "MetaPromptModel", images: Tensor, context: Tensor | None) -> Te
     images = images.to(model.device, model.dtype)
     raw: Tensor = model(images, None if context is None else context.to(model.device, model.dtype))
     return raw.float()
-
-
-@contextmanager
-def evaluating(model: "MetaPromptModel") -> Iterator[None]:
-    """Put a model into evaluation mode, and back afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

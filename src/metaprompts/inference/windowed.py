@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaprompts.errors import InputError
-from metaprompts.inference.predict import context_of, evaluating, look
+from metaprompts.inference.predict import context_of, forward_raw
+from metaprompts.inference.predictor import ImagePredictor
 from metaprompts.inference.sliding_window import refuse_gaps, slide_rows
 from metaprompts.tasks.base import Picture
+from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
-    from metaprompts.models.model import MetaPromptModel
     from metaprompts.tasks.predictions import Prediction
 
 # The UNet sees an eighth, and halves it three times.
@@ -75,7 +76,7 @@ class Windows:
 
 @torch.inference_mode()
 def predict_in_windows(
-    model: "MetaPromptModel",
+    model: ImagePredictor,
     picture: Picture,
     windows: Windows,
     boxes: Sequence[Any] | None = None,
@@ -106,9 +107,9 @@ def predict_in_windows(
 
     def predict(crops: Tensor) -> Tensor:
         of_crops = None if context is None else context.expand(len(crops), -1, -1)
-        return look(model, _enlarged(crops.float().div_(255)), of_crops)
+        return forward_raw(model, _enlarged(crops.float().div_(255)), of_crops)
 
-    with evaluating(model):
+    with eval_mode(model):
         # Bytes, of which crops become numbers: the picture may be as large as memory.
         image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
         rows = slide_rows(predict, image, window=windows.size, stride=windows.stride, batch=batch)

@@ -10,7 +10,8 @@ from torch import Tensor
 from metaprompts.data.io.coco_entries import refuse_same
 from metaprompts.metrics.keypoints import KeypointScores
 from metaprompts.metrics.pck import PercentageCorrectKeypoints
-from metaprompts.tasks.base import Batch
+
+Batch = Mapping[str, Tensor]
 
 
 class PoseScores:

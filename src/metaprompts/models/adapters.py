@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.models.loading import pick_device
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import load_backbone
 from metaprompts.modules.backbone.latent_cache import LatentCache
+from metaprompts.utils.device import pick_device
 
 
 def load_adapters(

@@ -8,6 +8,7 @@ from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.pretrained import CONFIG_FILE, WEIGHTS_FILE
+from metaprompts.utils.device import pick_device
 from metaprompts.utils.hub import hub_folder
 
 
@@ -58,21 +59,3 @@ def _refuse_training(folder: Path) -> None:
     if models and not (folder / CONFIG_FILE).exists():
         found = " or ".join(str(folder / name) for name in models)
         raise InputError(f"{folder} is the folder of a training, not of a model: give {found}")
-
-
-def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of a name; by default the GPU if there is one, else the CPU.
-
-    Raises:
-        InputError: there is no such device
-    """
-    if device is None:
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-    try:
-        chosen = torch.device(device)
-        # A meta device has no numbers.
-        torch.empty(1, device=chosen).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error
-    return chosen

@@ -12,9 +12,9 @@ from metaprompts.errors import InputError, one_line
 from metaprompts.models.config import Base, ModelConfig
 from metaprompts.modules.backbone import Backbone, load_backbone
 from metaprompts.modules.backbone.loading import backbone_fingerprint
-from metaprompts.modules.backbone.lora import sharing_weights
 from metaprompts.utils.files import read_json, write_json
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
+from metaprompts.utils.torch_modules import sharing_weights
 
 if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel

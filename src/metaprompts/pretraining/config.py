@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metaprompts.errors import InputError
-from metaprompts.training.lr_schedule import Schedule
+from metaprompts.recipes.sections import Schedule
 
 _MOST = 10**9
 

@@ -12,9 +12,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.config import Learning
+from metaprompts.recipes.sections import Optimizer
 from metaprompts.training.ema import decay_at
 from metaprompts.training.lr_schedule import fall_start
-from metaprompts.training.optimizer import Optimizer, make_optimizer
+from metaprompts.training.optimizer import make_optimizer
 from metaprompts.utils.checkpoint_files import (
     check_moments,
     check_parts,

@@ -96,7 +96,7 @@ def _complete_joints(values: dict[str, Any]) -> None:
         task.setdefault("skeleton", [])
     task.update(added)
     if found is not None and added:
-        from metaprompts.training.distributed import is_first_process
+        from metaprompts.utils.distributed_env import is_first_process
 
         if is_first_process():
             logger.warning("%s", describe_joints(added, found.path))

@@ -16,9 +16,8 @@ from metaprompts.data.config import (
 from metaprompts.errors import InputError
 from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from metaprompts.models.config import Lora, Prompts, Rearrangement, Refinement, build_task
+from metaprompts.recipes.sections import Optimizer, Schedule
 from metaprompts.tasks import Segmentation, Task
-from metaprompts.training.lr_schedule import Schedule
-from metaprompts.training.optimizer import Optimizer
 from metaprompts.utils.schema import Range, build, check_ranges, plain, unknown_key
 
 _DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}

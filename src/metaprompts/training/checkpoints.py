@@ -13,6 +13,7 @@ from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.distributed import Team
+from metaprompts.training.lr_schedule import describe_schedule
 from metaprompts.training.train_state import History, Trainee
 from metaprompts.utils.checkpoint_files import check_parts, check_tensors, first_whole_state, restoring, write_state
 
@@ -166,8 +167,8 @@ class Checkpoints:
                 f"--training.init_from {self._folder.parent / 'last'} and another --training.out"
             )
         if self._team.is_first:
-            course = self._settings.schedule.describe(
-                min(step, self._steps - 1), steps=self._steps, lr=self._settings.optimizer.lr
+            course = describe_schedule(
+                self._settings.schedule, min(step, self._steps - 1), steps=self._steps, lr=self._settings.optimizer.lr
             )
             logger.warning("going on from step %d to %d, not to %d as before: %s", step, self._steps, steps, course)
 

@@ -24,11 +24,11 @@ from metaprompts.data.shards.index import read_index
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
-from metaprompts.models.loading import pick_device
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.tasks.pose import OTHER_SIGMA
 from metaprompts.training.batch_plan import StepSplit
+from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device
 
 logger = logging.getLogger(__name__)

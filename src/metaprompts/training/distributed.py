@@ -1,6 +1,5 @@
 """The processes that train one model together, as torchrun starts them; mostly there is one."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -10,11 +9,11 @@ import torch
 from torch import Tensor, distributed, nn
 
 from metaprompts.errors import InputError
-from metaprompts.models.loading import pick_device
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.training.data_parallel import Peers
 from metaprompts.training.fsdp import shard
 from metaprompts.training.logger import TRACKED_FOLDER, refuse_missing_trackers
+from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device, process_count
 
 if TYPE_CHECKING:
@@ -147,11 +146,6 @@ def training_team(settings: "Training") -> Iterator[Team]:
         AcceleratorState._reset_state(reset_partial_state=True)
         if distributed.is_initialized():
             distributed.destroy_process_group()
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that speaks, of those that torchrun started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _meet(device: torch.device) -> None:

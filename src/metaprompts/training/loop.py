@@ -38,7 +38,7 @@ from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.distributed import Team, training_team
 from metaprompts.training.label_check import check_labels
 from metaprompts.training.logger import LOG_FILE, Diary, diary, read_lines
-from metaprompts.training.lr_schedule import learning_rate
+from metaprompts.training.lr_schedule import check_warmup, learning_rate
 from metaprompts.training.nonfinite_dump import KeptStep, keep_step, shown_files
 from metaprompts.training.plots import training_curves
 from metaprompts.training.previews import sample_pictures, samples_to_watch
@@ -110,7 +110,7 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     progress.note(labels["training"].lines() if "training" in labels else [])
     batches = EndlessBatches(train_split, recipe, split, team.rank)
     steps = settings.total_steps(len(train_split.samples), split.batch)
-    if team.is_first and (fault := recipe.schedule.check_warmup(steps)) is not None:
+    if team.is_first and (fault := check_warmup(recipe.schedule, steps)) is not None:
         logger.warning("%s", fault)
 
     model = build_model(recipe).to(team.device)

@@ -1,81 +1,8 @@
 """Learning rate by step: poly with warm-up, rise and fall, steps down, and hold and fall."""
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from metaprompts.errors import InputError
-from metaprompts.utils.schema import Range, check_ranges
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """Settings of the learning rate's course.
-
-    Attributes:
-        kind: "poly" (segmentation), "rise_and_fall" (depth), "step" (pose), "hold_and_fall" or "constant"
-        power: exponent of poly (released: 1) or of rise and fall (released: 0.9)
-        warmup_steps: all but rise and fall: steps of linear rise
-        warmup_fraction: all but rise and fall: in place of warmup_steps, the rise's share of all steps, so that a short
-            training leaves it, too
-        warmup_ratio: all but rise and fall: share of the learning rate at the first step of the rise
-        floor_lr: rise and fall: the learning rate at both ends
-        rise: rise and fall: share of training spent rising. The released code rises for epochs // 2 whole epochs,
-            12 of 25, so its recipes say 0.48.
-        drop_at: step: shares of training after which the learning rate falls
-        drop_factor: step: what it falls to each time
-        fall: hold and fall: share of training, at its end, over which the learning rate falls to 0
-    """
-
-    kind: Literal["poly", "rise_and_fall", "step", "hold_and_fall", "constant"] = "constant"
-    power: Annotated[float, Range(0, 100)] = 1.0
-    warmup_steps: Annotated[int, Range(0, 10**9)] = 0
-    warmup_fraction: Annotated[float, Range(0, 1, below=True)] | None = None
-    warmup_ratio: Annotated[float, Range(0, 1000)] = 1e-6
-    floor_lr: Annotated[float, Range(0, 1000)] = 0.0
-    rise: Annotated[float, Range(0, 1, above=True)] = 0.5
-    drop_at: tuple[Annotated[float, Range(0, 1, above=True, below=True)], ...] = ()
-    drop_factor: Annotated[float, Range(0, 1000)] = 0.1
-    fall: Annotated[float, Range(0, 1, above=True)] = 0.2
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "schedule")
-        if self.warmup_fraction is not None and self.warmup_steps:
-            raise InputError(
-                f"schedule.warmup_steps is {self.warmup_steps}, schedule.warmup_fraction {self.warmup_fraction:g}: "
-                "give one of them, the other being 0 or none"
-            )
-        if self.warmup_fraction and self.kind == "rise_and_fall":
-            raise InputError(
-                f"schedule.warmup_fraction is {self.warmup_fraction:g}, but schedule.kind rise_and_fall has no "
-                "warm-up: set it to none, and schedule.rise to the share of steps that rise"
-            )
-
-    def warmup(self, steps: int) -> int:
-        """Steps of warm-up of a training of so many steps."""
-        if self.kind == "rise_and_fall":
-            return 0
-        return self.warmup_steps if self.warmup_fraction is None else round(self.warmup_fraction * steps)
-
-    def describe(self, step: int, *, steps: int, lr: float) -> str:
-        """The rest of a course in words: what it is, and the learning rate of the next step and the last."""
-        warmup = self.warmup(steps)
-        rates = [learning_rate(place, steps=steps, lr=lr, schedule=self) for place in (step, steps - 1)]
-        risen = f", warm-up of {warmup}" if warmup else ""
-        return (
-            f"schedule {self.kind} over {steps} steps{risen}, learning rate {rates[0]:.2e} now and {rates[1]:.2e} last"
-        )
-
-    def check_warmup(self, steps: int) -> str | None:
-        """What is wrong with the warm-up of a training of so many steps; None if it ends before the training."""
-        warmup = self.warmup(steps)
-        if warmup < steps or warmup == 0:
-            return None
-        highest = warmup_factor(steps - 1, steps=warmup, ratio=self.warmup_ratio)
-        return (
-            f"schedule.warmup_steps {warmup} is as long as all {steps} steps or longer: the learning rate never gets "
-            f"beyond {highest:.0%} of optimizer.lr; say --schedule.warmup_fraction 0.1 for a tenth of the steps"
-        )
+from metaprompts.recipes.sections import Schedule
 
 
 def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> float:
@@ -137,3 +64,25 @@ def warmup_factor(step: int, *, steps: int, ratio: float) -> float:
     if step >= steps:
         return 1.0
     return 1 - (1 - step / steps) * (1 - ratio)
+
+
+def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -> str:
+    """The rest of a course in words: what it is, and the learning rate of the next step and the last."""
+    warmup = schedule.warmup(steps)
+    rates = [learning_rate(place, steps=steps, lr=lr, schedule=schedule) for place in (step, steps - 1)]
+    risen = f", warm-up of {warmup}" if warmup else ""
+    return (
+        f"schedule {schedule.kind} over {steps} steps{risen}, learning rate {rates[0]:.2e} now and {rates[1]:.2e} last"
+    )
+
+
+def check_warmup(schedule: Schedule, steps: int) -> str | None:
+    """What is wrong with the warm-up of a training of so many steps; None if it ends before the training."""
+    warmup = schedule.warmup(steps)
+    if warmup < steps or warmup == 0:
+        return None
+    highest = warmup_factor(steps - 1, steps=warmup, ratio=schedule.warmup_ratio)
+    return (
+        f"schedule.warmup_steps {warmup} is as long as all {steps} steps or longer: the learning rate never gets "
+        f"beyond {highest:.0%} of optimizer.lr; say --schedule.warmup_fraction 0.1 for a tenth of the steps"
+    )

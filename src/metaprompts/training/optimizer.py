@@ -1,43 +1,15 @@
 """AdamW with the released recipes' parameter groups."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.lora import LORA_MARK
-from metaprompts.utils.schema import Range, check_ranges
+from metaprompts.recipes.sections import Optimizer
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Optimizer:
-    """Settings of AdamW.
-
-    Attributes:
-        lr: learning rate at the schedule's height, of everything but the UNet
-        weight_decay: decoupled weight decay
-        unet_lr_scale: factor on the learning rate of the UNet, its output layer included, LoRA excepted
-        decay_vectors: whether biases and other one-dimensional tensors decay too (released: segmentation yes, depth no)
-        attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
-            without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
-        clip_norm: largest norm of all gradients together; none to leave them
-        kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
-    """
-
-    lr: Annotated[float, Range(0, 1e38)]
-    weight_decay: Annotated[float, Range(0, 1e38)]
-    unet_lr_scale: Annotated[float, Range(0, 1e6)] = 1.0
-    decay_vectors: bool = True
-    attention_norms_apart: bool = False
-    clip_norm: Annotated[float, Range(0, 1e9, above=True)] | None = None
-    kind: Literal["adamw", "adamw_8bit"] = "adamw"
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "optimizer")
 
 
 def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from metaprompts.analysis.drawing import box_of, distinct_pictures, draw_predict
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.heatmaps import overlay_heat
 from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import Picture
@@ -34,15 +35,11 @@ def sample_pictures(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[s
     Returns:
         "predictions", and "prompts" where the model has prompt maps
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with eval_mode(model):
         rows = [[sample.image, draw_truth(model.task, sample), _predicted(model, sample)] for sample in samples]
         sheets = {"predictions": contact_sheet(rows, [["picture", "truth", "prediction"]] * len(rows))}
         if model.config.rearrangement.enabled:
             sheets["prompts"] = _heatmaps(model, samples[0])
-    finally:
-        model.train(was_training)
     return sheets
 
 

@@ -14,7 +14,7 @@ from metaprompts.models.loading import model_folder
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.pretrained import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE
 from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS
-from metaprompts.training.distributed import is_first_process
+from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import read_json
 from metaprompts.utils.tensor_files import is_finite, read_tensors
 

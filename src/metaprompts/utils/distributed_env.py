@@ -57,6 +57,11 @@ def process_rank() -> int:
     return _from_environment("RANK", "0", least=0)
 
 
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _from_environment(name: str, default: str, *, least: int) -> int:
     text = os.environ.get(name, default)
     if not text.isdecimal() or int(text) < least:

@@ -1,9 +1,13 @@
-"""In which order a tensor's numbers lie in memory."""
+"""Copies of modules, their mode, and their memory format."""
 
-from typing import TypeVar
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -11,3 +15,38 @@ Module = TypeVar("Module", bound=nn.Module)
 def channels_last(module: Module) -> Module:
     """Lay out a module's filters so that most processors convolve faster; an order, not a shape: no number changes."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def sharing_weights(module: Module, dtype: torch.dtype | None = None) -> Module:
+    """A copy whose tensors are the module's own: what is added to the copy leaves the module alone.
+
+    Args:
+        module: is left as it is
+        dtype: precision of the copy's tensors; those of another are not shared, but converted one by one
+    """
+    own = {id(tensor): _in_precision(tensor, dtype) for tensor in chain(module.parameters(), module.buffers())}
+    return copy.deepcopy(module, own)
+
+
+def _in_precision(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None or tensor.dtype == dtype or not tensor.is_floating_point():
+        return tensor
+    converted = tensor.detach().to(dtype)
+    return nn.Parameter(converted, requires_grad=False) if isinstance(tensor, nn.Parameter) else converted
+
+
+@contextmanager
+def eval_mode(*models: Any) -> Iterator[None]:
+    """Put models into evaluation mode, and back afterwards.
+
+    Args:
+        models: modules, or what has ``training`` and ``train`` as they do
+    """
+    modes = [model.training for model in models]
+    for model in models:
+        model.eval()
+    try:
+        yield
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)

@@ -16,8 +16,9 @@ from metaprompts.engines.benchmark.tables import Rows, curve_rows, memory_rows, 
 from metaprompts.engines.benchmark.workload import setting_for
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
-from metaprompts.models.loading import load, pick_device
+from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json, write_picture, write_text
 
 _SIZES = {"depth": (480, 480), "segmentation": (512, 512), "pose": (576, 448)}

@@ -16,9 +16,9 @@ from torch.export import Dim, ExportedProgram
 from metaprompts.engines.export.full_model import WholeModel
 from metaprompts.engines.fused_layers import replace_layers
 from metaprompts.engines.onnxruntime import RowwiseGroupNorm
-from metaprompts.modules.backbone.lora import sharing_weights
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.telemetry import switch_off_telemetry
+from metaprompts.utils.torch_modules import sharing_weights
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _BATCH = 2

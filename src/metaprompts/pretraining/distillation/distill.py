@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
-from metaprompts.models.loading import load, pick_device
+from metaprompts.models.loading import load
 from metaprompts.models.pretrained import CONFIG_FILE
 from metaprompts.modules.backbone import LatentEncoder, load_backbone
 from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder, vae_fingerprint
@@ -26,6 +26,7 @@ from metaprompts.pretraining.distillation.images import (
     random_crop,
 )
 from metaprompts.pretraining.train_loop import Course, learn, step_generators
+from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.progress import Progress
