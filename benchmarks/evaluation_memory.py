@@ -42,7 +42,7 @@ def main() -> int:
     test = SegmentationProtocol(
         windows=(SIDE, STRIDE), scales=scales, flip=options.flip, window_batch=options.window_batch
     )
-    model = MetaPromptModel.on_backbone("random:micro", task=Segmentation(classes=CITYSCAPES, width=16)).eval()
+    model = MetaPromptModel.from_backbone("random:micro", task=Segmentation(classes=CITYSCAPES, width=16)).eval()
     size = (HEIGHT, WIDTH)
     batch = {scaled_name(scale): torch.rand(1, 3, int(HEIGHT * scale), int(WIDTH * scale)) for scale in {1.0, *scales}}
     with torch.no_grad():

@@ -41,7 +41,7 @@ def main() -> int:
 
 def embed_task_model(source: Path, target: Path) -> None:
     """Store a model in half precision, with the recipe that trained it less the folders of this machine."""
-    MetaPromptModel.read(source).save(target, dtype=torch.float16)
+    MetaPromptModel.from_pretrained(source).save(target, dtype=torch.float16)
     recipe = read_json(source / "recipe.json")
     recipe["data"]["root"] = None
     recipe["training"] |= {"out": "runs/latest", "threads": None, "checkpoint_seconds": 600.0}

@@ -51,7 +51,7 @@ def test_weights_are_the_files_rounded(dtype: torch.dtype, tmp_path: Path) -> No
     model = small_model("depth")
     model.save(tmp_path)
 
-    loaded = MetaPromptModel.read(tmp_path, dtype=dtype)
+    loaded = MetaPromptModel.from_pretrained(tmp_path, dtype=dtype)
 
     assert loaded.dtype == dtype
     for name, tensor in model.state_dict().items():
@@ -67,7 +67,7 @@ def test_no_copy_in_single_precision_is_made(tmp_path: Path) -> None:
         "refinement": Refinement(steps=48),
         "rearrangement": Rearrangement(enabled=False),
     }
-    MetaPromptModel.on_backbone("random:micro", task=Depth(max_depth_m=10.0, filters=4, width=8), **settings).save(
+    MetaPromptModel.from_backbone("random:micro", task=Depth(max_depth_m=10.0, filters=4, width=8), **settings).save(
         tmp_path
     )
 
@@ -110,4 +110,4 @@ def test_refuses_what_is_no_precision_of_weights(tmp_path: Path) -> None:
 def test_a_shared_base_keeps_its_precision(tmp_path: Path) -> None:
     base = load_backbone("micro")
     with pytest.raises(InputError, match="the base is shared with other models: leave the precision out"):
-        MetaPromptModel.read(tmp_path, base, torch.bfloat16)
+        MetaPromptModel.from_pretrained(tmp_path, base=base, dtype=torch.bfloat16)

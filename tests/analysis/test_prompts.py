@@ -99,14 +99,14 @@ def test_levels_are_counted():
 
 def changed(model, **changes):
     """A model of other settings with the same weights, as far as it has them."""
-    made = MetaPromptModel.empty(ModelConfig.from_plain(model.config.plain() | changes))
+    made = MetaPromptModel.from_config(ModelConfig.from_plain(model.config.plain() | changes))
     known = model.state_dict()
     made.load_state_dict({name: known[name] for name in made.state_dict()}, assign=True)
     return made.eval()
 
 
 def test_without_rearrangement_there_are_no_prompt_maps():
-    model = MetaPromptModel.empty(ModelConfig.from_plain(shared("depth").config.plain() | {"rearrangement": OFF}))
+    model = MetaPromptModel.from_config(ModelConfig.from_plain(shared("depth").config.plain() | {"rearrangement": OFF}))
     with pytest.raises(InputError, match="no map for each prompt"):
         prompt_heatmaps(model, PICTURE)
 

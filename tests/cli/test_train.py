@@ -59,17 +59,17 @@ def test_same_seed_same_weights(data, tmp_path):
     states = []
     for name in ("a", "b"):
         assert main(arguments("depth", data, tmp_path / name)) == 0
-        states.append(MetaPromptModel.read(tmp_path / name / "last").state_dict())
+        states.append(MetaPromptModel.from_pretrained(tmp_path / name / "last").state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
     assert main([*arguments("depth", data, tmp_path / "c"), "--training.seed", "1"]) == 0
-    other = MetaPromptModel.read(tmp_path / "c/last").state_dict()
+    other = MetaPromptModel.from_pretrained(tmp_path / "c/last").state_dict()
     assert not torch.equal(states[0]["head.regress.0.weight"], other["head.regress.0.weight"])
 
 
 def test_a_resolved_recipe_trains_the_same_again(data, tmp_path):
     assert main(arguments("depth", data, tmp_path / "a")) == 0
     assert main(["train", str(tmp_path / "a/recipe.json"), "--training.out", str(tmp_path / "b")]) == 0
-    first, second = (MetaPromptModel.read(tmp_path / name / "last").state_dict() for name in "ab")
+    first, second = (MetaPromptModel.from_pretrained(tmp_path / name / "last").state_dict() for name in "ab")
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 

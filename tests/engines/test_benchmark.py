@@ -180,7 +180,7 @@ def test_rule_made_weights_are_the_same_every_time(tmp_path: Path) -> None:
 
     first, second = ((folder / "model.safetensors").read_bytes() for folder in folders)
     assert first == second
-    model = MetaPromptModel.read(folders[0])
+    model = MetaPromptModel.from_pretrained(folders[0])
     weight = model.unet.conv_in.weight
     assert weight.std().item() == pytest.approx(weight[0].numel() ** -0.5, rel=0.1)
     depth_m = model(torch.rand(1, 3, 64, 64))
@@ -209,7 +209,7 @@ def test_the_rule(name: str, shape: tuple[int, ...], mean: float, std: float) ->
 
 def test_signals_neither_grow_nor_vanish() -> None:
     """Hand-worked: 50 maps meet in each pixel of a 2x2 deconvolution of stride 2; ReLU takes half of the power."""
-    found = spreads(MetaPromptModel.empty(full_width_config("depth")))
+    found = spreads(MetaPromptModel.from_config(full_width_config("depth")))
 
     assert found["head.enlarge.0.weight"] == pytest.approx((2 / 50) ** 0.5)
     assert found["head.convolve.0.weight"] == pytest.approx((2 / (32 * 9)) ** 0.5)

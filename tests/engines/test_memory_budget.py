@@ -108,7 +108,7 @@ def test_half_precision_takes_about_half() -> None:
 
 def test_captions_are_counted_in() -> None:
     task = Depth(max_depth_m=10.0, filters=4, width=8)
-    config = metaprompts.MetaPromptModel.on_backbone("random:micro", task=task).config
+    config = metaprompts.MetaPromptModel.from_backbone("random:micro", task=task).config
     captioned = metaprompts.MetaPromptModel(replace(config, prompts=Prompts(kind="caption", count=5)))
 
     assert view_work(captioned, (64, 64)).rest > 0

@@ -236,7 +236,7 @@ def models(folder: Path) -> dict[str, Reader]:
         return lambda folder: load_tensors(nn.Linear(2, 3), read_tensors(folder / name), origin=folder / name)
 
     def configured(folder: Path) -> Any:
-        return MetaPromptModel.read(folder)
+        return MetaPromptModel.from_pretrained(folder)
 
     return {
         "config": Reader(files=model, target="config.json", read=configured, is_json=True),

@@ -96,7 +96,7 @@ def test_another_base_is_refused(folders, tmp_path):
     with torch.no_grad():
         other.unet.conv_in.weight[0, 0, 0, 0] += 1
     with pytest.raises(InputError, match=r"was trained on micro with weights .*: give the same base"):
-        MetaPromptModel.read(folders / "depth", other)
+        MetaPromptModel.from_pretrained(folders / "depth", base=other)
 
 
 def test_several_share_weights_and_latents(folders, monkeypatch):

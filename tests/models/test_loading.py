@@ -27,7 +27,7 @@ HUB_ID = "somebody/tiny-depth"
 def build(task=None, **settings) -> MetaPromptModel:
     torch.manual_seed(0)
     settings = {"prompts": Prompts(count=5), "refinement": Refinement(steps=2), **settings}
-    return MetaPromptModel.on_backbone("random:micro", task=task or Depth(max_depth_m=10.0), **settings).eval()
+    return MetaPromptModel.from_backbone("random:micro", task=task or Depth(max_depth_m=10.0), **settings).eval()
 
 
 @cache
@@ -76,7 +76,7 @@ class TestRoundTrip:
     def test_bitwise(self, tmp_path, make):
         model = make()
         model.save(tmp_path)
-        read = MetaPromptModel.read(tmp_path)
+        read = MetaPromptModel.from_pretrained(tmp_path)
         assert_same(read, model)
         assert not read.training
         assert [n for n, p in read.named_parameters() if p.requires_grad] == [
@@ -90,7 +90,7 @@ class TestRoundTrip:
         half = build().bfloat16()
         half.save(tmp_path)
         assert load_file(tmp_path / "model.safetensors")["prompts.sets.0"].dtype == torch.bfloat16
-        read = MetaPromptModel.read(tmp_path)
+        read = MetaPromptModel.from_pretrained(tmp_path)
         assert {p.dtype for p in read.parameters()} == {torch.float32}
         assert_same(read.bfloat16(), half)
 
@@ -317,7 +317,7 @@ class TestHub:
             def upload_folder(self, *, repo_id, folder_path, commit_message, **options):
                 calls["message"] = commit_message
                 calls["files"] = sorted(path.name for path in Path(folder_path).iterdir())
-                calls["model"] = MetaPromptModel.read(folder_path)
+                calls["model"] = MetaPromptModel.from_pretrained(folder_path)
                 calls["card"] = (Path(folder_path) / "README.md").read_text()
                 return "url of the commit"
 
@@ -335,7 +335,7 @@ class TestOnBackbone:
         one, two = build(), build()
         assert_same(one, two)
         torch.manual_seed(1)
-        other = MetaPromptModel.on_backbone("random:micro", task=Depth(max_depth_m=10.0), prompts=Prompts(count=5))
+        other = MetaPromptModel.from_backbone("random:micro", task=Depth(max_depth_m=10.0), prompts=Prompts(count=5))
         assert not torch.equal(other.prompts.sets[0], one.prompts.sets[0])
         assert not torch.equal(other.unet.conv_in.weight, one.unet.conv_in.weight)
 
@@ -346,7 +346,7 @@ class TestOnBackbone:
         backbone = load_backbone("random:micro")
         backbone.unet.save_pretrained(tmp_path / "unet")
         backbone.vae.save_pretrained(tmp_path / "vae")
-        built = MetaPromptModel.on_backbone(str(tmp_path), task=Depth(max_depth_m=10.0), prompts=Prompts(count=5))
+        built = MetaPromptModel.from_backbone(str(tmp_path), task=Depth(max_depth_m=10.0), prompts=Prompts(count=5))
         assert torch.equal(built.unet.conv_in.weight, backbone.unet.conv_in.weight)
         assert torch.equal(built.latent_encoder.quant_conv.weight, backbone.vae.quant_conv.weight)
         built.save(tmp_path / "model")
@@ -355,4 +355,4 @@ class TestOnBackbone:
 
     def test_unknown_source(self):
         with pytest.raises(InputError, match="no architecture called 'tiny'"):
-            MetaPromptModel.on_backbone("random:tiny", task=Depth(max_depth_m=10.0))
+            MetaPromptModel.from_backbone("random:tiny", task=Depth(max_depth_m=10.0))

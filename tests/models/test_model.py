@@ -79,7 +79,7 @@ def test_predicting_uses_no_batch_statistics_and_leaves_the_model_as_it_was(trai
 
 def config(**settings):
     task = Segmentation(classes=("a", "b"), width=16)
-    return MetaPromptModel.on_backbone("random:micro", task=task, **settings).config
+    return MetaPromptModel.from_backbone("random:micro", task=task, **settings).config
 
 
 @pytest.mark.parametrize(

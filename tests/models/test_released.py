@@ -59,7 +59,7 @@ def imported_nyu() -> MetaPromptModel:
     return import_released(state_for("nyu"), "nyu")
 
 
-EMPTY = MetaPromptModel.empty
+EMPTY = MetaPromptModel.from_config
 BUILT: dict[str, MetaPromptModel] = {}
 
 
@@ -136,7 +136,7 @@ class TestWholeFiles:
         """METHOD.md's totals less what is not used: the VAE's post_quant_conv (20) and segmentation's time MLP."""
         time_mlp = sum(tensor.numel() for key, tensor in shapes(name).items() if "time_embed" in key)
         assert time_mlp == (0 if preset == "nyu" else 2_050_560)
-        model = MetaPromptModel.empty(config_of(shapes(name), preset))
+        model = MetaPromptModel.from_config(config_of(shapes(name), preset))
         assert sum(p.numel() for p in model.parameters()) == total - 20 - time_mlp
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == trainable - time_mlp
 
@@ -421,7 +421,7 @@ def test_training_in_place_does_not_change_the_file(tmp_path, suffix):
 def test_an_imported_model_saves_and_reads_back(tmp_path):
     model = import_released(state_for("cityscapes"), "cityscapes")
     model.save(tmp_path)
-    read = MetaPromptModel.read(tmp_path)
+    read = MetaPromptModel.from_pretrained(tmp_path)
     assert read.config == model.config
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():

@@ -128,7 +128,7 @@ def test_a_random_unet_listens_to_the_source_s_words():
 
 
 def test_a_source_given_by_name_brings_its_words():
-    model = MetaPromptModel.on_backbone("micro", task=SEGMENTATION, prompts=Prompts(kind="label"))
+    model = MetaPromptModel.from_backbone("micro", task=SEGMENTATION, prompts=Prompts(kind="label"))
     assert model.config.prompts.text_source == "micro"
     assert model.prompts.tokens.std() > 0.1
 

@@ -145,9 +145,9 @@ def test_the_model_is_the_preset_of_the_published_checkpoint(name, file):
         backbone = build_backbone(**named_config("sd15"))
         recipe = read_recipe(name)
         parts = {part: getattr(recipe, part) for part in ("task", "prompts", "refinement", "rearrangement")}
-        ours = MetaPromptModel.on_backbone(backbone, working_size=recipe.data.size_of_prediction(), **parts)
+        ours = MetaPromptModel.from_backbone(backbone, working_size=recipe.data.size_of_prediction(), **parts)
     preset = metaprompts.models.released._config(tensors, name, "the file")
-    theirs = MetaPromptModel.empty(preset)
+    theirs = MetaPromptModel.from_config(preset)
     for part in (*parts, "scaled_latent", "working_size"):
         assert getattr(ours.config, part) == getattr(preset, part), part
     assert _shapes(ours) == _shapes(theirs)

@@ -29,7 +29,7 @@ def load_adapters(
     # Moved first: what is shared must not be copied for each model.
     backbone.unet.to(chosen)
     backbone.vae.to(chosen)
-    models = [MetaPromptModel.read(folder, backbone).to(chosen) for folder in folders]
+    models = [MetaPromptModel.from_pretrained(folder, base=backbone).to(chosen) for folder in folders]
     by_task: dict[str, str | Path] = {}
     for folder, model in zip(folders, models, strict=True):
         if model.config.base is None:

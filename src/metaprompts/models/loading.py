@@ -21,14 +21,14 @@ def load(
         source: a folder that `MetaPromptModel.save` wrote, a hub id, or the name of an embedded model:
             "micro-segmentation", "micro-depth", "micro-pose"
         device: where to put it; by default the GPU if there is one, else the CPU
-        dtype: precision of the weights, such as torch.bfloat16, see `MetaPromptModel.read`; by default float32.
-            Predictions are in single precision whatever it is
+        dtype: precision of the weights, such as torch.bfloat16, by default float32. Predictions are in single precision
+            whatever it is
 
     Raises:
         InputError: there is no such model, or it does not load
     """
     chosen = pick_device(device)
-    return MetaPromptModel.read(model_folder(source), dtype=dtype).to(chosen)
+    return MetaPromptModel.from_pretrained(model_folder(source), dtype=dtype).to(chosen)
 
 
 def model_folder(source: str | Path) -> Path:

@@ -1,28 +1,25 @@
 """The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from huggingface_hub import ModelHubMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.models.config import Architecture, ModelConfig, Prompts
-from metaprompts.models.pretrained import BACKBONE_PARTS, CONFIG_FILE, WEIGHTS_FILE, read_model, write_model
+from metaprompts.models.pretrained import PretrainedModel
 from metaprompts.models.text_prompts import resolved, text_encoder_of
 from metaprompts.modules.backbone import Backbone, LatentEncoder, PyramidUNet, build_backbone, load_backbone
 from metaprompts.modules.backbone.loading import plain_config
-from metaprompts.modules.backbone.lora import LORA_MARK, add_lora
+from metaprompts.modules.backbone.lora import add_lora
 from metaprompts.modules.meta_prompts import (
     CaptionPrompts,
     LabelPrompts,
     MetaPrompts,
     RecurrentRefinement,
 )
-from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.recompute import recomputed
 
 if TYPE_CHECKING:
@@ -36,8 +33,7 @@ _PROMPTS: dict[str, type[MetaPrompts | LabelPrompts | CaptionPrompts]] = {
 
 
 class MetaPromptModel(
-    nn.Module,
-    ModelHubMixin,
+    PretrainedModel,
     library_name="metaprompts",
     tags=["image-segmentation", "depth-estimation", "keypoint-detection"],
     license="mit",
@@ -53,9 +49,8 @@ class MetaPromptModel(
     """
 
     def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
-        super().__init__()
+        super().__init__(config)
         backbone = backbone or build_backbone(config.backbone.unet, config.backbone.vae)
-        self.config = config
         self.task = config.task
         steps = config.refinement.steps
         self.latent_encoder = LatentEncoder(backbone.vae, scaled=config.scaled_latent)
@@ -259,63 +254,8 @@ class MetaPromptModel(
 
         return predict_many(self, pictures, batch_size)
 
-    def save(
-        self, folder: str | Path, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
-    ) -> None:
-        """Write config.json and model.safetensors; each appears whole or not at all.
-
-        Of a model on a frozen base only what was trained beside it is written: config.json names the base.
-
-        Args:
-            folder: made if needed
-            dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
-            state: all tensors by name, where the model itself holds only parts of them; by default its own
-
-        Raises:
-            InputError: the folder cannot be written
-        """
-        write_model(self, folder, dtype, state)
-
-    def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """What the model does not share with its frozen base; all there is where it has none.
-
-        Args:
-            state: all tensors by name; by default the model's
-        """
-        tensors = dict(self.state_dict() if state is None else state)
-        if self.config.base is None:
-            return tensors
-        return {
-            name: each for name, each in tensors.items() if not name.startswith(BACKBONE_PARTS) or LORA_MARK in name
-        }
-
     @classmethod
-    def read(cls, folder: str | Path, base: Backbone | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Load what `save` wrote, on the CPU, in evaluation mode.
-
-        The weights stay in the file until they are used; of those that have to be converted only one at a time is in
-        memory in the file's precision. Training the model does not change the file.
-
-        Args:
-            folder: with config.json and model.safetensors
-            base: the frozen backbone, if it is loaded already: several models then share its weights; by default that
-                which config.json names
-            dtype: precision of the weights, such as torch.bfloat16 for half the memory; by default float32. A frozen
-                base is first loaded in float32, by which it is known again
-
-        Raises:
-            InputError: a file is missing, damaged, or does not fit, the base is another, or cannot be in that precision
-        """
-        return read_model(cls, folder, base, dtype)
-
-    @classmethod
-    def empty(cls, config: ModelConfig) -> Self:
-        """A model without weights (on the meta device), to be filled by `load_tensors`."""
-        with torch.device("meta"):
-            return cls(config)
-
-    @classmethod
-    def on_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
+    def from_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
         """A model to be trained: a backbone's weights, its text encoder's tokens, and everything else fresh.
 
         Args:
@@ -337,31 +277,6 @@ class MetaPromptModel(
             assert isinstance(model.prompts, LabelPrompts)
             model.prompts.take(tokens)
         return model
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """What huggingface_hub's save_pretrained and push_to_hub call."""
-        self.save(save_directory)
-
-    @classmethod
-    def from_pretrained(
-        cls, pretrained_model_name_or_path: str | Path, *, dtype: torch.dtype | None = None, **options: Any
-    ) -> Self:
-        """Load a model from a folder or the hub.
-
-        huggingface_hub's own version asks for each file by itself, and without a network tries each for half a minute.
-
-        Args:
-            pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
-            dtype: precision of the weights, see `read`
-            options: revision, cache_dir, force_download, local_files_only, token
-
-        Raises:
-            InputError: there is no such model, or it does not load
-        """
-        if Path(pretrained_model_name_or_path).is_dir():
-            return cls.read(pretrained_model_name_or_path, dtype=dtype)
-        folder = hub_folder(str(pretrained_model_name_or_path), [CONFIG_FILE, WEIGHTS_FILE], **options)
-        return cls.read(folder, dtype=dtype)
 
 
 def _size(images: Tensor) -> tuple[int, int]:

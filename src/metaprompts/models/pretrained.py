@@ -3,64 +3,134 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from huggingface_hub import ModelHubMixin
+from torch import Tensor, nn
 
 from metaprompts.errors import InputError, one_line
 from metaprompts.models.config import Base, ModelConfig
 from metaprompts.modules.backbone import Backbone, load_backbone
 from metaprompts.modules.backbone.loading import backbone_fingerprint
+from metaprompts.modules.backbone.lora import LORA_MARK
 from metaprompts.utils.files import read_json, write_json
+from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 from metaprompts.utils.torch_modules import sharing_weights
-
-if TYPE_CHECKING:
-    from metaprompts.models.model import MetaPromptModel
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 BACKBONE_PARTS = ("unet.", "latent_encoder.")
 """What the names of a model's tensors begin with that come from its backbone."""
 
-Kind = TypeVar("Kind", bound="MetaPromptModel")
-
 _PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
-def write_model(
-    model: "MetaPromptModel", folder: str | Path, dtype: torch.dtype | None, state: Mapping[str, Tensor] | None
-) -> None:
-    """Write a model's folder; see `MetaPromptModel.save`."""
-    weights = model.own_tensors(state)
-    if dtype is not None:
-        weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
-    write_tensors(Path(folder) / WEIGHTS_FILE, weights)
-    write_json(Path(folder) / CONFIG_FILE, model.config.plain())
+class PretrainedModel(nn.Module, ModelHubMixin):
+    """Saving and loading, in folders and on the hub; `MetaPromptModel` inherits it.
 
+    Args:
+        config: what to build
+        backbone: the networks to build it on
+    """
 
-def read_model(kind: type[Kind], folder: str | Path, base: Backbone | None, dtype: torch.dtype | None) -> Kind:
-    """Read a model's folder; see `MetaPromptModel.read`."""
-    _refuse_precision(dtype, shared=base is not None)
-    folder = Path(folder).expanduser()
-    path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
-    values = read_json(path)
-    with _naming(path):
-        config = ModelConfig.from_plain(values)
+    def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.config = config
+
+    def save(
+        self, folder: str | Path, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Write config.json and model.safetensors; each appears whole or not at all.
+
+        Of a model on a frozen base only what was trained beside it is written: config.json names the base.
+
+        Args:
+            folder: made if needed
+            dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
+            state: all tensors by name, where the model itself holds only parts of them; by default its own
+
+        Raises:
+            InputError: the folder cannot be written
+        """
+        weights = self.own_tensors(state)
+        if dtype is not None:
+            weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
+        write_tensors(Path(folder) / WEIGHTS_FILE, weights)
+        write_json(Path(folder) / CONFIG_FILE, self.config.plain())
+
+    def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """What the model does not share with its frozen base; all there is where it has none.
+
+        Args:
+            state: all tensors by name; by default the model's
+        """
+        tensors = dict(self.state_dict() if state is None else state)
+        if self.config.base is None:
+            return tensors
+        return {
+            name: each for name, each in tensors.items() if not name.startswith(BACKBONE_PARTS) or LORA_MARK in name
+        }
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        base: Backbone | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a model, on the CPU, in evaluation mode.
+
+        The weights stay in the file until they are used; of those that have to be converted only one at a time is in
+        memory in the file's precision. Training the model does not change the file.
+
+        Args:
+            pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
+            base: the frozen backbone, if it is loaded already: several models then share its weights; by default that
+                which config.json names
+            dtype: precision of the weights, such as torch.bfloat16 for half the memory; by default float32. A frozen
+                base is first loaded in float32, by which it is known again
+            options: of a hub id: revision, cache_dir, force_download, local_files_only, token
+
+        Raises:
+            InputError: there is no such model, a file is missing, damaged, or does not fit, the base is another, or
+                cannot be in that precision
+        """
+        _refuse_precision(dtype, shared=base is not None)
+        name = str(pretrained_model_name_or_path)
+        folder = Path(name).expanduser()
+        if not folder.is_dir() and name.count("/") == 1 and not folder.is_absolute():
+            folder = hub_folder(name, [CONFIG_FILE, WEIGHTS_FILE], **options)
+        path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+        values = read_json(path)
+        with _naming(path):
+            config = ModelConfig.from_plain(values)
+            if config.base is None:
+                model = cls.from_config(config).to(dtype)
         if config.base is None:
-            model = kind.empty(config).to(dtype)
-    if config.base is None:
-        load_tensors(model, read_tensors(weights), origin=weights)
-    else:
-        backbone = base or load_backbone(config.base.source)
-        _refuse_other_base(config.base, backbone, folder)
-        # What is beside the base takes memory only once the file is known to have it.
-        with _naming(path), torch.device("meta"):
-            model = kind(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
-        load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
-        model.to(dtype)
-    return model.eval()
+            load_tensors(model, read_tensors(weights), origin=weights)
+        else:
+            backbone = base or load_backbone(config.base.source)
+            _refuse_other_base(config.base, backbone, folder)
+            # What is beside the base takes memory only once the file is known to have it.
+            with _naming(path), torch.device("meta"):
+                model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
+            load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
+            model.to(dtype)
+        return model.eval()
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> Self:
+        """A model without weights (on the meta device), to be filled by `load_tensors`."""
+        with torch.device("meta"):
+            return cls(config)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the files for huggingface_hub's save_pretrained and push_to_hub."""
+        self.save(save_directory)
 
 
 @contextmanager
@@ -95,7 +165,7 @@ def _refuse_other_base(named: Base, backbone: Backbone, folder: Path) -> None:
         )
 
 
-def _beside_base(model: "MetaPromptModel", own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
+def _beside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
     """A file's tensors and those of the frozen base, which the file must not have."""
     base = {name: each for name, each in model.state_dict().items() if name not in model.own_tensors()}
     if both := sorted(base.keys() & own.keys()):

@@ -108,7 +108,7 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
     _check_aliases(tensors, aliases, origin)
 
     try:
-        model = MetaPromptModel.empty(config)
+        model = MetaPromptModel.from_config(config)
     except Exception as error:  # PyTorch refuses sizes with errors of its own, wherever a layer is built of them
         raise InputError(
             f"{origin} is no released checkpoint for {preset}: no model is built by its shapes ({one_line(error)})"

@@ -303,7 +303,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
         base: the backbone's name, where it stays frozen
     """
     choice = recipe.backbone
-    model = MetaPromptModel.on_backbone(
+    model = MetaPromptModel.from_backbone(
         with_random_unet(backbone) if choice.forget_unet else backbone,
         task=recipe.task,
         prompts=replace(recipe.prompts, text_source=recipe.prompts.text_source or choice.source),

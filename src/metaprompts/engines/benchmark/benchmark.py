@@ -179,5 +179,5 @@ def _subject(request: Request) -> tuple[str, ModelConfig, tuple[int, int], str]:
 
 
 def _weights_bytes(config: ModelConfig) -> int:
-    model = MetaPromptModel.empty(config)
+    model = MetaPromptModel.from_config(config)
     return sum(each.numel() * each.element_size() for each in model.state_dict().values())

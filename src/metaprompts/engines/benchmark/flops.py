@@ -51,7 +51,7 @@ def count_flops(config: ModelConfig, setting: Setting) -> Flops:
     """
     config = config_for(config, setting)
     # Gradients would be followed by the counter, and prompts made without them have none.
-    model = MetaPromptModel.empty(config).eval().requires_grad_(False)
+    model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
     parts = MeteredParts(plain := PlainParts(model), flops_of, setting.steps)
     (view,) = config.task.views(setting.pictures()[0], setting.looked_at(), None)
     height, width = view.image.shape[-2], view.image.shape[-1] // setting.windows

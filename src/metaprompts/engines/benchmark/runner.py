@@ -136,7 +136,7 @@ def subject_model(source: str, contestant: Contestant, setting: Setting, device:
     config = config_for(model.config, setting)
     if config == model.config:
         return model
-    changed = MetaPromptModel.empty(config).to(model.dtype)
+    changed = MetaPromptModel.from_config(config).to(model.dtype)
     wanted = changed.state_dict()
     own = {
         name: each for name, each in model.state_dict().items() if name in wanted and each.shape == wanted[name].shape

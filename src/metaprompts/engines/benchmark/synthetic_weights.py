@@ -110,5 +110,5 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
 
 
 def _save(config: ModelConfig, folder: Path) -> None:
-    model = MetaPromptModel.empty(config)
+    model = MetaPromptModel.from_config(config)
     model.save(folder, state=rule_made_tensors(model))
