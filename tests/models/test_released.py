@@ -72,13 +72,13 @@ def empty_of(config: ModelConfig) -> MetaPromptModel:
 @pytest.fixture(autouse=True)
 def copied_empty(monkeypatch):
     """Building an empty model takes half a second, copying one a tenth of it."""
-    monkeypatch.setattr(MetaPromptModel, "empty", lambda config: deepcopy(empty_of(config)))
+    monkeypatch.setattr(MetaPromptModel, "from_config", lambda config: deepcopy(empty_of(config)))
 
 
 @pytest.fixture
 def cached_empty(copied_empty, monkeypatch):
     """Refused files never touch the model, so the same one will do."""
-    monkeypatch.setattr(MetaPromptModel, "empty", empty_of)
+    monkeypatch.setattr(MetaPromptModel, "from_config", empty_of)
 
 
 def refusal(source: object, preset: str) -> str:

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from metaprompts.training.logger import StepLog, read_lines
+from metaprompts.training.logger import JsonlFile, read_lines
 
 LINES = [{"step": step, "total": 0.5, "lr": 0.1} for step in (1, 2, 3)]
 
@@ -24,7 +24,7 @@ def test_a_damaged_line_is_left_out_and_the_others_stay(tmp_path, caplog, bad):
     assert read_lines(path) == LINES
     assert caplog.messages == [f"{path} has 1 damaged line: left out"]
     caplog.clear()
-    StepLog(path, 2).close()
+    JsonlFile(path, 2).close()
     assert len(caplog.messages) == 1
     assert read_lines(path) == LINES[:2]
     assert len(caplog.messages) == 1

@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.training.data_parallel import Peers
 from metaprompts.training.fsdp import shard
-from metaprompts.training.logger import TRACKED_FOLDER, refuse_missing_trackers
+from metaprompts.training.trackers import TRACKED_FOLDER, check_trackers
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device, process_count
 
@@ -124,7 +124,7 @@ def training_team(settings: "Training") -> Iterator[Team]:
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
 
-    refuse_missing_trackers(settings.trackers)
+    check_trackers(settings.trackers)
     device = pick_device(local_device(settings.device))
     if settings.precision == "fp16" and device.type == "cpu":
         raise InputError("training.precision fp16 wants a GPU: choose bf16 or fp32 on a CPU")

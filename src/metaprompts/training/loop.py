@@ -37,7 +37,7 @@ from metaprompts.training.dataloaders import (
 from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.distributed import Team, training_team
 from metaprompts.training.label_check import check_labels
-from metaprompts.training.logger import LOG_FILE, Diary, diary, read_lines
+from metaprompts.training.logger import LOG_FILE, MetricLogger, metric_logger, read_lines
 from metaprompts.training.lr_schedule import check_warmup, learning_rate
 from metaprompts.training.nonfinite_dump import KeptStep, keep_step, shown_files
 from metaprompts.training.plots import training_curves
@@ -133,7 +133,14 @@ def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> Hi
     progress.start(steps, trainee.model, str(split))
     saved = time.perf_counter()
     try:
-        with noticing_signals() as request, diary(recipe, team, trainee) as notes:
+        writing = metric_logger(
+            recipe,
+            team.accelerator,
+            is_main=team.is_first,
+            step=trainee.step,
+            validation_due=trainee.owes_validation,
+        )
+        with noticing_signals() as request, writing as notes:
 
             def stop_if_asked() -> None:
                 if request.signal is not None:
@@ -262,7 +269,7 @@ def _validate(
     recipe: Recipe,
     team: Team,
     progress: Progress,
-    notes: Diary,
+    notes: MetricLogger,
     between: Callable[[], None],
 ) -> dict[str, Any]:
     """Score the validation split as the recipe tests, but with one look at each picture.

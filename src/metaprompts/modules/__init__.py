@@ -1,0 +1,1 @@
+"""The networks: backbone, meta prompts, heads."""
