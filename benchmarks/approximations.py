@@ -21,7 +21,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 
 from metaprompts.demo.scoring import METRICS, Subject, subject_of
-from metaprompts.engines.engine_model import FastModel
+from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.factory import Approximation, Precision, installed, open_engine
 from metaprompts.engines.token_merging import MergedSelfAttention
 from metaprompts.evaluation.evaluate import evaluate
@@ -59,7 +59,7 @@ def main() -> int:
     return 0
 
 
-def approximations(model: MetaPromptModel, encoder: Path | None) -> dict[str, FastModel]:
+def approximations(model: MetaPromptModel, encoder: Path | None) -> dict[str, EngineModel]:
     """The model with something left out in each way, the exact one first."""
     ways = {
         EXACT: Approximation(),
@@ -73,7 +73,7 @@ def approximations(model: MetaPromptModel, encoder: Path | None) -> dict[str, Fa
     return {name: open_engine(model, engine="eager", approximation=way) for name, way in ways.items()}
 
 
-def converted(model: MetaPromptModel, cache: Path | None) -> dict[str, FastModel]:
+def converted(model: MetaPromptModel, cache: Path | None) -> dict[str, EngineModel]:
     """The model as OpenVINO runs it in each precision, where that is installed."""
     ways: dict[str, Precision] = {
         "OpenVINO, fp32": "fp32",
@@ -87,7 +87,7 @@ def converted(model: MetaPromptModel, cache: Path | None) -> dict[str, FastModel
     }
 
 
-def table(subject: Subject, ways: Mapping[str, FastModel], rounds: int) -> list[str]:
+def table(subject: Subject, ways: Mapping[str, EngineModel], rounds: int) -> list[str]:
     """The lines of one model's table."""
     task = subject.model.task.name
     metrics = [name for name, _ in METRICS[task][0]]

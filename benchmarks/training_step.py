@@ -30,7 +30,7 @@ from metaprompts.tasks import Pose, Segmentation
 from metaprompts.training.dummy import empty_batch, stand_in_model
 from metaprompts.training.memory_estimate import training_memory
 from metaprompts.training.optimizer import make_optimizer
-from metaprompts.utils.malloc import give_back_large_blocks
+from metaprompts.utils.malloc import trim_malloc
 from metaprompts.utils.system import peak_bytes
 
 BOUNDS = {"full": 16e9, "lora": 6e9}
@@ -94,7 +94,7 @@ def measured(recipe: Recipe, *, with_optimizer: bool) -> dict[str, Any]:
     before = peak_bytes()
     torch.manual_seed(0)
     model = stand_in_model(recipe)
-    give_back_large_blocks(model)
+    trim_malloc(model)
     optimizer = make_optimizer(model, recipe.optimizer) if with_optimizer else None
     batch = full_batch(recipe)
     seconds: dict[str, float] = {}

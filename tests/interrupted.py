@@ -1,7 +1,7 @@
 """What ends where it must not matter."""
 
 from metaprompts.utils import scratch
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 
 
 def dead_scratch(name):
@@ -14,7 +14,7 @@ class KilledError(Exception):
     pass
 
 
-class KilledAt(Silence):
+class KilledAt(ProgressReporter):
     """Ends the training after a step, wherever it is."""
 
     def __init__(self, step):

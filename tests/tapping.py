@@ -88,7 +88,7 @@ def tapped(model, images: Tensor) -> dict[str, Tensor]:
 def _taps(model, seen: dict[str, Tensor]) -> Iterator[None]:
     step = 0
 
-    def keep_step(module, inputs, pyramid):
+    def dump_step(module, inputs, pyramid):
         nonlocal step
         step += 1
         seen[f"unet_in_step{step}"], seen[f"t_step{step}"], seen[f"prompts_step{step}"] = inputs
@@ -102,7 +102,7 @@ def _taps(model, seen: dict[str, Tensor]) -> Iterator[None]:
         encoder.encoder.register_forward_hook(lambda module, inputs, output: seen.update(vae_input=inputs[0])),
         encoder.quant_conv.register_forward_hook(keep("vae_moments")),
         encoder.register_forward_hook(keep("latent")),
-        model.unet.register_forward_hook(keep_step),
+        model.unet.register_forward_hook(dump_step),
     ]
     if model.task.fused:
         hooks += [

@@ -24,7 +24,7 @@ from metaprompts.ablation.runs import (
 )
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
-from metaprompts.training.train_step import refuse_non_finite
+from metaprompts.training.train_step import check_finite
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_log_has_all_that_a_command_says(tmp_path):
 
 def test_the_training_loops_own_words_are_a_divergence(run, tmp_path):
     with pytest.raises(InputError) as error:
-        refuse_non_finite({"total": float("nan")}, 3, "lower optimizer.lr")
+        check_finite({"total": float("nan")}, 3, "lower optimizer.lr")
     (tmp_path / "log.txt").write_text(f"error: {error.value}\n")
     assert _outcome(run, tmp_path, 2)["diverged"]
 

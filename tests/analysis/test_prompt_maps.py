@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from metaprompts.analysis.prompt_maps import PictureMaps, on_picture
 from metaprompts.tasks import Depth, Pose, Segmentation
-from metaprompts.tasks.base import View
+from metaprompts.tasks.base import ModelInput
 
 SIZE = (37, 101)
 
@@ -21,7 +21,7 @@ def ramp(height, width, axis):
 
 
 def whole():
-    return View(image=torch.zeros(3, 64, 192), box_xywh=np.array([0, 0, 101, 37], np.float32))
+    return ModelInput(image=torch.zeros(3, 64, 192), box_xywh=np.array([0, 0, 101, 37], np.float32))
 
 
 @pytest.mark.parametrize(("axis", "cells"), [("x", 24), ("y", 8)])
@@ -36,7 +36,7 @@ def test_a_ramp_over_a_picture_of_odd_size(axis, cells):
 def crop(left, top, width, height):
     box = np.array([left, top, width, height], np.float32)
     center = np.array([left + width / 2, top + height / 2], np.float32)
-    return View(image=torch.zeros(3, 32, 64), box_xywh=box, center=center, size=box[2:])
+    return ModelInput(image=torch.zeros(3, 32, 64), box_xywh=box, center=center, size=box[2:])
 
 
 @pytest.mark.parametrize("axis", ["x", "y"])

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from metaprompts.cli.model_and_recipe import _refuse_other_share
+from metaprompts.cli.model_and_recipe import _check_same_share
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 
@@ -13,10 +13,10 @@ def test_another_share_than_was_held_out_is_refused(tmp_path):
     recipe = read_recipe("micro_depth", [*words, "0.3"])
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(recipe.plain()))
-    _refuse_other_share(tmp_path, recipe)
+    _check_same_share(tmp_path, recipe)
 
     path.write_text(json.dumps(read_recipe("micro_depth", [*words, "0.2", "--data.held_out", "a.png"]).plain()))
     with pytest.raises(InputError, match=r"trained without the 1 image .* leave --data\.val out, or name a list$"):
-        _refuse_other_share(tmp_path, read_recipe(str(path), ["--data.val", "0.3"]))
-    _refuse_other_share(tmp_path, read_recipe(str(path)))
-    _refuse_other_share(tmp_path, read_recipe(str(path), ["--data.val", "val.txt"]))
+        _check_same_share(tmp_path, read_recipe(str(path), ["--data.val", "0.3"]))
+    _check_same_share(tmp_path, read_recipe(str(path)))
+    _check_same_share(tmp_path, read_recipe(str(path), ["--data.val", "val.txt"]))

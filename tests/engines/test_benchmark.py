@@ -15,12 +15,17 @@ from metaprompts.engines.benchmark import cost_curve as curves
 from metaprompts.engines.benchmark.client import WorkerProcess
 from metaprompts.engines.benchmark.compare import Plan
 from metaprompts.engines.benchmark.cost_curve import measure_curve, settings_of_axes
-from metaprompts.engines.benchmark.engine_specs import Contestant, default_contestants, read_contestants
+from metaprompts.engines.benchmark.engine_specs import EngineSpec, default_contestants, read_contestants
 from metaprompts.engines.benchmark.flops import count_flops
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
 from metaprompts.engines.benchmark.plots import curve_picture
 from metaprompts.engines.benchmark.runner import subject_model
-from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made, rule_made_folder, spreads
+from metaprompts.engines.benchmark.synthetic_weights import (
+    full_width_config,
+    rule_made_folder,
+    spreads,
+    synthetic_weights,
+)
 from metaprompts.engines.benchmark.tables import curve_rows
 from metaprompts.engines.benchmark.worker import Worker
 from metaprompts.engines.benchmark.workload import Setting, config_for, setting_for
@@ -112,7 +117,7 @@ def test_the_cost_curve_has_every_point_of_its_axes(
     every = settings_of_axes(plan, quick=True)
     monkeypatch.setattr(curves, "settings_of_axes", lambda *_, **__: {"windows": every["windows"]})
 
-    found = measure_curve(plan, Contestant("plain", "fp32"), quick=True)
+    found = measure_curve(plan, EngineSpec("plain", "fp32"), quick=True)
 
     assert list(every) == ["pixels", "steps", "prompts", "batch", "windows"]
     assert [setting.steps for setting in every["steps"]] == list(range(1, plan.setting.steps + 1))
@@ -128,7 +133,7 @@ def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) 
     source, model = saved
     setting = Setting(size=(64, 64), working_size=(64, 64), batch=1, steps=1, prompts=7)
 
-    found = subject_model(source, Contestant("plain", "fp32"), setting, "cpu")
+    found = subject_model(source, EngineSpec("plain", "fp32"), setting, "cpu")
 
     assert found.config.prompts.count == 7
     assert torch.equal(found.unet.conv_in.weight, model.unet.conv_in.weight)
@@ -200,11 +205,11 @@ def test_rule_made_weights_are_the_same_every_time(tmp_path: Path) -> None:
     ],
 )
 def test_the_rule(name: str, shape: tuple[int, ...], mean: float, std: float) -> None:
-    made = rule_made(name, torch.empty(shape, device="meta"))
+    made = synthetic_weights(name, torch.empty(shape, device="meta"))
 
     assert made.mean().item() == pytest.approx(mean, abs=0.01)
     assert made.std().item() == pytest.approx(std, rel=0.1)
-    assert not torch.equal(made, rule_made(f"z{name}", made))
+    assert not torch.equal(made, synthetic_weights(f"z{name}", made))
 
 
 def test_signals_neither_grow_nor_vanish() -> None:

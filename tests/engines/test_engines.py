@@ -14,7 +14,7 @@ from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.factory import installed, open_engine, weights_type
 from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm
 from metaprompts.engines.openvino import OpenVinoParts, _with_small_weights
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.torch_compile import CompiledParts
 from metaprompts.errors import InputError
 from metaprompts.synthetic import generate_scene
@@ -74,7 +74,7 @@ def test_16_bits_stay_near(engine: str, cache: Path) -> None:
 
 def _compiled_parts(monkeypatch: pytest.MonkeyPatch, encode: Callable[[], str]) -> CompiledParts:
     model = small_model("pose")
-    parts = CompiledParts(PreparedModel(model), torch.float32, model.latent_encoder)
+    parts = CompiledParts(OptimizedModel(model), torch.float32, model.latent_encoder)
     monkeypatch.setitem(parts._compiled, "encode", encode)
     return parts
 
@@ -268,7 +268,7 @@ def test_a_norm_by_rows_keeps_its_digits_in_onnx(tmp_path: Path) -> None:
 
 
 def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
-    parts = OpenVinoParts(tmp_path, "fp32", multiple_of(PreparedModel(small_model("pose"))))
+    parts = OpenVinoParts(tmp_path, "fp32", multiple_of(OptimizedModel(small_model("pose"))))
 
     with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
         parts.encode(smooth_pictures(1, 64, 72))
@@ -422,7 +422,7 @@ def test_auto_takes_what_is_worth_it(
     monkeypatch.setattr(factory, "is_kept", lambda what, cache: is_kept)
     for name in ("eager", "openvino"):
         monkeypatch.setitem(factory._PARTS, name, lambda *what: None)
-    monkeypatch.setattr(factory, "refuse_unfit", lambda *what: None)
+    monkeypatch.setattr(factory, "check_engine", lambda *what: None)
 
     fast = open_engine(small_model("depth"), pictures=pictures_expected)
 

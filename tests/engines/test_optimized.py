@@ -7,7 +7,7 @@ from torch import nn
 
 import metaprompts
 from metaprompts.engines.fused_layers import doubling_convolution, fold_batch_norms, folded_convolution
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.lora import add_lora
 from small import small_model, smooth_pictures
@@ -18,7 +18,7 @@ TASKS = ("segmentation", "depth", "pose")
 def difference(model: nn.Module, images: torch.Tensor, **settings: int) -> float:
     with torch.no_grad():
         plain = model(images)
-        return float((PreparedModel(model, **settings)(images) - plain).abs().max() / plain.abs().max())
+        return float((OptimizedModel(model, **settings)(images) - plain).abs().max() / plain.abs().max())
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -67,7 +67,7 @@ def test_captions_differ_from_picture_to_picture() -> None:
     images, context = smooth_pictures(2, 64, 64).double(), torch.randn(2, 5, 64).double()
 
     with torch.no_grad():
-        plain, prepared = model(images, context), PreparedModel(model)(images, context)
+        plain, prepared = model(images, context), OptimizedModel(model)(images, context)
 
     assert (plain[0] - plain[1]).abs().max() > 1e-3
     assert torch.allclose(plain, prepared, rtol=0, atol=1e-12)
@@ -83,19 +83,19 @@ def test_fewer_steps_give_the_pyramid_of_an_earlier_step_to_the_last_prompts() -
         second = list(model.refinement.pyramids(model.unet, latent, prompts))[1]
         wanted = model.head(model.rearrangement(second, prompts[-1]), (64, 64))
 
-        assert torch.allclose(PreparedModel(model, steps=2)(images), wanted, rtol=0, atol=1e-12)
+        assert torch.allclose(OptimizedModel(model, steps=2)(images), wanted, rtol=0, atol=1e-12)
 
 
 def test_refuses_more_steps_than_were_trained() -> None:
     with pytest.raises(InputError, match="4 steps were asked for, but the model has 3: give 1 to 3"):
-        PreparedModel(small_model("depth"), steps=4)
+        OptimizedModel(small_model("depth"), steps=4)
 
 
 def test_shares_the_weights_it_need_not_change() -> None:
     model = small_model("depth")
     own = {tensor.data_ptr() for tensor in model.parameters()}
 
-    prepared = PreparedModel(model)
+    prepared = OptimizedModel(model)
 
     fresh = [name for name, tensor in prepared.named_parameters() if tensor.data_ptr() not in own]
     folded = ("conditions.to_keys_values", "encode.layers.conv_out", "finish.head", "finish.rearrangement")
@@ -107,7 +107,7 @@ def test_leaves_the_model_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trained = {name for name, tensor in model.named_parameters() if tensor.requires_grad}
 
-    PreparedModel(model)(smooth_pictures(1, 64, 64))
+    OptimizedModel(model)(smooth_pictures(1, 64, 64))
 
     assert trained == {name for name, tensor in model.named_parameters() if tensor.requires_grad}
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

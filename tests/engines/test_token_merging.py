@@ -6,7 +6,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 import metaprompts
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.token_merging import MergedSelfAttention, Merging, split_places
 from metaprompts.errors import InputError
 from small import small_model
@@ -35,7 +35,7 @@ def test_a_share_of_none_is_the_attention_itself() -> None:
 def test_a_share_of_none_changes_nothing_of_a_model() -> None:
     model, images = small_model("depth"), pictures(1, 64, 64)
 
-    assert torch.equal(PreparedModel(model, merged_tokens=0.0)(images), PreparedModel(model)(images))
+    assert torch.equal(OptimizedModel(model, merged_tokens=0.0)(images), OptimizedModel(model)(images))
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
@@ -98,7 +98,7 @@ def test_embedded_models_stay_near_themselves(share: float) -> None:
     """On a picture whose latent is odd both ways."""
     model, images = metaprompts.load("micro-segmentation", "cpu"), pictures(2, 136, 168)
 
-    exact, merged = PreparedModel(model)(images), PreparedModel(model, merged_tokens=share)(images)
+    exact, merged = OptimizedModel(model)(images), OptimizedModel(model, merged_tokens=share)(images)
 
     assert not torch.equal(merged, exact)
     assert (merged - exact).abs().mean() < 0.2 * exact.abs().mean()
@@ -108,13 +108,13 @@ def test_the_model_is_left_as_it_was() -> None:
     model, images = small_model("depth"), pictures(1, 64, 64)
     before = model(images)
 
-    PreparedModel(model, merged_tokens=0.5)(images)
+    OptimizedModel(model, merged_tokens=0.5)(images)
 
     assert torch.equal(model(images), before)
 
 
 def look_of_a_small_model() -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
-    prepared = PreparedModel(small_model("depth"), merged_tokens=0.5)
+    prepared = OptimizedModel(small_model("depth"), merged_tokens=0.5)
     told = prepared.conditions(1, None)
     return prepared.look, (torch.randn(1, 16, 5, 7), told.shifts[0], told.keys_values[0])
 
@@ -131,4 +131,4 @@ def test_a_step_with_merged_tokens_can_be_exported() -> None:
 @pytest.mark.parametrize("share", [-0.1, 0.8, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(InputError, match=r"of the tokens were to be merged; wanted a share from 0 to 0\.75"):
-        PreparedModel(small_model("depth"), merged_tokens=share)
+        OptimizedModel(small_model("depth"), merged_tokens=share)

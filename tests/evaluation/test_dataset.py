@@ -9,7 +9,7 @@ from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.kitti_crop import KittiCrop
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.errors import InputError
-from metaprompts.evaluation.dataset import SeenPictures, scaled_transforms, seen_batches, stacked
+from metaprompts.evaluation.dataset import EvalDataset, scaled_transforms, seen_batches, stacked
 from metaprompts.evaluation.protocols import DepthProtocol, SegmentationProtocol
 
 
@@ -53,7 +53,7 @@ def test_a_scale_that_leaves_nothing_is_refused():
 
 def test_views_of_a_picture():
     test = SegmentationProtocol(scales=(0.5, 2.0), flip=True)
-    seen = SeenPictures(Samples(3, Path("root")), [], test)[1]
+    seen = EvalDataset(Samples(3, Path("root")), [], test)[1]
     shapes = {name: tuple(tensor.shape) for name, tensor in seen.tensors.items()}
     assert shapes.pop("depth_m") == (48, 48)
     scaled = {"image@0.5": (3, 24, 24), "image@2": (3, 96, 96)}
@@ -62,16 +62,16 @@ def test_views_of_a_picture():
 
 
 def test_pictures_of_one_shape_form_a_batch():
-    seen = SeenPictures(Samples(5, Path("root")), [], DepthProtocol())
+    seen = EvalDataset(Samples(5, Path("root")), [], DepthProtocol())
     gathered = stacked([seen[index] for index in range(5)])
     assert [[each.index for each in alike] for alike, _ in gathered] == [[0, 2, 4], [1, 3]]
     assert gathered[1][1]["image"][1].equal(seen[3].tensors["image"])
-    (batch,) = seen_batches(SeenPictures(Samples(2, Path(), ((8, 8),)), [], DepthProtocol()), batch_size=2, workers=0)
+    (batch,) = seen_batches(EvalDataset(Samples(2, Path(), ((8, 8),)), [], DepthProtocol()), batch_size=2, workers=0)
     assert batch["depth_m"].shape == (2, 8, 8)
 
 
 def test_pictures_of_two_sizes_in_a_group_are_two_batches():
-    batches = seen_batches(SeenPictures(Samples(5, Path("root")), [], DepthProtocol()), batch_size=3, workers=0)
+    batches = seen_batches(EvalDataset(Samples(5, Path("root")), [], DepthProtocol()), batch_size=3, workers=0)
     assert [tuple(batch["image"].shape) for batch in batches] == [
         *((2, 3, 40, 56), (1, 3, 48, 48)),
         *((1, 3, 48, 48), (1, 3, 40, 56)),
@@ -93,7 +93,7 @@ def test_kitti_crop_keeps_the_lowest_rows_and_the_middle_columns(size):
 def test_the_kitti_crop_comes_before_resizing_and_counts_as_the_picture():
     test = DepthProtocol(kitti_crop=True)
     whole = type("One", (), {"__len__": lambda self: 1, "__getitem__": lambda self, index: picture(375, 1242)})()
-    tensors = SeenPictures(whole, [ResizeImage(64, 192)], test)[0].tensors
+    tensors = EvalDataset(whole, [ResizeImage(64, 192)], test)[0].tensors
     assert tensors["image"].shape == (3, 64, 192)
     assert tensors["depth_m"].shape == (352, 1216)
     assert tensors["picture_size"].equal(torch.tensor([352, 1216]))

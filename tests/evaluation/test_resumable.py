@@ -14,7 +14,7 @@ from torch import distributed, multiprocessing
 from evaluation.oracles import TASKS, Oracle, People, Samples
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.errors import InputError
-from metaprompts.evaluation.dataset import SeenPictures, seen_batches
+from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.evaluation.protocols import DepthProtocol, PoseProtocol, SegmentationProtocol
 from metaprompts.evaluation.resumable import Evaluation, evaluate_split
@@ -39,7 +39,7 @@ def evaluation_of(task, folder, *, group=2, what=0):
     else:
         samples, transforms, facts = Samples(COUNT, folder), [], {}
     return Evaluation(
-        pictures=SeenPictures(samples, transforms, test),
+        pictures=EvalDataset(samples, transforms, test),
         test=test,
         facts=facts,
         out=folder / "out",

@@ -28,7 +28,7 @@ from metaprompts.models.released import import_released
 from metaprompts.modules.backbone import build_backbone, load_backbone
 from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder
 from metaprompts.pretraining.config import Vae
-from metaprompts.pretraining.train_state import Checkpoints, Learner
+from metaprompts.pretraining.train_state import Checkpoints, TrainState
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.logger import read_lines
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
@@ -313,8 +313,8 @@ def shards(folder: Path) -> dict[str, Reader]:
 def checkpoints(folder: Path) -> dict[str, Reader]:
     settings = Vae(steps=9)
 
-    def learner() -> Learner:
-        return Learner.start(nn.Linear(2, 2), settings)
+    def learner() -> TrainState:
+        return TrainState.start(nn.Linear(2, 2), settings)
 
     made = learner()
     made.model(torch.ones(1, 2)).sum().backward()

@@ -10,7 +10,7 @@ import torch
 from metaprompts.analysis.prompts import picture_maps
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import predict_many
-from metaprompts.tasks.base import View
+from metaprompts.tasks.base import ModelInput
 from small import small_model
 
 
@@ -37,7 +37,7 @@ class Counting:
 
     def views(self, picture, working_size, boxes):
         for number, side in enumerate(boxes):
-            view = View(image=torch.full((3, 1, side), float(number)), box_xywh=np.zeros(4, np.float32))
+            view = ModelInput(image=torch.full((3, 1, side), float(number)), box_xywh=np.zeros(4, np.float32))
             self.alive.add(view)
             self.most = max(self.most, len(self.alive))
             yield view

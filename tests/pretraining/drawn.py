@@ -68,9 +68,9 @@ def small_settings(out: Path, **changes) -> Pretraining:
     return Pretraining(out=out, architecture=path, **{"threads": 1, "ignore_gates": True, **made, **changes})
 
 
-def average_of_ranks(peers):
-    numbers, more = torch.full((2, 3), float(peers.rank)), torch.tensor([10.0 * peers.rank])
-    peers.average([numbers, more])
+def average_of_ranks(process_group):
+    numbers, more = torch.full((2, 3), float(process_group.rank)), torch.tensor([10.0 * process_group.rank])
+    process_group.average([numbers, more])
     return numbers, more
 
 

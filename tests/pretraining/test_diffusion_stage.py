@@ -9,7 +9,7 @@ from metaprompts.pretraining.sampling import captioned_sheet
 from metaprompts.pretraining.train_loop import step_generators
 from metaprompts.pretraining.train_state import _Average
 from metaprompts.recipes.sections import Schedule
-from metaprompts.training.data_parallel import Peers
+from metaprompts.training.data_parallel import ProcessGroup
 from metaprompts.training.lr_schedule import fall_start, learning_rate
 from metaprompts.visualize.text import PAPER
 
@@ -22,7 +22,7 @@ class Recorder(torch.nn.Module):
         return torch.zeros_like(noisy)
 
 
-def lesson(tmp_path, **changes):
+def objective(tmp_path, **changes):
     values = np.stack([np.full((2, 1, 2, 2), row, np.float16) for row in range(4)])
     values[:, 1] += 10
     write_part(tmp_path, range(4), values)
@@ -69,7 +69,7 @@ def test_without_a_guess_the_loss_is_that_of_noise_and_picture(tmp_path):
 
 
 def test_captions_go_with_their_pictures_and_some_are_dropped(tmp_path):
-    made = lesson(tmp_path, drop_caption=0.25)
+    made = objective(tmp_path, drop_caption=0.25)
     made.losses(3)
     noisy, timesteps, tokens = made.model.seen
     assert (tokens == tokens[:, :1]).all()
@@ -85,7 +85,7 @@ def test_captions_go_with_their_pictures_and_some_are_dropped(tmp_path):
 
 
 def test_a_step_always_draws_the_same_and_another_draws_anew(tmp_path):
-    made = lesson(tmp_path)
+    made = objective(tmp_path)
     seen = []
     for step in (5, 6, 5):
         made.losses(step)
@@ -129,11 +129,11 @@ def test_a_sheet_shows_every_picture_over_its_words():
 
 
 def test_peers_share_a_batch_out_without_changing_it(tmp_path):
-    whole = lesson(tmp_path, batch_size=8)
+    whole = objective(tmp_path, batch_size=8)
     whole.losses(5)
-    halves = [lesson(tmp_path, batch_size=8) for _ in range(2)]
+    halves = [objective(tmp_path, batch_size=8) for _ in range(2)]
     for rank, half in enumerate(halves):
-        half._peers = Peers(rank, 2)
+        half._process_group = ProcessGroup(rank, 2)
         half.losses(5)
         for wanted, found in zip(whole.model.seen, half.model.seen, strict=True):
             assert torch.equal(found, wanted[rank::2])

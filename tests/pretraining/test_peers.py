@@ -5,14 +5,14 @@ import torch
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.pretrain import pretrain
-from metaprompts.training.data_parallel import ALONE, Peers, training_together
-from metaprompts.utils.progress import Silence
+from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup, training_together
+from metaprompts.utils.progress import ProgressReporter
 from pretraining.drawn import DiesOnArrival, average_of_ranks, rectangle, small_settings
 
 STEPS = 5
 
 
-class Losses(Silence):
+class Losses(ProgressReporter):
     def __init__(self):
         self.seen = []
 
@@ -47,18 +47,18 @@ def test_a_batch_must_be_divisible(tmp_path):
 
 
 def test_an_average_is_taken_over_all():
-    with training_together(2, average_of_ranks) as peers:
-        numbers, more = average_of_ranks(peers)
+    with training_together(2, average_of_ranks) as process_group:
+        numbers, more = average_of_ranks(process_group)
     assert numbers.tolist() == [[0.5] * 3] * 2
     assert more.tolist() == [5.0]
 
 
 def test_alone_nothing_is_shared():
     batch = torch.arange(4)
-    assert torch.equal(ALONE.share(batch), batch)
-    ALONE.average([batch])
+    assert torch.equal(SINGLE_PROCESS.share(batch), batch)
+    SINGLE_PROCESS.average([batch])
     assert batch.tolist() == [0, 1, 2, 3]
-    assert not Peers(1, 2).is_first
+    assert not ProcessGroup(1, 2).is_first
 
 
 def test_a_process_that_cannot_begin_is_not_waited_for():

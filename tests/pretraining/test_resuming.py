@@ -10,7 +10,7 @@ from interrupted import KilledAt, KilledError, dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.pretraining.pretrain import pretrain
 from metaprompts.utils.checkpoint_files import write_state
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from pretraining.drawn import rectangle, small_settings
 
 STEPS = {"vae": {"steps": 6, "fall": 0.5}, "diffusion": {"steps": 6, "fall": 0.25}}
@@ -26,7 +26,7 @@ def settings(run, out, stage, **changes):
 
 
 def go(made, stage, progress=None):
-    pretrain(made, progress or Silence(), stage=stage, source=rectangle)
+    pretrain(made, progress or ProgressReporter(), stage=stage, source=rectangle)
     return torch.load(made.out / stage / "checkpoint.pt", weights_only=True)
 
 

@@ -12,7 +12,7 @@ from metaprompts.pretraining.latent_scaling import channel_moments, standardize
 from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
 from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
-from metaprompts.pretraining.vae_stage import refuse_bad_vae
+from metaprompts.pretraining.vae_stage import check_vae_quality
 from pretraining.drawn import ARCHITECTURE, rectangle
 
 
@@ -93,7 +93,7 @@ def test_the_run_measured_what_it_wrote(run):
 def test_a_bad_vae_is_refused_with_its_figures(tmp_path):
     good = {"psnr": 29.0, "psnr_blocky": 26.0, "psnr_gray": 22.0, "chroma": [0.1, 0.1], "chroma_true": [0.1, 0.1]}
     (tmp_path / "metrics.json").write_text(json.dumps({"steps": 5, **good}))
-    refuse_bad_vae(tmp_path)
+    check_vae_quality(tmp_path)
     (tmp_path / "metrics.json").write_text(json.dumps({"steps": 5, **good, "psnr": 26.5}))
     with pytest.raises(InputError, match=r"PSNR 26\.50 dB, wanted 26\.00 .*--vae\.steps.*--ignore-gates"):
-        refuse_bad_vae(tmp_path)
+        check_vae_quality(tmp_path)

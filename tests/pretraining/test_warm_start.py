@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.pretrain import pretrain
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from pretraining.drawn import rectangle, small_settings
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -19,7 +19,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 def begun_with(folder: Path, out: Path, **diffusion):
     """The run folder of a pre-training that began with ``folder``."""
     settings = small_settings(out, diffusion=diffusion, seed=1)
-    pretrain(dataclasses.replace(settings, architecture=None, start_from=folder), Silence(), source=rectangle)
+    pretrain(dataclasses.replace(settings, architecture=None, start_from=folder), ProgressReporter(), source=rectangle)
     return out
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from metaprompts.training.batch_norm import FrozenBatchNorm, SynchronizedBatchNorm, take_statistics
+from metaprompts.training.batch_norm import FrozenBatchNorm, SynchronizedBatchNorm, configure_batch_norm
 
 
 def layers():
@@ -15,7 +15,7 @@ def test_names_weights_and_statistics_stay(statistics, kind):
     model = layers()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     weight = model[1].weight
-    take_statistics(model, statistics)
+    configure_batch_norm(model, statistics)
     assert type(model[1]) is kind
     assert model[1].weight is weight
     assert list(model.state_dict()) == list(before)
@@ -24,7 +24,7 @@ def test_names_weights_and_statistics_stay(statistics, kind):
 
 def test_frozen_statistics_survive_training():
     model = layers()
-    take_statistics(model, "frozen")
+    configure_batch_norm(model, "frozen")
     images = torch.randn(2, 3, 8, 8) * 5 + 3
     before = model.eval()(images)
     after = model.train()(images)
@@ -37,8 +37,8 @@ def test_frozen_statistics_survive_training():
 def test_a_bias_in_front_of_batch_norm_is_trained_only_where_it_matters():
     """Its gradient would be rounding, and AdamW would make full steps of it."""
     own, frozen = layers(), layers()
-    take_statistics(own, "own")
-    take_statistics(frozen, "frozen")
+    configure_batch_norm(own, "own")
+    configure_batch_norm(frozen, "frozen")
     assert [name for name, each in own.named_parameters() if not each.requires_grad] == ["0.bias"]
     assert all(each.requires_grad for each in frozen.parameters())
     images = torch.randn(2, 3, 8, 8)
@@ -50,7 +50,7 @@ def test_a_bias_in_front_of_batch_norm_is_trained_only_where_it_matters():
 
 def test_alone_it_is_plain_batch_norm():
     model, plain = layers(), layers()
-    take_statistics(model, "synchronized")
+    configure_batch_norm(model, "synchronized")
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(model(images), plain(images))
     assert torch.equal(model[1].running_var, plain[1].running_var)

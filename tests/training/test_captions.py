@@ -13,13 +13,13 @@ from metaprompts.cli import main
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.modules.backbone.text_encoder import TextEncoder, load_text_encoder
-from metaprompts.training.dataloaders import EndlessBatches, training_split
+from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from training.pictures import made_recipe
 from training.test_resuming import SignalAt
-from training.test_training_from_shards import at, refuse_difference, sharded
+from training.test_training_from_shards import assert_same_samples, at, sharded
 
 WORDS = ["a red car", "a green tree by a road", "a room", "a street at night", "a house", "two people", "a lamp"]
 NAMES = [*(f"train{number}.png" for number in range(5)), "val0.png", "val1.png"]
@@ -47,13 +47,13 @@ def trained(request, pictures, captions, tmp_path_factory):
     """A recipe, and the folder of its training."""
     out = tmp_path_factory.mktemp("trained") / "run"
     made = recipe(request.param, pictures, captions, out, "--training.steps", "3", "--prompts.adapter", "true")
-    train(made, Silence())
+    train(made, ProgressReporter())
     return made, out
 
 
 def test_a_batch_has_what_the_text_encoder_makes_of_its_captions(pictures, captions, tmp_path):
     made = recipe("depth", pictures, captions, tmp_path, "--data.workers", "1")
-    batches = EndlessBatches(training_split(made), made)
+    batches = InfiniteDataLoader(training_split(made), made)
     context = next(iter(batches))["context"]
     names = [os.path.basename(path) for path in batches.files(0)]  # noqa: PTH119
     wanted = load_text_encoder("micro").captions([WORDS[NAMES.index(name)] for name in names])
@@ -133,15 +133,15 @@ def test_stopped_it_goes_on_as_if_it_had_not_been(trained, pictures, captions, t
     again = recipe(made.task.name, pictures, captions, tmp_path / "run", *words)
     with pytest.raises(TrainingStopped):
         train(again, SignalAt(2))
-    train(again, Silence(), resume="auto")
-    refuse_difference(tmp_path / "run", out)
+    train(again, ProgressReporter(), resume="auto")
+    assert_same_samples(tmp_path / "run", out)
 
 
 def test_shards_have_the_same_captions(trained, tmp_path):
     made, out = trained
     from_shards = at(sharded(made, tmp_path), tmp_path / "run")
-    train(from_shards, Silence())
-    refuse_difference(tmp_path / "run", out)
+    train(from_shards, ProgressReporter())
+    assert_same_samples(tmp_path / "run", out)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_shards_have_the_same_captions(trained, tmp_path):
 )
 def test_it_goes_together_with_other_ways_to_train(pictures, captions, tmp_path, kind, words):
     made = recipe("depth", pictures, captions, tmp_path, "--prompts.labels", "near,far", *words, "--prompts.kind", kind)
-    train(made, Silence())
+    train(made, ProgressReporter())
     assert load(tmp_path / "last", "cpu").config.prompts.kind == kind
 
 
@@ -191,7 +191,7 @@ def without(captions, folder, name):
 def test_a_missing_caption_is_named_before_the_training_begins(pictures, captions, tmp_path):
     fewer = without(captions, tmp_path, "train2.png")
     with pytest.raises(InputError) as caught:
-        train(recipe("depth", pictures, fewer, tmp_path / "run"), Silence())
+        train(recipe("depth", pictures, fewer, tmp_path / "run"), ProgressReporter())
     assert str(fewer) in str(caught.value)
     assert str(pictures / "train2.png") in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -210,7 +210,7 @@ def test_a_captioner_in_the_place_of_a_file(pictures, captions, tmp_path):
     (root / "train1.png").write_text("no picture")
     captioner = write_captioner(tmp_path / "blip")
     words = ["--data.captions", "none", "--data.captioner", str(captioner), "--data.cache", str(tmp_path / "cache")]
-    train(recipe("depth", root, captions, tmp_path / "run", *words, "--data.on_error", "skip"), Silence())
+    train(recipe("depth", root, captions, tmp_path / "run", *words, "--data.on_error", "skip"), ProgressReporter())
     assert len(list((tmp_path / "cache/captions").rglob("*.json"))) == 6
     with pytest.raises(InputError, match=r"train1\.png is not an image"):
         training_split(recipe("depth", root, captions, tmp_path / "run", *words))

@@ -15,11 +15,11 @@ from metaprompts.tasks import Segmentation
 from metaprompts.training.class_weights import balanced_weights
 from metaprompts.training.loop import train
 from metaprompts.training.memory_estimate import training_memory
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from training.pictures import made_recipe
 
 
-class Notes(Silence):
+class Notes(ProgressReporter):
     def __init__(self):
         self.lines = []
 
@@ -72,5 +72,5 @@ def test_balanced_weights_are_counted_said_and_stored(pictures, tmp_path):
     more = made_recipe(
         "segmentation", pictures, tmp_path / "run", "--task.class_weights", "balanced", "--training.steps", "3"
     )
-    assert train(more, Silence(), resume="auto").validations[-1]["step"] == 3
+    assert train(more, ProgressReporter(), resume="auto").validations[-1]["step"] == 3
     assert training_memory(made).peak.total > 0

@@ -13,23 +13,23 @@ from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.sections import Optimizer
 from metaprompts.training import loop
-from metaprompts.training.dataloaders import EndlessBatches, training_split
+from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.ema import WeightAverage
 from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.nonfinite_dump import replay
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.ranking import is_as_good
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from training.pictures import made_recipe as recipe
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation"])
 def test_the_same_recipe_gives_bitwise_the_same_model(task, pictures, tmp_path):
     for run in ("a", "b"):
-        train(recipe(task, pictures, tmp_path / run), Silence())
+        train(recipe(task, pictures, tmp_path / run), ProgressReporter())
     first, second = (load(tmp_path / run / "last").state_dict() for run in ("a", "b"))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-    train(recipe(task, pictures, tmp_path / "c", "--training.seed", "1"), Silence())
+    train(recipe(task, pictures, tmp_path / "c", "--training.seed", "1"), ProgressReporter())
     third = load(tmp_path / "c" / "last").state_dict()
     assert not all(torch.equal(tensor, third[name]) for name, tensor in first.items())
 
@@ -37,7 +37,7 @@ def test_the_same_recipe_gives_bitwise_the_same_model(task, pictures, tmp_path):
 def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_path):
     out = tmp_path / "out"
     made = recipe("depth", pictures, out, "--training.steps", "3", "--training.validate_every", "2")
-    history = train(made, Silence())
+    history = train(made, ProgressReporter())
     assert read_recipe(str(out / "recipe.json")) == made
     written = json.loads((out / "metrics.json").read_text())
     assert [entry["step"] for entry in history.validations] == [2, 3]
@@ -58,7 +58,7 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_p
 
 def test_a_cache_that_can_never_hit_is_warned_of(pictures, tmp_path, caplog):
     words = ("--backbone.cache_latents", "true", "--augment.color", "true")
-    train(recipe("depth", pictures, tmp_path, *words), Silence())
+    train(recipe("depth", pictures, tmp_path, *words), ProgressReporter())
     assert "backbone.cache_latents is of use where pictures repeat" in caplog.text
 
 
@@ -67,7 +67,7 @@ def test_the_best_validation_is_kept(pictures, tmp_path, monkeypatch):
     scores = iter([float("nan"), 3.0, 2.0, float("nan"), 2.5])
     monkeypatch.setattr(loop, "evaluate", lambda *_, **__: {"rmse": next(scores)})
     made = recipe("depth", pictures, tmp_path, "--training.steps", "5", "--training.validate_every", "1")
-    history = train(made, Silence())
+    history = train(made, ProgressReporter())
     assert (history.best["step"], history.best["rmse"]) == (3, 2.0)
 
 
@@ -133,7 +133,7 @@ def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(pictures, tmp_p
     with pytest.raises(
         InputError, match=r"no longer finite at step \d .*its pictures are .*train\d\.png, .*train\d\.png"
     ):
-        train(made, Silence())
+        train(made, ProgressReporter())
     (kept,) = tmp_path.glob("not_finite_*.pt")
     losses = replay(kept)
     assert losses.keys() == {"silog"}
@@ -149,13 +149,13 @@ def test_bad_pictures_are_skipped_counted_and_limited(pictures, tmp_path, caplog
         file.write("broken.png train0_depth.png\n" * 2)
     words = ("--training.steps", "6")
     with pytest.raises(InputError, match=r"broken\.png"):
-        train(recipe("depth", root, tmp_path / "a", *words), Silence())
+        train(recipe("depth", root, tmp_path / "a", *words), ProgressReporter())
     skip = (*words, "--data.on_error", "skip")
-    train(recipe("depth", root, tmp_path / "b", *skip), Silence())
+    train(recipe("depth", root, tmp_path / "b", *skip), ProgressReporter())
     assert json.loads((tmp_path / "b/metrics.json").read_text())["skipped"] == 2
     assert sum("passing over a sample" in record.message for record in caplog.records) == 2
     with pytest.raises(InputError, match=r"2 of 7 training samples cannot be read, data.skip_at_most is 1; .*broken"):
-        train(recipe("depth", root, tmp_path / "c", *skip, "--data.skip_at_most", "1"), Silence())
+        train(recipe("depth", root, tmp_path / "c", *skip, "--data.skip_at_most", "1"), ProgressReporter())
 
 
 def test_gradients_are_clipped_together(pictures, tmp_path):
@@ -171,7 +171,7 @@ def test_every_epoch_is_shuffled_anew_and_seeded(pictures, tmp_path):
 
     def epochs(seed):
         made = recipe("depth", pictures, tmp_path, "--training.seed", str(seed), "--training.batch_size", "1")
-        batches = EndlessBatches(training_split(made), made)
+        batches = InfiniteDataLoader(training_split(made), made)
         assert len(batches) == 5
         order = []
         batches._dataset.sample = lambda index, plain=batches._dataset.sample: order.append(index) or plain(index)
@@ -189,14 +189,14 @@ def test_every_epoch_is_shuffled_anew_and_seeded(pictures, tmp_path):
 def test_a_split_smaller_than_a_batch_is_refused(pictures, tmp_path):
     made = recipe("depth", pictures, tmp_path, "--training.batch_size", "6")
     with pytest.raises(InputError, match=r"5 training pictures are fewer than training\.batch_size 6"):
-        train(made, Silence())
+        train(made, ProgressReporter())
 
 
 def test_tensorboard_gets_numbers_and_the_same_pictures_at_each_validation(pictures, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     words = ("--training.steps", "4", "--training.validate_every", "2")
-    train(recipe("depth", pictures, tmp_path, *words), Silence())
+    train(recipe("depth", pictures, tmp_path, *words), ProgressReporter())
     events = EventAccumulator(str(tmp_path / "tensorboard/metaprompts"), size_guidance={"images": 0})
     events.Reload()
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -210,16 +210,16 @@ def test_tensorboard_gets_numbers_and_the_same_pictures_at_each_validation(pictu
 
 
 def test_no_tracker_and_one_that_is_missing(pictures, tmp_path):
-    train(recipe("depth", pictures, tmp_path / "none", "--training.trackers", "none"), Silence())
+    train(recipe("depth", pictures, tmp_path / "none", "--training.trackers", "none"), ProgressReporter())
     assert not (tmp_path / "none/tensorboard").exists()
     with pytest.raises(InputError, match=r"names mlflow, which is not installed: pip install mlflow"):
-        train(recipe("depth", pictures, tmp_path / "other", "--training.trackers", "mlflow"), Silence())
+        train(recipe("depth", pictures, tmp_path / "other", "--training.trackers", "mlflow"), ProgressReporter())
 
 
 def test_bfloat16_passes_leave_weights_and_moments_in_float32(pictures, tmp_path):
     words = ("--training.steps", "3", "--training.trackers", "none")
-    train(recipe("depth", pictures, tmp_path / "fp32", *words), Silence())
-    train(recipe("depth", pictures, tmp_path / "bf16", *words, "--training.precision", "bf16"), Silence())
+    train(recipe("depth", pictures, tmp_path / "fp32", *words), ProgressReporter())
+    train(recipe("depth", pictures, tmp_path / "bf16", *words, "--training.precision", "bf16"), ProgressReporter())
     full, half = (load(tmp_path / name / "last").state_dict() for name in ("fp32", "bf16"))
     assert all(tensor.dtype == full[name].dtype for name, tensor in half.items())
     first, second = (
@@ -228,7 +228,7 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(pictures, tmp_path
     assert first != second
     assert second == pytest.approx(first, rel=0.02)
     with pytest.raises(InputError, match="fp16 wants a GPU"):
-        train(recipe("depth", pictures, tmp_path / "fp16", *words, "--training.precision", "fp16"), Silence())
+        train(recipe("depth", pictures, tmp_path / "fp16", *words, "--training.precision", "fp16"), ProgressReporter())
 
 
 def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeyp
     made = recipe("depth", pictures, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
     fresh = loop.build_model(made)
-    train(made, Silence())
+    train(made, ProgressReporter())
     kept = load(tmp_path / "last").state_dict()
     assert [step for step, _ in met] == list(range(1, len(met) + 1))
     fresh_weights = fresh.state_dict()
@@ -259,14 +259,14 @@ def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeyp
 def test_one_picture_a_pass_is_too_few_for_segmentation(pictures, tmp_path):
     words = ("--training.micro_batch_size", "1", "--training.loss_batch_size", "1")
     with pytest.raises(InputError, match=r"batch norm wants at least 2: choose a larger training\.micro_batch_size"):
-        train(recipe("segmentation", pictures, tmp_path, *words), Silence())
+        train(recipe("segmentation", pictures, tmp_path, *words), ProgressReporter())
 
 
 @pytest.mark.full
 def test_a_compiled_training_learns_the_same(pictures, tmp_path):
     """Slow: every kind of pass is compiled first."""
     words = ("--training.trackers", "none", "--training.batch_norm", "frozen")
-    train(recipe("depth", pictures, tmp_path / "eager", *words), Silence())
-    train(recipe("depth", pictures, tmp_path / "compiled", *words, "--training.compile", "true"), Silence())
+    train(recipe("depth", pictures, tmp_path / "eager", *words), ProgressReporter())
+    train(recipe("depth", pictures, tmp_path / "compiled", *words, "--training.compile", "true"), ProgressReporter())
     eager, compiled = (load(tmp_path / name / "last").state_dict() for name in ("eager", "compiled"))
     assert all(torch.allclose(tensor, compiled[name], atol=1e-5) for name, tensor in eager.items())

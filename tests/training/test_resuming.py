@@ -21,7 +21,7 @@ from metaprompts.training.loop import train
 from metaprompts.training.ranking import validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from training.pictures import made_recipe
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -32,7 +32,7 @@ STEPS = 7
 OFTEN = ("--training.checkpoint_seconds", "0", "--training.steps", str(STEPS), "--training.validate_every", "3")
 
 
-class SignalAt(Silence):
+class SignalAt(ProgressReporter):
     """Ends the training after a step, as a user or a cluster would."""
 
     def __init__(self, step, number=signal.SIGTERM):
@@ -67,7 +67,7 @@ def logged(out):
 def straight(request, pictures, tmp_path_factory):
     """A task, and the folder of a training that was not stopped."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    train(recipe(request.param, pictures, out), Silence())
+    train(recipe(request.param, pictures, out), ProgressReporter())
     return request.param, out
 
 
@@ -88,7 +88,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, pictures, tm
         with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
             train(made, SignalAt(step, number), resume="auto")
         assert (tmp_path / "run/curves.png").is_file()
-    train(made, Silence(), resume="auto")
+    train(made, ProgressReporter(), resume="auto")
     assert weights(tmp_path / "run") == weights(wanted)
     assert numbers(tmp_path / "run") == numbers(wanted)
     assert logged(tmp_path / "run") == logged(wanted)
@@ -109,20 +109,20 @@ CONSTANT = ("--schedule.kind", "constant", "--schedule.warmup_fraction", "none")
 def test_a_finished_training_goes_on_with_more_steps(pictures, tmp_path, caplog):
     """It was refused: a training of too few steps had to be begun anew."""
     words = (*CONSTANT, "--training.validate_every", "2")
-    train(recipe("depth", pictures, tmp_path / "once", *words), Silence())
-    train(recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "4"), Silence())
+    train(recipe("depth", pictures, tmp_path / "once", *words), ProgressReporter())
+    train(recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "4"), ProgressReporter())
     caplog.clear()
-    train(recipe("depth", pictures, tmp_path / "twice", *words), Silence(), resume="auto")
+    train(recipe("depth", pictures, tmp_path / "twice", *words), ProgressReporter(), resume="auto")
     assert weights(tmp_path / "twice") == weights(tmp_path / "once")
     assert numbers(tmp_path / "twice") == numbers(tmp_path / "once")
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
     assert "going on from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
     fewer = recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "5")
     with pytest.raises(InputError, match="has 7 steps already, and this training would have 5: give more"):
-        train(fewer, Silence(), resume="auto")
+        train(fewer, ProgressReporter(), resume="auto")
 
 
-class Notes(Silence):
+class Notes(ProgressReporter):
     def __init__(self):
         self.lines = []
 
@@ -141,7 +141,7 @@ def test_early_stopping_stops_where_it_would_have_without_interruption(pictures,
     made = recipe("depth", pictures, tmp_path / "twice", *words)
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
-    train(made, Silence(), resume="auto")
+    train(made, ProgressReporter(), resume="auto")
     assert weights(tmp_path / "twice") == weights(tmp_path / "once")
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
     # It is finished, and goes on where nothing is to stop it.
@@ -149,7 +149,7 @@ def test_early_stopping_stops_where_it_would_have_without_interruption(pictures,
     assert train(made, notes, resume="auto").validations == history.validations
     assert notes.lines[-1].startswith("nothing to do")
     without = recipe("depth", pictures, tmp_path / "twice", *words, "--training.early_stopping", "none")
-    assert train(without, Silence(), resume="auto").validations[-1]["step"] == STEPS
+    assert train(without, ProgressReporter(), resume="auto").validations[-1]["step"] == STEPS
 
 
 def test_validations_since_the_best_are_counted():
@@ -168,8 +168,8 @@ def test_an_unfinished_training_is_not_written_over_unasked(pictures, tmp_path):
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
     with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to go on"):
-        train(made, Silence())
-    train(made, Silence(), resume="never")
+        train(made, ProgressReporter())
+    train(made, ProgressReporter(), resume="never")
     assert [entry["step"] for entry in logged(tmp_path / "run") if "total" in entry] == list(range(1, STEPS + 1))
 
 
@@ -178,7 +178,7 @@ def test_another_recipe_is_refused_by_its_keys(pictures, tmp_path):
         train(recipe("depth", pictures, tmp_path / "run"), SignalAt(2))
     other = recipe("depth", pictures, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
     with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: give the same"):
-        train(other, Silence(), resume="auto")
+        train(other, ProgressReporter(), resume="auto")
 
 
 def without(*path):
@@ -213,7 +213,7 @@ def stopped(pictures, tmp_path_factory):
         (without("state", "model"), "it has no model"),
         (without("state", "optimizer"), "it has no optimizer"),
         (without("state", "average"), "it has no average"),
-        (without("state", "owes_validation"), "it has no owes_validation"),
+        (without("state", "validation_due"), "it has no validation_due"),
         (lambda s: s["state"]["model"].pop(first(s["state"]["model"])), "its model has 1 missing: "),
         (lambda s: s["state"]["average"].clear(), "its average has "),
         (lambda s: s["state"]["optimizer"]["state"].clear(), "its optimizer has no moments of "),
@@ -235,7 +235,7 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message
     change(state)
     write_state(path, state)
     with pytest.raises(InputError) as caught:
-        train(made, Silence(), resume="auto")
+        train(made, ProgressReporter(), resume="auto")
     assert f"{path} is no whole checkpoint of this training (" in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -257,7 +257,7 @@ def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(pictures, tm
     assert names == [f"{step:08d}.pt" for step in (3, 4, 5)]
     newest = tmp_path / "run/checkpoints" / names[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
-    train(made, Silence(), resume="auto")
+    train(made, ProgressReporter(), resume="auto")
     assert weights(tmp_path / "run") == weights(wanted)
 
 
@@ -286,7 +286,7 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, pictures, 
 def test_twenty_kills_at_random_moments_change_nothing(pictures, tmp_path):
     """While steps are taken, checkpoints and models written; the newest checkpoint is whole each time."""
     words = ("--training.steps", "90", "--training.validate_every", "5")
-    train(recipe("depth", pictures, tmp_path / "straight", *words), Silence())
+    train(recipe("depth", pictures, tmp_path / "straight", *words), ProgressReporter())
     made = recipe("depth", pictures, tmp_path / "run", *words)
     (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
@@ -347,12 +347,12 @@ def test_a_checkpoint_that_knows_fewer_keys_goes_on(pictures, tmp_path):
     for section, key in (("prompts", "kind"), ("prompts", "labels"), ("data", "captions")):
         del state["recipe"][section][key]
     write_state(path, state)
-    assert train(made, Silence(), resume="auto").validations[-1]["step"] == STEPS
+    assert train(made, ProgressReporter(), resume="auto").validations[-1]["step"] == STEPS
 
 
 def test_a_new_training_takes_the_place_of_a_finished_one(pictures, tmp_path):
     """The old one's last checkpoint had a higher number, and counted as the newest."""
-    train(recipe("depth", pictures, tmp_path / "run"), Silence())
+    train(recipe("depth", pictures, tmp_path / "run"), ProgressReporter())
     with pytest.raises(TrainingStopped):
         train(recipe("depth", pictures, tmp_path / "run", "--training.keep_checkpoints", "1"), SignalAt(2))
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["00000002.pt"]
@@ -372,7 +372,7 @@ def test_a_changed_byte_is_noticed(tmp_path):
 def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight):
     """Before, all since the last checkpoint were lost with it, and a signal had to wait for its end."""
 
-    class Failing(Silence):
+    class Failing(ProgressReporter):
         def validating(self, batches):
             raise InputError("a broken picture")
 
@@ -380,7 +380,7 @@ def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight)
     made = recipe(task, pictures, tmp_path / "run", "--training.checkpoint_seconds", "3600")
     with pytest.raises(InputError, match="a broken picture"):
         train(made, Failing())
-    train(made, Silence(), resume="auto")
+    train(made, ProgressReporter(), resume="auto")
     assert weights(tmp_path / "run") == weights(wanted)
     assert numbers(tmp_path / "run") == numbers(wanted)
     assert logged(tmp_path / "run") == logged(wanted)

@@ -12,7 +12,7 @@ from metaprompts.models.config import Refinement
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.memory_estimate import training_memory
-from metaprompts.training.train_step import TrainingPass, step_losses
+from metaprompts.training.train_step import LossModule, step_losses
 from small import small_model, smooth_pictures
 
 TASKS = ["segmentation", "depth", "pose"]
@@ -48,7 +48,7 @@ def test_recomputing_changes_neither_gradients_nor_statistics(task):
     recomputing = copy.deepcopy(kept)
     batch = batch_for(task)
     torch.manual_seed(0)
-    losses = TrainingPass(recomputing, step_decay=0.5)(batch)
+    losses = LossModule(recomputing, step_decay=0.5)(batch)
     torch.stack(list(losses.values())).sum().backward()
 
     latent = kept.latent_encoder(kept.task.fit(batch["image"]))
@@ -111,4 +111,4 @@ def test_decay_is_a_share(value):
 def test_one_step_has_no_earlier_ones():
     model = small_model("depth")
     one = MetaPromptModel(replace(model.config, refinement=Refinement(steps=1))).train()
-    assert TrainingPass(one, step_decay=0.8)(batch_for("depth")).keys() == {"silog"}
+    assert LossModule(one, step_decay=0.8)(batch_for("depth")).keys() == {"silog"}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.registry import recipe_names
-from metaprompts.training.batch_plan import StepSplit, step_split
+from metaprompts.training.batch_plan import BatchPlan, batch_plan
 from training.pictures import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_batch_size", "2", "--training.steps", "5")
@@ -153,7 +153,7 @@ def test_an_error_of_one_process_ends_all(pictures, tmp_path):
 )
 def test_what_does_not_come_out_even_is_refused(batch, settings, message):
     with pytest.raises(InputError, match=message):
-        StepSplit.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
+        BatchPlan.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_what_does_not_come_out_even_is_refused(batch, settings, message):
     ],
 )
 def test_a_step_is_split_evenly(batch, settings, wanted):
-    split = StepSplit.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
+    split = BatchPlan.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
     assert (split.micro_batch, split.passes, split.loss_batch) == wanted
     assert split.processes * split.passes * split.micro_batch == batch
 
@@ -181,11 +181,11 @@ OWN = tuple(name for name in recipe_names() if name not in RELEASED)
 def test_released_recipes_keep_their_batch_on_one_to_eight_processes(name):
     recipe = read_recipe(name)
     for processes in (1, 2, 4, 8):
-        split = step_split(recipe, processes)
+        split = batch_plan(recipe, processes)
         assert (split.batch, split.fitted) == (recipe.training.batch_size, "")
         assert split.loss_batch == (recipe.training.loss_batch_size or split.micro_batch)
     with pytest.raises(InputError, match="cannot be shared by 5 processes"):
-        step_split(recipe, 5)
+        batch_plan(recipe, 5)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -197,7 +197,7 @@ def test_other_recipes_fit_themselves_to_the_processes(name):
 
 
 def check_fitted(recipe, processes):
-    settings, split = recipe.training, step_split(recipe, processes)
+    settings, split = recipe.training, batch_plan(recipe, processes)
     assert settings.batch_size <= split.batch < settings.batch_size + processes
     assert split.processes * split.passes * split.micro_batch == split.batch
     assert split.micro_batch % split.loss_batch == 0 or split.micro_batch == split.batch
@@ -207,7 +207,7 @@ def check_fitted(recipe, processes):
 
 
 def test_what_was_fitted_is_said():
-    split = StepSplit.of(8, processes=3, micro_batch=None, loss_batch=2, fits=True)
+    split = BatchPlan.of(8, processes=3, micro_batch=None, loss_batch=2, fits=True)
     assert str(split) == (
         "a step: 9 pictures = 3 processes x 1 pass x 3; 1 share a loss (fitted: training.batch_size 9 instead of 8 and "
         "training.loss_batch_size 1 instead of 2)"

@@ -10,7 +10,7 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from small import SMALL
 from training.pictures import made_recipe
 from training.test_resuming import SignalAt
@@ -30,7 +30,7 @@ def at(recipe, out, **data):
     return replace(recipe, data=replace(recipe.data, **data), training=replace(recipe.training, out=out))
 
 
-def refuse_difference(out, wanted):
+def assert_same_samples(out, wanted):
     for name in ("last/model.safetensors", "best/model.safetensors", "metrics.json"):
         assert (out / name).read_bytes() == (wanted / name).read_bytes()
 
@@ -40,7 +40,7 @@ def trained(request, pictures, tmp_path_factory):
     """A recipe of folders, the folder of its training, and the recipe of its shards."""
     folder = tmp_path_factory.mktemp("shards")
     recipe = made_recipe(request.param, pictures, folder / "run", *STEPS)
-    train(recipe, Silence())
+    train(recipe, ProgressReporter())
     return recipe, folder / "run", sharded(recipe, folder)
 
 
@@ -50,8 +50,8 @@ def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_
     made = at(recipe, tmp_path / "run", workers=2)
     with pytest.raises(TrainingStopped, match="stopped at step 2 of 3"):
         train(made, SignalAt(2), resume="auto")
-    train(made, Silence(), resume="auto")
-    refuse_difference(tmp_path / "run", wanted)
+    train(made, ProgressReporter(), resume="auto")
+    assert_same_samples(tmp_path / "run", wanted)
 
 
 @pytest.mark.parametrize("trained", ["depth"], indirect=True)
@@ -59,8 +59,8 @@ def test_a_training_from_folders_goes_on_from_shards(trained, tmp_path):
     recipe, wanted, from_shards = trained
     with pytest.raises(TrainingStopped):
         train(at(recipe, tmp_path / "run"), SignalAt(1))
-    train(at(from_shards, tmp_path / "run"), Silence(), resume="auto")
-    refuse_difference(tmp_path / "run", wanted)
+    train(at(from_shards, tmp_path / "run"), ProgressReporter(), resume="auto")
+    assert_same_samples(tmp_path / "run", wanted)
 
 
 def test_people_are_trained_and_validated_without_their_folder(tmp_path):
@@ -69,11 +69,11 @@ def test_people_are_trained_and_validated_without_their_folder(tmp_path):
     settings = ("--data.root", str(tmp_path / "coco"), "--data.val_boxes", "none", "--training.batch_size", "2")
     few = ("--prompts.count", "4", "--refinement.steps", "2", "--training.device", "cpu", "--data.workers", "0")
     recipe = read_recipe("micro_coco_pose", [*SMALL["pose"], *settings, *few, "--training.steps", "2"])
-    train(at(recipe, tmp_path / "wanted"), Silence())
+    train(at(recipe, tmp_path / "wanted"), ProgressReporter())
     made = sharded(recipe, tmp_path)
     (tmp_path / "coco").rename(tmp_path / "gone")
-    train(at(made, tmp_path / "run"), Silence())
-    refuse_difference(tmp_path / "run", tmp_path / "wanted")
+    train(at(made, tmp_path / "run"), ProgressReporter())
+    assert_same_samples(tmp_path / "run", tmp_path / "wanted")
     assert "AP" in json.loads((tmp_path / "run/metrics.json").read_text())["best"]
 
 

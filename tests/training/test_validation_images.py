@@ -16,11 +16,11 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Pose
 from metaprompts.training.dataloaders import samples_of, training_split, validation_split, with_held_out
 from metaprompts.training.loop import train
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from training.pictures import made_recipe
 
 
-class Notes(Silence):
+class Notes(ProgressReporter):
     def __init__(self):
         self.lines = []
 

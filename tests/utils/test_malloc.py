@@ -5,14 +5,14 @@ import sys
 import pytest
 from torch import nn
 
-from metaprompts.utils.malloc import give_back_large_blocks
+from metaprompts.utils.malloc import trim_malloc
 
 # Of twenty blocks of 8 MiB every other one is freed. Prints how many MiB then leave the process: as it is, when it is
 # told to give back, and of further blocks after that, of 12 MiB: of 8 MiB some would fit into the gaps of the first.
 _GAPS = """
 import resource, torch
 from pathlib import Path
-from metaprompts.utils.malloc import give_back_large_blocks
+from metaprompts.utils.malloc import trim_malloc
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -30,13 +30,13 @@ learn = torch.ones(2**22)
 del learn
 left, blocks = free_every_other(8)
 before = resident()
-assert give_back_large_blocks(large)
+assert trim_malloc(large)
 print(left, before - resident(), free_every_other(12)[0])
 """
 
 
 def test_a_small_model_changes_nothing():
-    assert not give_back_large_blocks(nn.Linear(3, 3))
+    assert not trim_malloc(nn.Linear(3, 3))
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")

@@ -6,9 +6,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from metaprompts.utils.memory_tracker import (
-    AllIsThere,
     GpuAutocast,
-    LiveBytes,
+    MemoryTracker,
+    WorstCaseMode,
     backward_within_modes,
     call_at_first_gradient,
 )
@@ -16,7 +16,7 @@ from metaprompts.utils.memory_tracker import (
 
 def test_tensors_count_while_they_live_and_weights_never():
     weight = torch.ones(100)
-    with LiveBytes([weight]) as live:
+    with MemoryTracker([weight]) as live:
         live.phase = "first"
         first = weight * 2
         view = first[:50]
@@ -36,7 +36,7 @@ def test_tensors_count_while_they_live_and_weights_never():
 @pytest.mark.parametrize("mask", [torch.ones(3, 4, dtype=torch.bool), torch.zeros(3, 4, dtype=torch.bool)])
 def test_without_numbers_masks_are_true_and_all_classes_are_there(mask):
     expected = torch.arange(24.0).reshape(3, 4, 2)[torch.ones_like(mask)].shape
-    with FakeTensorMode() as mode, AllIsThere(distinct=5):
+    with FakeTensorMode() as mode, WorstCaseMode(distinct=5):
         values, fake = torch.empty(3, 4, 2), mode.from_tensor(mask)
         assert fake.any()
         assert values[fake].shape == expected

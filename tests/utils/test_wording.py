@@ -7,7 +7,7 @@ from rich.console import Console
 
 import metaprompts
 from metaprompts.evaluation.report import score_table
-from metaprompts.utils.progress import ProgressLine
+from metaprompts.utils.progress import ConsoleProgress
 from metaprompts.utils.wording import counted, file_size, shown_score
 
 
@@ -31,7 +31,7 @@ def test_counts_are_whole_numbers_wherever_scores_are_shown(capsys):
     """images 50.0000, images_skipped 0.0000."""
     scores = {"rmse": 2.5, "images": 50.0, "images_skipped": 0.0}
     assert [shown_score(name, value) for name, value in scores.items()] == ["2.5000", "50", "0"]
-    ProgressLine().validated(7, {"step": 7, **scores})
+    ConsoleProgress().validated(7, {"step": 7, **scores})
     assert "validation at step 7: rmse 2.5000  images 50  images_skipped 0\n" in capsys.readouterr().err
     console = Console(file=StringIO(), width=80)
     console.print(score_table(scores, "depth"))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaprompts.ablation.results import Result, read_results, results_folder, score
-from metaprompts.ablation.runs import OnFailed, Roots, Wanted, refuse_missing_data, side_by_side, train_once
+from metaprompts.ablation.runs import OnFailed, Roots, Wanted, check_data_exists, side_by_side, train_once
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
 
@@ -74,7 +74,7 @@ def check_all(
         todo += [(study, run, results[run.name]) for run in study.runs() if wanted(run) and run.name in results]
     if not todo:
         raise InputError(f"nothing to check: {stored or out} has no results of these runs")
-    refuse_missing_data([(study, run) for study, run, _ in todo], roots)
+    check_data_exists([(study, run) for study, run, _ in todo], roots)
     done: list[Checked] = []
 
     def train(item: tuple[Study, Run, Result]) -> Result:

@@ -133,7 +133,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
         result = read_json(path)
     except InputError as error:
         raise InputError(f"{error}: {_CURE}") from error
-    _refuse_damaged(result, run, path)
+    _check_intact(result, run, path)
     if bool(result.get("quick")) != study.quick:
         kind = "a quick run" if result.get("quick") else "no quick run"
         raise InputError(f"{path} is of {kind}, which must not be mixed: remove it, or choose another folder")
@@ -153,7 +153,7 @@ def _is_of(result: Result, run: Run) -> bool:
     return bool(result.get("command") == run.command)
 
 
-def _refuse_damaged(result: Any, run: Run, path: Path) -> None:
+def _check_intact(result: Any, run: Run, path: Path) -> None:
     wrong = None
     if not isinstance(result, dict):
         wrong = "no JSON object"

@@ -87,7 +87,7 @@ def train_all(
         InputError: a cell's data are nowhere or wrong, or a result is damaged or of other settings
     """
     pairs = [(study, run) for study in studies for run in study.runs() if wanted(run)]
-    refuse_missing_data(pairs, roots)
+    check_data_exists(pairs, roots)
     if again:
         for study, run in pairs:
             forget_result(study, run, out)
@@ -150,7 +150,7 @@ def _end_running(futures: Sequence[Future[Result]]) -> None:
             told.clear()
 
 
-def refuse_missing_data(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
+def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
     """Check that the pictures of runs are there, as far as their lists tell.
 
     Raises:

@@ -229,12 +229,12 @@ class Run:
         Raises:
             InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
         """
-        from metaprompts.recipes.loader import read_recipe, refuse_unused
+        from metaprompts.recipes.loader import check_prompt_keys, read_recipe
 
         name, *words = self.words(root, out)
         try:
             made = read_recipe(name, words)
-            refuse_unused(made, words)
+            check_prompt_keys(made, words)
         except InputError as error:
             raise InputError(f"training {self.path} cannot be: {error}") from error
         if not made.data.validates:

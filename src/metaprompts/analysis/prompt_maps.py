@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaprompts.data.transforms.affine import to_crop, udp_matrix
-from metaprompts.tasks.base import View
+from metaprompts.tasks.base import ModelInput
 from metaprompts.visualize.heatmaps import most_distinct, normalize
 
 
@@ -40,7 +40,7 @@ class PictureMaps:
     """
 
     size: tuple[int, int]
-    views: tuple[View, ...]
+    views: tuple[ModelInput, ...]
     maps: tuple[Tensor, ...]
 
     def chosen(self, prompts: Sequence[int], top: int) -> list[int]:
@@ -63,7 +63,7 @@ class PictureMaps:
         return PromptHeatmap(prompt=prompt, map=normalize(values.numpy(), seen), seen=seen)
 
 
-def on_picture(values: Tensor, view: View, size: tuple[int, int]) -> Tensor:
+def on_picture(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
     """Enlarge a map bilinearly to the picture that its view is of.
 
     The map is spread over the whole view, edge to edge, as the heads' outputs are; beyond its outermost centers the

@@ -53,7 +53,7 @@ class ClassResponses:
         Raises:
             InputError: no pixel has a label
         """
-        _refuse_nothing(self._moments, "labeled pixel")
+        _check_any(self._moments, "labeled pixel")
         return Preferences(
             kind="class",
             names=self._classes,
@@ -94,7 +94,7 @@ class DepthResponses:
         Raises:
             InputError: no pixel was measured
         """
-        _refuse_nothing(self._moments, "measured pixel")
+        _check_any(self._moments, "measured pixel")
         return DepthPreferences(
             correlation=self._moments.correlation().numpy(),
             mean=self._moments.mean().numpy(),
@@ -193,6 +193,6 @@ def _enlarged(maps: Tensor, size: Sequence[int]) -> Iterator[tuple[slice, Tensor
         yield part, enlarged[0]
 
 
-def _refuse_nothing(moments: RunningMoments, what: str) -> None:
+def _check_any(moments: RunningMoments, what: str) -> None:
     if not moments.count.all():
         raise InputError(f"the validation split has no {what}: check data.val and the labels it names")

@@ -15,7 +15,7 @@ from metaprompts.data.io.images import as_picture
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of
 from metaprompts.tasks import Depth, Pose, Segmentation
-from metaprompts.tasks.base import View
+from metaprompts.tasks.base import ModelInput
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def picture_maps(
 ) -> PictureMaps:
     """The maps behind `prompt_heatmaps`, of which heatmaps can be made one at a time; arguments as there."""
     pixels = as_picture(picture)
-    _refuse_without_maps(model, level)
+    _check_has_maps(model, level)
     context = context_of(model, caption)
-    views, maps = list[View](), list[Tensor]()
+    views, maps = list[ModelInput](), list[Tensor]()
     with eval_mode(model), torch.inference_mode():
         for view in model.task.views(pixels, model.config.working_size, boxes):
             maps.append(one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0])
@@ -138,7 +138,7 @@ def prompt_responses(
     Raises:
         InputError: nothing is labeled, there is no such level, or the model has no prompt maps
     """
-    _refuse_without_maps(model, level)
+    _check_has_maps(model, level)
     responses = _responses(model)
     for batch in batches:
         with eval_mode(model), torch.inference_mode():
@@ -174,7 +174,7 @@ def predictions_by_step(
     """
     pixels = as_picture(picture)
     context = context_of(model, caption)
-    seen = list[tuple[View, list[Tensor]]]()
+    seen = list[tuple[ModelInput, list[Tensor]]]()
     with eval_mode(model), torch.inference_mode():
         for view in model.task.views(pixels, model.config.working_size, boxes):
             raws = _outputs_by_step(model, view.image[None].to(model.device), context)
@@ -222,7 +222,7 @@ def _responses(model: "MetaPromptModel") -> ClassResponses | DepthResponses | Jo
     return JointResponses(count, task.joints)
 
 
-def _refuse_without_maps(model: "MetaPromptModel", level: Level) -> None:
+def _check_has_maps(model: "MetaPromptModel", level: Level) -> None:
     if not model.config.rearrangement.enabled:
         raise InputError("this model was trained with rearrangement.enabled false: it makes no map for each prompt")
     levels = 1 if model.task.fused else len(model.unet.channels)

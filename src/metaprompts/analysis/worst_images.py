@@ -14,7 +14,7 @@ from metaprompts.evaluation.records import WORST, read_records
 from metaprompts.evaluation.resumable import Evaluation
 from metaprompts.inference.predictor import Predictor
 from metaprompts.tasks import Segmentation
-from metaprompts.tasks.base import View
+from metaprompts.tasks.base import ModelInput
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.utils.files import write_picture
 from metaprompts.utils.torch_modules import eval_mode
@@ -99,7 +99,7 @@ def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sam
     raw = predict(model, batch, evaluation.test)[0]
     box = np.zeros(4, np.float32) if sample.person is None else sample.person.box_xywh
     crop: dict[str, Any] = {name: batch[name][0].numpy() for name in ("center", "size") if name in batch}
-    return model.task.assemble(sample.image, [(View(image=batch["image"][0], box_xywh=box, **crop), raw)])
+    return model.task.assemble(sample.image, [(ModelInput(image=batch["image"][0], box_xywh=box, **crop), raw)])
 
 
 def _tail(name: str) -> str:

@@ -52,11 +52,11 @@ class Bench:
         from rich.console import Console
 
         from metaprompts.engines.benchmark.benchmark import Request, measure
-        from metaprompts.utils.files import refuse_unwritable
+        from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
             raise InputError("--curve-engine is for the cost curve: give --curve, too, or leave it out")
-        refuse_unwritable(self.out)
+        check_writable(self.out)
         request = Request(
             model=self.model,
             task=self.task,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
@@ -65,7 +65,7 @@ class Check:
         rest = list(words[1:])
         out = take_options(rest, ("--out",))["--out"]
         full = take_flag(rest, "--full")
-        refuse_unknown(rest, ("--out", "--full"))
+        check_override_keys(rest, ("--out", "--full"))
         sheet = Path(out or f"data-check-{Path(words[0]).stem}.jpg")
         return cls(recipe=words[0], full=full, out=None if out == "none" else sheet, overrides=tuple(rest))
 
@@ -177,7 +177,7 @@ def _parts(recipe: "Recipe") -> "Openers":
 def _with_joints(open_part: Callable[[], Any], joints: tuple[str, ...]) -> Callable[[], "SampleDataset"]:
     def open_people() -> "SampleDataset":
         people: People = open_part()
-        people.refuse_other_joints(joints)
+        people.check_joints(joints)
         return people
 
     return open_people

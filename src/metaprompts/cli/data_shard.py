@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
@@ -70,7 +70,7 @@ class ShardData:
         rest = list(words)
         given = take_options(rest, _OPTIONS)
         restart = take_flag(rest, "--restart")
-        refuse_unknown(rest, (*_OPTIONS, "--restart"))
+        check_override_keys(rest, (*_OPTIONS, "--restart"))
         if not rest or rest[0].startswith("-") or not given["--out"]:
             raise InputError(_WANTED)
         splits = cls.splits if given["--split"] is None else tuple(_split(given["--split"]))

@@ -32,9 +32,9 @@ class DistillEncoder(Distillation):
     def run(self) -> int:
         """Train what is left to be trained, measure, write."""
         from metaprompts.pretraining.distillation.distill import distill
-        from metaprompts.utils.progress import ProgressLine
+        from metaprompts.utils.progress import ConsoleProgress
 
-        found = distill(self, ProgressLine())
+        found = distill(self, ConsoleProgress())
         say(
             f"on {counted(found.pictures, 'picture')} that it did not learn from: {found.unexplained:.2%} of the "
             f"latents' variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "

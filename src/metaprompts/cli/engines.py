@@ -6,7 +6,7 @@ from metaprompts.cli.console import complain
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
-    from metaprompts.engines.engine_model import FastModel
+    from metaprompts.engines.engine_model import EngineModel
     from metaprompts.engines.factory import Approximation
     from metaprompts.models.model import MetaPromptModel
 
@@ -23,7 +23,7 @@ def opened(
     approximation: "Approximation | None" = None,
     bounded: bool = False,
     device: str | None = None,
-) -> "MetaPromptModel | FastModel":
+) -> "MetaPromptModel | EngineModel":
     """The model as an engine executes it; tells on stderr which one, and why.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.console import complain, say
 from metaprompts.cli.engines import PLAIN
-from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
@@ -106,7 +106,7 @@ class Evaluate:
         rest = list(words[1:])
         options = take_options(rest, _OPTIONS)
         restart = take_flag(rest, "--restart")
-        refuse_unknown(rest, (*_OPTIONS, "--restart"))
+        check_override_keys(rest, (*_OPTIONS, "--restart"))
         return cls(
             model=Path(words[0]),
             recipe=options["--recipe"],
@@ -184,12 +184,12 @@ def _default_out(model: Path) -> Path:
 
 
 def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out: Path) -> "Evaluation":
-    from metaprompts.evaluation.dataset import SeenPictures
+    from metaprompts.evaluation.dataset import EvalDataset
     from metaprompts.evaluation.resumable import Evaluation
     from metaprompts.utils.fingerprint import fingerprint
     from metaprompts.utils.schema import plain
 
-    pictures = SeenPictures(split.samples, split.transforms, recipe.test)
+    pictures = EvalDataset(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = plain(recipe.data.resolved())
     what = {
         "weights": fingerprint(model),

@@ -46,9 +46,9 @@ class Export:
         from metaprompts.engines.export import STAGES, export_model
         from metaprompts.models.loading import load
         from metaprompts.synthetic import generate_scene
-        from metaprompts.utils.files import refuse_unwritable
+        from metaprompts.utils.files import check_writable
 
-        refuse_unwritable(self.out)
+        check_writable(self.out)
         if self.pictures:
             shown = [read_picture(path) for path in list_pictures(self.pictures)]
         else:

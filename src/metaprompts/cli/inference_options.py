@@ -12,10 +12,10 @@ from metaprompts.tasks.base import Picture
 from metaprompts.tasks.predictions import Prediction
 
 if TYPE_CHECKING:
-    from metaprompts.engines.engine_model import FastModel
+    from metaprompts.engines.engine_model import EngineModel
 
 
-class Looking:
+class InferenceOptions:
     """What the options say; `begin` gives the models.
 
     Args:
@@ -45,7 +45,7 @@ class Looking:
             windows = Windows.of(_pair("--window", window), _pair("--stride", stride))
         return cls(windows, None if max_memory is None else parsed_bytes(max_memory), batch)
 
-    def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | FastModel]") -> None:
+    def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | EngineModel]") -> None:
         """Take the models that are going to look.
 
         Args:

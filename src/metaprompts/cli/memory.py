@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import refuse_unknown, take_flag, take_options
+from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
 from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
@@ -69,7 +69,7 @@ class Memory:
         rest = list(words[len(recipes) :])
         as_json = take_flag(rest, "--json")
         options = take_options(rest, _OPTIONS)
-        refuse_unknown(rest, (*_OPTIONS, "--json"))
+        check_override_keys(rest, (*_OPTIONS, "--json"))
         spelled = [f"{_SHORT[name]}={value}" for name, value in options.items() if name in _SHORT and value is not None]
         processes = options["--processes"] or "1"
         if not processes.isdecimal() or int(processes) < 1:

@@ -11,7 +11,7 @@ from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.recipes.loader import read_recipe, refuse_unused
+from metaprompts.recipes.loader import check_prompt_keys, read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Task
 from metaprompts.utils.files import read_json
@@ -47,7 +47,7 @@ def load_with_recipe(
     words = spell_out(overrides)
     read = read_recipe(recipe or str(_beside(source)), words)
     if recipe is None:
-        _refuse_other_share(source, read)
+        _check_same_share(source, read)
     if reads_data:
         read.data.names_from("val")
     if read.training.threads is not None:
@@ -62,7 +62,7 @@ def load_with_recipe(
             raise InputError(
                 f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training{hint}"
             )
-    _refuse_other_model(source, model, read, overrides)
+    _check_overrides(source, model, read, overrides)
     # The model is as it is, whatever a recipe says of it: crops, ranges and prompts must be those that it learned.
     # Only its text encoder may have moved.
     prompts = model.config.prompts
@@ -70,7 +70,7 @@ def load_with_recipe(
     model.task = _with_joint_settings(model.task, read.task)
     model.config = replace(model.config, task=model.task)
     read = replace(read, task=model.task, prompts=prompts)
-    refuse_unused(read, words)
+    check_prompt_keys(read, words)
     return model, read
 
 
@@ -80,7 +80,7 @@ def _with_joint_settings(own: Task, wanted: Task) -> Task:
     return replace(own, **named) if named else own
 
 
-def _refuse_other_model(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
+def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
     """Check that nobody asks for what only a training can change."""
     for word in overrides:
         section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
@@ -106,7 +106,7 @@ def _beside(source: Path) -> Path:
     return path
 
 
-def _refuse_other_share(source: Path, recipe: Recipe) -> None:
+def _check_same_share(source: Path, recipe: Recipe) -> None:
     """Another share of the training images than was held out is of images that the model has learned."""
     if recipe.data.val_share is None or recipe.data.held_out is not None:
         return

@@ -43,7 +43,7 @@ def take_flag(words: list[str], name: str) -> bool:
     return True
 
 
-def refuse_unknown(words: Sequence[str], options: Sequence[str]) -> None:
+def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
     """Check that what is left, once the options are taken, can be recipe keys.
 
     Args:

@@ -15,7 +15,7 @@ from metaprompts.errors import CaptionerError, InputError
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
-    from metaprompts.cli.inference_options import Looking
+    from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.tasks.base import Picture
     from metaprompts.tasks.predictions import PosePrediction, Prediction
 
@@ -126,14 +126,14 @@ class Predict:
 
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
-        from metaprompts.cli.inference_options import Looking
+        from metaprompts.cli.inference_options import InferenceOptions
         from metaprompts.cli.output_names import output_names
         from metaprompts.engines.factory import CONVERTING, Approximation, weights_type
         from metaprompts.models.adapters import load_adapters
         from metaprompts.models.loading import load
         from metaprompts.utils.device import pick_device
 
-        looking = Looking.of(self.window, self.stride, self.max_memory, self.batch_size)
+        looking = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
@@ -246,7 +246,7 @@ class Predict:
 
 
 def _predict_group(
-    looking: "Looking",
+    looking: "InferenceOptions",
     paths: list[Path],
     boxes: "Boxes | None",
     captions: "Captions | None",
@@ -283,7 +283,7 @@ def _predict_group(
 
 
 def _predictions(
-    looking: "Looking", readable: "Sequence[tuple[Path, Picture, Any, Any]]"
+    looking: "InferenceOptions", readable: "Sequence[tuple[Path, Picture, Any, Any]]"
 ) -> "list[tuple[Path, Prediction]]":
     """What each model predicts for each picture."""
     pairs = []

@@ -32,11 +32,11 @@ class Pretrain(Pretraining):
         from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
         from metaprompts.pretraining.pretrain import pretrain
-        from metaprompts.utils.progress import ProgressLine
+        from metaprompts.utils.progress import ConsoleProgress
 
         # A bar for each small file that is read hides the training's own.
         quiet_diffusers()
         quiet_transformers()  # type: ignore[no-untyped-call]
-        pretrain(self, ProgressLine(), stage=None if self.stage == "all" else self.stage)
+        pretrain(self, ConsoleProgress(), stage=None if self.stage == "all" else self.stage)
         say(f"finished: {self.out}\n")
         return 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import refuse_unknown, take_options
+from metaprompts.cli.overrides import check_override_keys, take_options
 from metaprompts.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Submit:
             return cls(model=Path(), format="", pictures=Path(), out=Path(), wants_help=True)
         rest = list(words)
         given = take_options(rest, _OPTIONS)
-        refuse_unknown(rest, _OPTIONS)
+        check_override_keys(rest, _OPTIONS)
         pictures, out = given["--pictures"], given["--out"]
         if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not pictures or not out:
             raise InputError("wanted: metaprompts submit MODEL FORMAT --pictures DIR --out PATH; see submit --help")
@@ -90,14 +90,14 @@ class Submit:
             return 0
         from metaprompts.cli.inputs import check_exists
         from metaprompts.cli.model_and_recipe import load_with_recipe
-        from metaprompts.evaluation.submission.archive import refuse_other_ending
+        from metaprompts.evaluation.submission.archive import check_suffix
         from metaprompts.evaluation.submission.formats import FORMATS
 
         if self.format not in FORMATS:
             raise InputError(f"format is {self.format!r}; wanted one of {', '.join(FORMATS)}")
         form = FORMATS[self.format]
         if form.encode is None and self.info and self.boxes:
-            refuse_other_ending(self.out)
+            check_suffix(self.out)
         check_exists(self.pictures, self.info, self.boxes)
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, reads_data=False)
         if model.task.name != form.task:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metaprompts.cli.console import complain, say
-from metaprompts.cli.overrides import refuse_unknown, take_options
+from metaprompts.cli.overrides import check_override_keys, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import shown_score
 
@@ -72,7 +72,7 @@ class Train:
             raise InputError("no recipe given: metaprompts train RECIPE [--section.key value ...]; see train --help")
         overrides = words[1:]
         options = take_options(overrides, _OPTIONS)
-        refuse_unknown(overrides, _OPTIONS)
+        check_override_keys(overrides, _OPTIONS)
         resume, trainable = options["--resume"], options["--trainable"]
         if trainable is not None:
             overrides += ["--training.trainable", trainable]
@@ -93,7 +93,7 @@ class Train:
 
             print_all_keys()
             return 0
-        from metaprompts.recipes.loader import read_recipe, refuse_unused
+        from metaprompts.recipes.loader import check_prompt_keys, read_recipe
 
         recipe = read_recipe(self.recipe, self.overrides)
         if self.wants_help:
@@ -101,15 +101,15 @@ class Train:
 
             print_recipe(self.recipe, recipe)
             return 0
-        refuse_unused(recipe, self.overrides)
+        check_prompt_keys(recipe, self.overrides)
         from metaprompts.cli.scored import report_undefined
         from metaprompts.training.loop import train
         from metaprompts.training.signals import TrainingStopped
         from metaprompts.utils.distributed_env import is_first_process
-        from metaprompts.utils.progress import ProgressLine
+        from metaprompts.utils.progress import ConsoleProgress
 
         try:
-            history = train(recipe, ProgressLine(), resume=self.resume or "ask")  # type: ignore[arg-type]
+            history = train(recipe, ConsoleProgress(), resume=self.resume or "ask")  # type: ignore[arg-type]
         except TrainingStopped as stopped:
             command = ["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"]
             if is_first_process():

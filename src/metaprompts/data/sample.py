@@ -99,7 +99,7 @@ SMALLEST_SIDE = 8
 """In pixels: the encoder halves three times."""
 
 
-def refuse_other_size(image: NDArray[Any], target: NDArray[Any], image_path: Path, target_path: Path) -> None:
+def check_same_size(image: NDArray[Any], target: NDArray[Any], image_path: Path, target_path: Path) -> None:
     """Check that a picture and its target have the same height and width.
 
     Raises:

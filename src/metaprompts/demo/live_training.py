@@ -8,10 +8,10 @@ import torch
 
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.training.dataloaders import EndlessBatches, training_split
+from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.loop import build_model, training_step
 from metaprompts.training.optimizer import make_optimizer
-from metaprompts.training.train_step import apply_learning_rate, refuse_non_finite
+from metaprompts.training.train_step import apply_learning_rate, check_finite
 
 _FALL = 0.4
 _WARMUP_STEPS = 10
@@ -55,14 +55,14 @@ def fine_tune(
     optimizer = make_optimizer(model, recipe.optimizer)
     points: list[Point] = []
     started = time.monotonic()
-    for step, batch in enumerate(EndlessBatches(training_split(recipe), recipe)):
+    for step, batch in enumerate(InfiniteDataLoader(training_split(recipe), recipe)):
         passed = (time.monotonic() - started) / seconds
         if passed >= 1:
             break
         factor = min((step + 1) / _WARMUP_STEPS, (1 - passed) / _FALL, 1.0)
         apply_learning_rate(optimizer, recipe.optimizer.lr * factor)
         losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
-        refuse_non_finite(losses, step + 1, "this recipe's learning rate is too high")
+        check_finite(losses, step + 1, "this recipe's learning rate is too high")
         points.append(Point(seconds=time.monotonic() - started, loss=losses["total"]))
         on_step(points[-1])
     return model.eval(), points

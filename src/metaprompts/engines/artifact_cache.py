@@ -46,7 +46,7 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         InputError: the folder cannot be written, is another user's, or anybody may write to it
     """
     place = _place(what, folder)
-    _refuse_others(place.parent)
+    _check_owner(place.parent)
     if _is_whole(place, what):
         return place
     remove_scratch(place.parent)
@@ -86,7 +86,7 @@ def _place(what: Mapping[str, object], folder: Path | None) -> Path:
     return (folder or cache_folder()) / hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _refuse_others(cache: Path) -> None:
+def _check_owner(cache: Path) -> None:
     if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
         raise InputError(
             f"{cache}, where converted networks are kept, {why}: whoever writes there decides what is run here; name "

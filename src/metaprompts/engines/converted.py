@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import Dim
 
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.modules.meta_prompts import CaptionPrompts
 
@@ -34,13 +34,13 @@ class Example:
     shapes: tuple[Any, ...]
 
 
-def multiple_of(prepared: PreparedModel) -> int:
+def multiple_of(prepared: OptimizedModel) -> int:
     """Of what the sides of converted networks' pictures must be multiples, in pixels: 64 for Stable Diffusion."""
     halvings = len(prepared.look.unet.channels) - 1
     return int(2**halvings) * prepared.encode.stride
 
 
-def examples(prepared: PreparedModel) -> dict[str, Example]:
+def examples(prepared: OptimizedModel) -> dict[str, Example]:
     """Arguments for each part, with nothing in them; latents have sides that are halved evenly on all levels."""
     unet = prepared.look.unet
     block = multiple_of(prepared) // prepared.encode.stride

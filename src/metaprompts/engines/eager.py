@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.engines.optimized import Encode, PreparedModel, StripEncode
+from metaprompts.engines.optimized import Encode, OptimizedModel, StripEncode
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
@@ -21,7 +21,7 @@ class EagerParts:
         encoder: the model's own, whose strips are taken over
     """
 
-    def __init__(self, prepared: PreparedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+    def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
         self._prepared = sharing_weights(prepared, dtype)
         self._pixels = torch.contiguous_format
         # Each order rounds in its own way, so what decides must be the same in every run: no trial of which is faster.

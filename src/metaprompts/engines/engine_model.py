@@ -12,7 +12,7 @@ from metaprompts.models.config import ModelConfig
 from metaprompts.tasks import Task
 
 
-class FastModel:
+class EngineModel:
     """A model for prediction by an engine.
 
     Args:

@@ -12,8 +12,8 @@ import torch
 from metaprompts import __version__
 from metaprompts.engines.artifact_cache import artefact, has_any, is_kept, tensors_digest
 from metaprompts.engines.converted import multiple_of
-from metaprompts.engines.engine_model import FastModel
-from metaprompts.engines.optimized import Parts, PreparedModel, RememberingParts
+from metaprompts.engines.engine_model import EngineModel
+from metaprompts.engines.optimized import OptimizedModel, Parts, RememberingParts
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
@@ -88,7 +88,7 @@ def open_engine(
     bounded: bool = False,
     cache: Path | None = None,
     device: str | None = None,
-) -> FastModel:
+) -> EngineModel:
     """Make a fast model of a model.
 
     Args:
@@ -113,13 +113,13 @@ def open_engine(
         raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
     order = _Order(model.eval(), precision, approximation, cache, device)
     choice = _choose(order, pictures, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
-    refuse_unfit(choice.engine, precision, model.device)
+    check_engine(choice.engine, precision, model.device)
     prepared = order.prepared(choice.engine)
     parts = _PARTS[choice.engine](order, prepared)
     if model.latent_encoder.cache is not None:
         parts = RememberingParts(parts, model.latent_encoder.cache)
     reads = model.config.prompts.kind == "caption"
-    return FastModel(
+    return EngineModel(
         model.config,
         parts,
         prepared.conditions,
@@ -158,7 +158,7 @@ def installed(engine: str) -> bool:
     return all(find_spec(name) for name in needs)
 
 
-def refuse_unfit(engine: EngineName, precision: Precision, device: torch.device) -> None:
+def check_engine(engine: EngineName, precision: Precision, device: torch.device) -> None:
     """Check that an engine can compute in a precision on a device, and is installed.
 
     Raises:
@@ -198,12 +198,12 @@ class _Order:
             "versions": {"metaprompts": __version__, **{name: package_version(name) for name in packages}},
         }
 
-    def prepared(self, engine: str) -> PreparedModel:
+    def prepared(self, engine: str) -> OptimizedModel:
         """The model prepared for an engine; of one loaded in fewer digits than that needs, a copy in float32 is."""
         model, less = self.model, self.approximation
         if model.dtype != torch.float32 and weights_type(engine, self.precision, model.device, less) == torch.float32:
             model = sharing_weights(model, torch.float32)
-        return PreparedModel(
+        return OptimizedModel(
             model,
             less.steps,
             merged_tokens=less.merged_tokens,
@@ -236,19 +236,19 @@ def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
     return Choice("eager", f"converting to OpenVINO takes longer than {count}; --engine openvino does it")
 
 
-def _eager(order: _Order, prepared: PreparedModel) -> Parts:
+def _eager(order: _Order, prepared: OptimizedModel) -> Parts:
     from metaprompts.engines.eager import EagerParts
 
     return EagerParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
 
 
-def _compile(order: _Order, prepared: PreparedModel) -> Parts:
+def _compile(order: _Order, prepared: OptimizedModel) -> Parts:
     from metaprompts.engines.torch_compile import CompiledParts
 
     return CompiledParts(prepared, _DTYPES[order.precision], order.model.latent_encoder)
 
 
-def _openvino(order: _Order, prepared: PreparedModel) -> Parts:
+def _openvino(order: _Order, prepared: OptimizedModel) -> Parts:
     from metaprompts.engines.openvino import OpenVinoParts, build_openvino, openvino_device
 
     device = openvino_device(order.device, order.precision)
@@ -260,7 +260,7 @@ def _openvino(order: _Order, prepared: PreparedModel) -> Parts:
     return OpenVinoParts(folder, order.precision, multiple_of(prepared), device)
 
 
-def _onnx(order: _Order, prepared: PreparedModel) -> Parts:
+def _onnx(order: _Order, prepared: OptimizedModel) -> Parts:
     from metaprompts.engines.onnxruntime import OnnxParts, build_onnx, onnx_provider
 
     provider = onnx_provider(order.device)
@@ -268,7 +268,7 @@ def _onnx(order: _Order, prepared: PreparedModel) -> Parts:
     return OnnxParts(folder, multiple_of(prepared), provider)
 
 
-_PARTS: Mapping[EngineName, Callable[[_Order, PreparedModel], Parts]] = {
+_PARTS: Mapping[EngineName, Callable[[_Order, OptimizedModel], Parts]] = {
     "eager": _eager,
     "compile": _compile,
     "openvino": _openvino,

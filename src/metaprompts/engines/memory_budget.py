@@ -20,8 +20,8 @@ from torch.func import functional_call
 
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import LatentEncoder
-from metaprompts.utils.malloc import give_back_large_blocks
-from metaprompts.utils.memory_tracker import LiveBytes
+from metaprompts.utils.malloc import trim_malloc
+from metaprompts.utils.memory_tracker import MemoryTracker
 from metaprompts.utils.system import memory_bytes
 from metaprompts.utils.torch_modules import eval_mode
 
@@ -230,7 +230,7 @@ class Budget:
         self._model.latent_encoder.rows = chosen.rows
         if chosen.rows is not None and self._model.device.type == "cpu":
             # What glibc keeps of strips would be up to half as much again.
-            give_back_large_blocks(self._model)
+            trim_malloc(self._model)
         return chosen.batch
 
 
@@ -292,11 +292,11 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
 @contextmanager
 def _counting(
     module: nn.Module, rows: int | None, encoder: LatentEncoder
-) -> Iterator[tuple[LiveBytes, dict[str, Tensor]]]:
+) -> Iterator[tuple[MemoryTracker, dict[str, Tensor]]]:
     """What counts, and a module's tensors without numbers; an encoder goes through strips meanwhile."""
     mode = FakeTensorMode()
     tensors: dict[str, Tensor] = {name: mode.from_tensor(each) for name, each in _tensors(module).items()}
-    live = LiveBytes(tensors.values(), _convolution_work)
+    live = MemoryTracker(tensors.values(), _convolution_work)
     before = encoder.rows, encoder.cache
     encoder.rows, encoder.cache = rows, None
     try:

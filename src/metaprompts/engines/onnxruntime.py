@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from metaprompts.engines.converted import PARTS, ConvertedParts, examples
 from metaprompts.engines.fused_layers import replace_layers
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.utils.torch_modules import sharing_weights
 
 
-def build_onnx(prepared: PreparedModel, folder: Path) -> None:
+def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
     """Write each part as an ONNX network for any size.
 
     Args:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from metaprompts.engines.converted import PARTS, ConvertedParts, examples
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.utils.system import releasing_files
 from metaprompts.utils.telemetry import switch_off_telemetry
@@ -26,7 +26,7 @@ _KEPT_SIZES = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
-def build_openvino(prepared: PreparedModel, folder: Path, precision: str) -> None:
+def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> None:
     """Write each part as an OpenVINO network for any size.
 
     Args:

@@ -39,7 +39,7 @@ from metaprompts.utils.torch_modules import sharing_weights
 
 
 class Parts(Protocol):
-    """The three parts of a prediction, as torch or another runtime executes them; see `PreparedModel`."""
+    """The three parts of a prediction, as torch or another runtime executes them; see `OptimizedModel`."""
 
     @property
     def encode(self) -> Callable[[Tensor], Tensor]:
@@ -107,7 +107,7 @@ def run(parts: Parts, task: Task, images: Tensor, told: StepConditions) -> Tenso
     return parts.finish(pyramid, told.prompts, images)
 
 
-class PreparedModel(nn.Module):
+class OptimizedModel(nn.Module):
     """A model for prediction only. It shares with the model it is made of what it need not change.
 
     Computed once: each step's prompts, their keys and values for every cross-attention, and by how much each step's
@@ -150,8 +150,8 @@ class PreparedModel(nn.Module):
         self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
         merge_tokens(unet, merged_tokens)
         replace_layers(unet, Upsample2D, doubling_convolution)
-        self.look = Look(unet, model.refinement.next_latent)
-        self.finish = Finish(sharing_weights(model.rearrangement), sharing_weights(model.head))
+        self.look = UNetStep(unet, model.refinement.next_latent)
+        self.finish = Decode(sharing_weights(model.rearrangement), sharing_weights(model.head))
         self.eval()
 
     @torch.no_grad()
@@ -221,7 +221,7 @@ class Encode(nn.Module):
         return latent if self.scale == 1 else latent * self.scale
 
 
-class Look(nn.Module):
+class UNetStep(nn.Module):
     """One step: the UNet with prepared layers."""
 
     def __init__(self, unet: PyramidUNet, next_latent: Callable[[PyramidUNet, Tensor, Tensor], Tensor]) -> None:
@@ -234,7 +234,7 @@ class Look(nn.Module):
         return *pyramid, latent if self.unet.conv_out is None else self._next_latent(self.unet, pyramid[0], latent)
 
 
-class Finish(nn.Module):
+class Decode(nn.Module):
     """Rearrangement and head."""
 
     def __init__(self, rearrangement: nn.Module, head: nn.Module) -> None:

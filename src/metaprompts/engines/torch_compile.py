@@ -11,7 +11,7 @@ from torch._inductor.exc import InductorError
 
 from metaprompts.engines.converted import PARTS
 from metaprompts.engines.eager import EagerParts
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.modules.backbone import LatentEncoder
 
 _logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class CompiledParts(EagerParts):
         encoder: the model's own
     """
 
-    def __init__(self, prepared: PreparedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
+    def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
         super().__init__(prepared, dtype, encoder)
         self._is_cpu = prepared.conditions.shifts.device.type == "cpu"
         self._compiled: dict[str, Callable[..., Any]] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from metaprompts.data.loading.dataloader import Reader
-from metaprompts.data.loading.shape_batches import AlikeBatches, places_by_shape, stack
+from metaprompts.data.loading.shape_batches import ShapeBatches, places_by_shape, stack
 from metaprompts.data.sample import SMALLEST_SIDE, Sample, SampleDataset
 from metaprompts.data.transforms.geometric import keep_aspect
 from metaprompts.data.transforms.resize_image import ResizeImage
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenPicture:
+class EvalSample:
     """One sample, ready to be predicted.
 
     Attributes:
@@ -38,7 +38,7 @@ class SeenPicture:
     tensors: dict[str, Tensor]
 
 
-class SeenPictures(Dataset[SeenPicture]):
+class EvalDataset(Dataset[EvalSample]):
     """The samples of a split, cropped and scaled as a protocol says.
 
     Args:
@@ -56,7 +56,7 @@ class SeenPictures(Dataset[SeenPicture]):
         """Return the number of samples."""
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> SeenPicture:
+    def __getitem__(self, index: int) -> EvalSample:
         """Read one sample and make its views.
 
         Raises:
@@ -68,7 +68,7 @@ class SeenPictures(Dataset[SeenPicture]):
         for ratio, transforms in self._transforms.items():
             if ratio != 1:
                 tensors[scaled_name(ratio)] = image_tensor(_applied(transforms, sample).image)
-        return SeenPicture(index=index, path=sample.path, tensors=tensors)
+        return EvalSample(index=index, path=sample.path, tensors=tensors)
 
     def sample(self, index: int) -> Sample:
         """Read one sample, as the protocol cuts it, at its own size.
@@ -79,7 +79,7 @@ class SeenPictures(Dataset[SeenPicture]):
         return _applied(self._first, self.samples[range(len(self))[index]])
 
 
-class PictureReader(Generic[T]):
+class EvalLoader(Generic[T]):
     """Reads pictures in groups, in processes of its own if wanted.
 
     Args:
@@ -91,9 +91,9 @@ class PictureReader(Generic[T]):
 
     def __init__(
         self,
-        pictures: SeenPictures,
+        pictures: EvalDataset,
         groups: Sequence[list[int]],
-        gather: Callable[[Sequence[SeenPicture]], T],
+        gather: Callable[[Sequence[EvalSample]], T],
         *,
         workers: int,
     ) -> None:
@@ -114,8 +114,8 @@ class PictureReader(Generic[T]):
 
 
 def seen_batches(
-    pictures: SeenPictures, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
-) -> AlikeBatches:
+    pictures: EvalDataset, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
+) -> ShapeBatches:
     """A split in order, or a process's share of it, for `evaluate`.
 
     Args:
@@ -126,7 +126,7 @@ def seen_batches(
     """
     number, of = share
     groups = in_groups(len(pictures), batch_size)[number::of]
-    return AlikeBatches(PictureReader(pictures, groups, _tensors_of, workers=workers))
+    return ShapeBatches(EvalLoader(pictures, groups, _tensors_of, workers=workers))
 
 
 def in_groups(samples: int, size: int) -> list[list[int]]:
@@ -183,7 +183,7 @@ class ScaledResize:
         return replace(sample, image=image)
 
 
-def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[str, Tensor]]]:
+def stacked(group: Sequence[EvalSample]) -> list[tuple[list[EvalSample], dict[str, Tensor]]]:
     """Gather pictures whose tensors have the same shapes into batches; order within a batch is kept."""
     tensors = _tensors_of(group)
     return [
@@ -192,7 +192,7 @@ def stacked(group: Sequence[SeenPicture]) -> list[tuple[list[SeenPicture], dict[
     ]
 
 
-def _tensors_of(pictures: Sequence[SeenPicture]) -> list[dict[str, Tensor]]:
+def _tensors_of(pictures: Sequence[EvalSample]) -> list[dict[str, Tensor]]:
     return [picture.tensors for picture in pictures]
 
 

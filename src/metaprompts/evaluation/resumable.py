@@ -10,7 +10,7 @@ import torch
 
 from metaprompts.errors import InputError
 from metaprompts.evaluation.confusion import write_confusion
-from metaprompts.evaluation.dataset import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
+from metaprompts.evaluation.dataset import EvalDataset, EvalLoader, EvalSample, in_groups, stacked
 from metaprompts.evaluation.evaluate import predict, targets
 from metaprompts.evaluation.protocols import EvaluationProtocol
 from metaprompts.evaluation.records import (
@@ -47,7 +47,7 @@ class Evaluation:
         workers: processes that read
     """
 
-    pictures: SeenPictures
+    pictures: EvalDataset
     test: EvaluationProtocol
     facts: Mapping[str, Any]
     out: Path
@@ -155,7 +155,7 @@ def _predict_groups(
 ) -> None:
     if not groups:
         return
-    reader = PictureReader(evaluation.pictures, groups, list, workers=evaluation.workers)
+    reader = EvalLoader(evaluation.pictures, groups, list, workers=evaluation.workers)
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
     with eval_mode(model), RecordWriter(evaluation.out, rank) as writer:
         for pictures in reader:
@@ -168,7 +168,7 @@ def _predict_groups(
 
 
 def _records(
-    model: Predictor, evaluation: Evaluation, scorer: Any, pictures: Sequence[SeenPicture]
+    model: Predictor, evaluation: Evaluation, scorer: Any, pictures: Sequence[EvalSample]
 ) -> list[dict[str, Any]]:
     records = []
     for alike, batch in stacked(pictures):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metaprompts.inference.predictor import ImagePredictor
-from metaprompts.tasks.base import Picture, View
+from metaprompts.tasks.base import ModelInput, Picture
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
@@ -57,14 +57,14 @@ class _Seen:
     """A view, the number of its picture, and the context (N, D) that it is looked at with, if there is one."""
 
     picture: int
-    view: View
+    view: ModelInput
     context: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Output:
     picture: int
-    view: View
+    view: ModelInput
     raw: Tensor
 
 

@@ -75,7 +75,7 @@ def slide_logits(
     Raises:
         InputError: a size is not positive, or strides leave gaps
     """
-    refuse_gaps(window, stride, batch)
+    check_no_gaps(window, stride, batch)
     height, width = images.shape[-2:]
     tall, wide = min(window[0], height), min(window[1], width)
     corners = _corners((height, width), window, stride)
@@ -113,7 +113,7 @@ def slide_rows(
     Raises:
         InputError: a size is not positive, or strides leave gaps
     """
-    refuse_gaps(window, stride, batch)
+    check_no_gaps(window, stride, batch)
     height, width = image.shape[-2:]
     tall, wide = min(window[0], height), min(window[1], width)
     rows: _OpenRows | None = None
@@ -169,7 +169,7 @@ class _OpenRows:
             sums[..., max(height - gone, 0) :, :] = 0
 
 
-def refuse_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int = 1) -> None:
+def check_no_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int = 1) -> None:
     """Refuse a grid of windows that would leave pixels out.
 
     Args:

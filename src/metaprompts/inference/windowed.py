@@ -12,7 +12,7 @@ from torch import Tensor
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of, forward_raw
 from metaprompts.inference.predictor import ImagePredictor
-from metaprompts.inference.sliding_window import refuse_gaps, slide_rows
+from metaprompts.inference.sliding_window import check_no_gaps, slide_rows
 from metaprompts.tasks.base import Picture
 from metaprompts.utils.torch_modules import eval_mode
 
@@ -41,7 +41,7 @@ class Windows:
     def __post_init__(self) -> None:
         if min(self.size) < _SMALLEST:
             raise InputError(f"windows of {_times(self.size)} were asked for; wanted at least {_SMALLEST}x{_SMALLEST}")
-        refuse_gaps(self.size, self.stride)
+        check_no_gaps(self.size, self.stride)
 
     @classmethod
     def of(cls, size: tuple[int, int] | None, stride: tuple[int, int] | None = None) -> Self:

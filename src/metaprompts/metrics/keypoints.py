@@ -156,7 +156,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         """
         rows, scores = self.rows(), self.final_scores()
         joints = rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)
-        self._refuse_unknown(rows[:, 0])
+        self._check_known(rows[:, 0])
         return [
             {
                 "image_id": int(rows[index, 0]),
@@ -197,7 +197,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
             kept.extend(here[best].tolist())
         return np.sort(np.array(kept, dtype=np.intp))
 
-    def _refuse_unknown(self, image_ids: NDArray[np.float64]) -> None:
+    def _check_known(self, image_ids: NDArray[np.float64]) -> None:
         unknown = set(image_ids.astype(int).tolist()) - {int(image["id"]) for image in self.ground_truth["images"]}
         if unknown:
             raise InputError(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.data.io.coco_entries import refuse_same
+from metaprompts.data.io.coco_entries import check_unique
 from metaprompts.metrics.keypoints import KeypointScores
 from metaprompts.metrics.pck import PercentageCorrectKeypoints
 
@@ -45,7 +45,7 @@ class PoseScores:
             for person in self.precision.ground_truth["annotations"]
             if person["num_keypoints"] and not person["iscrowd"]
         ]
-        refuse_same(
+        check_unique(
             (person["source_id"] for person in people),
             annotations,
             "persons",

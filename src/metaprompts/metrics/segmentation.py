@@ -54,7 +54,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         if self.ignore_index is not None:
             counted = labels != self.ignore_index
             labels, predicted = labels[counted], predicted[counted]
-        self._refuse_unknown(labels)
+        self._check_known(labels)
         predicted = torch.where((predicted < 0) | (predicted >= self.classes), self.classes, predicted)
         pairs = labels * (self.classes + 1) + predicted
         self.confusion += torch.bincount(pairs, minlength=self.confusion.numel()).view_as(self.confusion)
@@ -97,7 +97,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         """The scores of a picture that stand beside its name."""
         return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
-    def _refuse_unknown(self, labels: Tensor) -> None:
+    def _check_known(self, labels: Tensor) -> None:
         unknown = labels[(labels < 0) | (labels >= self.classes)]
         if unknown.numel():
             raise InputError(

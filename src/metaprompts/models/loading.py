@@ -44,7 +44,7 @@ def model_folder(source: str | Path) -> Path:
     if not path.is_dir() and str(source) in embedded_models():
         path = embedded_folder(str(source))
     if path.is_dir():
-        _refuse_training(path)
+        _check_not_run_folder(path)
         return path
     if str(source).count("/") != 1 or path.is_absolute() or path.exists() or str(source).startswith("."):
         raise InputError(
@@ -54,7 +54,7 @@ def model_folder(source: str | Path) -> Path:
     return hub_folder(str(source), [CONFIG_FILE, WEIGHTS_FILE])
 
 
-def _refuse_training(folder: Path) -> None:
+def _check_not_run_folder(folder: Path) -> None:
     models = [name for name in ("best", "last") if (folder / name / CONFIG_FILE).is_file()]
     if models and not (folder / CONFIG_FILE).exists():
         found = " or ".join(str(folder / name) for name in models)

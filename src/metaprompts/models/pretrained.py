@@ -99,7 +99,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             InputError: there is no such model, a file is missing, damaged, or does not fit, the base is another, or
                 cannot be in that precision
         """
-        _refuse_precision(dtype, shared=base is not None)
+        _check_precision(dtype, shared=base is not None)
         name = str(pretrained_model_name_or_path)
         folder = Path(name).expanduser()
         if not folder.is_dir() and name.count("/") == 1 and not folder.is_absolute():
@@ -114,7 +114,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
             load_tensors(model, read_tensors(weights), origin=weights)
         else:
             backbone = base or load_backbone(config.base.source)
-            _refuse_other_base(config.base, backbone, folder)
+            _check_base(config.base, backbone, folder)
             # What is beside the base takes memory only once the file is known to have it.
             with _naming(path), torch.device("meta"):
                 model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
@@ -146,7 +146,7 @@ def _naming(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _refuse_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
+def _check_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
     if dtype is not None and dtype not in _PRECISIONS:
         names = ", ".join(map(str, _PRECISIONS))
         raise InputError(f"weights were asked for as {dtype}; wanted one of {names}")
@@ -156,7 +156,7 @@ def _refuse_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
         )
 
 
-def _refuse_other_base(named: Base, backbone: Backbone, folder: Path) -> None:
+def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
     found = backbone_fingerprint(backbone)
     if found != named.fingerprint:
         raise InputError(

@@ -12,11 +12,11 @@ from transformers import CLIPTokenizer
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Diffusion
 from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
-from metaprompts.pretraining.text_to_image import NOISE, Painter, make_pipeline
-from metaprompts.pretraining.train_loop import Course, learn, step_generators
-from metaprompts.training.data_parallel import ALONE, Peers
+from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, make_pipeline
+from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
+from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 from metaprompts.utils.files import read_json, write_folder_whole, write_json, write_picture
-from metaprompts.utils.progress import Progress
+from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
 
 _SAMPLE_SEED = 0
@@ -26,33 +26,33 @@ class DiffusionLesson:
     """Tell the noise from the picture.
 
     Args:
-        painter: is trained
+        text_to_image: is trained
         latents: rows (2, C, h, w): a picture's and its mirror image's
         tokens: (N, L), the captions', padded
         empty: (L,), the empty caption's
         settings: of the stage
         seed: of pictures, noise and dropped captions
-        peers: those who learn from the other rows of each batch
+        process_group: those who learn from the other rows of each batch
     """
 
     def __init__(
         self,
-        painter: Painter,
+        text_to_image: TextToImageModel,
         latents: Rows,
         tokens: Tensor,
         empty: Tensor,
         settings: Diffusion,
         *,
         seed: int,
-        peers: Peers = ALONE,
+        process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        self.model: nn.Module = painter
+        self.model: nn.Module = text_to_image
         self._latents = latents
         self._tokens = tokens
         self._empty = empty
         self._settings = settings
         self._seed = seed
-        self._peers = peers
+        self._process_group = process_group
         self._scheduler = DDPMScheduler(**NOISE)
 
     def losses(self, step: int) -> dict[str, Tensor]:
@@ -67,7 +67,7 @@ class DiffusionLesson:
         tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
         timesteps = torch.from_numpy(numbers.integers(self._scheduler.config.num_train_timesteps, size=size))
         noise = torch.randn(clean.shape, generator=chance)
-        clean, noise, timesteps, tokens = map(self._peers.share, (clean, noise, timesteps, tokens))
+        clean, noise, timesteps, tokens = map(self._process_group.share, (clean, noise, timesteps, tokens))
         noisy = self._scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         velocity = self._scheduler.get_velocity(clean, noise, timesteps)
         return {"velocity": (self.model(noisy, timesteps, tokens) - velocity).square().mean()}
@@ -94,50 +94,58 @@ class Words:
 
 
 def train_diffusion(
-    painter: Painter,
+    text_to_image: TextToImageModel,
     vae: AutoencoderKL,
     latents: Rows,
     words: Words,
     settings: Diffusion,
-    course: Course,
-    progress: Progress,
+    train_config: TrainConfig,
+    progress: ProgressReporter,
 ) -> None:
     """Train, or go on with it, then write model/ and finished.json to the course's folder.
 
     Now and then a sheet of samples goes to its samples/.
 
     Args:
-        painter: the networks, new
+        text_to_image: the networks, new
         vae: draws the samples
         latents: rows (2, C, h, w)
         words: one caption for each row
         settings: of the stage
-        course: how to train
+        train_config: how to train
         progress: is told of every step
 
     Raises:
         InputError: the loss is no longer finite, or a checkpoint does not fit
     """
-    channels_last(painter)
+    channels_last(text_to_image)
     captions, empty = words.tokens(words.captions), words.tokens([""])[0]
-    lesson = DiffusionLesson(painter, latents, captions, empty, settings, seed=course.seed, peers=course.peers)
+    objective = DiffusionLesson(
+        text_to_image,
+        latents,
+        captions,
+        empty,
+        settings,
+        seed=train_config.seed,
+        process_group=train_config.process_group,
+    )
 
     def draw(step: int, average: nn.Module) -> None:
         if step % settings.sample_every and step != settings.steps:
             return
-        assert isinstance(average, Painter)
+        assert isinstance(average, TextToImageModel)
         pipeline = make_pipeline(average, vae, words.tokenizer)
         drawn = generate_pictures(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
-        write_picture(course.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
+        write_picture(train_config.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
 
-    average = learn(lesson, course, progress, draw)
-    if not course.peers.is_first:
+    average = learn(objective, train_config, progress, draw)
+    if not train_config.process_group.is_first:
         return
-    assert isinstance(average, Painter)
-    with write_folder_whole(course.folder / "model") as scratch:
+    assert isinstance(average, TextToImageModel)
+    with write_folder_whole(train_config.folder / "model") as scratch:
         average.save(scratch)
     # This comes last: where it is, the stage is finished.
-    write_json(course.folder / "finished.json", {"steps": settings.steps})
+    write_json(train_config.folder / "finished.json", {"steps": settings.steps})
 
 
 def diffusion_is_finished(folder: Path, settings: Diffusion) -> bool:

@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from metaprompts.pretraining.config import Diffusion
 from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
-from metaprompts.pretraining.text_to_image import Painter, make_pipeline
+from metaprompts.pretraining.text_to_image import TextToImageModel, make_pipeline
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer
 from metaprompts.utils.files import fingerprint, read_json, write_folder_whole, write_json, write_picture
 
@@ -26,14 +26,17 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
     Raises:
         InputError: an earlier stage is missing, or the folder cannot be written
     """
-    painter, vae = Painter.read(out / "diffusion/model"), AutoencoderKL.from_pretrained(out / "vae/model")
+    text_to_image, vae = (
+        TextToImageModel.read(out / "diffusion/model"),
+        AutoencoderKL.from_pretrained(out / "vae/model"),
+    )
     identity = fingerprint(
         *sorted((out / "diffusion/model").rglob("*.safetensors")), *(out / "vae/model").glob("*.sa*")
     )
     record = out / "export.json"
     if (out / "model").is_dir() and record.is_file() and read_json(record).get("weights") == identity:
         return
-    pipeline = make_pipeline(painter, vae, read_tokenizer(out / "text"))
+    pipeline = make_pipeline(text_to_image, vae, read_tokenizer(out / "text"))
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.half()
     with write_folder_whole(out / "model") as scratch:

@@ -15,15 +15,15 @@ from metaprompts.pretraining.diffusion_stage import Words, diffusion_is_finished
 from metaprompts.pretraining.export_stage import export
 from metaprompts.pretraining.latents_stage import latents_of, vae_fingerprint, write_latents
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
-from metaprompts.pretraining.text_to_image import NOISE, Painter, build_painter
+from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, build_painter
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer, write_tokenizer
-from metaprompts.pretraining.train_loop import Course
-from metaprompts.pretraining.vae_stage import refuse_bad_vae, take_over_vae, train_vae, vae_is_finished
+from metaprompts.pretraining.train_loop import TrainConfig
+from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
 from metaprompts.pretraining.warm_start import published_fingerprint, published_folder, take_over
-from metaprompts.training.data_parallel import Peers, training_together
+from metaprompts.training.data_parallel import ProcessGroup, training_together
 from metaprompts.utils.files import fingerprint, write_json
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.progress import Progress, Silence
+from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import plain
 
 _SAMPLES = 8
@@ -44,16 +44,16 @@ class Run:
     settings: Pretraining
     architecture: Architecture
     source: Source
-    progress: Progress
+    progress: ProgressReporter
     start: Path | None
 
     def folder(self, stage: StageName) -> Path:
         """Where a stage writes."""
         return self.settings.out / stage
 
-    def course(self, stage: StageName, learning: Learning, identity: dict[str, object]) -> Course:
+    def train_config(self, stage: StageName, learning: Learning, identity: dict[str, object]) -> TrainConfig:
         """How a stage is trained."""
-        return Course(
+        return TrainConfig(
             settings=learning,
             seed=self.settings.seed,
             folder=self.folder(stage),
@@ -86,7 +86,7 @@ class Run:
 
 def pretrain(
     settings: Pretraining,
-    progress: Progress,
+    progress: ProgressReporter,
     *,
     stage: StageName | None = None,
     source: Source = generated_scene,
@@ -130,13 +130,13 @@ def _vae(run: Run) -> None:
     if run.start:
         take_over_vae(run.start / "vae", settings, folder, held_out)
         return
-    course = run.course("vae", settings, {"architecture": run.architecture.vae})
-    train_vae(run.architecture.vae, settings, course, pictures, held_out, run.progress)
+    train_config = run.train_config("vae", settings, {"architecture": run.architecture.vae})
+    train_vae(run.architecture.vae, settings, train_config, pictures, held_out, run.progress)
 
 
 def _latents(run: Run) -> None:
     if not run.settings.ignore_gates:
-        refuse_bad_vae(run.folder("vae"))
+        check_vae_quality(run.folder("vae"))
     pictures = run.pictures(TRAINING, run.settings.scenes.count)
     write_latents(run.folder("vae") / "model", pictures, run.folder("latents"))
 
@@ -158,23 +158,27 @@ def _diffusion(run: Run) -> None:
     vae_folder = run.folder("vae") / "model"
     if latents_of(run.folder("latents")) != vae_fingerprint(vae_folder):
         raise InputError(f"{run.folder('latents')} was not made by the VAE in {vae_folder}: run stage latents first")
-    with training_together(run.settings.processes, _learn_diffusion, replace(run, progress=Silence())) as peers:
-        _learn_diffusion(peers, run)
+    with training_together(
+        run.settings.processes, _learn_diffusion, replace(run, progress=ProgressReporter())
+    ) as process_group:
+        _learn_diffusion(process_group, run)
 
 
-def _learn_diffusion(peers: Peers, run: Run) -> None:
+def _learn_diffusion(process_group: ProcessGroup, run: Run) -> None:
     _use_threads(run.settings)
     vae_folder, count = run.folder("vae") / "model", run.settings.scenes.count
     tokenizer = read_tokenizer(run.folder("text"))
-    course = run.course("diffusion", run.settings.diffusion, run.diffusion_identity(vae_fingerprint(vae_folder)))
+    train_config = run.train_config(
+        "diffusion", run.settings.diffusion, run.diffusion_identity(vae_fingerprint(vae_folder))
+    )
     torch.manual_seed(run.settings.seed)
     train_diffusion(
-        Painter.read(run.start) if run.start else build_painter(run.architecture, tokenizer),
+        TextToImageModel.read(run.start) if run.start else build_painter(run.architecture, tokenizer),
         AutoencoderKL.from_pretrained(vae_folder),
         Rows(run.folder("latents"), count),
         Words(tokenizer=tokenizer, captions=run.captions(TRAINING, count), samples=run.samples()),
         run.settings.diffusion,
-        replace(course, peers=peers),
+        replace(train_config, process_group=process_group),
         run.progress,
     )
 

@@ -24,7 +24,7 @@ NOISE = {
 }
 
 
-class Painter(nn.Module):
+class TextToImageModel(nn.Module):
     """A UNet and the text encoder that it listens to.
 
     Args:
@@ -58,7 +58,7 @@ class Painter(nn.Module):
         self.text_encoder.save_pretrained(folder / "text_encoder")
 
     @classmethod
-    def read(cls, folder: Path) -> "Painter":
+    def read(cls, folder: Path) -> "TextToImageModel":
         """Read what `save` wrote, in single precision.
 
         Raises:
@@ -70,7 +70,7 @@ class Painter(nn.Module):
         return cls(unet, CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32))
 
 
-def build_painter(architecture: Architecture, tokenizer: CLIPTokenizer) -> Painter:
+def build_painter(architecture: Architecture, tokenizer: CLIPTokenizer) -> TextToImageModel:
     """Build both networks with random weights; the tokenizer decides on the number of words and the longest caption."""
     config = CLIPTextConfig(
         **architecture.text_encoder,
@@ -80,18 +80,20 @@ def build_painter(architecture: Architecture, tokenizer: CLIPTokenizer) -> Paint
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return Painter(UNet2DConditionModel.from_config(architecture.unet), CLIPTextModel(config))
+    return TextToImageModel(UNet2DConditionModel.from_config(architecture.unet), CLIPTextModel(config))
 
 
-def make_pipeline(painter: Painter, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffusionPipeline:
+def make_pipeline(
+    text_to_image: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer
+) -> StableDiffusionPipeline:
     """Put the parts together; they are shared, not copied."""
     scheduler = DDIMScheduler(**NOISE, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing")
     parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(
         vae=vae,
-        text_encoder=painter.text_encoder,
+        text_encoder=text_to_image.text_encoder,
         tokenizer=tokenizer,
-        unet=painter.unet,
+        unet=text_to_image.unet,
         scheduler=scheduler,
         **parts,
     )

@@ -67,8 +67,8 @@ def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
 
 def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
     spelling = CLIPTokenizer().backend_tokenizer
-    learner = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
-    learner.normalizer, learner.pre_tokenizer = spelling.normalizer, spelling.pre_tokenizer
+    train_state = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
+    train_state.normalizer, train_state.pre_tokenizer = spelling.normalizer, spelling.pre_tokenizer
     letters = ByteLevel.alphabet()
     # The trainer counts single letters too, those at the end of words apart.
     trainer = BpeTrainer(
@@ -77,5 +77,5 @@ def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
         end_of_word_suffix=_END_OF_WORD,
         show_progress=False,
     )
-    learner.train_from_iterator(captions, trainer)
-    return [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]][:count]
+    train_state.train_from_iterator(captions, trainer)
+    return [(left, right) for left, right in json.loads(train_state.to_str())["model"]["merges"]][:count]

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from metaprompts.pretraining.config import Learning
 from metaprompts.pretraining.loss_log import LossLog
-from metaprompts.pretraining.train_state import Checkpoints, Learner
-from metaprompts.training.data_parallel import ALONE, Peers
+from metaprompts.pretraining.train_state import Checkpoints, TrainState
+from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 from metaprompts.training.lr_schedule import fall_start, learning_rate
-from metaprompts.training.train_step import apply_learning_rate, optimizer_step, refuse_non_finite
-from metaprompts.utils.progress import Progress
+from metaprompts.training.train_step import apply_learning_rate, check_finite, optimizer_step
+from metaprompts.utils.progress import ProgressReporter
 
 
-class Lesson(Protocol):
+class Objective(Protocol):
     """What a stage teaches, and to whom."""
 
     model: nn.Module
@@ -30,7 +30,7 @@ class Lesson(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class TrainConfig:
     """How a lesson is taught.
 
     Attributes:
@@ -39,7 +39,7 @@ class Course:
         folder: for checkpoints and losses.jsonl
         identity: plain values that a checkpoint must have been made with
         checkpoint_seconds: time between checkpoints
-        peers: those who learn it together; only the first of them writes to the folder
+        process_group: those who learn it together; only the first of them writes to the folder
     """
 
     settings: Learning
@@ -47,7 +47,7 @@ class Course:
     folder: Path
     identity: Mapping[str, Any]
     checkpoint_seconds: float
-    peers: Peers = ALONE
+    process_group: ProcessGroup = SINGLE_PROCESS
 
 
 def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
@@ -57,16 +57,16 @@ def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Ge
 
 
 def learn(
-    lesson: Lesson,
-    course: Course,
-    progress: Progress,
+    objective: Objective,
+    train_config: TrainConfig,
+    progress: ProgressReporter,
     after_step: Callable[[int, nn.Module], None] = lambda step, average: None,
 ) -> nn.Module:
     """Teach to the end, from where an earlier call got to.
 
     Args:
-        lesson: its model is changed
-        course: how
+        objective: its model is changed
+        train_config: how
         progress: is told of every step
         after_step: is given the number of steps taken and the averaged model, before they are saved
 
@@ -76,54 +76,58 @@ def learn(
     Raises:
         InputError: the checkpoints are damaged or of another model, or the loss is no longer finite
     """
-    settings = course.settings
-    learner = Learner.start(lesson.model, settings)
-    diary = _Diary(course, learner)
-    progress.start(settings.steps, learner.model)
+    settings = train_config.settings
+    train_state = TrainState.start(objective.model, settings)
+    diary = _Diary(train_config, train_state)
+    progress.start(settings.steps, train_state.model)
     try:
-        while learner.step < settings.steps:
+        while train_state.step < settings.steps:
             started = time.perf_counter()
-            losses, lr = _take_step(lesson, course, learner)
+            losses, lr = _take_step(objective, train_config, train_state)
             seconds = time.perf_counter() - started
-            if course.peers.is_first:
-                after_step(learner.step, learner.average.module)
+            if train_config.process_group.is_first:
+                after_step(train_state.step, train_state.average.module)
                 diary.note(losses, lr)
-            progress.step(learner.step, losses, lr=lr, pictures=settings.batch_size, seconds=seconds)
+            progress.step(train_state.step, losses, lr=lr, pictures=settings.batch_size, seconds=seconds)
     finally:
         progress.finish()
-    return learner.average.module
+    return train_state.average.module
 
 
 class _Diary:
     """Brings a learner to where an earlier call got to, and keeps losses and checkpoints from there on."""
 
-    def __init__(self, course: Course, learner: Learner) -> None:
-        self._course = course
-        self._learner = learner
-        self._checkpoints = Checkpoints(course.folder, course.identity)
-        self._checkpoints.resume(learner, course.settings)
-        self._log = LossLog(course.folder / "losses.jsonl", learner.step)
+    def __init__(self, train_config: TrainConfig, train_state: TrainState) -> None:
+        self._train_config = train_config
+        self._train_state = train_state
+        self._checkpoints = Checkpoints(train_config.folder, train_config.identity)
+        self._checkpoints.resume(train_state, train_config.settings)
+        self._log = LossLog(train_config.folder / "losses.jsonl", train_state.step)
         self._saved = time.monotonic()
 
     def note(self, losses: dict[str, float], lr: float) -> None:
         """Note what a step lost, and save where it is time."""
-        settings, step = self._course.settings, self._learner.step
+        settings, step = self._train_config.settings, self._train_state.step
         self._log.add(step, losses, lr)
         must_save = step in (settings.steps, fall_start(settings.steps, settings.fall))
-        if must_save or time.monotonic() - self._saved >= self._course.checkpoint_seconds:
+        if must_save or time.monotonic() - self._saved >= self._train_config.checkpoint_seconds:
             self._log.flush()
-            self._checkpoints.save(self._learner, settings)
+            self._checkpoints.save(self._train_state, settings)
             self._saved = time.monotonic()
 
 
-def _take_step(lesson: Lesson, course: Course, learner: Learner) -> tuple[dict[str, float], float]:
-    settings = course.settings
-    lr = learning_rate(learner.step, steps=settings.steps, lr=settings.lr, schedule=settings.schedule)
-    apply_learning_rate(learner.optimizer, lr)
-    one_pass = partial(lesson.losses, learner.step)
-    losses = optimizer_step(learner.model, learner.optimizer, [one_pass], settings.clip_norm, course.peers)
-    cure = f"delete {course.folder} and begin the stage again with a lower learning rate"
-    refuse_non_finite(losses, learner.step + 1, cure)
-    learner.average.update_parameters(learner.model)
-    learner.step += 1
+def _take_step(
+    objective: Objective, train_config: TrainConfig, train_state: TrainState
+) -> tuple[dict[str, float], float]:
+    settings = train_config.settings
+    lr = learning_rate(train_state.step, steps=settings.steps, lr=settings.lr, schedule=settings.schedule)
+    apply_learning_rate(train_state.optimizer, lr)
+    one_pass = partial(objective.losses, train_state.step)
+    losses = optimizer_step(
+        train_state.model, train_state.optimizer, [one_pass], settings.clip_norm, train_config.process_group
+    )
+    cure = f"delete {train_config.folder} and begin the stage again with a lower learning rate"
+    check_finite(losses, train_state.step + 1, cure)
+    train_state.average.update_parameters(train_state.model)
+    train_state.step += 1
     return losses, lr

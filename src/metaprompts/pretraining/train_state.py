@@ -33,7 +33,7 @@ _NEWEST, _FORMER, _BEFORE_FALL = "checkpoint.pt", "former.pt", "before_fall.pt"
 
 
 @dataclass
-class Learner:
+class TrainState:
     """A model in training.
 
     Attributes:
@@ -49,7 +49,7 @@ class Learner:
     step: int = 0
 
     @classmethod
-    def start(cls, model: nn.Module, settings: Learning) -> "Learner":
+    def start(cls, model: nn.Module, settings: Learning) -> "TrainState":
         """Begin with a model as it is."""
         rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_vectors=False)
         average = AveragedModel(model, multi_avg_fn=_Average(settings.ema_decay))
@@ -93,17 +93,17 @@ class Checkpoints:
         self._folder = folder
         self._identity = dict(identity)
 
-    def save(self, learner: Learner, settings: Learning) -> None:
+    def save(self, train_state: TrainState, settings: Learning) -> None:
         """Write the newest checkpoint, whole, and keep the one before it."""
         newest = self._folder / _NEWEST
-        state = {**learner.state(), "steps": settings.steps, "fall": settings.fall, "identity": self._identity}
+        state = {**train_state.state(), "steps": settings.steps, "fall": settings.fall, "identity": self._identity}
         if newest.exists():
             newest.replace(self._folder / _FORMER)
         write_state(newest, state)
-        if learner.step == fall_start(settings.steps, settings.fall):
+        if train_state.step == fall_start(settings.steps, settings.fall):
             write_state(self._folder / _BEFORE_FALL, state)
 
-    def resume(self, learner: Learner, settings: Learning) -> None:
+    def resume(self, train_state: TrainState, settings: Learning) -> None:
         """Continue from the newest checkpoint that is whole, if there is any.
 
         Where it was made with fewer steps in mind and its learning rate had begun to fall, from the last one before
@@ -123,7 +123,7 @@ class Checkpoints:
                 logger.warning("no checkpoint from before the learning rate fell: it rises again")
             path, state = before or found
         with restoring(path):
-            learner.restore(state)
+            train_state.restore(state)
 
     def _first_whole(self, *names: str) -> tuple[Path, dict[str, Any]] | None:
         found = first_whole_state(self._folder / name for name in names)

@@ -14,12 +14,12 @@ from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Vae
 from metaprompts.pretraining.latent_scaling import channel_moments, standardize
 from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
-from metaprompts.pretraining.train_loop import Course, learn, step_generators
+from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
 from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 from metaprompts.utils.files import read_json, write_folder_whole, write_json, write_picture
-from metaprompts.utils.progress import Progress
+from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import build
 from metaprompts.utils.torch_modules import channels_last
 from metaprompts.visualize.sheets import contact_sheet
@@ -84,14 +84,19 @@ class VaeLesson:
 
 
 def train_vae(
-    config: dict[str, Any], settings: Vae, course: Course, pictures: Rows, held_out: Rows, progress: Progress
+    config: dict[str, Any],
+    settings: Vae,
+    train_config: TrainConfig,
+    pictures: Rows,
+    held_out: Rows,
+    progress: ProgressReporter,
 ) -> Reconstruction:
     """Train, or go on with it, then write model/, metrics.json and sheet.png to the course's folder.
 
     Args:
         config: AutoencoderKL's
         settings: of the stage
-        course: how to train
+        train_config: how to train
         pictures: to train on
         held_out: to measure on
         progress: is told of every step
@@ -99,10 +104,10 @@ def train_vae(
     Raises:
         InputError: the config cannot be built, the loss is no longer finite, or a checkpoint does not fit
     """
-    torch.manual_seed(course.seed)
+    torch.manual_seed(train_config.seed)
     vae = AutoencoderKL.from_config(config)
     begin_at_block_averages(vae)
-    average = learn(VaeLesson(channels_last(vae), pictures, settings, course.seed), course, progress).eval()
+    average = learn(VaeLesson(channels_last(vae), pictures, settings, train_config.seed), train_config, progress).eval()
     assert isinstance(average, AutoencoderKL)
     some = min(_STANDARDIZED_ON, len(pictures))
     mean, std = channel_moments(_encode_rows(average, pictures, some))
@@ -110,7 +115,7 @@ def train_vae(
     each = std.clamp_min(_LEAST_SPREAD)
     standardize(average, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
     latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
-    return _finish(average, settings, course.folder, held_out, latent)
+    return _finish(average, settings, train_config.folder, held_out, latent)
 
 
 def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
@@ -142,7 +147,7 @@ def vae_is_finished(folder: Path, settings: Vae) -> bool:
     return path.is_file() and read_json(path).get("steps", 0) >= settings.steps and (folder / "model").is_dir()
 
 
-def refuse_bad_vae(folder: Path) -> None:
+def check_vae_quality(folder: Path) -> None:
     """Stop here unless the VAE beats averaged blocks and sees color.
 
     Raises:

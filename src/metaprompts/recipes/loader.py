@@ -116,7 +116,7 @@ def nearest_key(word: str, options: Sequence[str] = ()) -> str:
     return meant[get_close_matches(word, list(meant), n=1, cutoff=0.0)[0]]
 
 
-def refuse_unused(recipe: Recipe, overrides: Sequence[str]) -> None:
+def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
     """Check that nobody asks for what the recipe's kind of prompts would pass over; a recipe's own file may have it.
 
     Args:

@@ -20,7 +20,7 @@ Batch = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class View:
+class ModelInput:
     """A picture, or a part of one, as the model sees it.
 
     Attributes:
@@ -96,7 +96,7 @@ class Task(ABC):
     @abstractmethod
     def views(
         self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[View]:
+    ) -> Iterator[ModelInput]:
         """The views of a picture (H, W, 3) that the model must see to predict it, each made when it is asked for.
 
         Args:
@@ -106,7 +106,7 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         """Turn the views and their raw outputs (...) into a prediction at the picture's own size; none is kept."""
 
     def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:

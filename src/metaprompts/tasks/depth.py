@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.metrics import depth as evaluation
 from metaprompts.metrics.depth import DEPTH_SCORES, DepthScores
 from metaprompts.modules.heads.deconv import DepthHead
-from metaprompts.tasks.base import Batch, FusedTask, Picture, View
+from metaprompts.tasks.base import Batch, FusedTask, ModelInput, Picture
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.utils.schema import Range, check_ranges
@@ -118,11 +118,11 @@ class Depth(FusedTask):
 
     def views(
         self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[View]:
+    ) -> Iterator[ModelInput]:
         del boxes
         yield whole_view(picture, working_size)
 
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
         depth_m = np.empty(picture.shape[:2], np.float32)
         for rows, band in enlarged_bands(raw[0].float(), (picture.shape[0], picture.shape[1])):

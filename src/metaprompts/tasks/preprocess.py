@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaprompts.data.transforms.tensors import image_tensor
-from metaprompts.tasks.base import Picture, View
+from metaprompts.tasks.base import ModelInput, Picture
 from metaprompts.utils.row_bands import row_bands
 
 # The UNet halves the latent three times, so sides that are multiples of 64 need no resized skips.
@@ -39,13 +39,13 @@ def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> 
     return _round(min(height * scale, long_side)), _round(min(width * scale, long_side))
 
 
-def whole_view(picture: Picture, working_size: tuple[int, int] | None) -> View:
+def whole_view(picture: Picture, working_size: tuple[int, int] | None) -> ModelInput:
     """The whole picture, resized for the model."""
     height, width = picture.shape[:2]
     size = view_size(height, width, working_size)
     shrinks = size[0] * size[1] < height * width
     resized = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return View(image=image_tensor(resized), box_xywh=np.array([0, 0, width, height], np.float32))
+    return ModelInput(image=image_tensor(resized), box_xywh=np.array([0, 0, width, height], np.float32))
 
 
 def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:

@@ -12,7 +12,7 @@ from metaprompts.data.class_names import plain_names
 from metaprompts.errors import InputError
 from metaprompts.metrics.segmentation import SegmentationScores
 from metaprompts.modules.heads.upernet import FCNHead, UPerNet
-from metaprompts.tasks.base import Batch, Picture, Task, View, check_names_are_lines
+from metaprompts.tasks.base import Batch, ModelInput, Picture, Task, check_names_are_lines
 from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
@@ -116,11 +116,11 @@ class Segmentation(Task):
 
     def views(
         self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
-    ) -> Iterator[View]:
+    ) -> Iterator[ModelInput]:
         del boxes
         yield whole_view(picture, working_size)
 
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[View, Tensor]]) -> Prediction:
+    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
         size, probabilities = (picture.shape[0], picture.shape[1]), raw.float().softmax(dim=0)
         labels, confidence = np.zeros(size, self._label_type), np.full(size, -1, np.float32)

@@ -47,7 +47,7 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
 
 
-def take_statistics(model: nn.Module, statistics: Statistics) -> None:
+def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
     """Make every batch norm of a model take its statistics from there; names, weights and statistics stay.
 
     Where they are those of the pass, a bias in front of batch norm changes nothing, and is not trained: its gradient is

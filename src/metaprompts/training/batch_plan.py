@@ -11,7 +11,7 @@ _SEEN_AT_LEAST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepSplit:
+class BatchPlan:
     """The split of one step.
 
     Consecutive pictures of a step belong to one process, in one pass, sharing one loss: what a step learns depends on
@@ -97,14 +97,14 @@ class StepSplit:
         )
 
 
-def step_split(recipe: Recipe, processes: int) -> StepSplit:
+def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
     """How so many processes split a recipe's step.
 
     Raises:
         InputError: it does not come out even, or batch norm would see too little
     """
     settings = recipe.training
-    split = StepSplit.of(
+    split = BatchPlan.of(
         settings.batch_size,
         processes=processes,
         micro_batch=settings.micro_batch_size,

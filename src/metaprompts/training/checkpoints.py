@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.training.distributed import Team
+from metaprompts.training.distributed import DistributedContext
 from metaprompts.training.lr_schedule import describe_schedule
-from metaprompts.training.train_state import History, Trainee
+from metaprompts.training.train_state import History, TrainState
 from metaprompts.utils.checkpoint_files import check_parts, check_tensors, first_whole_state, restoring, write_state
 
 logger = logging.getLogger(__name__)
@@ -46,20 +46,20 @@ class Checkpoints:
         recipe: of the training; a checkpoint must have been made with the same, but for folders and machines
         steps: of the whole training
         samples: it is trained on
-        team: the processes; the first of them writes
+        dist: the processes; the first of them writes
     """
 
-    def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, team: Team) -> None:
+    def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, dist: DistributedContext) -> None:
         self._settings = recipe
         self._recipe = recipe.plain()
         self._steps = steps
         self._samples = samples
-        self._team = team
+        self._dist = dist
         self._keep = recipe.training.keep_checkpoints
         self._folder = recipe.training.out / "checkpoints"
 
-    def resume(self, trainee: Trainee, resume: Resume) -> None:
-        """Bring a trainee to where an earlier call got to, if it is to go on.
+    def resume(self, train_state: TrainState, resume: Resume) -> None:
+        """Bring a train_state to where an earlier call got to, if it is to go on.
 
         Raises:
             InputError: there is an unfinished training and nobody said what to do with it; or it cannot go on, as the
@@ -67,7 +67,7 @@ class Checkpoints:
         """
         found = None if resume == "never" else first_whole_state(self._paths())
         # Nobody may write or remove before everybody has read.
-        self._refuse_different(self._team.gather(None if found is None else found[0].name))
+        self._check_same_names(self._dist.gather(None if found is None else found[0].name))
         if found is not None:
             with restoring(found[0]):
                 _check_facts(found[1])
@@ -83,63 +83,65 @@ class Checkpoints:
             )
         with restoring(path):
             found_recipe = Recipe.from_plain(state["recipe"]).plain()
-        is_changed = self._refuse_other_recipe(found_recipe, path)
-        self._refuse_other_pictures(state["pictures"], path)
+        is_changed = self._check_same_recipe(found_recipe, path)
+        self._check_same_images(state["pictures"], path)
         self._check_length(state, path)
-        trainee.is_finished = is_finished and not is_changed and state["steps"] == self._steps
+        train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
         # Damaged ones, which would count as newer than what is still to be written.
         self._remove(newer for newer in self._paths() if newer > path)
         with restoring(path):
-            trainee.step = state["step"]
-            trainee.history = History(**state["history"])
-            if not trainee.is_finished:
-                trainee.load(state["state"])
+            train_state.step = state["step"]
+            train_state.history = History(**state["history"])
+            if not train_state.is_finished:
+                train_state.load(state["state"])
                 self._restore_chance(state["chance"])
-                if isinstance(self._samples, Skipping):
+                if isinstance(self._samples, SkipBadSamples):
                     self._samples.note(state["skipped"])
 
-    def save(self, trainee: Trainee, *, finished: bool = False) -> None:
+    def save(self, train_state: TrainState, *, finished: bool = False) -> None:
         """Write a checkpoint, then remove those that are too old; all processes must call this.
 
         Raises:
             InputError: it cannot be written; the former ones stay
         """
-        skipped = skipped_by_all(self._samples, self._team) or []
-        state, generators = trainee.state(), self._team.gather(chance())
-        self._write(trainee, state=state, chance=generators, skipped=skipped, finished=finished)
+        skipped = skipped_by_all(self._samples, self._dist) or []
+        state, generators = train_state.state(), self._dist.gather(chance())
+        self._write(train_state, state=state, chance=generators, skipped=skipped, finished=finished)
         self._remove(self._paths()[1 if finished else self._keep :])
 
-    def finish(self, trainee: Trainee) -> None:
+    def finish(self, train_state: TrainState) -> None:
         """Keep one checkpoint, which knows that the training is finished and from which more steps go on."""
-        self.save(trainee, finished=True)
+        self.save(train_state, finished=True)
 
-    def _write(self, trainee: Trainee, **more: Any) -> None:
-        if not self._team.is_first:
+    def _write(self, train_state: TrainState, **more: Any) -> None:
+        if not self._dist.is_first:
             return
-        facts = {"step": trainee.step, "steps": self._steps, "pictures": len(self._samples), "recipe": self._recipe}
-        write_state(self._folder / f"{trainee.step:08d}.pt", {**facts, "history": asdict(trainee.history), **more})
+        facts = {"step": train_state.step, "steps": self._steps, "pictures": len(self._samples), "recipe": self._recipe}
+        write_state(
+            self._folder / f"{train_state.step:08d}.pt", {**facts, "history": asdict(train_state.history), **more}
+        )
 
     def _remove(self, paths: Iterable[Path]) -> None:
-        if self._team.is_first:
+        if self._dist.is_first:
             for path in paths:
                 path.unlink()
 
     def _restore_chance(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
-        if len(of_processes) != self._team.count:
+        if len(of_processes) != self._dist.count:
             logger.warning(
                 "the checkpoint is of %d processes, now there are %d: dropout draws differently from here on, batch "
                 "norm sees other passes unless it is synchronized or frozen, and sums round differently",
                 len(of_processes),
-                self._team.count,
+                self._dist.count,
             )
-        if self._team.rank < len(of_processes):
-            restore_chance(of_processes[self._team.rank])
+        if self._dist.rank < len(of_processes):
+            restore_rng_state(of_processes[self._dist.rank])
 
     def _paths(self) -> list[Path]:
         """The newest first."""
         return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
 
-    def _refuse_other_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
+    def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
         """Refuse another recipe than the checkpoint's; say whether anything differs that may."""
         # An older version may have known fewer keys: those have their defaults.
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
@@ -147,7 +149,7 @@ class Checkpoints:
             raise InputError(
                 f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to begin anew"
             )
-        if changed and self._team.is_first:
+        if changed and self._dist.is_first:
             logger.warning("going on with another %s than before", ", ".join(changed))
         return bool(changed)
 
@@ -166,20 +168,20 @@ class Checkpoints:
                 f"{path} is of a finished training, without the optimizer's state: to train its model further, say "
                 f"--training.init_from {self._folder.parent / 'last'} and another --training.out"
             )
-        if self._team.is_first:
+        if self._dist.is_first:
             course = describe_schedule(
                 self._settings.schedule, min(step, self._steps - 1), steps=self._steps, lr=self._settings.optimizer.lr
             )
             logger.warning("going on from step %d to %d, not to %d as before: %s", step, self._steps, steps, course)
 
-    def _refuse_other_pictures(self, found: int, path: Path) -> None:
+    def _check_same_images(self, found: int, path: Path) -> None:
         if found != len(self._samples):
             raise InputError(
                 f"{path} is of a training on {found} pictures, now there are {len(self._samples)}: give the same, or "
                 "say --resume never to begin anew"
             )
 
-    def _refuse_different(self, names: Sequence[str | None]) -> None:
+    def _check_same_names(self, names: Sequence[str | None]) -> None:
         if len(set(names)) > 1:
             found = ", ".join(name or "none" for name in names)
             raise InputError(
@@ -188,15 +190,15 @@ class Checkpoints:
             )
 
 
-def skipped_by_all(samples: SampleDataset, team: Team) -> list[int] | None:
+def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int] | None:
     """The places of samples that any process found to be bad, which from now on all know; all must call this.
 
     Returns:
         None where bad samples are not passed over
     """
-    if not isinstance(samples, Skipping):
+    if not isinstance(samples, SkipBadSamples):
         return None
-    found = {place for places in team.gather(samples.bad) for place in places}
+    found = {place for places in dist.gather(samples.bad) for place in places}
     samples.note(found)
     return sorted(found)
 
@@ -232,7 +234,7 @@ def chance() -> dict[str, Any]:
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def restore_chance(state: Mapping[str, Any]) -> None:
+def restore_rng_state(state: Mapping[str, Any]) -> None:
     """Bring the generators back to what `chance` gave."""
     check_parts(state, ("cpu", "cuda"))
     check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "chance")

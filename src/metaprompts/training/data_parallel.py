@@ -18,7 +18,7 @@ from metaprompts.utils.multiprocessing import prepare_worker
 _LOOK_SECONDS = 0.5
 
 
-class Peers:
+class ProcessGroup:
     """One process among those that train together; by default the only one.
 
     Args:
@@ -77,11 +77,11 @@ class Peers:
             tensor.copy_(part.view(tensor.shape))
 
 
-ALONE = Peers()
+SINGLE_PROCESS = ProcessGroup()
 
 
 @contextmanager
-def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[Peers]:
+def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[ProcessGroup]:
     """Start the other processes, which do ``work(peers, *arguments)`` while the body does the same here.
 
     Args:
@@ -96,7 +96,7 @@ def training_together(count: int, work: Callable[..., None], *arguments: Any) ->
         RuntimeError: one of the others could not be started
     """
     if count == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     context = get_context("spawn")
     with TemporaryDirectory() as folder:
@@ -105,8 +105,8 @@ def training_together(count: int, work: Callable[..., None], *arguments: Any) ->
         try:
             for other in others:
                 other.wait_until_ready()
-            _meet(0, count, meeting)
-            yield Peers(0, count)
+            _init_process_group(0, count, meeting)
+            yield ProcessGroup(0, count)
         finally:
             if distributed.is_initialized():
                 distributed.destroy_process_group()
@@ -134,7 +134,7 @@ class _Other:
         self._process.join()
 
 
-def _meet(rank: int, count: int, meeting: Path) -> None:
+def _init_process_group(rank: int, count: int, meeting: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
 
 
@@ -143,7 +143,7 @@ def _follow(
 ) -> None:
     prepare_worker()
     ready.set()
-    _meet(rank, count, meeting)
-    work(Peers(rank, count), *arguments)
+    _init_process_group(rank, count, meeting)
+    work(ProcessGroup(rank, count), *arguments)
     # The first process ends this one: until then what it still sends must find somebody.
     threading.Event().wait()

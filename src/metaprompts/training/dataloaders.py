@@ -14,11 +14,11 @@ from torch.utils.data import Sampler, default_collate
 from metaprompts.data.datasets.captioned import Captioned
 from metaprompts.data.datasets.held_out import hold_out, image_ids, image_names, subset
 from metaprompts.data.datasets.keypoints import People
-from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.datasets.transformed import Transformed
 from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.loading.dataloader import Reader
-from metaprompts.data.loading.shape_batches import AlikeBatches
+from metaprompts.data.loading.shape_batches import ShapeBatches
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.transforms.pose_crop import PoseCrop
@@ -27,7 +27,7 @@ from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.tasks.pose import OTHER_SIGMA
-from metaprompts.training.batch_plan import StepSplit
+from metaprompts.training.batch_plan import BatchPlan
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device
 
@@ -73,7 +73,7 @@ def training_split(recipe: Recipe) -> Split:
         transforms = augment.transforms(crop, task.joints, task.padding, **named)
     skips = data.on_error == "skip"
     captioned = _captioned(recipe, samples, "train", tolerant=skips)
-    return Split(Skipping(captioned, data.skip_at_most) if skips else captioned, transforms, {}, samples)
+    return Split(SkipBadSamples(captioned, data.skip_at_most) if skips else captioned, transforms, {}, samples)
 
 
 def validation_split(recipe: Recipe) -> Split:
@@ -115,7 +115,7 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
         samples = subset(samples, kept if split == "train" else held)
     if isinstance(task, Pose):
         assert isinstance(samples, People)
-        samples.refuse_other_joints(task.joints)
+        samples.check_joints(task.joints)
     return samples
 
 
@@ -200,7 +200,7 @@ def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, toleran
     return Captioned(samples, contexts)
 
 
-class EndlessBatches:
+class InfiniteDataLoader:
     """Batches of the training split without end: every epoch is shuffled anew, and the seed decides how.
 
     Args:
@@ -213,9 +213,9 @@ class EndlessBatches:
         InputError: the split is smaller than a batch
     """
 
-    def __init__(self, split: Split, recipe: Recipe, step: StepSplit | None = None, rank: int = 0) -> None:
+    def __init__(self, split: Split, recipe: Recipe, step: BatchPlan | None = None, rank: int = 0) -> None:
         size = recipe.training.batch_size
-        self._step = step or StepSplit(batch=size, micro_batch=size, loss_batch=size)
+        self._step = step or BatchPlan(batch=size, micro_batch=size, loss_batch=size)
         if len(split.samples) < self._step.batch:
             raise InputError(
                 f"{len(split.samples)} training pictures are fewer than training.batch_size {self._step.batch}"
@@ -268,7 +268,7 @@ class EndlessBatches:
 class _Order(Sampler[int]):
     """One process's part of an epoch's order, or what is left of it; the seed decides."""
 
-    def __init__(self, count: int, seed: int, step: StepSplit, rank: int) -> None:
+    def __init__(self, count: int, seed: int, step: BatchPlan, rank: int) -> None:
         self._count = count
         self._seed = seed
         self._step = step
@@ -303,8 +303,8 @@ class _Order(Sampler[int]):
         return places
 
 
-def validation_batches(split: Split, recipe: Recipe) -> AlikeBatches:
+def validation_batches(split: Split, recipe: Recipe) -> ShapeBatches:
     """The validation split in order; pictures of different sizes are never together."""
     pictures = Transformed(split.samples, split.transforms, seed=0)
     batch_size = recipe.training.val_batch_size
-    return AlikeBatches(Reader(pictures, list, workers=recipe.data.workers, batch_size=batch_size))
+    return ShapeBatches(Reader(pictures, list, workers=recipe.data.workers, batch_size=batch_size))

@@ -10,7 +10,7 @@ from torch import Tensor, distributed, nn
 
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.training.data_parallel import Peers
+from metaprompts.training.data_parallel import ProcessGroup
 from metaprompts.training.fsdp import shard
 from metaprompts.training.trackers import TRACKED_FOLDER, check_trackers
 from metaprompts.utils.device import pick_device
@@ -26,7 +26,7 @@ _PATIENCE = timedelta(hours=2)
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-class Team(Peers):
+class DistributedContext(ProcessGroup):
     """One process among those that train together, and the precision they compute in.
 
     Args:
@@ -50,13 +50,13 @@ class Team(Peers):
             shard(model, self.device.type)
             self._sharded = model
 
-    def join(self, one_pass: nn.Module) -> nn.Module:
+    def wrap_ddp(self, one_pass: nn.Module) -> nn.Module:
         """The pass with gradients that are means over the processes."""
         if self.count > 1 and not self.shards:
             self._joined = one_pass = self.accelerator.prepare_model(one_pass, device_placement=False)
         return one_pass
 
-    def prepared(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    def prepare_optimizer(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         """The optimizer, aware of scaled gradients where the precision needs them."""
         if self.accelerator.scaler is None:
             return optimizer
@@ -114,7 +114,7 @@ class Team(Peers):
 
 
 @contextmanager
-def training_team(settings: "Training") -> Iterator[Team]:
+def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
     """Meet the other processes that torchrun started; alone without torchrun.
 
     Raises:
@@ -130,7 +130,7 @@ def training_team(settings: "Training") -> Iterator[Team]:
         raise InputError("training.precision fp16 wants a GPU: choose bf16 or fp32 on a CPU")
     count = process_count()
     if count > 1:
-        _meet(device)
+        _init_process_group(device)
     try:
         accelerator = Accelerator(
             cpu=device.type == "cpu",
@@ -140,7 +140,7 @@ def training_team(settings: "Training") -> Iterator[Team]:
             project_config=ProjectConfiguration(logging_dir=str(settings.out / TRACKED_FOLDER)),
         )
         with _naming_the_lost():
-            yield Team(accelerator, device, fsdp=settings.fsdp)
+            yield DistributedContext(accelerator, device, fsdp=settings.fsdp)
     finally:
         # Accelerate keeps the first precision it hears of for the whole process.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -148,7 +148,7 @@ def training_team(settings: "Training") -> Iterator[Team]:
             distributed.destroy_process_group()
 
 
-def _meet(device: torch.device) -> None:
+def _init_process_group(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # What is no tensor, and numbers on the CPU, go over gloo.

@@ -46,7 +46,7 @@ def shard(model: MetaPromptModel, device: str) -> None:
 
 
 @contextmanager
-def put_together(model: nn.Module) -> Iterator[None]:
+def summon_full_params(model: nn.Module) -> Iterator[None]:
     """While the body runs, every process has all weights, and calls of the model need no other process."""
     parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for part in parts:
@@ -85,7 +85,7 @@ def whole(tensor: Tensor) -> Tensor:
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
-def part_like(tensor: Tensor, split: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, split: Tensor) -> Tensor:
     """The part of a whole tensor that this process has of another one that is split."""
     tensor = tensor.to(split.device)
     if not isinstance(split, DTensor):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaprompts.evaluation.dataset import SeenPictures, seen_batches
+from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.models.config import Base
 from metaprompts.models.model import MetaPromptModel
@@ -23,11 +23,11 @@ from metaprompts.modules.backbone import Backbone, load_backbone, with_random_un
 from metaprompts.modules.backbone.latent_cache import LatentCache
 from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.training.batch_plan import step_split
+from metaprompts.training.batch_plan import batch_plan
 from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
 from metaprompts.training.class_weights import with_class_weights
 from metaprompts.training.dataloaders import (
-    EndlessBatches,
+    InfiniteDataLoader,
     Split,
     describe_validation,
     training_split,
@@ -35,22 +35,22 @@ from metaprompts.training.dataloaders import (
     with_held_out,
 )
 from metaprompts.training.depth_range import check_depth_range
-from metaprompts.training.distributed import Team, training_team
+from metaprompts.training.distributed import DistributedContext, distributed_context
 from metaprompts.training.label_check import check_labels
 from metaprompts.training.logger import LOG_FILE, MetricLogger, metric_logger, read_lines
 from metaprompts.training.lr_schedule import check_warmup, learning_rate
-from metaprompts.training.nonfinite_dump import KeptStep, keep_step, shown_files
+from metaprompts.training.nonfinite_dump import NonFiniteStep, dump_step, shown_files
 from metaprompts.training.plots import training_curves
 from metaprompts.training.previews import sample_pictures, samples_to_watch
 from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
-from metaprompts.training.train_state import History, Trainee
-from metaprompts.training.train_step import TrainingPass, apply_learning_rate, optimizer_step, refuse_non_finite
+from metaprompts.training.train_state import History, TrainState
+from metaprompts.training.train_step import LossModule, apply_learning_rate, check_finite, optimizer_step
 from metaprompts.training.warm_start import init_from
 from metaprompts.utils.files import write_json, write_picture
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.malloc import give_back_large_blocks
-from metaprompts.utils.progress import Progress, Silence
+from metaprompts.utils.malloc import trim_malloc
+from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ Passes = list[dict[str, Tensor]]
 CURVES_FILE = "curves.png"
 
 
-def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> History:
+def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask") -> History:
     """Train as a recipe says.
 
     Writes to ``recipe.training.out``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
@@ -81,115 +81,119 @@ def train(recipe: Recipe, progress: Progress, *, resume: Resume = "ask") -> Hist
             longer finite
         TrainingStopped: a signal asked for it
     """
-    with training_team(recipe.training) as team, _alone_in(recipe.training.out, team):
-        return _train(recipe, team, progress if team.is_first else Silence(), resume)
+    with distributed_context(recipe.training) as dist, _alone_in(recipe.training.out, dist):
+        return _train(recipe, dist, progress if dist.is_first else ProgressReporter(), resume)
 
 
-def _alone_in(out: Path, team: Team) -> AbstractContextManager[None]:
+def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[None]:
     """The first process writes; nothing is read or removed before it may."""
-    return writing_into(out, "train", deep=True) if team.is_first else nullcontext()
+    return writing_into(out, "train", deep=True) if dist.is_first else nullcontext()
 
 
-def _train(recipe: Recipe, team: Team, progress: Progress, resume: Resume) -> History:
+def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter, resume: Resume) -> History:
     settings = recipe.training
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    split = step_split(recipe, team.count)
+    split = batch_plan(recipe, dist.count)
     train_split = training_split(recipe)
     val_split = validation_split(recipe) if recipe.data.validates else None
     splits = {"training": train_split} | ({} if val_split is None else {"validation": val_split})
     stored = {name: each.stored for name, each in splits.items()}
     recipe = with_held_out(recipe, val_split)
-    recipe, lines = with_class_weights(recipe, train_split.stored, team.gather)
+    recipe, lines = with_class_weights(recipe, train_split.stored, dist.gather)
     progress.note(lines)
     if (told := describe_validation(recipe, splits)) is not None:
         progress.note([told])
-    check_depth_range(recipe, warns=team.is_first, **stored)
-    labels = check_labels(recipe, warns=team.is_first, **stored)
+    check_depth_range(recipe, warns=dist.is_first, **stored)
+    labels = check_labels(recipe, warns=dist.is_first, **stored)
     progress.note(labels["training"].lines() if "training" in labels else [])
-    batches = EndlessBatches(train_split, recipe, split, team.rank)
+    batches = InfiniteDataLoader(train_split, recipe, split, dist.rank)
     steps = settings.total_steps(len(train_split.samples), split.batch)
-    if team.is_first and (fault := check_warmup(recipe.schedule, steps)) is not None:
+    if dist.is_first and (fault := check_warmup(recipe.schedule, steps)) is not None:
         logger.warning("%s", fault)
 
-    model = build_model(recipe).to(team.device)
-    if team.device.type == "cpu":
-        give_back_large_blocks(model)
-    trainee = Trainee(model, recipe, team, split)
-    if not team.is_first:
+    model = build_model(recipe).to(dist.device)
+    if dist.device.type == "cpu":
+        trim_malloc(model)
+    train_state = TrainState(model, recipe, dist, split)
+    if not dist.is_first:
         # All begin with the same weights, and then draw their own dropout.
-        torch.manual_seed(settings.seed * 1_000_003 + team.rank)
-    checkpoints = Checkpoints(recipe, steps, train_split.samples, team)
-    checkpoints.resume(trainee, resume)
-    if trainee.is_finished:
-        progress.note([f"nothing to do: this training has ended at step {trainee.step}; more --training.steps go on"])
-        return trainee.history
-    if team.is_first:
+        torch.manual_seed(settings.seed * 1_000_003 + dist.rank)
+    checkpoints = Checkpoints(recipe, steps, train_split.samples, dist)
+    checkpoints.resume(train_state, resume)
+    if train_state.is_finished:
+        progress.note(
+            [f"nothing to do: this training has ended at step {train_state.step}; more --training.steps go on"]
+        )
+        return train_state.history
+    if dist.is_first:
         write_json(settings.out / "recipe.json", recipe.plain())
         _warn_of_useless_cache(recipe)
 
-    trainee.model.train()
-    progress.start(steps, trainee.model, str(split))
+    train_state.model.train()
+    progress.start(steps, train_state.model, str(split))
     saved = time.perf_counter()
     try:
         writing = metric_logger(
             recipe,
-            team.accelerator,
-            is_main=team.is_first,
-            step=trainee.step,
-            validation_due=trainee.owes_validation,
+            dist.accelerator,
+            is_main=dist.is_first,
+            step=train_state.step,
+            validation_due=train_state.validation_due,
         )
         with noticing_signals() as request, writing as notes:
 
             def stop_if_asked() -> None:
                 if request.signal is not None:
-                    raise TrainingStopped(trainee.step, steps, request.signal)
+                    raise TrainingStopped(train_state.step, steps, request.signal)
 
             def validate() -> None:
-                with trainee.averaged():
+                with train_state.ema_weights():
                     scores = None
                     if val_split is not None:
-                        scores = _validate(trainee, val_split, recipe, team, progress, notes, stop_if_asked)
-                        notes.validation(trainee.step, scores)
-                    _record(trainee, scores, train_split, recipe, team)
-                trainee.owes_validation = False
+                        scores = _validate(train_state, val_split, recipe, dist, progress, notes, stop_if_asked)
+                        notes.validation(train_state.step, scores)
+                    _record(train_state, scores, train_split, recipe, dist)
+                train_state.validation_due = False
                 if scores is not None:
-                    progress.validated(trainee.step, scores)
+                    progress.validated(train_state.step, scores)
 
             def is_stalled() -> bool:
-                return _is_stalled(trainee.history, recipe)
+                return _is_stalled(train_state.history, recipe)
 
-            if trainee.owes_validation:
+            if train_state.validation_due:
                 validate()
-            remaining = islice(batches.after(trainee.step), steps - trainee.step)
+            remaining = islice(batches.after(train_state.step), steps - train_state.step)
             for passes, waited in _with_waits(_until(is_stalled, remaining)):
                 started = time.perf_counter()
-                losses, lr = _take_step(trainee, passes, batches, steps, recipe, team)
+                losses, lr = _take_step(train_state, passes, batches, steps, recipe, dist)
                 seconds = waited + time.perf_counter() - started
-                notes.step(trainee.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
-                progress.step(trainee.step, losses, lr=lr, pictures=split.batch, seconds=seconds, waited=waited)
-                trainee.owes_validation = trainee.step % settings.validate_every == 0 or trainee.step == steps
-                is_due = team.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
-                must_stop, must_save = team.any(request.signal is not None, is_due)
+                notes.step(train_state.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
+                progress.step(train_state.step, losses, lr=lr, pictures=split.batch, seconds=seconds, waited=waited)
+                train_state.validation_due = (
+                    train_state.step % settings.validate_every == 0 or train_state.step == steps
+                )
+                is_due = dist.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
+                must_stop, must_save = dist.any(request.signal is not None, is_due)
                 # A validation may take long, and may fail: the steps before it must not be lost with it.
-                if must_stop or must_save or trainee.owes_validation:
-                    checkpoints.save(trainee)
+                if must_stop or must_save or train_state.validation_due:
+                    checkpoints.save(train_state)
                     saved = time.perf_counter()
                     # A validation that follows draws them, too.
-                    if team.is_first and (must_stop or not trainee.owes_validation):
+                    if dist.is_first and (must_stop or not train_state.validation_due):
                         _draw_curves(recipe)
                 if must_stop:
-                    raise TrainingStopped(trainee.step, steps, request.signal or signal.SIGTERM)
-                if trainee.owes_validation:
+                    raise TrainingStopped(train_state.step, steps, request.signal or signal.SIGTERM)
+                if train_state.validation_due:
                     validate()
-            if is_stalled() and trainee.step < steps:
-                notes.stopped_early(trainee.step, settings.early_stopping or 0)
-                progress.note([_early_stop(trainee, steps, recipe)])
-            checkpoints.finish(trainee)
+            if is_stalled() and train_state.step < steps:
+                notes.stopped_early(train_state.step, settings.early_stopping or 0)
+                progress.note([_early_stop(train_state, steps, recipe)])
+            checkpoints.finish(train_state)
     finally:
         progress.finish()
-    return trainee.history
+    return train_state.history
 
 
 def _warn_of_useless_cache(recipe: Recipe) -> None:
@@ -206,11 +210,11 @@ def _is_stalled(history: History, recipe: Recipe) -> bool:
     return patience is not None and validations_since_best(recipe.task.name, history.validations) >= patience
 
 
-def _early_stop(trainee: Trainee, steps: int, recipe: Recipe) -> str:
+def _early_stop(train_state: TrainState, steps: int, recipe: Recipe) -> str:
     metric, patience = main_metric(recipe.task.name), recipe.training.early_stopping
-    best = trainee.history.best or {}
+    best = train_state.history.best or {}
     return (
-        f"stopped early at step {trainee.step} of {steps}: {metric} was no better in {patience} "
+        f"stopped early at step {train_state.step} of {steps}: {metric} was no better in {patience} "
         f"validation{'s' if patience != 1 else ''} in a row (best {best.get(metric, math.nan):.4f} at step "
         f"{best.get('step')}); --training.early_stopping none --resume auto goes on"
     )
@@ -237,38 +241,43 @@ def _with(between: Callable[[], None], batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _take_step(
-    trainee: Trainee, passes: Passes, batches: EndlessBatches, steps: int, recipe: Recipe, team: Team
+    train_state: TrainState,
+    passes: Passes,
+    batches: InfiniteDataLoader,
+    steps: int,
+    recipe: Recipe,
+    dist: DistributedContext,
 ) -> tuple[dict[str, float], float]:
     """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
     before, clip_norm = chance(), recipe.optimizer.clip_norm
-    lr = set_learning_rate(trainee.optimizer, trainee.step, steps, recipe)
-    losses_of = [partial(trainee.one_pass, batch) for batch in passes]
-    losses = optimizer_step(trainee.model, trainee.optimizer, losses_of, clip_norm, team)
+    lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
+    losses_of = [partial(train_state.one_pass, batch) for batch in passes]
+    losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, clip_norm, dist)
     if not all(map(math.isfinite, losses.values())):
-        files = batches.files(trainee.step)
-        step = KeptStep(
-            step=trainee.step + 1,
-            rank=team.rank,
+        files = batches.files(train_state.step)
+        step = NonFiniteStep(
+            step=train_state.step + 1,
+            rank=dist.rank,
             passes=passes,
             files=files,
             chance=before,
-            loss_batch=trainee.split.loss_batch,
+            loss_batch=train_state.split.loss_batch,
         )
-        kept = keep_step(step, trainee.model, trainee.tensors(), recipe)
+        kept = dump_step(step, train_state.model, train_state.tensors(), recipe)
         cure = (
             f"lower optimizer.lr or set optimizer.clip_norm; its pictures are {shown_files(files)}, and {kept} holds "
         )
-        refuse_non_finite(losses, trainee.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
-    trainee.stepped()
+        check_finite(losses, train_state.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
+    train_state.after_step()
     return losses, lr
 
 
 def _validate(
-    trainee: Trainee,
+    train_state: TrainState,
     split: Split,
     recipe: Recipe,
-    team: Team,
-    progress: Progress,
+    dist: DistributedContext,
+    progress: ProgressReporter,
     notes: MetricLogger,
     between: Callable[[], None],
 ) -> dict[str, Any]:
@@ -277,18 +286,18 @@ def _validate(
     What is to be done ``between`` two batches may end it.
     """
     test = recipe.test.quick()
-    pictures = SeenPictures(split.samples, split.transforms, test)
+    pictures = EvalDataset(split.samples, split.transforms, test)
     batches = seen_batches(
         pictures,
         batch_size=recipe.training.val_batch_size,
         workers=recipe.data.workers,
-        share=(team.rank, team.count),
+        share=(dist.rank, dist.count),
     )
     seen = _with(between, progress.validating(batches))
-    with trainee.alone():
-        scores = evaluate(trainee.model, seen, facts=split.facts, test=test, gather=team.gather)
+    with train_state.unsharded():
+        scores = evaluate(train_state.model, seen, facts=split.facts, test=test, gather=dist.gather)
         if notes.tracks:
-            notes.pictures(trainee.step, sample_pictures(trainee.model, samples_to_watch(split.samples)))
+            notes.pictures(train_state.step, sample_pictures(train_state.model, samples_to_watch(split.samples)))
     return scores
 
 
@@ -351,23 +360,25 @@ def training_step(
     Returns:
         the loss's parts and their sum, "total"
     """
-    return optimizer_step(model, optimizer, [partial(TrainingPass(model), batch)], clip_norm)
+    return optimizer_step(model, optimizer, [partial(LossModule(model), batch)], clip_norm)
 
 
-def _record(trainee: Trainee, scores: dict[str, Any] | None, split: Split, recipe: Recipe, team: Team) -> None:
+def _record(
+    train_state: TrainState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
+) -> None:
     """Keep the scores, if there was a validation, and the weights that reached them."""
-    history, out, is_best = trainee.history, recipe.training.out, False
+    history, out, is_best = train_state.history, recipe.training.out, False
     if scores is not None:
-        entry = {"step": trainee.step, **scores}
+        entry = {"step": train_state.step, **scores}
         history.validations.append(entry)
-        is_best = is_as_good(trainee.model.task.name, entry, history.best)
+        is_best = is_as_good(train_state.model.task.name, entry, history.best)
         history.best = entry if is_best else history.best
-    tensors = trainee.tensors()
-    skipped = skipped_by_all(split.samples, team)
-    if not team.is_first:
+    tensors = train_state.tensors()
+    skipped = skipped_by_all(split.samples, dist)
+    if not dist.is_first:
         return
     for folder in ("best", "last") if is_best else ("last",):
-        trainee.model.save(out / folder, state=tensors)
+        train_state.model.save(out / folder, state=tensors)
         write_json(out / folder / "recipe.json", recipe.plain())
     counted = {} if skipped is None else {"skipped": len(skipped)}
     write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **counted})

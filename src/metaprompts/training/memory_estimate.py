@@ -12,14 +12,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import Recipe, Training
 from metaprompts.tasks import Segmentation
-from metaprompts.training.batch_plan import step_split
+from metaprompts.training.batch_plan import batch_plan
 from metaprompts.training.dummy import architecture, empty_batch, fake_model
 from metaprompts.training.flops import Flops
 from metaprompts.training.train_step import step_losses
 from metaprompts.utils.memory_tracker import (
-    AllIsThere,
     GpuAutocast,
-    LiveBytes,
+    MemoryTracker,
+    WorstCaseMode,
     backward_within_modes,
     call_at_first_gradient,
 )
@@ -115,7 +115,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
         recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
     # Which pictures share a loss or statistics takes no memory: passes may be smaller here than training would accept.
     alone = replace(recipe, training=replace(recipe.training, loss_batch_size=None, batch_norm="frozen"))
-    split = step_split(alone, processes)
+    split = batch_plan(alone, processes)
     pictures, passes = split.micro_batch, split.passes
     model = fake_model(alone if pictures == 1 else recipe, mode := FakeTensorMode())
     parameters = list(model.parameters())
@@ -123,7 +123,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     with mode:
         batch = empty_batch(recipe, pictures)
         size = model.task.fit(batch["image"]).shape[-2:]
-        answers = AllIsThere(distinct=_labels(recipe))
+        answers = WorstCaseMode(distinct=_labels(recipe))
         with Flops() as flops:
             live, kept = pass_bytes(model, recipe, batch, earlier_gradients=passes > 1, answers=answers)
     return TrainingMemory(
@@ -163,7 +163,7 @@ def pass_bytes(
     *,
     earlier_gradients: bool = False,
     answers: AbstractContextManager[object] | None = None,
-) -> tuple[LiveBytes, int]:
+) -> tuple[MemoryTracker, int]:
     """Go once forward and backward, and count.
 
     Args:
@@ -180,7 +180,9 @@ def pass_bytes(
     if earlier_gradients:
         for each in trained:
             each.grad = torch.empty_like(each)
-    live = LiveBytes([*model.parameters(), *model.buffers(), *(each.grad for each in trained if each.grad is not None)])
+    live = MemoryTracker(
+        [*model.parameters(), *model.buffers(), *(each.grad for each in trained if each.grad is not None)]
+    )
     live.phase, live.label = ENCODER, "work"
 
     def leave_encoder(*_: object) -> None:

@@ -12,16 +12,16 @@ from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.training.batch_norm import take_statistics
-from metaprompts.training.checkpoints import restore_chance
-from metaprompts.training.train_step import TrainingPass
+from metaprompts.training.batch_norm import configure_batch_norm
+from metaprompts.training.checkpoints import restore_rng_state
+from metaprompts.training.train_step import LossModule
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
 
 _NAMED_AT_MOST = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeptStep:
+class NonFiniteStep:
     """A step as one process took it.
 
     Attributes:
@@ -41,7 +41,7 @@ class KeptStep:
     loss_batch: int | None = None
 
 
-def keep_step(kept: KeptStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
+def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
     """Write all that a step's loss follows from.
 
     Args:
@@ -82,11 +82,11 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     model = MetaPromptModel(ModelConfig.from_plain(state["config"]))
     model.load_state_dict(state["model"])
     model.latent_encoder.precise = False
-    take_statistics(model, recipe.training.batch_norm)
-    restore_chance(state["chance"])
+    configure_batch_norm(model, recipe.training.batch_norm)
+    restore_rng_state(state["chance"])
     settings = recipe.training
     loss_batch = state.get("loss_batch", settings.loss_batch_size)
-    one_pass = TrainingPass(model, loss_batch, step_decay=settings.step_decay).train()
+    one_pass = LossModule(model, loss_batch, step_decay=settings.step_decay).train()
     losses = [one_pass(batch) for batch in state["passes"]]
     return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 

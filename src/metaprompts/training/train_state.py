@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.training.batch_norm import take_statistics
-from metaprompts.training.batch_plan import StepSplit
-from metaprompts.training.distributed import Team
+from metaprompts.training.batch_norm import configure_batch_norm
+from metaprompts.training.batch_plan import BatchPlan
+from metaprompts.training.distributed import DistributedContext
 from metaprompts.training.ema import WeightAverage
 from metaprompts.training.fsdp import (
     load_model_state,
     load_optimizer_state,
     model_state,
     optimizer_state,
-    part_like,
-    put_together,
+    shard_like,
+    summon_full_params,
     whole,
 )
 from metaprompts.training.optimizer import make_optimizer
-from metaprompts.training.train_step import TrainingPass
+from metaprompts.training.train_step import LossModule
 from metaprompts.utils.checkpoint_files import check_moments, check_parts, check_tensors
 
 
@@ -41,13 +41,13 @@ class History:
     best: dict[str, Any] | None = None
 
 
-class Trainee:
+class TrainState:
     """A model in training.
 
     Args:
         model: fresh, the same in every process
         recipe: how it is trained
-        team: the processes that train it
+        dist: the processes that train it
         split: how a step is split among them
 
     Attributes:
@@ -57,37 +57,37 @@ class Trainee:
         history: what was measured
         split: how a step is split among processes and passes
         step: optimizer steps taken
-        owes_validation: whether the validation that is due after this step is still to come
+        validation_due: whether the validation that is due after this step is still to come
         is_finished: whether an earlier call has done all steps that are asked for, or has stopped early
     """
 
-    def __init__(self, model: MetaPromptModel, recipe: Recipe, team: Team, split: StepSplit) -> None:
+    def __init__(self, model: MetaPromptModel, recipe: Recipe, dist: DistributedContext, split: BatchPlan) -> None:
         settings = recipe.training
-        self._team = team
-        take_statistics(model, settings.batch_norm)
-        team.shard(model)
+        self._dist = dist
+        configure_batch_norm(model, settings.batch_norm)
+        dist.shard(model)
         self.model = model
-        one_pass = TrainingPass(model, split.loss_batch, team.autocast, settings.step_decay)
+        one_pass = LossModule(model, split.loss_batch, dist.autocast, settings.step_decay)
         if settings.compile:
             one_pass.compile()
-        self.one_pass: nn.Module = team.join(one_pass)
-        self.optimizer = team.prepared(make_optimizer(model, recipe.optimizer))
+        self.one_pass: nn.Module = dist.wrap_ddp(one_pass)
+        self.optimizer = dist.prepare_optimizer(make_optimizer(model, recipe.optimizer))
         decay = settings.ema_decay
         self._average = None if decay is None else WeightAverage(model, decay)
         self.history = History()
         self.split = split
         self.step = 0
-        self.owes_validation = False
+        self.validation_due = False
         self.is_finished = False
 
-    def stepped(self) -> None:
+    def after_step(self) -> None:
         """Count an optimizer step."""
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def ema_weights(self) -> Iterator[None]:
         """While the body runs, the weights are their average, where one is kept."""
         if self._average is None:
             yield
@@ -96,25 +96,25 @@ class Trainee:
                 yield
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def unsharded(self) -> Iterator[None]:
         """While the body runs, the model can be called without the other processes."""
-        with put_together(self.model), self._team.autocast():
+        with summon_full_params(self.model), self._dist.autocast():
             yield
 
     def tensors(self) -> dict[str, Tensor]:
         """The model's whole tensors; all processes must call this, and the first gets them."""
-        return model_state(self.model) if self._team.shards else self.model.state_dict()
+        return model_state(self.model) if self._dist.shards else self.model.state_dict()
 
     def state(self) -> dict[str, Any]:
         """All of it but the history, for `load`; all processes must call this, and the first gets it."""
         average = {} if self._average is None else self._average.state()
-        scaler = self._team.accelerator.scaler
+        scaler = self._dist.accelerator.scaler
         return {
             "model": self.model.own_tensors(self.tensors()),
             "optimizer": optimizer_state(self.model, self._plain_optimizer),
             "average": {name: whole(tensor) for name, tensor in average.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
-            "owes_validation": self.owes_validation,
+            "validation_due": self.validation_due,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Trainee:
         Raises:
             InputError: a part or a tensor is missing or of another shape
         """
-        check_parts(state, ("model", "optimizer", "average", "scaler", "owes_validation"))
+        check_parts(state, ("model", "optimizer", "average", "scaler", "validation_due"))
         own = self.model.state_dict()
         check_tensors(state["model"], self.model.own_tensors(own), "model")
         check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
@@ -133,10 +133,10 @@ class Trainee:
         load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
         if self._average is not None:
             kept = self._average.state()
-            self._average.load({name: part_like(tensor, kept[name]) for name, tensor in state["average"].items()})
-        if state["scaler"] is not None and self._team.accelerator.scaler is not None:
-            self._team.accelerator.scaler.load_state_dict(state["scaler"])
-        self.owes_validation = state["owes_validation"]
+            self._average.load({name: shard_like(tensor, kept[name]) for name, tensor in state["average"].items()})
+        if state["scaler"] is not None and self._dist.accelerator.scaler is not None:
+            self._dist.accelerator.scaler.load_state_dict(state["scaler"])
+        self.validation_due = state["validation_due"]
 
     @property
     def _plain_optimizer(self) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Task
-from metaprompts.training.data_parallel import ALONE, Peers
+from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 
 
 def apply_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -25,7 +25,7 @@ def optimizer_step(
     optimizer: torch.optim.Optimizer,
     passes: Sequence[Callable[[], Mapping[str, Tensor]]],
     clip_norm: float | None,
-    peers: Peers = ALONE,
+    process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Go one step down the mean of the passes' losses; where it is not finite, the weights stay.
 
@@ -34,7 +34,7 @@ def optimizer_step(
         optimizer: of its parameters
         passes: each computes losses, scalars with a graph, of equally many pictures
         clip_norm: largest norm of all gradients together; None to leave them
-        peers: those who take the same step, on other rows of the batch
+        process_group: those who take the same step, on other rows of the batch
 
     Returns:
         the loss's parts and their sum, "total", means over all passes and peers
@@ -42,27 +42,27 @@ def optimizer_step(
     optimizer.zero_grad(set_to_none=True)
     means: dict[str, float] = {}
     for number, losses_of in enumerate(passes):
-        with peers.in_pass(number, len(passes)):
+        with process_group.in_pass(number, len(passes)):
             losses = losses_of()
             parts = torch.stack(list(losses.values()))
             total = parts.sum()
             # Before the backward pass: all peers must see the same, and go down together or not at all.
-            shown = peers.mean(torch.cat([total.detach()[None], parts.detach()])).tolist()
+            shown = process_group.mean(torch.cat([total.detach()[None], parts.detach()])).tolist()
             means = {
                 name: means.get(name, 0.0) + value / len(passes)
                 for name, value in zip(["total", *losses], shown, strict=True)
             }
             if not math.isfinite(means["total"]):
                 return means
-            peers.backward(total / len(passes))
-    peers.exchange(model)
+            process_group.backward(total / len(passes))
+    process_group.exchange(model)
     if clip_norm is not None:
-        peers.clip(model, optimizer, clip_norm)
+        process_group.clip(model, optimizer, clip_norm)
     optimizer.step()
     return means
 
 
-def refuse_non_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
+def check_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
     """Stop a training that has diverged.
 
     Raises:
@@ -72,7 +72,7 @@ def refuse_non_finite(losses: Mapping[str, float], step: int, cure: str) -> None
         raise InputError(f"the loss is no longer finite at step {step} ({dict(losses)}): {cure}")
 
 
-class TrainingPass(nn.Module):
+class LossModule(nn.Module):
     """A model and its losses as one module, for what wraps modules: DistributedDataParallel and torch.compile.
 
     Args:

@@ -50,7 +50,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     """
     folder = model_folder(source)
     config = _read_config(folder)
-    _refuse_small_training(source, config)
+    _check_not_adapter(source, config)
     tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
     _warn_of_other_labels(model, config, source)
     _warn_of_other_depth(model, config, source)
@@ -58,7 +58,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
     fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
     misfits = [name for name in wanted if name not in fitting]
-    _refuse_other_backbone(misfits, wanted, tensors, source)
+    _check_backbone(misfits, wanted, tensors, source)
     if broken := [name for name, tensor in fitting.items() if not is_finite(tensor)]:
         raise InputError(f"{source} holds NaN or infinity in {_listed(broken)}: start from another training")
     model.load_state_dict(fitting, strict=False)
@@ -148,7 +148,7 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _refuse_small_training(source: str | Path, config: Mapping[str, Any]) -> None:
+def _check_not_adapter(source: str | Path, config: Mapping[str, Any]) -> None:
     if config.get("base") is not None:
         raise InputError(
             f"training.init_from {source} was trained on a frozen backbone and saved without it: start from "
@@ -156,7 +156,7 @@ def _refuse_small_training(source: str | Path, config: Mapping[str, Any]) -> Non
         )
 
 
-def _refuse_other_backbone(
+def _check_backbone(
     misfits: Iterable[str], wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
 ) -> None:
     other = [name for name in misfits if name.startswith(BACKBONE_PARTS) and not name.startswith(_OUTPUT_LAYER)]

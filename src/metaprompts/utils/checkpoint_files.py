@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_whole
-from metaprompts.utils.tensor_files import disagreements
+from metaprompts.utils.tensor_files import mismatches
 from metaprompts.utils.torch_archives import checked_archive
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
         if not path.is_file():
             continue
         try:
-            _refuse_changed_bytes(path)
+            _check_checksums(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict):
                 raise ValueError(f"it holds a {type(state).__name__}")
@@ -101,7 +101,7 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
     check_parts(found, ())
     if others := sorted(str(name) for name, value in found.items() if not isinstance(value, Tensor)):
         raise InputError(f"its {part} has no tensors in {', '.join(others)}")
-    if problems := disagreements(expected, found, {name: name for name in expected}):
+    if problems := mismatches(expected, found, {name: name for name in expected}):
         raise InputError(f"its {part} has {'; '.join(problems)}")
 
 
@@ -128,7 +128,7 @@ def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
             check_parts(moments[name], ("step",))
 
 
-def _refuse_changed_bytes(path: Path) -> None:
+def _check_checksums(path: Path) -> None:
     """PyTorch writes a check sum of each of its entries, but does not look at it when it reads them."""
     with checked_archive(path) as file:
         changed = file.testzip()

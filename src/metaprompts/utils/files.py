@@ -60,7 +60,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         _flush(path.parent, os.O_RDONLY)
 
 
-def refuse_unwritable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Find out before long work whether its results can be written in the end; nothing is made.
 
     Raises:

@@ -11,7 +11,7 @@ _LARGE_BLOCK = 2**20
 _LARGE_MODEL = 2**30
 
 
-def give_back_large_blocks(model: nn.Module) -> bool:
+def trim_malloc(model: nn.Module) -> bool:
     """Let freed tensors of a large model leave the process at once, where the C library is glibc.
 
     By itself glibc soon keeps freed blocks of up to 32 MiB. What loading the model has freed, and activations and

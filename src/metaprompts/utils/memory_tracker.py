@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 aten = torch.ops.aten
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the tensors that are made within it for as long as they live, and remembers the largest moment.
 
     What an operation needs while it runs is seen only if it is told, the allocator's gaps are not.
@@ -84,7 +84,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now[label] -= size
 
 
-class AllIsThere(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class WorstCaseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Answers what depends on numbers, which fake tensors do not have, with what takes most memory.
 
     Every condition holds, every mask is true everywhere, and of what could be there all is.

@@ -19,14 +19,14 @@ _LOG_SECONDS = 30.0
 T = TypeVar("T")
 
 
-class Progress:
-    """Who is told of a training's steps; whoever wants to do something about it overrides."""
+class ProgressReporter:
+    """Callback interface for the progress of a run; the methods do nothing, subclasses override them."""
 
     def note(self, lines: Sequence[str]) -> None:
-        """Something about the data, before training begins."""
+        """Report lines about the data, before the first step."""
 
     def start(self, steps: int, model: nn.Module, about: str = "") -> None:
-        """Training begins; ``about`` says more of how it is done."""
+        """Report the start; ``about`` describes the batch."""
 
     def step(
         self,
@@ -38,24 +38,20 @@ class Progress:
         seconds: float,
         waited: float | None = None,
     ) -> None:
-        """A step is done; ``waited`` of its seconds were spent waiting for pictures."""
+        """Report a step; ``waited`` of its seconds were spent waiting for images."""
 
     def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
         """Pass on the batches of a validation."""
         return batches
 
     def validated(self, step: int, scores: dict[str, Any]) -> None:
-        """A validation is done."""
+        """Report the scores of a validation."""
 
     def finish(self) -> None:
-        """Training is over."""
+        """Report the end."""
 
 
-class Silence(Progress):
-    """Tells nothing."""
-
-
-class ProgressLine(Progress):
+class ConsoleProgress(ProgressReporter):
     """A bar in a terminal; a line every 50 steps, or every half minute, in a log file."""
 
     def __init__(self) -> None:

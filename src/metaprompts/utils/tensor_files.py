@@ -170,7 +170,7 @@ def load_tensors(
     """
     wanted = module.state_dict(keep_vars=True)
     names = {name: spell(name) for name in wanted}
-    if problems := disagreements(wanted, tensors, names, unused=unused, required=required):
+    if problems := mismatches(wanted, tensors, names, unused=unused, required=required):
         raise InputError(f"{origin} does not fit this model: {'; '.join(problems)}")
     broken = [names[name] for name in wanted if not is_finite(tensors[names[name]])]
     if broken:
@@ -181,7 +181,7 @@ def load_tensors(
     module.load_state_dict(fitting, strict=True, assign=True)
 
 
-def disagreements(
+def mismatches(
     wanted: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     names: Mapping[str, str],

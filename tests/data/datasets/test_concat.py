@@ -1,6 +1,6 @@
 import pytest
 
-from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.datasets.concat import ConcatSamples
 
 
 class Words(list):
@@ -8,7 +8,7 @@ class Words(list):
 
 
 def test_parts_follow_each_other():
-    joined = Joined([Words("ab"), Words(""), Words("c"), Words("def")])
+    joined = ConcatSamples([Words("ab"), Words(""), Words("c"), Words("def")])
     assert len(joined) == 6
     assert [joined[place] for place in range(6)] == list("abcdef")
     assert joined[-1] == "f"

@@ -8,7 +8,7 @@ from data.shards.sharding import shard
 from metaprompts.cli import main
 from metaprompts.data.config import SegmentationData
 from metaprompts.data.datasets import label_histogram
-from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
 from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.errors import InputError
@@ -76,7 +76,7 @@ class TestCounting:
         samples = folder(tmp_path, *masks)
         data = SegmentationData(root=tmp_path, train="images", train_labels="masks", val="images", val_labels="masks")
         sharded = shard(data, tmp_path / "out", NAMES).dataset("train", NAMES)
-        for found in (sharded, Joined([samples]), [samples[0], samples[1]]):
+        for found in (sharded, ConcatSamples([samples]), [samples[0], samples[1]]):
             counted = count_labels(found, NAMES)
             assert ([counted.pixels[0], counted.pixels[1]], counted.pixels.total()) == ([4, 1], 8)
         assert "(ignored)" in count_labels(sharded, NAMES).lines()[-1]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from metaprompts.data.datasets.captioned import Captioned
-from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.datasets.depth import DepthPairs
-from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.io.caption_file import CaptionFile
 from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.sample import Sample
@@ -142,7 +142,7 @@ def test_a_sample_has_its_context_and_so_has_a_batch():
 
 
 def test_a_sample_without_caption_can_be_passed_over():
-    skipping = Skipping(Captioned(Gray(), Sevens()), at_most=1)
+    skipping = SkipBadSamples(Captioned(Gray(), Sevens()), at_most=1)
     assert skipping[1].path == "/data/0.png"
     assert skipping.path(1) == "/data/1.png"
     assert len(skipping.bad) == 1
@@ -150,5 +150,5 @@ def test_a_sample_without_caption_can_be_passed_over():
 
 def test_paths_are_known_without_reading():
     pairs = DepthPairs([(Path("/data/x.png"), Path("/data/y.png"))], DepthEncoding())
-    joined = Joined([Gray(), pairs])
+    joined = ConcatSamples([Gray(), pairs])
     assert [joined.path(index) for index in range(3)] == ["/data/0.png", "/data/1.png", "/data/x.png"]

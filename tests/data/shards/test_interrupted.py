@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data.shards.sharding import Spoiled, files, refuse_difference, shard
+from data.shards.sharding import Spoiled, assert_same_samples, files, shard
 from interrupted import dead_scratch
 from metaprompts.data.config import PoseData
-from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.shards import writer
 from metaprompts.data.shards.index import read_index
 from metaprompts.errors import InputError
@@ -129,7 +129,7 @@ class TestLeftOut:
             return Spoiled(samples, InputError("a.jpg is bad"), bad if len(samples) == 6 else ())
 
         made = shard(nyu, tmp_path / "out", shard_bytes=shard_bytes, change=spoil, at_most=3)
-        refuse_difference(made.dataset("train"), Skipping(spoil(nyu.dataset("train")), 3))
+        assert_same_samples(made.dataset("train"), SkipBadSamples(spoil(nyu.dataset("train")), 3))
         assert [each.samples for each in made.dataset("train").left_out] == [(place,) for place in sorted(bad)]
         assert caplog.text.count("leaving out 1 of 6 samples: a.jpg is bad") == len(bad)
 
@@ -141,7 +141,7 @@ class TestLeftOut:
         Image.new("RGB", (5, 5)).save(people[group[0]].path)
         found = shard(data, tmp_path / "out", at_most=len(group)).dataset("train")
         assert [each.samples for each in found.left_out] == [tuple(group)]
-        refuse_difference(found, Skipping(data.dataset("train"), len(group)))
+        assert_same_samples(found, SkipBadSamples(data.dataset("train"), len(group)))
 
     @pytest.mark.parametrize(("bad", "at_most"), [({1, 2}, 1), (set(range(6)), 100)])
     def test_too_many(self, nyu, tmp_path, bad, at_most):

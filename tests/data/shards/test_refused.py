@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.shards.sharding import BOXES, Spoiled, files, origin, refuse_difference, shard
+from data.shards.sharding import BOXES, Spoiled, assert_same_samples, files, origin, shard
 from layout_classes import ADE20K, CITYSCAPES
 from metaprompts.data.config import DepthData, PoseData, SegmentationData
-from metaprompts.data.datasets.skip_bad import Skipping
+from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.shards.index import read_index
 from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.errors import InputError
@@ -47,7 +47,7 @@ class TestRefused:
     def test_other_joints(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
         with pytest.raises(InputError, match=r"has the joints nose, .* task.joints are head: make them the same"):
-            made.dataset("train").refuse_other_joints(("head",))
+            made.dataset("train").check_joints(("head",))
 
     def test_keys_that_decide_what_is_in_a_split(self, nyu, roots, tmp_path):
         made = shard(nyu, tmp_path / "out")
@@ -134,8 +134,8 @@ class TestDamaged:
         ):
             samples[first]
         bad = [record.samples[0] for record in samples.shards[1].records]
-        skipping = Skipping(samples, len(bad))
-        refuse_difference(skipping, Skipping(Spoiled(nyu.dataset("train"), InputError("bad"), bad), len(bad)))
+        skipping = SkipBadSamples(samples, len(bad))
+        assert_same_samples(skipping, SkipBadSamples(Spoiled(nyu.dataset("train"), InputError("bad"), bad), len(bad)))
         assert skipping.bad == bad != []
 
     def test_one_bit(self, made):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from data.shards.sharding import BOXES, SPLITS, bits, dataset, origin, refuse_difference, shard
+from data.shards.sharding import BOXES, SPLITS, assert_same_samples, bits, dataset, origin, shard
 from layout_classes import ADE20K, CITYSCAPES
 from metaprompts.data.config import DepthData, PoseData, SegmentationData
 from metaprompts.data.shards.index import read_index
@@ -42,7 +42,7 @@ class TestSame:
         made = shard(data, tmp_path / "out", classes, shard_bytes=shard_bytes)
         for split in SPLITS:
             found, wanted = dataset(made, split, classes), dataset(data, split, classes)
-            refuse_difference(found, wanted)
+            assert_same_samples(found, wanted)
             assert list(made.parts(split, *([] if classes is None else [classes]))) == [split]
             if kind is PoseData:
                 assert (found.joint_names, found.skeleton) == (wanted.joint_names, wanted.skeleton)
@@ -63,7 +63,7 @@ class TestSame:
         data = DepthData(root=tmp_path, layout="nyu_mat")
         made = shard(data, tmp_path / "out")
         for split in SPLITS:
-            refuse_difference(made.dataset(split), data.dataset(split))
+            assert_same_samples(made.dataset(split), data.dataset(split))
 
     def test_a_relative_root_stays_relative(self, nyu, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -86,7 +86,7 @@ class TestSame:
         pictures = [people.person(index).image_id for index in range(len(people))]
         assert pictures != sorted(pictures)
         found = shard(data, tmp_path / "out").dataset("train")
-        refuse_difference(found, people)
+        assert_same_samples(found, people)
         assert sum(len(shard.records) for shard in found.shards) == len(set(pictures)) < len(people)
 
     @pytest.mark.parametrize("workers", [0, 2])
@@ -113,7 +113,7 @@ class TestSame:
         monkeypatch.setattr("metaprompts.data.shards.file_pool._OPEN_AT_MOST", 2)
         found = shard(nyu, tmp_path / "out").dataset("train")
         for _ in range(2):
-            refuse_difference(found, nyu.dataset("train"))
+            assert_same_samples(found, nyu.dataset("train"))
         assert len(found._files._files) == 2
 
 
@@ -122,7 +122,7 @@ class TestBesideFolders:
         begin(tmp_path / "out", origin(nyu))
         write_split(tmp_path / "out", "train", nyu.dataset("train"))
         both = replace(nyu, shards=tmp_path / "out")
-        refuse_difference(both.dataset("val"), nyu.dataset("val"))
+        assert_same_samples(both.dataset("val"), nyu.dataset("val"))
         shutil.rmtree(nyu.root / "sync")
         assert len(both.dataset("train")) == 6
         with pytest.raises(

@@ -10,14 +10,14 @@ from PIL import Image
 
 import metaprompts
 from interrupted import KilledAt, KilledError
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import LatentEncoder, load_backbone
 from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder, vae_fingerprint
 from metaprompts.pretraining.distillation.config import Distillation
 from metaprompts.pretraining.distillation.distill import distill
 from metaprompts.pretraining.distillation.images import FolderPictures, random_crop, scaled
-from metaprompts.utils.progress import Silence
+from metaprompts.utils.progress import ProgressReporter
 from small import small_model
 
 
@@ -30,7 +30,7 @@ def small_settings(out, **changes):
 def made(tmp_path_factory) -> Path:
     """The folder of a finished distillation of the miniature's VAE; not to be changed."""
     out = tmp_path_factory.mktemp("distillation") / "encoder"
-    distill(small_settings(out), Silence())
+    distill(small_settings(out), ProgressReporter())
     return out
 
 
@@ -41,7 +41,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(made, tmp_path):
     with pytest.raises(KilledError):
         distill(small_settings(out), KilledAt(3))
 
-    distill(small_settings(out), Silence())
+    distill(small_settings(out), ProgressReporter())
 
     for name in ("encoder.safetensors", "encoder.json", "report.json"):
         assert (out / name).read_bytes() == (made / name).read_bytes()
@@ -51,11 +51,11 @@ def test_begins_anew_if_told_to(made, tmp_path):
     out = tmp_path / "encoder"
     out.mkdir()
     (out / "scenes").symlink_to(made / "scenes")
-    distill(small_settings(out, width=8), Silence())
+    distill(small_settings(out, width=8), ProgressReporter())
 
     with pytest.raises(InputError, match="made with another widths"):
-        distill(small_settings(out), Silence())
-    distill(small_settings(out, resume="never"), Silence())
+        distill(small_settings(out), ProgressReporter())
+    distill(small_settings(out, resume="never"), ProgressReporter())
 
     assert (out / "encoder.safetensors").read_bytes() == (made / "encoder.safetensors").read_bytes()
 
@@ -67,7 +67,7 @@ def test_learns_what_the_latents_are(tmp_path):
         tmp_path / "out", data=tmp_path / "pictures", steps=120, crop=32, batch_size=4, checkpoint_seconds=60
     )
 
-    found = distill(settings, Silence())
+    found = distill(settings, ProgressReporter())
 
     assert found.pictures == 1
     assert found.unexplained < 0.6
@@ -79,7 +79,7 @@ def test_takes_the_place_of_the_vae(made):
     encoder = SmallEncoder.read(made)
     images = torch.rand(2, 3, 128, 192)
 
-    prepared = PreparedModel(model, encoder=encoder)
+    prepared = OptimizedModel(model, encoder=encoder)
 
     assert torch.equal(prepared.encode(images), encoder(images))
     assert prepared(images).shape == (2, 1, 128, 192)
@@ -95,7 +95,7 @@ def test_scales_latents_as_the_vae_does(made):
 
 def test_another_vae_is_refused(made):
     with pytest.raises(InputError, match=r"imitates the VAE \w{16}, but this model's is \w{16}: make one for it"):
-        PreparedModel(small_model("depth"), encoder=SmallEncoder.read(made))
+        OptimizedModel(small_model("depth"), encoder=SmallEncoder.read(made))
 
 
 def test_a_file_of_half_precision_is_the_same_vae():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from metaprompts.data.class_names import describe_difference
-from metaprompts.data.datasets.concat import Joined
+from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
@@ -216,7 +216,7 @@ class Section:
         index = self._shard_index(split)
         if index is None or self.shards is None:
             return {}
-        self._refuse_other_shards(index, split, classes)
+        self._check_same_shards(index, split, classes)
         folder, checks_files = self.shards, split == "val" or self.on_error == "stop"
         return {split: lambda: open_shards(folder, index, split, checks_files=checks_files)}
 
@@ -225,7 +225,7 @@ class Section:
         index = None if self.shards is None else read_index(self.shards)
         return index if index is not None and split in index.splits else None
 
-    def _refuse_other_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
+    def _check_same_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
         own, count = plain(self), None if classes is None else len(classes)
         keys = (*_IMAGE_KEYS, *self.shard_keys[split])
         wanted = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
@@ -244,7 +244,7 @@ class Section:
                 f"({describe_difference(names, classes)}): make them the same, or write other shards"
             )
 
-    def refuse_unless(self, layouts: tuple[str, ...], *names: str) -> None:
+    def check_defaults_unless(self, layouts: tuple[str, ...], *names: str) -> None:
         """Keys that say nothing to a layout must have their defaults, or a wish would be passed over."""
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
@@ -315,7 +315,7 @@ class PairedSection(Section):
 def joined(parts: Openers) -> SampleDataset:
     """Open all parts of a split and put them one after the other."""
     opened = [part() for part in parts.values()]
-    return opened[0] if len(opened) == 1 else Joined(opened)
+    return opened[0] if len(opened) == 1 else ConcatSamples(opened)
 
 
 def _number(value: Any) -> float | None:
@@ -330,7 +330,7 @@ def _shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def refuse_no_factors(**values: tuple[float, float]) -> None:
+def check_factor_ranges(**values: tuple[float, float]) -> None:
     """Check that keys of the augment section are a lowest and a highest factor.
 
     Raises:

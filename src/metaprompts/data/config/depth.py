@@ -64,9 +64,9 @@ class DepthData(PairedSection):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._read_val(val_list=self.val_list, val_selection=self.val_selection)
-        self.refuse_unless(("lists",), *self.list_keys, *_LIST_KEYS)
-        self.refuse_unless(("nyu", "kitti"), "train_list", "val_list")
-        self.refuse_unless(("kitti",), "val_selection")
+        self.check_defaults_unless(("lists",), *self.list_keys, *_LIST_KEYS)
+        self.check_defaults_unless(("nyu", "kitti"), "train_list", "val_list")
+        self.check_defaults_unless(("kitti",), "val_selection")
         if self.val_selection and self.val_list is not None:
             raise InputError(f"data.val_list is {self.val_list}, data.val_selection true: leave one of them out")
         if self.depth_kind == "disparity" and self.focal_baseline is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from metaprompts.data.config.base import Factor, Openers, Probability, Section, Share, refuse_no_factors
+from metaprompts.data.config.base import Factor, Openers, Probability, Section, Share, check_factor_ranges
 from metaprompts.data.datasets.keypoints import CocoKeypoints, People
 from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.sample import Split
@@ -95,7 +95,7 @@ class PoseAugment:
 
     def __post_init__(self) -> None:
         check_ranges(self, "augment")
-        refuse_no_factors(scale=self.scale)
+        check_factor_ranges(scale=self.scale)
 
     def transforms(
         self,

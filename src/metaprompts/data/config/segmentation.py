@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from metaprompts.data.class_names import class_order
-from metaprompts.data.config.base import Factor, Openers, PairedSection, Probability, Side, joined, refuse_no_factors
+from metaprompts.data.config.base import Factor, Openers, PairedSection, Probability, Side, check_factor_ranges, joined
 from metaprompts.data.dataset_classes import ADE20K, CITYSCAPES
 from metaprompts.data.datasets.segmentation import SegmentationFolder, SegmentationPairs
 from metaprompts.data.io.label_tables import LabelTable, label_table
@@ -57,11 +57,11 @@ class SegmentationData(PairedSection):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.refuse_unless(("lists",), *self.list_keys, "ignored", "label_map")
-        self.refuse_unless(("lists", "ade20k"), "reduce_zero_label")
-        self.refuse_unless(("cityscapes", "mapillary"), "labels")
-        self.refuse_unless(("cityscapes",), "extra")
-        self.refuse_unless(("mapillary",), "as_cityscapes")
+        self.check_defaults_unless(("lists",), *self.list_keys, "ignored", "label_map")
+        self.check_defaults_unless(("lists", "ade20k"), "reduce_zero_label")
+        self.check_defaults_unless(("cityscapes", "mapillary"), "labels")
+        self.check_defaults_unless(("cityscapes",), "extra")
+        self.check_defaults_unless(("mapillary",), "as_cityscapes")
         if self.layout == "mapillary" and self.labels not in (None, "v1.2", "v2.0"):
             raise InputError(f"data.labels is {self.labels!r}; mapillary has v1.2 and v2.0")
         if self.as_cityscapes and self.labels == "v2.0":
@@ -169,7 +169,7 @@ class SegmentationAugment:
 
     def __post_init__(self) -> None:
         check_ranges(self, "augment")
-        refuse_no_factors(ratio=self.ratio)
+        check_factor_ranges(ratio=self.ratio)
 
     def transforms(self, data: SegmentationData) -> list[Transform]:
         """The training transforms, in mmsegmentation's order."""

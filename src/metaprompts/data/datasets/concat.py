@@ -10,7 +10,7 @@ from metaprompts.data.io.label_tables import LabelValue
 from metaprompts.data.sample import Sample, SampleDataset
 
 
-class Joined:
+class ConcatSamples:
     """The samples of several data sets, in their order.
 
     Args:

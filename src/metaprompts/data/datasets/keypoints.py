@@ -31,7 +31,7 @@ class People(SampleDataset):
     joint_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int], ...]
 
-    def refuse_other_joints(self, joints: tuple[str, ...]) -> None:
+    def check_joints(self, joints: tuple[str, ...]) -> None:
         """Check that the file's joints are those of a task, though they may be spelled otherwise (L_Eye, left_eye).
 
         Raises:
@@ -90,7 +90,7 @@ class CocoKeypoints(People, ReadsImages):
         if detections is not None:
             self._said_by += (folder / detections,)
             self._persons, remarks = read_detections(folder / detections, content, minimum_score=minimum_score)
-        self._refuse_missing()
+        self._check_none_missing()
         for remark in remarks:
             logger.warning("%s", remark)
 
@@ -138,7 +138,7 @@ class CocoKeypoints(People, ReadsImages):
         name = self._pictures[image_id].file_name
         return listed_file(name, [self._folder]) or self._folder / name
 
-    def _refuse_missing(self) -> None:
+    def _check_none_missing(self) -> None:
         # Hours into a training is no time to learn of a missing file.
         image_ids = dict.fromkeys(self._persons.image_ids.tolist())
         missing = [path for path in map(self._path, image_ids) if not is_file(path)]

@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-class Skipping:
+class SkipBadSamples:
     """A data set in which the next good sample takes the place of one that cannot be read.
 
     Which one does not depend on order or workers. Each bad sample is named once in the log (once a process that reads).

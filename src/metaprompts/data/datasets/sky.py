@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.data.io.labels import LABEL_SUFFIXES, read_index_mask
-from metaprompts.data.sample import Sample, SampleDataset, refuse_other_size
+from metaprompts.data.sample import Sample, SampleDataset, check_same_size
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
 
@@ -46,7 +46,7 @@ class WithSky:
         sample = self._samples[index]
         assert sample.depth_m is not None
         mask = read_index_mask(self._masks[index])
-        refuse_other_size(sample.image, mask, Path(sample.path), self._masks[index])
+        check_same_size(sample.image, mask, Path(sample.path), self._masks[index])
         is_sky: NDArray[np.bool_] = mask > 0 if self._sky_class is None else mask == self._sky_class
         return replace(sample, depth_m=np.where(is_sky, np.float32(np.inf), sample.depth_m))
 

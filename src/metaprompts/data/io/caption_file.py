@@ -64,11 +64,11 @@ class CaptionFile:
         yield self._by_place, picture.parent.resolve() / picture.name
         yield self._by_file, picture.resolve()
         yield self._captions, picture
-        self._refuse_namesakes(picture)
+        self._check_unique_name(picture)
         yield self._captions, Path(picture.name)
         yield self._by_bare_name, Path(picture.name)
 
-    def _refuse_namesakes(self, picture: Path) -> None:
+    def _check_unique_name(self, picture: Path) -> None:
         """Check that no other picture has been found by the same bare name."""
         bare, place = Path(picture.name), picture.resolve()
         for captions, name in product((self._captions, self._by_bare_name), (bare, bare.with_suffix(""))):

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from metaprompts.data.io.coco_entries import (
     area_of,
     box_of,
+    check_unique,
     is_crowd,
     list_of,
     numbers_of,
     parse_each,
-    refuse_same,
     shown,
     text_of,
     whole_of,
@@ -148,7 +148,7 @@ def parse_categories(entries: Sequence[Any], where: Path | str) -> list[Category
     if not entries:
         raise InputError(f"{where} has no categories; expected one with keypoints")
     categories = parse_each(entries, _category, where, "categories", "id, name and keypoints, the joints' names")
-    refuse_same((each.id for each in categories), where, "categories", "id", "number the categories")
+    check_unique((each.id for each in categories), where, "categories", "id", "number the categories")
     return categories
 
 
@@ -159,9 +159,9 @@ def parse_pictures(entries: Sequence[Any], where: Path | str) -> dict[int, Pictu
         InputError: one is wrong, or two have the same id or file name
     """
     pictures = parse_each(entries, _picture, where, "images", "id and file_name")
-    refuse_same((number for number, _ in pictures), where, "images", "id", "number the images")
+    check_unique((number for number, _ in pictures), where, "images", "id", "number the images")
     names = (each.file_name for _, each in pictures)
-    refuse_same(names, where, "images", "file_name", "list each image once, under its path")
+    check_unique(names, where, "images", "file_name", "list each image once, under its path")
     return dict(pictures)
 
 
@@ -171,7 +171,7 @@ def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
     Raises:
         InputError: some have
     """
-    refuse_same((each.id for each in people), where, "persons", "annotation id", "number the annotations")
+    check_unique((each.id for each in people), where, "persons", "annotation id", "number the annotations")
 
 
 def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, A
     """
     found = parse_annotations(content, where, joints)
     images = parse_each(content["images"], lambda entry: {"id": whole_of(entry, "id")}, where, "images", "id")
-    refuse_same((image["id"] for image in images), where, "images", "id", "number the images")
+    check_unique((image["id"] for image in images), where, "images", "id", "number the images")
     category = found.categories[0].id
     annotations = [
         {

@@ -63,7 +63,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
-def refuse_same(values: Iterable[Hashable], where: Path | str, what: str, key: str, cure: str) -> None:
+def check_unique(values: Iterable[Hashable], where: Path | str, what: str, key: str, cure: str) -> None:
     """Check that no two entries have the same value, by which they are told apart.
 
     Args:

@@ -21,7 +21,7 @@ CheckSize = Callable[[int, int], None]
 """Judges the width and height of an image; raises InputError if it is too large."""
 
 
-def _refuse_frames(sentence: str) -> None:
+def _check_single_frame(sentence: str) -> None:
     raise InputError(f"{sentence}; expected one: save each as a file of its own")
 
 
@@ -32,7 +32,7 @@ def load_image(
     expected: str = "a PNG or JPEG file",
     check_size: CheckSize | None = None,
     inspect: Callable[[Image.Image], None] = lambda image: None,
-    further_frames: Callable[[str], None] = _refuse_frames,
+    further_frames: Callable[[str], None] = _check_single_frame,
 ) -> Image.Image:
     """Open an image file and decode all of its pixels.
 

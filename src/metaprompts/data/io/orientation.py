@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.data.io.decoding import ExifRule, ImageReading, StoredImage, decode, exif_orientation, turned
-from metaprompts.data.sample import refuse_other_size
+from metaprompts.data.sample import check_same_size
 from metaprompts.errors import InputError
 
 _MEANING = {
@@ -63,7 +63,7 @@ def read_pair(
         )
     else:
         pixels = _fitting(image, labels.shape[:2], image_path, str(label_path), reading.exif)
-    refuse_other_size(pixels, labels, image_path, label_path)
+    check_same_size(pixels, labels, image_path, label_path)
     return pixels, labels
 
 

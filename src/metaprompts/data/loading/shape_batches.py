@@ -21,7 +21,7 @@ class Groups(Protocol):
         ...
 
 
-class AlikeBatches(Iterable[dict[str, Tensor]]):
+class ShapeBatches(Iterable[dict[str, Tensor]]):
     """The samples of each list as a batch; as several, where their tensors have several shapes.
 
     Args:

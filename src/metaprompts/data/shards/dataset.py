@@ -47,7 +47,7 @@ class ShardedSamples:
         self._places = _places(found, folder)
         self._files = OpenFiles()
         for shard in self.shards if checks_files else ():
-            _refuse_other_size(folder / shard.file, shard)
+            _check_shard_size(folder / shard.file, shard)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -172,7 +172,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
     return places[::-1]
 
 
-def _refuse_other_size(path: Path, shard: Shard) -> None:
+def _check_shard_size(path: Path, shard: Shard) -> None:
     where = f"shard {path} (samples {shard.records[0].key} to {shard.records[-1].key})"
     if not path.is_file():
         raise InputError(f"{where} does not exist: {_CURE}")

@@ -60,7 +60,7 @@ def begin(folder: Path, origin: Origin, *, restart: bool = False) -> None:
     if is_new or restart:
         write_index(folder, ShardIndex(origin=origin))
     else:
-        _refuse_other(folder, read_index(folder).origin, origin)
+        _check_same(folder, read_index(folder).origin, origin)
     _remove_leftovers(folder)
 
 
@@ -129,7 +129,7 @@ def _is_begun(folder: Path) -> bool:
     return bool(found)
 
 
-def _refuse_other(folder: Path, found: Origin, wanted: Origin) -> None:
+def _check_same(folder: Path, found: Origin, wanted: Origin) -> None:
     came, new = _flat(found), _flat(wanted)
     if found.class_names is None:
         # Of an earlier version, which did not tell.
@@ -230,12 +230,12 @@ def _good(
             yield record
         else:
             left_out.append(record)
-            _refuse_too_many(left_out, at_most, samples)
+            _check_left_out(left_out, at_most, samples)
             logger.warning("leaving out %d of %d samples: %s", len(record.samples), samples, record.why)
         on_done(len(record.samples))
 
 
-def _refuse_too_many(left_out: list[LeftOut], at_most: int | None, samples: int) -> None:
+def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) -> None:
     bad, why = sum(len(each.samples) for each in left_out), left_out[-1].why
     if at_most is None:
         raise InputError(why)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import metaprompts
-from metaprompts.engines.benchmark.engine_specs import Contestant
-from metaprompts.engines.benchmark.runner import Lap
+from metaprompts.engines.benchmark.engine_specs import EngineSpec
+from metaprompts.engines.benchmark.runner import Timing
 from metaprompts.engines.benchmark.workload import Setting
 from metaprompts.errors import InputError
 
 _GRACE_S = 10
 
 
-class Asked(Protocol):
+class BenchmarkClient(Protocol):
     """Whoever answers, see `worker.Worker`."""
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class WorkerProcess:
         return f"the process that measures {self._name} ended {how}: {last}"
 
 
-class Opened:
+class OpenedEngine:
     """One engine, opened in a process, that waits to be asked.
 
     Args:
@@ -106,14 +106,16 @@ class Opened:
         device: where to
     """
 
-    def __init__(self, process: Asked, source: str, contestant: Contestant, setting: Setting, device: str) -> None:
+    def __init__(
+        self, process: BenchmarkClient, source: str, contestant: EngineSpec, setting: Setting, device: str
+    ) -> None:
         self._process = process
         what = {"source": source, "contestant": [contestant.engine, contestant.precision], "device": device}
         self.seconds: dict[str, float] = process.ask("open", setting=setting.plain(), **what)
 
-    def lap(self) -> Lap:
+    def lap(self) -> Timing:
         """Predict once."""
-        return Lap.from_plain(self._process.ask("predict"))
+        return Timing.from_plain(self._process.ask("predict"))
 
     def memory(self, raw: Path | None = None) -> dict[str, int]:
         """Bytes: "before" the model, peaks of "opening" and of "predicting", and the larger of them, "peak".
@@ -134,7 +136,7 @@ class Opened:
         self.close()
 
 
-def convert(source: str, contestant: Contestant, setting: Setting, device: str, threads: int | None) -> None:
+def convert(source: str, contestant: EngineSpec, setting: Setting, device: str, threads: int | None) -> None:
     """Make what a contestant predicts by, in a process of its own, and keep it.
 
     Raises:

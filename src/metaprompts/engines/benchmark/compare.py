@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from metaprompts.engines.benchmark.client import Asked, Opened, WorkerProcess, convert
-from metaprompts.engines.benchmark.engine_specs import PLAIN, Contestant
+from metaprompts.engines.benchmark.client import BenchmarkClient, OpenedEngine, WorkerProcess, convert
+from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.flops import PEAK_TYPES, count_flops, multiply_speed
 from metaprompts.engines.benchmark.results import Comparison, Measured, difference
-from metaprompts.engines.benchmark.runner import Lap
+from metaprompts.engines.benchmark.runner import Timing
 from metaprompts.engines.benchmark.workload import Setting
 from metaprompts.models.config import ModelConfig
 from metaprompts.utils.system import memory_bytes
@@ -50,11 +50,13 @@ class Plan:
     side: int = 2048
     told: Callable[[str], None] = lambda what: None
 
-    def process(self, name: str) -> Asked:
+    def process(self, name: str) -> BenchmarkClient:
         """A process for one engine."""
         return WorkerProcess(name, self.threads)
 
-    def opened(self, contestant: Contestant, process: Asked | None = None, setting: Setting | None = None) -> Opened:
+    def opened(
+        self, contestant: EngineSpec, process: BenchmarkClient | None = None, setting: Setting | None = None
+    ) -> OpenedEngine:
         """An engine, opened in a process of its own or in the given one.
 
         Raises:
@@ -62,13 +64,13 @@ class Plan:
         """
         process = process or self.process(contestant.name)
         try:
-            return Opened(process, self.source, contestant, setting or self.setting, str(self.device))
+            return OpenedEngine(process, self.source, contestant, setting or self.setting, str(self.device))
         except BaseException:
             process.close()
             raise
 
 
-def compare(plan: Plan, contestants: Sequence[Contestant]) -> Comparison:
+def compare(plan: Plan, contestants: Sequence[EngineSpec]) -> Comparison:
     """Measure all engines.
 
     Args:
@@ -79,10 +81,10 @@ def compare(plan: Plan, contestants: Sequence[Contestant]) -> Comparison:
         InputError: an engine does not open, or its process dies
     """
     convert_all(plan, contestants, [plan.setting])
-    laps: dict[Contestant, list[Lap]] = {each: [] for each in contestants}
+    laps: dict[EngineSpec, list[Timing]] = {each: [] for each in contestants}
     speeds = dict.fromkeys(PEAK_TYPES, 0.0)
     with TemporaryDirectory() as folder, _threads(plan.threads):
-        race = _Race(plan, Path(folder), keep_open=_stay_open(plan, len(contestants)))
+        race = _Runner(plan, Path(folder), keep_open=_stay_open(plan, len(contestants)))
         try:
             for turn in range(plan.rounds):
                 for name, dtype in PEAK_TYPES.items():
@@ -113,7 +115,7 @@ def compare(plan: Plan, contestants: Sequence[Contestant]) -> Comparison:
     )
 
 
-def convert_all(plan: Plan, contestants: Iterable[Contestant], settings: Iterable[Setting]) -> None:
+def convert_all(plan: Plan, contestants: Iterable[EngineSpec], settings: Iterable[Setting]) -> None:
     """Make and keep what is predicted by, so that nothing of that is measured.
 
     Raises:
@@ -126,7 +128,7 @@ def convert_all(plan: Plan, contestants: Iterable[Contestant], settings: Iterabl
             convert(plan.source, contestant, setting, str(plan.device), plan.threads)
 
 
-class _Race:
+class _Runner:
     """Engines that stay open, or are opened anew for each prediction.
 
     Args:
@@ -137,11 +139,11 @@ class _Race:
 
     def __init__(self, plan: Plan, folder: Path, *, keep_open: bool) -> None:
         self._plan, self._folder, self.keeps_open = plan, folder, keep_open
-        self._open: dict[Contestant, Opened] = {}
-        self.memory: dict[Contestant, dict[str, int]] = {}
-        self.opening: dict[Contestant, dict[str, float]] = {}
+        self._open: dict[EngineSpec, OpenedEngine] = {}
+        self.memory: dict[EngineSpec, dict[str, int]] = {}
+        self.opening: dict[EngineSpec, dict[str, float]] = {}
 
-    def lap(self, contestant: Contestant) -> Lap:
+    def lap(self, contestant: EngineSpec) -> Timing:
         """Predict once; the first time after having opened the engine."""
         if contestant not in self._open:
             self._open[contestant] = opened = self._plan.opened(contestant)
@@ -163,7 +165,7 @@ class _Race:
         while self._open:
             self._open.popitem()[1].close()
 
-    def raw(self, contestant: Contestant) -> Path:
+    def raw(self, contestant: EngineSpec) -> Path:
         """Where a raw output is."""
         return self._folder / f"{contestant.engine}-{contestant.precision}.npy"
 

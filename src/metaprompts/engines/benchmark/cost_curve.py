@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from metaprompts.engines.benchmark.compare import Plan, convert_all
-from metaprompts.engines.benchmark.engine_specs import Contestant
+from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.flops import count_flops
 from metaprompts.engines.benchmark.workload import Setting
 from metaprompts.tasks import Depth, Pose
@@ -34,7 +34,7 @@ class CostPoint:
         setting: what was predicted
         seen: (height, width) of the pictures that the backbone sees
         seconds: of each prediction
-        memory: bytes, see `asking.Opened.memory`
+        memory: bytes, see `asking.OpenedEngine.memory`
         flops: by the plain path
     """
 
@@ -74,7 +74,7 @@ class CostCurve:
         axes: what is changed -> the points, ascending
     """
 
-    contestant: Contestant
+    contestant: EngineSpec
     axes: Mapping[str, Sequence[CostPoint]]
 
     def plain(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class CostCurve:
         return {"engine": self.contestant.engine, "precision": self.contestant.precision, "axes": points}
 
 
-def measure_curve(plan: Plan, contestant: Contestant, *, quick: bool) -> CostCurve:
+def measure_curve(plan: Plan, contestant: EngineSpec, *, quick: bool) -> CostCurve:
     """Measure all points, each once, also where axes cross.
 
     Args:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from metaprompts.engines.factory import CONVERTING, PRECISIONS, installed, refuse_unfit
+from metaprompts.engines.factory import CONVERTING, PRECISIONS, check_engine, installed
 from metaprompts.errors import InputError
 
 PLAIN = "plain"
@@ -14,7 +14,7 @@ _ENGINES = (PLAIN, *PRECISIONS)
 
 
 @dataclass(frozen=True, order=True)
-class Contestant:
+class EngineSpec:
     """An engine and what it computes in."""
 
     engine: str
@@ -31,7 +31,7 @@ class Contestant:
         return self.engine in CONVERTING
 
 
-def default_contestants(device: torch.device) -> list[Contestant]:
+def default_contestants(device: torch.device) -> list[EngineSpec]:
     """Every engine that is installed and needs no compiling before each run, and OpenVINO in 16 bits."""
     names = [PLAIN, "eager"]
     if device.type == "cpu":
@@ -40,7 +40,7 @@ def default_contestants(device: torch.device) -> list[Contestant]:
     return read_contestants(names, device)
 
 
-def read_contestants(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[Contestant]:
+def read_contestants(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[EngineSpec]:
     """Read ENGINE or ENGINE:PRECISION, each once.
 
     Args:
@@ -54,14 +54,14 @@ def read_contestants(names: Sequence[str], device: torch.device, option: str = "
     return list(dict.fromkeys(_read(name, device, option) for name in names))
 
 
-def _read(name: str, device: torch.device, option: str) -> Contestant:
+def _read(name: str, device: torch.device, option: str) -> EngineSpec:
     engine, _, precision = name.partition(":")
     if engine not in _ENGINES:
         raise InputError(f"{option} has {name!r}; wanted {', '.join(_ENGINES)}, or such as eager:bf16")
     precision = precision or "fp32"
-    contestant = Contestant(engine, precision)
+    contestant = EngineSpec(engine, precision)
     if engine != PLAIN:
-        refuse_unfit(engine, precision, device)  # type: ignore[arg-type]
+        check_engine(engine, precision, device)  # type: ignore[arg-type]
     elif precision != "fp32":
         raise InputError(f"engine {PLAIN} has fp32, not {precision}: take one of these")
     return contestant

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.engines.benchmark.engine_specs import PLAIN, Contestant
+from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.flops import Flops
-from metaprompts.engines.benchmark.runner import Lap
+from metaprompts.engines.benchmark.runner import Timing
 from metaprompts.engines.benchmark.workload import Setting
 
 
@@ -21,20 +21,20 @@ class Measured:
     Attributes:
         contestant: engine and precision
         laps: of each round
-        memory: bytes, see `asking.Opened.memory`
+        memory: bytes, see `asking.OpenedEngine.memory`
         opening: seconds of loading and opening, and of the first prediction
         difference: from the plain path's raw output: "max_of_std" and "mean_of_std", in units of the standard
             deviation of that; None where plain was not measured
     """
 
-    contestant: Contestant
-    laps: Sequence[Lap]
+    contestant: EngineSpec
+    laps: Sequence[Timing]
     memory: Mapping[str, int]
     opening: Mapping[str, float]
     difference: Mapping[str, float] | None
 
     @property
-    def typical(self) -> Lap:
+    def typical(self) -> Timing:
         """The median of each part; that of the total is not their sum."""
         return typical_lap(self.laps)
 
@@ -133,13 +133,13 @@ class Comparison:
         return self.speeds.get(of.contestant.precision, self.speeds["fp32"])
 
 
-def typical_lap(laps: Sequence[Lap]) -> Lap:
+def typical_lap(laps: Sequence[Timing]) -> Timing:
     """The median of each part."""
 
-    def middle(of: Callable[[Lap], float]) -> float:
+    def middle(of: Callable[[Timing], float]) -> float:
         return median(map(of, laps))
 
-    return Lap(
+    return Timing(
         pre=middle(lambda lap: lap.pre),
         encode=middle(lambda lap: lap.encode),
         steps=tuple(median(of_step) for of_step in zip(*(lap.steps for lap in laps), strict=True)),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaprompts.engines.benchmark.engine_specs import PLAIN, Contestant
+from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.engines.benchmark.synthetic_weights import rule_made_tensors
 from metaprompts.engines.benchmark.workload import Setting, config_for
@@ -28,7 +28,7 @@ Tell = Callable[[], StepConditions]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lap:
+class Timing:
     """Seconds of one prediction.
 
     Attributes:
@@ -73,7 +73,7 @@ class Subject:
         InputError: the model does not load, or the engine does not open it
     """
 
-    def __init__(self, source: str, contestant: Contestant, setting: Setting, device: str) -> None:
+    def __init__(self, source: str, contestant: EngineSpec, setting: Setting, device: str) -> None:
         model = subject_model(source, contestant, setting, device)
         self.raw: Tensor | None = None
         self._setting, self._task, self._config, self._device = setting, model.task, model.config, model.device
@@ -88,7 +88,7 @@ class Subject:
         gc.collect()
 
     @torch.inference_mode()
-    def predict(self) -> Lap:
+    def predict(self) -> Timing:
         """Predict the setting's pictures once."""
         pictures, setting = self._setting.pictures(), self._setting
         wait_for_gpu()
@@ -106,7 +106,7 @@ class Subject:
             self._task.assemble(picture, [(view, raw)])
         done = time.perf_counter()
         self.raw = raws.cpu()
-        return Lap(
+        return Timing(
             pre=prepared - started,
             encode=parts.amounts["encode"],
             steps=tuple(parts.of_steps()),
@@ -130,7 +130,7 @@ class Subject:
         return slide_logits(predict, images, window=size, stride=size)
 
 
-def subject_model(source: str, contestant: Contestant, setting: Setting, device: str) -> MetaPromptModel:
+def subject_model(source: str, contestant: EngineSpec, setting: Setting, device: str) -> MetaPromptModel:
     """A model with a setting's number of prompts; what there are no weights for is made by the rule."""
     model = load(source, device, weights_type(contestant.engine, contestant.precision, torch.device(device)))
     config = config_for(model.config, setting)
@@ -153,7 +153,7 @@ def _plain(model: MetaPromptModel, setting: Setting, context: Tensor | None) -> 
 
 
 def _opened(
-    model: MetaPromptModel, contestant: Contestant, setting: Setting, context: Tensor | None
+    model: MetaPromptModel, contestant: EngineSpec, setting: Setting, context: Tensor | None
 ) -> tuple[Parts, Tell]:
     engine: Any = contestant.engine
     precision: Any = contestant.precision

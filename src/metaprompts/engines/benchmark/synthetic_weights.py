@@ -33,11 +33,13 @@ def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, T
     """
     spread = spreads(model)
     return {
-        name: rule_made(name, each, spread.get(name)) for name, each in model.state_dict().items() if name not in but
+        name: synthetic_weights(name, each, spread.get(name))
+        for name, each in model.state_dict().items()
+        if name not in but
     }
 
 
-def rule_made(name: str, like: Tensor, spread: float | None = None) -> Tensor:
+def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> Tensor:
     """A tensor's content by its name and shape alone.
 
     Matrices and filters are normal; vectors lie about what a fresh layer begins with.

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from metaprompts.engines.benchmark.engine_specs import Contestant
+from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.environment import MemoryMeter
 from metaprompts.engines.benchmark.runner import Subject
 from metaprompts.engines.benchmark.workload import Setting
@@ -76,7 +76,7 @@ class Worker:
         return {"opening": opened - started, "first_prediction": warm - opened}
 
     def _make(self, *, source: str, contestant: list[str], setting: dict[str, Any], device: str) -> None:
-        self._subject = Subject(source, Contestant(*contestant), Setting.from_plain(setting), device)
+        self._subject = Subject(source, EngineSpec(*contestant), Setting.from_plain(setting), device)
 
     def _report(self, *, raw: str | None) -> dict[str, Any]:
         if raw is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from metaprompts.engines.export.formats import FORMATS, Format
 from metaprompts.engines.export.full_model import WholeModel, description
-from metaprompts.engines.optimized import PreparedModel
+from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Pose
@@ -79,7 +79,7 @@ def export_model(
     if model.config.prompts.kind == "caption":
         raise InputError("this model reads a caption of each picture; only models with fixed prompts can be exported")
     size = _size(model, size)
-    whole = WholeModel(PreparedModel(model.eval(), steps)).eval()
+    whole = WholeModel(OptimizedModel(model.eval(), steps)).eval()
     with writing_into(out, "export"), _folder(out) as scratch:
         file = scratch / f"model{chosen.suffix}"
         on_stage(f"converting to {kind}, {size[0]}x{size[1]} pixels")

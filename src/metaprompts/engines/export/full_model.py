@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaprompts.engines.optimized import PreparedModel, StepConditions, run
+from metaprompts.engines.optimized import OptimizedModel, StepConditions, run
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Depth, Pose, Segmentation
 
@@ -21,7 +21,7 @@ class WholeModel(nn.Module):
     keys_values: Tensor
     prompts: Tensor
 
-    def __init__(self, prepared: PreparedModel) -> None:
+    def __init__(self, prepared: OptimizedModel) -> None:
         super().__init__()
         self.prepared = prepared
         told = prepared.conditions(1, None)

@@ -25,7 +25,7 @@ def packed(out: Path) -> Iterator[Add]:
     """
     taken: set[str] = set()
     if out.suffix.lower() == ".zip":
-        refuse_folder(out)
+        check_not_folder(out)
         remove_scratch(out.parent)
         with write_whole(out) as scratch, zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
             yield lambda name, content: archive.writestr(_new(name, taken), content)
@@ -53,7 +53,7 @@ def write_alone(out: Path, text: str) -> None:
         add(f"{out.stem}.json", text.encode())
 
 
-def refuse_other_ending(out: Path) -> None:
+def check_suffix(out: Path) -> None:
     """Check that `write_alone` can make a file of this name.
 
     Raises:
@@ -61,10 +61,10 @@ def refuse_other_ending(out: Path) -> None:
     """
     if out.suffix.lower() not in (".json", ".zip"):
         raise InputError(f"--out {out} ends in neither .json nor .zip; wanted the name of a JSON file or an archive")
-    refuse_folder(out)
+    check_not_folder(out)
 
 
-def refuse_doubles(names: Iterable[str]) -> None:
+def check_unique_names(names: Iterable[str]) -> None:
     """Check that no name comes twice.
 
     Raises:
@@ -75,7 +75,7 @@ def refuse_doubles(names: Iterable[str]) -> None:
         _new(name, taken)
 
 
-def refuse_folder(out: Path) -> None:
+def check_not_folder(out: Path) -> None:
     """Check that a file may come to be here, before the work that it is to hold.
 
     Raises:

@@ -12,10 +12,10 @@ from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
-from metaprompts.evaluation.dataset import PictureReader, SeenPicture, SeenPictures, in_groups, stacked
+from metaprompts.evaluation.dataset import EvalDataset, EvalLoader, EvalSample, in_groups, stacked
 from metaprompts.evaluation.evaluate import predict, targets
 from metaprompts.evaluation.protocols import EvaluationProtocol, PoseProtocol
-from metaprompts.evaluation.submission.archive import packed, refuse_doubles, refuse_other_ending, write_alone
+from metaprompts.evaluation.submission.archive import check_suffix, check_unique_names, packed, write_alone
 from metaprompts.evaluation.submission.formats import Format, png
 from metaprompts.evaluation.submission.test_sets import DetectedPeople
 from metaprompts.metrics.keypoints import KeypointScores
@@ -54,9 +54,9 @@ def submit_maps(
     """
     assert form.encode is not None
     # A wrong name is told before hours of work, not after.
-    refuse_doubles([form.name(Path(samples.path(index))) for index in range(len(samples))])
+    check_unique_names([form.name(Path(samples.path(index))) for index in range(len(samples))])
     with packed(out) as add:
-        for picture in _reader(SeenPictures(samples, transforms, test), 1, workers):
+        for picture in _reader(EvalDataset(samples, transforms, test), 1, workers):
             ((_, batch),) = stacked(picture)
             name = form.name(Path(picture[0].path))
             raw = _at_picture_size(predict(model.eval(), batch, test), batch)
@@ -94,12 +94,12 @@ def submit_people(
     """
     task = model.task
     assert isinstance(task, Pose)
-    refuse_other_ending(out)
+    check_suffix(out)
     if test.flip:
         mirror_pairs(task.joints, task.flip_pairs)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
     found = _Found(people, task, test)
-    for group in _reader(SeenPictures(people if samples is None else samples, [crop], test), batch_size, workers):
+    for group in _reader(EvalDataset(people if samples is None else samples, [crop], test), batch_size, workers):
         for _, batch in stacked(group):
             # The task's own scoring brings joints from the crop to the picture.
             task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]
@@ -118,8 +118,8 @@ class _Found:
         self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))
 
 
-def _reader(pictures: SeenPictures, group: int, workers: int) -> PictureReader[Sequence[SeenPicture]]:
-    return PictureReader(pictures, in_groups(len(pictures), group), tuple, workers=workers)
+def _reader(pictures: EvalDataset, group: int, workers: int) -> EvalLoader[Sequence[EvalSample]]:
+    return EvalLoader(pictures, in_groups(len(pictures), group), tuple, workers=workers)
 
 
 def _at_picture_size(raw: Tensor, batch: Mapping[str, Tensor]) -> Tensor:

@@ -38,7 +38,7 @@ class StripEncoder(nn.Module):
         super().__init__()
         if rows < 1:
             raise InputError(f"strips of {rows} rows were asked for; wanted at least 1")
-        _refuse_other_layers(layers)
+        _check_layers(layers)
         self.layers = layers
         self.rows = rows
 
@@ -207,7 +207,7 @@ def _bounds(height: int, rows: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + rows, height)
 
 
-def _refuse_other_layers(layers: Encoder) -> None:
+def _check_layers(layers: Encoder) -> None:
     foreign = {type(block).__name__ for block in layers.down_blocks if not isinstance(block, DownEncoderBlock2D)}
     if foreign:
         raise InputError(

@@ -45,7 +45,7 @@ class MetaPrompts(nn.Module):
         Raises:
             InputError: there is a context
         """
-        _refuse_context(context, "meta")
+        _check_no_context(context, "meta")
         prompts = [values if self.adapters is None else self.adapters[i](values) for i, values in enumerate(self.sets)]
         expanded = [values.expand(batch, -1, -1) for values in prompts]
         return expanded if len(expanded) == self.steps else expanded * self.steps
@@ -92,7 +92,7 @@ class LabelPrompts(nn.Module):
         Raises:
             InputError: there is a context
         """
-        _refuse_context(context, "label")
+        _check_no_context(context, "label")
         return [prompts.expand(batch, -1, -1) for prompts in self.adapters(self.tokens)]
 
 
@@ -170,6 +170,6 @@ def _adapter(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, channels))
 
 
-def _refuse_context(context: Tensor | None, kind: str) -> None:
+def _check_no_context(context: Tensor | None, kind: str) -> None:
     if context is not None:
         raise InputError(f"this model has {kind} prompts and reads no captions, but was given a context: leave it out")

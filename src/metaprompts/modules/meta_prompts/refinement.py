@@ -11,7 +11,7 @@ _SMALLEST_STD = 1e-5
 
 
 class RecurrentRefinement(nn.Module):
-    """Look K times: the UNet's output goes back in, and each step has its own learned time vector.
+    """UNetStep K times: the UNet's output goes back in, and each step has its own learned time vector.
 
     Gradients flow through all K steps unless ``detach`` is set; the UNet's weights are the same in each.
 

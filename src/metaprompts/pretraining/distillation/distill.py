@@ -25,11 +25,11 @@ from metaprompts.pretraining.distillation.images import (
     middle_crop,
     random_crop,
 )
-from metaprompts.pretraining.train_loop import Course, learn, step_generators
+from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.progress import Progress
+from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import plain
 from metaprompts.utils.torch_modules import channels_last
 
@@ -89,7 +89,7 @@ class DistillationLesson:
         return {"absolute": error.abs().mean(), "squared": error.square().mean()}
 
 
-def distill(settings: Distillation, progress: Progress) -> LatentError:
+def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
     """Train, or go on with it; write encoder.safetensors, encoder.json and report.json.
 
     Args:
@@ -106,7 +106,7 @@ def distill(settings: Distillation, progress: Progress) -> LatentError:
         return _distill(settings, progress)
 
 
-def _distill(settings: Distillation, progress: Progress) -> LatentError:
+def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
     device = pick_device(settings.device)
     # A folder is looked at before the VAE is read; scenes are drawn after, as that takes long, too.
     found = None if settings.data is None else _pictures(settings)
@@ -118,7 +118,7 @@ def _distill(settings: Distillation, progress: Progress) -> LatentError:
     if settings.resume == "never":
         shutil.rmtree(folder, ignore_errors=True)
     student = _student(settings, teacher, scaling).to(device)
-    course = Course(
+    train_config = TrainConfig(
         settings=settings,
         seed=settings.seed,
         folder=folder,
@@ -126,7 +126,7 @@ def _distill(settings: Distillation, progress: Progress) -> LatentError:
         checkpoint_seconds=settings.checkpoint_seconds,
     )
     write_json(settings.out / "settings.json", plain(settings))
-    average = learn(DistillationLesson(student, teacher, pictures, settings), course, progress)
+    average = learn(DistillationLesson(student, teacher, pictures, settings), train_config, progress)
     assert isinstance(average, SmallEncoder)
     return _finish(average.eval(), teacher, pictures, settings)
 

@@ -132,10 +132,10 @@ def _claim(out: Path, plan: Plan) -> None:
         write_json(settings, plan.plain())
     elif not settings.is_file():
         raise InputError(f"{out} is not empty and has no {_SETTINGS}: give a new or empty folder")
-    _refuse_other(settings, plan)
+    _check_same(settings, plan)
 
 
-def _refuse_other(settings: Path, plan: Plan) -> None:
+def _check_same(settings: Path, plan: Plan) -> None:
     found, wanted = read_json(settings), plan.plain()
     if found == wanted:
         return
