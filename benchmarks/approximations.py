@@ -6,7 +6,7 @@
 DIR of --encoder is what `metaprompts distill-encoder micro --out DIR` wrote; without it that line is left out. DIR of
 --scenes gets --count generated scenes from --seed on, which nothing was trained on. Without OpenVINO, or without NNCF
 for the weights in 8 bits, their lines are left out; --cache is for converted models. Times are medians over --rounds
-rounds; in each every approximation predicts the same single picture once, in turn. The last table is of one
+rounds; in each every approximation predicts the same single image once, in turn. The last table is of one
 self-attention of Stable Diffusion 1.5's finest level at 512x512, with random weights.
 """
 
@@ -93,9 +93,9 @@ def table(subject: Subject, ways: Mapping[str, EngineModel], rounds: int) -> lis
     metrics = [name for name, _ in METRICS[task][0]]
     batches = list(validation_batches(subject.split, subject.recipe))
     scores = {name: evaluate(way, batches, facts=subject.split.facts) for name, way in ways.items()}
-    picture = batches[0]["image"][:1]
-    seconds = medians({name: lambda way=way: way(picture) for name, way in ways.items()}, rounds)
-    encoding = medians({name: lambda way=way: way.parts.encode(picture) for name, way in ways.items()}, rounds)
+    image = batches[0]["image"][:1]
+    seconds = medians({name: lambda way=way: way(image) for name, way in ways.items()}, rounds)
+    encoding = medians({name: lambda way=way: way.parts.encode(image) for name, way in ways.items()}, rounds)
     lines = [
         f"| micro-{task} | {' | '.join(metrics)} | time | of it encoding |",
         f"|{' --- |' * (len(metrics) + 3)}",
@@ -104,7 +104,7 @@ def table(subject: Subject, ways: Mapping[str, EngineModel], rounds: int) -> lis
         cells = [shown(float(found[metric]), float(scores[EXACT][metric]), name == EXACT) for metric in metrics]
         cells += [f"{seconds[name] / seconds[EXACT]:.0%}", f"{encoding[name] / seconds[EXACT]:.0%}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, f"\nexact: {1e3 * seconds[EXACT]:.0f} ms for a picture of {picture.shape[2]}x{picture.shape[3]}"]
+    return [*lines, f"\nexact: {1e3 * seconds[EXACT]:.0f} ms for an image of {image.shape[2]}x{image.shape[3]}"]
 
 
 def shown(value: float, exact: float, is_exact: bool) -> str:

@@ -1,9 +1,9 @@
-"""Measure how much memory segmentation of a 2048x1024 picture takes beyond the model, with Cityscapes' protocol.
+"""Measure how much memory segmentation of a 2048x1024 image takes beyond the model, with Cityscapes' protocol.
 
     python benchmarks/evaluation_memory.py [--scales 0.5,1,1.75] [--flip] [--window-batch 1]
 
 A miniature random model predicts 19 classes in windows of 1024, stride 512. Prints the peak resident memory after the
-model has predicted one such window, after the whole picture, and their difference: what evaluation adds. Exits with 1
+model has predicted one such window, after the whole image, and their difference: what evaluation adds. Exits with 1
 if that is more than 1 GB.
 """
 
@@ -55,7 +55,7 @@ def main() -> int:
     assert labels.shape[1:] == size
     after = peak_mib()
     sys.stdout.write(
-        f"{test}\nmodel and pictures {start:.0f} MiB, one window {before:.0f} MiB, whole picture {after:.0f} MiB: "
+        f"{test}\nmodel and images {start:.0f} MiB, one window {before:.0f} MiB, whole image {after:.0f} MiB: "
         f"evaluation takes {after - before:.0f} MiB more, {time.perf_counter() - started:.0f} s\n"
     )
     return int(after - before > BOUND_MIB)

@@ -3,7 +3,7 @@
     python benchmarks/training_step.py [--recipe nyu] [--what full,lora,backward] [--crop 128] [--margin-blocks 1]
         [--threads 1] [--checkpointing true]
 
-One picture, random weights of Stable Diffusion 1.5's architecture, K and N of the recipe, float32:
+One image, random weights of Stable Diffusion 1.5's architecture, K and N of the recipe, float32:
 
     full      all weights, AdamW
     lora      low-rank changes of the UNet's attention, prompts and head, AdamW
@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
-    """The recipe with one picture a pass."""
+    """The recipe with one image a pass."""
     task, crop = read_recipe(options.recipe).task.name, str(options.crop)
     sized = {
         "depth": ["--augment.crop", f"{crop},{crop}", "--task.margin_blocks", str(options.margin_blocks)],
@@ -114,13 +114,13 @@ def measured(recipe: Recipe, *, with_optimizer: bool) -> dict[str, Any]:
 
 
 def full_batch(recipe: Recipe) -> dict[str, Tensor]:
-    """A picture and its targets, all at random."""
+    """An image and its targets, all at random."""
     batch = empty_batch(recipe, 1)
     batch["image"] = torch.rand_like(batch["image"])
     if isinstance(recipe.task, Segmentation):
         batch["labels"] = torch.randint_like(batch["labels"], len(recipe.task.classes))
     elif isinstance(recipe.task, Pose):
-        # Joints within the picture, all visible.
+        # Joints within the image, all visible.
         batch["keypoints"] = torch.cat(
             [torch.rand(1, len(recipe.task.joints), 2) * 100, torch.ones(1, len(recipe.task.joints), 1)], -1
         )

@@ -1,4 +1,4 @@
-"""Whether a generated picture shows what its caption asks for, judged by a segmentation model."""
+"""Whether a generated image shows what its caption asks for, judged by a segmentation model."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -42,12 +42,12 @@ def asked_classes(caption: str) -> set[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Presence:
-    """How often a class is found in generated pictures.
+    """How often a class is found in generated images.
 
     Attributes:
         asked: number of captions that ask for it
-        found_if_asked: share of those pictures that show it; NaN for none
-        found_if_not: share of the other pictures that show it; NaN for none
+        found_if_asked: share of those images that show it; NaN for none
+        found_if_not: share of the other images that show it; NaN for none
     """
 
     asked: int
@@ -61,10 +61,10 @@ def presence(
     """Compare what captions ask for with what a segmentation model finds.
 
     Args:
-        captions: of n pictures
+        captions: of n images
         labels: n arrays (H, W): places in ``classes``
         classes: names
-        smallest_share: of a picture's pixels that a class must cover to be there
+        smallest_share: of an image's pixels that a class must cover to be there
 
     Returns:
         by class, those that a caption may ask for
@@ -73,8 +73,8 @@ def presence(
     table = {}
     for name in sorted(set(NOUN_CLASSES.values()) & set(classes)):
         place = classes.index(name)
-        found = np.array([(of_picture == place).mean() >= smallest_share for of_picture in labels])
-        asked = np.array([name in of_picture for of_picture in wanted])
+        found = np.array([(of_image == place).mean() >= smallest_share for of_image in labels])
+        asked = np.array([name in of_image for of_image in wanted])
         table[name] = Presence(
             asked=int(asked.sum()), found_if_asked=_share(found[asked]), found_if_not=_share(found[~asked])
         )

@@ -4,7 +4,7 @@
 
 
 Captions come from generated scenes that nothing was trained on. The embedded micro-segmentation judges the drawn
-pictures, and the true scenes beside them: what it misses in those, it cannot find in drawn ones.
+images, and the true scenes beside them: what it misses in those, it cannot find in drawn ones.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rich.progress import track
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.pretraining.sampling import generate_pictures
+from metaprompts.pretraining.sampling import generate_images
 from metaprompts.synthetic import generate_scene
 from metaprompts.utils.files import write_json
 
@@ -44,15 +44,15 @@ def main() -> int:
     pipeline = StableDiffusionPipeline.from_pretrained(embedded_folder(BACKBONE))
     drawn = np.concatenate(
         [
-            generate_pictures(pipeline, captions[start : start + 8], start, arguments.steps, arguments.guidance)
+            generate_images(pipeline, captions[start : start + 8], start, arguments.steps, arguments.guidance)
             for start in track(range(0, len(captions), 8), description="drawing")
         ]
     )
     model = load("micro-segmentation", "cpu")
     classes = model.task.classes
     tables = {
-        name: presence(captions, _labels(model, pictures), classes, smallest_share=SMALLEST_SHARE)
-        for name, pictures in (("drawn", list(drawn)), ("true", [scene.image for scene in scenes]))
+        name: presence(captions, _labels(model, images), classes, smallest_share=SMALLEST_SHARE)
+        for name, images in (("drawn", list(drawn)), ("true", [scene.image for scene in scenes]))
     }
     sys.stdout.write(_markdown(tables["drawn"], tables["true"]))
     if arguments.out:
@@ -62,9 +62,9 @@ def main() -> int:
     return 0
 
 
-def _labels(model: MetaPromptModel, pictures: list[NDArray[np.uint8]]) -> list[NDArray[np.integer]]:
-    found = model.predict_many(((picture, None) for picture in pictures), batch_size=8)
-    return [prediction.labels for prediction in track(found, description="judging", total=len(pictures))]
+def _labels(model: MetaPromptModel, images: list[NDArray[np.uint8]]) -> list[NDArray[np.integer]]:
+    found = model.predict_many(((image, None) for image in images), batch_size=8)
+    return [prediction.labels for prediction in track(found, description="judging", total=len(images))]
 
 
 def _markdown(drawn: dict[str, Presence], true: dict[str, Presence]) -> str:

@@ -1,4 +1,4 @@
-"""Make the tables and pictures of ablations in the documents anew from results/.
+"""Make the tables and images of ablations in the documents anew from results/.
 
 python scripts/tables.py [DOCUMENT ...]
 """

@@ -14,7 +14,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = SHARED / "golden"
 
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden outputs of the released code are not here")
-needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the real pictures are not here")
+needs_data = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the real images are not here")
 
 
 def generator(name: str, salt: str = "") -> np.random.Generator:

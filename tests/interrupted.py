@@ -20,6 +20,6 @@ class KilledAt(ProgressReporter):
     def __init__(self, step):
         self._last = step
 
-    def step(self, step, losses, *, lr, pictures, seconds):
+    def step(self, step, losses, *, lr, images, seconds):
         if step == self._last:
             raise KilledError

@@ -136,7 +136,7 @@ def test_gradient_norms_are_the_released_ones(task):
     """As near as single precision is to itself.
 
     Between single and double precision some ReLU units change sides (depth: 19 of 3.8 million, ADE20K: 2 of 107
-    thousand), since batch norm over two small pictures enlarges rounding. For that alone our own norms differ by up to
+    thousand), since batch norm over two small images enlarges rounding. For that alone our own norms differ by up to
     4e-3 in depth and 4e-2 in ADE20K, so 1e-3 for every one of them cannot be asked.
     """
     wanted = golden_training(task)["grad_norms"]

@@ -16,7 +16,7 @@ MODEL = "micro-depth"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Six pictures with depth, and a list of them."""
+    """Six images with depth, and a list of them."""
     folder = tmp_path_factory.mktemp("data")
     generator = np.random.default_rng(0)
     for number in range(6):

@@ -17,7 +17,7 @@ from metaprompts.modules.backbone import load_backbone
 from metaprompts.tasks import Depth
 from small import small_model
 
-PICTURE = np.random.default_rng(0).integers(0, 255, (100, 130, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (100, 130, 3), dtype=np.uint8)
 
 # Prints by how many bytes the process's own memory grew at most while a model was loaded.
 _GROWTH = """
@@ -83,7 +83,7 @@ def test_no_copy_in_single_precision_is_made(tmp_path: Path) -> None:
 def test_predictions_are_in_single_precision(task: str, what: str, dtype: torch.dtype) -> None:
     single, other = metaprompts.load(f"micro-{task}", "cpu"), metaprompts.load(f"micro-{task}", "cpu", dtype)
 
-    wanted, found = (getattr(model.predict(PICTURE), what) for model in (single, other))
+    wanted, found = (getattr(model.predict(IMAGE), what) for model in (single, other))
     if task == "pose":
         wanted, found = wanted[0].scores, found[0].scores
 
@@ -94,7 +94,7 @@ def test_predictions_are_in_single_precision(task: str, what: str, dtype: torch.
 
 def test_windows_of_a_model_in_half_precision() -> None:
     wanted, found = (
-        metaprompts.load("micro-depth", "cpu", dtype).predict(PICTURE, window=(64, 64))
+        metaprompts.load("micro-depth", "cpu", dtype).predict(IMAGE, window=(64, 64))
         for dtype in (torch.float32, torch.bfloat16)
     )
 

@@ -11,7 +11,7 @@ from metaprompts.pretraining.tokenizer_stage import make_tokenizer
 
 FULL_WIDTH = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 SMALL_WIDTH = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-SENTENCES = ("a photo of a wall.", "a picture of the sky.", "there is a tree in the scene.", "a close view of a road.")
+SENTENCES = ("a photo of a wall.", "an image of the sky.", "there is a tree in the scene.", "a close view of a road.")
 
 
 def write_text_encoder(folder: Path, sizes: dict[str, int] = SMALL_WIDTH, seed: int = 0) -> Path:

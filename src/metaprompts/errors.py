@@ -9,7 +9,7 @@ class InputError(ValueError):
 
 
 class CaptionerError(InputError):
-    """The model that captions says nothing of any picture, or nowhere can it be kept: told once, not for each."""
+    """The model that captions says nothing of any image, or nowhere can it be kept: told once, not for each."""
 
 
 def one_line(error: BaseException) -> str:

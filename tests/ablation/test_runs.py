@@ -168,7 +168,7 @@ def test_a_validation_that_is_not_finite_is_a_divergence(run, tmp_path):
 
 
 def test_wrong_input_is_no_result(run, tmp_path):
-    """A picture that was missing was stored as "failed" for ever."""
+    """An image that was missing was stored as "failed" for ever."""
     (tmp_path / "log.txt").write_text("error: cannot read a.png: No such file or directory\n")
     with pytest.raises(InputError, match=r"^training c/v/0: cannot read a\.png: No such file"):
         _outcome(run, tmp_path, 2)
@@ -360,7 +360,7 @@ def test_a_damaged_result_of_another_run_does_not_keep_from_forgetting(trained, 
 
 def test_failures_that_earlier_versions_stored_are_trained(trained, tmp_path):
     prompts = two_studies()[0]
-    failed = [{**one, "failed": "error: no such picture"} for one in first_format(prompts).values()]
+    failed = [{**one, "failed": "error: no such image"} for one in first_format(prompts).values()]
     for one in failed:
         del one["scores"]
     write(results_folder(tmp_path, prompts), dict(zip(first_format(prompts), failed, strict=True)))

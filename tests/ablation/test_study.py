@@ -90,14 +90,14 @@ def test_a_variant_overrides_its_cell_and_the_seed_is_the_runs_own():
     made = study(
         cells=(one,), variants=(Variant(name="v", settings={"training.steps": 7, "data.image_size": [64, 128]}),)
     )
-    words = made.runs()[1].words(Path("pictures"), Path("out"))
+    words = made.runs()[1].words(Path("images"), Path("out"))
     assert words[0] == "micro_depth"
     assert set(words[1:]) == {
         "--training.steps=7",
         "--prompts.count=9",
         "--data.image_size=64,128",
         "--training.seed=1",
-        "--data.root=pictures",
+        "--data.root=images",
         "--training.out=out",
     }
 
@@ -116,7 +116,7 @@ def test_a_study_is_named_after_its_file(tmp_path):
 
 
 def test_a_variant_that_a_cell_cannot_have_is_not_trained_there():
-    """Captions of pictures that nobody captioned could only be left out for all cells."""
+    """Captions of images that nobody captioned could only be left out for all cells."""
     small, large = study().cells
     made = study(cells=(dataclasses.replace(small, without=("theirs",)), large), seeds=(0,))
     assert [run.path for run in made.runs()] == ["small/ours/0", "large/ours/0", "large/theirs/0"]

@@ -1,4 +1,4 @@
-"""The table and the picture of what came out."""
+"""The table and the image of what came out."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ablation.made import results, study
-from metaprompts.ablation.plots import study_picture
+from metaprompts.ablation.plots import study_figure
 from metaprompts.ablation.study import Variant
 from metaprompts.ablation.tables import Entry, entry, markdown, paired_difference
 from metaprompts.errors import InputError
@@ -112,17 +112,17 @@ def test_a_number_that_is_not_finite_is_no_value():
     assert entry(made, made.cells[0], made.variants[0], found).diverged == (0,)
 
 
-def test_picture_shows_seeds_intervals_and_losses():
-    empty, full = study_picture(study(), {}), study_picture(study(), FOUND)
+def test_image_shows_seeds_intervals_and_losses():
+    empty, full = study_figure(study(), {}), study_figure(study(), FOUND)
     assert empty.shape == full.shape
     assert full.dtype == np.uint8
     red = np.array((190, 30, 40))
     assert (np.abs(full.astype(int) - red).sum(axis=-1) < 30).any()
     assert not (np.abs(empty.astype(int) - red).sum(axis=-1) < 30).any()
     changed = {**FOUND, **results({("small", "theirs", 0): 0.3})}
-    assert (study_picture(study(), changed) != full).any()
+    assert (study_figure(study(), changed) != full).any()
 
 
-def test_a_quick_picture_differs():
+def test_a_quick_image_differs():
     made = study()
-    assert (study_picture(made, FOUND) != study_picture(dataclasses.replace(made, quick=True), FOUND)).any()
+    assert (study_figure(made, FOUND) != study_figure(dataclasses.replace(made, quick=True), FOUND)).any()

@@ -24,8 +24,8 @@ def test_the_matrix_is_written_three_ways(tmp_path):
     }
     rows = list(csv.reader((tmp_path / "confusion.csv").read_text().splitlines()))
     assert rows == [["truth \\ prediction", "road, wet", "sky"], ["road, wet", "3", "1"], ["sky", "0", "5"]]
-    with Image.open(tmp_path / "confusion.png") as picture:
-        assert min(picture.size) > 100
+    with Image.open(tmp_path / "confusion.png") as image:
+        assert min(image.size) > 100
 
 
 def test_shares_are_darker_where_there_are_more_and_gray_where_there_are_none():

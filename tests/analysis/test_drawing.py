@@ -6,8 +6,8 @@ from metaprompts.data.sample import Person, Sample
 GRAY = np.full((40, 60, 3), 128, np.uint8)
 
 
-def changed(drawn, picture=GRAY):
-    return (drawn[: picture.shape[0]] != picture).any(-1)
+def changed(drawn, image=GRAY):
+    return (drawn[: image.shape[0]] != image).any(-1)
 
 
 def test_classes_are_tinted_and_ignored_pixels_are_not():
@@ -54,6 +54,6 @@ def test_person_with_box_and_joints():
     assert not drawn[:, 40:].any()
 
 
-def test_large_pictures_are_made_smaller():
+def test_large_images_are_made_smaller():
     drawn = draw_sample(Sample(image=np.zeros((1024, 2048, 3), np.uint8), path=""))
     assert drawn.shape == (512, 1024, 3)

@@ -1,11 +1,11 @@
-"""Maps lie where they belong: ramps, whose bilinear enlargement is known, and pictures seen by every task."""
+"""Maps lie where they belong: ramps, whose bilinear enlargement is known, and images seen by every task."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from metaprompts.analysis.prompt_maps import PictureMaps, on_picture
+from metaprompts.analysis.prompt_maps import PromptMaps, on_image
 from metaprompts.tasks import Depth, Pose, Segmentation
 from metaprompts.tasks.base import ModelInput
 
@@ -13,7 +13,7 @@ SIZE = (37, 101)
 
 
 def ramp(height, width, axis):
-    """A map whose pixels hold the place of their own center, 0 and 1 being the picture's edges."""
+    """A map whose pixels hold the place of their own center, 0 and 1 being the image's edges."""
     down, across = torch.meshgrid(
         (torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij"
     )
@@ -25,9 +25,9 @@ def whole():
 
 
 @pytest.mark.parametrize(("axis", "cells"), [("x", 24), ("y", 8)])
-def test_a_ramp_over_a_picture_of_odd_size(axis, cells):
+def test_a_ramp_over_a_image_of_odd_size(axis, cells):
     """Linear between the outermost centers, constant beyond them."""
-    found = on_picture(ramp(8, 24, axis), whole(), SIZE).numpy()
+    found = on_image(ramp(8, 24, axis), whole(), SIZE).numpy()
     length = SIZE[1] if axis == "x" else SIZE[0]
     wanted = ((np.arange(length) + 0.5) / length).clip(0.5 / cells, 1 - 0.5 / cells)
     np.testing.assert_allclose(found, np.broadcast_to(wanted if axis == "x" else wanted[:, None], SIZE), atol=1e-6)
@@ -42,7 +42,7 @@ def crop(left, top, width, height):
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_a_ramp_over_a_crop(axis):
     """The crop's first pixel center is on the box's left edge, its last on the right edge (UDP); outside is nothing."""
-    found = on_picture(ramp(4, 8, axis), crop(20, -6, 42, 21), SIZE).numpy()
+    found = on_image(ramp(4, 8, axis), crop(20, -6, 42, 21), SIZE).numpy()
     x = np.arange(SIZE[1])[None] * np.ones((SIZE[0], 1))
     y = np.arange(SIZE[0])[:, None] * np.ones((1, SIZE[1]))
     across, down = ((x - 20) * 63 / 42 + 0.5) / 64, ((y + 6) * 31 / 21 + 0.5) / 32
@@ -63,17 +63,17 @@ TASKS = [
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 @pytest.mark.parametrize("size", [(131, 203), (203, 97), (77, 150)])
-def test_what_is_at_a_place_in_the_picture_comes_back_to_that_place(task, size):
+def test_what_is_at_a_place_in_the_image_comes_back_to_that_place(task, size):
     """Brightness rises along x: seen by the task, averaged in cells of 8 pixels, and brought back, to half a pixel."""
     line = np.linspace(0, 255, size[1])
-    picture = np.rint(np.broadcast_to(line[None, :, None], (*size, 3))).astype(np.uint8)
+    image = np.rint(np.broadcast_to(line[None, :, None], (*size, 3))).astype(np.uint8)
     for turned in (False, True):
-        given = np.ascontiguousarray(picture.transpose(1, 0, 2)) if turned else picture
+        given = np.ascontiguousarray(image.transpose(1, 0, 2)) if turned else image
         (view,) = task.views(given, (128, 192), None)
         cells = F.avg_pool2d(task.fit(view.image[None]), 8)[0, 0]
-        found = on_picture(cells, view, given.shape[:2]).numpy() * 255
+        found = on_image(cells, view, given.shape[:2]).numpy() * 255
         found = found.T if turned else found
-        # Near the edge the outermost cell's value holds, and a crop's last cell has seen the black beyond the picture.
+        # Near the edge the outermost cell's value holds, and a crop's last cell has seen the black beyond the image.
         margin = max(size) // 8
         inner = found[margin:-margin, margin:-margin]
         one_pixel = 255 / (size[1] - 1)
@@ -84,7 +84,7 @@ def test_what_is_at_a_place_in_the_picture_comes_back_to_that_place(task, size):
 def test_where_crops_overlap_the_larger_value_counts_and_outside_is_not_seen():
     views = (crop(0, 0, 40, 36), crop(30, 0, 40, 36))
     maps = (torch.full((2, 4, 8), 1.0), torch.full((2, 4, 8), 3.0))
-    found = PictureMaps(size=SIZE, views=views, maps=maps).heatmap(1)
+    found = PromptMaps(size=SIZE, views=views, maps=maps).heatmap(1)
     assert found.prompt == 1
     assert found.map[:, :30].max() < 1e-6
     assert (found.map[:, 31:70] > 1 - 1e-6).all()
@@ -95,14 +95,14 @@ def test_where_crops_overlap_the_larger_value_counts_and_outside_is_not_seen():
 
 def test_only_what_was_asked_for_is_chosen():
     blank, half = torch.zeros(2, 2), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
-    maps = PictureMaps(size=SIZE, views=(whole(),), maps=(torch.stack([blank, half, half.T]),))
+    maps = PromptMaps(size=SIZE, views=(whole(),), maps=(torch.stack([blank, half, half.T]),))
     assert maps.chosen([2, 0], 1) == [2, 0]
     assert maps.chosen([], 2) == [1, 2]
-    assert PictureMaps(size=SIZE, views=(), maps=()).chosen([2], 1) == []
+    assert PromptMaps(size=SIZE, views=(), maps=()).chosen([2], 1) == []
 
 
 def test_a_constant_map_stays_constant_though_enlarging_rounds():
     """Bilinear weights do not sum to 1 exactly: differences of the last bit became a full range of colors."""
-    maps = PictureMaps(size=SIZE, views=(crop(0, 0, 100, 36),), maps=(torch.ones(1, 4, 8),))
-    assert 0 < np.ptp(on_picture(maps.maps[0][0], maps.views[0], SIZE).numpy()) < 1e-6
+    maps = PromptMaps(size=SIZE, views=(crop(0, 0, 100, 36),), maps=(torch.ones(1, 4, 8),))
+    assert 0 < np.ptp(on_image(maps.maps[0][0], maps.views[0], SIZE).numpy()) < 1e-6
     assert (maps.heatmap(0).map == 0).all()

@@ -52,7 +52,7 @@ def test_json_has_every_number_and_null_for_none(tmp_path):
     assert content["prompts"][2]["z_scores"] == {"road": None, "sky | cloud": None}
 
 
-def test_the_picture_puts_the_same_preference_together():
+def test_the_image_puts_the_same_preference_together():
     """Rows: road (prompt 0), sky (prompt 1), none. The full red cell is prompt 1's sky, second row and column."""
     drawn = np.asarray(classes().show())
     red = np.argwhere((drawn == HIGH).all(axis=-1))

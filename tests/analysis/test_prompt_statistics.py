@@ -20,15 +20,15 @@ def enlarged(maps, size):
     return F.interpolate(maps.double(), size=size, mode="bilinear", align_corners=False).numpy()
 
 
-def random_maps(seed, pictures=2, size=(4, 6)):
-    maps = torch.randn(pictures, 5, *size, generator=torch.Generator().manual_seed(seed))
+def random_maps(seed, images=2, size=(4, 6)):
+    maps = torch.randn(images, 5, *size, generator=torch.Generator().manual_seed(seed))
     maps[:, 4] = 3.0  # a prompt that is the same everywhere
     return maps
 
 
 def test_classes_equal_numpy():
     generator = torch.Generator().manual_seed(0)
-    # Pictures of two sizes; nobody labels class 2.
+    # Images of two sizes; nobody labels class 2.
     batches = [(random_maps(seed), size) for seed, size in ((1, (9, 13)), (2, (8, 5)))]
     measured, pixels, labels = ClassResponses(5, ["a", "b", "c", "d"]), [], []
     for maps, size in batches:
@@ -60,13 +60,13 @@ def test_classes_by_hand():
 
 
 def test_depth_equals_numpy():
-    """Pixels without depth, too near and too far count nowhere; one picture has none that counts."""
+    """Pixels without depth, too near and too far count nowhere; one image has none that counts."""
     generator = torch.Generator().manual_seed(0)
     measured, pixels, depths = DepthResponses(5, min_depth_m=0.5, max_depth_m=10.0), [], []
     for seed, size in ((1, (9, 13)), (2, (8, 5))):
         maps, depth_m = random_maps(seed), 12 * torch.rand(2, *size, generator=generator)
         depth_m[:, 0] = 0
-        depth_m[1] *= seed - 1  # the first batch's second picture is empty
+        depth_m[1] *= seed - 1  # the first batch's second image is empty
         measured.update(maps, {"depth_m": depth_m})
         pixels.append(enlarged(maps, size).transpose(1, 0, 2, 3).reshape(5, -1))
         depths.append(depth_m.numpy().ravel())
@@ -79,7 +79,7 @@ def test_depth_equals_numpy():
     np.testing.assert_allclose(found.std[:4], pixels[:4, counted].std(axis=1), rtol=1e-9)
 
 
-def test_maps_are_read_at_points_of_the_picture():
+def test_maps_are_read_at_points_of_the_image():
     """A 2 x 4 map over 16 x 32 pixels: its centers are at x = 3.5, 11.5, 19.5, 27.5 and y = 3.5, 11.5."""
     maps = torch.tensor([[[0.0, 8.0, 0.0, 2.0], [0.0, 16.0, 0.0, 0.0]]]).double()
     points = torch.tensor([[11.5, 3.5], [11.5, 7.5], [9.5, 3.5], [31.0, 0.0]]).double()

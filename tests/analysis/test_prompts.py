@@ -12,7 +12,7 @@ from metaprompts.models.model import MetaPromptModel
 from small import small_model
 
 OFF = {"enabled": False}
-PICTURE = np.random.default_rng(0).integers(0, 256, (45, 83, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (45, 83, 3), dtype=np.uint8)
 
 
 @cache
@@ -22,8 +22,8 @@ def shared(task):
 
 
 def plain_maps(model):
-    """What the model gives for the picture, asked for without the code under test."""
-    (view,) = model.task.views(PICTURE, model.config.working_size, None)
+    """What the model gives for the image, asked for without the code under test."""
+    (view,) = model.task.views(IMAGE, model.config.working_size, None)
     with torch.inference_mode():
         return model.prompt_maps(view.image[None])
 
@@ -42,7 +42,7 @@ def test_heatmaps_are_the_levels_maps_enlarged_and_brought_to_0_to_1(level):
     else:
         chosen = maps[level]
     wanted = F.interpolate(chosen, size=(45, 83), mode="bilinear")[0].numpy()
-    found = prompt_heatmaps(model, PICTURE, [3, 1, 3], level=level)
+    found = prompt_heatmaps(model, IMAGE, [3, 1, 3], level=level)
     assert [each.prompt for each in found] == [3, 1]
     for each in found:
         assert each.map.dtype == np.float32
@@ -53,8 +53,8 @@ def test_heatmaps_are_the_levels_maps_enlarged_and_brought_to_0_to_1(level):
 @pytest.mark.parametrize("task", ["segmentation", "depth", "pose"])
 def test_the_most_distinct_are_chosen_for_every_task(task):
     model = shared(task)
-    found = prompt_heatmaps(model, PICTURE, top=2)
-    everything = prompt_heatmaps(model, PICTURE)
+    found = prompt_heatmaps(model, IMAGE, top=2)
+    everything = prompt_heatmaps(model, IMAGE)
     assert sorted(each.prompt for each in everything) == [0, 1, 2, 3]
     maps = plain_maps(model)[0][0].flatten(1).numpy()
     clearest = int(np.argmax([unit(row).var() for row in maps]))
@@ -69,12 +69,12 @@ def test_the_most_distinct_are_chosen_for_every_task(task):
 
 def test_pose_looks_only_into_its_boxes():
     model = shared("pose")
-    (found,) = prompt_heatmaps(model, PICTURE, [0], boxes=[(10, 10, 16, 16)])
+    (found,) = prompt_heatmaps(model, IMAGE, [0], boxes=[(10, 10, 16, 16)])
     rows, columns = np.nonzero(found.seen)
     # The square box, a quarter larger: 8 to 28.
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 28, 8, 28)
     assert (found.map[~found.seen] == 0).all()
-    assert prompt_heatmaps(model, PICTURE, [0], boxes=[]) == ()
+    assert prompt_heatmaps(model, IMAGE, [0], boxes=[]) == ()
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_pose_looks_only_into_its_boxes():
 )
 def test_what_the_model_does_not_have_is_told(arguments, message):
     with pytest.raises(InputError, match=message):
-        prompt_heatmaps(shared("depth"), PICTURE, **arguments)
+        prompt_heatmaps(shared("depth"), IMAGE, **arguments)
 
 
 def test_levels_are_counted():
     with pytest.raises(InputError, match=r"no level 4: this model has the levels 0 \(finest\) to 3"):
-        prompt_heatmaps(shared("segmentation"), PICTURE, level=4)
+        prompt_heatmaps(shared("segmentation"), IMAGE, level=4)
 
 
 def changed(model, **changes):
@@ -108,15 +108,15 @@ def changed(model, **changes):
 def test_without_rearrangement_there_are_no_prompt_maps():
     model = MetaPromptModel.from_config(ModelConfig.from_plain(shared("depth").config.plain() | {"rearrangement": OFF}))
     with pytest.raises(InputError, match="no map for each prompt"):
-        prompt_heatmaps(model, PICTURE)
+        prompt_heatmaps(model, IMAGE)
 
 
-@pytest.mark.parametrize("picture", [np.full((4, 4, 3), np.nan), np.zeros((4, 4, 3), np.float32), 5])
-def test_what_is_no_picture_is_told(picture):
+@pytest.mark.parametrize("image", [np.full((4, 4, 3), np.nan), np.zeros((4, 4, 3), np.float32), 5])
+def test_what_is_no_image_is_told(image):
     model = shared("depth")
     for explain in (prompt_heatmaps, predictions_by_step):
-        with pytest.raises(InputError, match="a picture came as"):
-            explain(model, picture)
+        with pytest.raises(InputError, match="an image came as"):
+            explain(model, image)
 
 
 def test_broken_weights_are_told():
@@ -124,7 +124,7 @@ def test_broken_weights_are_told():
     with torch.no_grad():
         model.prompts.sets[2][1, 0] = torch.nan
     with pytest.raises(InputError, match="prompt maps hold NaN"):
-        prompt_heatmaps(model, PICTURE)
+        prompt_heatmaps(model, IMAGE)
 
 
 def exact(prediction):
@@ -140,35 +140,35 @@ def exact(prediction):
 def test_step_k_is_what_a_model_of_k_steps_with_these_weights_predicts(task):
     """The depth model has prompts of its own for each step; a model cut to k steps rearranges with those of step k."""
     model = shared(task)
-    found = predictions_by_step(model, PICTURE)
+    found = predictions_by_step(model, IMAGE)
     assert len(found) == 3
-    np.testing.assert_array_equal(exact(found[-1]), exact(model.predict(PICTURE)))
+    np.testing.assert_array_equal(exact(found[-1]), exact(model.predict(IMAGE)))
     for steps in (1, 2, 3):
         cut = changed(model, refinement={"steps": steps})
         assert len(cut.refinement.time) == steps
         assert len(cut.prompts.sets) == (steps if task == "depth" else 1)
         # Joints are fitted to a heatmap's logarithm, which amplifies rounding: they are compared to 1e-4 pixels.
         close = 1e-4 if task == "pose" else 1e-6
-        np.testing.assert_allclose(exact(found[steps - 1]), exact(cut.predict(PICTURE)), rtol=1e-5, atol=close)
+        np.testing.assert_allclose(exact(found[steps - 1]), exact(cut.predict(IMAGE)), rtol=1e-5, atol=close)
     assert not np.allclose(exact(found[0]), exact(found[1]))
     assert not np.allclose(exact(found[1]), exact(found[2]))
 
 
 def test_steps_of_people():
     model = shared("pose")
-    two = predictions_by_step(model, PICTURE, boxes=[(0, 0, 20, 40, 0.5), (30, 5, 20, 30)])
+    two = predictions_by_step(model, IMAGE, boxes=[(0, 0, 20, 40, 0.5), (30, 5, 20, 30)])
     assert [[person.score for person in each.people] for each in two] == [[0.5, 1.0]] * 3
-    assert [each.people for each in predictions_by_step(model, PICTURE, boxes=[])] == [(), (), ()]
+    assert [each.people for each in predictions_by_step(model, IMAGE, boxes=[])] == [(), (), ()]
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_explaining_uses_no_batch_statistics_and_leaves_the_model_as_it_was(training):
     model = small_model("segmentation")
-    wanted = prompt_heatmaps(model, PICTURE)[0].map
+    wanted = prompt_heatmaps(model, IMAGE)[0].map
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train(training)
-    np.testing.assert_array_equal(prompt_heatmaps(model, PICTURE)[0].map, wanted)
-    predictions_by_step(model, PICTURE)
+    np.testing.assert_array_equal(prompt_heatmaps(model, IMAGE)[0].map, wanted)
+    predictions_by_step(model, IMAGE)
     batch = {"image": torch.rand(1, 3, 64, 64), "labels": torch.zeros(1, 64, 64, dtype=torch.int64)}
     prompt_responses(model, [batch])
     assert model.training == training

@@ -27,23 +27,23 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with four pictures and their masks, depth and keypoints, the same for training and validation."""
+    """A folder with four images and their masks, depth and keypoints, the same for training and validation."""
     root = tmp_path_factory.mktemp("data")
     generator = np.random.default_rng(0)
     lines: dict[str, list[str]] = {"mask": [], "depth": []}
-    people, pictures = [], []
+    people, images = [], []
     for number in range(1, 5):
         (root / "images").mkdir(exist_ok=True)
-        picture = generator.integers(0, 255, (64, 80, 3), dtype=np.uint8)
+        image = generator.integers(0, 255, (64, 80, 3), dtype=np.uint8)
         labels = np.zeros((64, 80), np.uint8)
         labels[: 16 * number % 64] = 1
-        picture[labels == 1] //= 4
-        Image.fromarray(picture).save(root / f"images/{number:03d}.png")
+        image[labels == 1] //= 4
+        Image.fromarray(image).save(root / f"images/{number:03d}.png")
         Image.fromarray(labels).save(root / f"mask{number}.png")
         Image.fromarray(1000 + 1000 * labels.astype(np.uint16)).save(root / f"depth{number}.png")
         for kind, entries in lines.items():
             entries.append(f"images/{number:03d}.png {kind}{number}.png")
-        pictures.append({"id": number, "file_name": f"{number:03d}.png", "width": 80, "height": 64})
+        images.append({"id": number, "file_name": f"{number:03d}.png", "width": 80, "height": 64})
         people.append(
             {
                 "id": number,
@@ -61,6 +61,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from metaprompts.tasks.pose import COCO_JOINTS
 
     category = {"id": 1, "name": "person", "keypoints": list(COCO_JOINTS), "skeleton": [[1, 2]]}
-    content = {"images": pictures, "annotations": people, "categories": [category]}
+    content = {"images": images, "annotations": people, "categories": [category]}
     (root / "people.json").write_text(json.dumps(content))
     return root

@@ -24,7 +24,7 @@ settings = { "optimizer.lr" = 1000.0, "optimizer.clip_norm" = "none" }
 [[cells]]
 name = "depth"
 recipe = "micro_depth"
-data = "pictures"
+data = "images"
 metric = "d1"
 [cells.settings]
 "backbone.source" = "random:micro"
@@ -52,7 +52,7 @@ def study(tmp_path):
 
 def test_trains_once_keeps_what_failed_and_shows_a_table(study, data, tmp_path, capsys):
     out = tmp_path / "out"
-    words = ["ablate", study, "--out", str(out), "--data", f"pictures={data}", "--processes", "2"]
+    words = ["ablate", study, "--out", str(out), "--data", f"images={data}", "--processes", "2"]
     assert main(words) == 0
     text, said = capsys.readouterr()
     assert "study  depth/wild/1  d1 diverged: error: the loss is no longer finite" in said
@@ -98,7 +98,7 @@ def trained(monkeypatch):
 
 
 def test_a_check_of_chosen_runs_fails_for_a_changed_number(study, data, trained, tmp_path, capsys):
-    words = ["ablate", study, "--out", str(tmp_path / "out"), "--data", f"pictures={data}"]
+    words = ["ablate", study, "--out", str(tmp_path / "out"), "--data", f"images={data}"]
     assert main([*words, "--only", "depth/two/*"]) == 0
     assert [run.path for run, _ in trained] == ["depth/two/1"]
     assert main([*words, "--check"]) == 0
@@ -118,14 +118,14 @@ def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, ca
     path.write_text(STUDY.replace('"micro_depth"', '"mine.toml"'))
     monkeypatch.chdir(tmp_path)
     words = ["ablate", study, "--out", str(tmp_path / "out")]
-    assert main([*words, "--data", f"pictures={data}"]) == 0
+    assert main([*words, "--data", f"images={data}"]) == 0
     table = capsys.readouterr().out
     (tmp_path / "mine.toml").unlink()
     assert main([*words, "--show"]) == 0
     shown, said = capsys.readouterr()
     assert shown == table
     assert said == "recipe mine.toml is not there: that results are of this study, only their commands tell\n"
-    assert main([*words, "--data", f"pictures={data}"]) == 2
+    assert main([*words, "--data", f"images={data}"]) == 2
     assert "no recipe 'mine.toml'" in capsys.readouterr().err
     path.write_text(path.read_text().replace("1000.0", "999.0"))
     assert main([*words, "--show"]) == 2
@@ -226,7 +226,7 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
 
     monkeypatch.setattr(runs, "train_once", train)
     hangup(handler)
-    assert main(["ablate", study, "--out", str(tmp_path / "out"), "--data", f"pictures={data}"]) == code
+    assert main(["ablate", study, "--out", str(tmp_path / "out"), "--data", f"images={data}"]) == code
     assert len(trained) == (2 if code == 0 else 1)
 
 
@@ -242,15 +242,15 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ([], "needs data 'pictures'"),
-        (["--data", "pictures"], "say NAME=DIR"),
-        (["--data", "pictures=/nowhere"], "/nowhere is no folder"),
+        ([], "needs data 'images'"),
+        (["--data", "images"], "say NAME=DIR"),
+        (["--data", "images=/nowhere"], "/nowhere is no folder"),
         (["--processes", "0"], "--processes is 0"),
         (["--again"], "say which with --only"),
         (["--stored", "results"], "--stored is of --check and --show"),
         (["--plan", "--show"], "one at a time"),
         (["--only", "depth/none/1"], "--only depth/none/1 fits no training"),
-        (["--check", "--data", "pictures=."], "nothing to check"),
+        (["--check", "--data", "images=."], "nothing to check"),
     ],
 )
 def test_wrong_words_are_refused(more, said, study, tmp_path, capsys):

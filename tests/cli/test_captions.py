@@ -26,7 +26,7 @@ def reader(tmp_path_factory):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -35,69 +35,67 @@ def pictures(tmp_path):
     return folder
 
 
-def predicted(reader, pictures, out, *words):
-    assert main(["predict", str(reader), str(pictures), "--out", str(out), "--raw", *words]) == 0
+def predicted(reader, images, out, *words):
+    assert main(["predict", str(reader), str(images), "--out", str(out), "--raw", *words]) == 0
     return [np.load(out / f"{name}_depth.npy") for name in "ab"]
 
 
-def test_one_caption_for_all_pictures(reader, pictures, tmp_path):
+def test_one_caption_for_all_images(reader, images, tmp_path):
     model = load(reader)
-    for path, depth_m in zip("ab", predicted(reader, pictures, tmp_path / "out", "--caption", "a room"), strict=True):
-        wanted = model.predict(pictures / f"{path}.png", caption="a room").depth_m
+    for path, depth_m in zip("ab", predicted(reader, images, tmp_path / "out", "--caption", "a room"), strict=True):
+        wanted = model.predict(images / f"{path}.png", caption="a room").depth_m
         np.testing.assert_allclose(depth_m, wanted, rtol=1e-4)
 
 
-def test_a_caption_for_each_picture_whatever_the_batches(reader, pictures, tmp_path):
-    captions = pictures / "captions.json"
+def test_a_caption_for_each_image_whatever_the_batches(reader, images, tmp_path):
+    captions = images / "captions.json"
     captions.write_text(json.dumps({"a.png": "a red car", "b": "a street at night"}))
-    single = predicted(reader, pictures, tmp_path / "1", "--captions", str(captions))
-    together = predicted(reader, pictures, tmp_path / "2", "--captions", str(captions), "--batch-size", "2")
-    wanted = load(reader).predict(pictures / "b.png", caption="a street at night").depth_m
+    single = predicted(reader, images, tmp_path / "1", "--captions", str(captions))
+    together = predicted(reader, images, tmp_path / "2", "--captions", str(captions), "--batch-size", "2")
+    wanted = load(reader).predict(images / "b.png", caption="a street at night").depth_m
     np.testing.assert_allclose(single[1], wanted, rtol=1e-4)
     for one, other in zip(single, together, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
-def test_a_captioner(reader, pictures, tmp_path, monkeypatch):
+def test_a_captioner(reader, images, tmp_path, monkeypatch):
     """Its captions were kept in the user's home, whatever METAPROMPTS_CACHE said."""
     monkeypatch.setenv("METAPROMPTS_CACHE", str(tmp_path / "chosen"))
     captioner = str(write_captioner(tmp_path / "blip"))
-    found = predicted(reader, pictures, tmp_path / "out", "--captioner", captioner)
-    picture = np.asarray(Image.open(pictures / "a.png"))
-    (caption,) = Captioner(captioner, tmp_path / "cache").caption([picture])
-    np.testing.assert_allclose(found[0], load(reader).predict(picture, caption=caption).depth_m, rtol=1e-4)
+    found = predicted(reader, images, tmp_path / "out", "--captioner", captioner)
+    image = np.asarray(Image.open(images / "a.png"))
+    (caption,) = Captioner(captioner, tmp_path / "cache").caption([image])
+    np.testing.assert_allclose(found[0], load(reader).predict(image, caption=caption).depth_m, rtol=1e-4)
     assert len(list((tmp_path / "chosen/captions").rglob("*.json"))) == 2
 
 
-def test_a_picture_without_caption_does_not_stop_the_others(reader, pictures, tmp_path, capsys):
+def test_a_image_without_caption_does_not_stop_the_others(reader, images, tmp_path, capsys):
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"a.png": "a red car"}))
-    words = ["predict", str(reader), str(pictures), "--captions", str(captions), "--out", str(tmp_path / "out")]
+    words = ["predict", str(reader), str(images), "--captions", str(captions), "--out", str(tmp_path / "out")]
     assert main(words) == 1
     captured = capsys.readouterr()
-    assert "1 of 2 pictures predicted" in captured.out
+    assert "1 of 2 images predicted" in captured.out
     told, line = captured.err.splitlines()
     assert told.startswith("engine: ")
     assert str(captions) in line
     assert "b.png" in line
 
 
-def test_heatmaps_of_tokens(reader, pictures, tmp_path):
-    words = ["heatmaps", str(reader), str(pictures / "a.png"), "--prompts", "0,76", "--caption", "a red car"]
+def test_heatmaps_of_tokens(reader, images, tmp_path):
+    words = ["heatmaps", str(reader), str(images / "a.png"), "--prompts", "0,76", "--caption", "a red car"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/a_prompt076.png").is_file()
 
 
 @pytest.mark.parametrize("source", ["empty", "somebody/gone"])
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
-def test_a_captioner_that_cannot_be_loaded_is_told_once(
-    reader, pictures, tmp_path, capsys, monkeypatch, command, source
-):
-    """It was tried for every picture, and each told the same."""
+def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path, capsys, monkeypatch, command, source):
+    """It was tried for every image, and each told the same."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     captioner = str(tmp_path / source) if source == "empty" else source
-    assert main([command, str(reader), str(pictures), "--captioner", captioner, "--out", str(tmp_path / "out")]) == 2
+    assert main([command, str(reader), str(images), "--captioner", captioner, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     told = [line for line in captured.err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1
@@ -108,7 +106,7 @@ def test_a_captioner_that_cannot_be_loaded_is_told_once(
 @pytest.mark.parametrize(
     ("model", "words", "wanted"),
     [
-        ("reader", [], "reads a caption of each picture: none is given; wanted --caption TEXT, --captions FILE"),
+        ("reader", [], "reads a caption of each image: none is given; wanted --caption TEXT, --captions FILE"),
         ("reader", ["--caption", "a", "--captioner", "b/c"], "2 are given; wanted --caption"),
         ("reader", ["--captions", "gone.json"], "cannot read gone.json"),
         ("reader", ["--captioner", "gone"], "no captioner at gone"),
@@ -119,12 +117,12 @@ def test_a_captioner_that_cannot_be_loaded_is_told_once(
 )
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
 def test_what_is_said_wrongly_is_told(
-    models, reader, pictures, tmp_path, capsys, monkeypatch, command, model, words, wanted
+    models, reader, images, tmp_path, capsys, monkeypatch, command, model, words, wanted
 ):
     monkeypatch.chdir(tmp_path)
     write_text_encoder(tmp_path / "other", seed=1)
     folder = reader if model == "reader" else models / model
-    assert main([command, str(folder), str(pictures), "--out", "out", *words]) in (1, 2)
+    assert main([command, str(folder), str(images), "--out", "out", *words]) in (1, 2)
     assert wanted in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -145,7 +143,7 @@ def test_training_refuses_a_wish_that_its_kind_of_prompts_would_pass_over(capsys
 
 
 def test_a_recipe_itself_may_have_what_another_kind_of_prompts_needs(capsys):
-    """It would be refused before its pictures are missed."""
+    """It would be refused before its images are missed."""
     assert main(["train", "scenes_depth", "--data.captioner", "none"]) == 2
     assert "data.root is not set" in capsys.readouterr().err
 
@@ -157,7 +155,7 @@ def test_evaluation_knows_captions_by_the_model_not_by_its_recipe(reader, models
         assert said in capsys.readouterr().err
 
 
-def test_a_text_encoder_that_has_moved(reader, pictures, tmp_path):
+def test_a_text_encoder_that_has_moved(reader, images, tmp_path):
     """Its folder in config.json is gone; the same one elsewhere will do."""
     from metaprompts.embedded import embedded_folder
 
@@ -167,6 +165,6 @@ def test_a_text_encoder_that_has_moved(reader, pictures, tmp_path):
         (moved / path.name).write_bytes(path.read_bytes())
     config = moved / "config.json"
     config.write_text(config.read_text().replace('"text_source": "micro"', '"text_source": "/gone"'))
-    words = ["predict", str(moved), str(pictures), "--caption", "a", "--out", str(tmp_path / "out")]
+    words = ["predict", str(moved), str(images), "--caption", "a", "--out", str(tmp_path / "out")]
     assert main(words) == 2
     assert main([*words, "--text-source", str(embedded_folder("micro"))]) == 0

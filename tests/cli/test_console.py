@@ -65,7 +65,7 @@ def test_names_do_not_steer_the_terminal(text, shown):
 
 class TestTold:
     def test_bad_input(self):
-        assert told(InputError("no\n picture"), "predict") == ("no picture", 2)
+        assert told(InputError("no\n image"), "predict") == ("no image", 2)
 
     def test_a_bug_names_its_place(self):
         with pytest.raises(AttributeError) as caught:

@@ -61,10 +61,10 @@ def spoil_all(pattern):
 @pytest.mark.parametrize(
     ("layout", "lines"),
     [
-        ("ade20k", ["train 3 pictures (published: 20210)", "val 1 picture (published: 2000)"]),
-        ("cityscapes", ["train 2 pictures (published: 2975)", "test 1 of 1525 pictures"]),
-        ("kitti", ["train 3 pictures (published: 23158)", "val 1 picture (published: 652)"]),
-        ("coco", ["persons (published: 149813)", "6 pictures listed (published: 5000)"]),
+        ("ade20k", ["train 3 images (published: 20210)", "val 1 image (published: 2000)"]),
+        ("cityscapes", ["train 2 images (published: 2975)", "test 1 of 1525 images"]),
+        ("kitti", ["train 3 images (published: 23158)", "val 1 image (published: 652)"]),
+        ("coco", ["persons (published: 149813)", "6 images listed (published: 5000)"]),
     ],
 )
 def test_whole_data(check, tmp_path, layout, lines):
@@ -76,7 +76,7 @@ def test_whole_data(check, tmp_path, layout, lines):
 
 
 def test_own_data_have_no_published_counts(check):
-    """ "6 pictures listed (published: 5000)" was said of everybody's own COCO file."""
+    """ "6 images listed (published: 5000)" was said of everybody's own COCO file."""
 
     def rename(root):
         for path in root.glob("annotations/*.json"):
@@ -125,8 +125,8 @@ def test_depth_out_of_range_is_code_1(check, tmp_path):
     assert "bad: no image of the train split has depth between task.min_depth_m" in out
 
 
-def test_missing_pictures_of_people_are_named(check):
-    """All was said to be well as long as no missing picture was among the few that are read."""
+def test_missing_images_of_people_are_named(check):
+    """All was said to be well as long as no missing image was among the few that are read."""
     code, out, _ = check("coco", spoil=lambda root: shutil.rmtree(root / "val2017"))
     assert code == 1
     assert "val            MISSING: " in out
@@ -199,7 +199,7 @@ def test_joints_of_another_data_set(check):
         (["data", "check"], "wanted metaprompts data check RECIPE"),
         (["data", "check", "--full"], "wanted metaprompts data check RECIPE"),
         (["data", "check", "micro_depth", "--out"], "--out has no value"),
-        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is no picture's name"),
+        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is no image's name"),
         (["data", "check", "micro_depth"], "say --data.root DIR"),
         (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is no folder"),
     ],

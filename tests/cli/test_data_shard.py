@@ -87,7 +87,7 @@ def test_a_bad_sample_stops_it_or_is_left_out(shard, root, workers):
     assert (code, err.count("\n")) == (2, 1)
     assert "images/002.png is empty" in err
     code, _, err = shard("depth", "--data.on_error", "skip", "--data.workers", workers)
-    # The validation split has the same picture, and never passes over one.
+    # The validation split has the same image, and never passes over one.
     assert code == 2
     code, out, err = shard("depth", "--data.on_error", "skip", "--split", "train")
     assert code == 0

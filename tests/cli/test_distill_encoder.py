@@ -26,7 +26,7 @@ def test_help_explains_every_option(capsys):
         (("micro",), "--out"),
         (("micro", "--out", "x", "--resume", "maybe"), "--resume"),
         (("nothing", "--out", "x"), "no backbone at nothing"),
-        (("micro", "--out", "x", "--data", "missing"), "missing holds 0 pictures"),
+        (("micro", "--out", "x", "--data", "missing"), "missing holds 0 images"),
     ],
 )
 def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):

@@ -83,16 +83,16 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         assert error.count("\n") == 1
 
 
-def test_a_bad_picture_is_one_line_with_worker_processes_too(home, data, tmp_path, capsys):
+def test_a_bad_image_is_one_line_with_worker_processes_too(home, data, tmp_path, capsys):
     """A worker's error came with its traceback in the one line."""
     root = tmp_path / "copy"
     shutil.copytree(data, root)
-    (root / "images/002.png").write_text("no picture")
+    (root / "images/002.png").write_text("no image")
     for workers in ("0", "1"):
         words = ["--data.root", str(root), "--data.workers", workers, "--restart"]
         assert main(["evaluate", "micro-depth", *words]) == 2
         error = capsys.readouterr().err
-        assert f"error: picture {root}/images/002.png is not an image" in error
+        assert f"error: image {root}/images/002.png is not an image" in error
         assert "Traceback" not in error
 
 

@@ -23,24 +23,24 @@ VALIDATION = {
 }
 
 
-def picture(path, size=(45, 83)):
+def image(path, size=(45, 83)):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return pixels
 
 
-def test_pictures_and_a_sheet_of_the_prompts_asked_for(models, tmp_path, capsys):
-    pixels = picture(tmp_path / "a.png")
+def test_images_and_a_sheet_of_the_prompts_asked_for(models, tmp_path, capsys):
+    pixels = image(tmp_path / "a.png")
     out = tmp_path / "out"
     assert main(["heatmaps", str(models / "depth"), str(tmp_path), "--prompts", "3, 0", "--out", str(out)]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["a_prompt000.png", "a_prompt003.png", "a_prompts.png"]
     for heatmap in prompt_heatmaps(load(models / "depth"), pixels, [0, 3]):
         drawn = np.asarray(Image.open(out / f"a_prompt{heatmap.prompt:03d}.png"))
         np.testing.assert_array_equal(drawn, overlay_heat(pixels, heatmap.map))
-    assert "heatmaps of 1 of 1 picture," in capsys.readouterr().out
+    assert "heatmaps of 1 of 1 image," in capsys.readouterr().out
 
 
-def test_a_picture_without_people_is_named(models, data, tmp_path, capsys):
+def test_a_image_without_people_is_named(models, data, tmp_path, capsys):
     people = json.loads((data / "people.json").read_text())
     (tmp_path / "nobody.json").write_text(json.dumps({**people, "annotations": []}))
     name = people["images"][0]["file_name"]
@@ -51,15 +51,15 @@ def test_a_picture_without_people_is_named(models, data, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bad_picture_does_not_stop_the_others(models, tmp_path, capsys):
-    picture(tmp_path / "a.png")
-    (tmp_path / "b.png").write_text("no picture")
-    picture(tmp_path / "c.png", (1, 3))
+def test_a_bad_image_does_not_stop_the_others(models, tmp_path, capsys):
+    image(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("no image")
+    image(tmp_path / "c.png", (1, 3))
     out = tmp_path / "out"
     words = ["heatmaps", str(models / "segmentation"), str(tmp_path), "--top", "2", "--level", "mean"]
     assert main([*words, "--out", str(out)]) == 1
     captured = capsys.readouterr()
-    assert "heatmaps of 2 of 3 pictures" in captured.out
+    assert "heatmaps of 2 of 3 images" in captured.out
     assert captured.err.count("\n") == 1
     assert "b.png" in captured.err
     assert len(list(out.glob("a_prompt0*.png"))) == len(list(out.glob("c_prompt0*.png"))) == 2
@@ -67,7 +67,7 @@ def test_a_bad_picture_does_not_stop_the_others(models, tmp_path, capsys):
 
 
 def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
-    """The picture is gray where no box is: x beyond 10 + 50 / 2 + 1.25 * 55 / 2."""
+    """The image is gray where no box is: x beyond 10 + 50 / 2 + 1.25 * 55 / 2."""
     words = ["heatmaps", str(models / "pose"), str(data / "images/001.png"), "--top", "1", "--out", str(tmp_path)]
     assert main([*words, "--boxes", str(data / "people.json")]) == 0
     (path,) = tmp_path.glob("001_prompt0*.png")
@@ -85,14 +85,14 @@ def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
         (["depth", "a.png", "--prompts", "1", "--top", "2"], "--prompts and --top were both given"),
         (["depth", "a.png", "--top", "0"], "wanted at least 1"),
         (["depth", "a.png", "--level", "1"], "no level 1: this model has only level 0"),
-        (["depth"], "no pictures given"),
+        (["depth"], "no images given"),
         ([".", "a.png"], "config.json"),
         (["nowhere", "a.png"], "no model at"),
-        (["depth", "a.png", "--data.root", "."], "name either pictures or --data.root"),
+        (["depth", "a.png", "--data.root", "."], "name either images or --data.root"),
         (["depth", "--data.root", "."], "recipe.json: give a model folder that training wrote, or --recipe"),
         (["depth", "--data.root", ".", "--recipe", "micro_pose"], "predicts depth, the recipe is of pose"),
         (["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"], "the recipe ('sky', 'building',"),
-        (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for pictures"),
+        (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
         (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "did you mean data.root?"),
         (["depth", "--data.root", "--recipe", "micro_depth"], "--data.root has no value"),
         (["depth", "--data.root", "gone", "--recipe", "micro_depth"], "gone is no folder"),
@@ -100,7 +100,7 @@ def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_code_2(models, tmp_path, monkeypatch, capsys, words, wanted):
     monkeypatch.chdir(tmp_path)
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     known = (models / words[0]).is_dir() and words[0] != "."
     model = str(models / words[0]) if known else str(tmp_path / words[0])
     assert main(["heatmaps", model, *words[1:], "--out", "out"]) == 2

@@ -50,14 +50,14 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"metaprompts {__version__}\n"
 
 
-PICTURE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
+IMAGE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
 
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (["predict", "/nowhere/model", PICTURE, "--out", "o"], "no model at /nowhere/model"),
-        (["predict", "/nowhere/model", "x.png", "--out", "o"], "picture x.png does not exist"),
+        (["predict", "/nowhere/model", IMAGE, "--out", "o"], "no model at /nowhere/model"),
+        (["predict", "/nowhere/model", "x.png", "--out", "o"], "image x.png does not exist"),
         (["train"], "no recipe given"),
         (["train", "nothing"], "no recipe 'nothing'"),
         (["train", "micro_depth", "--optimizer.learning_rate", "1"], "did you mean optimizer.lr?"),

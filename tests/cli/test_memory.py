@@ -17,7 +17,7 @@ def test_a_table_says_what_it_was_computed_for(capsys):
     assert main(["memory", "micro_pose", *SMALL, *words]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "micro_pose: peak memory of a training step, computed" in shown
-    assert "2 pictures of 64x64 in a pass, 8 passes a step; bf16, with checkpointing" in shown
+    assert "2 images of 64x64 in a pass, 8 passes a step; bf16, with checkpointing" in shown
     assert "trained: prompts, 0.4 of 4.4 M parameters; backbone: micro" in shown
     assert "weights' copies" in shown
     assert "average" not in shown
@@ -29,7 +29,7 @@ def test_json_adds_up(capsys):
     (found,) = json.loads(capsys.readouterr().out).values()
     parts = dict(found["peak"])
     assert parts.pop("total") == sum(parts.values()) > 0
-    assert (found["pictures"], found["passes"]) == (16, 1)
+    assert (found["images"], found["passes"]) == (16, 1)
     assert found["flops"] > 10**9
     assert parts["moments"] == 8 * found["trained"]
 
@@ -69,7 +69,7 @@ def test_bad_words_are_one_line(words, said, capsys):
 
 
 def test_passes_may_be_smaller_than_the_groups_that_share_a_loss(capsys):
-    """NYU's recipe shares losses among three pictures, and a single one was refused."""
+    """NYU's recipe shares losses among three images, and a single one was refused."""
     assert main(["memory", "nyu", "--batch", "1", "--trainable", "lora", "--refinement.steps", "1", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out).values()
-    assert (found["pictures"], found["passes"]) == (1, 24)
+    assert (found["images"], found["passes"]) == (1, 24)

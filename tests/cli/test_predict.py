@@ -16,14 +16,14 @@ from metaprompts.cli.output_names import listed_names, output_names
 from metaprompts.cli.predict import _predict_group
 from metaprompts.data.io import decoding
 from metaprompts.data.io.image_matching import match_images
-from metaprompts.data.io.images import list_pictures
+from metaprompts.data.io.images import list_images
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Five readable pictures of all kinds, and four that are not."""
+def images(tmp_path):
+    """Five readable images of all kinds, and four that are not."""
     folder = tmp_path / "in"
     folder.mkdir()
     random = np.random.default_rng(0).integers(0, 255, (40, 60, 4), dtype=np.uint8)
@@ -37,18 +37,16 @@ def pictures(tmp_path):
     whole = (folder / "color.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.png").write_bytes(b"")
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     return folder
 
 
-def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsys):
+def test_one_bad_file_does_not_stop_the_others(models, images, tmp_path, capsys):
     out = tmp_path / "out"
-    code = main(
-        ["predict", str(models / "depth"), str(pictures), str(tmp_path / "gone.png"), "--out", str(out), "--raw"]
-    )
+    code = main(["predict", str(models / "depth"), str(images), str(tmp_path / "gone.png"), "--out", str(out), "--raw"])
     captured = capsys.readouterr()
     assert code == 1
-    assert "5 of 9 pictures predicted" in captured.out
+    assert "5 of 9 images predicted" in captured.out
     told, *errors = captured.err.splitlines()
     assert told.startswith("engine: eager, fp32 (")
     assert [line.startswith("error: ") for line in errors] == [True] * 4
@@ -56,8 +54,8 @@ def test_one_bad_file_does_not_stop_the_others(models, pictures, tmp_path, capsy
     assert len(list(out.iterdir())) == 5 * 3
 
 
-def test_many_pictures_in_windows_of_any_size_are_not_converted_for(models, tmp_path, capsys):
-    """OpenVINO, which auto takes for many pictures, looks at multiples of 64 only."""
+def test_many_images_in_windows_of_any_size_are_not_converted_for(models, tmp_path, capsys):
+    """OpenVINO, which auto takes for many images, looks at multiples of 64 only."""
     for number in range(20):
         Image.new("RGB", (80, 70), (number, 0, 0)).save(tmp_path / f"{number}.png")
     words = ["predict", str(models / "depth"), f"{tmp_path}/*.png", "--window", "70,80", "--out", str(tmp_path / "out")]
@@ -67,15 +65,15 @@ def test_many_pictures_in_windows_of_any_size_are_not_converted_for(models, tmp_
     assert "asked for" not in told
 
 
-def test_nothing_readable_is_bad_input(models, pictures, tmp_path, capsys):
-    words = ["predict", str(models / "depth"), str(pictures / "text.png"), "--out", str(tmp_path / "out")]
+def test_nothing_readable_is_bad_input(models, images, tmp_path, capsys):
+    words = ["predict", str(models / "depth"), str(images / "text.png"), "--out", str(tmp_path / "out")]
     assert main(words) == 2
-    assert "0 of 1 picture predicted" in capsys.readouterr().out
+    assert "0 of 1 image predicted" in capsys.readouterr().out
 
 
-def test_depth_is_at_the_pictures_own_size_and_in_millimeters(models, pictures, tmp_path):
+def test_depth_is_at_the_images_own_size_and_in_millimeters(models, images, tmp_path):
     out = tmp_path / "out"
-    assert main(["predict", str(models / "depth"), str(pictures / "turned.jpg"), "--out", str(out), "--raw"]) == 0
+    assert main(["predict", str(models / "depth"), str(images / "turned.jpg"), "--out", str(out), "--raw"]) == 0
     stored = np.asarray(Image.open(out / "turned_depth.png"))
     exact = np.load(out / "turned_depth.npy")
     assert stored.shape == exact.shape == (60, 40)
@@ -83,19 +81,17 @@ def test_depth_is_at_the_pictures_own_size_and_in_millimeters(models, pictures, 
     np.testing.assert_allclose(stored, exact * 1000, atol=0.51)
 
 
-def test_batches_give_what_single_pictures_give(models, pictures, tmp_path):
+def test_batches_give_what_single_images_give(models, images, tmp_path):
     for size in ("1", "3"):
-        arguments = [str(pictures / "*.jp*g"), str(pictures / "gray.png"), "--out", str(tmp_path / size), "--raw"]
+        arguments = [str(images / "*.jp*g"), str(images / "gray.png"), "--out", str(tmp_path / size), "--raw"]
         main(["predict", str(models / "depth"), *arguments, "--batch-size", size])
     for path in (tmp_path / "1").glob("*.npy"):
         np.testing.assert_allclose(np.load(path), np.load(tmp_path / "3" / path.name), rtol=1e-4)
     assert len(list((tmp_path / "1").glob("*.npy"))) == 3
 
 
-def test_segmentation_writes_indices_overlay_and_names(models, pictures, tmp_path):
-    assert (
-        main(["predict", str(models / "segmentation"), str(pictures / "alpha.png"), "--out", str(tmp_path / "o")]) == 0
-    )
+def test_segmentation_writes_indices_overlay_and_names(models, images, tmp_path):
+    assert main(["predict", str(models / "segmentation"), str(images / "alpha.png"), "--out", str(tmp_path / "o")]) == 0
     labels = Image.open(tmp_path / "o/alpha_labels.png")
     assert labels.size == (60, 40)
     assert set(np.unique(np.asarray(labels))) <= {0, 1}
@@ -118,10 +114,10 @@ def test_pose_of_boxes_is_a_coco_file(models, data, tmp_path):
 
 
 def test_a_limit_for_joints_is_kept_and_told(models, data, tmp_path, capsys):
-    picture = str(data / "images/002.png")
-    words = ["predict", str(models / "pose"), picture, "--out", str(tmp_path), "--engine", "plain", "--min-score"]
+    image = str(data / "images/002.png")
+    words = ["predict", str(models / "pose"), image, "--out", str(tmp_path), "--engine", "plain", "--min-score"]
     assert main([*words, "1"]) == 0
-    assert f"{picture}: no joint scores at least 1 (the highest" in capsys.readouterr().err
+    assert f"{image}: no joint scores at least 1 (the highest" in capsys.readouterr().err
     hidden, content = ((tmp_path / f"002_{name}").read_bytes() for name in ("skeleton.png", "pose.json"))
     assert main([*words, "0"]) == 0
     assert "no joint" not in capsys.readouterr().err
@@ -152,7 +148,7 @@ def test_a_limit_for_boxes_is_a_score(models, data, tmp_path, capsys, command, v
     assert capsys.readouterr().err == f"error: --min-box-score is {value}; expected 0 to 1\n"
 
 
-def test_pose_without_boxes_is_of_the_whole_picture(models, data, tmp_path):
+def test_pose_without_boxes_is_of_the_whole_image(models, data, tmp_path):
     assert main(["predict", str(models / "pose"), str(data / "images/001.png"), "--out", str(tmp_path)]) == 0
     (person,) = json.loads((tmp_path / "poses.json").read_text())["annotations"]
     assert person["bbox"] == [0, 0, 80, 64]
@@ -176,12 +172,12 @@ def test_boxes_of_detections_are_found_by_number(models, data, tmp_path):
 
 @pytest.fixture
 def pose(models, tmp_path, capsys):
-    """Predict pictures with boxes; gives the exit code, the people (image id, bbox) and the error output."""
+    """Predict images with boxes; gives the exit code, the people (image id, bbox) and the error output."""
 
-    def predict(pictures, content, *options):
+    def predict(images, content, *options):
         (tmp_path / "boxes.json").write_text(json.dumps(content))
         capsys.readouterr()
-        words = ["predict", str(models / "pose"), *map(str, pictures), "--out", str(tmp_path / "out"), *options]
+        words = ["predict", str(models / "pose"), *map(str, images), "--out", str(tmp_path / "out"), *options]
         code = main([*words, "--boxes", str(tmp_path / "boxes.json"), "--engine", "plain"])
         out = tmp_path / "out/poses.json"
         found = json.loads(out.read_text()) if out.is_file() else {"images": [], "annotations": []}
@@ -210,7 +206,7 @@ def listed(*names, **more):
 
 
 @pytest.mark.parametrize("names", [("a/x.jpg", "b/x.jpg"), ("v/a/x.jpg", "v/b/x.jpg"), ("a\\x.jpg", "b\\x.jpg")])
-def test_boxes_of_pictures_with_the_same_name(pose, tmp_path, caplog, names):
+def test_boxes_of_images_with_the_same_name(pose, tmp_path, caplog, names):
     """Of a/x.jpg and b/x.jpg both got the box of the last one in the file."""
     placed(tmp_path, "b/x.jpg", "a/x.jpg")
     code, people, files, _ = pose([tmp_path], listed(*names))
@@ -227,19 +223,19 @@ def test_boxes_of_pictures_with_the_same_name(pose, tmp_path, caplog, names):
         (["s1/a.jpg", "s2", "t"], ["s1/a.jpg", "s2/a.jpg", "t/a.jpg", "deep/c.jpg", "deep/a.jpg"]),
     ],
 )
-def test_names_in_a_file_of_poses_find_their_pictures(tmp_path, monkeypatch, inputs, wanted):
+def test_names_in_a_file_of_poses_find_their_images(tmp_path, monkeypatch, inputs, wanted):
     """`predict s1 s2` listed a.jpg of both as a.jpg, and `--boxes poses.json` then refused its own file."""
     placed(tmp_path, "s1/a.jpg", "s1/b.jpg", "s2/a.jpg", "t/a.jpg", "t/deep/c.jpg", "t/deep/a.jpg")
     placed(tmp_path, "u/x/v/a.jpg", "u/y/v/a.jpg")
     monkeypatch.chdir(tmp_path)
-    paths = list_pictures(inputs)
+    paths = list_images(inputs)
     names = listed_names(output_names(inputs, paths))
     assert sorted(names.values()) == sorted(wanted)
     numbers = dict(enumerate(names.values()))
     assert match_images(paths, numbers, Path("poses.json")) == {path: row for row, path in enumerate(names)}
 
 
-def test_poses_are_boxes_of_the_same_pictures(models, tmp_path, capsys):
+def test_poses_are_boxes_of_the_same_images(models, tmp_path, capsys):
     placed(tmp_path, "s1/a.jpg", "s2/a.jpg")
     words = ["predict", str(models / "pose"), str(tmp_path / "s1"), str(tmp_path / "s2"), "--engine", "plain"]
     assert main([*words, "--out", str(tmp_path / "po")]) == 0
@@ -250,7 +246,7 @@ def test_poses_are_boxes_of_the_same_pictures(models, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("pictures", "content", "words"),
+    ("images", "content", "words"),
     [
         (("a/x.jpg", "b/x.jpg"), listed("x.jpg", "y.jpg"), "a/x.jpg and .*b/x.jpg are both image 1 of .*boxes.json"),
         (("c/x.jpg",), listed("a/x.jpg", "b/x.jpg"), r"c/x.jpg may be image 1 \(a/x.jpg\) or 2 \(b/x.jpg\)"),
@@ -261,13 +257,13 @@ def test_poses_are_boxes_of_the_same_pictures(models, tmp_path, capsys):
         (("a.jpg",), [{"image_id": 1, "category_id": 0, "bbox": LEFT}], "no box that .*: 1 of category 0; .*--box-cat"),
     ],
 )
-def test_pictures_and_people_that_are_not_told_apart(pose, tmp_path, pictures, content, words):
-    code, people, _, error = pose(placed(tmp_path, *pictures), content)
+def test_images_and_people_that_are_not_told_apart(pose, tmp_path, images, content, words):
+    code, people, _, error = pose(placed(tmp_path, *images), content)
     assert (code, people) == (2, [])
     assert re.search(words, error.splitlines()[-1])
 
 
-def test_a_picture_that_the_file_has_by_another_folder_only(pose, tmp_path):
+def test_a_image_that_the_file_has_by_another_folder_only(pose, tmp_path):
     """The file has a/x.jpg, and nothing of b."""
     placed(tmp_path, "a/x.jpg", "b/x.jpg")
     code, people, _, error = pose([tmp_path], listed("a/x.jpg", "c/y.jpg"))
@@ -275,20 +271,20 @@ def test_a_picture_that_the_file_has_by_another_folder_only(pose, tmp_path):
     assert "b/x.jpg is not in" in error
 
 
-def test_boxes_for_pictures_of_another_size(pose, tmp_path, capsys):
-    """A picture of 80x64 that the file lists as 800x640 was predicted in boxes that did not lie on it."""
+def test_boxes_for_images_of_another_size(pose, tmp_path, capsys):
+    """An image of 80x64 that the file lists as 800x640 was predicted in boxes that did not lie on it."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    pictures = placed(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")
-    for picture in pictures[2:4]:
-        Image.new("RGB", (80, 64)).save(picture, exif=exif)
-    content = listed(*(picture.name for picture in pictures))
-    for image, size in zip(content["images"], [(800, 640), (80, 64), (80, 64), (64, 80), (64, 80)], strict=True):
-        image.update(width=size[0], height=size[1])
+    images = placed(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg")
+    for image in images[2:4]:
+        Image.new("RGB", (80, 64)).save(image, exif=exif)
+    content = listed(*(image.name for image in images))
+    for entry, size in zip(content["images"], [(800, 640), (80, 64), (80, 64), (64, 80), (64, 80)], strict=True):
+        entry.update(width=size[0], height=size[1])
     content["annotations"] = [
         {"id": number, "image_id": number, "category_id": 1, "bbox": [0, 0, 30, 60]} for number in range(1, 6)
     ]
-    code, people, _, error = pose(pictures, content)
+    code, people, _, error = pose(images, content)
     assert (code, people) == (1, [(2, LEFT), (4, LEFT)])
     other, turned, swapped = (line for line in error.splitlines() if line.startswith("error: "))
     assert "a.jpg is 64x80 but its annotations are for 640x800 (height x width)" in other
@@ -303,40 +299,40 @@ def test_only_people_are_looked_at(pose, tmp_path, caplog):
     """Skeletons were found in chairs, in crowds and in boxes of score 0.01, and one empty box ended all."""
     box = {"image_id": 1, "category_id": 1, "bbox": LEFT, "score": 0.9}
     rest = [{"category_id": 62}, {"iscrowd": 1}, {"score": 0.01}, {"bbox": [5, 5, 0, 0]}]
-    pictures = placed(tmp_path, "1.jpg", "2.jpg")
-    code, people, _, _ = pose(pictures, [box, *({**box, **changed} for changed in rest)])
+    images = placed(tmp_path, "1.jpg", "2.jpg")
+    code, people, _, _ = pose(images, [box, *({**box, **changed} for changed in rest)])
     assert (code, people) == (0, [(1, LEFT)])
     counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 without size"
     assert f"boxes left out: {counts}" in caplog.text
     low = [box, {**box, "score": 0.01}, {**box, "category_id": 62}]
-    assert len(pose(pictures, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
+    assert len(pose(images, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
 
 
 def test_categories_by_name(pose, tmp_path):
     """People by name, wherever they are in the list; without them whoever has joints, or the one asked for."""
-    picture = placed(tmp_path, "a.jpg")
+    image = placed(tmp_path, "a.jpg")
     two = listed("a.jpg", categories=[{"id": 1, "name": "dog"}, {"id": 2, "name": "Person"}])
     two["annotations"][1].update(category_id=2, image_id=1)
-    assert pose(picture, two)[1] == [(1, RIGHT)]
-    assert pose(picture, two, "--box-category", "DOG")[1] == [(1, LEFT)]
+    assert pose(image, two)[1] == [(1, RIGHT)]
+    assert pose(image, two, "--box-category", "DOG")[1] == [(1, LEFT)]
     two["categories"][1] = {"id": 2, "name": "cat", "keypoints": ["nose"]}
-    assert pose(picture, two)[1] == [(1, RIGHT)]
-    code, _, _, error = pose(picture, two, "--box-category", "cow")
+    assert pose(image, two)[1] == [(1, RIGHT)]
+    code, _, _, error = pose(image, two, "--box-category", "cow")
     assert (code, "--box-category is 'cow'; " in error, "has dog (1), cat (2)" in error) == (2, True, True)
 
 
 def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
     """They were looked at without a word."""
-    pictures = placed(tmp_path, "1.jpg")
+    images = placed(tmp_path, "1.jpg")
     boxes = [{"image_id": 1, "category_id": 1, "bbox": box} for box in ([30, 20, 60, 60], [80, 5, 9, 9])]
-    assert pose(pictures, boxes[:1])[1] == [(1, [30, 20, 60, 60])]
+    assert pose(images, boxes[:1])[1] == [(1, [30, 20, 60, 60])]
     assert "1.jpg: 1 of 1 box end outside their images, but would not as x1, y1, x2, y2" in caplog.text
     caplog.clear()
-    assert pose(pictures, [{**boxes[0], "bbox": LEFT}, boxes[1]])[1] == [(1, LEFT)]
+    assert pose(images, [{**boxes[0], "bbox": LEFT}, boxes[1]])[1] == [(1, LEFT)]
     assert "1 of 2 boxes lie mostly outside their images (the first: box 1, [80, 5, 9, 9]" in caplog.text
 
 
-def test_boxes_of_no_picture_are_told(pose, tmp_path, caplog):
+def test_boxes_of_no_image_are_told(pose, tmp_path, caplog):
     assert pose(placed(tmp_path, "1.jpg"), [{"image_id": 7, "bbox": LEFT}])[:2] == (0, [])
     assert "boxes.json has no box of" in caplog.text
 
@@ -369,7 +365,7 @@ def test_names_of_results_do_not_depend_on_the_other_inputs(tmp_path, others):
     """x.png gave x_overlay.png, and beside x.jpg x_png_overlay.png: no script knew where its results were."""
     placed(tmp_path, "a/x.png", "b/x.png", "a/x.jpg", "y.png", "c/b_x_png.png", "c/d/x.png")
     inputs = [str(tmp_path / name) for name in ("a/x.png", *others)]
-    paths = list_pictures(inputs)
+    paths = list_images(inputs)
     names = output_names(inputs, paths)
     assert names[tmp_path / "a/x.png"] == Path("x")
     assert set(names) == set(paths)
@@ -380,26 +376,26 @@ def test_results_of_subfolders_lie_in_subfolders(tmp_path):
     paths = placed(tmp_path, "p/a/x.png", "p/b/x.png", "p/y.png")
     for words in (["p"], ["p/*/x.png", "p/y.png"], ["p", "p/a"]):
         inputs = [str(tmp_path / word) for word in words]
-        names = output_names(inputs, list_pictures(inputs))
+        names = output_names(inputs, list_images(inputs))
         named = [str(names[path]) for path in paths]
         assert named == (["x", "b/x", "y"] if "p/a" in words else ["a/x", "b/x", "y"])
 
 
-def test_of_two_pictures_with_one_name_the_second_gets_a_longer_one(models, tmp_path, caplog, capsys):
+def test_of_two_images_with_one_name_the_second_gets_a_longer_one(models, tmp_path, caplog, capsys):
     """The second was not predicted at all, or both were named otherwise than each alone."""
     first, second, third = placed(tmp_path, "a/x.png", "b/x.png", "c/b/x.png")
     words = ["predict", str(models / "depth"), str(first), str(second), str(third), "--engine", "plain"]
     assert main([*words, "--out", str(tmp_path / "o")]) == 0
-    assert capsys.readouterr().out.startswith("3 of 3 pictures predicted")
+    assert capsys.readouterr().out.startswith("3 of 3 images predicted")
     assert {path.name for path in (tmp_path / "o").glob("*_depth.png")} == {
         *("x_depth.png", "b_x_png_depth.png", "b_x_png_2_depth.png")
     }
     assert f"{second}: {first} has results named x already, so its own are named b_x_png" in caplog.text
 
 
-def test_engines_agree(models, pictures, tmp_path, capsys):
+def test_engines_agree(models, images, tmp_path, capsys):
     for engine in ("plain", "eager"):
-        words = [str(pictures / "color.jpg"), "--out", str(tmp_path / engine), "--raw", "--engine", engine]
+        words = [str(images / "color.jpg"), "--out", str(tmp_path / engine), "--raw", "--engine", engine]
         assert main(["predict", str(models / "depth"), *words]) == 0
 
     plain, eager = (np.load(tmp_path / engine / "color_depth.npy") for engine in ("plain", "eager"))
@@ -407,20 +403,20 @@ def test_engines_agree(models, pictures, tmp_path, capsys):
     assert capsys.readouterr().err == "engine: eager, fp32 (asked for)\n"
 
 
-def test_16_bits_are_loaded_as_such(models, pictures, tmp_path, monkeypatch):
+def test_16_bits_are_loaded_as_such(models, images, tmp_path, monkeypatch):
     """All weights were loaded in single precision first."""
     loaded = []
     monkeypatch.setattr("metaprompts.models.loading.load", lambda *what: loaded.append(load(*what)) or loaded[-1])
 
-    words = [str(pictures / "color.jpg"), "--out", str(tmp_path / "out"), "--engine", "eager", "--precision", "bf16"]
+    words = [str(images / "color.jpg"), "--out", str(tmp_path / "out"), "--engine", "eager", "--precision", "bf16"]
     assert main(["predict", str(models / "depth"), *words]) == 0
 
     assert [model.dtype for model in loaded] == [torch.bfloat16]
 
 
-def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):
+def test_fewer_steps_are_another_prediction(models, images, tmp_path):
     for steps in ("1", "3"):
-        words = [str(pictures / "color.jpg"), "--out", str(tmp_path / steps), "--raw", "--steps", steps]
+        words = [str(images / "color.jpg"), "--out", str(tmp_path / steps), "--raw", "--steps", steps]
         assert main(["predict", str(models / "depth"), *words]) == 0
 
     first, last = (np.load(tmp_path / steps / "color_depth.npy") for steps in ("1", "3"))
@@ -442,25 +438,25 @@ def test_fewer_steps_are_another_prediction(models, pictures, tmp_path):
         ),
     ],
 )
-def test_says_what_an_engine_cannot_do(models, pictures, tmp_path, capsys, words, line):
-    assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "out"), *words]) == 2
+def test_says_what_an_engine_cannot_do(models, images, tmp_path, capsys, words, line):
+    assert main(["predict", str(models / "depth"), str(images), "--out", str(tmp_path / "out"), *words]) == 2
     assert capsys.readouterr().err == f"error: {line}\n"
     assert not (tmp_path / "out").exists()
 
 
-def test_windows_are_looked_at_as_they_are(models, pictures, tmp_path):
-    """The picture of 60 x 40 pixels is smaller than a window, and therefore looked at whole but not resized."""
-    arguments = [str(pictures / "color.jpg"), "--out", str(tmp_path), "--raw"]
+def test_windows_are_looked_at_as_they_are(models, images, tmp_path):
+    """The image of 60 x 40 pixels is smaller than a window, and therefore looked at whole but not resized."""
+    arguments = [str(images / "color.jpg"), "--out", str(tmp_path), "--raw"]
     words = ["--window", "64,96", "--stride", "32,48", "--engine", "plain"]
     assert main(["predict", str(models / "depth"), *arguments, *words]) == 0
     found = np.load(tmp_path / "color_depth.npy")
-    wanted = load(models / "depth", "cpu").predict(pictures / "color.jpg", window=(64, 96), stride=(32, 48))
+    wanted = load(models / "depth", "cpu").predict(images / "color.jpg", window=(64, 96), stride=(32, 48))
     assert (found == wanted.depth_m).all()
 
 
 def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
-    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
-    Image.fromarray(picture).save(tmp_path / "large.png")
+    image = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "large.png")
     words = ["predict", str(models / "depth"), str(tmp_path / "large.png"), "--raw", "--window", "256,384"]
     assert main([*words, "--out", str(tmp_path / "free")]) == 0
     assert main([*words, "--out", str(tmp_path / "bounded"), "--max-memory", "760MB", "--batch-size", "4"]) == 0
@@ -487,17 +483,17 @@ def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, opt
     assert message in error
 
 
-def test_the_device_reaches_the_engine(models, pictures, tmp_path, capsys, monkeypatch):
+def test_the_device_reaches_the_engine(models, images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pytest.importorskip("openvino").Core, "available_devices", ["CPU"])
     words = ["--engine", "openvino", "--device", "gpu", "--out", str(tmp_path / "out")]
-    assert main(["predict", str(models / "depth"), str(pictures), *words]) == 2
+    assert main(["predict", str(models / "depth"), str(images), *words]) == 2
     assert capsys.readouterr().err == "error: OpenVINO has no device 'gpu' here; wanted one of cpu\n"
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, pictures, tmp_path, capsys, monkeypatch):
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("metaprompts.models.loading.load", None)
     (tmp_path / "file").touch()
-    assert main(["predict", str(models / "depth"), str(pictures), "--out", str(tmp_path / "file")]) == 2
+    assert main(["predict", str(models / "depth"), str(images), "--out", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
 
 
@@ -508,18 +504,18 @@ def test_pose_refuses_windows(models, data, tmp_path, capsys):
 
 
 def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_path, capsys):
-    """The name of a picture may have 255 bytes, and those of its results are longer."""
+    """The name of an image may have 255 bytes, and those of its results are longer."""
     for name in ("a" * 245, "b"):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.png")
     assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
-    assert "1 of 2 pictures predicted" in captured.out
+    assert "1 of 2 images predicted" in captured.out
     assert "aaa.png is too long for those of its results: rename it" in captured.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_depth.png", "b_depth_color.png"]
 
 
 class Looks:
-    """Predicts the width of pictures, and no wide ones."""
+    """Predicts the width of images, and no wide ones."""
 
     models = (SimpleNamespace(config=SimpleNamespace(prompts=SimpleNamespace(kind="matrix"))),)
 
@@ -527,14 +523,14 @@ class Looks:
         pass
 
     def predictions(self, model, inputs):
-        for picture, *_ in inputs:
-            if picture.shape[1] > 64:
+        for image, *_ in inputs:
+            if image.shape[1] > 64:
                 raise InputError("it takes too much memory")
-            yield picture.shape[1]
+            yield image.shape[1]
 
 
 @pytest.mark.parametrize("names", ["abc", "b", "ac", "bb"])
-def test_one_picture_too_large_does_not_stop_the_others(tmp_path, names):
+def test_one_image_too_large_does_not_stop_the_others(tmp_path, names):
     """One that did not fit in --max-memory ended the whole run, in the middle."""
     paths = [tmp_path / f"{number}{name}.png" for number, name in enumerate(names)]
     for path in paths:
@@ -545,7 +541,7 @@ def test_one_picture_too_large_does_not_stop_the_others(tmp_path, names):
     assert failures == [f"{path}: it takes too much memory" for path in paths if path.stem.endswith("b")]
 
 
-def test_a_picture_that_memory_does_not_hold(models, tmp_path, capsys):
+def test_a_image_that_memory_does_not_hold(models, tmp_path, capsys):
     """194 KB of PNG may be 169 megapixels; what they take was found out by taking it."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 13000, 13000, 8, 0, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
@@ -554,13 +550,13 @@ def test_a_picture_that_memory_does_not_hold(models, tmp_path, capsys):
     words = ["--max-memory", "1.5GB", "--engine", "plain"]
     assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out"), *words]) == 1
     captured = capsys.readouterr()
-    assert "1 of 2 pictures predicted" in captured.out
-    assert "picture " in captured.err
+    assert "1 of 2 images predicted" in captured.out
+    assert "image " in captured.err
     assert "a.png: 13000x13000 pixels and their prediction take" in captured.err
 
 
 def test_a_white_level_is_known_from_the_start(models, tmp_path, caplog, monkeypatch):
-    """The search for a readable picture, before the model is loaded, warned of images that are nearly black."""
+    """The search for a readable image, before the model is loaded, warned of images that are nearly black."""
     monkeypatch.setattr(decoding, "_advised", set())
     Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save(tmp_path / "a.png")
     words = ["predict", str(models / "depth"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--engine"]
@@ -570,7 +566,7 @@ def test_a_white_level_is_known_from_the_start(models, tmp_path, caplog, monkeyp
     assert "set the white level to 4095" in caplog.text
 
 
-def test_a_picture_beyond_pillows_limit(models, tmp_path, capsys, monkeypatch):
+def test_a_image_beyond_pillows_limit(models, tmp_path, capsys, monkeypatch):
     """300 megapixels were refused before any memory was asked for."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
     monkeypatch.setattr(inputs, "_LARGE", 100)

@@ -29,7 +29,7 @@ def test_all_layouts_are_offered():
         (["--layout", "nyu", "--count", "1"], "count is 1"),
         (["--layout", "coco", "--density", "0.5"], "density is given"),
         (["--layout", "ade20k", "--workers", "0"], "workers is 0"),
-        (["--layout", "nyu", "--count", "3", "--height", "7"], "pictures are 7 x 640"),
+        (["--layout", "nyu", "--count", "3", "--height", "7"], "images are 7 x 640"),
     ],
 )
 def test_bad_values_are_one_line_and_exit_code_2(words, wanted, tmp_path, capsys):

@@ -92,7 +92,7 @@ def test_help_of_any_recipe_lists_every_key_with_default_and_meaning(capsys, mon
                 told = rf"--{section}\.{key.name} +(?!\(default)\S.* \(default: .+\)"
                 assert not key.init or re.search(told, printed), key.name
     assert re.search(r"--training\.keep_checkpoints +how many of them stay.* \(default: 2\)", printed)
-    assert re.search(r"--training\.batch_size +pictures in a step.* \(default: to be given\)", printed)
+    assert re.search(r"--training\.batch_size +images in a step.* \(default: to be given\)", printed)
 
 
 def test_help_of_a_recipe_shows_defaults_beside_other_values(capsys, monkeypatch):
@@ -110,8 +110,8 @@ def test_a_loss_that_is_not_finite_stops_with_one_line(data, tmp_path, capsys):
     assert "no longer finite at step" in capsys.readouterr().err
 
 
-def test_a_corrupt_picture_names_its_file(data, tmp_path, capsys):
-    (tmp_path / "bad.png").write_text("no picture")
+def test_a_corrupt_image_names_its_file(data, tmp_path, capsys):
+    (tmp_path / "bad.png").write_text("no image")
     (tmp_path / "depth.txt").write_text("bad.png bad.png\n" * 3)
     assert main(arguments("depth", tmp_path, tmp_path / "run")) == 2
     assert "bad.png" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def test_a_few_samples_from_the_first_to_the_last():
     assert report.bad == ("file 999 is bad",)
     assert [sample.path for sample in report.shown] == [str(samples.tried[place]) for place in (0, 2, 5)]
     assert report.is_usable
-    assert report.line().split() == "train 1000 pictures, as published; 8 read, 1 bad".split()
+    assert report.line().split() == "train 1000 images, as published; 8 read, 1 bad".split()
 
 
 def test_full_reads_all_and_tells_how_far_it_is():
@@ -46,7 +46,7 @@ def test_full_reads_all_and_tells_how_far_it_is():
     assert samples.tried == list(range(20))
     assert told == [20] * 20
     assert (report.tried, len(report.bad), len(report.shown)) == (20, 2, 4)
-    assert report.line().split() == "val 20 pictures (published: 21); 20 read, 2 bad".split()
+    assert report.line().split() == "val 20 images (published: 21); 20 read, 2 bad".split()
 
 
 def test_fewer_samples_than_are_tried():

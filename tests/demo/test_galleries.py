@@ -14,14 +14,14 @@ class Ten:
 
     task = Depth(max_depth_m=20.0)
 
-    def predict(self, picture, boxes):
+    def predict(self, image, boxes):
         assert boxes is None
-        return DepthPrediction(depth_m=np.full(picture.shape[:2], 10, np.float32), picture=picture)
+        return DepthPrediction(depth_m=np.full(image.shape[:2], 10, np.float32), image=image)
 
 
 def row_of(depth_m):
-    picture = np.full((32, 48, 3), 200, np.uint8)
-    gallery = task_gallery(Ten(), [Sample(image=picture, path=str(Path("a.png")), depth_m=depth_m)])
+    image = np.full((32, 48, 3), 200, np.uint8)
+    gallery = task_gallery(Ten(), [Sample(image=image, path=str(Path("a.png")), depth_m=depth_m)])
     assert gallery.names == ["scene a"]
     return gallery.rows[0]
 

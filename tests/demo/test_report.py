@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from metaprompts.demo.live_training import Point
-from metaprompts.demo.report import Gallery, Report, Score, curve_svg, picture_url, write_report
+from metaprompts.demo.report import Gallery, Report, Score, curve_svg, image_url, write_report
 
 
-def picture(value):
+def image(value):
     return np.full((4, 6, 3), value, np.uint8)
 
 
@@ -25,7 +25,7 @@ def score(**values):
 def page(tmp_path):
     report = Report(
         scenes=12,
-        overview=picture(50),
+        overview=image(50),
         scores=[
             score(metric="d1", meaning="share & more", better="higher", model=0.75, baseline=0.5),
             score(metric="rmse", meaning="error", better="lower", model=3.0, baseline=2.0),
@@ -35,15 +35,15 @@ def page(tmp_path):
                 title="Far & near",
                 text="t",
                 columns=("one", "two"),
-                rows=[[picture(10), picture(200)]],
+                rows=[[image(10), image(200)]],
                 names=["the first row"],
-                legend=picture(90),
+                legend=image(90),
             )
         ],
         curve=[Point(seconds=1.0, loss=2.0), Point(seconds=2.0, loss=1.0)],
         live=[("d1", 0.1, 0.4)],
         live_seconds=2.0,
-        live_gallery=Gallery(title="", text="", columns=("then",), rows=[[picture(30)]], names=["afterwards"]),
+        live_gallery=Gallery(title="", text="", columns=("then",), rows=[[image(30)]], names=["afterwards"]),
         commands=[("try this", "metaprompts demo")],
     )
     write_report(report, tmp_path / "deep" / "report.html")
@@ -111,9 +111,9 @@ def test_only_a_better_number_is_marked(page):
     assert "won" not in next(row for row in rows if "3.000" in row)
 
 
-def test_pictures_are_kept_to_the_pixel():
+def test_images_are_kept_to_the_pixel():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    data = base64.b64decode(picture_url(pixels).partition(",")[2])
+    data = base64.b64decode(image_url(pixels).partition(",")[2])
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
 
 

@@ -18,7 +18,7 @@ from metaprompts.engines.benchmark.cost_curve import measure_curve, settings_of_
 from metaprompts.engines.benchmark.engine_specs import EngineSpec, default_contestants, read_contestants
 from metaprompts.engines.benchmark.flops import count_flops
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
-from metaprompts.engines.benchmark.plots import curve_picture
+from metaprompts.engines.benchmark.plots import curve_figure
 from metaprompts.engines.benchmark.runner import subject_model
 from metaprompts.engines.benchmark.synthetic_weights import (
     full_width_config,
@@ -126,7 +126,7 @@ def test_the_cost_curve_has_every_point_of_its_axes(
     assert (one.setting, two.place("windows")) == (plan.setting, 2)
     assert one.plain()["seconds"] == median(one.seconds) > 0
     assert len(curve_rows(found).cells) == 2
-    assert curve_picture(found).ndim == 3
+    assert curve_figure(found).ndim == 3
 
 
 def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) -> None:
@@ -157,10 +157,10 @@ def test_plain_parts_are_the_model(task: str) -> None:
 def test_flops_are_those_counted_by_hand() -> None:
     with torch.device("meta"):
         filters, matrix = nn.Conv2d(3, 5, 3, padding=1), nn.Linear(7, 11)
-        picture, rows = torch.empty(2, 3, 8, 6), torch.empty(4, 7)
+        image, rows = torch.empty(2, 3, 8, 6), torch.empty(4, 7)
         query, key = torch.empty(1, 2, 10, 8), torch.empty(1, 2, 6, 8)
 
-    assert flops_of(lambda: filters(picture))[1] == 2 * (2 * 5 * 8 * 6) * (3 * 3 * 3)
+    assert flops_of(lambda: filters(image))[1] == 2 * (2 * 5 * 8 * 6) * (3 * 3 * 3)
     assert flops_of(lambda: matrix(rows))[1] == 2 * 4 * 7 * 11
     seen = flops_of(lambda: nn.functional.scaled_dot_product_attention(query, key, key))[1]
     assert seen == 2 * (2 * 2 * 10 * 6 * 8)
@@ -222,7 +222,7 @@ def test_signals_neither_grow_nor_vanish() -> None:
 
 
 def test_depth_of_480_is_seen_at_512() -> None:
-    """The margin of the published depth model enlarges 448, to which the picture is brought first."""
+    """The margin of the published depth model enlarges 448, to which the image is brought first."""
     from dataclasses import replace
 
     config = small_model("depth").config

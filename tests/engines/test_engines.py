@@ -18,7 +18,7 @@ from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.torch_compile import CompiledParts
 from metaprompts.errors import InputError
 from metaprompts.synthetic import generate_scene
-from small import small_model, smooth_pictures
+from small import small_model, smooth_images
 
 TASKS = ("segmentation", "depth", "pose")
 
@@ -45,7 +45,7 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
         pytest.skip(f"{engine} is not installed")
     model = metaprompts.load(f"micro-{task}", "cpu")
     sizes = [(1, 64, 64)] if engine == "compile" else [(1, 64, 64), (2, 128, 64)]
-    views = [smooth_pictures(*size) for size in sizes]
+    views = [smooth_images(*size) for size in sizes]
     with torch.no_grad():
         wanted = [model(images) for images in views]
 
@@ -110,7 +110,7 @@ def test_the_same_bytes_in_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """1 of 12 runs of predict differed: which memory order was faster was tried by the clock, and each rounds in its
     own way. In float32 a CPU keeps the order that the encoder rounds less in.
     """
-    images = smooth_pictures(1, 64, 64)
+    images = smooth_images(1, 64, 64)
     clocks = iter(([0.0, 1.0, 1.5] * 100, [0.0, 2.0, 2.1] * 100))
 
     def predicted() -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,7 +133,7 @@ def test_16_bits_leave_the_model_as_it_was() -> None:
     model = small_model("depth")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    open_engine(model, engine="eager", precision="bf16")(smooth_pictures(1, 64, 64))
+    open_engine(model, engine="eager", precision="bf16")(smooth_images(1, 64, 64))
 
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -147,11 +147,11 @@ def _rounded(model: metaprompts.MetaPromptModel) -> metaprompts.MetaPromptModel:
 def test_a_model_in_16_bits_is_computed_with_in_32(
     monkeypatch: pytest.MonkeyPatch, engine: str, precision: str
 ) -> None:
-    """Networks converted from bfloat16 took no pictures in float32."""
+    """Networks converted from bfloat16 took no images in float32."""
     if engine != "eager":
         # What would be converted.
         monkeypatch.setitem(factory._PARTS, engine, lambda order, prepared: prepared)
-    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
+    model, images = small_model("depth"), smooth_images(1, 64, 64)
     with torch.no_grad():
         wanted = _rounded(model)(images)
 
@@ -162,7 +162,7 @@ def test_a_model_in_16_bits_is_computed_with_in_32(
 
 
 def test_a_model_in_16_bits_is_not_copied_to_compute_in_them() -> None:
-    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
+    model, images = small_model("depth"), smooth_images(1, 64, 64)
     with torch.no_grad():
         wanted = _rounded(model)(images)
 
@@ -224,13 +224,13 @@ def test_weights_in_8_bits_are_made_without_a_word_among_the_results(capfd: pyte
     assert capfd.readouterr().out == ""
 
 
-def test_predicts_pictures_as_the_model_does() -> None:
+def test_predicts_images_as_the_model_does() -> None:
     model = small_model("pose")
-    picture = generate_scene(903, 96, 96).image
+    image = generate_scene(903, 96, 96).image
     boxes = [[10.0, 10.0, 40.0, 60.0], [30.0, 20.0, 50.0, 70.0, 0.5]]
-    plain = model.predict(picture, boxes)
+    plain = model.predict(image, boxes)
 
-    fast = open_engine(model, engine="eager").predict(picture, boxes)
+    fast = open_engine(model, engine="eager").predict(image, boxes)
 
     for wanted, person in zip(plain.people, fast.people, strict=True):
         assert abs(wanted.keypoints - person.keypoints).max() < 1e-2
@@ -271,7 +271,7 @@ def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
     parts = OpenVinoParts(tmp_path, "fp32", multiple_of(OptimizedModel(small_model("pose"))))
 
     with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
-        parts.encode(smooth_pictures(1, 64, 72))
+        parts.encode(smooth_images(1, 64, 72))
 
 
 class _Core:
@@ -374,7 +374,7 @@ def test_says_where_onnx_cannot_run(name: str, line: str, monkeypatch: pytest.Mo
 
 
 def test_strips_are_the_engines_too() -> None:
-    model, images = small_model("depth"), smooth_pictures(1, 64, 64)
+    model, images = small_model("depth"), smooth_images(1, 64, 64)
     fast = open_engine(model, engine="eager")
     whole = fast(images)
 
@@ -389,7 +389,7 @@ def test_captions_reach_the_engine() -> None:
     config = small_model("depth").config
     prompts = replace(config.prompts, kind="caption", count=5)
     model = metaprompts.MetaPromptModel(replace(config, prompts=prompts)).eval()
-    images, context = smooth_pictures(2, 64, 64), torch.randn(2, 5, 64)
+    images, context = smooth_images(2, 64, 64), torch.randn(2, 5, 64)
     with torch.no_grad():
         plain = model(images, context)
 
@@ -401,17 +401,17 @@ def test_captions_reach_the_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pictures_expected", "has_openvino", "is_kept", "engine", "why"),
+    ("images_expected", "has_openvino", "is_kept", "engine", "why"),
     [
         (None, True, False, "openvino", "installed, and the fastest on a CPU"),
         (1, True, True, "openvino", "installed, and the model is converted already"),
-        (1, True, False, "eager", "converting to OpenVINO takes longer than 1 picture"),
+        (1, True, False, "eager", "converting to OpenVINO takes longer than 1 image"),
         (None, False, False, "eager", "OpenVINO is not installed"),
     ],
 )
 def test_auto_takes_what_is_worth_it(
     monkeypatch: pytest.MonkeyPatch,
-    pictures_expected: int | None,
+    images_expected: int | None,
     has_openvino: bool,
     is_kept: bool,
     engine: str,
@@ -424,7 +424,7 @@ def test_auto_takes_what_is_worth_it(
         monkeypatch.setitem(factory._PARTS, name, lambda *what: None)
     monkeypatch.setattr(factory, "check_engine", lambda *what: None)
 
-    fast = open_engine(small_model("depth"), pictures=pictures_expected)
+    fast = open_engine(small_model("depth"), images=images_expected)
 
     assert (fast.engine, why in fast.why) == (engine, True)
 

@@ -11,7 +11,7 @@ import torch
 import metaprompts
 from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made_folder
 from metaprompts.engines.factory import installed, open_engine
-from small import smooth_pictures
+from small import smooth_images
 
 pytestmark = pytest.mark.full
 
@@ -46,7 +46,7 @@ def test_equals_the_plain_path_at_full_width(engine: str, folder: Path, cache: P
     """
     if not installed(engine):
         pytest.skip(f"{engine} is not installed")
-    model, images = metaprompts.load(folder, "cpu"), smooth_pictures(1, 128, 128)
+    model, images = metaprompts.load(folder, "cpu"), smooth_images(1, 128, 128)
     with torch.no_grad():
         plain = model(images)
 

@@ -43,14 +43,14 @@ runpy.run_path(example, run_name="__main__")
 def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     """By the command, with its report, its description and its example."""
     small_model(task).save(tmp_path / "model")
-    picture = tmp_path / "scene.png"
-    Image.fromarray(generate_scene(77, 96, 128).image).save(picture)
+    image = tmp_path / "scene.png"
+    Image.fromarray(generate_scene(77, 96, 128).image).save(image)
 
     words = ["export", str(tmp_path / "model"), "--format", kind, "--out", str(tmp_path / "out")]
-    assert main([*words, "--pictures", str(picture)]) == 0
+    assert main([*words, "--images", str(image)]) == 0
 
     report, facts = (json.loads((tmp_path / f"out/{name}.json").read_text()) for name in ("parity", "model"))
-    assert report["pictures"] == 1
+    assert report["images"] == 1
     # Of the largest value: what these weights, which learned nothing, say hardly varies.
     assert report["max_difference"] < 1e-5 * report["output_max"]
     assert report["max_difference_in_a_batch"] < 1e-5 * report["output_max"]
@@ -59,7 +59,7 @@ def test_the_file_is_the_model(kind: str, task: str, tmp_path: Path) -> None:
     assert {*facts["files"], "model.json", "parity.json", "predict.py", "processing.py"} == {
         path.name for path in (tmp_path / "out").iterdir()
     }
-    subprocess.run([sys.executable, "-c", _ALONE, "out/predict.py", str(picture)], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", _ALONE, "out/predict.py", str(image)], check=True, cwd=tmp_path)
     assert (tmp_path / RESULTS[task]).is_file()
 
 
@@ -110,9 +110,9 @@ def test_the_example_runs_where_metaprompts_is_not(task: str, network: str, word
     for name, text in export_run._example(stub, task).items():
         (out / name).write_text(text)
     (out / "model.json").write_text(json.dumps(description(model, (64, 128))))
-    Image.new("RGB", (70, 50)).save(tmp_path / "picture.png")
+    Image.new("RGB", (70, 50)).save(tmp_path / "image.png")
 
-    command = [sys.executable, "-c", _ALONE, "of the model/predict.py", "picture.png", *words]
+    command = [sys.executable, "-c", _ALONE, "of the model/predict.py", "image.png", *words]
     done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
 
     assert done.stdout == f"written: {RESULTS[task]}\n"
@@ -126,23 +126,23 @@ def test_the_example_runs_where_metaprompts_is_not(task: str, network: str, word
 def test_the_example_clips_what_millimeters_cannot_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Depths beyond 65.535 m do not come out as near ones."""
     monkeypatch.chdir(tmp_path)
-    picture, far = np.zeros((4, 4, 3), np.uint8), np.full((1, 4, 4), 70, np.float32)
+    image, far = np.zeros((4, 4, 3), np.uint8), np.full((1, 4, 4), 70, np.float32)
 
-    dense.save_result([far], picture, [], {"task": "depth"})
+    dense.save_result([far], image, [], {"task": "depth"})
 
     assert (np.asarray(Image.open("depth_mm.png")) == 65535).all()
 
 
 def _by_the_example(
-    model: MetaPromptModel, picture: NDArray[np.uint8], size: tuple[int, int], boxes: list[list[float]]
+    model: MetaPromptModel, image: NDArray[np.uint8], size: tuple[int, int], boxes: list[list[float]]
 ) -> None:
     """What predict.py does; the model itself takes the network's place."""
     processing = pose if model.task.name == "pose" else dense
     facts = description(model, size)
     with torch.no_grad():
-        inputs = map(torch.from_numpy, processing.network_inputs(picture, boxes, facts))
+        inputs = map(torch.from_numpy, processing.network_inputs(image, boxes, facts))
         outputs = [model(pixels).numpy()[0] for pixels in inputs]
-    processing.save_result(outputs, picture, boxes, facts)
+    processing.save_result(outputs, image, boxes, facts)
 
 
 @pytest.mark.parametrize("height_width", [(301, 452), (97, 143)])
@@ -150,7 +150,7 @@ def _by_the_example(
 def test_the_example_resizes_as_the_model_does(
     task: str, height_width: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The example smoothed pictures another way, and its result came from the nearest pixel, not between pixels."""
+    """The example smoothed images another way, and its result came from the nearest pixel, not between pixels."""
     monkeypatch.chdir(tmp_path)
     scene, model = generate_scene(79, *height_width).image, metaprompts.load(f"micro-{task}", "cpu")
     wanted = model.predict(scene)
@@ -165,7 +165,7 @@ def test_the_example_resizes_as_the_model_does(
 
 
 def test_the_example_crops_people_as_the_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example squashed the whole picture, and scaled heatmaps by W / w where the model counts between centers."""
+    """The example squashed the whole image, and scaled heatmaps by W / w where the model counts between centers."""
     monkeypatch.chdir(tmp_path)
     scene, model = generate_scene(80, 240, 330).image, metaprompts.load("micro-pose", "cpu")
     boxes = [[0.0, 0, 60, 150], [250, 90, 80, 150], [100, 40, 160, 90]]
@@ -180,12 +180,12 @@ def test_the_example_crops_people_as_the_model_does(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.full
-def test_the_example_predicts_at_the_pictures_size(tmp_path: Path) -> None:
-    """Depth in millimeters, near what the model says of the same picture."""
+def test_the_example_predicts_at_the_images_size(tmp_path: Path) -> None:
+    """Depth in millimeters, near what the model says of the same image."""
     model = small_model("depth")
     scene = generate_scene(78, 64, 64).image
     Image.fromarray(scene).save(tmp_path / "scene.png")
-    export_model(model, tmp_path / "out", kind="openvino", pictures=[scene])
+    export_model(model, tmp_path / "out", kind="openvino", images=[scene])
 
     subprocess.run([sys.executable, "-c", _ALONE, "predict.py", "../scene.png"], check=True, cwd=tmp_path / "out")
 
@@ -201,7 +201,7 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(FORMATS, "openvino", replace(FORMATS["openvino"], write=lambda model, size, path: path.touch()))
 
     with pytest.raises(InputError, match=r"^no$"):
-        export_model(small_model("depth"), tmp_path / "out", kind="openvino", pictures=[])
+        export_model(small_model("depth"), tmp_path / "out", kind="openvino", images=[])
 
     assert list(tmp_path.iterdir()) == []
 
@@ -214,14 +214,14 @@ def _without_contents(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
         if FORMATS[kind].weights:
             path.with_suffix(FORMATS[kind].weights).touch()
 
-    parity = {"pictures": 1, "max_difference": 1e-6, "mean_difference": 1e-7, "output_std": 1.0}
+    parity = {"images": 1, "max_difference": 1e-6, "mean_difference": 1e-7, "output_std": 1.0}
     monkeypatch.setattr(export_run, "_parity", lambda *what: parity)
     monkeypatch.setitem(FORMATS, kind, replace(FORMATS[kind], write=write, needs=()))
 
 
 def _export_quickly(monkeypatch: pytest.MonkeyPatch, out: Path, kind: str) -> None:
     _without_contents(monkeypatch, kind)
-    export_model(small_model("depth"), out, kind=kind, pictures=[])
+    export_model(small_model("depth"), out, kind=kind, images=[])
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -310,14 +310,14 @@ def test_a_size_that_does_not_fit_is_refused(
     model.config = replace(model.config, working_size=None)
 
     with pytest.raises(InputError, match=f"^{line}$"):
-        export_model(model, tmp_path / "out", kind="torch", size=size, pictures=[])
+        export_model(model, tmp_path / "out", kind="torch", size=size, images=[])
 
 
 def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_run, "find_spec", lambda name: None)
 
     with pytest.raises(InputError, match=r"^format onnx needs onnx, onnxscript, onnxruntime: pip install "):
-        export_model(small_model("depth"), tmp_path / "out", kind="onnx", pictures=[])
+        export_model(small_model("depth"), tmp_path / "out", kind="onnx", images=[])
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

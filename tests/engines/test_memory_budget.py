@@ -28,7 +28,7 @@ from small import small_model
 
 SIZE = (512, 128)
 
-# Prints by how many bytes memory grew at most while a picture was encoded.
+# Prints by how many bytes memory grew at most while an image was encoded.
 _GROWTH = """
 import sys
 import torch
@@ -159,7 +159,7 @@ class TestChoice:
         assert chosen.rows == 256
         assert chosen.needed <= limit
 
-    def test_what_the_picture_takes_is_taken_off(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
+    def test_what_the_image_takes_is_taken_off(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
         chosen = choose(model, SIZE, limit=self.needed(model, work, 1), beside=work.encoder // 2)
 
         assert chosen.rows is not None

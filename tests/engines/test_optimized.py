@@ -10,7 +10,7 @@ from metaprompts.engines.fused_layers import doubling_convolution, fold_batch_no
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.lora import add_lora
-from small import small_model, smooth_pictures
+from small import small_model, smooth_images
 
 TASKS = ("segmentation", "depth", "pose")
 
@@ -23,10 +23,10 @@ def difference(model: nn.Module, images: torch.Tensor, **settings: int) -> float
 
 @pytest.mark.parametrize("task", TASKS)
 def test_equals_the_plain_path_for_each_task(task: str) -> None:
-    """Embedded models on two pictures, whose latents do not halve evenly."""
+    """Embedded models on two images, whose latents do not halve evenly."""
     model = metaprompts.load(f"micro-{task}", "cpu")
 
-    assert difference(model, smooth_pictures(2, 128, 168)) < 1e-5
+    assert difference(model, smooth_images(2, 128, 168)) < 1e-5
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -34,7 +34,7 @@ def test_is_the_same_method_in_double_precision(task: str) -> None:
     """What is left in float32 is rounding."""
     model = metaprompts.load(f"micro-{task}", "cpu").double()
 
-    assert difference(model, smooth_pictures(1, 128, 128).double()) < 1e-12
+    assert difference(model, smooth_images(1, 128, 128).double()) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_is_the_same_method_in_double_precision(task: str) -> None:
 def test_knows_the_switches_of_the_method(changed: dict[str, dict[str, object]]) -> None:
     model = _depth_model(changed).double()
 
-    assert difference(model, smooth_pictures(1, 64, 64).double()) < 1e-12
+    assert difference(model, smooth_images(1, 64, 64).double()) < 1e-12
 
 
 def test_low_rank_changes_are_merged() -> None:
@@ -59,12 +59,12 @@ def test_low_rank_changes_are_merged() -> None:
         if ".lora_" in name:
             nn.init.normal_(tensor, std=0.3)
 
-    assert difference(model, smooth_pictures(1, 64, 64).double()) < 1e-12
+    assert difference(model, smooth_images(1, 64, 64).double()) < 1e-12
 
 
-def test_captions_differ_from_picture_to_picture() -> None:
+def test_captions_differ_from_image_to_image() -> None:
     model = _caption_model().double()
-    images, context = smooth_pictures(2, 64, 64).double(), torch.randn(2, 5, 64).double()
+    images, context = smooth_images(2, 64, 64).double(), torch.randn(2, 5, 64).double()
 
     with torch.no_grad():
         plain, prepared = model(images, context), OptimizedModel(model)(images, context)
@@ -76,7 +76,7 @@ def test_captions_differ_from_picture_to_picture() -> None:
 def test_fewer_steps_give_the_pyramid_of_an_earlier_step_to_the_last_prompts() -> None:
     """Rearrangement and head were trained with the last step's prompts; with an earlier step's they are lost."""
     model = small_model("depth").double()
-    images = smooth_pictures(1, 64, 64).double()
+    images = smooth_images(1, 64, 64).double()
 
     with torch.no_grad():
         latent, prompts = model.latent_encoder(images), model.prompts(1, None)
@@ -107,7 +107,7 @@ def test_leaves_the_model_as_it_was() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trained = {name for name, tensor in model.named_parameters() if tensor.requires_grad}
 
-    OptimizedModel(model)(smooth_pictures(1, 64, 64))
+    OptimizedModel(model)(smooth_images(1, 64, 64))
 
     assert trained == {name for name, tensor in model.named_parameters() if tensor.requires_grad}
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

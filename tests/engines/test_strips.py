@@ -51,7 +51,7 @@ def test_the_middle_may_lack_attention() -> None:
         assert torch.allclose(StripEncoder(layers, 3)(images), layers(images), rtol=0, atol=1e-12)
 
 
-def test_pictures_are_left_as_they_are() -> None:
+def test_images_are_left_as_they_are() -> None:
     images = pixels(1, 16, 16)
     before = images.clone()
 

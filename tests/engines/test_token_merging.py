@@ -21,7 +21,7 @@ def tokens(batch: int, count: int) -> Tensor:
     return torch.randn(batch, count, 8, generator=torch.Generator().manual_seed(1)).double()
 
 
-def pictures(count: int, height: int, width: int) -> Tensor:
+def random_images(count: int, height: int, width: int) -> Tensor:
     coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     return nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)
 
@@ -33,7 +33,7 @@ def test_a_share_of_none_is_the_attention_itself() -> None:
 
 
 def test_a_share_of_none_changes_nothing_of_a_model() -> None:
-    model, images = small_model("depth"), pictures(1, 64, 64)
+    model, images = small_model("depth"), random_images(1, 64, 64)
 
     assert torch.equal(OptimizedModel(model, merged_tokens=0.0)(images), OptimizedModel(model)(images))
 
@@ -73,7 +73,7 @@ def test_an_example_worked_by_hand() -> None:
     assert back == [averaged.get(place, given[0, place].tolist()) for place in range(8)]
 
 
-def test_each_picture_merges_its_own_tokens() -> None:
+def test_each_image_merges_its_own_tokens() -> None:
     layer, given = attention(), tokens(3, 30)
     merged = MergedSelfAttention(layer, 0.5)
 
@@ -95,8 +95,8 @@ def test_every_token_is_a_destination_or_another(height: int, width: int) -> Non
 
 @pytest.mark.parametrize("share", [0.25, 0.75])
 def test_embedded_models_stay_near_themselves(share: float) -> None:
-    """On a picture whose latent is odd both ways."""
-    model, images = metaprompts.load("micro-segmentation", "cpu"), pictures(2, 136, 168)
+    """On an image whose latent is odd both ways."""
+    model, images = metaprompts.load("micro-segmentation", "cpu"), random_images(2, 136, 168)
 
     exact, merged = OptimizedModel(model)(images), OptimizedModel(model, merged_tokens=share)(images)
 
@@ -105,7 +105,7 @@ def test_embedded_models_stay_near_themselves(share: float) -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model, images = small_model("depth"), pictures(1, 64, 64)
+    model, images = small_model("depth"), random_images(1, 64, 64)
     before = model(images)
 
     OptimizedModel(model, merged_tokens=0.5)(images)

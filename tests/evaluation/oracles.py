@@ -46,7 +46,7 @@ class Oracle:
 
 
 class Samples:
-    """A few small pictures of different sizes with every kind of target but people."""
+    """A few small images of different sizes with every kind of target but people."""
 
     def __init__(self, count, root, sizes=((40, 56), (48, 48))):
         self.count, self.root, self.sizes, self.read = count, root, sizes, []
@@ -63,14 +63,14 @@ class Samples:
         size = self.sizes[index % len(self.sizes)]
         labels = generator.choice([0, 1, 2, 255], size).astype(np.uint8)
         depth_m = generator.uniform(0, 12, size).astype(np.float32)
-        if index == 2:  # a picture in which nothing counts
+        if index == 2:  # an image in which nothing counts
             labels[:], depth_m[:] = 255, 0
         image = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
-        return Sample(image=image, path=str(self.root / f"pictures/{index}.png"), labels=labels, depth_m=depth_m)
+        return Sample(image=image, path=str(self.root / f"images/{index}.png"), labels=labels, depth_m=depth_m)
 
 
 class People(Samples):
-    """Two people in each of the pictures that `truth` annotates, and in the last one nobody."""
+    """Two people in each of the images that `truth` annotates, and in the last one nobody."""
 
     def __getitem__(self, index):
         self.read.append(index)
@@ -85,7 +85,7 @@ class People(Samples):
             score=1.0,
             area=entry["area"],
         )
-        return Sample(image=image, path=str(self.root / f"pictures/{index // 2}.png"), person=person)
+        return Sample(image=image, path=str(self.root / f"images/{index // 2}.png"), person=person)
 
     def truth(self):
         generator = np.random.default_rng(7)
@@ -102,16 +102,16 @@ class People(Samples):
             }
             for index in range(self.count)
         ]
-        pictures = [{"id": number, "width": 100, "height": 80} for number in range(1, self.count // 2 + 2)]
-        return {"images": pictures, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
+        images = [{"id": number, "width": 100, "height": 80} for number in range(1, self.count // 2 + 2)]
+        return {"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
 
 
 def mm_slide(predict, images, window, stride, classes=2):
     """mmsegmentation's slide_inference, one window after the other."""
     (tall, wide), (down, right) = window, stride
-    count_pictures, _, height, width = images.shape
-    total = torch.zeros(count_pictures, classes, height, width)
-    count = torch.zeros(count_pictures, 1, height, width)
+    count_images, _, height, width = images.shape
+    total = torch.zeros(count_images, classes, height, width)
+    count = torch.zeros(count_images, 1, height, width)
     for row in range(max(height - tall + down - 1, 0) // down + 1):
         for column in range(max(width - wide + right - 1, 0) // right + 1):
             bottom, end = min(row * down + tall, height), min(column * right + wide, width)

@@ -32,7 +32,7 @@ def test_the_model_is_judged_in_evaluation_mode_and_given_back_as_it_was(task, t
 
 
 def test_depth_is_compared_at_the_size_of_the_measurement():
-    """Per picture: the mean over both of each one's root of the mean square."""
+    """Per image: the mean over both of each one's root of the mean square."""
     model = small_model("depth")
     given = batches(1, size=(48, 80))
     with torch.inference_mode():

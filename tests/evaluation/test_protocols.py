@@ -10,17 +10,17 @@ from metaprompts.inference.sliding_window import predict_windows
 from metaprompts.tasks import Pose
 
 
-def pictures(*size, seed=0):
+def random_images(*size, seed=0):
     return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("task", list(PROTOCOLS))
-def test_by_default_a_picture_is_seen_once_as_it_is(task):
+def test_by_default_a_image_is_seen_once_as_it_is(task):
     seen = []
     raw = torch.rand(2, 3, 4, 4)
     model = Oracle(TASKS[task])
     model.__class__ = type("Recorder", (Oracle,), {"__call__": lambda self, images: seen.append(images) or raw})
-    given = pictures(16, 24)
+    given = random_images(16, 24)
     assert PROTOCOLS[task]().predict(model, {"image": given}) is raw
     assert [each is given for each in seen] == [True]
 
@@ -30,7 +30,7 @@ def test_scales_windows_and_flip_equal_mmsegmentation(windows):
     """One scale is smaller than the window, one has a last window that is shifted inside."""
     model = Oracle(TASKS["segmentation"])
     ratios = {0.5: (20, 29), 1.0: (40, 57), 1.75: (70, 100)}
-    batch = {scaled_name(ratio): pictures(*size) for ratio, size in ratios.items()}
+    batch = {scaled_name(ratio): random_images(*size) for ratio, size in ratios.items()}
     batch["labels"] = torch.zeros(2, 43, 61)
     test = SegmentationProtocol(windows=windows, flip=True, scales=tuple(ratios), window_batch=3)
     square = None if windows is None else ((windows[0],) * 2, (windows[1],) * 2)
@@ -42,19 +42,19 @@ def test_scales_windows_and_flip_equal_mmsegmentation(windows):
 
 def test_a_single_view_in_windows_gives_the_labels_of_its_mean_logits():
     model = Oracle(TASKS["segmentation"])
-    batch = {"image": pictures(40, 57), "labels": torch.zeros(2, 40, 57)}
+    batch = {"image": random_images(40, 57), "labels": torch.zeros(2, 40, 57)}
     found = SegmentationProtocol(windows=(24, 16)).predict(model, batch)
     assert found.argmax(dim=1).equal(mm_slide(model, batch["image"], (24, 24), (16, 16), classes=3).argmax(dim=1))
 
 
-def test_without_labels_the_pictures_own_size_is_the_results():
-    batch = {"image": pictures(20, 30), "picture_size": torch.tensor([[41, 61], [41, 61]])}
+def test_without_labels_the_images_own_size_is_the_results():
+    batch = {"image": random_images(20, 30), "original_size": torch.tensor([[41, 61], [41, 61]])}
     assert SegmentationProtocol(flip=True).predict(Oracle(TASKS["segmentation"]), batch).shape == (2, 3, 41, 61)
 
 
 def test_what_the_model_gave_is_not_written_into():
     """The oracle of this test hands out its input itself."""
-    batch = {"image": pictures(20, 30)}
+    batch = {"image": random_images(20, 30)}
     before = batch["image"].clone()
     model = Oracle(TASKS["segmentation"])
     model.__class__ = type("Echo", (Oracle,), {"__call__": lambda self, images: images})
@@ -64,7 +64,7 @@ def test_what_the_model_gave_is_not_written_into():
 
 @pytest.mark.parametrize("windows", [None, 2, 5])
 def test_depth_goes_through_the_windows_that_equal_the_released_code(windows):
-    model, batch = Oracle(TASKS["depth"]), {"image": pictures(16, 44)}
+    model, batch = Oracle(TASKS["depth"]), {"image": random_images(16, 44)}
     found = DepthProtocol(windows=windows, flip=True).predict(model, batch)
     assert found.equal(predict_windows(model, batch["image"], windows=windows, flip=True))
     assert torch.isfinite(found).all()
@@ -79,7 +79,7 @@ def flip_back(heatmaps, pairs):
 
 
 def test_mirrored_heatmaps_are_turned_back_as_in_mmpose():
-    model, batch = Oracle(TASKS["pose"]), {"image": pictures(64, 64)}
+    model, batch = Oracle(TASKS["pose"]), {"image": random_images(64, 64)}
     pairs = [(left, left + 1) for left in range(1, 17, 2)]
     wanted = (model(batch["image"]) + flip_back(model(batch["image"].flip(3)), pairs)) / 2
     torch.testing.assert_close(PoseProtocol(flip=True).predict(model, batch), wanted)

@@ -39,7 +39,7 @@ def evaluation_of(task, folder, *, group=2, what=0):
     else:
         samples, transforms, facts = Samples(COUNT, folder), [], {}
     return Evaluation(
-        pictures=EvalDataset(samples, transforms, test),
+        images=EvalDataset(samples, transforms, test),
         test=test,
         facts=facts,
         out=folder / "out",
@@ -75,7 +75,7 @@ def interrupt_after(samples):
 def test_scores_equal_those_of_all_batches_at_once(task, tmp_path):
     scores = whole(task, tmp_path)
     one = evaluation_of(task, tmp_path, group=1)
-    batches = seen_batches(one.pictures, batch_size=1, workers=0)
+    batches = seen_batches(one.images, batch_size=1, workers=0)
     wanted = evaluate(Oracle(TASKS[task]), batches, facts=one.facts, test=one.test)
     assert scores.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -96,7 +96,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(task, 
     later, told = evaluation_of(task, folder), []
     scores = evaluate_split(Oracle(TASKS[task]), later, on_done=told.append, on_earlier=told.append)
     assert json.dumps(scores) == json.dumps(wanted)
-    assert later.pictures.samples.read == list(range(done, COUNT))
+    assert later.images.samples.read == list(range(done, COUNT))
     assert told[0] == done
     assert sum(told) == COUNT
     assert records(folder) == records(tmp_path / "whole")
@@ -126,9 +126,9 @@ def test_a_killed_process_loses_at_most_what_it_was_predicting(tmp_path):
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     later = evaluation_of("depth", folder, group=1)
     assert evaluate_split(Oracle(TASKS["depth"]), later) == pytest.approx(wanted, nan_ok=True)
-    # Two windows and their mirror images a picture of 40x56, one window and its mirror image a square one: the
-    # sixteenth pass is the last of picture 4.
-    assert later.pictures.samples.read == [4, 5, 6]
+    # Two windows and their mirror images an image of 40x56, one window and its mirror image a square one: the
+    # sixteenth pass is the last of image 4.
+    assert later.images.samples.read == [4, 5, 6]
 
 
 def test_a_finished_evaluation_predicts_nothing_and_a_restarted_one_everything(tmp_path):
@@ -156,7 +156,7 @@ def test_samples_that_have_changed_are_predicted_anew(after, tmp_path):
     (tmp_path / "truth-1").write_text("another mask")
     later = evaluation_of("segmentation", tmp_path, group=1)
     evaluate_split(Oracle(TASKS["segmentation"]), later)
-    assert later.pictures.samples.read == [1, *range(COUNT if after is None else after, COUNT)]
+    assert later.images.samples.read == [1, *range(COUNT if after is None else after, COUNT)]
 
 
 def test_records_of_other_weights_are_never_used(tmp_path):
@@ -180,7 +180,7 @@ def test_a_changed_record_is_evaluated_again(task, tmp_path):
     path.write_text("".join(lines))
     later = evaluation_of(task, tmp_path)
     assert json.dumps(evaluate_split(Oracle(TASKS[task]), later)) == json.dumps(wanted)
-    assert later.pictures.samples.read == [2, 3]
+    assert later.images.samples.read == [2, 3]
 
 
 def test_records_that_vanish_while_it_runs_are_told(tmp_path):
@@ -194,24 +194,24 @@ def test_records_that_vanish_while_it_runs_are_told(tmp_path):
         evaluate_split(Oracle(TASKS["depth"]), evaluation_of("depth", tmp_path, group=COUNT), on_done=delete)
 
 
-def test_each_line_names_its_picture_and_its_scores(tmp_path):
+def test_each_line_names_its_image_and_its_scores(tmp_path):
     whole("segmentation", tmp_path)
     lines = records(tmp_path)
-    assert [line["name"] for line in lines] == [f"pictures/{index}.png" for index in range(COUNT)]
+    assert [line["name"] for line in lines] == [f"images/{index}.png" for index in range(COUNT)]
     assert 0 < lines[0]["mIoU"] < 1
-    # Picture 2 has nothing but ignored pixels.
+    # Image 2 has nothing but ignored pixels.
     assert (lines[2]["mIoU"], lines[2]["tally"]) == (None, {"confusion": []})
 
 
-def test_people_are_named_by_picture_and_annotation(tmp_path):
+def test_people_are_named_by_image_and_annotation(tmp_path):
     whole("pose", tmp_path)
     lines = records(tmp_path)
-    named = [(f"pictures/{index // 2}.png", 10 + index) for index in range(COUNT)]
+    named = [(f"images/{index // 2}.png", 10 + index) for index in range(COUNT)]
     assert [(line["name"], line["annotation_id"]) for line in lines] == named
     assert all(0 <= line["pck@0.2"] <= 1 for line in lines)
 
 
-def test_a_failing_picture_leaves_the_model_in_its_mode(tmp_path):
+def test_a_failing_image_leaves_the_model_in_its_mode(tmp_path):
     model = Oracle(TASKS["depth"], training=True)
     with pytest.raises(KeyboardInterrupt):
         evaluate_split(model, evaluation_of("depth", tmp_path), on_done=interrupt_after(2))
@@ -229,7 +229,7 @@ def run_process(rank, folder, port):
             for task in TASKS:
                 evaluation = evaluation_of(task, Path(folder, task))
                 evaluate_split(Oracle(TASKS[task]), evaluation, processes=together)
-                counts[task] = evaluation.pictures.samples.read
+                counts[task] = evaluation.images.samples.read
     finally:
         for name in ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
             del os.environ[name]
@@ -241,7 +241,7 @@ def run_second(_, folder, port):
 
 
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
-def test_two_processes_predict_each_picture_once_and_score_as_one(tmp_path):
+def test_two_processes_predict_each_image_once_and_score_as_one(tmp_path):
     """Segmentation was interrupted before, by a single process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

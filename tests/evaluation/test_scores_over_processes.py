@@ -32,14 +32,14 @@ TRUTH = {
 }
 
 
-def scores_of(pictures, people):
-    """Every metric, fed the given pictures; people are those of picture 1 only, so process 1 sees nobody."""
+def scores_of(images, people):
+    """Every metric, fed the given images; people are those of image 1 only, so process 1 sees nobody."""
     labels = torch.arange(12).view(3, 2, 2) % 3
     predicted = torch.arange(12).view(3, 2, 2) % 2
     depth = torch.tensor([[[2.0, 3.0]], [[4.0, 1.0]], [[1.0, 9.0]]])
     segmentation, meters = SegmentationScores(3), DepthScores(min_depth_m=0.1, max_depth_m=10.0)
     joints, poses = PercentageCorrectKeypoints(), KeypointScores(TRUTH, SIGMAS)
-    for index in pictures:
+    for index in images:
         segmentation.update(predicted[index : index + 1], labels[index : index + 1])
         meters.update(depth[index : index + 1] * 1.3, depth[index : index + 1])
         target = torch.tensor([[[0.0, 0, 2], [9.0 * index, 0, 2]]])
@@ -68,7 +68,7 @@ def run_second(_, folder):
 
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
 def test_two_processes_score_as_one(tmp_path):
-    """Pictures split unevenly, and a process that saw nobody: both give the numbers of a single process."""
+    """Images split unevenly, and a process that saw nobody: both give the numbers of a single process."""
     wanted = scores_of([0, 1, 2], people=True)
     assert wanted[3]["AR"] == pytest.approx(0.5)
     second = multiprocessing.spawn(run_second, (str(tmp_path),), nprocs=1, join=False)

@@ -18,7 +18,7 @@ from metaprompts.cli.boxes import Boxes
 from metaprompts.data.config import DepthData, PoseData, SegmentationData
 from metaprompts.data.datasets.keypoints import CocoKeypoints
 from metaprompts.data.io.caption_file import CaptionFile
-from metaprompts.data.io.images import read_picture
+from metaprompts.data.io.images import read_image
 from metaprompts.data.io.list_files import read_pairs
 from metaprompts.data.shards.writer import begin, write_split
 from metaprompts.evaluation.records import RecordWriter, belongs_to, drop_damaged, read_records
@@ -57,7 +57,7 @@ class Reader:
     is_valid: bool = True
 
 
-def picture(mode: str = "RGB", ending: str = "PNG", *, high: int = 256, **options: Any) -> bytes:
+def image_file(mode: str = "RGB", ending: str = "PNG", *, high: int = 256, **options: Any) -> bytes:
     height, width = SIDE
     channels = {"RGB": (3,), "RGBA": (4,), "L": (), "P": (), "I;16": ()}[mode]
     high = 4 if mode in ("L", "P") else high
@@ -93,38 +93,43 @@ def float_tiff() -> bytes:
     return file.getvalue()
 
 
-def pictures() -> dict[str, Reader]:
+def images() -> dict[str, Reader]:
     files = {
-        "png": picture(), "rgba": picture("RGBA"), "palette": picture("P"), "jpeg": picture(ending="JPEG", exif=exif()),
-        "bmp": picture(ending="BMP"), "tiff": picture(ending="TIFF"), "webp": picture(ending="WEBP"),
-        "gif": picture("P", "GIF"), "deep": picture("I;16"),
+        "png": image_file(), "rgba": image_file("RGBA"), "palette": image_file("P"),
+        "jpeg": image_file(ending="JPEG", exif=exif()),
+        "bmp": image_file(ending="BMP"), "tiff": image_file(ending="TIFF"), "webp": image_file(ending="WEBP"),
+        "gif": image_file("P", "GIF"), "deep": image_file("I;16"),
     }  # fmt: skip
     return {
-        f"picture_{kind}": Reader(files={"x.png": content}, target="x.png", read=lambda f: read_picture(f / "x.png"))
+        f"image_{kind}": Reader(files={"x.png": content}, target="x.png", read=lambda f: read_image(f / "x.png"))
         for kind, content in files.items()
     }
 
 
 def masks() -> dict[str, Reader]:
     data = SegmentationData(train="train.txt", val="train.txt")
-    both = {"a.png": picture(), "train.txt": b"a.png m.png\n"}
+    both = {"a.png": image_file(), "train.txt": b"a.png m.png\n"}
 
     def read(folder: Path) -> Any:
         return replace(data, root=folder).dataset("train", 4)[0]
 
     return {
         f"mask_{kind}": Reader(files={**both, "m.png": content}, target="m.png", read=read)
-        for kind, content in {"gray": picture("L"), "palette": picture("P"), "deep": picture("I;16", high=4)}.items()
+        for kind, content in {
+            "gray": image_file("L"),
+            "palette": image_file("P"),
+            "deep": image_file("I;16", high=4),
+        }.items()
     }
 
 
 def depths() -> dict[str, Reader]:
     made = {}
     contents = {
-        "png": picture("I;16"), "npy": array(), "npz": array("npz"), "pfm": pfm(), "tiff": float_tiff(),
+        "png": image_file("I;16"), "npy": array(), "npz": array("npz"), "pfm": pfm(), "tiff": float_tiff(),
     }  # fmt: skip
     for ending, content in contents.items():
-        files = {"a.png": picture(), "train.txt": f"a.png d.{ending}\n".encode(), f"d.{ending}": content}
+        files = {"a.png": image_file(), "train.txt": f"a.png d.{ending}\n".encode(), f"d.{ending}": content}
 
         def read(folder: Path) -> Any:
             return DepthData(root=folder, val="train.txt").dataset("train")[0]
@@ -149,7 +154,7 @@ def coco() -> dict[str, Any]:
 def annotations() -> dict[str, Reader]:
     truth = json.dumps(coco()).encode()
     found = json.dumps([{"image_id": 1, "category_id": 1, "bbox": [1, 1, 6, 8], "score": 0.9}]).encode()
-    files = {"1.png": picture(), "truth.json": truth, "found.json": found}
+    files = {"1.png": image_file(), "truth.json": truth, "found.json": found}
 
     def people(folder: Path) -> Any:
         samples = CocoKeypoints(folder, "truth.json")
@@ -173,7 +178,7 @@ def annotations() -> dict[str, Reader]:
 def texts() -> dict[str, Reader]:
     captions = json.dumps({"a.png": "a lamp", "b/c.png": "a red chair"}).encode()
     lines = b"a.png m.png\nb/a.png b/m.png\n# a remark\n"
-    pairs = {"list.txt": lines, **dict.fromkeys(("a.png", "m.png", "b/a.png", "b/m.png"), picture("L"))}
+    pairs = {"list.txt": lines, **dict.fromkeys(("a.png", "m.png", "b/a.png", "b/m.png"), image_file("L"))}
     toml = b'extends = "micro_depth"\n[data]\nroot = "x"\nimage_size = [64, 96]\n[training]\nsteps = 9\nout = "runs"\n'
     recipe = json.dumps(read_recipe("micro_pose").plain()).encode()
     study = (Path(__file__).parents[2] / "studies/steps.toml").read_bytes()
@@ -291,7 +296,7 @@ def shards(folder: Path) -> dict[str, Reader]:
 
     root = folder / "data"
     root.mkdir(parents=True)
-    (root / "1.png").write_bytes(picture())
+    (root / "1.png").write_bytes(image_file())
     (root / "truth.json").write_text(json.dumps(coco()))
     data = PoseData(root=root, train="truth.json", train_images="", val="truth.json", val_images="")
     begin(folder / "shards", Origin(task="pose", classes=None, shard_bytes=1, data=data.sample_settings()))
@@ -356,7 +361,7 @@ def all_readers(folder: Path) -> dict[str, Reader]:
     """
     parts = {"stores": stores, "models": models, "backbones": backbones, "shards": shards}
     parts |= {"checkpoints": checkpoints, "records": records}
-    found = pictures() | masks() | depths() | annotations() | texts()
+    found = images() | masks() | depths() | annotations() | texts()
     for name, make in parts.items():
         (folder / name).mkdir()
         found |= make(folder / name)

@@ -12,8 +12,8 @@ from fuzz.workers import REFUSED, VALUE, Worker
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs fork, and /proc")
 
 NAMES = (
-    "picture_png picture_rgba picture_palette picture_jpeg picture_bmp picture_tiff picture_webp picture_gif "
-    "picture_deep mask_gray mask_palette mask_deep depth_png depth_npy depth_npz depth_pfm depth_tiff coco coco_bytes "
+    "image_png image_rgba image_palette image_jpeg image_bmp image_tiff image_webp image_gif "
+    "image_deep mask_gray mask_palette mask_deep depth_png depth_npy depth_npz depth_pfm depth_tiff coco coco_bytes "
     "detections boxes boxes_found captions captions_bytes lists recipe_toml recipe_json study log encodings "
     "captions_kept config model_weights encoder safetensors ckpt pth released backbone_unet backbone_vae backbone_bin "
     "shards_index shards_index_bytes shards_tar checkpoint records evaluation"

@@ -1,4 +1,4 @@
-"""Views of pictures go through the model in passes, and are not all held at a time."""
+"""Views of images go through the model in passes, and are not all held at a time."""
 
 import weakref
 from types import SimpleNamespace
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from metaprompts.analysis.prompts import picture_maps
+from metaprompts.analysis.prompts import image_prompt_maps
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import predict_many
 from metaprompts.tasks.base import ModelInput
@@ -35,35 +35,35 @@ class Counting:
         self.passes.append((images.shape[-1], len(images)))
         return images[:, 0, 0, :1]
 
-    def views(self, picture, working_size, boxes):
+    def views(self, image, working_size, boxes):
         for number, side in enumerate(boxes):
             view = ModelInput(image=torch.full((3, 1, side), float(number)), box_xywh=np.zeros(4, np.float32))
             self.alive.add(view)
             self.most = max(self.most, len(self.alive))
             yield view
 
-    def assemble(self, picture, outputs):
+    def assemble(self, image, outputs):
         return [int(raw) for _, raw in outputs]
 
 
-def pictures(*boxes):
+def random_images(*boxes):
     return [(np.zeros((1, 1, 3), np.uint8), each) for each in boxes]
 
 
 def test_as_many_views_are_held_as_go_through_together():
-    """14,000 boxes in one picture took over 3 GB: all were cut out before the first went through the model."""
+    """14,000 boxes in one image took over 3 GB: all were cut out before the first went through the model."""
     model = Counting()
-    ((found),) = predict_many(model, pictures([8] * 1000), 4)
+    ((found),) = predict_many(model, random_images([8] * 1000), 4)
     assert found == list(range(1000))
     assert model.passes == [(8, 4)] * 250
     assert model.most <= 9
 
 
-def test_pictures_share_passes_and_keep_their_order():
-    """Of one size as many go together as fit; pictures without boxes are there, too."""
+def test_images_share_passes_and_keep_their_order():
+    """Of one size as many go together as fit; images without boxes are there, too."""
     model = Counting()
     boxes = ([], [8, 16, 8], [8], [], [16, 8], [])
-    found = list(predict_many(model, pictures(*boxes), 6, lambda size: 3 if size[1] == 8 else 2))
+    found = list(predict_many(model, random_images(*boxes), 6, lambda size: 3 if size[1] == 8 else 2))
     assert found == [list(range(len(each))) for each in boxes]
     assert model.passes == [(8, 3), (16, 2), (8, 1)]
 
@@ -72,7 +72,7 @@ def test_maps_of_too_many_boxes_are_refused(monkeypatch):
     """A map for each prompt and box is held until all are drawn."""
     model = small_model("pose")
     monkeypatch.setattr("metaprompts.analysis.prompts._MOST_HELD", 2000)
-    picture = np.zeros((64, 64, 3), np.uint8)
-    assert len(picture_maps(model, picture, boxes=[(0, 0, 9, 9)]).maps) == 1
+    image = np.zeros((64, 64, 3), np.uint8)
+    assert len(image_prompt_maps(model, image, boxes=[(0, 0, 9, 9)]).maps) == 1
     with pytest.raises(InputError, match=r"the maps of all boxes take .* GB, and at most .*: give fewer boxes"):
-        picture_maps(model, picture, boxes=[(0, 0, 9, 9)] * 14000)
+        image_prompt_maps(model, image, boxes=[(0, 0, 9, 9)] * 14000)

@@ -15,7 +15,7 @@ IMAGES = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(0))
 WANTED = IMAGES * torch.tensor([2.0, 30.0])[:, None, None, None]
 
 
-def test_every_window_is_seen_with_its_own_picture_s_caption():
+def test_every_window_is_seen_with_its_own_image_s_caption():
     look = with_context(times_context, BATCH)
     for batch in (1, 4, 8):
         segmented = slide_logits(look, IMAGES, window=(16, 16), stride=(8, 8), batch=batch)

@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 
 
 def ramp(height, width):
-    """A picture whose red is the column and whose green is the row."""
+    """An image whose red is the column and whose green is the row."""
     columns, rows = torch.arange(width).expand(height, width), torch.arange(height)[:, None].expand(height, width)
     return torch.stack([columns, rows, torch.zeros_like(rows)]).float()[None]
 
@@ -46,7 +46,7 @@ def released_windows(predict, images, windows, flip):
 
 
 def test_windows_by_hand():
-    """4 rows, 6 columns, 2 windows: columns 0-3 and 2-5; the window's own column 0..3 is added to the picture's."""
+    """4 rows, 6 columns, 2 windows: columns 0-3 and 2-5; the window's own column 0..3 is added to the image's."""
     recorder = Recorder()
     depth = predict_windows(recorder, ramp(4, 6), windows=2, flip=False)
     assert recorder.corners == [(0, 0), (0, 2)]
@@ -55,8 +55,8 @@ def test_windows_by_hand():
     assert depth[0, 0, 0].tolist() == [0, 2, 3, 5, 6, 8]
 
 
-def test_mirrored_pictures_are_averaged():
-    """In the mirrored picture column c is column W - 1 - c of the window: the two ramps average to a constant 1.5."""
+def test_mirrored_images_are_averaged():
+    """In the mirrored image column c is column W - 1 - c of the window: the two ramps average to a constant 1.5."""
     depth = predict_windows(Recorder(), ramp(4, 4), windows=2, flip=True)
     assert depth[0, 0, 0].tolist() == [1.5, 2.5, 3.5, 4.5]
 
@@ -99,26 +99,26 @@ def test_kitti_has_nine_uncovered_columns_and_one_more_window_gives_only_those()
     assert depth[0, 0, 7, -10] == columns[-10] + 351
 
 
-def test_very_wide_pictures_have_no_gaps():
+def test_very_wide_images_have_no_gaps():
     """2 windows on 3 x 11 leave columns 3 to 7 in the middle uncovered."""
     depth = predict_windows(Recorder(), ramp(3, 11), windows=2, flip=False)
     assert depth[0, 0, 0].tolist() == [0, 2, 4, 3, 5, 7, 6, 8, 8, 10, 12]
 
 
-def test_upright_pictures_are_walked_downward():
+def test_upright_images_are_walked_downward():
     recorder = Recorder()
     depth = predict_windows(recorder, ramp(6, 4), windows=2, flip=False)
     assert recorder.corners == [(0, 0), (2, 0)]
     assert depth[0, 0, 5].tolist() == [0, 2, 4, 6]
 
 
-def test_square_pictures_are_predicted_once():
+def test_square_images_are_predicted_once():
     recorder = Recorder()
     predict_windows(recorder, ramp(4, 4), windows=16, flip=False)
     assert recorder.crops == [1]
 
 
-def test_without_windows_the_whole_picture_is_predicted():
+def test_without_windows_the_whole_image_is_predicted():
     recorder = Recorder()
     assert predict_windows(recorder, ramp(4, 9), windows=None, flip=False).equal(ramp(4, 9)[:, :1] * 2)
     assert recorder.crops == [1]

@@ -1,4 +1,4 @@
-"""Pictures that are looked at in windows."""
+"""Images that are looked at in windows."""
 
 import numpy as np
 import pytest
@@ -10,19 +10,19 @@ from metaprompts.inference.sliding_window import slide_logits
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from small import small_model
 
-PICTURE = np.random.default_rng(0).integers(0, 255, (150, 210, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (150, 210, 3), dtype=np.uint8)
 
 
 def averaged(task: str) -> torch.Tensor:
     model = small_model(task)
     with torch.inference_mode():
-        return slide_logits(model, image_tensor(PICTURE)[None], window=(96, 128), stride=(48, 64))[0]
+        return slide_logits(model, image_tensor(IMAGE)[None], window=(96, 128), stride=(48, 64))[0]
 
 
 def test_labels_are_those_of_averaged_logits() -> None:
     logits = averaged("segmentation")
 
-    prediction = small_model("segmentation").predict(PICTURE, window=(96, 128))
+    prediction = small_model("segmentation").predict(IMAGE, window=(96, 128))
 
     assert (prediction.labels == logits.argmax(dim=0).numpy()).all()
     assert len(np.unique(prediction.labels)) == 2
@@ -31,7 +31,7 @@ def test_labels_are_those_of_averaged_logits() -> None:
 
 
 def test_depth_is_averaged_in_metres() -> None:
-    prediction = small_model("depth").predict(PICTURE, window=(96, 128), stride=(48, 64))
+    prediction = small_model("depth").predict(IMAGE, window=(96, 128), stride=(48, 64))
 
     assert (prediction.depth_m == averaged("depth")[0].numpy()).all()
 
@@ -39,7 +39,7 @@ def test_depth_is_averaged_in_metres() -> None:
 def test_windows_may_go_through_the_model_together() -> None:
     model, windows = small_model("depth"), Windows((96, 128), (48, 64))
 
-    one, three = (predict_in_windows(model, PICTURE, windows, batch=batch).depth_m for batch in (1, 3))
+    one, three = (predict_in_windows(model, IMAGE, windows, batch=batch).depth_m for batch in (1, 3))
 
     np.testing.assert_allclose(one, three, rtol=1e-4)
 
@@ -47,27 +47,27 @@ def test_windows_may_go_through_the_model_together() -> None:
 def test_the_model_is_left_in_its_mode() -> None:
     model = small_model("depth").train()
 
-    model.predict(PICTURE, window=(96, 128))
+    model.predict(IMAGE, window=(96, 128))
 
     assert model.training
 
 
 @pytest.mark.parametrize("size", [(3, 200), (63, 64), (70, 1)])
 @pytest.mark.parametrize("task", ["segmentation", "depth"])
-def test_pictures_smaller_than_a_window(task: str, size: tuple[int, int]) -> None:
-    prediction = small_model(task).predict(PICTURE[: size[0], : size[1]], window=(64, 64))
+def test_images_smaller_than_a_window(task: str, size: tuple[int, int]) -> None:
+    prediction = small_model(task).predict(IMAGE[: size[0], : size[1]], window=(64, 64))
 
     values = prediction.labels if task == "segmentation" else prediction.depth_m
-    assert values.shape == PICTURE[: size[0], : size[1]].shape[:2]
+    assert values.shape == IMAGE[: size[0], : size[1]].shape[:2]
     assert np.isfinite(values).all()
 
 
 def test_pose_refuses_windows() -> None:
     model = small_model("pose")
     with pytest.raises(InputError, match="pose is not predicted pixel by pixel, so not in windows either"):
-        model.predict(PICTURE, window=(64, 64))
+        model.predict(IMAGE, window=(64, 64))
     with pytest.raises(InputError, match="boxes and windows were both given"):
-        model.predict(PICTURE, boxes=[(0, 0, 50, 60)], window=(64, 64))
+        model.predict(IMAGE, boxes=[(0, 0, 50, 60)], window=(64, 64))
 
 
 @pytest.mark.parametrize(
@@ -80,4 +80,4 @@ def test_pose_refuses_windows() -> None:
 )
 def test_windows_that_cannot_be_are_refused(arguments: dict[str, tuple[int, int]], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        small_model("depth").predict(PICTURE, **arguments)
+        small_model("depth").predict(IMAGE, **arguments)

@@ -76,7 +76,7 @@ def test_a_ratio_of_exactly_the_threshold_is_a_miss():
     assert scored([[[1.25]]], [[[1.0]]])["d1"] == 0
 
 
-def test_pictures_weigh_the_same_however_many_pixels_are_valid():
+def test_images_weigh_the_same_however_many_pixels_are_valid():
     """Errors of 1 m on one pixel and 0 m on four average to 0.5 m, not 0.2 m; the order of batches does not matter."""
     target = torch.tensor([[[2.0, 0, 0, 0]], [[2.0, 2, 2, 2]]])
     predicted = torch.tensor([[[3.0, 1, 1, 1]], [[2.0, 2, 2, 2]]])
@@ -87,7 +87,7 @@ def test_pictures_weigh_the_same_however_many_pixels_are_valid():
     assert one_by_one.compute()["rmse"] == pytest.approx(0.5)
 
 
-def test_pictures_without_valid_pixels_are_skipped_and_counted():
+def test_images_without_valid_pixels_are_skipped_and_counted():
     target = torch.tensor([[[0.0, 10.0, math.nan, 1e-3]], [[1.0, 1.0, 0.0, 0.0]]])
     result = scored(torch.ones(2, 1, 4), target)
     assert (result["images"], result["images_skipped"], result["rmse"]) == (1, 1, 0)

@@ -17,10 +17,10 @@ POSE = Path(__file__).parents[2].parent / "shared" / "data" / "pose" / "annotati
 LSP_SIGMAS = tuple(np.linspace(0.03, 0.1, 14))
 
 
-def annotated(generator, pictures, joints):
-    """COCO annotations: 0 to 3 people a picture, of all sizes, some crowds, some with no joint labelled."""
+def annotated(generator, images, joints):
+    """COCO annotations: 0 to 3 people an image, of all sizes, some crowds, some with no joint labelled."""
     annotations = []
-    for image_id in range(1, pictures + 1):
+    for image_id in range(1, images + 1):
         for _ in range(generator.integers(0, 4)):
             side = generator.choice([20, 50, 90, 150])
             corner = generator.uniform(0, 300, 2)
@@ -39,13 +39,13 @@ def annotated(generator, pictures, joints):
                 }
             )
     return {
-        "images": [{"id": image_id, "width": 500, "height": 500} for image_id in range(1, pictures + 1)],
+        "images": [{"id": image_id, "width": 500, "height": 500} for image_id in range(1, images + 1)],
         "annotations": annotations,
         "categories": [{"id": 1, "name": "person", "keypoints": [str(j) for j in range(joints)], "skeleton": []}],
     }
 
 
-def predictions(generator, truth, joints, pictures):
+def predictions(generator, truth, joints, images):
     """Noisy copies of the annotated people (up to three of each, with tied scores), and people that are not there."""
     people = []
     for annotation in truth["annotations"]:
@@ -53,8 +53,8 @@ def predictions(generator, truth, joints, pictures):
         for _ in range(generator.integers(0, 4)):
             noise = generator.choice([0, 0.02, 0.1]) * annotation["bbox"][2]
             people.append((annotation["image_id"], points + generator.normal(0, 1, points.shape) * noise))
-    for _ in range(pictures):
-        people.append((int(generator.integers(1, pictures + 1)), generator.uniform(0, 400, (joints, 2))))
+    for _ in range(images):
+        people.append((int(generator.integers(1, images + 1)), generator.uniform(0, 400, (joints, 2))))
     return (
         torch.tensor([image_id for image_id, _ in people]),
         torch.tensor(np.array([points for _, points in people])).float(),
@@ -263,7 +263,7 @@ def test_final_score_is_box_score_times_mean_of_clear_joints():
     assert [entry["score"] for entry in scores.results()] == pytest.approx([0.5 * (0.9 + 0.5) / 2, 0])
 
 
-def test_doubles_are_removed_only_within_a_picture():
+def test_doubles_are_removed_only_within_a_image():
     truth, points = one_person()
     truth["images"].append({"id": 2, "width": 9, "height": 9})
     scores = KeypointScores(truth, nms_threshold=0.9)

@@ -47,7 +47,7 @@ def test_scores_equal_plain_numpy(seed):
     assert [result[name] for name in ("mIoU", "mAcc", "aAcc")] == pytest.approx([mean_iou, mean_accuracy, accuracy])
 
 
-def test_one_matrix_is_not_the_mean_of_pictures():
+def test_one_matrix_is_not_the_mean_of_images():
     labels = torch.tensor([[[0, 0, 0, 0]], [[0, 1, 1, 1]]])
     predicted = torch.tensor([[[0, 0, 0, 0]], [[1, 1, 1, 1]]])
     scores = SegmentationScores(2)

@@ -113,9 +113,9 @@ def test_several_share_weights_and_latents(folders, monkeypatch):
     ]
     assert weights[0] == weights[1]
     assert weights[2] == weights[3]
-    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     for model in models:
-        model.predict(picture)
+        model.predict(image)
     assert len(encoded) == 1
 
 

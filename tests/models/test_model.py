@@ -32,7 +32,7 @@ def test_the_pyramid_and_the_maps_are_what_the_head_is_made_from(task):
         torch.testing.assert_close(each, other)
 
 
-def test_the_vae_sees_pictures_from_minus_one_to_one_and_its_latent_is_not_scaled():
+def test_the_vae_sees_images_from_minus_one_to_one_and_its_latent_is_not_scaled():
     model, seen = small_model("segmentation"), []
     model.latent_encoder.encoder.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
     model.unet.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
@@ -66,13 +66,13 @@ def test_prompts_and_time_of_the_last_step_change_the_output():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_predicting_uses_no_batch_statistics_and_leaves_the_model_as_it_was(training):
-    """A model that was just being trained normalized a prediction by its own picture, and its running means moved."""
+    """A model that was just being trained normalized a prediction by its own image, and its running means moved."""
     model = small_model("segmentation")
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    wanted = model.predict(picture).confidence
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    wanted = model.predict(image).confidence
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train(training)
-    np.testing.assert_array_equal(model.predict(picture).confidence, wanted)
+    np.testing.assert_array_equal(model.predict(image).confidence, wanted)
     assert model.training == training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

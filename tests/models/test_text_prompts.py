@@ -83,8 +83,8 @@ def test_a_label_model_needs_no_text_encoder_once_it_is_saved(tmp_path, monkeypa
     again.latent_encoder.precise = False
     assert again.config == model.config
     assert torch.equal(again.prompts.tokens, model.prompts.tokens)
-    picture = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
-    assert (again.predict(picture).depth_m == model.predict(picture).depth_m).all()
+    image = torch.randint(0, 256, (64, 64, 3), dtype=torch.uint8).numpy()
+    assert (again.predict(image).depth_m == model.predict(image).depth_m).all()
     with pytest.raises(InputError, match="has label prompts and reads no captions"):
         again(torch.rand(1, 3, 64, 64), torch.rand(1, 2, 64))
 

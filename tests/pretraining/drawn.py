@@ -44,13 +44,13 @@ ARCHITECTURE = {
 
 
 def rectangle(seed: int, height: int, width: int):
-    """A picture of one color with a rectangle of another; a source of scenes."""
+    """An image of one color with a rectangle of another; a source of scenes."""
     numbers = np.random.default_rng(seed)
     ground, color = numbers.choice(list(COLORS), 2)
-    picture = np.full((height, width, 3), COLORS[ground], np.uint8)
+    image = np.full((height, width, 3), COLORS[ground], np.uint8)
     top, left = numbers.integers(height // 2), numbers.integers(width // 2)
-    picture[top : top + 20, left : left + 20] = COLORS[color]
-    return picture, f"a {color} box on {ground}"
+    image[top : top + 20, left : left + 20] = COLORS[color]
+    return image, f"a {color} box on {ground}"
 
 
 def small_settings(out: Path, **changes) -> Pretraining:

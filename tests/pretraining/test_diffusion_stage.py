@@ -49,7 +49,7 @@ class Knowing(torch.nn.Module):
         return (signal * noise - spread * self.clean).float()
 
 
-def test_who_knows_the_picture_has_no_loss(tmp_path):
+def test_who_knows_the_image_has_no_loss(tmp_path):
     values = np.full((1, 2, 1, 2, 2), 3, np.float16)
     write_part(tmp_path, range(1), values)
     tokens = torch.zeros(1, 3, dtype=torch.long)
@@ -59,7 +59,7 @@ def test_who_knows_the_picture_has_no_loss(tmp_path):
     assert made.losses(0)["velocity"].item() > 0.1
 
 
-def test_without_a_guess_the_loss_is_that_of_noise_and_picture(tmp_path):
+def test_without_a_guess_the_loss_is_that_of_noise_and_image(tmp_path):
     values = np.zeros((1, 2, 1, 2, 2), np.float16)
     write_part(tmp_path, range(1), values)
     tokens = torch.zeros(1, 3, dtype=torch.long)
@@ -68,7 +68,7 @@ def test_without_a_guess_the_loss_is_that_of_noise_and_picture(tmp_path):
     assert made.losses(0)["velocity"].item() == pytest.approx(expected, abs=0.03)
 
 
-def test_captions_go_with_their_pictures_and_some_are_dropped(tmp_path):
+def test_captions_go_with_their_images_and_some_are_dropped(tmp_path):
     made = objective(tmp_path, drop_caption=0.25)
     made.losses(3)
     noisy, timesteps, tokens = made.model.seen
@@ -120,9 +120,9 @@ def test_the_learning_rate_holds_and_then_falls():
     assert fall_start(3, 0.01) == 2
 
 
-def test_a_sheet_shows_every_picture_over_its_words():
-    pictures = np.zeros((5, 64, 96, 3), np.uint8)
-    sheet = captioned_sheet(pictures, ["a long caption " * 6] * 4 + ["short"])
+def test_a_sheet_shows_every_image_over_its_words():
+    images = np.zeros((5, 64, 96, 3), np.uint8)
+    sheet = captioned_sheet(images, ["a long caption " * 6] * 4 + ["short"])
     black = (sheet == 0).all(axis=-1).sum()
     assert black == pytest.approx(5 * 4 * 64 * 96, abs=200)
     assert (sheet[-8:] == PAPER).all()

@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from metaprompts.modules.backbone.loading import load_backbone
-from metaprompts.pretraining.sampling import generate_pictures
+from metaprompts.pretraining.sampling import generate_images
 
 CAPTIONS = ["a red box on blue", "a blue box on red", "a green box on green"]
 
@@ -17,13 +17,13 @@ def pipeline(run):
     return StableDiffusionPipeline.from_pretrained(run / "model")
 
 
-def test_the_folder_draws_pictures_of_the_scenes_size(pipeline):
-    pictures = generate_pictures(pipeline, CAPTIONS, seed=1, steps=2, guidance=4.0)
-    assert pictures.shape == (3, 64, 128, 3)
-    assert pictures.dtype == np.uint8
-    # A picture does not depend on its neighbors in a batch.
-    alone = generate_pictures(pipeline, CAPTIONS[1:], seed=2, steps=2, guidance=4.0)
-    assert np.abs(alone.astype(int) - pictures[1:]).max() <= 1
+def test_the_folder_draws_images_of_the_scenes_size(pipeline):
+    images = generate_images(pipeline, CAPTIONS, seed=1, steps=2, guidance=4.0)
+    assert images.shape == (3, 64, 128, 3)
+    assert images.dtype == np.uint8
+    # An image does not depend on its neighbors in a batch.
+    alone = generate_images(pipeline, CAPTIONS[1:], seed=2, steps=2, guidance=4.0)
+    assert np.abs(alone.astype(int) - images[1:]).max() <= 1
 
 
 def test_the_folder_is_whole_and_in_half_precision(run, pipeline):
@@ -60,4 +60,4 @@ def test_it_is_a_backbone(run):
 
 def test_it_loads_in_half_precision_too(run):
     pipeline = StableDiffusionPipeline.from_pretrained(run / "model", torch_dtype=torch.float16)
-    assert generate_pictures(pipeline, CAPTIONS[:1], seed=0, steps=1, guidance=1.0).shape == (1, 64, 128, 3)
+    assert generate_images(pipeline, CAPTIONS[:1], seed=0, steps=1, guidance=1.0).shape == (1, 64, 128, 3)

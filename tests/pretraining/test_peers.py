@@ -16,7 +16,7 @@ class Losses(ProgressReporter):
     def __init__(self):
         self.seen = []
 
-    def step(self, step, losses, *, lr, pictures, seconds):
+    def step(self, step, losses, *, lr, images, seconds):
         self.seen.append(losses["velocity"])
 
 

@@ -17,10 +17,10 @@ def test_psnr_by_hand():
 
 
 def test_averaged_blocks_scaled_back():
-    picture = torch.zeros(1, 3, 8, 16)
-    picture[..., 8:] = 0.5
-    picture[..., :8:2] = 0.25
-    row = blocky(picture)[0, 0, 0]
+    image = torch.zeros(1, 3, 8, 16)
+    image[..., 8:] = 0.5
+    image[..., :8:2] = 0.25
+    row = blocky(image)[0, 0, 0]
     # Averages 0.125 and 0.5 sit at pixel 3.5 and 11.5; outside and between: constant and a straight line.
     expected = [0.125] * 4 + [0.125 + 0.375 * (pixel - 3.5) / 8 for pixel in range(4, 12)] + [0.5] * 4
     assert row.tolist() == pytest.approx(expected)
@@ -33,9 +33,9 @@ def test_gray_keeps_brightness_and_loses_color():
 
 
 def test_chroma_spread_of_half_blue_half_black():
-    picture = torch.zeros(1, 3, 2, 2)
-    picture[:, 2, 0] = 1
-    assert chroma_spread(picture) == pytest.approx((0.25, 0.081312 / 2))
+    image = torch.zeros(1, 3, 2, 2)
+    image[:, 2, 0] = 1
+    assert chroma_spread(image) == pytest.approx((0.25, 0.081312 / 2))
 
 
 @pytest.mark.parametrize(

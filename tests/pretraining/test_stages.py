@@ -25,8 +25,8 @@ def test_scenes_are_drawn_from_their_seeds(run):
     scenes = Rows(run / "scenes/training", 9)
     captions = read_notes(run / "scenes/training", 9)
     for row in (0, 8):
-        picture, caption = rectangle(row, 64, 128)
-        np.testing.assert_array_equal(scenes[row], picture)
+        image, caption = rectangle(row, 64, 128)
+        np.testing.assert_array_equal(scenes[row], image)
         assert captions[row] == caption
     np.testing.assert_array_equal(Rows(run / "scenes/held_out", 3)[2], rectangle(500_002, 64, 128)[0])
 

@@ -36,7 +36,7 @@ def test_pixels_there_and_back(images):
 def test_standardized_latents_have_no_mean_and_unit_spread_and_decode_to_the_same(images):
     vae = random_vae(ARCHITECTURE["vae"])
     before = encode(vae, images)
-    pictures = decode(vae, before)
+    decoded = decode(vae, before)
     variance = vae.encode(to_pixels(images)).latent_dist.var
     mean, std = channel_moments(before)
     assert std.min() > 1e-3
@@ -48,7 +48,7 @@ def test_standardized_latents_have_no_mean_and_unit_spread_and_decode_to_the_sam
     torch.testing.assert_close(after.double(), (before - mean.view(shape)) / std.view(shape), atol=1e-4, rtol=1e-4)
     for found, wanted in zip(channel_moments(after), (0.0, 1.0), strict=True):
         assert (found - wanted).abs().max() < 1e-4
-    assert (decode(vae, after) - pictures).abs().max() < 1e-5
+    assert (decode(vae, after) - decoded).abs().max() < 1e-5
     # The posterior's noise shrinks as its mean does.
     after = vae.encode(to_pixels(images)).latent_dist.var.double()
     torch.testing.assert_close(after, variance / std.view(shape) ** 2, rtol=1e-5, atol=0)

@@ -61,8 +61,8 @@ def test_negative_and_empty_values_pass_through_an_equals_sign():
         ("nyu", [], False),
     ],
 )
-def test_which_recipes_show_the_same_pictures_again(name, overrides, repeat):
-    assert read_recipe(name, overrides).pictures_repeat == repeat
+def test_which_recipes_show_the_same_images_again(name, overrides, repeat):
+    assert read_recipe(name, overrides).images_repeat == repeat
 
 
 def test_a_length_on_the_command_line_takes_the_place_of_the_recipes():
@@ -126,8 +126,8 @@ def test_a_missing_recipe_names_those_there_are():
         read_recipe("nyuu")
 
 
-def test_segmentation_of_one_picture_at_a_time_is_refused():
-    """UPerNet pools each map to one pixel, whose variance over one picture batch norm cannot take."""
+def test_segmentation_of_one_image_at_a_time_is_refused():
+    """UPerNet pools each map to one pixel, whose variance over one image batch norm cannot take."""
     with pytest.raises(InputError, match=r"training\.batch_size is 1; segmentation wants at least 2"):
         read_recipe("micro_segmentation", ["--training.batch_size", "1"])
     assert read_recipe("micro_depth", ["--training.batch_size", "1"]).training.batch_size == 1

@@ -158,7 +158,7 @@ class TestPeople:
         assert tuple(self.straight(0).joints) == COCO_JOINTS
 
     def test_left_is_the_persons_own(self):
-        """Who looks at the camera has the left shoulder on the picture's right; who looks away, on its left."""
+        """Who looks at the camera has the left shoulder on the image's right; who looks away, on its left."""
         for facing, sign in ((180, 1), (0, -1)):
             joints = self.straight(facing).joints
             for name in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"):

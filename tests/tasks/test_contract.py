@@ -66,7 +66,7 @@ def context_for(model, batch):
 
 
 def make_batch(name, size=(64, 128)):
-    """Two pictures of random blocks, and targets that can be told from them."""
+    """Two images of random blocks, and targets that can be told from them."""
     generator = torch.Generator().manual_seed(0)
     blocks = torch.rand(2, 3, 4, 4, generator=generator)
     image = torch.nn.functional.interpolate(blocks, size=size)
@@ -126,7 +126,7 @@ class TestEveryTask:
                 assert torch.isfinite(parameter.grad).all(), parameter_name
                 assert parameter.grad.any(), parameter_name
 
-    def test_two_pictures_can_be_learned_by_heart(self, name):
+    def test_two_images_can_be_learned_by_heart(self, name):
         model = build(TASKS[name], refinement=Refinement(steps=1)).train()
         optimizer = make_optimizer(model, Optimizer(lr=1e-2, weight_decay=0.0))
         batch = make_batch(name)
@@ -208,11 +208,11 @@ class TestEveryTask:
         assert not any(key.startswith("latent_encoder.") or key == LABEL_TOKENS for key in moved)
 
     @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (64, 64), (641, 479)])
-    def test_a_picture_of_any_size_is_predicted_at_its_own(self, name, size):
+    def test_a_image_of_any_size_is_predicted_at_its_own(self, name, size):
         model = build(TASKS[name], refinement=Refinement(steps=1), working_size=(64, 96)).eval()
-        picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-        prediction = model.predict(picture)
-        assert np.array_equal(prediction.picture, picture)
+        image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+        prediction = model.predict(image)
+        assert np.array_equal(prediction.image, image)
         if name == "segmentation":
             assert prediction.labels.shape == size
             assert prediction.labels.dtype == np.uint8
@@ -230,16 +230,16 @@ class TestEveryTask:
         assert prediction.show().size[0] >= size[1]
 
     @pytest.mark.parametrize("kind", ["meta", "caption"])
-    def test_pictures_are_predicted_alike_alone_and_together(self, name, kind):
+    def test_images_are_predicted_alike_alone_and_together(self, name, kind):
         model = build(TASKS[name], prompts=KINDS[kind], working_size=(64, 64)).eval()
         generator = np.random.default_rng(0)
-        pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in [(64, 64), (40, 160), (64, 64)]]
+        images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in [(64, 64), (40, 160), (64, 64)]]
         boxes = [[(0, 0, 64, 64), (8, 8, 30, 40, 0.5)], [], None] if name == "pose" else [None] * 3
         captions = [None] * 3 if kind == "meta" else list(torch.randn(3, 6, CHANNELS))
-        together = list(model.predict_many(zip(pictures, boxes, captions, strict=True), batch_size=2))
-        for picture, box, caption, prediction in zip(pictures, boxes, captions, together, strict=True):
-            alone = model.predict(picture, box, caption)
-            assert np.array_equal(prediction.picture, picture)
+        together = list(model.predict_many(zip(images, boxes, captions, strict=True), batch_size=2))
+        for image, box, caption, prediction in zip(images, boxes, captions, together, strict=True):
+            alone = model.predict(image, box, caption)
+            assert np.array_equal(prediction.image, image)
             if name == "pose":
                 assert len(alone.people) == len(prediction.people) == (1 if box is None else len(box))
                 for one, other in zip(alone.people, prediction.people, strict=True):

@@ -36,15 +36,15 @@ def test_joints_without_a_label_add_nothing_but_count():
 
 
 @pytest.mark.parametrize("box", [None, (20, 10, 60, 40, 0.5), (5.5, 3.25, 10, 80)])
-def test_what_is_found_in_a_crop_is_told_in_the_picture(box):
+def test_what_is_found_in_a_crop_is_told_in_the_image(box):
     """A joint drawn at a pixel of the crop comes back where that pixel was taken from: there and here are alike."""
     rows, columns = np.mgrid[0:128, 0:200]
-    picture = np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8)
-    (view,) = TASK.views(picture, None, None if box is None else [box])
+    image = np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8)
+    (view,) = TASK.views(image, None, None if box is None else [box])
     assert view.image.shape == (3, 64, 128)
     x, y = 64, 32
     raw = TASK.encode(batch((x, y, 2), (x, y, 2)))[0]
-    (person,) = TASK.assemble(picture, [(view, raw)]).people
+    (person,) = TASK.assemble(image, [(view, raw)]).people
     seen = view.image[:2, y, x].numpy() * 255
     np.testing.assert_allclose(person.keypoints[0], seen, atol=0.6)
     assert person.box_xywh == pytest.approx((0, 0, 200, 128) if box is None else box[:4])

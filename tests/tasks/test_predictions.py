@@ -17,19 +17,17 @@ from metaprompts.tasks.predictions import (
 )
 from metaprompts.visualize.segmentation import palette
 
-PICTURE = np.full((2, 3, 3), 100, np.uint8)
+IMAGE = np.full((2, 3, 3), 100, np.uint8)
 DEPTH = np.array([[1.0, 2.3456, 65.535], [65.6, np.nan, 0.0001]], dtype=np.float32)
 
 
 def depth(**changes):
-    return DepthPrediction(**({"depth_m": DEPTH, "picture": PICTURE} | changes))
+    return DepthPrediction(**({"depth_m": DEPTH, "image": IMAGE} | changes))
 
 
 def segmentation(**changes):
     labels = np.array([[0, 0, 2], [2, 2, 255]], dtype=np.uint8)
-    return SegmentationPrediction(
-        **({"labels": labels, "classes": ("sky", "road", "car"), "picture": PICTURE} | changes)
-    )
+    return SegmentationPrediction(**({"labels": labels, "classes": ("sky", "road", "car"), "image": IMAGE} | changes))
 
 
 def pose(people=1):
@@ -43,7 +41,7 @@ def pose(people=1):
         people=(person,) * people,
         joints=("left_hip", "left_knee"),
         skeleton=((0, 1),),
-        picture=np.zeros((9, 9, 3), np.uint8),
+        image=np.zeros((9, 9, 3), np.uint8),
     )
 
 
@@ -93,10 +91,10 @@ def test_depth_is_shown_with_metres_below():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"depth_m": np.zeros((1, 2, 3), np.float32)}, "expected the picture's size"),
+        ({"depth_m": np.zeros((1, 2, 3), np.float32)}, "expected the image's size"),
         ({"valid": np.ones((3, 2), bool)}, "valid is \\(3, 2\\)"),
-        ({"picture": np.zeros((2, 3, 3), np.float32)}, "expected uint8"),
-        ({"picture": np.zeros((2, 3), np.uint8)}, "expected uint8"),
+        ({"image": np.zeros((2, 3, 3), np.float32)}, "expected uint8"),
+        ({"image": np.zeros((2, 3), np.uint8)}, "expected uint8"),
     ],
 )
 def test_depth_of_another_size_is_refused(changes, message):
@@ -104,7 +102,7 @@ def test_depth_of_another_size_is_refused(changes, message):
         depth(**changes)
 
 
-def test_shares_are_of_the_whole_picture():
+def test_shares_are_of_the_whole_image():
     assert segmentation().shares() == pytest.approx({"sky": 2 / 6, "car": 3 / 6})
 
 
@@ -134,12 +132,12 @@ EXAMPLES = [
 
 
 def photo(side):
-    return {"picture": np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)}
+    return {"image": np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)}
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 @pytest.mark.parametrize("side", [64, 500])
-def test_pictures_explain_themselves(tmp_path, example, side):
+def test_images_explain_themselves(tmp_path, example, side):
     """Saved overlays had no legend: nobody could tell which color was which class, or how many meters."""
     prediction = example(side)
     saved, bare = (
@@ -232,7 +230,7 @@ def test_pose_is_saved_with_names_once(tmp_path):
         assert person["score"] == 0.75
 
 
-def test_pose_of_nobody_is_the_picture(tmp_path):
+def test_pose_of_nobody_is_the_image(tmp_path):
     assert not np.asarray(pose(people=0).show(legend=False)).any()
     assert np.asarray(pose().show(legend=False)).any()
     assert json.loads(pose(people=0).save(tmp_path, "a")[0].read_text())["annotations"] == []
@@ -247,7 +245,7 @@ def test_coco_results_are_what_coco_reads():
 
 def test_people_must_have_the_joints_that_are_named():
     with pytest.raises(InputError, match="2 keypoints; expected 1"):
-        PosePrediction(people=pose().people, joints=("nose",), skeleton=(), picture=PICTURE)
+        PosePrediction(people=pose().people, joints=("nose",), skeleton=(), image=IMAGE)
     with pytest.raises(InputError, match="expected \\(J,2\\) and J"):
         PersonPose(keypoints=np.zeros((3, 2)), scores=np.zeros(2), box_xywh=(0, 0, 1, 1), score=1)
 

@@ -68,9 +68,9 @@ def test_heatmaps_are_decoded_each_by_itself():
     generator = torch.Generator().manual_seed(0)
     points = 10 * torch.rand(2, 3, 2, generator=generator)
     together, _ = decode_heatmaps(encode_heatmaps(points, (12, 12), sigma=1.5), sigma=1.5)
-    for picture in range(2):
+    for image in range(2):
         for joint in range(3):
             alone, _ = decode_heatmaps(
-                encode_heatmaps(points[picture, joint].view(1, 1, 2), (12, 12), sigma=1.5), sigma=1.5
+                encode_heatmaps(points[image, joint].view(1, 1, 2), (12, 12), sigma=1.5), sigma=1.5
             )
-            torch.testing.assert_close(together[picture, joint], alone[0, 0])
+            torch.testing.assert_close(together[image, joint], alone[0, 0])

@@ -4,9 +4,9 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory):
-    """Five training and two validation pictures of 64x64 with depth in millimeters and two classes."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """Five training and two validation images of 64x64 with depth in millimeters and two classes."""
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for split, count in (("train", 5), ("val", 2)):
         lines = []

@@ -1,4 +1,4 @@
-"""Trainings of a few steps that read a caption of each picture."""
+"""Trainings of a few steps that read a caption of each image."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
 from metaprompts.utils.progress import ProgressReporter
-from training.pictures import made_recipe
+from training.images import made_recipe
 from training.test_resuming import SignalAt
 from training.test_training_from_shards import assert_same_samples, at, sharded
 
@@ -32,10 +32,10 @@ def captions(tmp_path_factory):
     return path
 
 
-def recipe(task, pictures, captions, out, *overrides):
+def recipe(task, images, captions, out, *overrides):
     return made_recipe(
         task,
-        pictures,
+        images,
         out,
         *("--prompts.kind", "caption", "--backbone.source", "micro", "--data.captions", str(captions)),
         *("--data.cache", str(captions.parent / "cache"), *overrides),
@@ -43,16 +43,16 @@ def recipe(task, pictures, captions, out, *overrides):
 
 
 @pytest.fixture(scope="module", params=["depth", "segmentation"])
-def trained(request, pictures, captions, tmp_path_factory):
+def trained(request, images, captions, tmp_path_factory):
     """A recipe, and the folder of its training."""
     out = tmp_path_factory.mktemp("trained") / "run"
-    made = recipe(request.param, pictures, captions, out, "--training.steps", "3", "--prompts.adapter", "true")
+    made = recipe(request.param, images, captions, out, "--training.steps", "3", "--prompts.adapter", "true")
     train(made, ProgressReporter())
     return made, out
 
 
-def test_a_batch_has_what_the_text_encoder_makes_of_its_captions(pictures, captions, tmp_path):
-    made = recipe("depth", pictures, captions, tmp_path, "--data.workers", "1")
+def test_a_batch_has_what_the_text_encoder_makes_of_its_captions(images, captions, tmp_path):
+    made = recipe("depth", images, captions, tmp_path, "--data.workers", "1")
     batches = InfiniteDataLoader(training_split(made), made)
     context = next(iter(batches))["context"]
     names = [os.path.basename(path) for path in batches.files(0)]  # noqa: PTH119
@@ -66,18 +66,18 @@ def test_it_says_what_reads_its_captions_and_needs_one(trained):
     model = load(out / "last", "cpu")
     prompts = model.config.prompts
     assert (prompts.kind, prompts.count, prompts.text_source) == ("caption", 77, "micro")
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     name = "depth_m" if made.task.name == "depth" else "confidence"
     first, again, other = (
-        getattr(model.predict(picture, caption=caption), name)
+        getattr(model.predict(image, caption=caption), name)
         for caption in ("a red car", model.encode_captions(["a red car"])[0], "a room")
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
-    with pytest.raises(InputError, match="reads a caption of each picture, but its context is nothing"):
-        model.predict(picture)
+    with pytest.raises(InputError, match="reads a caption of each image, but its context is nothing"):
+        model.predict(image)
     with pytest.raises(InputError, match="context is 1x2x64; wanted 1x77x64"):
-        model.predict(picture, caption=torch.zeros(2, 64))
+        model.predict(image, caption=torch.zeros(2, 64))
 
 
 def test_evaluation_gives_the_numbers_of_training_without_the_text_encoder(trained, captions, tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_evaluation_gives_the_numbers_of_training_without_the_text_encoder(train
 
 
 def test_an_evaluation_that_goes_on_predicts_anew_what_has_another_caption(trained, captions, tmp_path):
-    """Its pictures' files had not changed, so that the old numbers stayed."""
+    """Its images' files had not changed, so that the old numbers stayed."""
     _, out = trained
     changed = tmp_path / "captions.json"
     words = ["evaluate", str(out / "last"), "--training.device", "cpu", "--out", str(tmp_path / "scores")]
@@ -127,10 +127,10 @@ def test_a_data_set_s_heatmaps(trained, tmp_path):
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_stopped_it_goes_on_as_if_it_had_not_been(trained, pictures, captions, tmp_path, workers):
+def test_stopped_it_goes_on_as_if_it_had_not_been(trained, images, captions, tmp_path, workers):
     made, out = trained
     words = ("--training.steps", "3", "--prompts.adapter", "true", "--data.workers", workers)
-    again = recipe(made.task.name, pictures, captions, tmp_path / "run", *words)
+    again = recipe(made.task.name, images, captions, tmp_path / "run", *words)
     with pytest.raises(TrainingStopped):
         train(again, SignalAt(2))
     train(again, ProgressReporter(), resume="auto")
@@ -154,14 +154,14 @@ def test_shards_have_the_same_captions(trained, tmp_path):
         ("label", ("--backbone.gradient_checkpointing", "true", "--training.precision", "bf16")),
     ],
 )
-def test_it_goes_together_with_other_ways_to_train(pictures, captions, tmp_path, kind, words):
-    made = recipe("depth", pictures, captions, tmp_path, "--prompts.labels", "near,far", *words, "--prompts.kind", kind)
+def test_it_goes_together_with_other_ways_to_train(images, captions, tmp_path, kind, words):
+    made = recipe("depth", images, captions, tmp_path, "--prompts.labels", "near,far", *words, "--prompts.kind", kind)
     train(made, ProgressReporter())
     assert load(tmp_path / "last", "cpu").config.prompts.kind == kind
 
 
-def test_what_is_encoded_is_not_encoded_again(pictures, captions, tmp_path, monkeypatch):
-    made = recipe("depth", pictures, captions, tmp_path, "--data.cache", str(tmp_path / "cache"))
+def test_what_is_encoded_is_not_encoded_again(images, captions, tmp_path, monkeypatch):
+    made = recipe("depth", images, captions, tmp_path, "--data.cache", str(tmp_path / "cache"))
     first = training_split(made).samples[3].context
     (path,) = [file for file in tmp_path.rglob("*.npy") if (np.load(file) == first).all()]
     whole = path.read_bytes()
@@ -188,26 +188,26 @@ def without(captions, folder, name):
     return path
 
 
-def test_a_missing_caption_is_named_before_the_training_begins(pictures, captions, tmp_path):
+def test_a_missing_caption_is_named_before_the_training_begins(images, captions, tmp_path):
     fewer = without(captions, tmp_path, "train2.png")
     with pytest.raises(InputError) as caught:
-        train(recipe("depth", pictures, fewer, tmp_path / "run"), ProgressReporter())
+        train(recipe("depth", images, fewer, tmp_path / "run"), ProgressReporter())
     assert str(fewer) in str(caught.value)
-    assert str(pictures / "train2.png") in str(caught.value)
+    assert str(images / "train2.png") in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_picture_without_caption_is_passed_over_if_wanted(pictures, captions, tmp_path):
+def test_a_image_without_caption_is_passed_over_if_wanted(images, captions, tmp_path):
     fewer = without(captions, tmp_path, "train2.png")
-    samples = training_split(recipe("depth", pictures, fewer, tmp_path, "--data.on_error", "skip")).samples
+    samples = training_split(recipe("depth", images, fewer, tmp_path, "--data.on_error", "skip")).samples
     assert [os.path.basename(samples[number].path) for number in (1, 2)] == ["train1.png", "train3.png"]  # noqa: PTH119
     assert len(samples.bad) == 1
 
 
-def test_a_captioner_in_the_place_of_a_file(pictures, captions, tmp_path):
-    """With pictures that cannot be read, to be passed over."""
-    root = shutil.copytree(pictures, tmp_path / "pictures")
-    (root / "train1.png").write_text("no picture")
+def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
+    """With images that cannot be read, to be passed over."""
+    root = shutil.copytree(images, tmp_path / "images")
+    (root / "train1.png").write_text("no image")
     captioner = write_captioner(tmp_path / "blip")
     words = ["--data.captions", "none", "--data.captioner", str(captioner), "--data.cache", str(tmp_path / "cache")]
     train(recipe("depth", root, captions, tmp_path / "run", *words, "--data.on_error", "skip"), ProgressReporter())
@@ -226,8 +226,8 @@ def test_a_captioner_in_the_place_of_a_file(pictures, captions, tmp_path):
         (["--backbone.source", "random:micro"], "random weights and no text encoder: set prompts.text_source"),
     ],
 )
-def test_what_is_said_wrongly_is_one_line(pictures, captions, tmp_path, words, wanted):
+def test_what_is_said_wrongly_is_one_line(images, captions, tmp_path, words, wanted):
     words = [*words, "--data.cache", str(tmp_path)]
     with pytest.raises(InputError) as caught:
-        training_split(recipe("depth", pictures, captions, tmp_path, *words))
+        training_split(recipe("depth", images, captions, tmp_path, *words))
     assert wanted in str(caught.value)

@@ -16,7 +16,7 @@ from metaprompts.training.class_weights import balanced_weights
 from metaprompts.training.loop import train
 from metaprompts.training.memory_estimate import training_memory
 from metaprompts.utils.progress import ProgressReporter
-from training.pictures import made_recipe
+from training.images import made_recipe
 
 
 class Notes(ProgressReporter):
@@ -55,12 +55,10 @@ def test_weights_that_fit_no_classes_are_refused(words):
         read_recipe("micro_segmentation", ["--task.classes", "a,b,c", "--task.class_weights", words])
 
 
-def test_balanced_weights_are_counted_said_and_stored(pictures, tmp_path):
-    notes, made = Notes(), made_recipe("segmentation", pictures, tmp_path / "run", "--task.class_weights", "balanced")
+def test_balanced_weights_are_counted_said_and_stored(images, tmp_path):
+    notes, made = Notes(), made_recipe("segmentation", images, tmp_path / "run", "--task.class_weights", "balanced")
     train(made, notes)
-    masks = [
-        Image.open(pictures / line.split()[1]) for line in (pictures / "train_labels.txt").read_text().splitlines()
-    ]
+    masks = [Image.open(images / line.split()[1]) for line in (images / "train_labels.txt").read_text().splitlines()]
     counts = np.bincount(np.concatenate([np.asarray(mask).ravel() for mask in masks]), minlength=256)[:2]
     stored = json.loads((tmp_path / "run/recipe.json").read_text())["task"]["class_weights"]
     assert stored == pytest.approx((counts.sum() / (2 * counts)).tolist(), abs=1e-6)
@@ -70,7 +68,7 @@ def test_balanced_weights_are_counted_said_and_stored(pictures, tmp_path):
     )
     # It goes on with the same, and the memory of it can be computed.
     more = made_recipe(
-        "segmentation", pictures, tmp_path / "run", "--task.class_weights", "balanced", "--training.steps", "3"
+        "segmentation", images, tmp_path / "run", "--task.class_weights", "balanced", "--training.steps", "3"
     )
     assert train(more, ProgressReporter(), resume="auto").validations[-1]["step"] == 3
     assert training_memory(made).peak.total > 0

@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from metaprompts.training.flops import Flops
-from small import small_model, smooth_pictures
+from small import small_model, smooth_images
 
 
 def test_by_hand():
@@ -16,7 +16,7 @@ def test_by_hand():
 
 
 def test_a_model_counts_as_pytorchs_counter_says():
-    model, images = small_model("depth").train(), smooth_pictures(1, 64, 64)
+    model, images = small_model("depth").train(), smooth_images(1, 64, 64)
     with FlopCounterMode(display=False) as counter:
         model(images).sum().backward()
     with Flops() as flops:

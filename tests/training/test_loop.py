@@ -1,4 +1,4 @@
-"""Whole trainings of a few steps, on pictures made here."""
+"""Whole trainings of a few steps, on images made here."""
 
 import json
 import shutil
@@ -20,23 +20,23 @@ from metaprompts.training.nonfinite_dump import replay
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.ranking import is_as_good
 from metaprompts.utils.progress import ProgressReporter
-from training.pictures import made_recipe as recipe
+from training.images import made_recipe as recipe
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation"])
-def test_the_same_recipe_gives_bitwise_the_same_model(task, pictures, tmp_path):
+def test_the_same_recipe_gives_bitwise_the_same_model(task, images, tmp_path):
     for run in ("a", "b"):
-        train(recipe(task, pictures, tmp_path / run), ProgressReporter())
+        train(recipe(task, images, tmp_path / run), ProgressReporter())
     first, second = (load(tmp_path / run / "last").state_dict() for run in ("a", "b"))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-    train(recipe(task, pictures, tmp_path / "c", "--training.seed", "1"), ProgressReporter())
+    train(recipe(task, images, tmp_path / "c", "--training.seed", "1"), ProgressReporter())
     third = load(tmp_path / "c" / "last").state_dict()
     assert not all(torch.equal(tensor, third[name]) for name, tensor in first.items())
 
 
-def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_path):
+def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_path):
     out = tmp_path / "out"
-    made = recipe("depth", pictures, out, "--training.steps", "3", "--training.validate_every", "2")
+    made = recipe("depth", images, out, "--training.steps", "3", "--training.validate_every", "2")
     history = train(made, ProgressReporter())
     assert read_recipe(str(out / "recipe.json")) == made
     written = json.loads((out / "metrics.json").read_text())
@@ -56,17 +56,17 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(pictures, tmp_p
     assert last.config.working_size == (64, 64)
 
 
-def test_a_cache_that_can_never_hit_is_warned_of(pictures, tmp_path, caplog):
+def test_a_cache_that_can_never_hit_is_warned_of(images, tmp_path, caplog):
     words = ("--backbone.cache_latents", "true", "--augment.color", "true")
-    train(recipe("depth", pictures, tmp_path, *words), ProgressReporter())
-    assert "backbone.cache_latents is of use where pictures repeat" in caplog.text
+    train(recipe("depth", images, tmp_path, *words), ProgressReporter())
+    assert "backbone.cache_latents is of use where images repeat" in caplog.text
 
 
-def test_the_best_validation_is_kept(pictures, tmp_path, monkeypatch):
+def test_the_best_validation_is_kept(images, tmp_path, monkeypatch):
     """A number that is none never wins, and any number beats it."""
     scores = iter([float("nan"), 3.0, 2.0, float("nan"), 2.5])
     monkeypatch.setattr(loop, "evaluate", lambda *_, **__: {"rmse": next(scores)})
-    made = recipe("depth", pictures, tmp_path, "--training.steps", "5", "--training.validate_every", "1")
+    made = recipe("depth", images, tmp_path, "--training.steps", "5", "--training.validate_every", "1")
     history = train(made, ProgressReporter())
     assert (history.best["step"], history.best["rmse"]) == (3, 2.0)
 
@@ -95,10 +95,10 @@ def test_lower_errors_are_better_in_ties_too():
     assert not is_as_good("depth", {"rmse": 1.0, "rel": 0.3, "d1": 0.9}, best)
 
 
-def test_learning_rates_reach_every_group(pictures, tmp_path):
+def test_learning_rates_reach_every_group(images, tmp_path):
     made = recipe(
         "depth",
-        pictures,
+        images,
         tmp_path,
         "--optimizer.unet_lr_scale",
         "0.1",
@@ -114,8 +114,8 @@ def test_learning_rates_reach_every_group(pictures, tmp_path):
     assert {group["lr_scale"] for group in optimizer.param_groups} == {0.1, 1.0}
 
 
-def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(pictures, tmp_path):
-    made = recipe("depth", pictures, tmp_path)
+def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(images, tmp_path):
+    made = recipe("depth", images, tmp_path)
     model = loop.build_model(made)
     optimizer = make_optimizer(model, Optimizer(lr=1.0, weight_decay=0.1))
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
@@ -125,13 +125,13 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(pictur
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
 
 
-def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(pictures, tmp_path):
+def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(images, tmp_path):
     overrides = ("--optimizer.lr", "1000", "--training.steps", "9", "--schedule.kind", "constant")
     made = recipe(
-        "depth", pictures, tmp_path, *overrides, "--optimizer.clip_norm", "none", "--schedule.warmup_steps", "0"
+        "depth", images, tmp_path, *overrides, "--optimizer.clip_norm", "none", "--schedule.warmup_steps", "0"
     )
     with pytest.raises(
-        InputError, match=r"no longer finite at step \d .*its pictures are .*train\d\.png, .*train\d\.png"
+        InputError, match=r"no longer finite at step \d .*its images are .*train\d\.png, .*train\d\.png"
     ):
         train(made, ProgressReporter())
     (kept,) = tmp_path.glob("not_finite_*.pt")
@@ -140,11 +140,11 @@ def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(pictures, tmp_p
     assert not losses["silog"].isfinite()
 
 
-def test_bad_pictures_are_skipped_counted_and_limited(pictures, tmp_path, caplog):
+def test_bad_images_are_skipped_counted_and_limited(images, tmp_path, caplog):
     """By default the first one stops the training."""
-    root = tmp_path / "pictures"
-    shutil.copytree(pictures, root)
-    (root / "broken.png").write_bytes(b"no picture")
+    root = tmp_path / "images"
+    shutil.copytree(images, root)
+    (root / "broken.png").write_bytes(b"no image")
     with (root / "train_depth.txt").open("a") as file:
         file.write("broken.png train0_depth.png\n" * 2)
     words = ("--training.steps", "6")
@@ -158,19 +158,19 @@ def test_bad_pictures_are_skipped_counted_and_limited(pictures, tmp_path, caplog
         train(recipe("depth", root, tmp_path / "c", *skip, "--data.skip_at_most", "1"), ProgressReporter())
 
 
-def test_gradients_are_clipped_together(pictures, tmp_path):
-    model = loop.build_model(recipe("depth", pictures, tmp_path))
+def test_gradients_are_clipped_together(images, tmp_path):
+    model = loop.build_model(recipe("depth", images, tmp_path))
     batch = {"image": torch.rand(2, 3, 64, 64), "depth_m": torch.rand(2, 64, 64) + 1}
     training_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batch, clip_norm=1e-3)
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-2)
 
 
-def test_every_epoch_is_shuffled_anew_and_seeded(pictures, tmp_path):
+def test_every_epoch_is_shuffled_anew_and_seeded(images, tmp_path):
     """The released code repeats one order for ever."""
 
     def epochs(seed):
-        made = recipe("depth", pictures, tmp_path, "--training.seed", str(seed), "--training.batch_size", "1")
+        made = recipe("depth", images, tmp_path, "--training.seed", str(seed), "--training.batch_size", "1")
         batches = InfiniteDataLoader(training_split(made), made)
         assert len(batches) == 5
         order = []
@@ -186,17 +186,17 @@ def test_every_epoch_is_shuffled_anew_and_seeded(pictures, tmp_path):
     assert epochs(1) != first
 
 
-def test_a_split_smaller_than_a_batch_is_refused(pictures, tmp_path):
-    made = recipe("depth", pictures, tmp_path, "--training.batch_size", "6")
-    with pytest.raises(InputError, match=r"5 training pictures are fewer than training\.batch_size 6"):
+def test_a_split_smaller_than_a_batch_is_refused(images, tmp_path):
+    made = recipe("depth", images, tmp_path, "--training.batch_size", "6")
+    with pytest.raises(InputError, match=r"5 training images are fewer than training\.batch_size 6"):
         train(made, ProgressReporter())
 
 
-def test_tensorboard_gets_numbers_and_the_same_pictures_at_each_validation(pictures, tmp_path):
+def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     words = ("--training.steps", "4", "--training.validate_every", "2")
-    train(recipe("depth", pictures, tmp_path, *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path, *words), ProgressReporter())
     events = EventAccumulator(str(tmp_path / "tensorboard/metaprompts"), size_guidance={"images": 0})
     events.Reload()
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -209,17 +209,17 @@ def test_tensorboard_gets_numbers_and_the_same_pictures_at_each_validation(pictu
         assert [each.step for each in events.Images(name)] == [2, 4]
 
 
-def test_no_tracker_and_one_that_is_missing(pictures, tmp_path):
-    train(recipe("depth", pictures, tmp_path / "none", "--training.trackers", "none"), ProgressReporter())
+def test_no_tracker_and_one_that_is_missing(images, tmp_path):
+    train(recipe("depth", images, tmp_path / "none", "--training.trackers", "none"), ProgressReporter())
     assert not (tmp_path / "none/tensorboard").exists()
     with pytest.raises(InputError, match=r"names mlflow, which is not installed: pip install mlflow"):
-        train(recipe("depth", pictures, tmp_path / "other", "--training.trackers", "mlflow"), ProgressReporter())
+        train(recipe("depth", images, tmp_path / "other", "--training.trackers", "mlflow"), ProgressReporter())
 
 
-def test_bfloat16_passes_leave_weights_and_moments_in_float32(pictures, tmp_path):
+def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
     words = ("--training.steps", "3", "--training.trackers", "none")
-    train(recipe("depth", pictures, tmp_path / "fp32", *words), ProgressReporter())
-    train(recipe("depth", pictures, tmp_path / "bf16", *words, "--training.precision", "bf16"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "fp32", *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "bf16", *words, "--training.precision", "bf16"), ProgressReporter())
     full, half = (load(tmp_path / name / "last").state_dict() for name in ("fp32", "bf16"))
     assert all(tensor.dtype == full[name].dtype for name, tensor in half.items())
     first, second = (
@@ -228,10 +228,10 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(pictures, tmp_path
     assert first != second
     assert second == pytest.approx(first, rel=0.02)
     with pytest.raises(InputError, match="fp16 wants a GPU"):
-        train(recipe("depth", pictures, tmp_path / "fp16", *words, "--training.precision", "fp16"), ProgressReporter())
+        train(recipe("depth", images, tmp_path / "fp16", *words, "--training.precision", "fp16"), ProgressReporter())
 
 
-def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeypatch):
+def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypatch):
     met = []
     update = WeightAverage.update
 
@@ -241,7 +241,7 @@ def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeyp
 
     monkeypatch.setattr(WeightAverage, "update", noting)
     words = ("--training.trackers", "none", "--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
-    made = recipe("depth", pictures, tmp_path, *words, "--training.ema_decay", "0.999999")
+    made = recipe("depth", images, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
     fresh = loop.build_model(made)
     train(made, ProgressReporter())
@@ -256,17 +256,17 @@ def test_the_averaged_weights_are_validated_and_kept(pictures, tmp_path, monkeyp
         assert torch.allclose(kept[name], average, atol=1e-5), name
 
 
-def test_one_picture_a_pass_is_too_few_for_segmentation(pictures, tmp_path):
+def test_one_image_a_pass_is_too_few_for_segmentation(images, tmp_path):
     words = ("--training.micro_batch_size", "1", "--training.loss_batch_size", "1")
     with pytest.raises(InputError, match=r"batch norm wants at least 2: choose a larger training\.micro_batch_size"):
-        train(recipe("segmentation", pictures, tmp_path, *words), ProgressReporter())
+        train(recipe("segmentation", images, tmp_path, *words), ProgressReporter())
 
 
 @pytest.mark.full
-def test_a_compiled_training_learns_the_same(pictures, tmp_path):
+def test_a_compiled_training_learns_the_same(images, tmp_path):
     """Slow: every kind of pass is compiled first."""
     words = ("--training.trackers", "none", "--training.batch_norm", "frozen")
-    train(recipe("depth", pictures, tmp_path / "eager", *words), ProgressReporter())
-    train(recipe("depth", pictures, tmp_path / "compiled", *words, "--training.compile", "true"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "eager", *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "compiled", *words, "--training.compile", "true"), ProgressReporter())
     eager, compiled = (load(tmp_path / name / "last").state_dict() for name in ("eager", "compiled"))
     assert all(torch.allclose(tensor, compiled[name], atol=1e-5) for name, tensor in eager.items())

@@ -45,8 +45,8 @@ def memory_of(recipe_of):
     return cache(lambda task, *words, processes=1: training_memory(recipe_of(task, *words), processes))
 
 
-def real_batch(recipe, pictures):
-    batch = empty_batch(recipe, pictures)
+def real_batch(recipe, images):
+    batch = empty_batch(recipe, images)
     generator = torch.Generator().manual_seed(0)
     batch["image"].uniform_(generator=generator)
     if "labels" in batch:
@@ -73,7 +73,7 @@ def test_computed_bytes_are_those_of_real_tensors(recipe_of, memory_of, task, wo
     computed = memory_of(task, *words)
     torch.manual_seed(0)
     model = stand_in_model(recipe)
-    batch = real_batch(recipe, computed.pictures)
+    batch = real_batch(recipe, computed.images)
     real, kept = pass_bytes(model, recipe, batch, earlier_gradients=computed.passes > 1)
     assert computed.kept == kept > 0
     assert computed.phase == real.peak_phase
@@ -89,7 +89,7 @@ def test_half_precision_is_that_of_real_tensors_and_takes_less(recipe_of, memory
     """Up to a thousandth: without numbers the statistics of norms are counted in the precision of what they are of."""
     half = ["--training.precision", "bf16"]
     recipe, computed = recipe_of("depth", *half), memory_of("depth", *half)
-    _, kept = pass_bytes(stand_in_model(recipe), recipe, real_batch(recipe, computed.pictures))
+    _, kept = pass_bytes(stand_in_model(recipe), recipe, real_batch(recipe, computed.images))
     assert computed.kept == pytest.approx(kept, rel=1e-2)
     assert computed.peak.copies > 0
     single = memory_of("depth")
@@ -126,12 +126,12 @@ def test_checkpointing_keeps_less(memory_of):
     assert checkpointed.peak.weights == plain.peak.weights
 
 
-def test_processes_share_pictures_and_with_fsdp_moments(memory_of):
+def test_processes_share_images_and_with_fsdp_moments(memory_of):
     words = ["--training.ema_decay", "0.9"]
     alone = memory_of("pose", "--training.micro_batch_size", "2", "--training.trainable", "full")
     both = memory_of("pose", *words, processes=2)
     split = memory_of("pose", *words, "--training.fsdp", "true", processes=2)
-    assert [each.pictures for each in (alone, both, split)] == [2, 2, 2]
+    assert [each.images for each in (alone, both, split)] == [2, 2, 2]
     assert alone.peak.average == alone.peak.exchange == split.peak.exchange == 0
     assert both.peak.exchange == both.peak.average == 4 * both.trained
     assert both.peak.weights == alone.peak.weights
@@ -155,10 +155,10 @@ def test_a_step_that_cannot_be_shared_is_told(recipe_of):
         training_memory(recipe_of("depth", "--training.fit_processes", "false", "--training.micro_batch_size", "3"))
 
 
-def test_a_pass_of_one_picture_is_counted_though_batch_norm_could_not_train_so(recipe_of):
+def test_a_pass_of_one_image_is_counted_though_batch_norm_could_not_train_so(recipe_of):
     own, frozen = (
         training_memory(recipe_of("segmentation", "--training.micro_batch_size", "1", "--training.batch_norm", norm))
         for norm in ("own", "frozen")
     )
     assert own == frozen
-    assert own.pictures == 1
+    assert own.images == 1

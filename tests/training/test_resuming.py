@@ -22,7 +22,7 @@ from metaprompts.training.ranking import validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
 from metaprompts.utils.progress import ProgressReporter
-from training.pictures import made_recipe
+from training.images import made_recipe
 
 pytestmark = pytest.mark.usefixtures("interruptible")
 
@@ -38,15 +38,15 @@ class SignalAt(ProgressReporter):
     def __init__(self, step, number=signal.SIGTERM):
         self.last, self.number = step, number
 
-    def step(self, step, losses, *, lr, pictures, seconds, waited):
+    def step(self, step, losses, *, lr, images, seconds, waited):
         if step == self.last:
             os.kill(os.getpid(), self.number)
 
 
-def recipe(task, pictures, out, *overrides):
+def recipe(task, images, out, *overrides):
     # Dropout draws from the generator that a checkpoint holds.
     more = ["--task.dropout", "0.1"] if task == "segmentation" else ["--training.ema_decay", "0.9"]
-    return made_recipe(task, pictures, out, *OFTEN, *more, *overrides)
+    return made_recipe(task, images, out, *OFTEN, *more, *overrides)
 
 
 def weights(out):
@@ -64,10 +64,10 @@ def logged(out):
 
 
 @pytest.fixture(scope="module", params=["depth", pytest.param("segmentation", marks=pytest.mark.full)])
-def straight(request, pictures, tmp_path_factory):
+def straight(request, images, tmp_path_factory):
     """A task, and the folder of a training that was not stopped."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    train(recipe(request.param, pictures, out), ProgressReporter())
+    train(recipe(request.param, images, out), ProgressReporter())
     return request.param, out
 
 
@@ -80,10 +80,10 @@ def straight(request, pictures, tmp_path_factory):
         pytest.param(signal.SIGINT, 0, marks=pytest.mark.full),
     ],
 )
-def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, pictures, tmp_path, number, workers):
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, images, tmp_path, number, workers):
     """Stopped within an epoch of two steps, after a validation, and with other workers."""
     task, wanted = straight
-    made = recipe(task, pictures, tmp_path / "run", "--data.workers", str(workers))
+    made = recipe(task, images, tmp_path / "run", "--data.workers", str(workers))
     for step in (1, 3, 6):
         with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
             train(made, SignalAt(step, number), resume="auto")
@@ -94,10 +94,10 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, pictures, tm
     assert logged(tmp_path / "run") == logged(wanted)
 
 
-def test_a_finished_training_is_not_trained_again(straight, pictures):
+def test_a_finished_training_is_not_trained_again(straight, images):
     task, out = straight
     before = weights(out)
-    history = train(recipe(task, pictures, out), SignalAt(1), resume="auto")
+    history = train(recipe(task, images, out), SignalAt(1), resume="auto")
     assert weights(out) == before
     assert history.best == numbers(out)["best"]
     assert [path.name for path in (out / "checkpoints").iterdir()] == [f"{STEPS:08d}.pt"]
@@ -106,18 +106,18 @@ def test_a_finished_training_is_not_trained_again(straight, pictures):
 CONSTANT = ("--schedule.kind", "constant", "--schedule.warmup_fraction", "none")
 
 
-def test_a_finished_training_goes_on_with_more_steps(pictures, tmp_path, caplog):
+def test_a_finished_training_goes_on_with_more_steps(images, tmp_path, caplog):
     """It was refused: a training of too few steps had to be begun anew."""
     words = (*CONSTANT, "--training.validate_every", "2")
-    train(recipe("depth", pictures, tmp_path / "once", *words), ProgressReporter())
-    train(recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "4"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "once", *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "4"), ProgressReporter())
     caplog.clear()
-    train(recipe("depth", pictures, tmp_path / "twice", *words), ProgressReporter(), resume="auto")
+    train(recipe("depth", images, tmp_path / "twice", *words), ProgressReporter(), resume="auto")
     assert weights(tmp_path / "twice") == weights(tmp_path / "once")
     assert numbers(tmp_path / "twice") == numbers(tmp_path / "once")
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
     assert "going on from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
-    fewer = recipe("depth", pictures, tmp_path / "twice", *words, "--training.steps", "5")
+    fewer = recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "5")
     with pytest.raises(InputError, match="has 7 steps already, and this training would have 5: give more"):
         train(fewer, ProgressReporter(), resume="auto")
 
@@ -130,15 +130,15 @@ class Notes(ProgressReporter):
         self.lines += lines
 
 
-def test_early_stopping_stops_where_it_would_have_without_interruption(pictures, tmp_path):
+def test_early_stopping_stops_where_it_would_have_without_interruption(images, tmp_path):
     """With a learning rate of next to nothing no validation is better than the first."""
     words = ("--training.early_stopping", "2", "--training.validate_every", "1", "--optimizer.lr", "1e-30")
     notes = Notes()
-    history = train(recipe("depth", pictures, tmp_path / "once", *words), notes)
+    history = train(recipe("depth", images, tmp_path / "once", *words), notes)
     assert len(history.validations) < STEPS
     assert f"stopped early at step {history.validations[-1]['step']} of {STEPS}: rmse was no better" in notes.lines[-1]
     assert logged(tmp_path / "once")[-1] == {"step": history.validations[-1]["step"], "early_stopping": 2}
-    made = recipe("depth", pictures, tmp_path / "twice", *words)
+    made = recipe("depth", images, tmp_path / "twice", *words)
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
     train(made, ProgressReporter(), resume="auto")
@@ -148,7 +148,7 @@ def test_early_stopping_stops_where_it_would_have_without_interruption(pictures,
     notes = Notes()
     assert train(made, notes, resume="auto").validations == history.validations
     assert notes.lines[-1].startswith("nothing to do")
-    without = recipe("depth", pictures, tmp_path / "twice", *words, "--training.early_stopping", "none")
+    without = recipe("depth", images, tmp_path / "twice", *words, "--training.early_stopping", "none")
     assert train(without, ProgressReporter(), resume="auto").validations[-1]["step"] == STEPS
 
 
@@ -163,8 +163,8 @@ def test_validations_since_the_best_are_counted():
     assert validations_since_best("depth", [{"rmse": 2.0}, {"rmse": 1.0}, {"rmse": 1.5}]) == 1
 
 
-def test_an_unfinished_training_is_not_written_over_unasked(pictures, tmp_path):
-    made = recipe("depth", pictures, tmp_path / "run")
+def test_an_unfinished_training_is_not_written_over_unasked(images, tmp_path):
+    made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
     with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to go on"):
@@ -173,10 +173,10 @@ def test_an_unfinished_training_is_not_written_over_unasked(pictures, tmp_path):
     assert [entry["step"] for entry in logged(tmp_path / "run") if "total" in entry] == list(range(1, STEPS + 1))
 
 
-def test_another_recipe_is_refused_by_its_keys(pictures, tmp_path):
+def test_another_recipe_is_refused_by_its_keys(images, tmp_path):
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", pictures, tmp_path / "run"), SignalAt(2))
-    other = recipe("depth", pictures, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
+        train(recipe("depth", images, tmp_path / "run"), SignalAt(2))
+    other = recipe("depth", images, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
     with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: give the same"):
         train(other, ProgressReporter(), resume="auto")
 
@@ -195,9 +195,9 @@ def first(mapping):
 
 
 @pytest.fixture(scope="module")
-def stopped(pictures, tmp_path_factory):
+def stopped(images, tmp_path_factory):
     """A recipe, the only checkpoint of its stopped training, and what that holds."""
-    made = recipe("depth", pictures, tmp_path_factory.mktemp("stopped") / "run", "--training.keep_checkpoints", "1")
+    made = recipe("depth", images, tmp_path_factory.mktemp("stopped") / "run", "--training.keep_checkpoints", "1")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
     (path,) = (made.training.out / "checkpoints").iterdir()
@@ -248,9 +248,9 @@ def test_what_a_machine_decides_may_change():
     assert changed_keys(found, {**wanted, "task": {"width": 3}}) == ["task.width"]
 
 
-def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(pictures, tmp_path, straight):
+def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_path, straight):
     task, wanted = straight
-    made = recipe(task, pictures, tmp_path / "run", "--training.keep_checkpoints", "3")
+    made = recipe(task, images, tmp_path / "run", "--training.keep_checkpoints", "3")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(5))
     names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
@@ -261,10 +261,10 @@ def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(pictures, tm
     assert weights(tmp_path / "run") == weights(wanted)
 
 
-def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, pictures, tmp_path):
+def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tmp_path):
     """SIGKILL, while a checkpoint is written too."""
     task, wanted = straight
-    made = recipe(task, pictures, tmp_path / "run")
+    made = recipe(task, images, tmp_path / "run")
     (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
     folder = tmp_path / "run/checkpoints"
@@ -283,11 +283,11 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, pictures, 
 
 
 @pytest.mark.full
-def test_twenty_kills_at_random_moments_change_nothing(pictures, tmp_path):
+def test_twenty_kills_at_random_moments_change_nothing(images, tmp_path):
     """While steps are taken, checkpoints and models written; the newest checkpoint is whole each time."""
     words = ("--training.steps", "90", "--training.validate_every", "5")
-    train(recipe("depth", pictures, tmp_path / "straight", *words), ProgressReporter())
-    made = recipe("depth", pictures, tmp_path / "run", *words)
+    train(recipe("depth", images, tmp_path / "straight", *words), ProgressReporter())
+    made = recipe("depth", images, tmp_path / "run", *words)
     (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
     log, moments = tmp_path / "run/log.jsonl", random.Random(0)
@@ -338,9 +338,9 @@ def test_a_later_signal_ends_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_checkpoint_that_knows_fewer_keys_goes_on(pictures, tmp_path):
+def test_a_checkpoint_that_knows_fewer_keys_goes_on(images, tmp_path):
     """Keys that came later have their defaults: an unfinished training outlives a new version."""
-    made = recipe("depth", pictures, tmp_path / "run")
+    made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
     path, state = first_whole_state(sorted((tmp_path / "run/checkpoints").glob("*.pt"))[::-1])
@@ -350,11 +350,11 @@ def test_a_checkpoint_that_knows_fewer_keys_goes_on(pictures, tmp_path):
     assert train(made, ProgressReporter(), resume="auto").validations[-1]["step"] == STEPS
 
 
-def test_a_new_training_takes_the_place_of_a_finished_one(pictures, tmp_path):
+def test_a_new_training_takes_the_place_of_a_finished_one(images, tmp_path):
     """The old one's last checkpoint had a higher number, and counted as the newest."""
-    train(recipe("depth", pictures, tmp_path / "run"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "run"), ProgressReporter())
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", pictures, tmp_path / "run", "--training.keep_checkpoints", "1"), SignalAt(2))
+        train(recipe("depth", images, tmp_path / "run", "--training.keep_checkpoints", "1"), SignalAt(2))
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["00000002.pt"]
 
 
@@ -369,16 +369,16 @@ def test_a_changed_byte_is_noticed(tmp_path):
         first_whole_state([path])
 
 
-def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight):
+def test_steps_before_a_failed_validation_are_kept(images, tmp_path, straight):
     """Before, all since the last checkpoint were lost with it, and a signal had to wait for its end."""
 
     class Failing(ProgressReporter):
         def validating(self, batches):
-            raise InputError("a broken picture")
+            raise InputError("a broken image")
 
     task, wanted = straight
-    made = recipe(task, pictures, tmp_path / "run", "--training.checkpoint_seconds", "3600")
-    with pytest.raises(InputError, match="a broken picture"):
+    made = recipe(task, images, tmp_path / "run", "--training.checkpoint_seconds", "3600")
+    with pytest.raises(InputError, match="a broken image"):
         train(made, Failing())
     train(made, ProgressReporter(), resume="auto")
     assert weights(tmp_path / "run") == weights(wanted)
@@ -386,11 +386,11 @@ def test_steps_before_a_failed_validation_are_kept(pictures, tmp_path, straight)
     assert logged(tmp_path / "run") == logged(wanted)
 
 
-def test_what_a_killed_writer_left_is_removed(pictures, tmp_path):
+def test_what_a_killed_writer_left_is_removed(images, tmp_path):
     """Scratch files of checkpoints, gigabytes at full width, stayed for ever."""
     left = tmp_path / "run/checkpoints" / dead_scratch("00000002.pt")
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", pictures, tmp_path / "run"), SignalAt(1), resume="auto")
+        train(recipe("depth", images, tmp_path / "run"), SignalAt(1), resume="auto")
     assert not left.exists()

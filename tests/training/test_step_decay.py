@@ -13,7 +13,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.memory_estimate import training_memory
 from metaprompts.training.train_step import LossModule, step_losses
-from small import small_model, smooth_pictures
+from small import small_model, smooth_images
 
 TASKS = ["segmentation", "depth", "pose"]
 
@@ -25,7 +25,7 @@ def batch_for(task: str, count: int = 2) -> dict[str, torch.Tensor]:
         "depth": {"depth_m": torch.rand(count, 64, 64, generator=generator) * 5 + 1},
         "pose": {"keypoints": torch.rand(count, 17, 3, generator=generator) * 60},
     }
-    return {"image": smooth_pictures(count, 64, 64), **targets[task]}
+    return {"image": smooth_images(count, 64, 64), **targets[task]}
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -14,14 +14,14 @@ from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.training.batch_plan import BatchPlan, batch_plan
-from training.pictures import made_recipe
+from training.images import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_batch_size", "2", "--training.steps", "5")
 RARELY = ("--training.validate_every", "100", "--training.trackers", "none", "--training.threads", "1")
 
 
 @pytest.fixture(scope="module")
-def trained(pictures, tmp_path_factory):
+def trained(images, tmp_path_factory):
     """Trains a task so many processes wide, as a user would, and gives the folder; the same words only once."""
     folder = tmp_path_factory.mktemp("together")
     finished = {}
@@ -30,7 +30,7 @@ def trained(pictures, tmp_path_factory):
         key = (task, processes, words)
         if key not in finished:
             out = folder / str(len(finished))
-            command = train_command(folder, task, pictures, out, processes, *words)
+            command = train_command(folder, task, images, out, processes, *words)
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-3000:]
             finished[key] = out, done.stderr
@@ -39,8 +39,8 @@ def trained(pictures, tmp_path_factory):
     return run
 
 
-def train_command(folder, task, pictures, out, processes, *words):
-    made = made_recipe(task, pictures, out, *BATCH, *RARELY, *words)
+def train_command(folder, task, images, out, processes, *words):
+    made = made_recipe(task, images, out, *BATCH, *RARELY, *words)
     path = folder / f"{out.name}.json"
     path.write_text(json.dumps(made.plain()))
     launcher = [sys.executable]
@@ -77,7 +77,7 @@ def test_a_step_learns_the_same_however_it_is_split(trained, way):
     assert furthest(whole, split) < 1e-6
     (line,) = [line for line in said.splitlines() if line.startswith("a step: ")]
     passes = "2 passes" if way == "two passes" else "1 pass"
-    assert line == f"a step: 4 pictures = {processes} process{'es' if processes > 1 else ''} x {passes} x 2; " + (
+    assert line == f"a step: 4 images = {processes} process{'es' if processes > 1 else ''} x {passes} x 2; " + (
         "2 share a loss"
     )
     one, other = (json.loads((out / "metrics.json").read_text())["best"] for out in (whole, split))
@@ -105,13 +105,13 @@ def test_segmentation_learns_the_same_in_two_processes(trained):
 
 
 @pytest.mark.full
-def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pictures, tmp_path):
+def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, images, tmp_path):
     """SIGTERM to torchrun, as a cluster sends it, the model split; then one process goes on, and says what differs."""
     words = ("--training.batch_norm", "frozen", "--training.steps", "20", "--training.checkpoint_seconds", "0")
     # Small steps: AdamW amplifies rounding, the more the larger they are.
     words += ("--training.ema_decay", "0.5", "--optimizer.lr", "1e-4")
     out = tmp_path / "run"
-    command = train_command(tmp_path, "depth", pictures, out, 2, *words, "--training.fsdp", "true")
+    command = train_command(tmp_path, "depth", images, out, 2, *words, "--training.fsdp", "true")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while process.poll() is None and not list(out.glob("checkpoints/*.pt")):
         time.sleep(0.05)
@@ -119,7 +119,7 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pi
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "go on with: torchrun --standalone --nproc-per-node 2 -m metaprompts train" in said
-    on = [*train_command(tmp_path, "depth", pictures, out, 1, *words)]
+    on = [*train_command(tmp_path, "depth", images, out, 1, *words)]
     done = subprocess.run(on, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "checkpoint is of 2 processes, now there are 1" in done.stderr
@@ -129,12 +129,12 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, pi
     assert steps == [*range(1, 21), 20]
 
 
-def test_an_error_of_one_process_ends_all(pictures, tmp_path):
-    broken = tmp_path / "pictures"
+def test_an_error_of_one_process_ends_all(images, tmp_path):
+    broken = tmp_path / "images"
     broken.mkdir()
-    for path in pictures.iterdir():
+    for path in images.iterdir():
         (broken / path.name).write_bytes(path.read_bytes())
-    (broken / "train3.png").write_bytes(b"no picture")
+    (broken / "train3.png").write_bytes(b"no image")
     command = train_command(tmp_path, "depth", broken, tmp_path / "run", 2)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
@@ -147,7 +147,7 @@ def test_an_error_of_one_process_ends_all(pictures, tmp_path):
     ("batch", "settings", "message"),
     [
         (24, {"processes": 7}, "batch_size 24 cannot be shared by 7 processes"),
-        (24, {"processes": 8, "micro_batch": 2}, "has 3 pictures of a step.*micro_batch_size 2: choose a divisor of 3"),
+        (24, {"processes": 8, "micro_batch": 2}, "has 3 images of a step.*micro_batch_size 2: choose a divisor of 3"),
         (24, {"processes": 4, "loss_batch": 4}, "loss_batch_size is 4, and a pass has 6 .* choose a divisor of 6"),
     ],
 )
@@ -209,6 +209,6 @@ def check_fitted(recipe, processes):
 def test_what_was_fitted_is_said():
     split = BatchPlan.of(8, processes=3, micro_batch=None, loss_batch=2, fits=True)
     assert str(split) == (
-        "a step: 9 pictures = 3 processes x 1 pass x 3; 1 share a loss (fitted: training.batch_size 9 instead of 8 and "
+        "a step: 9 images = 3 processes x 1 pass x 3; 1 share a loss (fitted: training.batch_size 9 instead of 8 and "
         "training.loss_batch_size 1 instead of 2)"
     )

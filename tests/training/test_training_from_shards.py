@@ -12,7 +12,7 @@ from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
 from metaprompts.utils.progress import ProgressReporter
 from small import SMALL
-from training.pictures import made_recipe
+from training.images import made_recipe
 from training.test_resuming import SignalAt
 
 # An epoch has two.
@@ -36,10 +36,10 @@ def assert_same_samples(out, wanted):
 
 
 @pytest.fixture(scope="module", params=["depth", "segmentation"])
-def trained(request, pictures, tmp_path_factory):
+def trained(request, images, tmp_path_factory):
     """A recipe of folders, the folder of its training, and the recipe of its shards."""
     folder = tmp_path_factory.mktemp("shards")
-    recipe = made_recipe(request.param, pictures, folder / "run", *STEPS)
+    recipe = made_recipe(request.param, images, folder / "run", *STEPS)
     train(recipe, ProgressReporter())
     return recipe, folder / "run", sharded(recipe, folder)
 

@@ -17,7 +17,7 @@ from metaprompts.tasks import Pose
 from metaprompts.training.dataloaders import samples_of, training_split, validation_split, with_held_out
 from metaprompts.training.loop import train
 from metaprompts.utils.progress import ProgressReporter
-from training.pictures import made_recipe
+from training.images import made_recipe
 
 
 class Notes(ProgressReporter):
@@ -33,24 +33,24 @@ def paths(samples):
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation"])
-def test_a_share_of_the_training_images_is_held_out(task, pictures, tmp_path):
+def test_a_share_of_the_training_images_is_held_out(task, images, tmp_path):
     """A folder without a validation list could not be trained on at all."""
-    every = paths(samples_of(made_recipe(task, pictures, tmp_path), "train"))
-    made = made_recipe(task, pictures, tmp_path, "--data.val", "0.4")
+    every = paths(samples_of(made_recipe(task, images, tmp_path), "train"))
+    made = made_recipe(task, images, tmp_path, "--data.val", "0.4")
     kept, held = paths(training_split(made).samples), paths(validation_split(made).samples)
     assert len(held) == round(0.4 * len(every))
     assert not set(kept) & set(held)
     assert sorted(kept + held) == sorted(every)
-    assert validation_split(made).transforms == validation_split(made_recipe(task, pictures, tmp_path)).transforms
+    assert validation_split(made).transforms == validation_split(made_recipe(task, images, tmp_path)).transforms
     # As recipe.json has it, also when images have been added.
     stored = with_held_out(made, validation_split(made))
     again = type(made).from_plain(json.loads(json.dumps(stored.plain())))
     assert paths(validation_split(again).samples) == held
-    more = [*every, *(str(pictures / f"new{number}.png") for number in range(20))]
-    _, places = hold_out(more, 0.4, 0, pictures, again.data.held_out)
+    more = [*every, *(str(images / f"new{number}.png") for number in range(20))]
+    _, places = hold_out(more, 0.4, 0, images, again.data.held_out)
     assert [more[place] for place in places] == held
     with pytest.raises(InputError, match="images that training held out are not there, such as train"):
-        hold_out(more[len(every) :], 0.4, 0, pictures, again.data.held_out)
+        hold_out(more[len(every) :], 0.4, 0, images, again.data.held_out)
 
 
 def test_another_validation_takes_the_place_of_the_images_held_out(tmp_path):
@@ -113,9 +113,9 @@ def test_every_layout_can_hold_out_a_share_or_go_without(recipe):
     assert not read_recipe(recipe, ["--data.val", "none", *boxes]).data.validates
 
 
-def test_training_without_validation_says_so(pictures, tmp_path):
+def test_training_without_validation_says_so(images, tmp_path):
     """It ended with: data/val.txt is not there."""
-    notes, made = Notes(), made_recipe("depth", pictures, tmp_path / "run", "--data.val", "none")
+    notes, made = Notes(), made_recipe("depth", images, tmp_path / "run", "--data.val", "none")
     history = train(made, notes)
     assert notes.lines[0].startswith("no validation: data.val is none, so last/ has the weights of the last step")
     assert (history.best, history.validations) == (None, [])
@@ -125,7 +125,7 @@ def test_training_without_validation_says_so(pictures, tmp_path):
     with pytest.raises(InputError, match=r"data\.val is none, so there is no validation split: say --data\.val LIST"):
         validation_split(made)
     with pytest.raises(InputError, match=r"early_stopping is 3, but data\.val is none"):
-        made_recipe("depth", pictures, tmp_path, "--data.val", "none", "--training.early_stopping", "3")
+        made_recipe("depth", images, tmp_path, "--data.val", "none", "--training.early_stopping", "3")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class TestWriteWhole:
         assert names(tmp_path / "a" / "b") == ["c.txt"]
 
     def test_the_scratch_file_has_the_suffix(self, tmp_path):
-        with write_whole(tmp_path / "picture.png") as scratch:
+        with write_whole(tmp_path / "image.png") as scratch:
             assert scratch.suffix == ".png"
             assert scratch.parent == tmp_path
             assert scratch.is_file()

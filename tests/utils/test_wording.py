@@ -13,7 +13,7 @@ from metaprompts.utils.wording import counted, file_size, shown_score
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])
 def test_nouns_agree_with_their_numbers(count, text):
-    """1 of 1 pictures predicted."""
+    """1 of 1 images predicted."""
     assert counted(count, "image") == text
 
 
@@ -40,12 +40,12 @@ def test_counts_are_whole_numbers_wherever_scores_are_shown(capsys):
 
 
 def test_no_message_counts_with_a_plural_alone():
-    """A guard for the messages that command lines end with: {count} pictures, without `counted`."""
-    kind = re.compile(r"\{(len\([^{}]*\)|count|done|found\.\w+|self\.count)\} (pictures|images|files|samples|scenes)\b")
+    """A guard for the messages that command lines end with: {count} images, without `counted`."""
+    kind = re.compile(r"\{(len\([^{}]*\)|count|done|found\.\w+|self\.count)\} (images|images|files|samples|scenes)\b")
     found = [
         f"{path.name}: {match[0]}"
         for path in Path(metaprompts.__file__).parent.glob("cli/*.py")
         for match in kind.finditer(path.read_text(encoding="utf-8"))
     ]
     # Only where there are at least two.
-    assert found == ["boxes.py: {len(pictures)} pictures"]
+    assert found == ["boxes.py: {len(images)} images"]

@@ -10,8 +10,8 @@ def plain(height, width, value):
     return np.full((height, width, 3), value, np.uint8)
 
 
-def test_pictures_stand_in_the_middle_of_their_cells():
-    """Cells of 40 x 60 with gaps of 8; a 20 x 60 picture leaves 10 rows of paper above and below."""
+def test_images_stand_in_the_middle_of_their_cells():
+    """Cells of 40 x 60 with gaps of 8; a 20 x 60 image leaves 10 rows of paper above and below."""
     sheet = contact_sheet([[plain(40, 60, 0), plain(20, 60, 9)], [plain(80, 120, 5)]], cell=(40, 60))
     assert sheet.shape == (8 + 2 * 48, 8 + 2 * 68, 3)
     assert (sheet[8:48, 8:68] == 0).all()
@@ -37,10 +37,10 @@ def test_any_size(size):
     assert sheet.min() == 0
 
 
-def test_captions_must_be_nested_like_pictures():
+def test_captions_must_be_nested_like_images():
     with pytest.raises(InputError, match="nested"):
         contact_sheet([[plain(4, 4, 0)]], [["a", "b"]])
-    with pytest.raises(InputError, match="no pictures"):
+    with pytest.raises(InputError, match="no images"):
         contact_sheet([[]])
 
 
@@ -52,7 +52,7 @@ def test_text_is_shortened_to_its_width():
     assert fitted("road", 1, 14) == ""
 
 
-def test_narrow_pictures_are_filled_up():
+def test_narrow_images_are_filled_up():
     stacked = stack_down(plain(2, 3, 1), plain(1, 5, 2))
     assert stacked.shape == (3, 5, 3)
     assert (stacked[:2, 3:] == PAPER).all()

@@ -11,9 +11,9 @@ from metaprompts.visualize.curves import Curve, draw_curves, running_mean
 RED, GRAY = (181, 71, 47), (195, 201, 212)
 
 
-def drawn(picture, color):
+def drawn(image, color):
     """Where a color is nearly pure, (row, column)."""
-    return np.argwhere(np.abs(picture.astype(int) - color).sum(axis=2) < 40)
+    return np.argwhere(np.abs(image.astype(int) - color).sum(axis=2) < 40)
 
 
 def test_a_falling_line_falls_from_edge_to_edge():
@@ -70,8 +70,8 @@ def test_scores_are_not_enlarged_to_their_noise(panels, metric, values, limits):
 
 def test_a_smoothed_curve_lies_over_its_values():
     values = np.random.default_rng(0).normal(1, 0.2, 200).tolist()
-    picture = draw_curves([Curve(title="a", unit="loss", steps=list(range(200)), values=values, smooth=20)], 200)
-    assert np.ptp(drawn(picture, GRAY)[:, 0]) > 2 * np.ptp(drawn(picture, RED)[len(drawn(picture, RED)) // 3 :, 0])
+    image = draw_curves([Curve(title="a", unit="loss", steps=list(range(200)), values=values, smooth=20)], 200)
+    assert np.ptp(drawn(image, GRAY)[:, 0]) > 2 * np.ptp(drawn(image, RED)[len(drawn(image, RED)) // 3 :, 0])
 
 
 @pytest.mark.filterwarnings("error")

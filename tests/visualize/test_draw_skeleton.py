@@ -15,11 +15,11 @@ def drawn(points=POINTS, scores=None, size=(200, 200), **options):
 
 
 def test_sides_have_their_colors():
-    picture = drawn(joints=JOINTS)
-    assert tuple(picture[100, 150]) == LEFT
-    assert tuple(picture[100, 50]) == RIGHT
-    assert tuple(picture[50, 100]) == MIDDLE
-    assert tuple(picture[20, 100]) == MIDDLE
+    image = drawn(joints=JOINTS)
+    assert tuple(image[100, 150]) == LEFT
+    assert tuple(image[100, 50]) == RIGHT
+    assert tuple(image[50, 100]) == MIDDLE
+    assert tuple(image[20, 100]) == MIDDLE
 
 
 def test_without_names_nobody_has_sides():
@@ -28,17 +28,17 @@ def test_without_names_nobody_has_sides():
 
 def test_doubtful_joints_take_their_limbs_along():
     scores = np.array([[1, 0.29, 1, 0.3, 1]])
-    picture = drawn(scores=scores, joints=JOINTS)
-    assert tuple(picture[100, 150]) == (128, 128, 128)
-    assert tuple(picture[100, 50]) == RIGHT
+    image = drawn(scores=scores, joints=JOINTS)
+    assert tuple(image[100, 150]) == (128, 128, 128)
+    assert tuple(image[100, 50]) == RIGHT
 
 
 def test_joints_that_are_nowhere_are_left_out():
     points = POINTS.copy()
     points[0, 1], points[0, 3], points[0, 4] = np.nan, np.inf, 1e30
-    picture = drawn(points, joints=JOINTS)
-    assert picture[50, 100] == pytest.approx(MIDDLE, abs=40)
-    assert (picture[60:] == 128).all()
+    image = drawn(points, joints=JOINTS)
+    assert image[50, 100] == pytest.approx(MIDDLE, abs=40)
+    assert (image[60:] == 128).all()
 
 
 def test_lines_grow_with_the_person():
@@ -49,13 +49,13 @@ def test_lines_grow_with_the_person():
     assert width_of(1) < width_of(4) < width_of(8)
 
 
-def test_the_given_picture_is_not_drawn_on():
-    picture = np.zeros((200, 200, 3), np.uint8)
-    draw_skeleton(picture, POINTS, np.ones((1, 5)), SKELETON)
-    assert not picture.any()
+def test_the_given_image_is_not_drawn_on():
+    image = np.zeros((200, 200, 3), np.uint8)
+    draw_skeleton(image, POINTS, np.ones((1, 5)), SKELETON)
+    assert not image.any()
 
 
-def test_nobody_leaves_the_picture():
+def test_nobody_leaves_the_image():
     assert (drawn(np.zeros((0, 5, 2))) == 128).all()
 
 
@@ -65,8 +65,8 @@ def test_any_size(size):
 
 
 def test_a_person_far_down_is_drawn_there():
-    picture = drawn(POINTS / 5 + [0, 19900], size=(20000, 50), joints=JOINTS)
-    assert picture[19900 + 20, 30] == pytest.approx(LEFT, abs=40)
+    image = drawn(POINTS / 5 + [0, 19900], size=(20000, 50), joints=JOINTS)
+    assert image[19900 + 20, 30] == pytest.approx(LEFT, abs=40)
 
 
 def test_scores_must_belong_to_keypoints():

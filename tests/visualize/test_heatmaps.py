@@ -26,20 +26,20 @@ def test_nan_is_told():
 
 
 def test_heat_is_blue_then_green_then_red_over_gray():
-    """Of a gray picture 100 at opacity 0.5, half of each color stays."""
-    picture = np.full((1, 4, 3), 100, np.uint8)
+    """Of a gray image 100 at opacity 0.5, half of each color stays."""
+    image = np.full((1, 4, 3), 100, np.uint8)
     heat = np.array([[0.0, 0.5, 1.0, 1.0]], np.float32)
-    drawn = overlay_heat(picture, heat, np.array([[True, True, True, False]]), opacity=0.5)[0].astype(int)
+    drawn = overlay_heat(image, heat, np.array([[True, True, True, False]]), opacity=0.5)[0].astype(int)
     assert drawn[0].argmax() == 2
     assert drawn[1].argmax() == 1
     assert drawn[2].argmax() == 0
     assert drawn[3].tolist() == [100, 100, 100]
-    full = overlay_heat(picture, heat, opacity=1.0)[0].astype(int)
+    full = overlay_heat(image, heat, opacity=1.0)[0].astype(int)
     np.testing.assert_allclose(drawn[:3], (100 + full[:3]) / 2, atol=0.5)
     np.testing.assert_allclose(full[3], full[2])
 
 
-def test_the_picture_loses_its_colors():
+def test_the_image_loses_its_colors():
     red = np.zeros((2, 2, 3), np.uint8)
     red[..., 0] = 255
     drawn = overlay_heat(red, np.zeros((2, 2), np.float32), opacity=0.0)
@@ -48,7 +48,7 @@ def test_the_picture_loses_its_colors():
 
 @pytest.mark.parametrize("heat", [np.zeros((3, 4)), np.full((2, 2), 1.5), np.full((2, 2), np.nan)])
 def test_heat_that_does_not_fit_is_told(heat):
-    with pytest.raises(InputError, match=r"expected heat of the picture's size|not in 0..1"):
+    with pytest.raises(InputError, match=r"expected heat of the image's size|not in 0..1"):
         overlay_heat(np.zeros((2, 2, 3), np.uint8), heat)
 
 

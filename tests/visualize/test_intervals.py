@@ -19,9 +19,9 @@ def panel(mean, half_width, values):
     )
 
 
-def blue_columns(picture):
+def blue_columns(image):
     """Where the first row's point or line is: its line is at most 2 pixels above the middle of its row."""
-    row = picture[34 + 13 - 2]
+    row = image[34 + 13 - 2]
     return np.flatnonzero((row == BLUE).all(axis=-1))
 
 
@@ -37,19 +37,19 @@ def test_an_interval_is_as_long_as_it_is_wide():
 
 
 def test_an_interval_many_times_as_wide_as_the_values_does_not_hide_them():
-    picture = draw_intervals([panel(0.5, 1000.0, [0.4, 0.6])])
-    other = (picture[34 + 26 + 13 - 2] == (181, 71, 47)).all(axis=-1)
+    image = draw_intervals([panel(0.5, 1000.0, [0.4, 0.6])])
+    other = (image[34 + 26 + 13 - 2] == (181, 71, 47)).all(axis=-1)
     assert np.ptp(np.flatnonzero(other)) > 10
 
 
 @pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
 def test_few_or_equal_values_are_no_trouble(values):
     mean = float(np.mean(values)) if values else math.nan
-    picture = draw_intervals(
+    image = draw_intervals(
         [Panel(title="t", rows=[Row(name="a", values=values, mean=mean, half_width=math.nan)])], "heading"
     )
-    assert picture.dtype == np.uint8
-    assert bool(len(np.flatnonzero((picture == BLUE).all(axis=-1)))) == bool(values)
+    assert image.dtype == np.uint8
+    assert bool(len(np.flatnonzero((image == BLUE).all(axis=-1)))) == bool(values)
 
 
 @pytest.mark.parametrize("panels", [[], [Panel(title="t", rows=[])]])

@@ -21,7 +21,7 @@ def test_colors_are_distinct_and_do_not_depend_on_their_number(classes):
 
 @pytest.mark.parametrize(("classes", "difference"), [(20, 15), (150, 10)])
 def test_colors_can_be_told_apart(classes, difference):
-    """A difference of 2.3 in CIELAB is just noticeable side by side; tints over a picture need several times that."""
+    """A difference of 2.3 in CIELAB is just noticeable side by side; tints over an image need several times that."""
     colors = lab(palette(classes))
     distances = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + 1000 * np.eye(classes)
     assert distances.min() > difference
@@ -33,14 +33,14 @@ def test_a_changed_palette_changes_no_other():
 
 
 def test_overlay_by_hand():
-    """Away from borders: half picture, half color; ignored pixels stay."""
-    picture = np.full((6, 6, 3), 100, np.uint8)
+    """Away from borders: half image, half color; ignored pixels stay."""
+    image = np.full((6, 6, 3), 100, np.uint8)
     labels = np.zeros((6, 6), np.uint8)
     labels[:, 3:] = 255
-    drawn = overlay_labels(picture, labels, np.array([[200, 0, 101]], np.uint8), opacity=0.5)
+    drawn = overlay_labels(image, labels, np.array([[200, 0, 101]], np.uint8), opacity=0.5)
     assert drawn[2, 1].tolist() == [150, 50, 100]
     assert drawn[2, 4].tolist() == [100, 100, 100]
-    assert (picture == 100).all()
+    assert (image == 100).all()
 
 
 def test_borders_are_stronger_than_the_inside():
@@ -51,8 +51,8 @@ def test_borders_are_stronger_than_the_inside():
 
 @pytest.mark.parametrize("size", [(1, 1), (20000, 50), (50, 20000)])
 def test_any_size(size):
-    picture, labels = np.zeros((*size, 3), np.uint8), np.ones(size, np.uint16)
-    assert overlay_labels(picture, labels, palette(3)).shape == (*size, 3)
+    image, labels = np.zeros((*size, 3), np.uint8), np.ones(size, np.uint16)
+    assert overlay_labels(image, labels, palette(3)).shape == (*size, 3)
     strip = class_legend(["a", "b"], palette(2), size[1])
     assert strip.shape[1] == max(size[1], 160)
 
@@ -73,5 +73,5 @@ def test_legend_shortens_names_that_do_not_fit():
 
 
 def test_sizes_must_agree():
-    with pytest.raises(InputError, match="of the picture's size"):
+    with pytest.raises(InputError, match="of the image's size"):
         overlay_labels(np.zeros((2, 2, 3), np.uint8), np.zeros((3, 2), np.uint8), palette(2))

@@ -28,10 +28,10 @@ def test_differences_are_those_of_the_publication(first, second, difference):
     ],
 )
 @pytest.mark.parametrize("gray", [60, 128, 200])
-def test_classes_over_a_picture_can_be_told_apart(eyes, classes, least, gray):
+def test_classes_over_a_image_can_be_told_apart(eyes, classes, least, gray):
     """Pedestrian and sign, and fence and pavement, looked alike: two of 20 differed by 0.9 to red-blind eyes."""
-    picture, labels = np.full((3 * classes, 3, 3), gray, np.uint8), np.repeat(np.arange(classes), 3)[:, None]
-    drawn = overlay_labels(picture, labels.repeat(3, axis=1), palette(classes))[2::3, 2]
+    image, labels = np.full((3 * classes, 3, 3), gray, np.uint8), np.repeat(np.arange(classes), 3)[:, None]
+    drawn = overlay_labels(image, labels.repeat(3, axis=1), palette(classes))[2::3, 2]
     seen = lab(drawn, eyes)
     differences = ciede2000(seen[:, None], seen[None]) + 1000 * np.eye(classes)
     assert differences.min() > least

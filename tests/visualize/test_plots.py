@@ -15,8 +15,8 @@ def test_signs_have_colors():
     np.testing.assert_allclose(diverging(np.array(0.5)), (np.array(HIGH) + 255) / 2, atol=0.5)
 
 
-def places(picture, color):
-    return np.argwhere((picture == color).all(axis=-1))
+def places(image, color):
+    return np.argwhere((image == color).all(axis=-1))
 
 
 def test_the_matrix_has_its_cells_where_the_names_say():

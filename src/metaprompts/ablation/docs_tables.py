@@ -4,12 +4,12 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from metaprompts.ablation.plots import study_picture
+from metaprompts.ablation.plots import study_figure
 from metaprompts.ablation.results import Result, read_results
 from metaprompts.ablation.study import Study, read_study
 from metaprompts.ablation.tables import markdown
 from metaprompts.errors import InputError
-from metaprompts.utils.files import write_picture, write_text
+from metaprompts.utils.files import write_image, write_text
 
 _TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _BEGIN, _END = "<!-- table:", "<!-- end -->"
@@ -33,15 +33,15 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
 
 
 def table(name: str, studies: Path, results: Path) -> str:
-    """A study's table and the line that shows its picture; or that it was not run."""
+    """A study's table and the line that shows its image; or that it was not run."""
     study, found = _trained(studies / f"{name}.toml", results / name)
     if not found:
         return NOT_RUN
-    return f"\n{markdown(study, found)}\n![{study.title}]({picture_name(study)})\n"
+    return f"\n{markdown(study, found)}\n![{study.title}]({image_name(study)})\n"
 
 
 def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
-    """Write a document's tables, and the pictures beside it, anew.
+    """Write a document's tables, and the images beside it, anew.
 
     Returns:
         names of the studies that it shows
@@ -52,12 +52,12 @@ def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
     for name in names:
         study, found = _trained(studies / f"{name}.toml", results / name)
         if found:
-            write_picture(document.parent / picture_name(study), study_picture(study, found))
+            write_image(document.parent / image_name(study), study_figure(study, found))
     return names
 
 
-def picture_name(study: Study) -> str:
-    """Of a study's picture, from a document's folder."""
+def image_name(study: Study) -> str:
+    """Of a study's image, from a document's folder."""
     return f"pictures/ablation_{study.name}.png"
 
 

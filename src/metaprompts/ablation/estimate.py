@@ -6,7 +6,7 @@ from pathlib import Path
 from metaprompts.ablation.results import stored_result
 from metaprompts.ablation.study import Run, Study
 
-# Pictures a second of one core, at K = 3, as measured on the machine that docs/ablations.md tells of.
+# Images a second of one core, at K = 3, as measured on the machine that docs/ablations.md tells of.
 _RATES = {
     "scenes_segmentation": 5.8,
     "scenes_depth": 9.5,
@@ -49,5 +49,5 @@ def seconds_of(run: Run) -> float:
     """About how long a training takes on one core with nothing beside it."""
     rate = _RATES.get(Path(run.cell.recipe).stem, _RATE_OF_OTHERS)
     looks: float = run.settings.get("refinement.steps", _STEPS_OF_RATES) / _STEPS_OF_RATES
-    pictures: int = run.settings.get("training.steps", 0) * run.settings["training.batch_size"]
-    return _BESIDE_STEPS_S + pictures / rate * (_WITHOUT_UNET + (1 - _WITHOUT_UNET) * looks)
+    images: int = run.settings.get("training.steps", 0) * run.settings["training.batch_size"]
+    return _BESIDE_STEPS_S + images / rate * (_WITHOUT_UNET + (1 - _WITHOUT_UNET) * looks)

@@ -1,12 +1,12 @@
-"""A study's numbers as a picture."""
+"""A study's numbers as an image."""
 
 from metaprompts.ablation.study import Cell, Study, Variant
 from metaprompts.ablation.tables import Entry, Results, entry, spelled
 from metaprompts.visualize.intervals import Panel, Row, draw_intervals
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 
-def study_picture(study: Study, results: Results) -> Picture:
+def study_figure(study: Study, results: Results) -> ImageArray:
     """Draw a panel for each cell and a row for each variant: seeds, mean, 95 % interval, what was lost.
 
     Args:

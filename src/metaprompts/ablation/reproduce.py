@@ -57,7 +57,7 @@ def check_all(
     Args:
         studies: whose runs
         out: gets check/; stored results stay as they are
-        roots: folders of pictures
+        roots: folders of images
         stored: folder with a folder of results for each study; None for those in ``out``
         processes: at the same time
         wanted: which runs

@@ -35,7 +35,7 @@ _SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 
 Roots = Mapping[str, Path]
-"""Folder of the pictures of each name that a cell's ``data`` may have."""
+"""Folder of the images of each name that a cell's ``data`` may have."""
 Wanted = Callable[[Run], bool]
 OnDone = Callable[[Study, Run, Result], None]
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def train_all(
     Args:
         studies: what to train, one after another
         out: gets STUDY/results/ and runs/
-        roots: folders of pictures
+        roots: folders of images
         processes: at the same time
         wanted: which runs
         again: train them though they have a result, which is forgotten
@@ -151,7 +151,7 @@ def _end_running(futures: Sequence[Future[Result]]) -> None:
 
 
 def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
-    """Check that the pictures of runs are there, as far as their lists tell.
+    """Check that the images of runs are there, as far as their lists tell.
 
     Raises:
         InputError: a folder was not said, or lacks a file that a recipe names
@@ -187,7 +187,7 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
     Args:
         run: what to train
         folder: of the training
-        root: of the pictures
+        root: of the images
         quick: whether it only shows that it can be run
 
     Returns:

@@ -58,10 +58,10 @@ def _write_part(folder: Path, split: str, part: int) -> None:
         lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
         write_text(_part_path(folder / name, part), "".join(lines[:part]))
     people = folder / _PEOPLE.format(split=split)
-    write_json(_part_path(people, part), _first_pictures(read_json(people), part))
+    write_json(_part_path(people, part), _first_images(read_json(people), part))
 
 
-def _first_pictures(annotations: dict[str, Any], part: int) -> dict[str, Any]:
+def _first_images(annotations: dict[str, Any], part: int) -> dict[str, Any]:
     images = annotations["images"][:part]
     kept = {image["id"] for image in images}
     people = [person for person in annotations["annotations"] if person["image_id"] in kept]

@@ -37,7 +37,7 @@ class Cell:
     Attributes:
         name: short, letters, digits and single dashes
         recipe: the recipe's name or file
-        data: name of the folder of pictures, which the command line says; "scenes" can be generated
+        data: name of the folder of images, which the command line says; "scenes" can be generated
         metric: what is compared, one of the recipe's validation metrics
         higher_is_better: of the metric
         settings: recipe keys and values, such as {"training.steps": 300}
@@ -273,7 +273,7 @@ class Run:
         """What follows ``metaprompts train``.
 
         Args:
-            root: folder of the pictures
+            root: folder of the images
             out: folder of the training
         """
         settings = {

@@ -1,1 +1,1 @@
-"""Statistics and pictures of what meta prompts respond to."""
+"""Statistics and images of what meta prompts respond to."""

@@ -12,10 +12,10 @@ from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.visualize.depth import color_depth, depth_range
 from metaprompts.visualize.pose import draw_skeleton
 from metaprompts.visualize.segmentation import overlay_labels, palette
-from metaprompts.visualize.text import Picture, stack_down
+from metaprompts.visualize.text import ImageArray, stack_down
 
 
-def draw_truth(task: Task, sample: Sample) -> Picture:
+def draw_truth(task: Task, sample: Sample) -> ImageArray:
     """What is known about a sample.
 
     Args:
@@ -37,8 +37,8 @@ def draw_truth(task: Task, sample: Sample) -> Picture:
     return draw_skeleton(sample.image, keypoints[..., :2], keypoints[..., 2], task.skeleton, joints=task.joints)
 
 
-def draw_prediction(prediction: Prediction, sample: Sample) -> Picture:
-    """A prediction of a sample's picture; depth has the truth's colors.
+def draw_prediction(prediction: Prediction, sample: Sample) -> ImageArray:
+    """A prediction of a sample's image; depth has the truth's colors.
 
     Args:
         prediction: of ``sample.image``
@@ -58,8 +58,8 @@ def box_of(sample: Sample) -> list[list[float]] | None:
     return None if sample.person is None else [sample.person.box_xywh.tolist()]
 
 
-def distinct_pictures(samples: Sequence[Sample]) -> list[Sample]:
-    """One sample of each picture: pose has as many as there are people in it."""
+def distinct_images(samples: Sequence[Sample]) -> list[Sample]:
+    """One sample of each image: pose has as many as there are people in it."""
     return list({sample.path: sample for sample in reversed(samples)}.values())[::-1]
 
 
@@ -75,8 +75,8 @@ def draw_sample(
     classes: int = 0,
     skeleton: Sequence[tuple[int, int]] = (),
     joints: Sequence[str] | None = None,
-) -> Picture:
-    """Draw classes over the picture, depth below it, or a person with the box.
+) -> ImageArray:
+    """Draw classes over the image, depth below it, or a person with the box.
 
     Args:
         sample: as a data set gives it
@@ -89,15 +89,15 @@ def draw_sample(
     """
     scale = min(1.0, _LARGEST_SIDE / max(sample.image.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in sample.image.shape[:2])
-    picture: Picture = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA)
+    image: ImageArray = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_AREA)
     if sample.labels is not None:
         labels = cv2.resize(sample.labels, (width, height), interpolation=cv2.INTER_NEAREST)
-        return overlay_labels(picture, labels, palette(classes))
+        return overlay_labels(image, labels, palette(classes))
     if sample.depth_m is not None:
-        return stack_down(picture, color_depth(_visible(sample.depth_m, (width, height))))
+        return stack_down(image, color_depth(_visible(sample.depth_m, (width, height))))
     if sample.person is None:
-        return picture
-    boxed = _draw_box(picture, sample.person, scale)
+        return image
+    boxed = _draw_box(image, sample.person, scale)
     points = sample.person.keypoints[None, :, :2] * scale
     seen = (sample.person.keypoints[None, :, 2] > 0).astype(np.float32)
     return draw_skeleton(boxed, points, seen, skeleton, joints=joints)
@@ -114,8 +114,8 @@ def _visible(depth_m: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.
     return resized
 
 
-def _draw_box(picture: Picture, person: Person, scale: float) -> Picture:
+def _draw_box(image: ImageArray, person: Person, scale: float) -> ImageArray:
     left, top, width, height = (person.box_xywh * scale).round().astype(int).tolist()
-    drawn = picture.copy()
+    drawn = image.copy()
     cv2.rectangle(drawn, (left, top), (left + width, top + height), _BOX_COLOR, 2)
     return drawn

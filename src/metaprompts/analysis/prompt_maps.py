@@ -1,4 +1,4 @@
-"""Maps of the model's size brought back to the picture."""
+"""Maps of the model's size brought back to the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from metaprompts.visualize.heatmaps import most_distinct, normalize
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PromptHeatmap:
-    """Where one prompt responds in a picture.
+    """Where one prompt responds in an image.
 
     Attributes:
         prompt: its number, from 0
-        map: (H,W) float32 of the picture's size, 0 where the prompt responds least and 1 where it responds most
+        map: (H,W) float32 of the image's size, 0 where the prompt responds least and 1 where it responds most
         seen: (H,W) bool, False where the model did not look (pose: outside all boxes), where ``map`` is 0
     """
 
@@ -30,12 +30,12 @@ class PromptHeatmap:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PictureMaps:
-    """The rearranged maps of one picture, as small as the model makes them.
+class PromptMaps:
+    """The rearranged maps of one image, as small as the model makes them.
 
     Attributes:
-        size: (H, W) of the picture
-        views: what the model looked at: the picture, or for pose a crop for each box
+        size: (H, W) of the image
+        views: what the model looked at: the image, or for pose a crop for each box
         maps: (N, h, w) float32 on the CPU, for each view
     """
 
@@ -51,28 +51,28 @@ class PictureMaps:
         return list(prompts) or most_distinct(pixels.numpy(), top)
 
     def heatmap(self, prompt: int) -> PromptHeatmap:
-        """One prompt's map, enlarged to the picture; where crops overlap the largest value counts.
+        """One prompt's map, enlarged to the image; where crops overlap the largest value counts.
 
         Args:
             prompt: 0 to N - 1
         """
         values = torch.full(self.size, -torch.inf)
         for view, maps in zip(self.views, self.maps, strict=True):
-            values = torch.maximum(values, on_picture(maps[prompt], view, self.size))
+            values = torch.maximum(values, on_image(maps[prompt], view, self.size))
         seen = ~torch.isneginf(values).numpy()
         return PromptHeatmap(prompt=prompt, map=normalize(values.numpy(), seen), seen=seen)
 
 
-def on_picture(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
-    """Enlarge a map bilinearly to the picture that its view is of.
+def on_image(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
+    """Enlarge a map bilinearly to the image that its view is of.
 
     The map is spread over the whole view, edge to edge, as the heads' outputs are; beyond its outermost centers the
     nearest value holds.
 
     Args:
         values: (h,w), over the whole view
-        view: the picture, resized, or a crop of it
-        size: (H, W) of the picture
+        view: the image, resized, or a crop of it
+        size: (H, W) of the image
 
     Returns:
         (H,W); minus infinity outside the view

@@ -38,11 +38,11 @@ class ClassResponses:
             maps: (B,N,h,w)
             batch: "labels" (B,H,W)
         """
-        for of_picture, labels in zip(maps, batch["labels"], strict=True):
+        for of_image, labels in zip(maps, batch["labels"], strict=True):
             counted = labels != IGNORED_LABEL
             known = labels[counted]
             self._counts += torch.bincount(known, minlength=len(self._classes))
-            for part, enlarged in _enlarged(of_picture, labels.shape):
+            for part, enlarged in _enlarged(of_image, labels.shape):
                 values = enlarged[:, counted]
                 self._moments.update(values, part=part)
                 self._sums[part].index_add_(1, known, values)
@@ -83,9 +83,9 @@ class DepthResponses:
             maps: (B,N,h,w)
             batch: "depth_m" (B,H,W) metres, 0 = none
         """
-        for of_picture, depth_m in zip(maps, batch["depth_m"], strict=True):
+        for of_image, depth_m in zip(maps, batch["depth_m"], strict=True):
             measured = in_range(depth_m, *self._range_m)
-            for part, enlarged in _enlarged(of_picture, depth_m.shape):
+            for part, enlarged in _enlarged(of_image, depth_m.shape):
                 self._moments.update(enlarged[:, measured], depth_m[measured].double(), part=part)
 
     def compute(self) -> DepthPreferences:
@@ -157,9 +157,9 @@ def values_at(maps: Tensor, points: Tensor, size: Sequence[int]) -> Tensor:
     """Read maps between their pixels; beyond the outermost centers the nearest value holds.
 
     Args:
-        maps: (N,h,w), over the whole picture
-        points: (J,2), x and y in pixels of the picture, (0, 0) being the first pixel's center
-        size: (H,W) of the picture
+        maps: (N,h,w), over the whole image
+        points: (J,2), x and y in pixels of the image, (0, 0) being the first pixel's center
+        size: (H,W) of the image
 
     Returns:
         (N,J)
@@ -170,14 +170,14 @@ def values_at(maps: Tensor, points: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def peaks(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """The center of each map's largest pixel, as a point of the picture.
+    """The center of each map's largest pixel, as a point of the image.
 
     Args:
-        maps: (N,h,w), over the whole picture
-        size: (H,W) of the picture
+        maps: (N,h,w), over the whole image
+        size: (H,W) of the image
 
     Returns:
-        (N,2), x and y in pixels of the picture
+        (N,2), x and y in pixels of the image
     """
     height, width = maps.shape[-2:]
     index = maps.flatten(1).argmax(dim=1)

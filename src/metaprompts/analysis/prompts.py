@@ -1,4 +1,4 @@
-"""Looking into a model: what its prompts respond to in a picture or a data set, and what each step would predict."""
+"""Looking into a model: what its prompts respond to in an image or a data set, and what each step would predict."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaprompts.analysis.prompt_maps import PictureMaps, PromptHeatmap
+from metaprompts.analysis.prompt_maps import PromptHeatmap, PromptMaps
 from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
 from metaprompts.analysis.prompt_statistics import ClassResponses, DepthResponses, JointResponses
-from metaprompts.data.io.images import as_picture
+from metaprompts.data.io.images import as_image
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of
 from metaprompts.tasks import Depth, Pose, Segmentation
@@ -32,7 +32,7 @@ _MOST_HELD = 10**9
 
 def prompt_heatmaps(
     model: "MetaPromptModel",
-    picture: Any,
+    image: Any,
     prompts: Sequence[int] | None = None,
     top: int = TOP,
     *,
@@ -40,14 +40,14 @@ def prompt_heatmaps(
     boxes: Sequence[Sequence[float]] | None = None,
     caption: str | Tensor | None = None,
 ) -> tuple[PromptHeatmap, ...]:
-    """Where prompts respond in a picture (paper section 5): maps enlarged bilinearly, each brought to 0..1 by itself.
+    """Where prompts respond in an image (paper section 5): maps enlarged bilinearly, each brought to 0..1 by itself.
 
-    The finest level is the default because it lines up best with the picture and is a map that the head reads; the mean
+    The finest level is the default because it lines up best with the image and is a map that the head reads; the mean
     of the levels is not.
 
     Args:
         model: any; with rearrangement
-        picture: path, PIL image, or uint8 array (H, W, 3)
+        image: path, PIL image, or uint8 array (H, W, 3)
         prompts: their numbers, from 0; None for the ``top`` most distinct ones, see `visualize.heatmaps.most_distinct`
         top: how many, where ``prompts`` is None; at most all
         level: see `Level`
@@ -58,23 +58,23 @@ def prompt_heatmaps(
         one heatmap a prompt, in the order asked for; none if there are boxes, but not one
 
     Raises:
-        InputError: the picture cannot be read, there is no such prompt or level, or the model has no prompt maps
+        InputError: the image cannot be read, there is no such prompt or level, or the model has no prompt maps
     """
     chosen = chosen_prompts(model, prompts, top)
-    maps = picture_maps(model, picture, level=level, boxes=boxes, caption=caption)
+    maps = image_prompt_maps(model, image, level=level, boxes=boxes, caption=caption)
     return tuple(maps.heatmap(prompt) for prompt in maps.chosen(chosen, top))
 
 
-def picture_maps(
+def image_prompt_maps(
     model: "MetaPromptModel",
-    picture: Any,
+    image: Any,
     *,
     level: Level = FINEST,
     boxes: Sequence[Sequence[float]] | None = None,
     caption: str | Tensor | None = None,
-) -> PictureMaps:
+) -> PromptMaps:
     """The maps behind `prompt_heatmaps`, of which heatmaps can be made one at a time; arguments as there."""
-    pixels = as_picture(picture)
+    pixels = as_image(image)
     _check_has_maps(model, level)
     context = context_of(model, caption)
     views, maps = list[ModelInput](), list[Tensor]()
@@ -84,11 +84,11 @@ def picture_maps(
             views.append(replace(view, image=_blank(view.image)))
             _check_held(maps[0].nbytes * (1 if boxes is None else len(boxes)))
     height, width = pixels.shape[:2]
-    return PictureMaps(size=(height, width), views=tuple(views), maps=tuple(maps))
+    return PromptMaps(size=(height, width), views=tuple(views), maps=tuple(maps))
 
 
 def _blank(image: Tensor) -> Tensor:
-    """An image of the same shape that takes no memory: maps are brought to the picture by the shape alone."""
+    """An image of the same shape that takes no memory: maps are brought to the image by the shape alone."""
     return image.new_zeros(()).expand(image.shape)
 
 
@@ -96,7 +96,7 @@ def _check_held(held: int) -> None:
     if held > _MOST_HELD:
         raise InputError(
             f"the maps of all boxes take {held / 1e9:.1f} GB, and at most {_MOST_HELD / 1e9:.1f} are held: give fewer "
-            "boxes of a picture"
+            "boxes of an image"
         )
 
 
@@ -150,7 +150,7 @@ def prompt_responses(
 
 def predictions_by_step(
     model: "MetaPromptModel",
-    picture: Any,
+    image: Any,
     boxes: Sequence[Sequence[float]] | None = None,
     caption: str | Tensor | None = None,
 ) -> "list[Prediction]":
@@ -162,7 +162,7 @@ def predictions_by_step(
 
     Args:
         model: any
-        picture: path, PIL image, or uint8 array (H, W, 3)
+        image: path, PIL image, or uint8 array (H, W, 3)
         boxes: pose only, as for `MetaPromptModel.predict`
         caption: where the prompts are captions, as for `MetaPromptModel.predict`
 
@@ -170,9 +170,9 @@ def predictions_by_step(
         K predictions, first step first
 
     Raises:
-        InputError: the picture cannot be read
+        InputError: the image cannot be read
     """
-    pixels = as_picture(picture)
+    pixels = as_image(image)
     context = context_of(model, caption)
     seen = list[tuple[ModelInput, list[Tensor]]]()
     with eval_mode(model), torch.inference_mode():

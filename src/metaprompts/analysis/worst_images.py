@@ -16,11 +16,11 @@ from metaprompts.inference.predictor import Predictor
 from metaprompts.tasks import Segmentation
 from metaprompts.tasks.base import ModelInput
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
-from metaprompts.utils.files import write_picture
+from metaprompts.utils.files import write_image
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet, shrunk
-from metaprompts.visualize.text import Picture, stack_down
+from metaprompts.visualize.text import ImageArray, stack_down
 
 # The number of a record by which images are ranked, and whether less of it is better.
 _SCORES = {"segmentation": ("mIoU", False), "depth": ("rmse", True), "pose": ("pck@0.2", False)}
@@ -72,30 +72,30 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     captions = [
         [_tail(records[index]["name"]), "truth", f"prediction, {metric} {score:.4f}"] for index, score in chosen
     ]
-    sheet = contact_sheet([pictures for pictures, _ in drawn], captions, cell=_CELL)
+    sheet = contact_sheet([images for images, _ in drawn], captions, cell=_CELL)
     seen = sorted(set().union(*(labels for _, labels in drawn)))
     if isinstance(model.task, Segmentation) and seen:
         names = [model.task.classes[label] for label in seen]
         colors = palette(len(model.task.classes))[seen]
         sheet = stack_down(sheet, class_legend(names, colors, sheet.shape[1], numbers=seen))
-    write_picture(path, sheet)
+    write_image(path, sheet)
     return len(chosen)
 
 
-def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Picture], set[int]]:
+def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[ImageArray], set[int]]:
     """Image, truth and prediction, and the classes that are in one of them."""
-    sample = evaluation.pictures.sample(index)
+    sample = evaluation.images.sample(index)
     prediction = _predicted(model, evaluation, index, sample)
     drawn = (sample.image, draw_truth(model.task, sample), draw_prediction(prediction, sample))
     # Large ones are not kept.
-    pictures = [shrunk(picture, _CELL) for picture in drawn]
+    images = [shrunk(image, _CELL) for image in drawn]
     maps = (sample.labels, prediction.labels) if isinstance(prediction, SegmentationPrediction) else ()
-    return pictures, {int(label) for each in maps if each is not None for label in np.unique(each)} - {IGNORED_LABEL}
+    return images, {int(label) for each in maps if each is not None for label in np.unique(each)} - {IGNORED_LABEL}
 
 
 def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sample) -> Prediction:
     """What was scored, at the image's own size."""
-    ((_, batch),) = stacked([evaluation.pictures[index]])
+    ((_, batch),) = stacked([evaluation.images[index]])
     raw = predict(model, batch, evaluation.test)[0]
     box = np.zeros(4, np.float32) if sample.person is None else sample.person.box_xywh
     crop: dict[str, Any] = {name: batch[name][0].numpy() for name in ("center", "size") if name in batch}

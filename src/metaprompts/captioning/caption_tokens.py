@@ -1,4 +1,4 @@
-"""Captions of a split's pictures, encoded before its first sample is read: those who read samples only look up."""
+"""Captions of a split's images, encoded before its first sample is read: those who read samples only look up."""
 
 import logging
 import os
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 8
 
 CaptionOf = Callable[[str], str]
-"""The path of a picture -> its caption; InputError where there is none."""
+"""The path of an image -> its caption; InputError where there is none."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """The path of a picture -> its caption's tokens, read from disk; survives pickling.
+    """The path of an image -> its caption's tokens, read from disk; survives pickling.
 
     Attributes:
         caption_of: the captions
@@ -43,7 +43,7 @@ class Contexts:
     store: EncodingStore
 
     def __call__(self, path: str) -> NDArray[np.float32]:
-        """The tokens (L, D) of a picture's caption.
+        """The tokens (L, D) of an image's caption.
 
         Raises:
             InputError: there is no caption, or its encoding is missing or damaged
@@ -51,7 +51,7 @@ class Contexts:
         return self.store.read(self.caption_of(path))
 
     def file(self, path: str) -> Path:
-        """Where the tokens of a picture's caption are kept.
+        """Where the tokens of an image's caption are kept.
 
         Raises:
             InputError: there is no caption
@@ -61,7 +61,7 @@ class Contexts:
 
 @dataclass(frozen=True)
 class Said:
-    """What a captioner said of a split's pictures.
+    """What a captioner said of a split's images.
 
     Attributes:
         captions: path -> caption
@@ -69,15 +69,15 @@ class Said:
 
     captions: Mapping[str, str]
 
-    def of(self, picture: str) -> str:
-        """The caption of a picture.
+    def of(self, image: str) -> str:
+        """The caption of an image.
 
         Raises:
-            InputError: it could not be read when pictures were captioned
+            InputError: it could not be read when images were captioned
         """
-        if picture not in self.captions:
-            raise InputError(f"picture {picture} has no caption: it could not be read when pictures were captioned")
-        return self.captions[picture]
+        if image not in self.captions:
+            raise InputError(f"image {image} has no caption: it could not be read when images were captioned")
+        return self.captions[image]
 
 
 def prepare_contexts(
@@ -85,7 +85,7 @@ def prepare_contexts(
 ) -> Contexts:
     """Caption and encode what has not been, and give a look-up for samples.
 
-    Processes that torchrun started begin at different pictures, so that they share the work without waiting.
+    Processes that torchrun started begin at different images, so that they share the work without waiting.
 
     Args:
         samples: of a split
@@ -93,13 +93,13 @@ def prepare_contexts(
         data: the recipe's data section
         root: what names in a file of captions are relative to
         device: where to compute
-        tolerant: whether pictures without caption are left for later, to be met when they are read
+        tolerant: whether images without caption are left for later, to be met when they are read
 
     Raises:
-        InputError: a picture has no caption or cannot be read, or captioner or text encoder cannot be loaded
+        InputError: an image has no caption or cannot be read, or captioner or text encoder cannot be loaded
     """
     cache = data.cache or cache_folder()
-    paths = _from_own_share(_pictures(samples))
+    paths = _from_own_share(_images(samples))
     if data.captioner is None:
         caption_of: CaptionOf = CaptionFile(data.caption_file(), root).of
     else:
@@ -132,24 +132,24 @@ def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: 
     return store
 
 
-def _pictures(samples: SampleDataset) -> dict[str, int]:
-    """The path of each picture -> the first sample of it."""
+def _images(samples: SampleDataset) -> dict[str, int]:
+    """The path of each image -> the first sample of it."""
     found: dict[str, int] = {}
     for index in range(len(samples)):
         found.setdefault(samples.path(index), index)
     return found
 
 
-def _from_own_share(pictures: Mapping[str, int]) -> dict[str, int]:
-    """The same pictures, beginning with those that fall to this process."""
+def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
+    """The same images, beginning with those that fall to this process."""
     rank, count = process_rank(), process_count()
-    names = list(pictures)
+    names = list(images)
     first = len(names) * rank // count
-    return {name: pictures[name] for name in [*names[first:], *names[:first]]}
+    return {name: images[name] for name in [*names[first:], *names[:first]]}
 
 
 def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> list[str]:
-    """The captions of pictures; where some may lack one, of those that have."""
+    """The captions of images; where some may lack one, of those that have."""
     captions = []
     for path in paths:
         try:
@@ -162,14 +162,14 @@ def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> li
 
 
 def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Captioner, *, tolerant: bool) -> Said:
-    """Ask a captioner about every picture; where some may be unreadable, about those that are not."""
+    """Ask a captioner about every image; where some may be unreadable, about those that are not."""
     captions: dict[str, str] = {}
     places = list(paths.items())
     with _bar("captioning", len(places)) as bar:
         for first in range(0, len(places), _AT_ONCE):
             part = places[first : first + _AT_ONCE]
-            pictures = dict(_readable(samples, part, tolerant=tolerant))
-            captions |= dict(zip(pictures, captioner.caption(list(pictures.values())), strict=True))
+            images = dict(_readable(samples, part, tolerant=tolerant))
+            captions |= dict(zip(images, captioner.caption(list(images.values())), strict=True))
             bar.advance(len(part))
     return Said(captions)
 
@@ -177,7 +177,7 @@ def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Capt
 def _readable(
     samples: SampleDataset, places: Iterable[tuple[str, int]], *, tolerant: bool
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Paths and pictures (H, W, 3), less those that cannot be read."""
+    """Paths and images (H, W, 3), less those that cannot be read."""
     for path, index in places:
         try:
             yield path, samples[index].image

@@ -1,4 +1,4 @@
-"""A model that says what is to be seen in a picture."""
+"""A model that says what is to be seen in an image."""
 
 import hashlib
 import os
@@ -24,8 +24,8 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 class Captioner:
     """An image-to-text model of transformers: BLIP, BLIP-2, GIT, a vision encoder with a text decoder.
 
-    It says the words that it finds most likely, one after the other, so a picture has always the same caption. The
-    model is loaded for the first picture that the store does not know.
+    It says the words that it finds most likely, one after the other, so an image has always the same caption. The
+    model is loaded for the first image that the store does not know.
 
     Attributes:
         source: hub id or folder
@@ -47,38 +47,38 @@ class Captioner:
             raise InputError(f"no captioner at {self.source}: give a hub id (owner/name) or a folder")
         self.store = CaptionStore(self.cache, captioner_name(self.source))
 
-    def caption(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """Caption pictures (H, W, 3) of any sizes; those that the store knows are not looked at again.
+    def caption(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
+        """Caption images (H, W, 3) of any sizes; those that the store knows are not looked at again.
 
         Raises:
             CaptionerError: there is no such model, it is none that captions, or the cache cannot be written
         """
-        known = [self.store.read(picture) for picture in pictures]
+        known = [self.store.read(image) for image in images]
         new = [place for place, caption in enumerate(known) if caption is None]
-        for place, caption in zip(new, self._say([pictures[place] for place in new]) if new else (), strict=True):
-            self._keep(pictures[place], caption)
+        for place, caption in zip(new, self._say([images[place] for place in new]) if new else (), strict=True):
+            self._keep(images[place], caption)
             known[place] = caption
         return [caption or "" for caption in known]
 
-    def _keep(self, picture: NDArray[np.uint8], caption: str) -> None:
+    def _keep(self, image: NDArray[np.uint8], caption: str) -> None:
         try:
-            self.store.write(picture, caption)
+            self.store.write(image, caption)
         except InputError as error:
             raise CaptionerError(str(error)) from error
 
-    def _say(self, pictures: Sequence[NDArray[np.uint8]]) -> list[str]:
+    def _say(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         if self._loaded is None:
             self._loaded = _load(self.source, self.device)
         processor, model = self._loaded
         try:
-            pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"]
+            pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
             with torch.no_grad():
                 numbers = model.generate(
                     pixel_values=pixels.to(self.device, model.dtype), max_new_tokens=_LONGEST, do_sample=False
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CaptionerError(
-                f"captioner {self.source} says nothing of a picture alone ({' '.join(str(error).split())}): choose one "
+                f"captioner {self.source} says nothing of an image alone ({' '.join(str(error).split())}): choose one "
                 "that captions without a prompt, such as Salesforce/blip2-opt-2.7b"
             ) from error
         return [" ".join(text.split()) for text in processor.batch_decode(numbers, skip_special_tokens=True)]

@@ -83,7 +83,7 @@ class EncodingStore:
 
 @dataclass(frozen=True)
 class CaptionStore:
-    """What a captioner said of pictures; a file is found by the picture's pixels.
+    """What a captioner said of images; a file is found by the image's pixels.
 
     Attributes:
         cache: folder of all that is kept
@@ -93,20 +93,20 @@ class CaptionStore:
     cache: Path
     captioner: str
 
-    def path(self, picture: NDArray[np.uint8]) -> Path:
+    def path(self, image: NDArray[np.uint8]) -> Path:
         """The file of a caption.
 
         Args:
-            picture: (H, W, 3)
+            image: (H, W, 3)
         """
-        content = hashlib.blake2b(repr(picture.shape).encode(), digest_size=16)
-        content.update(np.ascontiguousarray(picture).data)
+        content = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+        content.update(np.ascontiguousarray(image).data)
         name, whose = content.hexdigest(), hashlib.sha256(self.captioner.encode()).hexdigest()[:16]
         return self.cache / "captions" / whose / name[:2] / f"{name}.json"
 
-    def read(self, picture: NDArray[np.uint8]) -> str | None:
-        """The caption of a picture (H, W, 3); None where there is none, or only a damaged one."""
-        path = self.path(picture)
+    def read(self, image: NDArray[np.uint8]) -> str | None:
+        """The caption of an image (H, W, 3); None where there is none, or only a damaged one."""
+        path = self.path(image)
         try:
             content = read_json(path) if path.is_file() else None
         except InputError:
@@ -114,10 +114,10 @@ class CaptionStore:
         caption = content.get("caption") if isinstance(content, dict) else None
         return caption if isinstance(caption, str) else None
 
-    def write(self, picture: NDArray[np.uint8], caption: str) -> None:
-        """Keep the caption of a picture (H, W, 3).
+    def write(self, image: NDArray[np.uint8], caption: str) -> None:
+        """Keep the caption of an image (H, W, 3).
 
         Raises:
             InputError: the file cannot be written
         """
-        write_json(self.path(picture), {"caption": caption, "captioner": self.captioner})
+        write_json(self.path(image), {"caption": caption, "captioner": self.captioner})

@@ -56,7 +56,7 @@ class Ablate:
     plan: bool = False
     """Train nothing: tell how many trainings there are, and about how long they take."""
     show: bool = False
-    """Train nothing: make tables and pictures of the results there are."""
+    """Train nothing: make tables and images of the results there are."""
     skip_missing_data: bool = False
     """Leave out cells whose data are not given."""
 
@@ -174,10 +174,10 @@ class Ablate:
         return OK if all(one.is_same for one in checked) and not failures.count else _DIFFERENT
 
     def _write_tables(self, studies: "Iterable[Study]", out: Path) -> None:
-        from metaprompts.ablation.plots import study_picture
+        from metaprompts.ablation.plots import study_figure
         from metaprompts.ablation.results import known_results, read_results
         from metaprompts.ablation.tables import markdown
-        from metaprompts.utils.files import write_picture, write_text
+        from metaprompts.utils.files import write_image, write_text
 
         for study in studies:
             if self.stored is None:
@@ -188,7 +188,7 @@ class Ablate:
                 continue
             text = f"# {study.title}\n\n{markdown(study, results)}"
             write_text(out / study.name / "table.md", text)
-            write_picture(out / study.name / "table.png", study_picture(study, results))
+            write_image(out / study.name / "table.png", study_figure(study, results))
             say(f"{text}\n")
 
 

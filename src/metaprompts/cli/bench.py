@@ -26,9 +26,9 @@ class Bench:
     engines: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="ENGINE[:PRECISION] ...")] = None
     """Such as plain eager openvino:bf16; by default all that are installed, but compile."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
-    """Of the picture; by default what the model was trained on."""
+    """Of the image; by default what the model was trained on."""
     batch: int = 1
-    """How many pictures go through the model together."""
+    """How many images go through the model together."""
     rounds: int = 3
     """How often each engine is asked, after one prediction to warm up."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from metaprompts.data.datasets.odd_boxes import odd_boxes, outside
-from metaprompts.data.io.coco_annotations import Category, parse_categories, parse_pictures
+from metaprompts.data.io.coco_annotations import Category, parse_categories, parse_images
 from metaprompts.data.io.coco_entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
 from metaprompts.data.io.image_matching import match_images, match_numbers
 from metaprompts.data.io.orientation import check_upright_size
@@ -31,12 +31,12 @@ Box = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Boxes:
-    """Boxes by picture.
+    """Boxes by image.
 
     Attributes:
         path: the file they are from
         names: image id -> file name, where the file lists its images
-        ids: picture -> image id
+        ids: image -> image id
         by_id: image id -> boxes (x, y, width, height, score) in pixels
         sizes: image id -> height and width that the boxes are for, None where the file does not say
     """
@@ -52,7 +52,7 @@ class Boxes:
     def read(
         cls,
         path: Path,
-        pictures: Sequence[Path],
+        images: Sequence[Path],
         *,
         minimum_score: float | None = None,
         categories: Sequence[str] = (),
@@ -63,21 +63,21 @@ class Boxes:
 
         Args:
             path: the file
-            pictures: that are to be looked at
+            images: that are to be looked at
             minimum_score: boxes below it are left out; None for `MINIMUM_SCORE`
             categories: names or ids of those whose boxes count; by default people
 
         Raises:
-            InputError: it is neither, an entry is no box, none is left, or it is not clear which picture has which
+            InputError: it is neither, an entry is no box, none is left, or it is not clear which image has which
         """
         least = MINIMUM_SCORE if minimum_score is None else minimum_score
         content = read_json(path)
         is_listed = isinstance(content, dict)
-        images, entries = (content.get("images"), content.get("annotations")) if is_listed else ([], content)
-        if not isinstance(images, list) or not isinstance(entries, list):
+        listed, entries = (content.get("images"), content.get("annotations")) if is_listed else ([], content)
+        if not isinstance(listed, list) or not isinstance(entries, list):
             raise InputError(f"{path} holds no boxes: expected COCO annotations or a COCO list of detections")
-        listed = content.get("categories") if is_listed else None
-        known = parse_categories(listed, path) if isinstance(listed, list) and listed else []
+        named = content.get("categories") if is_listed else None
+        known = parse_categories(named, path) if isinstance(named, list) and named else []
         wanted = _wanted(known, categories, path)
         why = Counter[str]()
         by_id: dict[int, list[Box]] = defaultdict(list)
@@ -87,54 +87,54 @@ class Boxes:
             else:
                 by_id[found[0]].append(found[1])
         _tell(path, why, left=sum(map(len, by_id.values())))
-        images_by_id = parse_pictures(images, path)
-        names = {number: picture.file_name for number, picture in images_by_id.items()}
-        ids = match_images(pictures, names, path) if names else match_numbers(pictures, path)
-        if pictures and by_id and not any(number in by_id for number in ids.values()):
+        images_by_id = parse_images(listed, path)
+        names = {number: image.file_name for number, image in images_by_id.items()}
+        ids = match_images(images, names, path) if names else match_numbers(images, path)
+        if images and by_id and not any(number in by_id for number in ids.values()):
             logger.warning(
                 "%s has no box of %s",
                 path,
-                f"any of the {len(pictures)} pictures" if len(pictures) != 1 else str(*pictures),
+                f"any of the {len(images)} images" if len(images) != 1 else str(*images),
             )
-        sizes = {number: (picture.height, picture.width) for number, picture in images_by_id.items()}
+        sizes = {number: (image.height, image.width) for number, image in images_by_id.items()}
         return cls(path, names, ids, dict(by_id), sizes)
 
-    def of(self, picture: Path, size: tuple[int, int]) -> list[Box]:
-        """The boxes of a picture, none if the file has none for it; those outside of it are left out.
+    def of(self, image: Path, size: tuple[int, int]) -> list[Box]:
+        """The boxes of an image, none if the file has none for it; those outside of it are left out.
 
         Args:
-            picture: one of those that `read` was given
+            image: one of those that `read` was given
             size: its height and width
 
         Raises:
-            InputError: the file does not know the picture, or lists it with another size
+            InputError: the file does not know the image, or lists it with another size
         """
-        check_upright_size(picture, size, self.sizes.get(self.image_id(picture), (None, None)))
-        boxes = self.by_id.get(self.image_id(picture), [])
+        check_upright_size(image, size, self.sizes.get(self.image_id(image), (None, None)))
+        boxes = self.by_id.get(self.image_id(image), [])
         if not boxes:
             return []
         corners = np.array([box[:4] for box in boxes])
         sizes = np.broadcast_to(np.array(size[::-1], dtype=np.float64), (len(boxes), 2))
         for line in odd_boxes(corners, sizes, lambda row: f"box {row}"):
             # Of a file of such boxes one line says it.
-            logger.log(logging.INFO if self._told else logging.WARNING, "%s, %s: %s", self.path, picture, line)
+            logger.log(logging.INFO if self._told else logging.WARNING, "%s, %s: %s", self.path, image, line)
             self._told.append(line)
         lost = outside(corners, sizes) & (corners[:, :2] >= sizes).any(axis=1)
         return [box for box, is_lost in zip(boxes, lost, strict=True) if not is_lost]
 
-    def image_id(self, picture: Path) -> int:
-        """The picture's id in the file.
+    def image_id(self, image: Path) -> int:
+        """The image's id in the file.
 
         Raises:
             InputError: it has none
         """
-        if picture not in self.ids:
-            raise InputError(f"{picture} is not in {self.path}: its pictures are known by file name or number")
-        return self.ids[picture]
+        if image not in self.ids:
+            raise InputError(f"{image} is not in {self.path}: its images are known by file name or number")
+        return self.ids[image]
 
-    def name(self, picture: Path) -> str:
-        """The picture's name as the file has it; its own where the file lists no images."""
-        return self.names.get(self.image_id(picture), picture.name)
+    def name(self, image: Path) -> str:
+        """The image's name as the file has it; its own where the file lists no images."""
+        return self.names.get(self.image_id(image), image.name)
 
 
 def check_pose_options(

@@ -1,4 +1,4 @@
-"""Captions of pictures for ``metaprompts predict`` and ``heatmaps``."""
+"""Captions of images for ``metaprompts predict`` and ``heatmaps``."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ _OPTIONS = "--caption TEXT, --captions FILE or --captioner MODEL"
 
 @dataclass(frozen=True)
 class Captions:
-    """The caption of each picture, for models that read captions.
+    """The caption of each image, for models that read captions.
 
     Attributes:
-        of: a picture's path and pixels (H, W, 3) -> its caption; InputError where there is none
+        of: an image's path and pixels (H, W, 3) -> its caption; InputError where there is none
     """
 
     of: Callable[[Path, Any], str]
@@ -37,8 +37,8 @@ class Captions:
 
         Args:
             models: those that read captions get their text encoder
-            caption: the same for all pictures
-            file: JSON of pictures and captions, whose names are relative to its own folder
+            caption: the same for all images
+            file: JSON of images and captions, whose names are relative to its own folder
             captioner: hub id or folder of a model that captions
             text_source: where the text encoder comes from; None for where the models say
 
@@ -54,7 +54,7 @@ class Captions:
             return None
         if len(given) != 1:
             came = "none is given" if not given else f"{len(given)} are given"
-            raise InputError(f"this model reads a caption of each picture: {came}; wanted {_OPTIONS}")
+            raise InputError(f"this model reads a caption of each image: {came}; wanted {_OPTIONS}")
         for model in readers:
             model.load_text_encoder(text_source)
         return cls(_source(caption, file, captioner, readers[0]))
@@ -69,8 +69,8 @@ def _source(
 
     if file is not None:
         read = CaptionFile(file, file.parent)
-        return lambda path, picture: read.of(path)
+        return lambda path, image: read.of(path)
     if captioner is not None:
         speaker = Captioner(captioner, cache_folder(), model.device)
-        return lambda path, picture: speaker.caption([picture])[0]
-    return lambda path, picture: caption or ""
+        return lambda path, image: speaker.caption([image])[0]
+    return lambda path, image: caption or ""

@@ -27,9 +27,9 @@ no class. RECIPE is a .toml file or one of: {recipes}.
 
   --data.root DIR      folder of the data set; or --data.shards DIR, what metaprompts data shard wrote
   --full               read every sample, not only 8 of each split and, for the shares of classes, 200 masks
-  --out SHEET          the picture (.png, .jpg) of some samples with their labels drawn in that is written, for
+  --out SHEET          the image (.png, .jpg) of some samples with their labels drawn in that is written, for
                        segmentation with a histogram of the classes
-                       (default: ./data-check-RECIPE.jpg; none for no picture)
+                       (default: ./data-check-RECIPE.jpg; none for no image)
 
 Exit code: 0 if all is well, 1 if a split is missing or files are bad, 2 if nothing can be used.
 """
@@ -45,7 +45,7 @@ class Check:
     full: bool = False
     """Read every sample, not only 8 of each split."""
     out: Path | None = None
-    """Where to write a picture of samples with their labels; None for nowhere."""
+    """Where to write an image of samples with their labels; None for nowhere."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
@@ -80,7 +80,7 @@ class Check:
         from metaprompts.recipes.loader import read_recipe
 
         if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise InputError(f"--out {self.out} is no picture's name; wanted one that ends in .png or .jpg")
+            raise InputError(f"--out {self.out} is no image's name; wanted one that ends in .png or .jpg")
         recipe = read_recipe(self.recipe, self.overrides)
         where = recipe.data.shards or recipe.data.folder()
         reports = list(self._reports(recipe))
@@ -188,13 +188,13 @@ def _first_fault(reports: list["PartReport"]) -> str:
 
 
 def _unlabeled(recipe: "Recipe") -> Iterator[str]:
-    """A line for each folder of pictures without published labels."""
-    from metaprompts.data.io.images import pictures_in
+    """A line for each folder of images without published labels."""
+    from metaprompts.data.io.images import images_in
 
     for name, folder in recipe.data.unlabeled().items():
-        count = len(pictures_in(recipe.data.folder() / folder))
+        count = len(images_in(recipe.data.folder() / folder))
         official = recipe.data.official()[name]
-        found = f"{count} of {counted(official, 'picture')}" if count else f"no pictures in {folder}"
+        found = f"{count} of {counted(official, 'image')}" if count else f"no images in {folder}"
         yield f"{name:<14} {found}; their labels are not published, nothing here needs them"
 
 

@@ -1,4 +1,4 @@
-"""The picture that ``metaprompts data check --out`` writes."""
+"""The image that ``metaprompts data check --out`` writes."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -19,7 +19,7 @@ class Demo:
     """Show everything in a few minutes, without network, data sets or GPU.
 
     Draws scenes, scores the three embedded models on them beside answers that do not look, trains depth live from the
-    miniature Stable Diffusion for a minute, and writes one HTML file with pictures, refinement steps and prompt
+    miniature Stable Diffusion for a minute, and writes one HTML file with images, refinement steps and prompt
     heatmaps.
     """
 

@@ -19,7 +19,7 @@ def opened(
     engine: str,
     precision: str,
     *,
-    pictures: int,
+    images: int,
     approximation: "Approximation | None" = None,
     bounded: bool = False,
     device: str | None = None,
@@ -30,7 +30,7 @@ def opened(
         model: on its device
         engine: "plain", "auto", or one of `metaprompts.engines.factory`
         precision: "fp32", "bf16" or "int8"
-        pictures: about how many will be predicted
+        images: about how many will be predicted
         approximation: what may be left out; None for nothing
         bounded: see `open_engine`
         device: see `open_engine`
@@ -47,6 +47,6 @@ def opened(
         return model
 
     names: Any = {"engine": engine, "precision": precision}
-    fast = open_engine(model, **names, approximation=approximation, pictures=pictures, bounded=bounded, device=device)
+    fast = open_engine(model, **names, approximation=approximation, images=images, bounded=bounded, device=device)
     complain(f"engine: {fast.engine}, {fast.precision} ({fast.why})\n")
     return fast

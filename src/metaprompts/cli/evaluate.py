@@ -24,7 +24,7 @@ _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key val
 Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
 an embedded model, or any model folder together with --recipe RECIPE, the recipe that tells how to read the data.
 
-  --data.root DIR      folder of the pictures; or --data.shards DIR, what metaprompts data shard wrote
+  --data.root DIR      folder of the images; or --data.shards DIR, what metaprompts data shard wrote
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
   --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
@@ -33,38 +33,38 @@ an embedded model, or any model folder together with --recipe RECIPE, the recipe
   --engine ENGINE      what executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
   --precision fp32     or bf16, or int8 weights: what that costs in quality is measured by evaluating with it
 
-How pictures are predicted is the recipe's test section; by default each is seen once. Its keys, with their defaults:
+How images are predicted is the recipe's test section; by default each is seen once. Its keys, with their defaults:
 
   segmentation, depth and pose
-  --test.flip false          also look at the mirrored picture and average; --test.flip alone means true
+  --test.flip false          also look at the mirrored image and average; --test.flip alone means true
 
   segmentation
   --test.windows none        SIDE,STRIDE of square windows in pixels (ADE20K: 512,341; Cityscapes: 1024,512)
-  --test.scales 1.0          factors on the pictures' size (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+  --test.scales 1.0          factors on the images' size (published: 0.5,0.75,1,1.25,1.5,1.75,2)
   --test.window_batch 1      windows in one pass
 
   depth
   --test.windows none        how many square windows along the long side (NYU: 2, KITTI: 16)
   --test.crop none           pixels that count: nyu, garg or eigen
-  --test.kitti_crop false    cut pictures and depth to KITTI's benchmark crop first
+  --test.kitti_crop false    cut images and depth to KITTI's benchmark crop first
 
   pose
-  --test.oks_nms none        of people in one picture more alike than this only the best stays (published: 0.9)
+  --test.oks_nms none        of people in one image more alike than this only the best stays (published: 0.9)
   --data.val_boxes none      JSON of detected boxes, with scores, in the place of the annotated ones
 
   models that read captions (prompts.kind caption)
-  --data.captions FILE       JSON of pictures and captions, relative to data.root; or --data.captioner MODEL
+  --data.captions FILE       JSON of images and captions, relative to data.root; or --data.captioner MODEL
   --data.cache DIR           where captions and their encodings are kept (default: $METAPROMPTS_CACHE or
                              ~/.cache/metaprompts)
   --prompts.text_source DIR  where the text encoder comes from, if it has moved since the training
 
-DIR gets metrics.json, per_image.jsonl (a line for each picture; for pose, for each person), evaluation.json (what was
+DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
 evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares). The
 same command again predicts only what is not there yet, or whose files have changed since. Numbers are shares of 1 or
 meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that is mIoU, RMSE or AP.
 Several processes share the work under torchrun:
 torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
-Of use, too: --training.device cuda, --training.val_batch_size 4 (pictures in a group), --data.workers 2. All keys of
+Of use, too: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
 """
 
@@ -149,10 +149,10 @@ class Evaluate:
             evaluation = replace(
                 evaluation, what={**evaluation.what, "engine": self.engine, "precision": self.precision}
             )
-        predictor: Any = opened(model, self.engine, self.precision, pictures=len(evaluation.pictures))
+        predictor: Any = opened(model, self.engine, self.precision, images=len(evaluation.images))
         with (
             processes() as together,
-            SampleBar("evaluating", len(evaluation.pictures), quiet=together.rank > 0) as bar,
+            SampleBar("evaluating", len(evaluation.images), quiet=together.rank > 0) as bar,
         ):
             scores = evaluate_split(
                 predictor,
@@ -189,17 +189,17 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out:
     from metaprompts.utils.fingerprint import fingerprint
     from metaprompts.utils.schema import plain
 
-    pictures = EvalDataset(split.samples, split.transforms, recipe.test)
+    images = EvalDataset(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = plain(recipe.data.resolved())
     what = {
         "weights": fingerprint(model),
         "task": model.config.plain()["task"],
         "test": plain(recipe.test),
         "data": {key: value for key, value in data.items() if key not in ("workers", "cache")},
-        "samples": len(pictures),
+        "samples": len(images),
     }
     return Evaluation(
-        pictures=pictures,
+        images=images,
         test=recipe.test,
         facts=split.facts,
         out=out,

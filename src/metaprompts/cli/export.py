@@ -21,8 +21,8 @@ _SCENES = 4
 class Export:
     """Write the whole model (VAE encoder, all steps, head) as one network for another runtime.
 
-    It takes any number of pictures of one size. Beside it: model.json, which tells what goes in and what the output
-    means; parity.json, how far the output is from the model's on real pictures; predict.py and processing.py, an
+    It takes any number of images of one size. Beside it: model.json, which tells what goes in and what the output
+    means; parity.json, how far the output is from the model's on real images; predict.py and processing.py, an
     example that needs no metaprompts, runs from any folder, and gives what metaprompts predict gives, if the size is
     that which it looks at. All files are listed with their sizes.
     """
@@ -34,27 +34,27 @@ class Export:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results; those of an earlier export are replaced."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
-    """Of the pictures, multiples of 64; by default what the model was trained on."""
+    """Of the images, multiples of 64; by default what the model was trained on."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Look fewer times than the model was trained to: faster, and worse."""
-    pictures: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT")] = ()
-    """Pictures to compare by: files, folders or quoted globs; by default generated scenes."""
+    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT")] = ()
+    """Images to compare by: files, folders or quoted globs; by default generated scenes."""
 
     def run(self) -> int:
         """Write the files."""
-        from metaprompts.data.io.images import list_pictures, read_picture
+        from metaprompts.data.io.images import list_images, read_image
         from metaprompts.engines.export import STAGES, export_model
         from metaprompts.models.loading import load
         from metaprompts.synthetic import generate_scene
         from metaprompts.utils.files import check_writable
 
         check_writable(self.out)
-        if self.pictures:
-            shown = [read_picture(path) for path in list_pictures(self.pictures)]
+        if self.images:
+            shown = [read_image(path) for path in list_images(self.images)]
         else:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
-            raise InputError("no pictures found to compare by: name others, or leave --pictures out")
+            raise InputError("no images found to compare by: name others, or leave --images out")
         with _Stages(1 + STAGES) as stages:
             stages.begin(f"loading {self.model}")
             model = load(self.model, "cpu")
@@ -64,14 +64,14 @@ class Export:
                 kind=self.format,
                 size=self.size,
                 steps=self.steps,
-                pictures=shown,
+                images=shown,
                 on_stage=stages.begin,
             )
         parity = exported.parity
         width = max(len(str(path)) for path in exported.files)
         say("".join(f"{path!s:<{width}}  {file_size(path.stat().st_size):>10}\n" for path in exported.files))
         say(
-            f"on {counted(parity['pictures'], 'image')} the output differs from the model's by at most "
+            f"on {counted(parity['images'], 'image')} the output differs from the model's by at most "
             f"{parity['max_difference']:.1e}, on average by {parity['mean_difference']:.1e} (its standard deviation "
             f"is {parity['output_std']:.3g})\n"
             f"to try it, from any folder: python {shlex.quote(str(self.out.resolve() / 'predict.py'))} IMAGE\n"

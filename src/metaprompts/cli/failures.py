@@ -45,7 +45,7 @@ def told(error: Exception, command: str) -> tuple[str, int]:
     if isinstance(error, InputError):
         return _flat(str(error)), BAD_INPUT
     if any(map(_is_of_memory, _chain(error))):
-        cure = _LESS_MEMORY.get(command, "close other programs, or give smaller pictures")
+        cure = _LESS_MEMORY.get(command, "close other programs, or give smaller images")
         return f"out of memory ({_said(error)}): {cure} {SHOWN_BY_DEBUG}", BAD_INPUT
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""

@@ -12,8 +12,8 @@ from metaprompts.cli.tyro_errors import parse
 from metaprompts.errors import CaptionerError, InputError
 
 if TYPE_CHECKING:
-    from metaprompts.analysis.prompt_maps import PictureMaps
-    from metaprompts.visualize.text import Picture
+    from metaprompts.analysis.prompt_maps import PromptMaps
+    from metaprompts.visualize.text import ImageArray
 
 _TOP = 8
 _CELL = (240, 320)
@@ -21,20 +21,20 @@ _CELL = (240, 320)
 
 @dataclass(frozen=True, kw_only=True)
 class Heatmaps:
-    """Show where prompts respond in pictures, or measure what they respond to over a data set.
+    """Show where prompts respond in images, or measure what they respond to over a data set.
 
-    With pictures: writes for each picture STEM_promptNNN.png, the picture in gray under the prompt's heat (least dark
-    blue, most dark red, each prompt by itself), and STEM_prompts.png, all of them on a sheet. A picture that cannot be
+    With images: writes for each image STEM_promptNNN.png, the image in gray under the prompt's heat (least dark
+    blue, most dark red, each prompt by itself), and STEM_prompts.png, all of them on a sheet. An image that cannot be
     read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
 
     --top chooses prompts that respond clearly and differently: first the one whose map, brought to 0..1, has the
     largest variance, then again and again the one with the largest variance times 1 - r, r being its map's largest
-    absolute correlation with one already chosen. To follow one prompt over several pictures, name it by --prompts.
+    absolute correlation with one already chosen. To follow one prompt over several images, name it by --prompts.
 
     A segmentation model has a map for each level of the UNet. The finest is shown by default: it lines up best with the
-    picture, and the head reads it, while the mean of the levels is read by nothing.
+    image, and the head reads it, while the mean of the levels is read by nothing.
 
-    With --data.root DIR in the place of pictures: measures every prompt over the validation split, as metaprompts
+    With --data.root DIR in the place of images: measures every prompt over the validation split, as metaprompts
     evaluate reads it (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png:
     the mean at each class (segmentation), the correlation with depth, or the mean at each visible joint and the
     distance from the map's peak to it (pose). A class or joint is preferred by z: the difference of the mean there to
@@ -43,33 +43,33 @@ class Heatmaps:
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A model folder, or a hub id."""
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PICTURE...")] = ()
-    """Pictures: files, folders or quoted globs."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")] = ()
+    """Images: files, folders or quoted globs."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     prompts: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
     """Numbers of prompts, from 0, such as 3,17,42."""
     top: int | None = None
-    """How many prompts to choose for each picture instead; 8 by default."""
+    """How many prompts to choose for each image instead; 8 by default."""
     level: int | Literal["mean"] = 0
     """Segmentation: 0 (finest) to 3, or the mean of all levels."""
     boxes: Path | None = None
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it a picture is taken to show one
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it an image is taken to show one
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
     min_box_score: float | None = None
     """Leave out detections that score lower, 0 to 1; by default 0.3."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
     """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """What is to be seen in all pictures, for a model that reads captions."""
+    """What is to be seen in all images, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """In its place: JSON of pictures and captions; names are relative to its folder, or bare."""
+    """In its place: JSON of images and captions; names are relative to its folder, or bare."""
     captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    """In its place: a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """Where the text encoder comes from; by default where the model was trained with it from."""
     white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
+    """The value that is white in images of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
     recipe: str | None = None
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
@@ -93,9 +93,9 @@ class Heatmaps:
             with writing_into(self.out, "heatmaps"):
                 return self._measure()
         if self.overrides or self.recipe:
-            raise InputError("pictures and a data set were given: name either pictures or --data.root DIR")
+            raise InputError("images and a data set were given: name either images or --data.root DIR")
         if not self.inputs:
-            raise InputError("no pictures given: name files, folders or quoted globs, or a data set by --data.root DIR")
+            raise InputError("no images given: name files, folders or quoted globs, or a data set by --data.root DIR")
         check_pose_options(
             self.model,
             (),
@@ -110,18 +110,18 @@ class Heatmaps:
 
         for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
             if value is not None:
-                raise InputError(f"{name} is for pictures: over a data set every prompt is measured")
+                raise InputError(f"{name} is for images: over a data set every prompt is measured")
         for name, value in (
             ("--caption", self.caption),
             ("--captions", self.captions),
             ("--captioner", self.captioner),
         ):
             if value is not None:
-                raise InputError(f"{name} is for pictures: a data set's are data.captions or data.captioner")
+                raise InputError(f"{name} is for images: a data set's are data.captions or data.captioner")
         if self.white_level is not None:
-            raise InputError("--white-level is for pictures: a data set's is --data.white_level")
+            raise InputError("--white-level is for images: a data set's is --data.white_level")
         if self.text_source is not None:
-            raise InputError("--text-source is for pictures: with a data set say --prompts.text_source")
+            raise InputError("--text-source is for images: with a data set say --prompts.text_source")
         return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
 
     def _draw(self) -> int:
@@ -132,15 +132,15 @@ class Heatmaps:
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.cli.output_names import output_names
-        from metaprompts.data.io.images import list_pictures, read_picture
+        from metaprompts.data.io.images import list_images, read_image
 
         numbers, top = self._choice()
         check_exists(self.boxes, self.captions)
-        paths = list_pictures(self.inputs, out=self.out)
+        paths = list_images(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
         # Imports torch.
-        from metaprompts.analysis.prompts import chosen_prompts, picture_maps
+        from metaprompts.analysis.prompts import chosen_prompts, image_prompt_maps
         from metaprompts.models.loading import load
 
         names, failures = output_names(self.inputs, paths), list[str]()
@@ -157,19 +157,19 @@ class Heatmaps:
         console = Console(stderr=True)
         for path in track(names, description="drawing", console=console, disable=not sys.stderr.isatty()):
             try:
-                picture = read_picture(path, white_level=self.white_level)
-                found = None if boxes is None else boxes.of(path, picture.shape[:2])
+                image = read_image(path, white_level=self.white_level)
+                found = None if boxes is None else boxes.of(path, image.shape[:2])
                 if found is not None and not found:
                     raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")
-                caption = None if captions is None else captions.of(path, picture)
+                caption = None if captions is None else captions.of(path, image)
             except CaptionerError:
                 raise
             except InputError as error:
                 failures.append(str(error))
                 continue
-            maps = picture_maps(model, picture, level=self.level, boxes=found, caption=caption)
+            maps = image_prompt_maps(model, image, level=self.level, boxes=found, caption=caption)
             try:
-                _write(self.out, names[path], picture, maps, maps.chosen(chosen, top))
+                _write(self.out, names[path], image, maps, maps.chosen(chosen, top))
             except InputError as error:
                 failures.append(str(error))
         return self._tell(paths, failures)
@@ -180,7 +180,7 @@ class Heatmaps:
 
         done = len(paths) - len(failures)
         return tell(
-            f"heatmaps of {done} of {counted(len(paths), 'picture')}, results in {self.out}", len(paths), failures
+            f"heatmaps of {done} of {counted(len(paths), 'image')}, results in {self.out}", len(paths), failures
         )
 
     def _choice(self) -> tuple[list[int] | None, int]:
@@ -211,8 +211,8 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, overrides
 
 
-def _write(out: Path, stem: Path, picture: "Picture", maps: "PictureMaps", prompts: list[int]) -> None:
-    """A picture a prompt and the sheet of all; only the sheet's small pictures are kept at a time."""
+def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", prompts: list[int]) -> None:
+    """An image a prompt and the sheet of all; only the sheet's small images are kept at a time."""
     import numpy as np
     from PIL import Image
 
@@ -220,10 +220,10 @@ def _write(out: Path, stem: Path, picture: "Picture", maps: "PictureMaps", promp
     from metaprompts.visualize.heatmaps import overlay_heat
     from metaprompts.visualize.sheets import contact_sheet
 
-    small: list[Picture] = []
+    small: list[ImageArray] = []
     for prompt in prompts:
         heatmap = maps.heatmap(prompt)
-        drawn = Image.fromarray(overlay_heat(picture, heatmap.map, heatmap.seen))
+        drawn = Image.fromarray(overlay_heat(image, heatmap.map, heatmap.seen))
         with write_whole(out / f"{stem}_prompt{prompt:03d}.png") as scratch:
             drawn.save(scratch)
         drawn.thumbnail(_CELL[::-1])

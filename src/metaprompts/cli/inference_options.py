@@ -1,4 +1,4 @@
-"""How commands have models look at pictures: whole or in windows, and within what memory."""
+"""How commands have models look at images: whole or in windows, and within what memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -8,7 +8,7 @@ from metaprompts.errors import InputError
 from metaprompts.inference.predict import predict_many
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks.base import Picture
+from metaprompts.tasks.base import ImageArray
 from metaprompts.tasks.predictions import Prediction
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class InferenceOptions:
     """What the options say; `begin` gives the models.
 
     Args:
-        windows: None for whole pictures
+        windows: None for whole images
         limit: bytes that prediction may take; None for what is free
         batch: views at once, if they fit
 
@@ -67,20 +67,22 @@ class InferenceOptions:
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 
     def check_size(self, width: int, height: int) -> None:
-        """Check, before a picture is decoded, that memory holds it and its prediction.
+        """Check, before an image is decoded, that memory holds it and its prediction.
 
         Raises:
             InputError: it takes too much
         """
         for model in self.models:
-            self._budgets[id(model)].check_picture(height, width)
+            self._budgets[id(model)].check_image(height, width)
 
-    def predictions(self, model: MetaPromptModel, inputs: Sequence[tuple[Picture, Any, Any]]) -> Iterator[Prediction]:
-        """Predict pictures in order.
+    def predictions(
+        self, model: MetaPromptModel, inputs: Sequence[tuple[ImageArray, Any, Any]]
+    ) -> Iterator[Prediction]:
+        """Predict images in order.
 
         Args:
             model: one of ``models``
-            inputs: (picture, boxes or None, caption or None) for each
+            inputs: (image, boxes or None, caption or None) for each
 
         Raises:
             InputError: even one view at a time takes too much memory
@@ -99,11 +101,11 @@ class InferenceOptions:
         if self._windows is None:
             yield from predict_many(fast, inputs, self._batch, at_once)
             return
-        for picture, boxes, caption in inputs:
-            height, width = picture.shape[:2]
+        for image, boxes, caption in inputs:
+            height, width = image.shape[:2]
             held = self._windows.held_bytes(height, width, model.task.outputs)
             batch = at_once(self._windows.within(height, width), held)
-            yield predict_in_windows(fast, picture, self._windows, boxes, caption, batch)
+            yield predict_in_windows(fast, image, self._windows, boxes, caption, batch)
 
 
 def _pair(option: str, text: str | None) -> tuple[int, int] | None:

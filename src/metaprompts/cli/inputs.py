@@ -20,24 +20,24 @@ def check_exists(*paths: Path | None) -> None:
 
 
 class _LargeError(InputError):
-    """A picture is too large to be decoded for this."""
+    """An image is too large to be decoded for this."""
 
 
 def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> list[str]:
-    """Why each picture cannot be read, if none can; nothing where one can, at which the search ends.
+    """Why each image cannot be read, if none can; nothing where one can, at which the search ends.
 
-    Of a large picture the header is enough: whether memory holds it is known with the model.
+    Of a large image the header is enough: whether memory holds it is known with the model.
 
     Args:
-        paths: of the pictures
-        white_level: as for `read_picture`
+        paths: of the images
+        white_level: as for `read_image`
     """
-    from metaprompts.data.io.images import read_picture
+    from metaprompts.data.io.images import read_image
 
     failures = []
     for path in paths:
         try:
-            read_picture(path, white_level=white_level, check_size=_check_small)
+            read_image(path, white_level=white_level, check_size=_check_small)
         except InputError as error:
             if isinstance(error.__cause__, _LargeError):
                 return []

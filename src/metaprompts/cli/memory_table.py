@@ -55,11 +55,11 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     height, width = memory.size
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
-    pictures, passes = _counted(memory.pictures, "picture"), _counted(memory.passes, "pass")
+    images, passes = _counted(memory.images, "image"), _counted(memory.passes, "pass")
     # As training itself will say.
     norm = "; a pass of one wants --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
-        f"{pictures} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "
+        f"{images} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "
         f"checkpointing{norm}\n"
         f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
         f"backbone: {memory.architecture}\n"
@@ -71,7 +71,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
 
 def _lacks_statistics(recipe: Recipe, memory: TrainingMemory) -> bool:
     is_own = recipe.training.batch_norm == "own"
-    return isinstance(recipe.task, Segmentation) and is_own and memory.pictures == 1
+    return isinstance(recipe.task, Segmentation) and is_own and memory.images == 1
 
 
 def _counted(count: int, word: str) -> str:

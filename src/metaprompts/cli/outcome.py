@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and what those that take several pictures say."""
+"""How commands end: exit codes, and what those that take several images say."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ OK, SOME_FAILED, BAD_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def tell(done: str, total: int, failures: Sequence[str]) -> int:
-    """Print what was done, and a line for each picture that failed.
+    """Print what was done, and a line for each image that failed.
 
     Args:
         done: what was done of how many
-        total: how many pictures there were
+        total: how many images there were
         failures: what was wrong with each
 
     Returns:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.inference_options import InferenceOptions
-    from metaprompts.tasks.base import Picture
+    from metaprompts.tasks.base import ImageArray
     from metaprompts.tasks.predictions import PosePrediction, Prediction
 
 _LONGEST_ENDING = "_depth_color.png"
@@ -25,24 +25,24 @@ _LONGEST_NAME = 255
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Predict pictures: depth, segmentation or pose, as the model was trained.
+    """Predict images: depth, segmentation or pose, as the model was trained.
 
-    Writes for each picture, at its own size: depth as 16-bit PNG in millimeters and as colors above a scale in meters;
+    Writes for each image, at its own size: depth as 16-bit PNG in millimeters and as colors above a scale in meters;
     segmentation as an index PNG, an overlay above its classes with their colors and shares, and the same as JSON; pose
-    as COCO keypoint JSON and drawn skeletons. A picture that cannot be read
+    as COCO keypoint JSON and drawn skeletons. An image that cannot be read
     does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A model folder, or a hub id; with --adapter the backbone they were trained on."""
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
-    """Pictures: files, folders or quoted globs."""
+    """Images: files, folders or quoted globs."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     adapter: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="DIR")] = ()
-    """A model trained on a frozen MODEL; several of different tasks share its weights, and each picture's latent."""
+    """A model trained on a frozen MODEL; several of different tasks share its weights, and each image's latent."""
     boxes: Path | None = None
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it a picture is taken to show one
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it an image is taken to show one
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
     min_box_score: float | None = None
     """Leave out detections that score lower, 0 to 1; by default 0.3."""
@@ -51,22 +51,22 @@ class Predict:
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
     """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """What is to be seen in all pictures, for a model that reads captions."""
+    """What is to be seen in all images, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """In its place: JSON of pictures and captions; names are relative to its folder, or bare."""
+    """In its place: JSON of images and captions; names are relative to its folder, or bare."""
     captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """In its place: a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    """In its place: a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """Where the text encoder comes from; by default where the model was trained with it from."""
     white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """The value that is white in pictures of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
+    """The value that is white in images of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
     window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
-    """Segmentation and depth: look at pictures as they are, in overlapping windows of this height and width in pixels.
-    Without it a picture is resized to what the model was trained on."""
+    """Segmentation and depth: look at images as they are, in overlapping windows of this height and width in pixels.
+    Without it an image is resized to what the model was trained on."""
     stride: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
     """Step from window to window; by default half a window."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="8GB")] = None
-    """What prediction may take, as 8GB or 6GiB: fewer pictures at once, or encoded in strips, where more do not fit. By
+    """What prediction may take, as 8GB or 6GiB: fewer images at once, or encoded in strips, where more do not fit. By
     default four fifths of what is free."""
     raw: bool = False
     """Also write exact values as .npy: depth in metres, confidence of segmentation."""
@@ -76,7 +76,7 @@ class Predict:
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default; else
     openvino on gpu, gpu.1, ..., which are Intel's, and onnx on cuda."""
     batch_size: int = 1
-    """How many pictures, or windows of one, go through the model together, if they fit in memory."""
+    """How many images, or windows of one, go through the model together, if they fit in memory."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
     """What executes the model: auto takes what is installed and worth its preparation; plain is the model as in
     training, the others compute beforehand what depends on the weights alone. They agree to rounding."""
@@ -85,7 +85,7 @@ class Predict:
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Look fewer times than the model was trained to: faster, and worse."""
     merge_tokens: float = 0.0
-    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large pictures, and
+    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images, and
     worse."""
     encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """A small encoder in the place of the VAE's, which metaprompts distill-encoder made of it: faster, and worse."""
@@ -98,7 +98,7 @@ class Predict:
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
         if not self.inputs:
-            raise InputError("no pictures given: name files, folders or quoted globs")
+            raise InputError("no images given: name files, folders or quoted globs")
         check_pose_options(
             self.model,
             self.adapter,
@@ -111,11 +111,11 @@ class Predict:
     def _predict(self) -> int:
         from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.data.io.decoding import check_white_level
-        from metaprompts.data.io.images import list_pictures
+        from metaprompts.data.io.images import list_images
 
         check_white_level(self.white_level)
         check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
-        paths = list_pictures(self.inputs, out=self.out)
+        paths = list_images(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._tell(paths, failures)
         return self._predict_paths(paths)
@@ -150,7 +150,7 @@ class Predict:
                 model,
                 self.engine,
                 self.precision,
-                pictures=count,
+                images=count,
                 approximation=less,
                 bounded=bounded,
                 device=self.device,
@@ -174,7 +174,7 @@ class Predict:
             for path, prediction in _predict_group(looking, group, boxes, captions, self.white_level, failures):
                 if self._save(prediction, path, names[path], failures):
                     _keep_pose(predicted, path, prediction)
-                # Or it would be there while the next picture is read.
+                # Or it would be there while the next image is read.
                 del prediction
         self._write_poses(predicted, names, boxes)
         return self._tell(paths, failures)
@@ -184,9 +184,7 @@ class Predict:
         from metaprompts.utils.wording import counted
 
         done = len(paths) - len(failures)
-        return tell(
-            f"{done} of {counted(len(paths), 'picture')} predicted, results in {self.out}", len(paths), failures
-        )
+        return tell(f"{done} of {counted(len(paths), 'image')} predicted, results in {self.out}", len(paths), failures)
 
     def _read_boxes(self, paths: list[Path]) -> "Boxes | None":
         from metaprompts.cli.boxes import Boxes
@@ -196,12 +194,12 @@ class Predict:
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
     def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
-        """Write the files of one picture; False where its name is too long for them, which is no matter of others."""
+        """Write the files of one image; False where its name is too long for them, which is no matter of others."""
         from metaprompts.tasks.predictions import PosePrediction
 
         # Known beforehand on most systems: some of its files would fit, and be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
-            failures.append(f"the name of picture {path} is too long for those of its results: rename it")
+            failures.append(f"the name of image {path} is too long for those of its results: rename it")
             return False
         try:
             if isinstance(prediction, PosePrediction):
@@ -228,7 +226,7 @@ class Predict:
     def _write_poses(
         self, predicted: "list[tuple[Path, Prediction]]", names: dict[Path, Path], boxes: "Boxes | None"
     ) -> None:
-        """All people of all pictures as one COCO keypoint file."""
+        """All people of all images as one COCO keypoint file."""
         from metaprompts.cli.output_names import listed_names
         from metaprompts.tasks.predictions import coco_keypoints
         from metaprompts.utils.files import write_json
@@ -253,15 +251,15 @@ def _predict_group(
     white_level: int | None,
     failures: list[str],
 ) -> "list[tuple[Path, Prediction]]":
-    """The predictions of the pictures that can be read; the others are added to ``failures``."""
-    from metaprompts.data.io.images import read_picture
+    """The predictions of the images that can be read; the others are added to ``failures``."""
+    from metaprompts.data.io.images import read_image
 
     readable = []
     for path in paths:
         try:
-            picture = read_picture(path, white_level=white_level, check_size=looking.check_size)
-            found = None if boxes is None else boxes.of(path, picture.shape[:2])
-            readable.append((path, picture, found, None if captions is None else captions.of(path, picture)))
+            image = read_image(path, white_level=white_level, check_size=looking.check_size)
+            found = None if boxes is None else boxes.of(path, image.shape[:2])
+            readable.append((path, image, found, None if captions is None else captions.of(path, image)))
         except CaptionerError:
             raise
         except InputError as error:
@@ -283,13 +281,13 @@ def _predict_group(
 
 
 def _predictions(
-    looking: "InferenceOptions", readable: "Sequence[tuple[Path, Picture, Any, Any]]"
+    looking: "InferenceOptions", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
 ) -> "list[tuple[Path, Prediction]]":
-    """What each model predicts for each picture."""
+    """What each model predicts for each image."""
     pairs = []
     for model in looking.models:
         reads = model.config.prompts.kind == "caption"
-        inputs = [(picture, found, caption if reads else None) for _, picture, found, caption in readable]
+        inputs = [(image, found, caption if reads else None) for _, image, found, caption in readable]
         predictions = looking.predictions(model, inputs)
         pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
     return pairs
@@ -301,8 +299,8 @@ def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, predictio
     from metaprompts.tasks.predictions import PosePrediction
 
     if isinstance(prediction, PosePrediction):
-        # Of the picture only its size is still needed: a view of one pixel keeps the shape and no memory.
+        # Of the image only its size is still needed: a view of one pixel keeps the shape and no memory.
         import numpy as np
 
-        blank = np.broadcast_to(np.zeros((), np.uint8), prediction.picture.shape)
-        predicted.append((path, replace(prediction, picture=blank)))
+        blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)
+        predicted.append((path, replace(prediction, image=blank)))

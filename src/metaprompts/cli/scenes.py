@@ -34,7 +34,7 @@ class Scenes:
     seed: int = 1_000_000
     """Of the first training scene; validation begins a million later. Pre-training uses smaller ones."""
     height: int | None = None
-    """Of pictures, in pixels; by default that of the data set (a quarter of it for cityscapes)."""
+    """Of images, in pixels; by default that of the data set (a quarter of it for cityscapes)."""
     width: int | None = None
     """The same."""
     density: float | None = None

@@ -13,41 +13,41 @@ if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
     from metaprompts.recipes.recipe import Recipe
 
-_USAGE = """usage: metaprompts submit MODEL FORMAT --pictures DIR --out PATH [--section.key value ...]
+_USAGE = """usage: metaprompts submit MODEL FORMAT --images DIR --out PATH [--section.key value ...]
 
 Predict a test split, whose targets only a benchmark's server has, and write what the server takes. MODEL is a folder
 that training wrote, an embedded model or a hub id. FORMAT is one of:
 
-  cityscapes   PNG files of labelIds, named as the pictures          PATH: a folder, or a name that ends in .zip
-  ade20k       PNG files of classes 1 to 150, named as the pictures  PATH: a folder, or a name that ends in .zip
+  cityscapes   PNG files of labelIds, named as the images          PATH: a folder, or a name that ends in .zip
+  ade20k       PNG files of classes 1 to 150, named as the images  PATH: a folder, or a name that ends in .zip
   kitti        16-bit PNG files of depth, 256 a meter                PATH: a folder, or a name that ends in .zip
   coco         keypoint results                                      PATH: a name that ends in .json or .zip
 
-  --pictures DIR   folder of the test pictures; subfolders are searched
+  --images DIR   folder of the test images; subfolders are searched
   --out PATH       where to write
-  --info FILE      coco: image_info JSON of the pictures
+  --info FILE      coco: image_info JSON of the images
   --boxes FILE     coco: JSON of detected boxes
   --recipe RECIPE  recipe name or file (default: MODEL/recipe.json)
 
-How pictures are predicted is the recipe's test section, as for metaprompts evaluate: see metaprompts evaluate --help.
+How images are predicted is the recipe's test section, as for metaprompts evaluate: see metaprompts evaluate --help.
 """
-_OPTIONS = ("--pictures", "--out", "--info", "--boxes", "--recipe")
+_OPTIONS = ("--images", "--out", "--info", "--boxes", "--recipe")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submit:
-    """Write a benchmark server's files: metaprompts submit MODEL FORMAT --pictures DIR --out PATH."""
+    """Write a benchmark server's files: metaprompts submit MODEL FORMAT --images DIR --out PATH."""
 
     model: Path
     """A folder that training wrote, or the name of an embedded model."""
     format: str
     """cityscapes, ade20k, kitti or coco."""
-    pictures: Path
-    """Folder of the test pictures."""
+    images: Path
+    """Folder of the test images."""
     out: Path
     """Where to write."""
     info: Path | None = None
-    """coco: image_info JSON of the pictures."""
+    """coco: image_info JSON of the images."""
     boxes: Path | None = None
     """coco: JSON of detected boxes."""
     recipe: str | None = None
@@ -62,20 +62,20 @@ class Submit:
         """Read the words after ``submit``.
 
         Raises:
-            InputError: model, format, pictures or out are missing
+            InputError: model, format, images or out are missing
         """
         if not words or "--help" in words or "-h" in words:
-            return cls(model=Path(), format="", pictures=Path(), out=Path(), wants_help=True)
+            return cls(model=Path(), format="", images=Path(), out=Path(), wants_help=True)
         rest = list(words)
         given = take_options(rest, _OPTIONS)
         check_override_keys(rest, _OPTIONS)
-        pictures, out = given["--pictures"], given["--out"]
-        if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not pictures or not out:
-            raise InputError("wanted: metaprompts submit MODEL FORMAT --pictures DIR --out PATH; see submit --help")
+        images, out = given["--images"], given["--out"]
+        if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not images or not out:
+            raise InputError("wanted: metaprompts submit MODEL FORMAT --images DIR --out PATH; see submit --help")
         return cls(
             model=Path(rest[0]),
             format=rest[1],
-            pictures=Path(pictures),
+            images=Path(images),
             out=Path(out),
             info=Path(given["--info"]) if given["--info"] else None,
             boxes=Path(given["--boxes"]) if given["--boxes"] else None,
@@ -98,7 +98,7 @@ class Submit:
         form = FORMATS[self.format]
         if form.encode is None and self.info and self.boxes:
             check_suffix(self.out)
-        check_exists(self.pictures, self.info, self.boxes)
+        check_exists(self.images, self.info, self.boxes)
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, reads_data=False)
         if model.task.name != form.task:
             raise InputError(f"{self.model} predicts {model.task.name}; {self.format} is a benchmark of {form.task}")
@@ -113,13 +113,13 @@ class Submit:
     def _submit_maps(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
         from metaprompts.evaluation.submission.formats import FORMATS
         from metaprompts.evaluation.submission.submit import submit_maps
-        from metaprompts.evaluation.submission.test_sets import PictureFolder
+        from metaprompts.evaluation.submission.test_sets import ImageFolder
         from metaprompts.training.dataloaders import with_contexts
         from metaprompts.utils.progress import SampleBar
 
-        folder, transforms = PictureFolder(self.pictures), recipe.data.val_transforms()
+        folder, transforms = ImageFolder(self.images), recipe.data.val_transforms()
         folder.reading = recipe.data.reading
-        samples = with_contexts(recipe, folder, self.pictures)
+        samples = with_contexts(recipe, folder, self.images)
         with SampleBar("predicting", len(samples)) as bar:
             submit_maps(
                 model,
@@ -141,10 +141,10 @@ class Submit:
         from metaprompts.utils.progress import SampleBar
 
         if self.info is None or self.boxes is None:
-            raise InputError("coco wants --info FILE, the pictures' image_info JSON, and --boxes FILE, detected boxes")
+            raise InputError("coco wants --info FILE, the images' image_info JSON, and --boxes FILE, detected boxes")
         assert isinstance(model.task, Pose)
         assert isinstance(recipe.test, PoseProtocol)
-        people = DetectedPeople(self.pictures, self.info, self.boxes, joints=len(model.task.joints))
+        people = DetectedPeople(self.images, self.info, self.boxes, joints=len(model.task.joints))
         people.reading = recipe.data.reading
         with SampleBar("predicting", len(people)) as bar:
             submit_people(
@@ -152,7 +152,7 @@ class Submit:
                 people,
                 recipe.test,
                 self.out,
-                samples=with_contexts(recipe, people, self.pictures),
+                samples=with_contexts(recipe, people, self.images),
                 batch_size=recipe.training.val_batch_size,
                 workers=recipe.data.workers,
                 on_done=bar.advance,

@@ -17,10 +17,10 @@ _OPTIONS = ("--resume", "--trainable")
 
 _USAGE = """usage: metaprompts train RECIPE [--section.key value ...]
 
-Train on pictures of your own. RECIPE is a .toml file or one of: {recipes}.
+Train on images of your own. RECIPE is a .toml file or one of: {recipes}.
 Every key of the recipe can be changed on the command line; most often these:
 
-  --data.root DIR            folder of the pictures
+  --data.root DIR            folder of the images
   --data.shards DIR          or what metaprompts data shard wrote of it
   --training.out DIR         folder for checkpoints and metrics   (default: runs/latest)
   --data.val 0.1             hold out a share of the training images for validation; or a list or folder; or none
@@ -48,7 +48,7 @@ metaprompts train RECIPE --help lists the keys of a recipe with its values. All 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train on pictures of your own: metaprompts train RECIPE [--section.key value ...]."""
+    """Train on images of your own: metaprompts train RECIPE [--section.key value ...]."""
 
     recipe: str
     """A .toml file, or the name of a shipped recipe."""

@@ -9,7 +9,7 @@ import numpy as np
 from metaprompts.data.datasets.held_out import SubsetOfPeople
 from metaprompts.data.datasets.keypoints import CocoKeypoints, People
 from metaprompts.data.datasets.label_histogram import LabelHistogram
-from metaprompts.data.layouts.folders import COCO_PICTURES
+from metaprompts.data.layouts.folders import COCO_IMAGES
 from metaprompts.data.layouts.kitti import KittiEigen
 from metaprompts.data.layouts.nyu import NyuDepth
 from metaprompts.data.sample import Sample, SampleDataset
@@ -59,7 +59,7 @@ class PartReport:
     name: str
     missing: str | None = None
     count: int = 0
-    unit: str = "picture"
+    unit: str = "image"
     official: int | None = None
     remark: str = ""
     tried: int = 0
@@ -153,17 +153,17 @@ def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple
     if isinstance(samples, ShardedSamples):
         left_out = sum(len(each.samples) for each in samples.left_out)
         remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} left out" if left_out else "")
-        return "person" if isinstance(samples, People) else "picture", remark
+        return "person" if isinstance(samples, People) else "image", remark
     if isinstance(samples, SubsetOfPeople):
         return "person", ""
     if isinstance(samples, CocoKeypoints):
         split = "train" if name == "train" else "val"
         unit = "box" if name == "val_boxes" else "person"
-        listed = f"{counted(samples.picture_count, 'picture')} listed"
+        listed = f"{counted(samples.image_count, 'image')} listed"
         if is_published:
-            listed += f" (published: {COCO_PICTURES[split]})"
+            listed += f" (published: {COCO_IMAGES[split]})"
         reasons = ", ".join(f"{count} {reason}" for reason, count in samples.left_out.items())
         return unit, f"{listed}; annotations left out: {reasons}" if reasons else listed
     if isinstance(samples, KittiEigen | NyuDepth) and samples.unmeasured:
-        return "picture", f"{samples.unmeasured} more without depth"
-    return "picture", ""
+        return "image", f"{samples.unmeasured} more without depth"
+    return "image", ""

@@ -1,4 +1,4 @@
-"""What a data set hands out: one picture with whatever is known about it."""
+"""What a data set hands out: one image with whatever is known about it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,11 @@ IGNORED_LABEL = 255
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crop:
-    """Where in its picture an upright, unflipped crop lies.
+    """Where in its image an upright, unflipped crop lies.
 
     Attributes:
-        center: (2,) float32, x and y of the crop's middle, in pixels of the picture
-        size: (2,) float32, width and height of the crop, in pixels of the picture
+        center: (2,) float32, x and y of the crop's middle, in pixels of the image
+        size: (2,) float32, width and height of the crop, in pixels of the image
     """
 
     center: NDArray[np.float32]
@@ -31,16 +31,16 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Person:
-    """One person of a picture.
+    """One person of an image.
 
     Attributes:
         keypoints: (J, 3) float32: x and y in pixels, and 0 not labeled, 1 labeled but hidden, 2 visible
-        box_xywh: (4,) float32: left, top, width, height in pixels of the whole picture
-        image_id: the picture's number in the annotation file
+        box_xywh: (4,) float32: left, top, width, height in pixels of the whole image
+        image_id: the image's number in the annotation file
         annotation_id: the person's number in the annotation file; for a detection its place in the file of detections
         score: how sure the detector was, 1 for an annotated person
         area: pixels the person covers, by which OKS measures distances
-        crop: where the sample's image lies in the picture; None while it is the whole picture
+        crop: where the sample's image lies in the image; None while it is the whole image
     """
 
     keypoints: NDArray[np.float32]
@@ -54,16 +54,16 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One picture and its targets; what a data set does not know is None.
+    """One image and its targets; what a data set does not know is None.
 
     Attributes:
         image: (H, W, 3) uint8 RGB
-        path: the picture's file, for messages and output names
+        path: the image's file, for messages and output names
         labels: (H, W) uint8 class indices, 255 = ignored
         depth_m: (H, W) float32 meters, 0 = no measurement, infinite = sky
         person: the one person this sample is about
         turn: index + epoch, by which `EveryNth` counts
-        context: (L, D) float32, the picture's caption as a text encoder sees it
+        context: (L, D) float32, the image's caption as a text encoder sees it
     """
 
     image: NDArray[np.uint8]
@@ -87,7 +87,7 @@ class SampleDataset(Protocol):
         ...
 
     def path(self, index: int) -> str:
-        """The path that a sample has, found without reading its picture."""
+        """The path that a sample has, found without reading its image."""
         ...
 
     def files(self, index: int) -> tuple[Path, ...]:
@@ -100,7 +100,7 @@ SMALLEST_SIDE = 8
 
 
 def check_same_size(image: NDArray[Any], target: NDArray[Any], image_path: Path, target_path: Path) -> None:
-    """Check that a picture and its target have the same height and width.
+    """Check that an image and its target have the same height and width.
 
     Raises:
         InputError: they differ; both files and sizes are named

@@ -1,4 +1,4 @@
-"""Predictions that do not look at the picture: what a metric gives for nothing."""
+"""Predictions that do not look at the image: what a metric gives for nothing."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from metaprompts.tasks import Depth, Pose, Segmentation, Task
 
 
 class Constant(nn.Module):
-    """Says the same of every picture; `evaluate` takes it for a model.
+    """Says the same of every image; `evaluate` takes it for a model.
 
     Args:
         task: how its output is scored
@@ -24,7 +24,7 @@ class Constant(nn.Module):
         self.device = raw.device
 
     def forward(self, images: Tensor) -> Tensor:
-        """Repeat the output for each of (B, 3, H, W) pictures."""
+        """Repeat the output for each of (B, 3, H, W) images."""
         return self.raw.expand(len(images), *self.raw.shape[1:])
 
 
@@ -33,7 +33,7 @@ def best_constant(task: Task, batches: Iterable[dict[str, Tensor]]) -> Constant:
 
     Args:
         task: of the metric
-        batches: of training pictures, all of one size
+        batches: of training images, all of one size
     """
     if isinstance(task, Segmentation):
         return Constant(task, _class_counts(batches, len(task.classes)))

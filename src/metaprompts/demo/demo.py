@@ -18,7 +18,7 @@ from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, sub
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.dataloaders import validation_batches, validation_split
-from metaprompts.utils.files import write_picture
+from metaprompts.utils.files import write_image
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.wording import counted
 
@@ -65,7 +65,7 @@ class Teller(Protocol):
 
 
 def run_demo(settings: DemoSettings, teller: Teller) -> Path:
-    """Do everything; writes the report, and beside it the picture it begins with.
+    """Do everything; writes the report, and beside it the image it begins with.
 
     Args:
         settings: how much of it
@@ -116,7 +116,7 @@ def _run(settings: DemoSettings, teller: Teller) -> Path:
         commands=_COMMANDS,
     )
     path = settings.out / REPORT
-    write_picture(settings.out / OVERVIEW, seen)
+    write_image(settings.out / OVERVIEW, seen)
     write_report(report, path)
     return path
 

@@ -1,4 +1,4 @@
-"""Pictures of the report: truth beside prediction, step beside step."""
+"""Images of the report: truth beside prediction, step beside step."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metaprompts.analysis.drawing import box_of, distinct_pictures, draw_prediction, draw_truth
+from metaprompts.analysis.drawing import box_of, distinct_images, draw_prediction, draw_truth
 from metaprompts.analysis.prompts import predictions_by_step
 from metaprompts.data.sample import Sample
-from metaprompts.demo.report import Gallery, Picture
+from metaprompts.demo.report import Gallery, ImageArray
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.visualize.segmentation import class_legend, palette
 
@@ -31,7 +31,7 @@ _TEXTS = {
 def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str | None = None) -> Gallery:
     """Images, truths and predictions of a task."""
     name = model.task.name
-    chosen = distinct_pictures(samples)[:_ROWS]
+    chosen = distinct_images(samples)[:_ROWS]
     rows = [
         [enlarge(sample.image), enlarge(draw_truth(model.task, sample)), enlarge(_predicted(model, sample))]
         for sample in chosen
@@ -53,7 +53,7 @@ def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str |
 def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
     """What would be predicted after each refinement step, of a model whose steps were all trained to be read."""
     steps = model.config.refinement.steps
-    chosen = distinct_pictures(samples)[:_STEP_ROWS]
+    chosen = distinct_images(samples)[:_STEP_ROWS]
     rows = []
     for sample in chosen:
         predictions = predictions_by_step(model, sample.image)
@@ -72,12 +72,12 @@ def scene_name(sample: Sample) -> str:
     return f"scene {Path(sample.path).stem}"
 
 
-def enlarge(picture: Picture, scale: int = SCALE) -> Picture:
-    """A picture so many times as large: scenes are small."""
-    height, width = picture.shape[:2]
+def enlarge(image: ImageArray, scale: int = SCALE) -> ImageArray:
+    """An image so many times as large: scenes are small."""
+    height, width = image.shape[:2]
     size = (width * scale, height * scale)
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
-def _predicted(model: MetaPromptModel, sample: Sample) -> Picture:
+def _predicted(model: MetaPromptModel, sample: Sample) -> ImageArray:
     return draw_prediction(model.predict(sample.image, box_of(sample)), sample)

@@ -1,4 +1,4 @@
-"""What the three models see in a few pictures, at one look."""
+"""What the three models see in a few images, at one look."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,40 +6,40 @@ import numpy as np
 
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import SCALE, enlarge
-from metaprompts.demo.report import Picture
+from metaprompts.demo.report import ImageArray
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.visualize.sheets import contact_sheet
 
-_PICTURES = 4
+_IMAGES = 4
 
 
-def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> Picture:
-    """Pictures side by side; below each what every model predicts.
+def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> ImageArray:
+    """Images side by side; below each what every model predicts.
 
     Args:
         models: by the name of their task, all three
-        people: samples of the pose task; the first pictures are shown, with all the people known in them
+        people: samples of the pose task; the first images are shown, with all the people known in them
 
     Returns:
         (sheet height, sheet width, 3)
     """
-    by_picture: dict[str, list[Sample]] = {}
+    by_image: dict[str, list[Sample]] = {}
     for sample in people:
-        by_picture.setdefault(sample.path, []).append(sample)
-    columns = [_column(models, samples) for samples in list(by_picture.values())[:_PICTURES]]
+        by_image.setdefault(sample.path, []).append(sample)
+    columns = [_column(models, samples) for samples in list(by_image.values())[:_IMAGES]]
     names = ["image", *models]
     captions = [[name] + [""] * (len(columns) - 1) for name in names]
     return contact_sheet(list(zip(*columns, strict=True)), captions, cell=columns[0][0].shape[:2])
 
 
-def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) -> list[Picture]:
-    # Enlarged first, as results have the picture's own size: lines stay thin.
-    picture = enlarge(samples[0].image)
+def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) -> list[ImageArray]:
+    # Enlarged first, as results have the image's own size: lines stay thin.
+    image = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
-    seen = [model.predict(picture, boxes if name == "pose" else None) for name, model in models.items()]
-    return [picture, *map(_drawn, seen)]
+    seen = [model.predict(image, boxes if name == "pose" else None) for name, model in models.items()]
+    return [image, *map(_drawn, seen)]
 
 
-def _drawn(prediction: Prediction) -> Picture:
+def _drawn(prediction: Prediction) -> ImageArray:
     return np.asarray(prediction.show(legend=False))

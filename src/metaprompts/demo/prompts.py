@@ -10,7 +10,7 @@ from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import enlarge, scene_name
-from metaprompts.demo.report import Gallery, Picture
+from metaprompts.demo.report import Gallery, ImageArray
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.visualize.heatmaps import overlay_heat
 
@@ -53,7 +53,7 @@ def prompts_gallery(
         title=f"Meta prompts of {model.task.name}: what they respond to",
         text=f"{_TEXTS[kind]} Blue is the least response, red the strongest.",
         columns=("image", "truth", "response of the prompt"),
-        rows=[_pictures(model, row) for row in rows],
+        rows=[_images(model, row) for row in rows],
         names=[f"{row.text}; {scene_name(row.sample)}" for row in rows],
     )
 
@@ -92,11 +92,11 @@ def _amount(sample: Sample, place: int) -> float:
     return float(visible * sample.person.box_xywh[2] * sample.person.box_xywh[3])
 
 
-def _pictures(model: MetaPromptModel, row: _Row) -> list[Picture]:
+def _images(model: MetaPromptModel, row: _Row) -> list[ImageArray]:
     sample = row.sample
     (heatmap,) = prompt_heatmaps(model, sample.image, [row.prompt], boxes=box_of(sample))
     # Of pose nothing but the box was seen.
     part = np.ix_(heatmap.seen.any(axis=1), heatmap.seen.any(axis=0))
-    pictures = (sample.image, draw_truth(model.task, sample), overlay_heat(sample.image, heatmap.map))
+    images = (sample.image, draw_truth(model.task, sample), overlay_heat(sample.image, heatmap.map))
     scale = max(1, _SHOWN_HEIGHT // len(part[0]))
-    return [enlarge(picture[part], scale) for picture in pictures]
+    return [enlarge(image[part], scale) for image in images]

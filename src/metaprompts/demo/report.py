@@ -17,7 +17,7 @@ from metaprompts.demo.live_training import Point
 from metaprompts.utils.files import write_text
 from metaprompts.visualize.curves import running_mean
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
 _SMOOTH = 9
 
@@ -47,23 +47,23 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """A grid of pictures.
+    """A grid of images.
 
     Attributes:
         title: heading
         text: a sentence or two below it
         columns: a heading for each column
-        rows: pictures (H,W,3)
+        rows: images (H,W,3)
         names: of the rows
-        legend: a picture below the grid
+        legend: an image below the grid
     """
 
     title: str
     text: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Picture]]
+    rows: Sequence[Sequence[ImageArray]]
     names: Sequence[str]
-    legend: Picture | None = None
+    legend: ImageArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +72,9 @@ class Report:
 
     Attributes:
         scenes: number of scenes that were scored
-        overview: the first picture
+        overview: the first image
         scores: the table
-        galleries: pictures, in order
+        galleries: images, in order
         curve: of the live training
         live: scores of the live training: (metric, before, after)
         live_seconds: how long it took
@@ -83,7 +83,7 @@ class Report:
     """
 
     scenes: int
-    overview: Picture
+    overview: ImageArray
     scores: Sequence[Score]
     galleries: Sequence[Gallery]
     curve: Sequence[Point]
@@ -101,20 +101,20 @@ def write_report(report: Report, path: Path) -> None:
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.keep_trailing_newline = True
-    environment.filters["picture"] = picture_url
+    environment.filters["image"] = image_url
     template = environment.from_string((resources.files(__package__) / "report.html").read_text(encoding="utf-8"))
     write_text(path, template.render(report=report, curve=curve_svg(report.curve) if report.curve else None))
 
 
-def picture_url(picture: Picture) -> str:
-    """A picture (H,W,3) as the address of itself."""
+def image_url(image: ImageArray) -> str:
+    """An image (H,W,3) as the address of itself."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", optimize=True)
+    Image.fromarray(image).save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def curve_svg(points: Sequence[Point], width: int = 720, height: int = 220) -> dict[str, Any]:
-    """The coordinates of a curve's picture: each step's loss, and their running mean.
+    """The coordinates of a curve's image: each step's loss, and their running mean.
 
     Returns:
         "width", "height", "steps" and "mean" (points of polylines), "top" and "bottom" (losses at the edges) and

@@ -35,7 +35,7 @@ class Example:
 
 
 def multiple_of(prepared: OptimizedModel) -> int:
-    """Of what the sides of converted networks' pictures must be multiples, in pixels: 64 for Stable Diffusion."""
+    """Of what the sides of converted networks' images must be multiples, in pixels: 64 for Stable Diffusion."""
     halvings = len(prepared.look.unet.channels) - 1
     return int(2**halvings) * prepared.encode.stride
 
@@ -73,7 +73,7 @@ class ConvertedParts(ABC):
     """Parts that another runtime executes, in and out of numpy arrays.
 
     Args:
-        multiple: of what the sides of pictures must be multiples, see `multiple_of`
+        multiple: of what the sides of images must be multiples, see `multiple_of`
     """
 
     def __init__(self, multiple: int) -> None:
@@ -84,15 +84,15 @@ class ConvertedParts(ABC):
         """All outputs of a part, of `PARTS`, for its arguments in their order."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents.
+        """Images to latents.
 
         Raises:
-            InputError: the pictures cannot go through a converted network
+            InputError: the images cannot go through a converted network
         """
         height, width = images.shape[-2:]
         if height % self._multiple or width % self._multiple:
             raise InputError(
-                f"converted networks look at pictures whose sides are multiples of {self._multiple}, not at "
+                f"converted networks look at images whose sides are multiples of {self._multiple}, not at "
                 f"{height}x{width}: choose another size, or the engine eager"
             )
         return self._run("encode", images)[0]

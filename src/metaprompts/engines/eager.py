@@ -35,7 +35,7 @@ class EagerParts:
         self._encoder = encoder
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
+        """Images to latents."""
         ordered = images.to(self._dtype).contiguous(memory_format=self._pixels)
         rows = self._encoder.rows
         encode = self._prepared.encode

@@ -21,14 +21,14 @@ class EngineModel:
         tell: (B, context or None) -> what the steps are told
         engine: its name
         precision: what it computes in
-        device: where pictures shall be
+        device: where images shall be
         why: a line that says why this engine was taken
         encode_captions: texts to a context (B, N, D), where the model reads captions
 
     Attributes:
         training: False
-        dtype: of the pictures it takes, whatever it computes in
-        strips: whether it can encode pictures in strips, see `LatentEncoder`
+        dtype: of the images it takes, whatever it computes in
+        strips: whether it can encode images in strips, see `LatentEncoder`
     """
 
     training = False
@@ -58,17 +58,17 @@ class EngineModel:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
         return run(self.parts, self.task, images, self.tell(len(images), context)).float()
 
-    def predict(self, picture: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
-        """Predict one picture of any size, as `MetaPromptModel.predict` does."""
-        from metaprompts.data.io.images import as_picture
+    def predict(self, image: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
+        """Predict one image of any size, as `MetaPromptModel.predict` does."""
+        from metaprompts.data.io.images import as_image
 
-        return next(self.predict_many([(as_picture(picture), boxes, caption)]))
+        return next(self.predict_many([(as_image(image), boxes, caption)]))
 
-    def predict_many(self, pictures: Iterable[tuple[Any, ...]], batch_size: int = 1) -> Iterator[Any]:
-        """Predict pictures one after another, as `MetaPromptModel.predict_many` does."""
+    def predict_many(self, images: Iterable[tuple[Any, ...]], batch_size: int = 1) -> Iterator[Any]:
+        """Predict images one after another, as `MetaPromptModel.predict_many` does."""
         from metaprompts.inference.predict import predict_many
 
-        return predict_many(self, pictures, batch_size)
+        return predict_many(self, images, batch_size)
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """What the model's text encoder makes of captions (B, N, D).

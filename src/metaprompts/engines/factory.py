@@ -37,7 +37,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("on
 _NEEDS_FOR_INT8 = ("nncf",)
 _INSTALL = {"openvino": "openvino", "onnx": "onnx", "int8": "int8"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Converting a model takes about as long as predicting so many pictures without.
+# Converting a model takes about as long as predicting so many images without.
 _WORTH_CONVERTING = 20
 # Compiling on a GPU takes a minute or two.
 _WORTH_COMPILING = 200
@@ -84,7 +84,7 @@ def open_engine(
     engine: EngineName | Literal["auto"] = "auto",
     precision: Precision = "fp32",
     approximation: Approximation = EXACT,
-    pictures: int | None = None,
+    images: int | None = None,
     bounded: bool = False,
     cache: Path | None = None,
     device: str | None = None,
@@ -97,8 +97,8 @@ def open_engine(
         engine: what executes it; "auto" takes what is installed and worth its preparation
         precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
         approximation: what may be left out
-        pictures: about how many will be predicted; None for many
-        bounded: whether memory is limited or pictures are seen in windows; on a CPU "auto" then takes what has strips
+        images: about how many will be predicted; None for many
+        bounded: whether memory is limited or images are seen in windows; on a CPU "auto" then takes what has strips
             and looks at windows of any size
         cache: folder for converted models; by default see `cache_folder`
         device: where a converted network runs: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
@@ -112,7 +112,7 @@ def open_engine(
     if precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
     order = _Order(model.eval(), precision, approximation, cache, device)
-    choice = _choose(order, pictures, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
+    choice = _choose(order, images, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
     check_engine(choice.engine, precision, model.device)
     prepared = order.prepared(choice.engine)
     parts = _PARTS[choice.engine](order, prepared)
@@ -216,9 +216,9 @@ class _Order:
         return tensors_digest(sorted(self.model.state_dict().items()))
 
 
-def _choose(order: _Order, pictures: int | None, *, bounded: bool) -> Choice:
-    device, count = order.model.device, "many pictures" if pictures is None else counted(pictures, "picture")
-    enough = pictures is None or pictures >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
+def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
+    device, count = order.model.device, "many images" if images is None else counted(images, "image")
+    enough = images is None or images >= (_WORTH_CONVERTING if device.type == "cpu" else _WORTH_COMPILING)
     if device.type != "cpu":
         if order.precision == "int8":
             raise InputError("int8 is for the CPU: give --device cpu, or another precision")

@@ -2,8 +2,8 @@
 
 A model is gone through with tensors that have a shape and no numbers; every one that is alive is counted, and what
 convolutions need while they run. Chosen is how many views go through the model together and, where a single view does
-not fit, the strips in which it is encoded: there the UNet's and the head's maps are an eighth of the picture, the first
-maps of the encoder are as large as the picture itself and 128 channels wide.
+not fit, the strips in which it is encoded: there the UNet's and the head's maps are an eighth of the image, the first
+maps of the encoder are as large as the image itself and 128 channels wide.
 """
 
 import logging
@@ -45,7 +45,7 @@ _PROGRAM = 650 * 10**6
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
-# Bytes that each pixel of a picture takes at the fullest moment: decoding it (4 and 3), or confidence, classes, picture
+# Bytes that each pixel of an image takes at the fullest moment: decoding it (4 and 3), or confidence, classes, image
 # and the bands in which results are written (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
 _OF_PIXEL = 9
 # Lower ones save little: the map that is held whole remains. And the lower, the longer it takes to count them.
@@ -58,7 +58,7 @@ class Choice:
 
     Attributes:
         batch: views that go through the model together
-        rows: height of the encoder's strips; None for whole pictures
+        rows: height of the encoder's strips; None for whole images
         needed: bytes that this takes, the weights and the program itself included
     """
 
@@ -102,7 +102,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
         size: (height, width) of the views, in pixels
         limit: bytes that prediction may take, the weights and the program included
         most: views at once, if they fit
-        beside: bytes that are held for the picture as a whole
+        beside: bytes that are held for the image as a whole
 
     Raises:
         InputError: not even a single view in the lowest strips fits
@@ -166,7 +166,7 @@ def encoder_bytes(model: "MetaPromptModel", size: tuple[int, int], rows: int | N
     Args:
         model: to predict with
         size: (height, width) of the view, in pixels
-        rows: height of the strips; None for whole pictures
+        rows: height of the strips; None for whole images
     """
     with _counting(model.latent_encoder, rows, model.latent_encoder) as (live, tensors):
         images = model.task.fit(_empty_view(model, size))
@@ -196,8 +196,8 @@ class Budget:
         self._model, self._limit, self._most, self._beside = model, limit, most, beside
         self._known: dict[tuple[int, int, int], Choice] = {}
 
-    def check_picture(self, height: int, width: int) -> None:
-        """Check that a picture, and what is predicted of it, fit beside the weights.
+    def check_image(self, height: int, width: int) -> None:
+        """Check that an image, and what is predicted of it, fit beside the weights.
 
         Raises:
             InputError: they do not
@@ -206,7 +206,7 @@ class Budget:
         if self._limit is not None and needed > self._limit:
             raise InputError(
                 f"{height}x{width} pixels and their prediction take {_gigabytes(needed)} at least, but only "
-                f"{_gigabytes(self._limit)} may be taken: free memory, raise --max-memory, or make the picture smaller"
+                f"{_gigabytes(self._limit)} may be taken: free memory, raise --max-memory, or make the image smaller"
             )
 
     def batch(self, size: tuple[int, int], beside: int = 0) -> int:
@@ -214,7 +214,7 @@ class Budget:
 
         Args:
             size: (height, width) of the views, in pixels
-            beside: bytes that are held for the picture as a whole
+            beside: bytes that are held for the image as a whole
 
         Raises:
             InputError: not even a single view fits
@@ -284,7 +284,7 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
     places = weight.shape[2] * weight.shape[3]
     if places == 1:
         return 0
-    # Pictures of a batch go one after the other.
+    # Images of a batch go one after the other.
     maps = weight.shape[1] * features[0, 0].numel() if transposed else weight.shape[1] * result[0, 0].numel()
     return int(places * maps * features.element_size())
 

@@ -127,7 +127,7 @@ class OnnxParts(ConvertedParts):
 
     Args:
         folder: where they are
-        multiple: of what the sides of pictures must be multiples
+        multiple: of what the sides of images must be multiples
         provider: see `onnx_provider`
 
     Raises:

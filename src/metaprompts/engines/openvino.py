@@ -84,7 +84,7 @@ class OpenVinoParts(ConvertedParts):
     Args:
         folder: where they are
         precision: what is computed in
-        multiple: of what the sides of pictures must be multiples
+        multiple: of what the sides of images must be multiples
         device: see `openvino_device`
     """
 

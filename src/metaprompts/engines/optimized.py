@@ -1,6 +1,6 @@
 """The model with all that depends on its weights alone computed beforehand. Nothing is approximated unless asked for.
 
-It has three parts, so that an engine can compile each once and run the second K times: `encode` (picture to latent),
+It has three parts, so that an engine can compile each once and run the second K times: `encode` (image to latent),
 `look` (one step), `finish` (pyramid to raw output). The walk through the UNet is `PyramidUNet`'s own: only its layers
 are exchanged for such as read from ``time`` and ``prompts`` what theirs would have made of them.
 """
@@ -51,7 +51,7 @@ class Parts(Protocol):
 
     @property
     def finish(self) -> Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]:
-        """Pyramid, prompts (1 or B, N, D), images (B, 3, H, W) -> raw output for pictures of that size."""
+        """Pyramid, prompts (1 or B, N, D), images (B, 3, H, W) -> raw output for images of that size."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class StepConditions:
 
 
 class RememberingParts:
-    """Parts that encode each picture once for all models that share a cache of latents.
+    """Parts that encode each image once for all models that share a cache of latents.
 
     Args:
         parts: what executes the three parts
@@ -82,7 +82,7 @@ class RememberingParts:
         self.look, self.finish = parts.look, parts.finish
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
+        """Images to latents."""
         return self._latents.latents(images, self._parts.encode)
 
 
@@ -91,7 +91,7 @@ def run(parts: Parts, task: Task, images: Tensor, told: StepConditions) -> Tenso
 
     Args:
         parts: what executes them
-        task: brings pictures to the size that the backbone shall see
+        task: brings images to the size that the backbone shall see
         images: (B, 3, H, W) RGB float in [0, 1]
         told: to each step
 
@@ -216,7 +216,7 @@ class Encode(nn.Module):
         self.stride = encoder.stride
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
+        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
         latent: Tensor = self.layers(images * 2 - 1)
         return latent if self.scale == 1 else latent * self.scale
 
@@ -243,7 +243,7 @@ class Decode(nn.Module):
         fold_batch_norms(self)
 
     def forward(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
-        """Turn a pyramid and prompts (1 or B, N, D) into the raw output for pictures of the size (..., H, W)."""
+        """Turn a pyramid and prompts (1 or B, N, D) into the raw output for images of the size (..., H, W)."""
         maps = self.rearrangement(pyramid, prompts.expand(pyramid[0].shape[0], -1, -1))
         return self.head(maps, (images.shape[-2], images.shape[-1]))  # type: ignore[no-any-return]
 
@@ -295,6 +295,6 @@ class StripEncode(nn.Module):
         self.scale = encode.scale
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
+        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8)."""
         latent: Tensor = self.layers(images * 2 - 1)
         return latent if self.scale == 1 else latent * self.scale

@@ -8,12 +8,12 @@ from pathlib import Path
 from torch import Tensor
 
 from metaprompts.evaluation.records import CONFUSION
-from metaprompts.utils.files import write_json, write_picture, write_text
+from metaprompts.utils.files import write_image, write_json, write_text
 from metaprompts.visualize.confusion import draw_confusion
 
 
 def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> None:
-    """Write the matrix as JSON, as CSV and as a picture.
+    """Write the matrix as JSON, as CSV and as an image.
 
     Args:
         confusion: (C, C + 1) pixels, truth down, prediction across; the last column is that of no class
@@ -25,11 +25,11 @@ def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> Non
     """
     pixels = confusion[:, : len(classes)]
     counts: list[list[int]] = pixels.tolist()
-    as_json, as_csv, as_picture = (out / name for name in CONFUSION)
+    as_json, as_csv, as_image = (out / name for name in CONFUSION)
     write_json(as_json, {"rows": "truth", "columns": "prediction", "classes": list(classes), "pixels": counts})
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["truth \\ prediction", *classes])
     writer.writerows([name, *row] for name, row in zip(classes, counts, strict=True))
     write_text(as_csv, text.getvalue())
-    write_picture(as_picture, draw_confusion(pixels.numpy(), classes))
+    write_image(as_image, draw_confusion(pixels.numpy(), classes))

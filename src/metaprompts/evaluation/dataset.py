@@ -1,4 +1,4 @@
-"""A split as evaluation sees it: every picture once, at each scale, with its name."""
+"""A split as evaluation sees it: every image once, at each scale, with its name."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,8 +29,8 @@ class EvalSample:
 
     Attributes:
         index: its place in the split
-        path: the picture's file
-        tensors: those of `to_tensors`, "picture_size" (2,) height and width before resizing, and "image@RATIO"
+        path: the image's file
+        tensors: those of `to_tensors`, "original_size" (2,) height and width before resizing, and "image@RATIO"
     """
 
     index: int
@@ -64,7 +64,7 @@ class EvalDataset(Dataset[EvalSample]):
         """
         sample = self.sample(index)
         tensors = to_tensors(_applied(self._transforms[1.0], sample))
-        tensors["picture_size"] = torch.tensor(sample.image.shape[:2])
+        tensors["original_size"] = torch.tensor(sample.image.shape[:2])
         for ratio, transforms in self._transforms.items():
             if ratio != 1:
                 tensors[scaled_name(ratio)] = image_tensor(_applied(transforms, sample).image)
@@ -80,24 +80,24 @@ class EvalDataset(Dataset[EvalSample]):
 
 
 class EvalLoader(Generic[T]):
-    """Reads pictures in groups, in processes of its own if wanted.
+    """Reads images in groups, in processes of its own if wanted.
 
     Args:
-        pictures: what is read
-        groups: indices of the pictures that come together
+        images: what is read
+        groups: indices of the images that come together
         gather: what is made of a group
         workers: processes that read
     """
 
     def __init__(
         self,
-        pictures: EvalDataset,
+        images: EvalDataset,
         groups: Sequence[list[int]],
         gather: Callable[[Sequence[EvalSample]], T],
         *,
         workers: int,
     ) -> None:
-        self._pictures, self._groups, self._gather, self._workers = pictures, groups, gather, workers
+        self._images, self._groups, self._gather, self._workers = images, groups, gather, workers
 
     def __len__(self) -> int:
         """Return the number of groups."""
@@ -109,24 +109,24 @@ class EvalLoader(Generic[T]):
         Raises:
             InputError: a file is bad
         """
-        for group in Reader(self._pictures, list, workers=self._workers, batch_sampler=self._groups):
+        for group in Reader(self._images, list, workers=self._workers, batch_sampler=self._groups):
             yield self._gather(group)
 
 
 def seen_batches(
-    pictures: EvalDataset, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
+    images: EvalDataset, *, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
 ) -> ShapeBatches:
     """A split in order, or a process's share of it, for `evaluate`.
 
     Args:
-        pictures: the split
-        batch_size: at most so many pictures together; those of different sizes never are
+        images: the split
+        batch_size: at most so many images together; those of different sizes never are
         workers: processes that read
         share: number of the process, and how many there are
     """
     number, of = share
-    groups = in_groups(len(pictures), batch_size)[number::of]
-    return ShapeBatches(EvalLoader(pictures, groups, _tensors_of, workers=workers))
+    groups = in_groups(len(images), batch_size)[number::of]
+    return ShapeBatches(EvalLoader(images, groups, _tensors_of, workers=workers))
 
 
 def in_groups(samples: int, size: int) -> list[list[int]]:
@@ -135,9 +135,9 @@ def in_groups(samples: int, size: int) -> list[list[int]]:
 
 
 def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
-    """The same transforms for a picture that shall be looked at ``ratio`` times as large.
+    """The same transforms for an image that shall be looked at ``ratio`` times as large.
 
-    The size to which the picture is brought is scaled, so it is resized once, from its own pixels. Bilinearly, as
+    The size to which the image is brought is scaled, so it is resized once, from its own pixels. Bilinearly, as
     mmsegmentation does.
 
     Args:
@@ -155,7 +155,7 @@ class ScaledResize:
     """Resize the image alone to a ratio of what another transform would bring it to.
 
     Args:
-        plain: the transform at ratio 1; None: the picture's own size
+        plain: the transform at ratio 1; None: the image's own size
         ratio: above 0
     """
 
@@ -184,7 +184,7 @@ class ScaledResize:
 
 
 def stacked(group: Sequence[EvalSample]) -> list[tuple[list[EvalSample], dict[str, Tensor]]]:
-    """Gather pictures whose tensors have the same shapes into batches; order within a batch is kept."""
+    """Gather images whose tensors have the same shapes into batches; order within a batch is kept."""
     tensors = _tensors_of(group)
     return [
         ([group[place] for place in places], stack([tensors[place] for place in places]))
@@ -192,8 +192,8 @@ def stacked(group: Sequence[EvalSample]) -> list[tuple[list[EvalSample], dict[st
     ]
 
 
-def _tensors_of(pictures: Sequence[EvalSample]) -> list[dict[str, Tensor]]:
-    return [picture.tensors for picture in pictures]
+def _tensors_of(images: Sequence[EvalSample]) -> list[dict[str, Tensor]]:
+    return [image.tensors for image in images]
 
 
 def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:

@@ -20,7 +20,7 @@ def evaluate(
     *,
     facts: dict[str, Any],
     test: "EvaluationProtocol | None" = None,
-    on_batch: Callable[[int], None] = lambda pictures: None,
+    on_batch: Callable[[int], None] = lambda images: None,
     gather: Callable[[Any], list[Any]] = lambda tally: [tally],
 ) -> dict[str, Any]:
     """Predict every batch and score the whole split.
@@ -29,8 +29,8 @@ def evaluate(
         model: is put into evaluation mode, and back afterwards
         batches: what a DataLoader over `Transformed` gives, or `seen_batches` where ``test`` crops or scales
         facts: what the task's scorer needs to know of the split, see `Task.scorer`
-        test: how to predict; None: each picture is seen once
-        on_batch: called with the number of pictures after each batch
+        test: how to predict; None: each image is seen once
+        on_batch: called with the number of images after each batch
         gather: where processes share the split: gives every process what all of them counted
 
     Returns:
@@ -55,7 +55,7 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
     Args:
         model: in evaluation mode
         batch: tensors on any device
-        test: how to predict; None: each picture is seen once
+        test: how to predict; None: each image is seen once
     """
     moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
     raw = with_context(model, moved)(moved["image"]) if test is None else test.predict(model, moved)

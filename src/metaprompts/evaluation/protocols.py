@@ -1,4 +1,4 @@
-"""How a split is predicted when it is scored: the ``test`` section of recipes. By default the picture is seen once."""
+"""How a split is predicted when it is scored: the ``test`` section of recipes. By default the image is seen once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Batch = Mapping[str, Tensor]
 
 
 def scaled_name(ratio: float) -> str:
-    """Under which name a batch holds its pictures at a scale."""
+    """Under which name a batch holds its images at a scale."""
     return "image" if ratio == 1 else f"image@{ratio:g}"
 
 
@@ -34,7 +34,7 @@ class EvaluationProtocol(ABC):
     """What every ``test`` section has.
 
     Attributes:
-        flip: also look at the mirrored picture and average
+        flip: also look at the mirrored image and average
     """
 
     flip: bool = False
@@ -57,11 +57,11 @@ class EvaluationProtocol(ABC):
         return {}
 
     def transforms(self) -> list[Transform]:
-        """What is done to picture and target before anything else."""
+        """What is done to image and target before anything else."""
         return []
 
     def ratios(self) -> tuple[float, ...]:
-        """The scales at which a picture is looked at; 1 is the one that the data section gives."""
+        """The scales at which an image is looked at; 1 is the one that the data section gives."""
         return (1.0,)
 
 
@@ -71,8 +71,8 @@ class SegmentationProtocol(EvaluationProtocol):
 
     Attributes:
         windows: side and stride of square windows, in pixels (ADE20K: 512,341; Cityscapes: 1024,512); none for the
-            whole picture at once
-        scales: factors on the size at which pictures are looked at (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+            whole image at once
+        scales: factors on the size at which images are looked at (published: 0.5,0.75,1,1.25,1.5,1.75,2)
         window_batch: windows in one pass
     """
 
@@ -92,14 +92,14 @@ class SegmentationProtocol(EvaluationProtocol):
             raise InputError(f"test.scales is {list(self.scales)}; wanted each scale once")
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
-        """Logits (B,C,H,W) where a picture is seen once, else probabilities (B,C,H,W) at the labels' size."""
+        """Logits (B,C,H,W) where an image is seen once, else probabilities (B,C,H,W) at the labels' size."""
         look = with_context(model, batch)
         if self.windows is None and not self.flip and self.scales == (1.0,):
             return look(batch["image"])
         return mean_probabilities(
             look,
             [batch[scaled_name(scale)] for scale in self.scales],
-            picture_size(batch),
+            original_size(batch),
             windows=self.windows,
             flip=self.flip,
             batch=self.window_batch,
@@ -119,9 +119,9 @@ class DepthProtocol(EvaluationProtocol):
     """How depth is tested. Windows and mirror images are averaged in meters.
 
     Attributes:
-        windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole picture at once
+        windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
         crop: pixels that count: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
-        kitti_crop: cut pictures and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216
+        kitti_crop: cut images and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216
             columns; training does so, too
     """
 
@@ -155,7 +155,7 @@ class PoseProtocol(EvaluationProtocol):
     A person's final score is box score x mean of the joint scores above 0.2, as in mmpose and SimpleBaseline.
 
     Attributes:
-        oks_nms: of people in one picture more similar than this only the best stays (published: 0.9, for detected
+        oks_nms: of people in one image more similar than this only the best stays (published: 0.9, for detected
             boxes); none keeps all
     """
 
@@ -187,11 +187,11 @@ PROTOCOLS: dict[str, type[EvaluationProtocol]] = {
 }
 
 
-def picture_size(batch: Batch) -> tuple[int, int]:
-    """Height and width that predictions of a batch are wanted in: the labels', else the picture's before resizing."""
+def original_size(batch: Batch) -> tuple[int, int]:
+    """Height and width that predictions of a batch are wanted in: the labels', else the image's before resizing."""
     if "labels" in batch:
         return batch["labels"].shape[-2], batch["labels"].shape[-1]
-    if "picture_size" in batch:
-        height, width = batch["picture_size"][0].tolist()
+    if "original_size" in batch:
+        height, width = batch["original_size"][0].tolist()
         return int(height), int(width)
     return batch["image"].shape[-2], batch["image"].shape[-1]

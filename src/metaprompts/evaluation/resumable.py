@@ -37,7 +37,7 @@ class Evaluation:
     """What is evaluated, and where the results go.
 
     Attributes:
-        pictures: the split
+        images: the split
         test: how it is predicted
         facts: what the task's scorer needs to know of the split
         out: folder for metrics.json, per_image.jsonl and evaluation.json
@@ -47,7 +47,7 @@ class Evaluation:
         workers: processes that read
     """
 
-    pictures: EvalDataset
+    images: EvalDataset
     test: EvaluationProtocol
     facts: Mapping[str, Any]
     out: Path
@@ -129,7 +129,7 @@ def _evaluate(
 def _forget_changed(evaluation: Evaluation) -> None:
     """Drop the records of samples that are not what they were."""
     records = read_records(evaluation.out)
-    count = len(evaluation.pictures)
+    count = len(evaluation.images)
     good = {
         index: record
         for index, record in records.items()
@@ -141,7 +141,7 @@ def _forget_changed(evaluation: Evaluation) -> None:
 
 def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
     """Groups of indices that hold one at least which is not finished."""
-    groups = in_groups(len(evaluation.pictures), evaluation.group)
+    groups = in_groups(len(evaluation.images), evaluation.group)
     return [indices for indices in groups if not finished.issuperset(indices)]
 
 
@@ -155,32 +155,30 @@ def _predict_groups(
 ) -> None:
     if not groups:
         return
-    reader = EvalLoader(evaluation.pictures, groups, list, workers=evaluation.workers)
+    reader = EvalLoader(evaluation.images, groups, list, workers=evaluation.workers)
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
     with eval_mode(model), RecordWriter(evaluation.out, rank) as writer:
-        for pictures in reader:
-            new = [
-                record for record in _records(model, evaluation, scorer, pictures) if record["index"] not in finished
-            ]
+        for images in reader:
+            new = [record for record in _records(model, evaluation, scorer, images) if record["index"] not in finished]
             for record in new:
                 writer.write(record)
             on_done(len(new))
 
 
 def _records(
-    model: Predictor, evaluation: Evaluation, scorer: Any, pictures: Sequence[EvalSample]
+    model: Predictor, evaluation: Evaluation, scorer: Any, images: Sequence[EvalSample]
 ) -> list[dict[str, Any]]:
     records = []
-    for alike, batch in stacked(pictures):
+    for alike, batch in stacked(images):
         raw, wanted = predict(model, batch, evaluation.test), targets(batch)
-        for place, picture in enumerate(alike):
+        for place, image in enumerate(alike):
             scorer.reset()
             one = slice(place, place + 1)
             model.task.score(scorer, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
             record = {
-                "index": picture.index,
-                "name": _name(picture.path, evaluation.root),
-                "files": _stamp(evaluation, picture.index),
+                "index": image.index,
+                "name": _name(image.path, evaluation.root),
+                "files": _stamp(evaluation, image.index),
             }
             if "annotation_id" in wanted:
                 record["annotation_id"] = int(wanted["annotation_id"][place])
@@ -192,19 +190,19 @@ def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
     """The metric of the whole split, summed in its order whoever predicted what and when."""
     scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
     records = read_records(evaluation.out)
-    missing = [index for index in range(len(evaluation.pictures)) if index not in records]
+    missing = [index for index in range(len(evaluation.images)) if index not in records]
     if missing:
         raise InputError(
             f"{evaluation.out} has lost the records of {counted(len(missing), 'sample')} while the evaluation ran: "
             "run the same command again, which evaluates them"
         )
-    for index in range(len(evaluation.pictures)):
+    for index in range(len(evaluation.images)):
         scorer.add(records[index]["tally"])
     return scorer
 
 
 def _stamp(evaluation: Evaluation, index: int) -> str:
-    files = evaluation.pictures.samples.files(index)
+    files = evaluation.images.samples.files(index)
     return files_stamp({_name(str(path), evaluation.root): path for path in files})
 
 

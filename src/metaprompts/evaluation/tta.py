@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from metaprompts.inference.sliding_window import Predict, slide_logits
 
-# Softmax works in bands of rows, so that it needs a band's memory, not a picture's.
+# Softmax works in bands of rows, so that it needs a band's memory, not an image's.
 _BAND = 64
 
 
@@ -21,17 +21,17 @@ def mean_probabilities(
     flip: bool,
     batch: int = 1,
 ) -> Tensor:
-    """Segment the same pictures at several scales, and mirrored, as mmsegmentation's ``aug_test``.
+    """Segment the same images at several scales, and mirrored, as mmsegmentation's ``aug_test``.
 
-    The logits of each view are resized to the pictures' size, then go through softmax; the mean of these is returned.
+    The logits of each view are resized to the images' size, then go through softmax; the mean of these is returned.
     At a time there are in memory that mean, the logits of one view, and their resized copy where sizes differ.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w) logits
-        images: the pictures at each scale, (B,3,h_s,w_s) in [0,1]
-        size: height and width of the result, the pictures' own
-        windows: side and stride of square windows, pixels, see `slide_logits`; None: the whole picture at once
-        flip: also look at the mirrored pictures
+        images: the images at each scale, (B,3,h_s,w_s) in [0,1]
+        size: height and width of the result, the images' own
+        windows: side and stride of square windows, pixels, see `slide_logits`; None: the whole image at once
+        flip: also look at the mirrored images
         batch: windows predicted at once
 
     Returns:

@@ -1,4 +1,4 @@
-"""Pictures in, predictions out: views of one size are gathered into batches, and no more of them are held."""
+"""Images in, predictions out: views of one size are gathered into batches, and no more of them are held."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metaprompts.inference.predictor import ImagePredictor
-from metaprompts.tasks.base import ModelInput, Picture
+from metaprompts.tasks.base import ImageArray, ModelInput
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
@@ -20,65 +20,65 @@ if TYPE_CHECKING:
 
 def predict_many(
     model: ImagePredictor,
-    pictures: Iterable[tuple[Picture, Any] | tuple[Picture, Any, Any]],
+    images: Iterable[tuple[ImageArray, Any] | tuple[ImageArray, Any, Any]],
     batch_size: int,
     views_at_once: Callable[[tuple[int, int]], int] | None = None,
 ) -> Iterator["Prediction"]:
-    """Predict pictures in order; at most ``batch_size`` pictures are held at a time.
+    """Predict images in order; at most ``batch_size`` images are held at a time.
 
     Args:
         model: is put into evaluation mode while it looks, and back afterwards
-        pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
-        batch_size: largest number of pictures held, and of views in one pass
+        images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
+        batch_size: largest number of images held, and of views in one pass
         views_at_once: (height, width) of views -> how many of them in one pass; by default ``batch_size``
     """
-    remaining = ((*row, None)[:3] for row in pictures)
+    remaining = ((*row, None)[:3] for row in images)
     encoded: dict[str, Tensor] = {}
     while group := list(islice(remaining, batch_size)):
-        # Only those of the last group are kept: often all pictures have the same caption.
+        # Only those of the last group are kept: often all images have the same caption.
         encoded = _encoded(model, [caption for *_, caption in group], encoded)
         contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
-        of_pictures = groupby(
+        of_images = groupby(
             _outputs(model, _seen(model, group, contexts), views_at_once or (lambda size: batch_size)),
-            key=attrgetter("picture"),
+            key=attrgetter("image"),
         )
-        ready = next(of_pictures, None)
-        for number, (picture, *_) in enumerate(group):
-            # A picture without boxes has no views.
+        ready = next(of_images, None)
+        for number, (image, *_) in enumerate(group):
+            # An image without boxes has no views.
             if ready is None or ready[0] != number:
-                yield model.task.assemble(picture, ())
+                yield model.task.assemble(image, ())
                 continue
-            yield model.task.assemble(picture, ((output.view, output.raw) for output in ready[1]))
-            ready = next(of_pictures, None)
+            yield model.task.assemble(image, ((output.view, output.raw) for output in ready[1]))
+            ready = next(of_images, None)
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A view, the number of its picture, and the context (N, D) that it is looked at with, if there is one."""
+    """A view, the number of its image, and the context (N, D) that it is looked at with, if there is one."""
 
-    picture: int
+    image: int
     view: ModelInput
     context: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Output:
-    picture: int
+    image: int
     view: ModelInput
     raw: Tensor
 
 
 def _seen(
-    model: ImagePredictor, group: Sequence[tuple[Picture, Any, Any]], contexts: Sequence[Tensor | None]
+    model: ImagePredictor, group: Sequence[tuple[ImageArray, Any, Any]], contexts: Sequence[Tensor | None]
 ) -> Iterator[_Seen]:
-    """The views of all pictures, each made when it is asked for: a picture may have very many."""
-    for number, ((picture, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
-        for view in model.task.views(picture, model.config.working_size, boxes):
+    """The views of all images, each made when it is asked for: an image may have very many."""
+    for number, ((image, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
+        for view in model.task.views(image, model.config.working_size, boxes):
             yield _Seen(number, view, context)
 
 
 def context_of(model: ImagePredictor, caption: str | Tensor | None) -> Tensor | None:
-    """A caption, or what was made of it (N, D), as a context of one picture (1, N, D) where the model is."""
+    """A caption, or what was made of it (N, D), as a context of one image (1, N, D) where the model is."""
     if caption is None:
         return None
     return model.encode_captions([caption]) if isinstance(caption, str) else caption[None].to(model.device)
@@ -127,11 +127,11 @@ def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int,
     contexts = [each.context for _, each in seen if each.context is not None]
     with eval_mode(model):
         raws = forward_raw(model, batch, torch.stack(contexts) if contexts else None)
-    return {place: _Output(each.picture, each.view, raw) for (place, each), raw in zip(seen, raws, strict=True)}
+    return {place: _Output(each.image, each.view, raw) for (place, each), raw in zip(seen, raws, strict=True)}
 
 
 def forward_raw(model: ImagePredictor, images: Tensor, context: Tensor | None) -> Tensor:
-    """The raw output in single precision, whatever the model's own, of pictures from anywhere.
+    """The raw output in single precision, whatever the model's own, of images from anywhere.
 
     Args:
         model: is in evaluation mode

@@ -1,4 +1,4 @@
-"""Inference in windows: square ones along a wide picture for depth, a grid of overlapping ones for segmentation."""
+"""Inference in windows: square ones along a wide image for depth, a grid of overlapping ones for segmentation."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -13,7 +13,7 @@ Predict = Callable[[Tensor], Tensor]
 
 
 def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, flip: bool) -> Tensor:
-    """Predict depth in square windows along the long side, and average windows and mirrored pictures in metres.
+    """Predict depth in square windows along the long side, and average windows and mirrored images in metres.
 
     Windows start every (long - short) // (windows - 1) pixels, as in the released code. Where that division has a
     remainder the last pixels lie in no window (KITTI: 9 columns, for which the released code gives NaN); here one
@@ -22,8 +22,8 @@ def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, fl
     Args:
         predict: (B,3,S,S) -> (B,1,h,w) depth in metres; brought to S x S bilinearly if it comes smaller
         images: (B,3,H,W) in [0,1]
-        windows: how many, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole picture at once
-        flip: average with the prediction of the mirrored picture
+        windows: how many, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole image at once
+        flip: average with the prediction of the mirrored image
 
     Returns:
         (B,1,H,W) metres, float32
@@ -32,7 +32,7 @@ def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, fl
         InputError: fewer than two windows
     """
     if windows is not None and windows < 2:
-        raise InputError(f"got {windows} windows; expected at least 2, or none for the whole picture at once")
+        raise InputError(f"got {windows} windows; expected at least 2, or none for the whole image at once")
     if windows is None:
         return _flip_averaged(predict, images, flip=flip)
     along = -1 if images.shape[-1] >= images.shape[-2] else -2
@@ -43,7 +43,7 @@ def window_starts(long: int, short: int, windows: int) -> list[int]:
     """Where the released code starts its square windows.
 
     Args:
-        long: the picture's long side, pixels
+        long: the image's long side, pixels
         short: its short side, which is the windows' side
         windows: how many, at least 2
 
@@ -59,7 +59,7 @@ def slide_logits(
 ) -> Tensor:
     """Segment in a grid of overlapping windows and average their logits, as mmsegmentation's ``slide_inference``.
 
-    Windows that would leave the picture are shifted back to its edge; where the picture is smaller than the window,
+    Windows that would leave the image are shifted back to its edge; where the image is smaller than the window,
     the window shrinks to it. Only the sum over windows and ``batch`` crops are in memory at a time.
 
     Args:
@@ -67,7 +67,7 @@ def slide_logits(
         images: (B,3,H,W) in [0,1]
         window: height and width of a window, pixels
         stride: vertical and horizontal step, pixels
-        batch: crops predicted at once; every picture of ``images`` gives one crop a window
+        batch: crops predicted at once; every image of ``images`` gives one crop a window
 
     Returns:
         (B,C,H,W) float32, the mean of logits
@@ -98,7 +98,7 @@ def slide_rows(
 ) -> Iterator[tuple[int, Tensor]]:
     """Average a grid of overlapping windows as `slide_logits` does, and give rows away once no further window has them.
 
-    In memory are the rows of one window's height, as wide as the picture, and ``batch`` crops.
+    In memory are the rows of one window's height, as wide as the image, and ``batch`` crops.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w); brought to the crops' size bilinearly if it comes smaller
@@ -139,7 +139,7 @@ class _OpenRows:
         total: (C,h,W) zeros, h being a window's height
 
     Attributes:
-        first: the picture's row that is the sums' first
+        first: the image's row that is the sums' first
     """
 
     def __init__(self, total: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Pictures at their own resolution, in overlapping windows; the memory does not grow with the picture's height."""
+"""Images at their own resolution, in overlapping windows; the memory does not grow with the image's height."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of, forward_raw
 from metaprompts.inference.predictor import ImagePredictor
 from metaprompts.inference.sliding_window import check_no_gaps, slide_rows
-from metaprompts.tasks.base import Picture
+from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ _SMALLEST = 64
 
 @dataclass(frozen=True)
 class Windows:
-    """A grid of windows, the last of which are shifted back to the picture's edge.
+    """A grid of windows, the last of which are shifted back to the image's edge.
 
     Attributes:
-        size: (height, width) of each, in pixels; cut to the picture's own where that is smaller
+        size: (height, width) of each, in pixels; cut to the image's own where that is smaller
         stride: (vertical, horizontal) step, in pixels, at most the size
 
     Raises:
@@ -55,21 +55,21 @@ class Windows:
         return cls(size, stride or (size[0] // 2, size[1] // 2))
 
     def held_bytes(self, height: int, width: int, outputs: int) -> int:
-        """What is held for a picture beside the work on a window.
+        """What is held for an image beside the work on a window.
 
         Args:
-            height: of the picture, in pixels
-            width: of the picture, in pixels
+            height: of the image, in pixels
+            width: of the image, in pixels
             outputs: channels of the raw output
         """
         tall, wide = min(self.size[0], height), min(self.size[1], width)
         # Single precision: sums and counts over open rows, a window's output; depth, or confidence and labels. The
-        # picture in bytes.
+        # image in bytes.
         rows, window = (outputs + 1) * tall * width, outputs * tall * wide
         return 4 * (rows + window + 2 * height * width) + 3 * height * width
 
     def within(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the windows of a picture as the model sees them."""
+        """(height, width) of the windows of an image as the model sees them."""
         inside = min(self.size[0], height), min(self.size[1], width)
         return max(inside[0], _SMALLEST), max(inside[1], _SMALLEST)
 
@@ -77,26 +77,26 @@ class Windows:
 @torch.inference_mode()
 def predict_in_windows(
     model: ImagePredictor,
-    picture: Picture,
+    image: ImageArray,
     windows: Windows,
     boxes: Sequence[Any] | None = None,
     caption: str | Tensor | None = None,
     batch: int = 1,
 ) -> "Prediction":
-    """Predict a picture without resizing it, and average where windows overlap: logits, or depth in metres.
+    """Predict an image without resizing it, and average where windows overlap: logits, or depth in metres.
 
-    Metric depth depends on the scale that the model was trained at: windows are for pictures of about that scale.
+    Metric depth depends on the scale that the model was trained at: windows are for images of about that scale.
 
     Args:
         model: of segmentation or depth
-        picture: uint8 RGB (H, W, 3)
+        image: uint8 RGB (H, W, 3)
         windows: their grid
         boxes: are refused, as with them pose is
-        caption: what is to be seen in the whole picture, a text or encoded (N, D), where the prompts are captions
+        caption: what is to be seen in the whole image, a text or encoded (N, D), where the prompts are captions
         batch: windows that go through the model together
 
     Returns:
-        the prediction at the picture's own size
+        the prediction at the image's own size
 
     Raises:
         InputError: the task is not predicted in windows, or a caption is missing or not wanted
@@ -110,14 +110,14 @@ def predict_in_windows(
         return forward_raw(model, _enlarged(crops.float().div_(255)), of_crops)
 
     with eval_mode(model):
-        # Bytes, of which crops become numbers: the picture may be as large as memory.
-        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
-        rows = slide_rows(predict, image, window=windows.size, stride=windows.stride, batch=batch)
-        return model.task.assemble_rows(picture, rows)
+        # Bytes, of which crops become numbers: the image may be as large as memory.
+        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+        rows = slide_rows(predict, tensor, window=windows.size, stride=windows.stride, batch=batch)
+        return model.task.assemble_rows(image, rows)
 
 
 def _enlarged(crops: Tensor) -> Tensor:
-    """Crops of a picture that is smaller than the smallest window, stretched to that."""
+    """Crops of an image that is smaller than the smallest window, stretched to that."""
     height, width = crops.shape[-2:]
     if min(height, width) >= _SMALLEST:
         return crops

@@ -1,4 +1,4 @@
-"""Errors of metric depth, measured picture by picture and averaged, and the crops they are measured in."""
+"""Errors of metric depth, measured image by image and averaged, and the crops they are measured in."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ DEPTH_SCORES = ("d1", "d2", "d3", "rel", "sq_rel", "rmse", "rmse_log", "log10", 
 
 
 def nyu_crop(height: int, width: int) -> Tensor:
-    """Eigen's crop of NYU Depth v2: rows 45:471, columns 41:601, made for 480x640 pictures.
+    """Eigen's crop of NYU Depth v2: rows 45:471, columns 41:601, made for 480x640 images.
 
     Returns:
         (H,W) bool, True where pixels count
@@ -92,7 +92,7 @@ def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
 
 
 def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
-    """The nine usual numbers of one picture.
+    """The nine usual numbers of one image.
 
     d1, d2, d3: share of pixels with max(p/t, t/p) below 1.25, 1.25^2, 1.25^3; rel: mean abs(p - t)/t; sq_rel: mean
     (p - t)^2/t; rmse: metres; rmse_log: of natural logarithms; log10: mean abs(log10 p - log10 t); silog: with
@@ -122,7 +122,7 @@ def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
 
 
 class DepthScores(Metric):  # type: ignore[misc]
-    """The nine depth errors, measured in each picture and then averaged over pictures.
+    """The nine depth errors, measured in each image and then averaged over images.
 
     A pixel counts where min_depth_m < target < max_depth_m and the crop allows it. Infinite predictions become
     ``max_depth_m``, NaN and anything below ``min_depth_m`` become ``min_depth_m``. A finite prediction above
@@ -167,7 +167,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         self.add_state("skipped", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted_m: Tensor, target_m: Tensor) -> None:
-        """Measure a batch, picture by picture; a picture without any valid pixel is skipped and counted.
+        """Measure a batch, image by image; an image without any valid pixel is skipped and counted.
 
         Args:
             predicted_m: (B,1,H,W) or (B,H,W) metres
@@ -196,7 +196,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         return self.scores()
 
     def scores(self) -> dict[str, float]:
-        """Means over the pictures that this process measured.
+        """Means over the images that this process measured.
 
         Returns:
             the names of ``DEPTH_SCORES`` (nan if nothing was measured), ``images`` measured and ``images_skipped``
@@ -206,7 +206,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         return dict(zip(DEPTH_SCORES, means, strict=True)) | counts
 
     def tally(self) -> dict[str, Any]:
-        """Everything measured so far as plain values: sums of the nine errors, and how many pictures."""
+        """Everything measured so far as plain values: sums of the nine errors, and how many images."""
         return {"total": self.total.tolist(), "images": int(self.images), "skipped": int(self.skipped)}
 
     def add(self, tally: Mapping[str, Any]) -> None:
@@ -216,7 +216,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         self.skipped += tally["skipped"]
 
     def summary(self) -> dict[str, float]:
-        """The scores of a picture that stand beside its name."""
+        """The scores of an image that stand beside its name."""
         scores = self.scores()
         return {name: scores[name] for name in DEPTH_SCORES}
 

@@ -33,7 +33,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
     """COCO's ten keypoint numbers, computed by faster-coco-eval from everything predicted.
 
     A person's final score is box score times the mean of those joint scores that exceed ``joint_threshold`` (0 if
-    none does), as in mmpose. Every picture of ``ground_truth`` counts, predicted or not. Keep this metric on a device
+    none does), as in mmpose. Every image of ``ground_truth`` counts, predicted or not. Keep this metric on a device
     that has float64.
 
     Args:
@@ -44,7 +44,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
             are passed over, as in COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at most this do not count in the person's score
-        nms_threshold: remove people more similar than this to a better one in the same picture (mmpose: 0.9); None: off
+        nms_threshold: remove people more similar than this to a better one in the same image (mmpose: 0.9); None: off
 
     Raises:
         InputError: the annotations cannot be read, or their joints are not as many as the sigmas
@@ -96,11 +96,11 @@ class KeypointScores(Metric):  # type: ignore[misc]
         area: Tensor,
         category_id: Tensor | int | None = None,
     ) -> None:
-        """Take the predictions of P people, of any pictures.
+        """Take the predictions of P people, of any images.
 
         Args:
-            image_id: (P,) integers, ids of the annotations' pictures
-            keypoints: (P,J,2) x and y in pixels of the annotated picture
+            image_id: (P,) integers, ids of the annotations' images
+            keypoints: (P,J,2) x and y in pixels of the annotated image
             keypoint_scores: (P,J), usually in 0..1
             box_score: (P,), the detector's score; 1 for annotated boxes
             area: (P,) square pixels, the person's box or mask; used by the removal of doubles only
@@ -152,7 +152,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
             dicts of image_id, category_id, keypoints (x, y, score, x, ...) and the final score
 
         Raises:
-            InputError: a prediction is for a picture that the annotations do not have
+            InputError: a prediction is for an image that the annotations do not have
         """
         rows, scores = self.rows(), self.final_scores()
         joints = rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)
@@ -202,7 +202,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         if unknown:
             raise InputError(
                 f"people were predicted for image id {min(unknown)}, which the annotations do not have; "
-                "predict the pictures of the annotation file that is evaluated against"
+                "predict the images of the annotation file that is evaluated against"
             )
 
 

@@ -39,7 +39,7 @@ def keep_best(
     """Keep the best-scored person of every group of near-equal poses (greedy non-maximum suppression by OKS).
 
     Args:
-        keypoints: (P,J,2) pixels, the people of one picture
+        keypoints: (P,J,2) pixels, the people of one image
         scores: (P,) higher is better; among equals the first stays
         areas: (P,) square pixels
         sigmas: J numbers

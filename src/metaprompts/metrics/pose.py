@@ -15,12 +15,12 @@ Batch = Mapping[str, Tensor]
 
 
 class PoseScores:
-    """COCO's ten numbers and PCK@0.2, from predictions in the pixels of their pictures.
+    """COCO's ten numbers and PCK@0.2, from predictions in the pixels of their images.
 
     Args:
         annotations: COCO keypoint JSON of the split
         sigmas: OKS sigma of each joint
-        oks_nms: remove people more similar than this to a better one of the same picture; None: keep all
+        oks_nms: remove people more similar than this to a better one of the same image; None: keep all
         images: ids of the images that count; None: all of the annotations
 
     Raises:
@@ -60,7 +60,7 @@ class PoseScores:
         """Count a batch.
 
         Args:
-            points: (B, J, 2) in pixels of the pictures
+            points: (B, J, 2) in pixels of the images
             scores: (B, J)
             batch: "image_id", "annotation_id", "score" (B,), "keypoints" (B, J, 3), "box_xywh" (B, 4) and "size" (B, 2)
         """
@@ -98,5 +98,5 @@ class PoseScores:
         self.correct.labelled += tally["labelled"]
 
     def summary(self) -> dict[str, float]:
-        """The scores of one person that stand beside its picture's name: the final score, and PCK."""
+        """The scores of one person that stand beside its image's name: the final score, and PCK."""
         return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 class SegmentationScores(Metric):  # type: ignore[misc]
     """mIoU, aAcc and mAcc, defined as in mmsegmentation's ``IoUMetric``.
 
-    The confusion matrix is summed over pictures and processes before anything is divided, so the numbers do not
+    The confusion matrix is summed over images and processes before anything is divided, so the numbers do not
     depend on how the split was cut into batches.
 
     Args:
@@ -94,7 +94,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             self.confusion[label, predicted] += pixels
 
     def summary(self) -> dict[str, float]:
-        """The scores of a picture that stand beside its name."""
+        """The scores of an image that stand beside its name."""
         return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
     def _check_known(self, labels: Tensor) -> None:

@@ -15,7 +15,7 @@ from metaprompts.utils.device import pick_device
 def load_adapters(
     base: str, folders: Sequence[str | Path], device: str | torch.device | None = None
 ) -> list[MetaPromptModel]:
-    """Load models that were trained on a frozen backbone; they share its weights, and latents of the same picture.
+    """Load models that were trained on a frozen backbone; they share its weights, and latents of the same image.
 
     Args:
         base: the backbone, see `load_backbone`

@@ -31,7 +31,7 @@ class Prompts:
 
     Attributes:
         kind: "meta": learned embeddings (the paper's own). "label": names, read once by the backbone's text encoder.
-            "caption": a caption of each picture, read by it word for word
+            "caption": a caption of each image, read by it word for word
         count: N, of meta prompts; of the others it is the number of labels, or of tokens that a caption is padded to,
             whatever is said here
         per_step: meta: a set for each refinement step, or one shared by all; label, caption: an adapter for each step
@@ -143,7 +143,7 @@ class ModelConfig:
         rearrangement: the rearrangement
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
             UNet's own training; the released models do without
-        working_size: (height, width) of the pictures it was trained on; `predict` brings pictures to that area
+        working_size: (height, width) of the images it was trained on; `predict` brings images to that area
         base: the backbone, where it stayed frozen; None where it was trained and is saved with the rest
         lora: what was trained beside its attention; None for nothing
     """

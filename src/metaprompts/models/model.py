@@ -169,7 +169,7 @@ class MetaPromptModel(
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' precision, in which pictures are looked at."""
+        """The weights' precision, in which images are looked at."""
         return next(self.parameters()).dtype
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
@@ -206,24 +206,24 @@ class MetaPromptModel(
 
     def predict(
         self,
-        picture: Any,
+        image: Any,
         boxes: Sequence[Sequence[float]] | None = None,
         caption: str | Tensor | None = None,
         *,
         window: tuple[int, int] | None = None,
         stride: tuple[int, int] | None = None,
     ) -> Any:
-        """Predict one picture of any size, at the picture's own size.
+        """Predict one image of any size, at the image's own size.
 
         It is resized to what the model was trained on, unless it is looked at in windows.
 
         Args:
-            picture: path, PIL image, or uint8 array (H, W, 3)
-            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole picture
+            image: path, PIL image, or uint8 array (H, W, 3)
+            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole image
                 is one person
             caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
                 (N, D)
-            window: segmentation and depth: (height, width) in pixels of overlapping parts in which the picture is
+            window: segmentation and depth: (height, width) in pixels of overlapping parts in which the image is
                 looked at as it is, see `metaprompts.inference.windowed`
             stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
 
@@ -231,28 +231,28 @@ class MetaPromptModel(
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the picture cannot be read, a caption is missing or not wanted, or windows do not fit
+            InputError: the image cannot be read, a caption is missing or not wanted, or windows do not fit
         """
-        from metaprompts.data.io.images import as_picture
+        from metaprompts.data.io.images import as_image
 
         if window is not None or stride is not None:
             from metaprompts.inference.windowed import Windows, predict_in_windows
 
-            return predict_in_windows(self, as_picture(picture), Windows.of(window, stride), boxes, caption)
-        return next(self.predict_many([(as_picture(picture), boxes, caption)]))
+            return predict_in_windows(self, as_image(image), Windows.of(window, stride), boxes, caption)
+        return next(self.predict_many([(as_image(image), boxes, caption)]))
 
     def predict_many(
-        self, pictures: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
+        self, images: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
     ) -> Iterator[Any]:
-        """Predict pictures one after another, several views in one pass; order is kept.
+        """Predict images one after another, several views in one pass; order is kept.
 
         Args:
-            pictures: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
+            images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
             batch_size: how many views of one size go through the model together
         """
         from metaprompts.inference.predict import predict_many
 
-        return predict_many(self, pictures, batch_size)
+        return predict_many(self, images, batch_size)
 
     @classmethod
     def from_backbone(cls, source: str | Backbone, **settings: Any) -> Self:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = (
     "a photo of a {}.",
-    "a picture of the {}.",
+    "an image of the {}.",
     "a close view of a {}.",
     "a {} in the distance.",
     "part of a {}.",

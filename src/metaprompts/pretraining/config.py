@@ -42,7 +42,7 @@ class Learning:
     steps: int
     """Optimizer steps; a larger number goes on with a finished training."""
     batch_size: int
-    """Pictures (VAE: small crops) in a step."""
+    """Images (VAE: small crops) in a step."""
     lr: float
     """Learning rate at its height."""
     weight_decay: float = 0.01
@@ -77,7 +77,7 @@ class Learning:
 
 @dataclass(frozen=True, kw_only=True)
 class Vae(Learning):
-    """The picture autoencoder."""
+    """The image autoencoder."""
 
     steps: int = 12_000
     batch_size: int = 16
@@ -89,7 +89,7 @@ class Vae(Learning):
     crop: int = 64
     """Side of the crops, pixels; a multiple of 8."""
     whole_share: float = 0.15
-    """Share of the steps, at the end, that see whole pictures, fewer at a time."""
+    """Share of the steps, at the end, that see whole images, fewer at a time."""
     chroma_weight: float = 2.0
     """Weight of the error in blue and red difference, against 1 for that in red, green and blue."""
     edge_weight: float = 1.0

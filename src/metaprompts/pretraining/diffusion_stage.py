@@ -1,4 +1,4 @@
-"""Stage diffusion: train the UNet and the text encoder to tell noise from picture in the cached latents."""
+"""Stage diffusion: train the UNet and the text encoder to tell noise from image in the cached latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from transformers import CLIPTokenizer
 
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Diffusion
-from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
+from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, make_pipeline
 from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
-from metaprompts.utils.files import read_json, write_folder_whole, write_json, write_picture
+from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
 
@@ -23,15 +23,15 @@ _SAMPLE_SEED = 0
 
 
 class DiffusionLesson:
-    """Tell the noise from the picture.
+    """Tell the noise from the image.
 
     Args:
         text_to_image: is trained
-        latents: rows (2, C, h, w): a picture's and its mirror image's
+        latents: rows (2, C, h, w): an image's and its mirror image's
         tokens: (N, L), the captions', padded
         empty: (L,), the empty caption's
         settings: of the stage
-        seed: of pictures, noise and dropped captions
+        seed: of images, noise and dropped captions
         process_group: those who learn from the other rows of each batch
     """
 
@@ -56,7 +56,7 @@ class DiffusionLesson:
         self._scheduler = DDPMScheduler(**NOISE)
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """The mean squared error of the velocity (Salimans and Ho, 2022): of noise early, of the picture late."""
+        """The mean squared error of the velocity (Salimans and Ho, 2022): of noise early, of the image late."""
         size = self._settings.batch_size
         numbers, chance = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
@@ -135,8 +135,8 @@ def train_diffusion(
             return
         assert isinstance(average, TextToImageModel)
         pipeline = make_pipeline(average, vae, words.tokenizer)
-        drawn = generate_pictures(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
-        write_picture(train_config.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
+        drawn = generate_images(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
+        write_image(train_config.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
 
     average = learn(objective, train_config, progress, draw)
     if not train_config.process_group.is_first:

@@ -7,10 +7,10 @@ from pathlib import Path
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from metaprompts.pretraining.config import Diffusion
-from metaprompts.pretraining.sampling import captioned_sheet, generate_pictures
+from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.text_to_image import TextToImageModel, make_pipeline
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer
-from metaprompts.utils.files import fingerprint, read_json, write_folder_whole, write_json, write_picture
+from metaprompts.utils.files import fingerprint, read_json, write_folder_whole, write_image, write_json
 
 _SEED = 0
 
@@ -20,7 +20,7 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
 
     Args:
         out: the run folder
-        captions: of the pictures to draw
+        captions: of the images to draw
         settings: how to draw them
 
     Raises:
@@ -45,8 +45,8 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
         # transformers 5 writes all in one tokenizer.json; other tools want vocab.json and merges.txt.
         shutil.copytree(out / "text", scratch / "tokenizer", dirs_exist_ok=True)
     loaded = StableDiffusionPipeline.from_pretrained(out / "model", local_files_only=True)
-    drawn = generate_pictures(loaded, captions, _SEED, settings.sample_steps, settings.guidance)
-    write_picture(out / "samples.png", captioned_sheet(drawn, captions))
+    drawn = generate_images(loaded, captions, _SEED, settings.sample_steps, settings.guidance)
+    write_image(out / "samples.png", captioned_sheet(drawn, captions))
     write_json(record, {"weights": identity})
 
 

@@ -27,7 +27,7 @@ def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
 
     Args:
         vae: is changed; exact but for the bounds of [-30, 20] that diffusers sets the log variance
-        mean: (C,) of the posterior's mean over many pictures
+        mean: (C,) of the posterior's mean over many images
         std: (C,) what to divide by: its standard deviation, or one number for all channels, which keeps their order
     """
     assert vae.quant_conv is not None

@@ -17,13 +17,13 @@ _BATCH = 10
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def write_latents(vae_folder: Path, pictures: Rows, folder: Path) -> None:
+def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
     """Encode what is not encoded yet.
 
     Args:
         vae_folder: of the trained VAE
-        pictures: rows (H, W, 3) in 0..255
-        folder: gets rows (2, C, H / 8, W / 8) in half precision, the picture's and its mirror image's, in parts, and
+        images: rows (H, W, 3) in 0..255
+        folder: gets rows (2, C, H / 8, W / 8) in half precision, the image's and its mirror image's, in parts, and
             vae.json, by which latents of another VAE are known
 
     Raises:
@@ -36,11 +36,11 @@ def write_latents(vae_folder: Path, pictures: Rows, folder: Path) -> None:
         write_json(folder / "vae.json", identity)
     vae = AutoencoderKL.from_pretrained(vae_folder)
     channels_last(vae)
-    height, width = pictures[0].shape[:2]
+    height, width = images[0].shape[:2]
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
-    missing = missing_parts(folder, len(pictures), (2, vae.config.latent_channels, height // stride, width // stride))
+    missing = missing_parts(folder, len(images), (2, vae.config.latent_channels, height // stride, width // stride))
     batches = sum(len(_batches(rows)) for rows in missing)
-    for _ in tracked(_encoded(vae, pictures, missing, folder), batches, what="encoding scenes, batches"):
+    for _ in tracked(_encoded(vae, images, missing, folder), batches, what="encoding scenes, batches"):
         pass
 
 
@@ -61,12 +61,12 @@ def latents_of(folder: Path) -> str | None:
     return str(read_json(path)["vae"]) if path.is_file() else None
 
 
-def _encoded(vae: AutoencoderKL, pictures: Rows, missing: list[range], folder: Path) -> Iterator[None]:
+def _encoded(vae: AutoencoderKL, images: Rows, missing: list[range], folder: Path) -> Iterator[None]:
     for rows in missing:
         latents = []
         for batch in _batches(rows):
-            images = pictures.gather(batch)
-            both = np.concatenate([images, images[:, :, ::-1]])
+            gathered = images.gather(batch)
+            both = np.concatenate([gathered, gathered[:, :, ::-1]])
             plain, mirrored = np.split(encode(vae, both).numpy().astype(np.float16), 2)
             latents.append(np.stack([plain, mirrored], axis=1))
             yield

@@ -61,7 +61,7 @@ class Run:
             checkpoint_seconds=self.settings.checkpoint_seconds,
         )
 
-    def pictures(self, split: str, count: int) -> Rows:
+    def images(self, split: str, count: int) -> Rows:
         """The first scenes of a split, (H, W, 3) in 0..255."""
         return Rows(self.folder("scenes") / split, count)
 
@@ -125,20 +125,20 @@ def _vae(run: Run) -> None:
     settings, folder = run.settings.vae, run.folder("vae")
     if vae_is_finished(folder, settings):
         return
-    pictures = run.pictures(TRAINING, settings.scenes)
-    held_out = run.pictures(HELD_OUT, run.settings.scenes.held_out)
+    images = run.images(TRAINING, settings.scenes)
+    held_out = run.images(HELD_OUT, run.settings.scenes.held_out)
     if run.start:
         take_over_vae(run.start / "vae", settings, folder, held_out)
         return
     train_config = run.train_config("vae", settings, {"architecture": run.architecture.vae})
-    train_vae(run.architecture.vae, settings, train_config, pictures, held_out, run.progress)
+    train_vae(run.architecture.vae, settings, train_config, images, held_out, run.progress)
 
 
 def _latents(run: Run) -> None:
     if not run.settings.ignore_gates:
         check_vae_quality(run.folder("vae"))
-    pictures = run.pictures(TRAINING, run.settings.scenes.count)
-    write_latents(run.folder("vae") / "model", pictures, run.folder("latents"))
+    images = run.images(TRAINING, run.settings.scenes.count)
+    write_latents(run.folder("vae") / "model", images, run.folder("latents"))
 
 
 def _text(run: Run) -> None:

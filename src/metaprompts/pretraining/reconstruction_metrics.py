@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaprompts.pretraining.vae_losses import chroma
 
-# The weights of red, green and blue in the brightness of a gray picture (BT.601).
+# The weights of red, green and blue in the brightness of a gray image (BT.601).
 _LUMA = (0.299, 0.587, 0.114)
 _BLOCK = 8
 
@@ -33,7 +33,7 @@ def blocky(images: Tensor) -> Tensor:
 
 
 def gray(images: Tensor) -> Tensor:
-    """The pictures without color, (B, 3, H, W) -> (B, 3, H, W)."""
+    """The images without color, (B, 3, H, W) -> (B, 3, H, W)."""
     luma = torch.einsum("c,bchw->bhw", images.new_tensor(_LUMA), images)
     return luma[:, None].expand_as(images)
 
@@ -46,14 +46,14 @@ def chroma_spread(images: Tensor) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """What was measured on held-out pictures.
+    """What was measured on held-out images.
 
     Attributes:
         psnr: of the reconstruction, dB
         psnr_blocky: of averaged 8x8 blocks scaled back, dB
-        psnr_gray: of the true pictures without color, dB
+        psnr_gray: of the true images without color, dB
         chroma: spread of blue and red difference in the reconstruction
-        chroma_true: in the true pictures
+        chroma_true: in the true images
     """
 
     psnr: float
@@ -64,7 +64,7 @@ class Reconstruction:
 
     @classmethod
     def measure(cls, truth: Tensor, found: Tensor) -> "Reconstruction":
-        """Compare pictures (B, 3, H, W) in [0, 1] with their reconstructions."""
+        """Compare images (B, 3, H, W) in [0, 1] with their reconstructions."""
         return cls(
             psnr=psnr(found, truth),
             psnr_blocky=psnr(blocky(truth), truth),

@@ -1,4 +1,4 @@
-"""Drawing pictures with a pipeline, and sheets of them with their captions."""
+"""Drawing images with a pipeline, and sheets of them with their captions."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from metaprompts.visualize.sheets import contact_sheet
-from metaprompts.visualize.text import Picture, blank, stack_down, text_size, write_texts
+from metaprompts.visualize.text import ImageArray, blank, stack_down, text_size, write_texts
 
 _BATCH = 8
 _ENLARGED = 2
@@ -17,15 +17,15 @@ _SIZE_PX = 13
 _LINES = 4
 
 
-def generate_pictures(
+def generate_images(
     pipeline: StableDiffusionPipeline, captions: Sequence[str], seed: int, steps: int, guidance: float
 ) -> NDArray[np.uint8]:
-    """Draw a picture for each caption, at the pipeline's own size.
+    """Draw an image for each caption, at the pipeline's own size.
 
     Args:
         pipeline: such as ``StableDiffusionPipeline.from_pretrained(folder)``
         captions: N of them
-        seed: picture i begins with noise from seed + i, whatever the others are
+        seed: image i begins with noise from seed + i, whatever the others are
         steps: of denoising
         guidance: classifier-free; 1 for none
 
@@ -36,35 +36,35 @@ def generate_pictures(
     drawn = []
     for start in range(0, len(captions), _BATCH):
         some = list(captions[start : start + _BATCH])
-        pictures = pipeline(
+        images = pipeline(
             some,
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=[torch.Generator().manual_seed(seed + start + place) for place in range(len(some))],
             output_type="np",
         ).images
-        drawn.append((pictures * 255).round().astype(np.uint8))
+        drawn.append((images * 255).round().astype(np.uint8))
     return np.concatenate(drawn)
 
 
-def captioned_sheet(pictures: NDArray[np.uint8], captions: Sequence[str]) -> Picture:
-    """Lay out pictures, enlarged, each over its whole caption.
+def captioned_sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> ImageArray:
+    """Lay out images, enlarged, each over its whole caption.
 
     Args:
-        pictures: (N, H, W, 3)
+        images: (N, H, W, 3)
         captions: N of them
 
     Returns:
         (sheet height, sheet width, 3)
     """
-    cells = [_captioned(picture, caption) for picture, caption in zip(pictures, captions, strict=True)]
+    cells = [_captioned(image, caption) for image, caption in zip(images, captions, strict=True)]
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     height, width = cells[0].shape[:2]
     return contact_sheet(rows, cell=(height, width))
 
 
-def _captioned(picture: Picture, caption: str) -> Picture:
-    enlarged = picture.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
+def _captioned(image: ImageArray, caption: str) -> ImageArray:
+    enlarged = image.repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
     width, line = enlarged.shape[1], text_size("0", _SIZE_PX)[1] + 2
     lines = _wrapped(caption, width)[:_LINES]
     texts = [(0, 2 + number * line, text) for number, text in enumerate(lines)]

@@ -1,4 +1,4 @@
-"""Stage scenes: draw pictures with captions, once, with several processes."""
+"""Stage scenes: draw images with captions, once, with several processes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.utils.multiprocessing import in_processes
 from metaprompts.utils.progress import tracked
 
-# Seed, height and width -> picture (H,W,3) RGB in 0..255, and its caption. It must be a function of a module: processes
+# Seed, height and width -> image (H,W,3) RGB in 0..255, and its caption. It must be a function of a module: processes
 # that draw find it by its name.
 Source = Callable[[int, int, int], tuple[NDArray[np.uint8], str]]
 
@@ -33,7 +33,7 @@ def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene
     Args:
         settings: how many and how large
         folder: gets training/ and held_out/, each in parts
-        source: of pictures and captions
+        source: of images and captions
 
     Raises:
         InputError: the folder holds scenes of another size, or cannot be written

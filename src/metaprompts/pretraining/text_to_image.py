@@ -11,8 +11,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.errors import InputError
 from metaprompts.pretraining.architecture import Architecture
 
-# Stable Diffusion's noise, but for its end, where nothing of the picture is left: so drawing begins as training does
-# (Lin et al., 2024). A small network learns a picture's layout sooner by its velocity than by its noise.
+# Stable Diffusion's noise, but for its end, where nothing of the image is left: so drawing begins as training does
+# (Lin et al., 2024). A small network learns an image's layout sooner by its velocity than by its noise.
 NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,

@@ -88,7 +88,7 @@ def learn(
             if train_config.process_group.is_first:
                 after_step(train_state.step, train_state.average.module)
                 diary.note(losses, lr)
-            progress.step(train_state.step, losses, lr=lr, pictures=settings.batch_size, seconds=seconds)
+            progress.step(train_state.step, losses, lr=lr, images=settings.batch_size, seconds=seconds)
     finally:
         progress.finish()
     return train_state.average.module

@@ -1,7 +1,7 @@
 """Where the VAE begins: at averaging 8x8 blocks, from where training adds detail.
 
-From random weights most of the training goes into finding the pictures' plain colors. They are lost and found again at
-the two norms before the output convolutions, which divide by a picture's own contrast.
+From random weights most of the training goes into finding the images' plain colors. They are lost and found again at
+the two norms before the output convolutions, which divide by an image's own contrast.
 """
 
 import math
@@ -35,7 +35,7 @@ def begin_at_block_averages(vae: AutoencoderKL) -> None:
 
     Three channels carry the colors past the residual branches, which begin at nothing. Before the last norm each color
     is there twice, with both signs, as silu(x) - silu(-x) = x; and two constant channels outweigh the others, so that
-    the norm divides by nearly the same in every picture. All other channels stay random.
+    the norm divides by nearly the same in every image. All other channels stay random.
 
     Args:
         vae: with random weights; is changed
@@ -80,7 +80,7 @@ def _begin_middle(blocks: nn.ModuleList, samplers: list[nn.Conv2d], taps: _Taps 
     for convolution in inner:
         _carry(convolution, torch.eye(_CARRIED), taps)
     _carry(last, torch.cat([torch.eye(_CARRIED), -torch.eye(_CARRIED), torch.zeros(2, _CARRIED)]), taps)
-    # With these two the norm divides by about the root of 2, whatever the picture.
+    # With these two the norm divides by about the root of 2, whatever the image.
     _bias(last)[_PAIRED:_NARROWEST] = math.sqrt(last_width) * torch.tensor([1.0, -1.0])
     for place, block in enumerate(blocks):
         count = _NARROWEST if place == len(blocks) - 1 else _CARRIED

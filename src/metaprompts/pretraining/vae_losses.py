@@ -10,13 +10,13 @@ _POOLED = (2, 4, 8)
 
 
 def chroma(images: Tensor) -> Tensor:
-    """Blue and red difference (Cb, Cr) of RGB pictures, zero for gray.
+    """Blue and red difference (Cb, Cr) of RGB images, zero for gray.
 
     Args:
         images: (B, 3, H, W)
 
     Returns:
-        (B, 2, H, W) in half the range of the pictures, to both sides of 0
+        (B, 2, H, W) in half the range of the images, to both sides of 0
     """
     return torch.einsum("oc,bchw->bohw", images.new_tensor(_CHROMA), images)
 

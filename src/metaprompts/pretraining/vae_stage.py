@@ -1,4 +1,4 @@
-"""Stage vae: train the picture autoencoder, make its latents white, measure it."""
+"""Stage vae: train the image autoencoder, make its latents white, measure it."""
 
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -18,7 +18,7 @@ from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generato
 from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
-from metaprompts.utils.files import read_json, write_folder_whole, write_json, write_picture
+from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import build
 from metaprompts.utils.torch_modules import channels_last
@@ -33,19 +33,19 @@ _CHROMA_TOLERANCE = 0.15
 
 
 class VaeLesson:
-    """Reconstruct crops, at the end whole pictures.
+    """Reconstruct crops, at the end whole images.
 
     Args:
         vae: is trained
-        pictures: rows (H, W, 3) in 0..255
+        images: rows (H, W, 3) in 0..255
         settings: of the stage
         seed: of crops, flips and latent noise
     """
 
-    def __init__(self, vae: AutoencoderKL, pictures: Rows, settings: Vae, seed: int) -> None:
+    def __init__(self, vae: AutoencoderKL, images: Rows, settings: Vae, seed: int) -> None:
         self.model: nn.Module = vae
         self._vae = vae
-        self._pictures = pictures
+        self._images = images
         self._settings = settings
         self._seed = seed
         self._whole_from = settings.steps - round(settings.steps * settings.whole_share)
@@ -69,16 +69,16 @@ class VaeLesson:
 
     def _batch(self, step: int, numbers: np.random.Generator) -> Any:
         settings = self._settings
-        height, width = self._pictures[0].shape[:2]
+        height, width = self._images[0].shape[:2]
         down, across, size = settings.crop, settings.crop, settings.batch_size
         if step >= self._whole_from:
             # As many pixels as before.
             size = max(1, size * down * across // (height * width))
             down, across = height, width
         crops = []
-        for row in numbers.integers(len(self._pictures), size=size):
+        for row in numbers.integers(len(self._images), size=size):
             top, left = numbers.integers(height - down + 1), numbers.integers(width - across + 1)
-            crop = self._pictures[int(row)][top : top + down, left : left + across]
+            crop = self._images[int(row)][top : top + down, left : left + across]
             crops.append(crop[:, ::-1] if numbers.random() < 0.5 else crop)
         return np.stack(crops)
 
@@ -87,7 +87,7 @@ def train_vae(
     config: dict[str, Any],
     settings: Vae,
     train_config: TrainConfig,
-    pictures: Rows,
+    images: Rows,
     held_out: Rows,
     progress: ProgressReporter,
 ) -> Reconstruction:
@@ -97,7 +97,7 @@ def train_vae(
         config: AutoencoderKL's
         settings: of the stage
         train_config: how to train
-        pictures: to train on
+        images: to train on
         held_out: to measure on
         progress: is told of every step
 
@@ -107,10 +107,10 @@ def train_vae(
     torch.manual_seed(train_config.seed)
     vae = AutoencoderKL.from_config(config)
     begin_at_block_averages(vae)
-    average = learn(VaeLesson(channels_last(vae), pictures, settings, train_config.seed), train_config, progress).eval()
+    average = learn(VaeLesson(channels_last(vae), images, settings, train_config.seed), train_config, progress).eval()
     assert isinstance(average, AutoencoderKL)
-    some = min(_STANDARDIZED_ON, len(pictures))
-    mean, std = channel_moments(_encode_rows(average, pictures, some))
+    some = min(_STANDARDIZED_ON, len(images))
+    mean, std = channel_moments(_encode_rows(average, images, some))
     # A channel that the encoder leaves alone has no spread to divide by.
     each = std.clamp_min(_LEAST_SPREAD)
     standardize(average, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
@@ -162,16 +162,16 @@ def check_vae_quality(folder: Path) -> None:
         )
 
 
-def _encode_rows(vae: AutoencoderKL, pictures: Rows, count: int) -> Tensor:
+def _encode_rows(vae: AutoencoderKL, images: Rows, count: int) -> Tensor:
     starts = range(0, count, _BATCH)
-    return torch.cat([encode(vae, pictures.gather(range(start, min(start + _BATCH, count)))) for start in starts])
+    return torch.cat([encode(vae, images.gather(range(start, min(start + _BATCH, count)))) for start in starts])
 
 
 def _measure(vae: AutoencoderKL, held_out: Rows, sheet: Path) -> Reconstruction:
     truth = to_pixels(held_out.gather(range(len(held_out))))
     latents = _encode_rows(vae, held_out, len(held_out))
     found = torch.cat([decode(vae, some) for some in torch.split(latents, _BATCH)])
-    rows = [to_images(pictures[:_SHOWN]) for pictures in (truth, found, blocky(truth[:_SHOWN]))]
+    rows = [to_images(images[:_SHOWN]) for images in (truth, found, blocky(truth[:_SHOWN]))]
     captions = [[f"{name} {index}" for index in range(len(rows[0]))] for name in ("truth", "VAE", "averaged blocks")]
-    write_picture(sheet, contact_sheet([list(row) for row in rows], captions, cell=(truth.shape[2], truth.shape[3])))
+    write_image(sheet, contact_sheet([list(row) for row in rows], captions, cell=(truth.shape[2], truth.shape[3])))
     return Reconstruction.measure((truth + 1) / 2, (found.clamp(-1, 1) + 1) / 2)

@@ -37,9 +37,9 @@ class BackboneChoice:
         forget_unet: start from a random UNet behind the source's VAE, to see what pre-training is worth
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
             recipes do without
-        cache_latents: keep the frozen encoder's output in memory; of use where pictures repeat to the last bit
+        cache_latents: keep the frozen encoder's output in memory; of use where images repeat to the last bit
         gradient_checkpointing: compute the UNet's layers again in the backward pass, to save memory
-        channels_last: lay pictures out with channels last, which some GPUs prefer
+        channels_last: lay images out with channels last, which some GPUs prefer
     """
 
     source: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -57,10 +57,10 @@ class Training:
     Attributes:
         steps: optimizer steps; or give ``epochs``
         epochs: passes over the training split; or give ``steps``
-        batch_size: pictures in a step, of all processes together
-        micro_batch_size: pictures in one pass through the model; none for all that a process has of a step. Smaller
+        batch_size: images in a step, of all processes together
+        micro_batch_size: images in one pass through the model; none for all that a process has of a step. Smaller
             passes need less memory: their gradients are added up
-        loss_batch_size: pictures that share a loss, consecutive ones of a step; none for those of a pass. The released
+        loss_batch_size: images that share a loss, consecutive ones of a step; none for those of a pass. The released
             recipes share it among those of one GPU, which depth's and Lovasz's loss notice. A fixed number makes a
             step the same however it is split
         fit_processes: where processes or passes do not come out even, take the next larger batch and the largest group
@@ -85,7 +85,7 @@ class Training:
             id, or an embedded model such as micro-segmentation; none for the backbone's alone
         validate_every: steps between validations; the last step is always validated
         early_stopping: stop after so many validations in a row without a better score (mIoU, RMSE, AP); none for never
-        val_batch_size: pictures in a pass of validation; pictures of different sizes need 1
+        val_batch_size: images in a pass of validation; images of different sizes need 1
         out: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto goes on
         keep_checkpoints: how many of them stay
@@ -138,9 +138,9 @@ class Training:
         """What is trained beside the UNet's attention, if anything."""
         return Lora(rank=self.lora_rank, alpha=self.lora_alpha) if self.trainable == "lora" else None
 
-    def total_steps(self, pictures: int, batch: int | None = None) -> int:
-        """Optimizer steps of the whole training over a split of so many pictures, and in so large a step."""
-        return self.steps or (self.epochs or 0) * max(pictures // (batch or self.batch_size), 1)
+    def total_steps(self, images: int, batch: int | None = None) -> int:
+        """Optimizer steps of the whole training over a split of so many images, and in so large a step."""
+        return self.steps or (self.epochs or 0) * max(images // (batch or self.batch_size), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class Recipe:
         prompts: the meta prompts
         refinement: the recurrent refinement
         rearrangement: the rearrangement
-        data: where the pictures are
+        data: where the images are
         augment: how training sees them
         optimizer: AdamW
         schedule: of the learning rate
@@ -197,8 +197,8 @@ class Recipe:
             )
 
     @property
-    def pictures_repeat(self) -> bool:
-        """Whether training sees a picture, or its mirror image, to the last bit as it saw it before."""
+    def images_repeat(self) -> bool:
+        """Whether training sees an image, or its mirror image, to the last bit as it saw it before."""
         augment = self.augment
         if isinstance(augment, PoseAugment):
             return augment.scale == (1, 1) and not augment.half_body and not augment.rotation

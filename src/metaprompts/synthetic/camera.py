@@ -20,8 +20,8 @@ class Camera:
         yaw_deg: turn to the right
         pitch_deg: tilt upward
         focal_px: focal length in pixels, the same in both directions
-        height: of the picture in pixels
-        width: of the picture in pixels
+        height: of the image in pixels
+        width: of the image in pixels
     """
 
     position: Vector
@@ -33,7 +33,7 @@ class Camera:
 
     @property
     def center_px(self) -> tuple[float, float]:
-        """The principal point (x, y): the picture's middle."""
+        """The principal point (x, y): the image's middle."""
         return (self.width - 1) / 2, (self.height - 1) / 2
 
     @property
@@ -44,7 +44,7 @@ class Camera:
 
     @property
     def directions(self) -> tuple[Vector, Vector, Vector]:
-        """Unit vectors to the right, up and forward of the picture."""
+        """Unit vectors to the right, up and forward of the image."""
         cosine, sine = cosine_and_sine(self.pitch_deg)
         forward = turned(Vector(0.0, sine, cosine), self.yaw_deg)
         up = turned(Vector(0.0, cosine, -sine), self.yaw_deg)
@@ -80,7 +80,7 @@ class Camera:
 def looking(
     position: Vector, *, yaw_deg: float, pitch_deg: float, opening_deg: float, height: int, width: int
 ) -> Camera:
-    """A camera by its horizontal opening angle, which any picture size keeps."""
+    """A camera by its horizontal opening angle, which any image size keeps."""
     cosine, sine = cosine_and_sine(opening_deg / 2)
     return Camera(
         position=position,

@@ -13,7 +13,7 @@ _WORTH_SHARE = 0.0025
 
 
 def caption(opening: str, things: tuple[Thing, ...], visible: NDArray[np.int32]) -> str:
-    """Describe a picture in one sentence.
+    """Describe an image in one sentence.
 
     Args:
         opening: "a street with brick houses under a clear sky"

@@ -1,6 +1,6 @@
 """Where rays meet the unit shapes, and how their surfaces stand there.
 
-All rays of a picture start in the camera; those that look for shadows start in the light. Lengths are counted in units
+All rays of an image start in the camera; those that look for shadows start in the light. Lengths are counted in units
 of the direction, so a camera ray whose direction goes one meter forward meets things at their depth. Numbers that
 belong to a solid may be arrays, one a ray.
 """

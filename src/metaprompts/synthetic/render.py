@@ -1,4 +1,4 @@
-"""From a world and a camera to a picture with the truth about every pixel."""
+"""From a world and a camera to an image with the truth about every pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _SMALLEST_PX = 0.7
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendering:
-    """A picture and its truth.
+    """An image and its truth.
 
     Attributes:
         image: (H, W, 3) uint8 RGB

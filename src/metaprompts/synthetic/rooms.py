@@ -125,7 +125,7 @@ def _floor(chance: Chance) -> tuple[str, Material]:
 def _window(chance: Chance, x: float, long: float) -> list[Solid]:
     wide, high, middle = chance.uniform(0.9, 1.5), chance.uniform(0.9, 1.3), chance.uniform(1.45, 1.65)
     frame = Material(color=(0.93, 0.93, 0.92))
-    view = Material(color=(0.55, 0.74, 0.94), second=(0.93, 0.95, 0.97), pattern="picture", size=0.4, glows=True)
+    view = Material(color=(0.55, 0.74, 0.94), second=(0.93, 0.95, 0.97), pattern="painting", size=0.4, glows=True)
     return [
         box(Vector(x, middle, long - 0.02), (wide + 0.14, high + 0.14, 0.05), frame),
         box(Vector(x, middle, long - 0.03), (wide, high, 0.06), view),
@@ -138,7 +138,7 @@ def _painting(chance: Chance, x: float, long: float) -> list[Solid]:
     wide, high = chance.uniform(0.5, 1.1), chance.uniform(0.45, 0.8)
     frame = Material(color=shade(chance, chance.choice(((0.3, 0.2, 0.1), (0.75, 0.62, 0.3), (0.1, 0.1, 0.1)))))
     art = Material(
-        color=named_color(chance)[1], second=named_color(chance)[1], pattern="picture", size=chance.uniform(0.1, 0.25)
+        color=named_color(chance)[1], second=named_color(chance)[1], pattern="painting", size=chance.uniform(0.1, 0.25)
     )
     return [
         box(Vector(x, 1.6, long - 0.02), (wide + 0.1, high + 0.1, 0.05), frame),

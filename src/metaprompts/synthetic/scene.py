@@ -1,4 +1,4 @@
-"""A scene: everything that is known about one generated picture."""
+"""A scene: everything that is known about one generated image."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -29,7 +29,7 @@ class ScenePerson:
     """One person of a scene.
 
     Attributes:
-        keypoints: (17, 3) float32 in the order of COCO: x and y in pixels, and 0 outside the picture, 1 hidden,
+        keypoints: (17, 3) float32 in the order of COCO: x and y in pixels, and 0 outside the image, 1 hidden,
             2 visible; left and right are the person's own
         box_xywh: (4,) float32: left, top, width, height around the visible pixels
         area: number of visible pixels
@@ -44,7 +44,7 @@ class ScenePerson:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """A picture with the truth about it.
+    """An image with the truth about it.
 
     Attributes:
         seed: what it was made from
@@ -93,8 +93,8 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
 
     Args:
         seed: 0 or more
-        height: of the picture in pixels
-        width: of the picture in pixels
+        height: of the image in pixels
+        width: of the image in pixels
         kind: "room" or "street"; None lets the seed decide
 
     Raises:

@@ -1,4 +1,4 @@
-"""Color of the points that a picture's rays meet: pattern, light, shadow, haze, sky."""
+"""Color of the points that an image's rays meet: pattern, light, shadow, haze, sky."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which points of a picture the light reaches."""
+"""Which points of an image the light reaches."""
 
 import numpy as np
 from numpy.typing import NDArray

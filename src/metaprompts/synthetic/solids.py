@@ -9,7 +9,18 @@ from metaprompts.synthetic.vectors import FORWARD, RIGHT, UP, Vector, turned
 Shape = Literal["plane", "box", "ellipsoid", "frustum", "capsule"]
 Color = tuple[float, float, float]
 Pattern = Literal[
-    "plain", "checker", "tiles", "planks", "bricks", "windows", "stripes", "bands", "leaves", "road", "glass", "picture"
+    "plain",
+    "checker",
+    "tiles",
+    "planks",
+    "bricks",
+    "windows",
+    "stripes",
+    "bands",
+    "leaves",
+    "road",
+    "glass",
+    "painting",
 ]
 
 

@@ -55,7 +55,7 @@ def building(chance: Chance, facing: float, wide: float, facade: tuple[str, Colo
 
 
 def _shop(chance: Chance, facing: float, wide: float) -> list[Solid]:
-    dark = Material(color=(0.14, 0.16, 0.2), second=(0.5, 0.42, 0.3), pattern="picture", size=1.1)
+    dark = Material(color=(0.14, 0.16, 0.2), second=(0.5, 0.42, 0.3), pattern="painting", size=1.1)
     awning = Material(color=named_color(chance)[1], second=shade(chance, NAMED["white"]), pattern="stripes", size=0.4)
     solids = without_shadow([box(Vector(facing * 0.03, 1.25, 0), (0.1, 2.2, wide * 0.8), dark)])
     if chance.happens(0.7):

@@ -188,7 +188,7 @@ def _glass(size: Array, across: Array, along: Array, footprint: Array, upward: A
     return (np.abs(upward) <= 0.8).astype(upward.dtype)
 
 
-def _picture(size: Array, across: Array, along: Array, footprint: Array, upward: Array) -> Array:
+def _painting(size: Array, across: Array, along: Array, footprint: Array, upward: Array) -> Array:
     blots: Array = np.clip(1.4 * noise(across / size + 9.3, along / size + 4.1) - 0.2, 0, 1)
     return blots
 
@@ -204,5 +204,5 @@ _MIX: dict[str, Any] = {
     "leaves": _leaves,
     "road": _road,
     "glass": _glass,
-    "picture": _picture,
+    "painting": _painting,
 }

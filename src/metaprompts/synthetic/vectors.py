@@ -1,6 +1,6 @@
 """Points and directions in space: x to the right, y up, z away from the viewer, in meters.
 
-Pictures must come out the same on every machine, so nothing here or in the renderer calls sine, cosine, exponential
+Images must come out the same on every machine, so nothing here or in the renderer calls sine, cosine, exponential
 or power on arrays, nor a matrix product: their last bits depend on the processor. Sums, products, quotients and
 square roots do not.
 """

@@ -15,20 +15,20 @@ from metaprompts.modules.meta_prompts.layers import Upsampling
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.utils.wording import is_one_line
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Batch = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ModelInput:
-    """A picture, or a part of one, as the model sees it.
+    """An image, or a part of one, as the model sees it.
 
     Attributes:
         image: (3, h, w) float in [0, 1]
-        box_xywh: the part of the picture that was asked for, in pixels
-        score: how sure the box is, 1 for a whole picture
-        center: (2,) x and y of the crop's center in the picture, where the view is a crop
-        size: (2,) width and height of the crop in the picture, where the view is a crop
+        box_xywh: the part of the image that was asked for, in pixels
+        score: how sure the box is, 1 for a whole image
+        center: (2,) x and y of the crop's center in the image, where the view is a crop
+        size: (2,) width and height of the crop in the image, where the view is a crop
     """
 
     image: Tensor
@@ -95,31 +95,31 @@ class Task(ABC):
 
     @abstractmethod
     def views(
-        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
-        """The views of a picture (H, W, 3) that the model must see to predict it, each made when it is asked for.
+        """The views of an image (H, W, 3) that the model must see to predict it, each made when it is asked for.
 
         Args:
-            picture: uint8 RGB
-            working_size: (height, width) of the pictures that the model was trained on; None for the picture's own
+            image: uint8 RGB
+            working_size: (height, width) of the images that the model was trained on; None for the image's own
             boxes: (x, y, width, height[, score]) of the people in it, in pixels; only pose reads them
         """
 
     @abstractmethod
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
-        """Turn the views and their raw outputs (...) into a prediction at the picture's own size; none is kept."""
+    def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
+        """Turn the views and their raw outputs (...) into a prediction at the image's own size; none is kept."""
 
-    def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
-        """Turn raw outputs of windows, averaged and at the picture's own size, into a prediction.
+    def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
+        """Turn raw outputs of windows, averaged and at the image's own size, into a prediction.
 
         Args:
-            picture: uint8 RGB (H, W, 3)
+            image: uint8 RGB (H, W, 3)
             rows: the first row and some rows (C, h, W) at a time, from top to bottom; each is read before the next
 
         Raises:
             InputError: the task does not predict every pixel
         """
-        del picture, rows
+        del image, rows
         raise InputError(
             f"{self.name} is not predicted pixel by pixel, so not in windows either: leave window and stride out"
         )

@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.metrics import depth as evaluation
 from metaprompts.metrics.depth import DEPTH_SCORES, DepthScores
 from metaprompts.modules.heads.deconv import DepthHead
-from metaprompts.tasks.base import Batch, FusedTask, ModelInput, Picture
+from metaprompts.tasks.base import Batch, FusedTask, ImageArray, ModelInput
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.utils.schema import Range, check_ranges
@@ -34,7 +34,7 @@ class Depth(FusedTask):
         min_depth_m: ground truth must lie above to be scored, in metres
         mask_out_of_range: leave out of the loss what is not scored: ground truth that does not lie between min_depth_m
             and max_depth_m. False for the released code's rule, which trains on everything above 0
-        margin_blocks: how many blocks of 64 pixels beyond H // 64 the picture is enlarged to before the backbone sees
+        margin_blocks: how many blocks of 64 pixels beyond H // 64 the image is enlarged to before the backbone sees
             it (released code: NYU 1, KITTI 2; 0 leaves multiples of 64 as they are)
         filters: channels of the head's transposed convolutions
         width: channels of the head's convolutions
@@ -117,23 +117,23 @@ class Depth(FusedTask):
         scorer.update(_at_size(raw, target_m.shape[-2:]), target_m)
 
     def views(
-        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         del boxes
-        yield whole_view(picture, working_size)
+        yield whole_view(image, working_size)
 
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
+    def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
-        depth_m = np.empty(picture.shape[:2], np.float32)
-        for rows, band in enlarged_bands(raw[0].float(), (picture.shape[0], picture.shape[1])):
+        depth_m = np.empty(image.shape[:2], np.float32)
+        for rows, band in enlarged_bands(raw[0].float(), (image.shape[0], image.shape[1])):
             depth_m[rows] = band.cpu().numpy()
-        return DepthPrediction(depth_m=depth_m, picture=picture)
+        return DepthPrediction(depth_m=depth_m, image=image)
 
-    def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
-        depth_m = np.zeros(picture.shape[:2], np.float32)
+    def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
+        depth_m = np.zeros(image.shape[:2], np.float32)
         for first, some in rows:
             depth_m[first : first + some.shape[1]] = some[0].cpu().numpy()
-        return DepthPrediction(depth_m=depth_m, picture=picture)
+        return DepthPrediction(depth_m=depth_m, image=image)
 
 
 def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:

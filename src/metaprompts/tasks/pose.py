@@ -18,7 +18,7 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.keypoints import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.metrics.pose import PoseScores
 from metaprompts.modules.heads.deconv import HeatmapHead
-from metaprompts.tasks.base import Batch, FusedTask, ModelInput, Picture, check_names_are_lines
+from metaprompts.tasks.base import Batch, FusedTask, ImageArray, ModelInput, check_names_are_lines
 from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.udp_heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.utils.schema import Range, check_ranges
@@ -169,27 +169,27 @@ class Pose(FusedTask):
         scorer.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
 
     def views(
-        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         del working_size
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         if boxes is None:
-            # The whole picture is taken to be the padded crop already.
-            yield self._crop(picture, (0.0, 0.0, width, height), 1.0, padding=1.0)
+            # The whole image is taken to be the padded crop already.
+            yield self._crop(image, (0.0, 0.0, width, height), 1.0, padding=1.0)
             return
         for box in boxes:
-            yield self._crop(picture, *_box_and_score(box), self.padding)
+            yield self._crop(image, *_box_and_score(box), self.padding)
 
-    def _crop(self, picture: Picture, box_xywh: Sequence[float], score: float, padding: float) -> ModelInput:
+    def _crop(self, image: ImageArray, box_xywh: Sequence[float], score: float, padding: float) -> ModelInput:
         box = np.asarray(box_xywh, np.float32)
         center, size = box_center_scale(box, self.crop_width / self.crop_height, padding=padding)
         matrix = udp_matrix(center, size, 0.0, self._crop_size)
-        crop = cv2.warpAffine(picture, matrix, self._crop_size, flags=cv2.INTER_LINEAR)
+        crop = cv2.warpAffine(image, matrix, self._crop_size, flags=cv2.INTER_LINEAR)
         return ModelInput(image=image_tensor(crop), box_xywh=box, score=float(score), center=center, size=size)
 
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
+    def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         people = tuple(self._person(view, raw) for view, raw in outputs)
-        return PosePrediction(people=people, joints=self.joints, skeleton=self.skeleton, picture=picture)
+        return PosePrediction(people=people, joints=self.joints, skeleton=self.skeleton, image=image)
 
     def _person(self, view: ModelInput, raw: Tensor) -> PersonPose:
         decoded = self.decode(raw.float().unsqueeze(0))[0].cpu().numpy()

@@ -1,4 +1,4 @@
-"""What a model says about one picture: small frozen values that can be shown and saved."""
+"""What a model says about one image: small frozen values that can be shown and saved."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,22 +28,22 @@ _FARTHEST_MM = 65535
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DepthPrediction:
-    """Metric depth of one picture.
+    """Metric depth of one image.
 
     Attributes:
         depth_m: (H,W) float32, metres along the camera's axis
-        picture: (H,W,3) uint8 RGB, what was looked at
+        image: (H,W,3) uint8 RGB, what was looked at
         valid: (H,W) bool, False where ``depth_m`` means nothing; None: it is valid everywhere
     """
 
     depth_m: NDArray[np.float32]
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     valid: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        _check_size("depth_m", self.depth_m, self.picture)
+        _check_size("depth_m", self.depth_m, self.image)
         if self.valid is not None:
-            _check_size("valid", self.valid, self.picture)
+            _check_size("valid", self.valid, self.image)
 
     def show(self, *, legend: bool = True) -> Image.Image:
         """Depth as color, near bright and far dark, with a bar of meters below unless ``legend`` is off."""
@@ -105,44 +105,44 @@ class DepthPrediction:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SegmentationPrediction:
-    """The class of every pixel of one picture.
+    """The class of every pixel of one image.
 
     Attributes:
         labels: (H,W) uint8 or uint16, index into ``classes``
         classes: names
-        picture: (H,W,3) uint8 RGB, what was looked at
+        image: (H,W,3) uint8 RGB, what was looked at
         confidence: (H,W) float32 in 0..1, probability of the label; None: not kept
     """
 
     labels: NDArray[np.uint8] | NDArray[np.uint16]
     classes: tuple[str, ...]
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     confidence: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        _check_size("labels", self.labels, self.picture)
+        _check_size("labels", self.labels, self.image)
         if self.labels.dtype not in (np.uint8, np.uint16):
             raise InputError(f"labels are {self.labels.dtype}; expected uint8 or uint16 indices of classes")
         if self.confidence is not None:
-            _check_size("confidence", self.confidence, self.picture)
+            _check_size("confidence", self.confidence, self.image)
 
     def shares(self) -> dict[str, float]:
-        """How much of the picture each class covers, 0..1; classes that do not occur are left out."""
+        """How much of the image each class covers, 0..1; classes that do not occur are left out."""
         return {self.classes[index]: share for index, share in self._present().items()}
 
     def show(self, *, legend: bool = True) -> Image.Image:
-        """The picture tinted by class, with the names of its classes below unless ``legend`` is off."""
-        drawn = overlay_labels(self.picture, self.labels, palette(len(self.classes)))
+        """The image tinted by class, with the names of its classes below unless ``legend`` is off."""
+        drawn = overlay_labels(self.image, self.labels, palette(len(self.classes)))
         return _stacked(drawn, self._legend(self._present()) if legend else None)
 
     def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
-        """Write the labels, the tinted picture and the names.
+        """Write the labels, the tinted image and the names.
 
         Args:
             folder: where to; made if missing
             stem: how the files' names begin
             raw: also write the confidence, if it was kept, as float32, ``STEM_confidence.npy``
-            legend: below the tinted picture, the classes that occur with their colors and shares
+            legend: below the tinted image, the classes that occur with their colors and shares
 
         Returns:
             the files: ``STEM_labels.png``, whose pixels are class indices (shown in color by its palette; 16-bit gray
@@ -162,7 +162,7 @@ class SegmentationPrediction:
             _write_framed(
                 folder / f"{stem}_overlay.png",
                 self.labels.shape,
-                (band for _, band in overlay_bands(self.picture, self.labels, colors)),
+                (band for _, band in overlay_bands(self.image, self.labels, colors)),
                 self._legend(present) if legend else None,
             ),
             folder / f"{stem}_classes.json",
@@ -204,7 +204,7 @@ class PersonPose:
     """The joints of one person.
 
     Attributes:
-        keypoints: (J,2) float32, x and y in pixels of the picture
+        keypoints: (J,2) float32, x and y in pixels of the image
         scores: (J,) float32, confidence of each joint
         box_xywh: left, top, width, height of the person's box, pixels
         score: confidence in the person as a whole
@@ -224,19 +224,19 @@ class PersonPose:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PosePrediction:
-    """The people of one picture.
+    """The people of one image.
 
     Attributes:
         people: one entry a person, none if nobody was found
         joints: names of the J joints
         skeleton: pairs of joint indices that a limb connects
-        picture: (H,W,3) uint8 RGB, what was looked at
+        image: (H,W,3) uint8 RGB, what was looked at
     """
 
     people: tuple[PersonPose, ...]
     joints: tuple[str, ...]
     skeleton: tuple[tuple[int, int], ...]
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
         for person in self.people:
@@ -244,7 +244,7 @@ class PosePrediction:
                 raise InputError(f"a person has {len(person.keypoints)} keypoints; expected {len(self.joints)}")
 
     def show(self, *, legend: bool = True, min_score: float = DRAWN_SCORE) -> Image.Image:
-        """The picture with skeletons drawn: left orange, right blue.
+        """The image with skeletons drawn: left orange, right blue.
 
         Args:
             legend: below, what the colors mean and how many joints are drawn
@@ -274,7 +274,7 @@ class PosePrediction:
         path = folder / f"{stem}_pose.json"
         write_json(path, coco_keypoints([(1, stem, self)]))
         drawn, strip = [self._drawn(min_score)], self._legend(min_score) if legend else None
-        return [path, _write_framed(folder / f"{stem}_skeleton.png", self.picture.shape[:2], drawn, strip)]
+        return [path, _write_framed(folder / f"{stem}_skeleton.png", self.image.shape[:2], drawn, strip)]
 
     def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
         """A line on people of whom nothing is drawn, and why; None if there are none."""
@@ -290,7 +290,7 @@ class PosePrediction:
     def _drawn(self, min_score: float) -> NDArray[np.uint8]:
         shape = (len(self.people), len(self.joints))
         keypoints = np.array([person.keypoints for person in self.people], np.float32).reshape(*shape, 2)
-        return draw_skeleton(self.picture, keypoints, self._scores(), self.skeleton, min_score, joints=self.joints)
+        return draw_skeleton(self.image, keypoints, self._scores(), self.skeleton, min_score, joints=self.joints)
 
     def _scores(self) -> NDArray[np.float32]:
         return np.array([person.scores for person in self.people], np.float32).reshape(-1, len(self.joints))
@@ -299,18 +299,18 @@ class PosePrediction:
         seen = self._scores() >= min_score
         counts = f"{seen.sum()} of {counted(seen.size, 'joint')} drawn: those that score at least {min_score:g}"
         lines = [*([counts] if seen.any() else []), *filter(None, [self.unseen(min_score)])]
-        return skeleton_legend(self.joints, lines, self.picture.shape[:2])
+        return skeleton_legend(self.joints, lines, self.image.shape[:2])
 
 
 Prediction = DepthPrediction | SegmentationPrediction | PosePrediction
 
 
 def coco_results(prediction: PosePrediction, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
-    """The people of a picture as entries of a COCO keypoint-results file.
+    """The people of an image as entries of a COCO keypoint-results file.
 
     Args:
-        prediction: of one picture
-        image_id: the picture's id in the annotations
+        prediction: of one image
+        image_id: the image's id in the annotations
         category_id: 1 is COCO's person
 
     Returns:
@@ -328,26 +328,26 @@ def coco_results(prediction: PosePrediction, image_id: int, category_id: int = 1
     ]
 
 
-def coco_keypoints(pictures: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
+def coco_keypoints(images: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
     """Predicted people in the form of a COCO keypoint annotation file, which says all about itself.
 
     Args:
-        pictures: (image id, file name, prediction) of each picture, all with the same joints
+        images: (image id, file name, prediction) of each image, all with the same joints
 
     Returns:
         images, annotations and categories. Each annotation has, besides COCO's entries, ``score`` and
         ``keypoint_scores``; every joint counts as visible (2).
     """
-    people = [(image_id, person) for image_id, _, prediction in pictures for person in prediction.people]
+    people = [(image_id, person) for image_id, _, prediction in images for person in prediction.people]
     category: dict[str, Any] = {"id": 1, "name": "person", "supercategory": "person"}
-    if pictures:
-        first = pictures[0][2]
+    if images:
+        first = images[0][2]
         category["keypoints"] = list(first.joints)
         category["skeleton"] = [[start + 1, end + 1] for start, end in first.skeleton]
     return {
         "images": [
-            {"id": image_id, "file_name": name, "width": shown.picture.shape[1], "height": shown.picture.shape[0]}
-            for image_id, name, shown in pictures
+            {"id": image_id, "file_name": name, "width": shown.image.shape[1], "height": shown.image.shape[0]}
+            for image_id, name, shown in images
         ],
         "annotations": [_annotation(number, image_id, person) for number, (image_id, person) in enumerate(people, 1)],
         "categories": [category],
@@ -394,8 +394,8 @@ def _write_array(path: Path, values: NDArray[np.floating]) -> Path:
     return path
 
 
-def _check_size(name: str, values: NDArray[Any], picture: NDArray[np.uint8]) -> None:
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-        raise InputError(f"the picture is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)")
-    if values.shape != picture.shape[:2]:
-        raise InputError(f"{name} is {values.shape}; expected the picture's size {picture.shape[:2]}")
+def _check_size(name: str, values: NDArray[Any], image: NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"the image is {image.dtype} {image.shape}; expected uint8 (height, width, 3)")
+    if values.shape != image.shape[:2]:
+        raise InputError(f"{name} is {values.shape}; expected the image's size {image.shape[:2]}")

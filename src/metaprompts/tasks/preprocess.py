@@ -1,4 +1,4 @@
-"""How a picture of any size is brought to one that the model can look at."""
+"""How an image of any size is brought to one that the model can look at."""
 
 import math
 from collections.abc import Iterator
@@ -10,46 +10,46 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaprompts.data.transforms.tensors import image_tensor
-from metaprompts.tasks.base import ModelInput, Picture
+from metaprompts.tasks.base import ImageArray, ModelInput
 from metaprompts.utils.row_bands import row_bands
 
 # The UNet halves the latent three times, so sides that are multiples of 64 need no resized skips.
 _MULTIPLE = 64
 # Without a working size of the model's own: about one megapixel, which a laptop can still attend over.
 _LARGEST_AREA = 1024 * 1024
-# Pixels of a picture from which on results come in bands.
+# Pixels of an image from which on results come in bands.
 _LARGE = 2**25
 
 
 def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> tuple[int, int]:
-    """The size at which to look at a picture: the area of the training pictures, the picture's own shape.
+    """The size at which to look at an image: the area of the training images, the image's own shape.
 
     Args:
-        height: of the picture, at least 1
-        width: of the picture, at least 1
-        working_size: (height, width) of the pictures that the model was trained on; None for the picture's own
+        height: of the image, at least 1
+        width: of the image, at least 1
+        working_size: (height, width) of the images that the model was trained on; None for the image's own
 
     Returns:
-        (height, width), multiples of 64; thin pictures are widened to 64
+        (height, width), multiples of 64; thin images are widened to 64
     """
     area = working_size[0] * working_size[1] if working_size else min(height * width, _LARGEST_AREA)
     scale = math.sqrt(area / (height * width))
-    # A very thin picture keeps its area, not its shape: its long side is cut back as its short side is stretched.
+    # A very thin image keeps its area, not its shape: its long side is cut back as its short side is stretched.
     long_side = max(area // _MULTIPLE, _MULTIPLE)
     return _round(min(height * scale, long_side)), _round(min(width * scale, long_side))
 
 
-def whole_view(picture: Picture, working_size: tuple[int, int] | None) -> ModelInput:
-    """The whole picture, resized for the model."""
-    height, width = picture.shape[:2]
+def whole_view(image: ImageArray, working_size: tuple[int, int] | None) -> ModelInput:
+    """The whole image, resized for the model."""
+    height, width = image.shape[:2]
     size = view_size(height, width, working_size)
     shrinks = size[0] * size[1] < height * width
-    resized = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return ModelInput(image=image_tensor(resized), box_xywh=np.array([0, 0, width, height], np.float32))
 
 
 def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Resize a map bilinearly to a picture's own size; a large result in bands of rows, which differ by rounding alone.
+    """Resize a map bilinearly to an image's own size; a large result in bands of rows, which differ by rounding alone.
 
     Args:
         map_: (h, w)

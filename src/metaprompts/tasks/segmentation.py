@@ -12,7 +12,7 @@ from metaprompts.data.class_names import plain_names
 from metaprompts.errors import InputError
 from metaprompts.metrics.segmentation import SegmentationScores
 from metaprompts.modules.heads.upernet import FCNHead, UPerNet
-from metaprompts.tasks.base import Batch, ModelInput, Picture, Task, check_names_are_lines
+from metaprompts.tasks.base import Batch, ImageArray, ModelInput, Task, check_names_are_lines
 from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
@@ -115,27 +115,27 @@ class Segmentation(Task):
         scorer.update(self.decode(raw), labels)
 
     def views(
-        self, picture: Picture, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         del boxes
-        yield whole_view(picture, working_size)
+        yield whole_view(image, working_size)
 
-    def assemble(self, picture: Picture, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
+    def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
         ((_, raw),) = outputs
-        size, probabilities = (picture.shape[0], picture.shape[1]), raw.float().softmax(dim=0)
+        size, probabilities = (image.shape[0], image.shape[1]), raw.float().softmax(dim=0)
         labels, confidence = np.zeros(size, self._label_type), np.full(size, -1, np.float32)
-        # Resizing class by class keeps a large picture's memory at a few maps, not one for each class.
+        # Resizing class by class keeps a large image's memory at a few maps, not one for each class.
         for index, probability in enumerate(probabilities):
             for rows, band in enlarged_bands(probability, size):
                 values = band.cpu().numpy()
                 better = values > confidence[rows]
                 np.copyto(labels[rows], index, where=better)
                 np.copyto(confidence[rows], values, where=better)
-        return self._prediction(picture, labels, confidence)
+        return self._prediction(image, labels, confidence)
 
-    def assemble_rows(self, picture: Picture, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
-        # Of as many bytes a number as the prediction keeps: the picture is large.
-        labels, confidence = np.zeros(picture.shape[:2], self._label_type), np.zeros(picture.shape[:2], np.float32)
+    def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
+        # Of as many bytes a number as the prediction keeps: the image is large.
+        labels, confidence = np.zeros(image.shape[:2], self._label_type), np.zeros(image.shape[:2], np.float32)
         for first, logits in rows:
             for start in range(0, logits.shape[1], _BAND):
                 band = logits[:, start : start + _BAND]
@@ -143,17 +143,17 @@ class Segmentation(Task):
                 here = slice(first + start, first + start + band.shape[1])
                 labels[here] = index.cpu().numpy()
                 confidence[here] = (largest - band.logsumexp(dim=0)).exp().cpu().numpy()
-        return self._prediction(picture, labels, confidence)
+        return self._prediction(image, labels, confidence)
 
     @property
     def _label_type(self) -> Any:
         return np.uint8 if len(self.classes) <= 256 else np.uint16
 
-    def _prediction(self, picture: Picture, labels: Any, confidence: Any) -> Prediction:
+    def _prediction(self, image: ImageArray, labels: Any, confidence: Any) -> Prediction:
         return SegmentationPrediction(
             labels=labels.astype(self._label_type, copy=False),
             classes=self.classes,
-            picture=picture,
+            image=image,
             confidence=confidence,
         )
 

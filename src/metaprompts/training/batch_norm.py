@@ -19,7 +19,7 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 class SynchronizedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the pictures of all processes, which must have equally many.
+    """Batch norm over the images of all processes, which must have equally many.
 
     PyTorch has one too, for GPUs only.
     """

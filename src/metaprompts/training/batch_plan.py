@@ -1,4 +1,4 @@
-"""How the pictures of a step are split: over processes, over passes, and into groups that share a loss."""
+"""How the images of a step are split: over processes, over passes, and into groups that share a loss."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -14,14 +14,14 @@ _SEEN_AT_LEAST = 2
 class BatchPlan:
     """The split of one step.
 
-    Consecutive pictures of a step belong to one process, in one pass, sharing one loss: what a step learns depends on
+    Consecutive images of a step belong to one process, in one pass, sharing one loss: what a step learns depends on
     the groups alone, and they do not depend on the processes if the recipe fixes their size.
 
     Attributes:
-        batch: pictures of a step
+        batch: images of a step
         processes: that share them
-        micro_batch: pictures of a pass
-        loss_batch: pictures that share a loss
+        micro_batch: images of a pass
+        loss_batch: images that share a loss
         fitted: what was changed of what the recipe says, in words; empty for nothing
     """
 
@@ -61,7 +61,7 @@ class BatchPlan:
         micro_batch = min(micro_batch or share, share)
         if share % micro_batch:
             raise InputError(
-                f"each of {processes} processes has {share} pictures of a step, which are no whole number of passes of "
+                f"each of {processes} processes has {share} images of a step, which are no whole number of passes of "
                 f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
             )
         group = min(loss_batch or micro_batch, batch)
@@ -70,7 +70,7 @@ class BatchPlan:
             changes.append(f"training.loss_batch_size {group} instead of {given}")
         if micro_batch != batch and micro_batch % group:
             raise InputError(
-                f"training.loss_batch_size is {group}, and a pass has {micro_batch} of a step's {batch} pictures: a "
+                f"training.loss_batch_size is {group}, and a pass has {micro_batch} of a step's {batch} images: a "
                 f"pass must hold whole groups, so choose a divisor of {micro_batch}, or larger passes"
             )
         return cls(
@@ -79,7 +79,7 @@ class BatchPlan:
 
     @property
     def share(self) -> int:
-        """Pictures of a step that one process has."""
+        """Images of a step that one process has."""
         return self.batch // self.processes
 
     @property
@@ -92,7 +92,7 @@ class BatchPlan:
         of = f"{self.processes} process{'es' if self.processes > 1 else ''}"
         fitted = f" (fitted: {self.fitted})" if self.fitted else ""
         return (
-            f"a step: {self.batch} picture{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
+            f"a step: {self.batch} image{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
             f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss{fitted}"
         )
 
@@ -115,7 +115,7 @@ def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
     seen = split.micro_batch * (processes if settings.batch_norm == "synchronized" else 1)
     if isinstance(recipe.task, Segmentation) and settings.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
         raise InputError(
-            "a pass has 1 picture, and segmentation's batch norm wants at least 2: choose a larger "
+            "a pass has 1 image, and segmentation's batch norm wants at least 2: choose a larger "
             "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
         )
     return split

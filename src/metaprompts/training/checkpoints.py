@@ -63,7 +63,7 @@ class Checkpoints:
 
         Raises:
             InputError: there is an unfinished training and nobody said what to do with it; or it cannot go on, as the
-                recipe or the number of pictures differs, all checkpoints are damaged, or processes see different ones
+                recipe or the number of images differs, all checkpoints are damaged, or processes see different ones
         """
         found = None if resume == "never" else first_whole_state(self._paths())
         # Nobody may write or remove before everybody has read.
@@ -84,7 +84,7 @@ class Checkpoints:
         with restoring(path):
             found_recipe = Recipe.from_plain(state["recipe"]).plain()
         is_changed = self._check_same_recipe(found_recipe, path)
-        self._check_same_images(state["pictures"], path)
+        self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
         # Damaged ones, which would count as newer than what is still to be written.
@@ -116,7 +116,7 @@ class Checkpoints:
     def _write(self, train_state: TrainState, **more: Any) -> None:
         if not self._dist.is_first:
             return
-        facts = {"step": train_state.step, "steps": self._steps, "pictures": len(self._samples), "recipe": self._recipe}
+        facts = {"step": train_state.step, "steps": self._steps, "images": len(self._samples), "recipe": self._recipe}
         write_state(
             self._folder / f"{train_state.step:08d}.pt", {**facts, "history": asdict(train_state.history), **more}
         )
@@ -177,7 +177,7 @@ class Checkpoints:
     def _check_same_images(self, found: int, path: Path) -> None:
         if found != len(self._samples):
             raise InputError(
-                f"{path} is of a training on {found} pictures, now there are {len(self._samples)}: give the same, or "
+                f"{path} is of a training on {found} images, now there are {len(self._samples)}: give the same, or "
                 "say --resume never to begin anew"
             )
 
@@ -220,8 +220,8 @@ def _is_finished(state: Mapping[str, Any]) -> bool:
 
 def _check_facts(state: Mapping[str, Any]) -> None:
     """Check that a checkpoint has all its parts: without "state" it must be of the last step."""
-    check_parts(state, ("step", "steps", "pictures", "recipe", "history"))
-    numbers = {name: state[name] for name in ("step", "steps", "pictures")}
+    check_parts(state, ("step", "steps", "images", "recipe", "history"))
+    numbers = {name: state[name] for name in ("step", "steps", "images")}
     if any(type(number) is not int or number < 0 for number in numbers.values()):
         raise InputError(f"its numbers are {numbers}; expected whole numbers")
     if "state" in state or state["step"] < state["steps"]:
@@ -229,7 +229,7 @@ def _check_facts(state: Mapping[str, Any]) -> None:
 
 
 def chance() -> dict[str, Any]:
-    """The generators of dropout; the order of pictures and what is done to them follow from seed and step."""
+    """The generators of dropout; the order of images and what is done to them follow from seed and step."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 

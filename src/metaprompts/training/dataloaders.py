@@ -57,7 +57,7 @@ class Split:
 def training_split(recipe: Recipe) -> Split:
     """The training split with the recipe's augmentation.
 
-    What the test section does to a picture first, KITTI's benchmark crop, is done here, too: augmentation cuts its
+    What the test section does to an image first, KITTI's benchmark crop, is done here, too: augmentation cuts its
     crops out of what is left (released code).
     """
     task, data, augment = recipe.task, recipe.data, recipe.augment
@@ -178,13 +178,13 @@ def _captioned(
 
 
 def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, tolerant: bool = False) -> SampleDataset:
-    """The samples with their pictures' captions, encoded, if the recipe's prompts are captions.
+    """The samples with their images' captions, encoded, if the recipe's prompts are captions.
 
     Args:
         recipe: says where captions and their encoder come from
         samples: of a split
         root: what names in a file of captions are relative to
-        tolerant: whether pictures without caption are met only when they are read
+        tolerant: whether images without caption are met only when they are read
 
     Raises:
         InputError: there are no captions, or nothing to make or read them
@@ -207,7 +207,7 @@ class InfiniteDataLoader:
         split: what to read
         recipe: batch size, seed and workers
         step: how a batch is split; None for one process and one pass
-        rank: which process's pictures to give
+        rank: which process's images to give
 
     Raises:
         InputError: the split is smaller than a batch
@@ -218,7 +218,7 @@ class InfiniteDataLoader:
         self._step = step or BatchPlan(batch=size, micro_batch=size, loss_batch=size)
         if len(split.samples) < self._step.batch:
             raise InputError(
-                f"{len(split.samples)} training pictures are fewer than training.batch_size {self._step.batch}"
+                f"{len(split.samples)} training images are fewer than training.batch_size {self._step.batch}"
             )
         self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
         self._order = _Order(len(self._dataset), recipe.training.seed, self._step, rank)
@@ -260,7 +260,7 @@ class InfiniteDataLoader:
             epoch, over = epoch + 1, 0
 
     def files(self, batch: int) -> list[str]:
-        """The pictures of a batch that this process has, 0 being the first batch of all; they are read anew."""
+        """The images of a batch that this process has, 0 being the first batch of all; they are read anew."""
         epoch, number = divmod(batch, len(self))
         return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
 
@@ -304,7 +304,7 @@ class _Order(Sampler[int]):
 
 
 def validation_batches(split: Split, recipe: Recipe) -> ShapeBatches:
-    """The validation split in order; pictures of different sizes are never together."""
-    pictures = Transformed(split.samples, split.transforms, seed=0)
+    """The validation split in order; images of different sizes are never together."""
+    images = Transformed(split.samples, split.transforms, seed=0)
     batch_size = recipe.training.val_batch_size
-    return ShapeBatches(Reader(pictures, list, workers=recipe.data.workers, batch_size=batch_size))
+    return ShapeBatches(Reader(images, list, workers=recipe.data.workers, batch_size=batch_size))

@@ -24,11 +24,11 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
     source = recipe.backbone.source
     base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
     model = model_on(recipe, stand_in_backbone(source), base)
-    # It is of no use for pictures that come for the first time.
+    # It is of no use for images that come for the first time.
     model.latent_encoder.cache = None
     model.train()
     if recipe.training.batch_norm != "own":
-        # With statistics from elsewhere it keeps as much, and a single picture will do.
+        # With statistics from elsewhere it keeps as much, and a single image will do.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
@@ -47,19 +47,19 @@ def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
     return model
 
 
-def empty_batch(recipe: Recipe, pictures: int) -> dict[str, Tensor]:
+def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
     """What training gives the model and its losses, without content."""
-    height, width = picture_size(recipe)
-    batch = {"image": torch.empty(pictures, 3, height, width)}
+    height, width = original_size(recipe)
+    batch = {"image": torch.empty(images, 3, height, width)}
     if isinstance(recipe.task, Segmentation):
-        return batch | {"labels": torch.empty(pictures, height, width, dtype=torch.long)}
+        return batch | {"labels": torch.empty(images, height, width, dtype=torch.long)}
     if isinstance(recipe.task, Pose):
-        return batch | {"keypoints": torch.empty(pictures, len(recipe.task.joints), 3)}
-    return batch | {"depth_m": torch.empty(pictures, height, width)}
+        return batch | {"keypoints": torch.empty(images, len(recipe.task.joints), 3)}
+    return batch | {"depth_m": torch.empty(images, height, width)}
 
 
-def picture_size(recipe: Recipe) -> tuple[int, int]:
-    """(height, width) of training pictures."""
+def original_size(recipe: Recipe) -> tuple[int, int]:
+    """(height, width) of training images."""
     task = recipe.task
     size: tuple[int, int] = (task.crop_height, task.crop_width) if isinstance(task, Pose) else recipe.augment.crop
     return size

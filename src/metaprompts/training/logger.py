@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.training.trackers import naming_tracker, start_trackers
 from metaprompts.utils.files import json_line, write_text
 from metaprompts.utils.wording import counted
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -29,7 +29,7 @@ class JsonlFile:
     """A file that gets a line for each step and each validation as soon as it is over.
 
     Lines hold "step"; a step's also "lr", "total", the parts of the loss, "seconds", and "waited", those of them that
-    were spent waiting for pictures; a validation's hold the scores under "validation".
+    were spent waiting for images; a validation's hold the scores under "validation".
 
     Args:
         path: the file
@@ -120,15 +120,15 @@ class MetricLogger:
     def stopped_early(self, step: int, patience: int) -> None:
         """Note that so many validations in a row were no better."""
 
-    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        """Note pictures (H, W, 3) by name."""
+    def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
+        """Note images (H, W, 3) by name."""
 
 
 class JsonlLogger(MetricLogger):
     """Logs to log.jsonl and to the trackers.
 
     Args:
-        log: gets it all but pictures
+        log: gets it all but images
         accelerator: knows the trackers
     """
 
@@ -153,15 +153,15 @@ class JsonlLogger(MetricLogger):
         """Note an early stop."""
         self._log.add(step, {"early_stopping": patience})
 
-    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        """Note pictures."""
+    def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
+        """Note images."""
         for tracker in self._accelerator.trackers:
             if not hasattr(tracker, "log_images"):
                 continue
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            images = {name: np.stack([picture]) for name, picture in pictures.items()}
+            batched = {name: np.stack([image]) for name, image in images.items()}
             with naming_tracker(tracker.name):
-                tracker.log_images(images, step=step, **layout)
+                tracker.log_images(batched, step=step, **layout)
 
     def _track(self, step: int, values: Mapping[str, float]) -> None:
         for tracker in self._accelerator.trackers:

@@ -41,13 +41,13 @@ from metaprompts.training.logger import LOG_FILE, MetricLogger, metric_logger, r
 from metaprompts.training.lr_schedule import check_warmup, learning_rate
 from metaprompts.training.nonfinite_dump import NonFiniteStep, dump_step, shown_files
 from metaprompts.training.plots import training_curves
-from metaprompts.training.previews import sample_pictures, samples_to_watch
+from metaprompts.training.previews import sample_images, samples_to_watch
 from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
 from metaprompts.training.train_state import History, TrainState
 from metaprompts.training.train_step import LossModule, apply_learning_rate, check_finite, optimizer_step
 from metaprompts.training.warm_start import init_from
-from metaprompts.utils.files import write_json, write_picture
+from metaprompts.utils.files import write_image, write_json
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.malloc import trim_malloc
 from metaprompts.utils.progress import ProgressReporter
@@ -56,7 +56,7 @@ from metaprompts.utils.torch_modules import channels_last
 logger = logging.getLogger(__name__)
 
 Passes = list[dict[str, Tensor]]
-"""The pictures and targets of a step that one process has, pass by pass."""
+"""The images and targets of a step that one process has, pass by pass."""
 
 CURVES_FILE = "curves.png"
 
@@ -170,7 +170,7 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
                 losses, lr = _take_step(train_state, passes, batches, steps, recipe, dist)
                 seconds = waited + time.perf_counter() - started
                 notes.step(train_state.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
-                progress.step(train_state.step, losses, lr=lr, pictures=split.batch, seconds=seconds, waited=waited)
+                progress.step(train_state.step, losses, lr=lr, images=split.batch, seconds=seconds, waited=waited)
                 train_state.validation_due = (
                     train_state.step % settings.validate_every == 0 or train_state.step == steps
                 )
@@ -197,9 +197,9 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
 
 
 def _warn_of_useless_cache(recipe: Recipe) -> None:
-    if recipe.backbone.cache_latents and not recipe.pictures_repeat:
+    if recipe.backbone.cache_latents and not recipe.images_repeat:
         logger.warning(
-            "backbone.cache_latents is of use where pictures repeat to the last bit; this recipe's crops, colors or "
+            "backbone.cache_latents is of use where images repeat to the last bit; this recipe's crops, colors or "
             "scales are random, so it fills up to 1 GiB of memory for nothing: set it to false"
         )
 
@@ -264,9 +264,7 @@ def _take_step(
             loss_batch=train_state.split.loss_batch,
         )
         kept = dump_step(step, train_state.model, train_state.tensors(), recipe)
-        cure = (
-            f"lower optimizer.lr or set optimizer.clip_norm; its pictures are {shown_files(files)}, and {kept} holds "
-        )
+        cure = f"lower optimizer.lr or set optimizer.clip_norm; its images are {shown_files(files)}, and {kept} holds "
         check_finite(losses, train_state.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
     train_state.after_step()
     return losses, lr
@@ -281,14 +279,14 @@ def _validate(
     notes: MetricLogger,
     between: Callable[[], None],
 ) -> dict[str, Any]:
-    """Score the validation split as the recipe tests, but with one look at each picture.
+    """Score the validation split as the recipe tests, but with one look at each image.
 
     What is to be done ``between`` two batches may end it.
     """
     test = recipe.test.quick()
-    pictures = EvalDataset(split.samples, split.transforms, test)
+    images = EvalDataset(split.samples, split.transforms, test)
     batches = seen_batches(
-        pictures,
+        images,
         batch_size=recipe.training.val_batch_size,
         workers=recipe.data.workers,
         share=(dist.rank, dist.count),
@@ -297,7 +295,7 @@ def _validate(
     with train_state.unsharded():
         scores = evaluate(train_state.model, seen, facts=split.facts, test=test, gather=dist.gather)
         if notes.tracks:
-            notes.pictures(train_state.step, sample_pictures(train_state.model, samples_to_watch(split.samples)))
+            notes.images(train_state.step, sample_images(train_state.model, samples_to_watch(split.samples)))
     return scores
 
 
@@ -387,4 +385,4 @@ def _record(
 
 def _draw_curves(recipe: Recipe) -> None:
     out = recipe.training.out
-    write_picture(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), main_metric(recipe.task.name)))
+    write_image(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), main_metric(recipe.task.name)))

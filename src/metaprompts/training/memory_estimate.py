@@ -70,11 +70,11 @@ class TrainingMemory:
         kept: bytes that the forward pass keeps for the backward pass
         parameters: of the whole model
         trained: of them
-        pictures: in a pass
+        images: in a pass
         passes: of a step
         flops: floating-point operations of a step, forward and backward: two for each multiplication of matrix
             products, convolutions and attention, see `Flops`
-        size: (height, width) of the pictures that the backbone sees
+        size: (height, width) of the images that the backbone sees
         architecture: of the backbone
     """
 
@@ -83,7 +83,7 @@ class TrainingMemory:
     kept: int
     parameters: int
     trained: int
-    pictures: int
+    images: int
     passes: int
     flops: int
     size: tuple[int, int]
@@ -113,15 +113,15 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     if isinstance(recipe.task, Segmentation):
         # Weights of classes take no memory, and balanced ones are not known before masks are counted.
         recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
-    # Which pictures share a loss or statistics takes no memory: passes may be smaller here than training would accept.
+    # Which images share a loss or statistics takes no memory: passes may be smaller here than training would accept.
     alone = replace(recipe, training=replace(recipe.training, loss_batch_size=None, batch_norm="frozen"))
     split = batch_plan(alone, processes)
-    pictures, passes = split.micro_batch, split.passes
-    model = fake_model(alone if pictures == 1 else recipe, mode := FakeTensorMode())
+    images, passes = split.micro_batch, split.passes
+    model = fake_model(alone if images == 1 else recipe, mode := FakeTensorMode())
     parameters = list(model.parameters())
     trained = [each for each in parameters if each.requires_grad]
     with mode:
-        batch = empty_batch(recipe, pictures)
+        batch = empty_batch(recipe, images)
         size = model.task.fit(batch["image"]).shape[-2:]
         answers = WorstCaseMode(distinct=_labels(recipe))
         with Flops() as flops:
@@ -133,7 +133,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
         kept=kept,
         parameters=sum(each.numel() for each in parameters),
         trained=sum(each.numel() for each in trained),
-        pictures=pictures,
+        images=images,
         passes=passes,
         size=(size[0], size[1]),
         architecture=architecture(recipe.backbone.source),

@@ -27,10 +27,10 @@ class NonFiniteStep:
     Attributes:
         step: 1 for the first
         rank: of the process
-        passes: pictures and targets, pass by pass
-        files: of the pictures
+        passes: images and targets, pass by pass
+        files: of the images
         chance: the generators before the step
-        loss_batch: pictures that shared a loss; None for those of a pass
+        loss_batch: images that shared a loss; None for those of a pass
     """
 
     step: int

@@ -1,16 +1,16 @@
-"""A training's log as a picture: loss, learning rate, and the number that validations are compared by."""
+"""A training's log as an image: loss, learning rate, and the number that validations are compared by."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from metaprompts.visualize.curves import Curve, draw_curves
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 _SMOOTH_SHARE = 0.02
 _UNITS = {"rmse": "rmse (m)"}
 
 
-def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> Picture:
+def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArray:
     """Draw a log.
 
     Args:

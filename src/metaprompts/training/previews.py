@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metaprompts.analysis.drawing import box_of, distinct_pictures, draw_prediction, draw_truth
+from metaprompts.analysis.drawing import box_of, distinct_images, draw_prediction, draw_truth
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.utils.torch_modules import eval_mode
 from metaprompts.visualize.heatmaps import overlay_heat
 from metaprompts.visualize.sheets import contact_sheet
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 _SAMPLES = 4
 _PROMPTS = 8
@@ -22,11 +22,11 @@ _ROW = 4
 def samples_to_watch(samples: SampleDataset) -> list[Sample]:
     """A few spread over a split."""
     count = min(_SAMPLES, len(samples))
-    return distinct_pictures([samples[place * len(samples) // count] for place in range(count)])
+    return distinct_images([samples[place * len(samples) // count] for place in range(count)])
 
 
-def sample_pictures(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str, Picture]:
-    """Sheets of what a model makes of samples: picture, truth and prediction; and where its prompts respond.
+def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str, ImageArray]:
+    """Sheets of what a model makes of samples: image, truth and prediction; and where its prompts respond.
 
     Args:
         model: in any mode
@@ -37,13 +37,13 @@ def sample_pictures(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[s
     """
     with eval_mode(model):
         rows = [[sample.image, draw_truth(model.task, sample), _predicted(model, sample)] for sample in samples]
-        sheets = {"predictions": contact_sheet(rows, [["picture", "truth", "prediction"]] * len(rows))}
+        sheets = {"predictions": contact_sheet(rows, [["image", "truth", "prediction"]] * len(rows))}
         if model.config.rearrangement.enabled:
             sheets["prompts"] = _heatmaps(model, samples[0])
     return sheets
 
 
-def _predicted(model: MetaPromptModel, sample: Sample) -> Picture:
+def _predicted(model: MetaPromptModel, sample: Sample) -> ImageArray:
     return draw_prediction(model.predict(sample.image, box_of(sample), _context(sample)), sample)
 
 
@@ -51,10 +51,10 @@ def _context(sample: Sample) -> Tensor | None:
     return None if sample.context is None else torch.from_numpy(sample.context)
 
 
-def _heatmaps(model: MetaPromptModel, sample: Sample) -> Picture:
+def _heatmaps(model: MetaPromptModel, sample: Sample) -> ImageArray:
     top = min(_PROMPTS, model.config.prompts.count)
     heatmaps = prompt_heatmaps(model, sample.image, top=top, boxes=box_of(sample), caption=_context(sample))
-    pictures = [overlay_heat(sample.image, heatmap.map) for heatmap in heatmaps]
+    images = [overlay_heat(sample.image, heatmap.map) for heatmap in heatmaps]
     captions = [f"prompt {heatmap.prompt}" for heatmap in heatmaps]
-    rows = range(0, len(pictures), _ROW)
-    return contact_sheet([pictures[at : at + _ROW] for at in rows], [captions[at : at + _ROW] for at in rows])
+    rows = range(0, len(images), _ROW)
+    return contact_sheet([images[at : at + _ROW] for at in rows], [captions[at : at + _ROW] for at in rows])

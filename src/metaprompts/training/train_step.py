@@ -32,7 +32,7 @@ def optimizer_step(
     Args:
         model: its gradients are clipped
         optimizer: of its parameters
-        passes: each computes losses, scalars with a graph, of equally many pictures
+        passes: each computes losses, scalars with a graph, of equally many images
         clip_norm: largest norm of all gradients together; None to leave them
         process_group: those who take the same step, on other rows of the batch
 
@@ -77,7 +77,7 @@ class LossModule(nn.Module):
 
     Args:
         model: is trained
-        loss_batch: how many pictures share a loss; None for all of a pass
+        loss_batch: how many images share a loss; None for all of a pass
         autocast: makes the context in which the model computes; by default the weights' own precision
         step_decay: see `step_losses`
     """
@@ -151,16 +151,16 @@ def step_losses(
 def grouped_losses(
     task: Task, raw: Tensor, auxiliary: Tensor | None, batch: Mapping[str, Tensor], loss_batch: int | None
 ) -> dict[str, Tensor]:
-    """The losses of consecutive groups of pictures, their mean weighted by the groups' sizes.
+    """The losses of consecutive groups of images, their mean weighted by the groups' sizes.
 
-    Some losses, SILog and Lovasz, are no means over pictures, so it matters which pictures share one.
+    Some losses, SILog and Lovasz, are no means over images, so it matters which images share one.
 
     Args:
         task: whose losses
         raw: (B, ...)
         auxiliary: (B, ...) or None
         batch: targets (B, ...)
-        loss_batch: pictures of a group; the last may have fewer. None for all
+        loss_batch: images of a group; the last may have fewer. None for all
 
     Returns:
         the parts by name

@@ -89,12 +89,12 @@ def json_line(value: Any) -> str:
     return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def write_picture(path: Path, picture: "NDArray[np.uint8]") -> None:
-    """Write (H, W, 3) RGB as a picture of the kind that the suffix says, whole or not at all."""
+def write_image(path: Path, image: "NDArray[np.uint8]") -> None:
+    """Write (H, W, 3) RGB as an image of the kind that the suffix says, whole or not at all."""
     from PIL import Image
 
     with write_whole(path) as scratch:
-        Image.fromarray(picture).save(scratch)
+        Image.fromarray(image).save(scratch)
 
 
 def is_file(path: Path) -> bool:

@@ -34,7 +34,7 @@ class ProgressReporter:
         losses: dict[str, float],
         *,
         lr: float,
-        pictures: int,
+        images: int,
         seconds: float,
         waited: float | None = None,
     ) -> None:
@@ -95,12 +95,12 @@ class ConsoleProgress(ProgressReporter):
         losses: dict[str, float],
         *,
         lr: float,
-        pictures: int,
+        images: int,
         seconds: float,
         waited: float | None = None,
     ) -> None:
         """Move the bar, or print a line now and then."""
-        self._recent.append((pictures, seconds, losses["total"]))
+        self._recent.append((images, seconds, losses["total"]))
         self._waited.append(waited or 0.0)
         loss = sum(entry[2] for entry in self._recent) / len(self._recent)
         rate = sum(entry[0] for entry in self._recent) / sum(entry[1] for entry in self._recent)

@@ -21,7 +21,7 @@ _FOREIGN_AGE_S = 3600.0
 
 def scratch_beside(path: Path) -> Path:
     """A name beside ``path``, with its suffix, that nobody else has; nothing is made."""
-    # Picture writers choose the format by the suffix.
+    # Image writers choose the format by the suffix.
     suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
     return path.with_name(f".{path.stem[:_LONGEST_STEM]}-{owner()}-{secrets.token_hex(4)}{suffix}")
 

@@ -1,1 +1,1 @@
-"""Pictures of predictions: arrays in, uint8 RGB arrays out. Knows nothing of models."""
+"""Images of predictions: arrays in, uint8 RGB arrays out. Knows nothing of models."""

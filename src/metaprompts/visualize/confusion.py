@@ -1,11 +1,11 @@
-"""A confusion matrix as a picture."""
+"""A confusion matrix as an image."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.visualize.text import INK, PAPER, Color, Picture, blank, fitted, text_size, write_texts
+from metaprompts.visualize.text import INK, PAPER, Color, ImageArray, blank, fitted, text_size, write_texts
 
 _GAP, _SIZE_PX, _SIDE, _WIDEST_NAME = 10, 12, 960, 180
 # Numbers are written where they fit.
@@ -15,7 +15,7 @@ _NOTHING: Color = (226, 226, 226)
 _TITLE = "share of each class's pixels (rows: truth) predicted as each class (columns), in %"
 
 
-def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> Picture:
+def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArray:
     """Draw which share of each class's pixels was predicted as which class; rows without pixels are gray.
 
     Args:
@@ -52,7 +52,7 @@ def _shaded(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.rint(np.array(PAPER) + (np.array(_DARK) - np.array(PAPER)) * strength))
 
 
-def _across(names: Sequence[str], wide: int, cell: int, line: int) -> Picture:
+def _across(names: Sequence[str], wide: int, cell: int, line: int) -> ImageArray:
     """Names that are read from below, each above its column."""
     strip = blank(len(names) * cell, wide)
     texts = [(0, place * cell + (cell - line) // 2, name) for place, name in enumerate(names)]
@@ -60,7 +60,7 @@ def _across(names: Sequence[str], wide: int, cell: int, line: int) -> Picture:
     return np.rot90(write_texts(strip, texts, size_px=_SIZE_PX), k=1)
 
 
-def _with_numbers(sheet: Picture, shares: NDArray[np.float64], corner: tuple[int, int], cell: int) -> Picture:
+def _with_numbers(sheet: ImageArray, shares: NDArray[np.float64], corner: tuple[int, int], cell: int) -> ImageArray:
     for color, is_dark in ((INK, False), (PAPER, True)):
         texts = []
         for row, column in zip(*np.nonzero(shares >= 0.005), strict=True):

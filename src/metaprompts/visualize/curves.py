@@ -1,4 +1,4 @@
-"""Numbers over steps as a picture."""
+"""Numbers over steps as an image."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ class Curve:
     limits: tuple[float | None, float | None] = (None, None)
 
 
-def draw_curves(curves: Sequence[Curve], last_step: float) -> Picture:
+def draw_curves(curves: Sequence[Curve], last_step: float) -> ImageArray:
     """Draw panels under each other, with one axis of steps.
 
     Args:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from metaprompts.errors import InputError
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import sentences, strip_width
-from metaprompts.visualize.text import INK, Picture, blank, stack_down, text_size, write_texts
+from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_size, write_texts
 
 # Inferno's darkest part would look like the black of pixels without depth.
 _DARKEST = 0.12
@@ -41,7 +41,7 @@ def color_depth(
     minimum: float | None = None,
     maximum: float | None = None,
     valid: NDArray[np.bool_] | None = None,
-) -> Picture:
+) -> ImageArray:
     """Color a depth map with inferno, reversed: brightness falls evenly with distance, also in gray print.
 
     Args:
@@ -69,7 +69,7 @@ def colored_bands(
     minimum: float | None = None,
     maximum: float | None = None,
     valid: NDArray[np.bool_] | None = None,
-) -> Iterator[tuple[slice, Picture]]:
+) -> Iterator[tuple[slice, ImageArray]]:
     """Color a depth map as `color_depth` does, in bands of rows (h,W,3), from top to bottom."""
     near, far = depth_range(depth_m, valid) if minimum is None or maximum is None else (minimum, maximum)
     near, far = near if minimum is None else minimum, far if maximum is None else maximum
@@ -84,7 +84,7 @@ def colored_bands(
 
 def depth_legend(
     minimum: float, maximum: float, width: int, *, size_px: int | None = None, notes: Sequence[str] = ()
-) -> Picture:
+) -> ImageArray:
     """A bar of colors with meters below it.
 
     Args:
@@ -115,7 +115,7 @@ def depth_legend(
     return stack_down(strip, sentences(notes, width, size_px)) if notes else strip
 
 
-def add_depth_legend(colored: Picture, minimum: float, maximum: float) -> Picture:
+def add_depth_legend(colored: ImageArray, minimum: float, maximum: float) -> ImageArray:
     """Put a bar with meters under a colored depth map.
 
     Args:
@@ -169,8 +169,8 @@ def _measured(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None) ->
     return measured if valid is None else measured & valid
 
 
-def _colored(nearness: NDArray[np.floating]) -> Picture:
+def _colored(nearness: NDArray[np.floating]) -> ImageArray:
     levels = np.rint(255 * (_DARKEST + (1 - _DARKEST) * nearness)).astype(np.uint8)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0, ::-1]
-    colors: Picture = np.ascontiguousarray(table)[levels]
+    colors: ImageArray = np.ascontiguousarray(table)[levels]
     return colors

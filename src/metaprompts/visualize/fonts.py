@@ -73,7 +73,7 @@ def _path_for(letters: frozenset[str], needs_shaping: bool) -> Path | None:
 
 
 def _draws(path: Path, text: str) -> bool:
-    """Whether Pillow gets ink out of a font; fonts of colored pictures have sizes of their own, or no outlines."""
+    """Whether Pillow gets ink out of a font; fonts of colored images have sizes of their own, or no outlines."""
     try:
         font = _system_font(path, _PROBE_PX)
         image = Image.new("L", (_PROBE_PX * (2 + len(text)), 2 * _PROBE_PX))

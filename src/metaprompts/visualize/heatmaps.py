@@ -1,11 +1,11 @@
-"""Heat over the picture: where a map is high, and which of many maps are worth showing."""
+"""Heat over the image: where a map is high, and which of many maps are worth showing."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 # A map whose values differ by less than this part of them is constant but for float32's rounding.
 _ROUNDING = 1e-6
@@ -36,33 +36,33 @@ def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = Non
 
 
 def overlay_heat(
-    picture: Picture, heat: NDArray[np.floating], seen: NDArray[np.bool_] | None = None, opacity: float = 0.6
-) -> Picture:
-    """Lay heat over a picture: dark blue is 0, green the middle, dark red 1 (the color map "turbo").
+    image: ImageArray, heat: NDArray[np.floating], seen: NDArray[np.bool_] | None = None, opacity: float = 0.6
+) -> ImageArray:
+    """Lay heat over an image: dark blue is 0, green the middle, dark red 1 (the color map "turbo").
 
-    The picture is shown in gray, so that every color on it means heat.
+    The image is shown in gray, so that every color on it means heat.
 
     Args:
-        picture: (H,W,3)
+        image: (H,W,3)
         heat: (H,W) in 0..1
-        seen: (H,W), False where the picture gets no color; None: all gets some
+        seen: (H,W), False where the image gets no color; None: all gets some
         opacity: of the colors, 0..1
 
     Returns:
         (H,W,3)
 
     Raises:
-        InputError: picture and heat differ in size, or the heat is outside 0..1
+        InputError: image and heat differ in size, or the heat is outside 0..1
     """
-    if picture.shape[:2] != heat.shape:
-        raise InputError(f"picture is {picture.shape}, heat {heat.shape}; expected heat of the picture's size")
+    if image.shape[:2] != heat.shape:
+        raise InputError(f"image is {image.shape}, heat {heat.shape}; expected heat of the image's size")
     if not ((heat >= 0) & (heat <= 1)).all():
         raise InputError("heat to draw is not in 0..1: normalize it first")
-    gray = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     colors = table[np.rint(255 * heat).astype(np.uint8)]
     strength = np.float32(opacity) * (np.ones_like(heat, np.float32) if seen is None else seen.astype(np.float32))
-    drawn: Picture = np.rint(gray + (colors - gray) * strength[..., None]).astype(np.uint8)
+    drawn: ImageArray = np.rint(gray + (colors - gray) * strength[..., None]).astype(np.uint8)
     return drawn
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.visualize.legends import percent
-from metaprompts.visualize.text import Picture, blank, drawn_name, fitted, stack_down, text_size, write_texts
+from metaprompts.visualize.text import ImageArray, blank, drawn_name, fitted, stack_down, text_size, write_texts
 
 _SIZE_PX, _ROW, _GAP = 13, 20, 8
 _COLUMN, _NAME, _SWATCH = 420, 150, 12
@@ -15,7 +15,7 @@ _OUTLINE = (150, 150, 156)
 
 def class_histogram(
     title: str, names: Sequence[str], colors: NDArray[np.uint8], shares: Sequence[float], width: int
-) -> Picture:
+) -> ImageArray:
     """Draw a bar a class, the largest share first; those that never occur are named, too.
 
     Args:
@@ -23,7 +23,7 @@ def class_histogram(
         names: of C classes
         colors: (C,3) RGB
         shares: (C,) of all pixels, 0..1; the largest has the longest bar
-        width: of the picture, pixels; as many columns of classes as fit
+        width: of the image, pixels; as many columns of classes as fit
 
     Returns:
         (height, at least ``width``, 3)
@@ -45,7 +45,7 @@ def class_histogram(
     return stack_down(heading, write_texts(sheet, texts, size_px=_SIZE_PX))
 
 
-def _fill(sheet: Picture, top: int, left: int, length: int, color: NDArray[np.uint8]) -> None:
+def _fill(sheet: ImageArray, top: int, left: int, length: int, color: NDArray[np.uint8]) -> None:
     if length:
         sheet[top : top + _SWATCH, left : left + length] = _OUTLINE
         sheet[top + 1 : top + _SWATCH - 1, left + 1 : left + length - 1] = color

@@ -1,4 +1,4 @@
-"""Numbers of a few seeds with their means and intervals as a picture: a panel a comparison, a row a variant."""
+"""Numbers of a few seeds with their means and intervals as an image: a panel a comparison, a row a variant."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import INK, Color, Picture, blank, fitted, stack_down, text_size, write_texts
+from metaprompts.visualize.text import INK, Color, ImageArray, blank, fitted, stack_down, text_size, write_texts
 
 _NAMES, _PLOT, _NUMBERS = 150, 420, 250
 _GAP, _ROW, _TITLE, _FOOT = 16, 26, 34, 30
@@ -59,7 +59,7 @@ class Panel:
     rows: Sequence[Row]
 
 
-def draw_intervals(panels: Sequence[Panel], heading: str = "") -> Picture:
+def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
     """Draw panels under each other: seeds as faint dots, means as points, intervals as lines.
 
     Args:
@@ -73,15 +73,15 @@ def draw_intervals(panels: Sequence[Panel], heading: str = "") -> Picture:
         InputError: there is nothing to draw
     """
     if not panels or not all(panel.rows for panel in panels):
-        raise InputError("a picture of intervals got no rows; give at least one a panel")
-    pictures = [_panel(panel) for panel in panels]
+        raise InputError("an image of intervals got no rows; give at least one a panel")
+    images = [_panel(panel) for panel in panels]
     if heading:
-        top = blank(_TITLE, pictures[0].shape[1])
-        pictures.insert(0, write_texts(top, [(_GAP, 8, fitted(heading, top.shape[1] - 2 * _GAP, 17))], size_px=17))
-    return stack_down(*pictures)
+        top = blank(_TITLE, images[0].shape[1])
+        images.insert(0, write_texts(top, [(_GAP, 8, fitted(heading, top.shape[1] - 2 * _GAP, 17))], size_px=17))
+    return stack_down(*images)
 
 
-def _panel(panel: Panel) -> Picture:
+def _panel(panel: Panel) -> ImageArray:
     height = len(panel.rows) * _ROW
     sheet = blank(_TITLE + height + _FOOT, _GAP + _NAMES + _PLOT + _GAP + _NUMBERS + _GAP)
     axis = _Axis.around(panel.rows)
@@ -124,7 +124,7 @@ class _Axis:
         return [number * step for number in range(first, math.floor(self.high / step) + 1)]
 
 
-def _draw_axis(sheet: Picture, axis: _Axis, bottom: int) -> list[tuple[int, int, str]]:
+def _draw_axis(sheet: ImageArray, axis: _Axis, bottom: int) -> list[tuple[int, int, str]]:
     """Draw lines at round numbers; returns what is to be written below them."""
     ticks = axis.ticks()
     places = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 3
@@ -137,12 +137,12 @@ def _draw_axis(sheet: Picture, axis: _Axis, bottom: int) -> list[tuple[int, int,
     return texts
 
 
-def _dash_down(sheet: Picture, x: float, top: int, bottom: int) -> None:
+def _dash_down(sheet: ImageArray, x: float, top: int, bottom: int) -> None:
     for start in range(top, bottom, 6):
         sheet[start : min(start + 3, bottom), round(x)] = _FIRST
 
 
-def _draw_row(sheet: Picture, row: Row, axis: _Axis, y: int, color: Color) -> None:
+def _draw_row(sheet: ImageArray, row: Row, axis: _Axis, y: int, color: Color) -> None:
     # Seeds lie below the interval, which would hide them; a single one is the mean.
     for value in row.values if len(row.values) > 1 else ():
         _dot(sheet, axis.x(value), y + 6, 3.2, _faded(color))
@@ -158,7 +158,7 @@ def _draw_row(sheet: Picture, row: Row, axis: _Axis, y: int, color: Color) -> No
         _dot(sheet, axis.x(row.mean), y, 5.2, color)
 
 
-def _write_rows(sheet: Picture, rows: Sequence[Row]) -> Picture:
+def _write_rows(sheet: ImageArray, rows: Sequence[Row]) -> ImageArray:
     places = [(row, _TITLE + number * _ROW + 5) for number, row in enumerate(rows)]
     right = _GAP + _NAMES + _PLOT + _GAP
     names = [(_GAP, top, fitted(row.name, _NAMES - _GAP, _SIZE_PX)) for row, top in places]
@@ -177,13 +177,13 @@ def _faded(color: Color) -> Color:
     return red, green, blue
 
 
-def _dot(sheet: Picture, x: float, y: float, radius: float, color: Color) -> None:
+def _dot(sheet: ImageArray, x: float, y: float, radius: float, color: Color) -> None:
     center = (_fixed(x), _fixed(y))
     cv2.circle(sheet, center, _fixed(radius), color, -1, cv2.LINE_AA, _SHIFT)
     cv2.circle(sheet, center, _fixed(radius), (255, 255, 255), 1, cv2.LINE_AA, _SHIFT)
 
 
-def _line(sheet: Picture, start: tuple[float, float], end: tuple[float, float], color: Color) -> None:
+def _line(sheet: ImageArray, start: tuple[float, float], end: tuple[float, float], color: Color) -> None:
     points = np.array([[[_fixed(x), _fixed(y)] for x, y in (start, end)]], np.int32)
     cv2.polylines(sheet, [*points], False, color, 2, cv2.LINE_AA, _SHIFT)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.visualize.text import Color, Picture, blank, fitted, text_size, wrapped, write_texts
+from metaprompts.visualize.text import Color, ImageArray, blank, fitted, text_size, wrapped, write_texts
 
 _NARROWEST = 160
 _SMALLEST_PX = 11
@@ -30,7 +30,7 @@ def strip_width(width: int) -> int:
     return max(width, _NARROWEST)
 
 
-def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], width: int, size_px: int) -> Picture:
+def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], width: int, size_px: int) -> ImageArray:
     """Colors with their names, in as many lines as it takes.
 
     Args:
@@ -52,7 +52,7 @@ def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], widt
     return write_texts(strip, texts, size_px=size_px)
 
 
-def sentences(lines: Iterable[str], width: int, size_px: int) -> Picture:
+def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
     """Lines of text, broken between words where they do not fit; (strip height, width, 3)."""
     margin = size_px // 2
     broken = [part for line in lines for part in wrapped(line, width - 2 * margin, size_px)]
@@ -61,7 +61,7 @@ def sentences(lines: Iterable[str], width: int, size_px: int) -> Picture:
     return write_texts(strip, [(margin, row * line_height, text) for row, text in enumerate(broken)], size_px=size_px)
 
 
-def framed(bands: Iterable[Picture], width: int, strip: Picture | None) -> Iterator[Picture]:
+def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) -> Iterator[ImageArray]:
     """The rows of an image, widened to the strip where that is wider, and then the strip.
 
     Args:

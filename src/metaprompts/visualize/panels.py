@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import Color, Picture, blank, stack_down, text_size, write_texts
+from metaprompts.visualize.text import Color, ImageArray, blank, stack_down, text_size, write_texts
 
 _WIDTH, _HEIGHT = 330, 130
 _LEFT, _TOP, _RIGHT, _BOTTOM = 64, 30, 34, 34
@@ -35,7 +35,7 @@ class Line:
             raise InputError(f"{self.title}: {len(self.places)} places, {len(self.values)} values; wanted one each")
 
 
-def draw_lines(rows: Sequence[Sequence[Line]]) -> Picture:
+def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:
     """Draw panels, row under row; both axes of each begin at 0, so that what grows in proportion is a straight line.
 
     Returns:
@@ -44,7 +44,7 @@ def draw_lines(rows: Sequence[Sequence[Line]]) -> Picture:
     return stack_down(*(np.concatenate([_panel(line) for line in row], axis=1) for row in rows))
 
 
-def _panel(line: Line) -> Picture:
+def _panel(line: Line) -> ImageArray:
     sheet = blank(_TOP + _HEIGHT + _BOTTOM, _LEFT + _WIDTH + _RIGHT)
     bottom, last, highest = _TOP + _HEIGHT, max(line.places), max(line.values) or 1.0
     cv2.rectangle(sheet, (_LEFT, _TOP), (_LEFT + _WIDTH, bottom), _FAINT)

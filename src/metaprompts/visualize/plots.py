@@ -1,4 +1,4 @@
-"""Numbers of many rows as a picture: a matrix of colored cells, or bars."""
+"""Numbers of many rows as an image: a matrix of colored cells, or bars."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import INK, Color, Picture, blank, fitted, text_size, write_texts
+from metaprompts.visualize.text import INK, Color, ImageArray, blank, fitted, text_size, write_texts
 
 LOW: Color = (38, 94, 190)
 HIGH: Color = (196, 42, 36)
@@ -18,7 +18,7 @@ _WIDEST_NAME = 180
 _HALF_BAR = 160
 
 
-def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequence[str]) -> Picture:
+def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequence[str]) -> ImageArray:
     """Draw a number a cell: red is above 0, blue below, white 0, gray missing; the largest has the full color.
 
     Args:
@@ -27,7 +27,7 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
         columns: C names, written upwards above
 
     Returns:
-        a picture, the range of the colors below
+        an image, the range of the colors below
 
     Raises:
         InputError: names and values do not belong together
@@ -46,7 +46,7 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
     return write_texts(sheet, [*texts, (_GAP, top + cells.shape[0] + _GAP, note)], size_px=_SIZE_PX)
 
 
-def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) -> Picture:
+def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) -> ImageArray:
     """Draw a bar a number, from the middle to the right (red, above 0) or to the left (blue), the number beside it.
 
     Args:
@@ -55,7 +55,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
         limit: the number that a full bar stands for
 
     Returns:
-        a picture
+        an image
 
     Raises:
         InputError: names and values do not belong together
@@ -77,7 +77,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
     return write_texts(sheet, texts, size_px=_SIZE_PX)
 
 
-def diverging(shares: NDArray[np.floating]) -> Picture:
+def diverging(shares: NDArray[np.floating]) -> ImageArray:
     """Color numbers: -1 blue, 0 white, 1 red, NaN gray.
 
     Args:
@@ -89,7 +89,7 @@ def diverging(shares: NDArray[np.floating]) -> Picture:
     ends = np.where((shares > 0)[..., None], np.array(HIGH, np.float64), np.array(LOW, np.float64))
     colors = 255 + (ends - 255) * np.abs(np.nan_to_num(shares))[..., None]
     colors[np.isnan(shares)] = _MISSING
-    drawn: Picture = np.rint(colors).astype(np.uint8)
+    drawn: ImageArray = np.rint(colors).astype(np.uint8)
     return drawn
 
 
@@ -102,7 +102,7 @@ def _name_width(names: Sequence[str]) -> int:
     return min(max(text_size(name, _SIZE_PX)[0] for name in names), _WIDEST_NAME) + 2 * _GAP
 
 
-def _upward(names: Sequence[str], length: int) -> Picture:
+def _upward(names: Sequence[str], length: int) -> ImageArray:
     """Names written from below to above, one a column of cells."""
     strip = blank(len(names) * _CELL, length)
     texts = [(_GAP, row * _CELL, fitted(name, _WIDEST_NAME, _SIZE_PX)) for row, name in enumerate(names)]

@@ -1,4 +1,4 @@
-"""People as skeletons over the picture."""
+"""People as skeletons over the image."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from metaprompts.data.joint_names import read_names, side_of
 from metaprompts.errors import InputError
 from metaprompts.visualize.legends import legend_text_px, sentences, strip_width, swatches
-from metaprompts.visualize.text import Color, Picture, stack_down
+from metaprompts.visualize.text import Color, ImageArray, stack_down
 
 LEFT: Color = (255, 138, 36)
 RIGHT: Color = (38, 166, 255)
@@ -25,17 +25,17 @@ _FARTHEST = 1 << 20
 
 
 def draw_skeleton(
-    picture: Picture,
+    image: ImageArray,
     keypoints: NDArray[np.floating],
     scores: NDArray[np.floating],
     skeleton: Sequence[tuple[int, int]],
     threshold: float = DRAWN_SCORE,
     joints: Sequence[str] | None = None,
-) -> Picture:
+) -> ImageArray:
     """Draw people's limbs and joints: the person's left in orange, right in blue, the middle in green.
 
     Args:
-        picture: (H,W,3)
+        image: (H,W,3)
         keypoints: (P,J,2) x, y in pixels; joints that are not finite are left out
         scores: (P,J)
         skeleton: pairs of joint indices that a limb connects
@@ -51,14 +51,14 @@ def draw_skeleton(
     if keypoints.ndim != 3 or keypoints.shape[2] != 2 or keypoints.shape[:2] != scores.shape:
         raise InputError(f"keypoints are {keypoints.shape}, scores {scores.shape}; expected (P,J,2) and (P,J)")
     sides = _side_colors(joints, keypoints.shape[1])
-    canvas = np.ascontiguousarray(picture).copy()
+    canvas = np.ascontiguousarray(image).copy()
     for points, confidence in zip(keypoints, scores, strict=True):
         seen = (confidence >= threshold) & np.isfinite(points).all(1) & (np.abs(points) < _FARTHEST).all(1)
         _draw_person(canvas, points, seen, skeleton, sides)
     return canvas
 
 
-def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int, int]) -> Picture:
+def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int, int]) -> ImageArray:
     """A strip that says what the colors of `draw_skeleton` mean.
 
     Args:
@@ -82,7 +82,7 @@ def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int
 
 
 def _draw_person(
-    canvas: Picture,
+    canvas: ImageArray,
     points: NDArray[np.floating],
     seen: NDArray[np.bool_],
     skeleton: Sequence[tuple[int, int]],
@@ -115,12 +115,12 @@ def _side_colors(joints: Sequence[str] | None, count: int) -> list[Color]:
 
 
 def _line(
-    canvas: Picture, start: NDArray[np.floating], end: NDArray[np.floating], color: Color, thickness: int
+    canvas: ImageArray, start: NDArray[np.floating], end: NDArray[np.floating], color: Color, thickness: int
 ) -> None:
     cv2.line(canvas, _fixed(start), _fixed(end), color, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _dot(canvas: Picture, center: NDArray[np.floating], color: Color, radius: float) -> None:
+def _dot(canvas: ImageArray, center: NDArray[np.floating], color: Color, radius: float) -> None:
     size = max(1, round(radius * (1 << _SUBPIXEL_BITS)))
     cv2.circle(canvas, _fixed(center), size, color, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
 

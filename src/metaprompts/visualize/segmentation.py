@@ -1,4 +1,4 @@
-"""Class labels as color over the picture."""
+"""Class labels as color over the image."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from metaprompts.errors import InputError
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import percent, strip_width, swatches
-from metaprompts.visualize.text import Picture, drawn_name
+from metaprompts.visualize.text import ImageArray, drawn_name
 
 # Found by search among 1300 colors: of any two, mixed with dark, middle and light gray as an overlay is, the difference
 # (CIEDE2000) is as large as can be had, to all eyes and to those that lack red or green receptors. Their order keeps
@@ -26,7 +26,7 @@ OPACITY = 0.6
 _COMPUTED = 256
 
 
-def palette(classes: int) -> Picture:
+def palette(classes: int) -> ImageArray:
     """Distinct colors, the same ones in every run and for every count; the first of them differ the most.
 
     Args:
@@ -42,13 +42,13 @@ def palette(classes: int) -> Picture:
 
 
 def overlay_labels(
-    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
-) -> Picture:
-    """Tint a picture by class, and draw the borders between classes stronger.
+    image: ImageArray, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
+) -> ImageArray:
+    """Tint an image by class, and draw the borders between classes stronger.
 
     Args:
-        picture: (H,W,3)
-        labels: (H,W); where a label has no color, as 255 for ignored pixels, the picture stays as it is
+        image: (H,W,3)
+        labels: (H,W); where a label has no color, as 255 for ignored pixels, the image stays as it is
         palette: (classes,3) RGB
         opacity: of the tint, 0..1
 
@@ -56,25 +56,25 @@ def overlay_labels(
         (H,W,3)
 
     Raises:
-        InputError: picture and labels differ in size
+        InputError: image and labels differ in size
     """
-    drawn = np.empty(picture.shape, np.uint8)
-    for rows, band in overlay_bands(picture, labels, palette, opacity):
+    drawn = np.empty(image.shape, np.uint8)
+    for rows, band in overlay_bands(image, labels, palette, opacity):
         drawn[rows] = band
     return drawn
 
 
 def overlay_bands(
-    picture: Picture, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
-) -> Iterator[tuple[slice, Picture]]:
-    """Tint a picture as `overlay_labels` does, in bands of rows (h,W,3), from top to bottom."""
-    if picture.shape[:2] != labels.shape:
-        raise InputError(f"picture is {picture.shape}, labels {labels.shape}; expected labels of the picture's size")
+    image: ImageArray, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
+) -> Iterator[tuple[slice, ImageArray]]:
+    """Tint an image as `overlay_labels` does, in bands of rows (h,W,3), from top to bottom."""
+    if image.shape[:2] != labels.shape:
+        raise InputError(f"image is {image.shape}, labels {labels.shape}; expected labels of the image's size")
     for rows in row_bands(*labels.shape):
         # With the row above, for the borders to it.
         above = min(rows.start, 1)
         classes = labels[rows.start - above : rows.stop].astype(np.int64)
-        borders, classes, band = _borders(classes)[above:], classes[above:], picture[rows]
+        borders, classes, band = _borders(classes)[above:], classes[above:], image[rows]
         known = (classes >= 0) & (classes < len(palette))
         colors = palette[np.where(known, classes, 0)].astype(np.float32)
         strength = np.where(borders, min(1.0, opacity + 0.3), opacity) * known
@@ -90,7 +90,7 @@ def class_legend(
     numbers: Sequence[int] | None = None,
     shares: Sequence[float] | None = None,
     size_px: int | None = None,
-) -> Picture:
+) -> ImageArray:
     """A strip of color swatches with names, in as many lines as it takes.
 
     Args:
@@ -118,14 +118,14 @@ def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 @cache
-def _spread_colors() -> Picture:
+def _spread_colors() -> ImageArray:
     """Each next color is the candidate farthest, in CIELAB, from those before."""
     levels = np.linspace(20, 250, 16).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(candidates)
     chosen = np.array(_FIRST, dtype=np.uint8)
     distance = np.linalg.norm(lab[:, None] - _lab(chosen)[None], axis=-1).min(1)
-    # Very dark and very light tints can be told from neither each other nor the picture.
+    # Very dark and very light tints can be told from neither each other nor the image.
     distance[(lab[:, 0] < 25) | (lab[:, 0] > 92)] = -1
     further = []
     for _ in range(_COMPUTED - len(chosen)):
@@ -135,7 +135,7 @@ def _spread_colors() -> Picture:
     return np.concatenate([chosen, np.stack(further)])
 
 
-def _further_colors(taken: Picture, count: int) -> Picture:
+def _further_colors(taken: ImageArray, count: int) -> ImageArray:
     """Beyond what eyes can tell apart: merely distinct, by a walk that meets each 24-bit color once."""
     seen = {tuple(color) for color in taken.tolist()}
     walk = (color for color in _all_colors() if color not in seen)
@@ -148,7 +148,7 @@ def _all_colors() -> Iterator[tuple[int, int, int]]:
         yield number >> 16, number >> 8 & 255, number & 255
 
 
-def _lab(colors: Picture) -> NDArray[np.float32]:
+def _lab(colors: ImageArray) -> NDArray[np.float32]:
     lab = cv2.cvtColor(colors[:, None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[:, 0]
     # Rounded, so that the order cannot hang on the last bit of some machine's arithmetic.
     rounded: NDArray[np.float32] = np.rint(lab)

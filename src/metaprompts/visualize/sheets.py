@@ -1,64 +1,62 @@
-"""Many pictures on one sheet, to compare them by eye."""
+"""Many images on one sheet, to compare them by eye."""
 
 from collections.abc import Sequence
 
 import cv2
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import Picture, blank, fitted, text_size, write_texts
+from metaprompts.visualize.text import ImageArray, blank, fitted, text_size, write_texts
 
 _GAP = 8
 _SIZE_PX = 14
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Picture]],
+    rows: Sequence[Sequence[ImageArray]],
     captions: Sequence[Sequence[str]] | None = None,
     *,
     cell: tuple[int, int] = (240, 320),
-) -> Picture:
-    """Lay out rows of pictures, each scaled to fit its cell, with a caption below it.
+) -> ImageArray:
+    """Lay out rows of images, each scaled to fit its cell, with a caption below it.
 
     Args:
-        rows: pictures (H,W,3) of any sizes; rows may differ in length
-        captions: one line for each picture, nested like ``rows``; "" for none; long ones are shortened
+        rows: images (H,W,3) of any sizes; rows may differ in length
+        captions: one line for each image, nested like ``rows``; "" for none; long ones are shortened
         cell: height and width of a cell, pixels
 
     Returns:
         (sheet height, sheet width, 3)
 
     Raises:
-        InputError: no picture, or captions that are not nested like the pictures
+        InputError: no image, or captions that are not nested like the images
     """
     if not any(rows):
-        raise InputError("a contact sheet got no pictures; give at least one row with one")
+        raise InputError("a contact sheet got no images; give at least one row with one")
     if captions is not None and [len(row) for row in rows] != [len(row) for row in captions]:
-        raise InputError("the captions of a contact sheet are not nested like its pictures; give one for each")
+        raise InputError("the captions of a contact sheet are not nested like its images; give one for each")
     caption_height = text_size("0", _SIZE_PX)[1] + 4 if captions is not None else 0
     down, across = cell[0] + caption_height + _GAP, cell[1] + _GAP
     sheet = blank(len(rows) * down + _GAP, max(map(len, rows)) * across + _GAP)
     texts = []
-    for row, pictures in enumerate(rows):
-        for column, picture in enumerate(pictures):
+    for row, images in enumerate(rows):
+        for column, image in enumerate(images):
             top, left = _GAP + row * down, _GAP + column * across
-            _place(sheet, shrunk(picture, cell), top, left, cell)
+            _place(sheet, shrunk(image, cell), top, left, cell)
             if captions is not None:
                 texts.append((left, top + cell[0] + 2, fitted(captions[row][column], cell[1], _SIZE_PX)))
     return write_texts(sheet, texts, size_px=_SIZE_PX)
 
 
-def shrunk(picture: Picture, cell: tuple[int, int]) -> Picture:
-    """A picture (H,W,3), as large as fits into a cell of this height and width."""
-    height, width = picture.shape[:2]
+def shrunk(image: ImageArray, cell: tuple[int, int]) -> ImageArray:
+    """An image (H,W,3), as large as fits into a cell of this height and width."""
+    height, width = image.shape[:2]
     scale = min(cell[0] / height, cell[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    fitted_picture: Picture = cv2.resize(
-        picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    )
-    return fitted_picture
+    fitted_image: ImageArray = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    return fitted_image
 
 
-def _place(sheet: Picture, picture: Picture, top: int, left: int, cell: tuple[int, int]) -> None:
-    height, width = picture.shape[:2]
+def _place(sheet: ImageArray, image: ImageArray, top: int, left: int, cell: tuple[int, int]) -> None:
+    height, width = image.shape[:2]
     top, left = top + (cell[0] - height) // 2, left + (cell[1] - width) // 2
-    sheet[top : top + height, left : left + width] = picture
+    sheet[top : top + height, left : left + width] = image

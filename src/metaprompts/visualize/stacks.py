@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.text import Color, Picture, blank, fitted, text_size, write_texts
+from metaprompts.visualize.text import Color, ImageArray, blank, fitted, text_size, write_texts
 
 _COLORS: tuple[Color, ...] = (
     *((148, 148, 156), (47, 116, 181), (222, 150, 58), (196, 110, 34), (160, 76, 18), (74, 148, 92), (134, 94, 170)),
@@ -34,7 +34,7 @@ class Stack:
     beside_note: str
 
 
-def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> Picture:
+def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
     """Draw rows; the longest bar of each kind has the full length.
 
     Args:
@@ -71,7 +71,9 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> Picture:
     return _with_legend(sheet, texts, colors, left)
 
 
-def _with_legend(sheet: Picture, texts: list[tuple[int, int, str]], colors: Mapping[str, Color], left: int) -> Picture:
+def _with_legend(
+    sheet: ImageArray, texts: list[tuple[int, int, str]], colors: Mapping[str, Color], left: int
+) -> ImageArray:
     top = len(sheet) - _ROW
     for name, color in colors.items():
         sheet[top + 4 : top + 14, left : left + 10] = color

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from metaprompts.visualize.fonts import font_for, own_font
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
 PAPER: Color = (250, 250, 250)
@@ -52,11 +52,13 @@ def fitted(text: str, width: int, size_px: int) -> str:
     return text + "…" if text else ""
 
 
-def write_texts(picture: Picture, texts: list[tuple[int, int, str]], *, size_px: int, color: Color = INK) -> Picture:
-    """Write lines onto a copy of a picture.
+def write_texts(
+    image: ImageArray, texts: list[tuple[int, int, str]], *, size_px: int, color: Color = INK
+) -> ImageArray:
+    """Write lines onto a copy of an image.
 
     Args:
-        picture: (H,W,3)
+        image: (H,W,3)
         texts: left and top in pixels, and one line each
         size_px: size of the font
         color: RGB, 0..255
@@ -64,28 +66,28 @@ def write_texts(picture: Picture, texts: list[tuple[int, int, str]], *, size_px:
     Returns:
         (H,W,3)
     """
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
+    drawn = Image.fromarray(image)
+    draw = ImageDraw.Draw(drawn)
     ascent = own_font(size_px).getmetrics()[0]
     for left, top, text in texts:
         text, font = _drawable(text, size_px)
         draw.text((left, top + ascent), text, fill=color, font=font, anchor="ls")
-    return np.asarray(image)
+    return np.asarray(drawn)
 
 
-def blank(height: int, width: int, color: Color = PAPER) -> Picture:
-    """A picture of one color, (H,W,3)."""
+def blank(height: int, width: int, color: Color = PAPER) -> ImageArray:
+    """An image of one color, (H,W,3)."""
     return np.full((height, width, 3), color, dtype=np.uint8)
 
 
-def stack_down(*pictures: Picture) -> Picture:
-    """Put pictures under each other; narrower ones are filled up with paper on the right."""
-    width = max(picture.shape[1] for picture in pictures)
-    return np.concatenate([_widened(picture, width) for picture in pictures])
+def stack_down(*images: ImageArray) -> ImageArray:
+    """Put images under each other; narrower ones are filled up with paper on the right."""
+    width = max(image.shape[1] for image in images)
+    return np.concatenate([_widened(image, width) for image in images])
 
 
-def _widened(picture: Picture, width: int) -> Picture:
-    return np.concatenate([picture, blank(len(picture), width - picture.shape[1])], axis=1)
+def _widened(image: ImageArray, width: int) -> ImageArray:
+    return np.concatenate([image, blank(len(image), width - image.shape[1])], axis=1)
 
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:

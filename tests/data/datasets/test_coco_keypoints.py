@@ -133,7 +133,7 @@ class TestAnnotations:
             (changed(keypoints=[1, 2, 2]), "expected 9 numbers"),
             (changed(bbox=[1, 2, None, 4]), r"entry 0 of the annotations \(id 70\) is wrong: bbox is"),
             (changed(bbox=[1, 2, float("nan"), 4]), "not finite"),
-            (changed(bbox=[5, 5, 1e30, 1e30]), r"entry 0 .*bbox \[5, 5, 1e\+30, 1e\+30\] is larger than any picture"),
+            (changed(bbox=[5, 5, 1e30, 1e30]), r"entry 0 .*bbox \[5, 5, 1e\+30, 1e\+30\] is larger than any image"),
             (changed(bbox=[5, 5, 1e300, 1]), "not finite"),
             (changed(area=float("inf")), r"entry 0 of the annotations \(id 70\) is wrong: area is inf"),
         ],
@@ -215,15 +215,15 @@ class TestAnnotations:
         with pytest.raises(InputError, match=r"annotation file \S+/persons.json does not exist; wanted a COCO"):
             CocoKeypoints(tmp_path, "persons.json", "images")
 
-    def test_missing_picture(self, write):
-        """Told when the file is read, not hours later; pictures without people are not looked for."""
+    def test_missing_image(self, write):
+        """Told when the file is read, not hours later; images without people are not looked for."""
         root = write({**CONTENT, "images": [*CONTENT["images"], {"id": 8, "file_name": "empty.png"}]})
         assert len(CocoKeypoints(root, "persons.json", "images")) == 1
         (root / "images/a.png").unlink()
-        with pytest.raises(InputError, match=r"1 of 1 picture of people in \S+ missing: \S+images/a\.png; add"):
+        with pytest.raises(InputError, match=r"1 of 1 image of people in \S+ missing: \S+images/a\.png; add"):
             CocoKeypoints(root, "persons.json", "images")
 
-    def test_picture_of_another_size(self, write):
+    def test_image_of_another_size(self, write):
         root = write(CONTENT)
         Image.new("RGB", (10, 20)).save(root / "images/a.png")
         with pytest.raises(InputError, match=r"a\.png is 20x10 but its annotations are for 10x20"):
@@ -260,14 +260,14 @@ class TestDetections:
         ("boxes", "words"),
         [
             ({}, "expected a list of detections"),
-            ([{**BOX, "image_id": 8}], "no box of a listed picture"),
+            ([{**BOX, "image_id": 8}], "no box of a listed image"),
             ([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6]}], "entry 0 of the boxes has no 'score'"),
             ([BOX, {**BOX, "bbox": [1]}], "entry 1 of the boxes is wrong"),
             ([BOX, {**BOX, "score": float("nan")}], "entry 1 of the boxes is wrong: score is nan"),
-            ([BOX, {**BOX, "bbox": [0, 0, 1e30, 1e30]}], "entry 1 .*larger than any picture"),
+            ([BOX, {**BOX, "bbox": [0, 0, 1e30, 1e30]}], "entry 1 .*larger than any image"),
             (
                 [{**BOX, "image_id": 8}, {**BOX, "image_id": 9}],
-                "2 boxes: 2 of pictures that the annotations do",
+                "2 boxes: 2 of images that the annotations do",
             ),
             ([{**BOX, "category_id": 3}, {**BOX, "score": -1}], "1 of other categories than 1, 1 of a lower score"),
         ],
@@ -280,7 +280,7 @@ class TestDetections:
 
 class TestRealFiles:
     def test_coco(self, shared_data):
-        """14 annotations, of which 2 have no labeled joint; all 118 boxes are of the 4 pictures."""
+        """14 annotations, of which 2 have no labeled joint; all 118 boxes are of the 4 images."""
         root = shared_data / "formats/coco"
         annotations = "annotations/person_keypoints_val2017.json"
         dataset = CocoKeypoints(root, annotations, "val2017")

@@ -17,7 +17,7 @@ from metaprompts.errors import InputError
 
 
 class Noise:
-    """Ten pictures of noise with labels and depth."""
+    """Ten images of noise with labels and depth."""
 
     def __len__(self):
         return 10
@@ -76,7 +76,7 @@ class TestRepeatable:
         assert same(later, dataset[-3])
 
     def test_seed_index_and_epoch_matter(self):
-        """One picture, read as several: only the chance differs."""
+        """One image, read as several: only the chance differs."""
 
         class Same(Noise):
             def __getitem__(self, index):

@@ -23,7 +23,7 @@ def written(folder, captions):
 
 
 @pytest.mark.parametrize("name", ["images/a.png", "images/a", "a.png", "a", "elsewhere/a.png"])
-def test_pictures_are_found_by_the_names_that_the_file_has(tmp_path, name):
+def test_images_are_found_by_the_names_that_the_file_has(tmp_path, name):
     assert written(tmp_path, {name: "a red car"}).of(tmp_path / "images/a.png") == "a red car"
 
 
@@ -35,7 +35,7 @@ def test_the_whole_path_comes_before_the_bare_name(tmp_path):
 
 @pytest.fixture
 def spelled(tmp_path):
-    """A picture beside its namesake, and ways to its folder; a file of captions tells them apart."""
+    """An image beside its namesake, and ways to its folder; a file of captions tells them apart."""
     for name in ("day", "night"):
         (tmp_path / "real" / name).mkdir(parents=True)
         (tmp_path / "real" / name / "a.png").touch()
@@ -46,20 +46,20 @@ def spelled(tmp_path):
 
 @pytest.mark.parametrize("root", ["real", "linked", "real/day/.."])
 @pytest.mark.parametrize(
-    "picture",
+    "image",
     ["night/a.png", "./night/a.png", "day/../night/a.png", "../linked/night/a.png", "../real/night/a.png", "b.png"],
 )
-def test_a_picture_is_found_however_its_path_is_spelled(spelled, monkeypatch, root, picture):
-    """Paths were compared letter by letter: a picture named from its own folder, or by a link, had no caption."""
+def test_a_image_is_found_however_its_path_is_spelled(spelled, monkeypatch, root, image):
+    """Paths were compared letter by letter: an image named from its own folder, or by a link, had no caption."""
     (spelled / "captions.json").write_text(json.dumps({"day/a.png": "day", "night/a.png": "night"}))
     captions = CaptionFile(spelled / "captions.json", spelled / root)
     monkeypatch.chdir(spelled / "real")
-    for path in (Path(picture), spelled / "linked" / picture, spelled / "real" / picture):
+    for path in (Path(image), spelled / "linked" / image, spelled / "real" / image):
         assert captions.of(path) == "night"
 
 
 @pytest.mark.parametrize("name", ["./night/a.png", "day/../night/a", "b.png"])
-def test_a_picture_is_found_however_the_file_spells_it(spelled, name):
+def test_a_image_is_found_however_the_file_spells_it(spelled, name):
     captions = written(spelled / "real", {"day/a.png": "day", name: "night"})
     assert captions.of(spelled / "real/night/a.png") == "night"
 
@@ -69,7 +69,7 @@ def test_a_link_may_have_a_caption_of_its_own(spelled):
     assert [captions.of(spelled / "real" / name) for name in ("b.png", "night/a.png")] == ["link", "night"]
 
 
-def test_a_name_that_two_pictures_have_is_none(tmp_path):
+def test_a_name_that_two_images_have_is_none(tmp_path):
     captions = written(tmp_path, {"day/a.png": "day", "night/a.png": "night"})
     assert captions.of(tmp_path / "night/a.png") == "night"
     with pytest.raises(InputError) as caught:
@@ -79,8 +79,8 @@ def test_a_name_that_two_pictures_have_is_none(tmp_path):
 
 
 @pytest.mark.parametrize("names", [("a.png", "day/a.png", "night/a.png"), ("a", "day/a.png", "day/a.jpg")])
-def test_a_bare_name_is_of_one_picture(tmp_path, names):
-    """All pictures called frame_01 had the caption of one of them."""
+def test_a_bare_name_is_of_one_image(tmp_path, names):
+    """All images called frame_01 had the caption of one of them."""
     captions = written(tmp_path, {names[0]: "a red car"})
     assert [captions.of(tmp_path / names[1]) for _ in range(2)] == ["a red car"] * 2
     with pytest.raises(InputError, match=f"{names[1]} and .*{names[2]} would both have the caption of '{names[0]}'"):
@@ -121,7 +121,7 @@ class Gray:
 
 
 class Sevens:
-    """Contexts of all pictures but one."""
+    """Contexts of all images but one."""
 
     def __call__(self, path):
         if path == "/data/1.png":

@@ -9,7 +9,7 @@ from PIL import Image
 from metaprompts.data.config import DepthData
 from metaprompts.data.io import decoding
 from metaprompts.data.io.decoding import decode, to_rgb
-from metaprompts.data.io.images import read_picture
+from metaprompts.data.io.images import read_image
 from metaprompts.errors import InputError
 from metaprompts.utils import row_bands
 
@@ -32,11 +32,11 @@ class TestWhiteLevel:
         white = 2**bits - 1
         path = gray(tmp_path / f"a.{suffix}", [[0, white // 3, white]])
         with caplog.at_level(logging.WARNING):
-            assert read_picture(path).max() <= 64
-            read_picture(path)
+            assert read_image(path).max() <= 64
+            read_image(path)
         assert caplog.text.count("nearly black") == 1
         assert f"set the white level to {white}" in caplog.text
-        assert read_picture(path, white_level=white)[0, :, 0].tolist() == [0, 85, 255]
+        assert read_image(path, white_level=white)[0, :, 0].tolist() == [0, 85, 255]
 
     @pytest.mark.parametrize("suffix", ["png", "tif"])
     def test_color(self, tmp_path, caplog, suffix):
@@ -45,32 +45,32 @@ class TestWhiteLevel:
         red_green_blue = np.array([[[4095, 1000, 8]]], np.uint16)
         cv2.imwrite(str(path), red_green_blue[..., ::-1])
         with caplog.at_level(logging.WARNING):
-            read_picture(path)
+            read_image(path)
         assert "set the white level to 4095" in caplog.text
-        assert read_picture(path, white_level=4095)[0, 0].tolist() == [255, 62, 0]
+        assert read_image(path, white_level=4095)[0, 0].tolist() == [255, 62, 0]
 
     def test_transparency(self, tmp_path):
         blue_green_red_alpha = np.array([[[0, 0, 4095, 65535], [0, 0, 4095, 0]]], np.uint16)
         cv2.imwrite(str(tmp_path / "a.png"), blue_green_red_alpha)
-        assert read_picture(tmp_path / "a.png", white_level=4095)[0].tolist() == [[255, 0, 0], [255, 255, 255]]
+        assert read_image(tmp_path / "a.png", white_level=4095)[0].tolist() == [[255, 0, 0], [255, 255, 255]]
 
     def test_full_range(self, tmp_path, caplog):
         path = gray(tmp_path / "a.png", [[0, 16384]])
-        assert read_picture(path).tolist() == read_picture(path, white_level=65535).tolist()
+        assert read_image(path).tolist() == read_image(path, white_level=65535).tolist()
         Image.new("I;16", (2, 2)).save(tmp_path / "black.png")
-        read_picture(tmp_path / "black.png")
+        read_image(tmp_path / "black.png")
         Image.new("L", (2, 2), 3).save(tmp_path / "dark.png")
-        assert read_picture(tmp_path / "dark.png", white_level=10).max() == 3
+        assert read_image(tmp_path / "dark.png", white_level=10).max() == 3
         assert not caplog.text
 
     def test_values_beyond(self, tmp_path, caplog):
         path = gray(tmp_path / "a.png", [[0, 2000]])
-        assert read_picture(path, white_level=1023)[0, 1, 0] == 255
+        assert read_image(path, white_level=1023)[0, 1, 0] == 255
         assert "values up to 2000, beyond the white level of 1023" in caplog.text
 
     def test_floats(self, tmp_path):
         Image.fromarray(np.array([[0, 500, 1000]], np.float32)).save(tmp_path / "a.tif")
-        assert read_picture(tmp_path / "a.tif", white_level=1000)[0, :, 0].tolist() == [0, 128, 255]
+        assert read_image(tmp_path / "a.tif", white_level=1000)[0, :, 0].tolist() == [0, 128, 255]
 
     @pytest.mark.parametrize(
         ("values", "dtype", "words"),
@@ -94,14 +94,14 @@ class TestWhiteLevel:
         """Floats of 0 to 4000 or below 0.001, negative ones and large integers were white or black without a word."""
         Image.fromarray(np.array([values], dtype)).save(tmp_path / "a.tif")
         for _ in range(2):
-            read_picture(tmp_path / "a.tif")
+            read_image(tmp_path / "a.tif")
         assert [record.levelname for record in caplog.records] == ["WARNING"] * (words is not None)
         assert words is None or re.search(rf"a\.tif has {words}", caplog.text)
 
     @pytest.mark.parametrize("white_level", [0, -1, 65536])
     def test_impossible(self, tmp_path, white_level):
         with pytest.raises(InputError, match=rf"the white level is {white_level}; expected 1 to 65535"):
-            read_picture(gray(tmp_path / "a.png", [[1]]), white_level=white_level)
+            read_image(gray(tmp_path / "a.png", [[1]]), white_level=white_level)
 
     def test_of_a_recipe(self, tmp_path):
         gray(tmp_path / "a.png", [[0, 4095]])
@@ -140,5 +140,5 @@ def test_size_is_judged_before_anything_is_decoded(tmp_path, monkeypatch):
     def refuse(width, height):
         raise InputError(f"{width} by {height}")
 
-    with pytest.raises(InputError, match=r"picture .*a\.png: 5 by 7"):
+    with pytest.raises(InputError, match=r"image .*a\.png: 5 by 7"):
         decode(tmp_path / "a.png", check_size=refuse)

@@ -9,21 +9,21 @@ import pytest
 from PIL import Image
 
 from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
-from metaprompts.data.io.images import as_picture, list_pictures, read_picture
+from metaprompts.data.io.images import as_image, list_images, read_image
 from metaprompts.data.io.labels import read_index_mask
 from metaprompts.errors import InputError
 
 
 def refuse(path, words):
     with pytest.raises(InputError, match=words) as caught:
-        read_picture(path)
+        read_image(path)
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
 
 
 class TestKinds:
-    """Every kind of picture becomes (H, W, 3) uint8 RGB with the colors a viewer shows."""
+    """Every kind of image becomes (H, W, 3) uint8 RGB with the colors a viewer shows."""
 
     @pytest.mark.parametrize(
         ("mode", "color", "expected"),
@@ -45,10 +45,10 @@ class TestKinds:
     def test_png(self, tmp_path, mode, color, expected):
         path = tmp_path / "a.png"
         Image.new(mode, (3, 2), color).save(path)
-        picture = read_picture(path)
-        assert picture.shape == (2, 3, 3)
-        assert picture.dtype == np.uint8
-        assert picture[1, 2].tolist() == list(expected)
+        image = read_image(path)
+        assert image.shape == (2, 3, 3)
+        assert image.dtype == np.uint8
+        assert image[1, 2].tolist() == list(expected)
 
     @pytest.mark.parametrize(
         ("mode", "color", "expected"),
@@ -64,7 +64,7 @@ class TestKinds:
     def test_tiff(self, tmp_path, mode, color, expected):
         path = tmp_path / "a.tif"
         Image.new(mode, (3, 2), color).save(path)
-        assert read_picture(path)[0, 0].tolist() == list(expected)
+        assert read_image(path)[0, 0].tolist() == list(expected)
 
     def test_palette_with_transparency(self, tmp_path):
         image = Image.new("P", (2, 1))
@@ -72,13 +72,13 @@ class TestKinds:
         image.putpixel((1, 0), 1)
         image.save(tmp_path / "opaque.png")
         image.save(tmp_path / "clear.png", transparency=1)
-        assert read_picture(tmp_path / "opaque.png")[0].tolist() == [[255, 0, 0], [0, 0, 255]]
-        assert read_picture(tmp_path / "clear.png")[0].tolist() == [[255, 0, 0], [255, 255, 255]]
+        assert read_image(tmp_path / "opaque.png")[0].tolist() == [[255, 0, 0], [0, 0, 255]]
+        assert read_image(tmp_path / "clear.png")[0].tolist() == [[255, 0, 0], [255, 255, 255]]
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
     @pytest.mark.parametrize("orientation", range(1, 9))
     def test_orientation(self, tmp_path, suffix, orientation):
-        """The gray levels of the upright picture are known; each file stores them turned."""
+        """The gray levels of the upright image are known; each file stores them turned."""
         upright = np.repeat(np.repeat(np.array([[0, 60, 120], [180, 220, 255]], np.uint8), 16, 0), 16, 1)
         turned = {
             1: upright,
@@ -94,9 +94,9 @@ class TestKinds:
         exif[0x0112] = orientation
         path = tmp_path / f"a.{suffix}"
         Image.fromarray(np.ascontiguousarray(turned)).save(path, exif=exif, quality=95)
-        picture = read_picture(path)
-        assert picture.shape == (32, 48, 3)
-        assert picture[8::16, 8::16, 0].astype(int) == pytest.approx(upright[8::16, 8::16].astype(int), abs=3)
+        image = read_image(path)
+        assert image.shape == (32, 48, 3)
+        assert image[8::16, 8::16, 0].astype(int) == pytest.approx(upright[8::16, 8::16].astype(int), abs=3)
 
     @pytest.mark.parametrize("suffix", ["gif", "tif", "png", "webp"])
     def test_first_frame_of_several(self, tmp_path, caplog, suffix):
@@ -106,8 +106,8 @@ class TestKinds:
         options = {"lossless": True} if suffix == "webp" else {}
         frames[0].save(path, save_all=True, append_images=frames[1:], **options)
         for _ in range(2):
-            assert read_picture(path)[0, 0].tolist() == [255, 0, 0]
-        assert [each.message for each in caplog.records] == [f"picture {path} has 3 frames: the first is read"]
+            assert read_image(path)[0, 0].tolist() == [255, 0, 0]
+        assert [each.message for each in caplog.records] == [f"image {path} has 3 frames: the first is read"]
 
     def test_previews_are_no_frames(self, tmp_path, caplog):
         frames = [Image.new("L", (4, 4), 7), Image.new("L", (2, 2), 7)]
@@ -115,7 +115,7 @@ class TestKinds:
         frames[0].save(tmp_path / "a.tif", save_all=True, append_images=frames[1:])
         with Image.open(tmp_path / "a.tif") as image:
             assert image.n_frames == 2
-        read_picture(tmp_path / "a.tif")
+        read_image(tmp_path / "a.tif")
         assert read_index_mask(tmp_path / "a.tif").shape == (4, 4)
         assert not caplog.text
 
@@ -137,15 +137,15 @@ class TestKinds:
     @pytest.mark.parametrize(("width", "height"), [(1, 1), (20000, 50)])
     def test_odd_sizes(self, tmp_path, width, height):
         Image.new("RGB", (width, height), (1, 2, 3)).save(tmp_path / "a.png")
-        picture = read_picture(tmp_path / "a.png")
-        assert picture.shape == (height, width, 3)
-        assert picture[-1, -1].tolist() == [1, 2, 3]
+        image = read_image(tmp_path / "a.png")
+        assert image.shape == (height, width, 3)
+        assert image[-1, -1].tolist() == [1, 2, 3]
 
-    def test_real_picture_equals_opencv(self, shared_data):
+    def test_real_image_equals_opencv(self, shared_data):
         cv2 = pytest.importorskip("cv2")
         path = shared_data / "camvid/train/0001TP_006690.jpg"
         expected = cv2.imread(str(path))[:, :, ::-1]
-        assert np.abs(read_picture(path).astype(int) - expected).max() <= 2
+        assert np.abs(read_image(path).astype(int) - expected).max() <= 2
 
 
 class TestBadFiles:
@@ -153,7 +153,7 @@ class TestBadFiles:
         refuse(tmp_path / "a.png", "does not exist")
 
     def test_folder(self, tmp_path):
-        refuse(tmp_path, "folder.*no pictures")
+        refuse(tmp_path, "folder.*no images")
         Image.new("L", (1, 1)).save(tmp_path / "a.png")
         refuse(tmp_path, "folder: give its files")
 
@@ -164,7 +164,7 @@ class TestBadFiles:
 
     def test_text(self, tmp_path):
         path = tmp_path / "a.png"
-        path.write_text("no picture at all")
+        path.write_text("no image at all")
         refuse(path, "not an image")
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif", "bmp"])
@@ -194,12 +194,12 @@ class TestBadFiles:
         refuse(tmp_path / ("a" * 300), "cannot be read")
 
 
-class TestAsPicture:
+class TestAsImage:
     def test_array(self):
         array = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-        assert np.array_equal(as_picture(array), array)
-        assert np.array_equal(as_picture(array[:, ::-1]), array[:, ::-1])
-        assert as_picture(array[:, :, 0]).tolist() == np.stack([array[:, :, 0]] * 3, 2).tolist()
+        assert np.array_equal(as_image(array), array)
+        assert np.array_equal(as_image(array[:, ::-1]), array[:, ::-1])
+        assert as_image(array[:, :, 0]).tolist() == np.stack([array[:, :, 0]] * 3, 2).tolist()
 
     @pytest.mark.parametrize(
         "array",
@@ -212,23 +212,23 @@ class TestAsPicture:
     )
     def test_other_arrays(self, array):
         with pytest.raises(InputError, match=rf"{array.dtype} array \({array.shape[0]},.*expected uint8"):
-            as_picture(array)
+            as_image(array)
 
     def test_other_types(self):
         with pytest.raises(InputError, match="came as bytes"):
-            as_picture(b"abc")
+            as_image(b"abc")
 
     def test_path_and_pil(self, tmp_path):
         Image.new("LA", (3, 2), (9, 255)).save(tmp_path / "a.png")
         for value in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png")):
-            assert as_picture(value).tolist() == np.full((2, 3, 3), 9).tolist()
+            assert as_image(value).tolist() == np.full((2, 3, 3), 9).tolist()
 
     def test_broken_lazy_pil(self, tmp_path):
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "a.jpg")
         content = (tmp_path / "a.jpg").read_bytes()
         with pytest.raises(InputError, match="PIL image"):
-            as_picture(Image.open(io.BytesIO(content[: len(content) // 2])))
+            as_image(Image.open(io.BytesIO(content[: len(content) // 2])))
 
 
 class TestList:
@@ -257,25 +257,25 @@ class TestList:
         ],
     )
     def test_found(self, folder, inputs, expected):
-        assert [path.as_posix() for path in list_pictures(inputs)] == expected
+        assert [path.as_posix() for path in list_images(inputs)] == expected
 
     def test_absolute_pattern(self, folder):
-        assert list_pictures([f"{folder}/*.JPG"]) == [folder / "a.JPG"]
+        assert list_images([f"{folder}/*.JPG"]) == [folder / "a.JPG"]
 
     def test_what_leads_to_nothing_says_why(self, folder):
-        gone, none, pattern = list_pictures(["gone.png", "none", "*.bmp"])
+        gone, none, pattern = list_images(["gone.png", "none", "*.bmp"])
         refuse(gone, "does not exist")
-        refuse(none, "no pictures")
-        with pytest.raises(InputError, match=r"no picture matches \*\.bmp"):
-            read_picture(pattern)
+        refuse(none, "no images")
+        with pytest.raises(InputError, match=r"no image matches \*\.bmp"):
+            read_image(pattern)
 
     def test_empty_string(self, folder):
         with pytest.raises(InputError, match="empty string"):
-            list_pictures(["b.png", ""])
+            list_images(["b.png", ""])
 
 
 class TestSearch:
-    """What `list_pictures` finds in folders."""
+    """What `list_images` finds in folders."""
 
     def named(self, folder, *names):
         for name in names:
@@ -283,11 +283,11 @@ class TestSearch:
             (folder / name).touch()
 
     def found(self, folder, inputs, out=None):
-        paths = list_pictures([str(folder / each) for each in inputs], out=None if out is None else folder / out)
+        paths = list_images([str(folder / each) for each in inputs], out=None if out is None else folder / out)
         return [path.relative_to(folder).as_posix() for path in paths]
 
     def test_linked_folders(self, tmp_path):
-        """3 of 6 pictures were predicted, without a word: folders that are links were left out."""
+        """3 of 6 images were predicted, without a word: folders that are links were left out."""
         self.named(tmp_path, "store/a.jpg", "photos/b.jpg")
         (tmp_path / "photos/link").symlink_to(tmp_path / "store")
         (tmp_path / "photos/circle").symlink_to(tmp_path / "photos")
@@ -303,10 +303,10 @@ class TestSearch:
             for other in set("abcdefghij") - {name}:
                 (tmp_path / name / other).symlink_to(tmp_path / other)
         with pytest.raises(InputError, match=r"links lead to folder .* more than 16 times"):
-            list_pictures([str(tmp_path)])
+            list_images([str(tmp_path)])
 
     def test_what_is_passed_over_is_counted(self, tmp_path, caplog):
-        """Videos, and HEIC pictures, of a folder were left out without a word."""
+        """Videos, and HEIC images, of a folder were left out without a word."""
         self.named(tmp_path, "a.jpg", "b.JPE", "c.mp4", "d.MP4", "e", ".hidden")
         assert self.found(tmp_path, ["."]) == ["a.jpg", "b.JPE"]
         assert "3 files in" in caplog.text
@@ -314,16 +314,16 @@ class TestSearch:
 
     @pytest.mark.parametrize("inputs", [["."], ["**/*.png"], ["*"]])
     def test_results_inside_the_folder_are_no_input(self, tmp_path, inputs):
-        """`predict . --out predicted` predicted 1 picture, then 3, then 9."""
+        """`predict . --out predicted` predicted 1 image, then 3, then 9."""
         self.named(tmp_path, "a.png", "predicted/a_depth.png", "predicted/deep/other.png")
         assert self.found(tmp_path, inputs, out="predicted") == ["a.png"]
 
     @pytest.mark.parametrize("out", [".", "elsewhere"])
-    def test_results_among_the_pictures_are_no_input(self, tmp_path, caplog, out):
+    def test_results_among_the_images_are_no_input(self, tmp_path, caplog, out):
         """Results of an earlier run were predicted by the next one, if it wrote to another folder."""
         self.named(tmp_path, "a.png", "a_depth.png", "a_depth_color.png", "b_depth.png", "deep/a_depth.png")
         assert self.found(tmp_path, ["."], out=out) == ["a.png", "b_depth.png"]
-        assert "3 pictures in" in caplog.text
+        assert "3 images in" in caplog.text
 
     def test_what_is_named_is_taken(self, tmp_path):
         self.named(tmp_path, "predicted/a_depth.png")
@@ -341,21 +341,21 @@ class TestOtherFormats:
         ],
     )
     def test_the_format_is_named(self, tmp_path, start, words):
-        """A HEIC picture of a phone was "not an image, whatever its name says"."""
+        """A HEIC image of a phone was "not an image, whatever its name says"."""
         (tmp_path / "a.jpg").write_bytes(start)
         with pytest.raises(InputError, match=words):
-            read_picture(tmp_path / "a.jpg")
+            read_image(tmp_path / "a.jpg")
 
     def test_heic_without_its_reader(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
         (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
         with pytest.raises(InputError, match=r"a HEIC image: pip install 'metaprompts\[heic\]'"):
-            read_picture(tmp_path / "a.heic")
+            read_image(tmp_path / "a.heic")
 
     def test_heic(self, tmp_path):
         heif = pytest.importorskip("pillow_heif")
         heif.register_heif_opener()
         Image.new("RGB", (64, 48), (200, 30, 60)).save(tmp_path / "a.HEIC", quality=100)
-        picture = read_picture(tmp_path / "a.HEIC")
-        assert picture.shape == (48, 64, 3)
-        assert np.abs(picture.astype(int) - (200, 30, 60)).max() < 8
+        image = read_image(tmp_path / "a.HEIC")
+        assert image.shape == (48, 64, 3)
+        assert np.abs(image.astype(int) - (200, 30, 60)).max() < 8

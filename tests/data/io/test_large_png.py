@@ -39,20 +39,20 @@ def test_palette(tmp_path):
 
 
 def example(kind):
-    picture = RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    image = RANDOM.integers(0, 256, (40, 30, 3), dtype=np.uint8)
     if kind == "depth":
         depth_m = RANDOM.uniform(-1, 80, (40, 30)).astype(np.float32)
-        return DepthPrediction(depth_m=depth_m, picture=picture, valid=depth_m < 70)
+        return DepthPrediction(depth_m=depth_m, image=image, valid=depth_m < 70)
     if kind == "segmentation":
         labels = RANDOM.integers(0, 4, (40, 30), dtype=np.uint8)
-        return SegmentationPrediction(labels=labels, classes=("a", "b", "c", "d"), picture=picture)
+        return SegmentationPrediction(labels=labels, classes=("a", "b", "c", "d"), image=image)
     person = PersonPose(
         keypoints=np.array([[3, 4], [20, 30]], np.float32),
         scores=np.ones(2, np.float32),
         box_xywh=(0, 0, 9, 9),
         score=1,
     )
-    return PosePrediction(people=(person,), joints=("nose", "neck"), skeleton=((0, 1),), picture=picture)
+    return PosePrediction(people=(person,), joints=("nose", "neck"), skeleton=((0, 1),), image=image)
 
 
 @pytest.mark.parametrize("kind", ["depth", "segmentation", "pose"])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
-from metaprompts.data.io.images import read_picture
+from metaprompts.data.io.images import read_image
 from metaprompts.errors import InputError
 
 
@@ -21,13 +21,13 @@ def test_damage_is_one_line_and_noticed(tmp_path, capfd, compression, mode):
     """libtiff printed lines of its own; of JPEG and fax data Pillow passed damage on as good pixels."""
     path = tmp_path / "a.tif"
     noise(mode).save(path, compression=compression)
-    assert read_picture(path).shape == (64, 64, 3)
+    assert read_image(path).shape == (64, 64, 3)
     content = bytearray(path.read_bytes())
     for place in range(100, 900, 7):
         content[place] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.tif is broken or cut off") as caught:
-        read_picture(path)
+        read_image(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
 

@@ -50,7 +50,7 @@ class TestListFile:
 
     @pytest.mark.parametrize("stored", ["NFC", "NFD"])
     def test_accents_in_another_form(self, root, stored):
-        """Pictures from a Mac, whose names have letters and accents apart, were not found."""
+        """Images from a Mac, whose names have letters and accents apart, were not found."""
         for name in ("Grüße/é.jpg", "Grüße/é.png"):
             path = root / unicodedata.normalize(stored, name)
             path.parent.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ class TestListFile:
             ("images/a.jpg labels/a.png\n\nimages/a.jpg\n", "list.txt, line 3: 1 paths"),
             ("images/a.jpg labels/a.png 721.5\n", "list.txt, line 1: 3 paths"),
             ("images/a.jpg labels/gone.png\n", "list.txt, line 1: .*labels/gone.png does not exist"),
-            ("# nothing\n", "names no pictures"),
+            ("# nothing\n", "names no images"),
             (f"images/a.jpg {'a' * 9999}\n", "list.txt, line 1: .*aaa does not exist"),
         ],
     )
@@ -106,7 +106,7 @@ class TestFolders:
         ]
 
     def test_partners_in_another_unicode_form(self, tmp_path):
-        """A picture from a Mac and its mask from Linux were "2 files without partner"."""
+        """An image from a Mac and its mask from Linux were "2 files without partner"."""
         for folder, form, ending in (("images", "NFD", "jpg"), ("labels", "NFC", "png")):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / f"{unicodedata.normalize(form, 'Zürich')}.{ending}").touch()
@@ -114,7 +114,7 @@ class TestFolders:
         assert (image.suffix, label.suffix) == (".jpg", ".png")
 
     def test_linked_folders_are_searched_and_circles_are_not_followed(self, root):
-        """Of 6 pictures 3 were trained on, as folders that are links were left out."""
+        """Of 6 images 3 were trained on, as folders that are links were left out."""
         for kind in ("images", "labels"):
             (root / kind / "link").symlink_to(root / kind / "deep")
             (root / kind / "circle").symlink_to(root / kind)

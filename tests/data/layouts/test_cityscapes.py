@@ -64,7 +64,7 @@ def test_scenes(copy, split, count, ids_only):
     assert all(np.array_equal(sample.labels, labels) for sample, labels in zip(dataset, wanted, strict=True))
 
 
-def test_classes_are_preferred_picture_by_picture(copy):
+def test_classes_are_preferred_image_by_image(copy):
     """A class 11 and an id 11 are not the same: each file is read by its own table."""
     root = copy("cityscapes")
     first, *others = masks(root / "gtFine/train", "labelTrainIds")
@@ -107,16 +107,16 @@ def test_folders_without_the_right_names(copy):
     keep_only(root / "gtFine/val", "color", "labelIds")
     with pytest.raises(InputError, match=r"gtFine/val holds no masks named \*_labelTrainIds.png"):
         Cityscapes(root, "val")
-    picture = next((root / "leftImg8bit/val").rglob("*.png"))
-    picture.rename(picture.with_name("frankfurt.png"))
-    with pytest.raises(InputError, match=r"leftImg8bit/val holds no pictures named \*_leftImg8bit.png"):
+    image = next((root / "leftImg8bit/val").rglob("*.png"))
+    image.rename(image.with_name("frankfurt.png"))
+    with pytest.raises(InputError, match=r"leftImg8bit/val holds no images named \*_leftImg8bit.png"):
         Cityscapes(root, "val")
 
 
-@pytest.mark.parametrize("lonely", ["mask", "picture"])
+@pytest.mark.parametrize("lonely", ["mask", "image"])
 def test_unmatched_pair(copy, lonely):
     root = copy("cityscapes")
-    gone = masks(root / ("gtFine" if lonely == "picture" else "leftImg8bit") / "train", "*")[0]
+    gone = masks(root / ("gtFine" if lonely == "image" else "leftImg8bit") / "train", "*")[0]
     for path in gone.parent.glob(gone.name[:19] + "*"):
         path.unlink()
     with pytest.raises(InputError, match=r"1 file of .* without a partner of the same name: \S*aachen_000000_000019_"):

@@ -14,7 +14,7 @@ from metaprompts.errors import InputError
 
 @pytest.fixture
 def write(tmp_path):
-    """Write one picture of the label's size and the label; return the root."""
+    """Write one image of the label's size and the label; return the root."""
 
     def write_pair(label, size=None):
         height, width = label.shape if size is None else size

@@ -49,7 +49,7 @@ def test_lists_that_leave_out_train_and_val(copy):
     ]
 
 
-def test_pictures_without_depth_are_passed_over_and_counted(copy):
+def test_images_without_depth_are_passed_over_and_counted(copy):
     root = copy("kitti")
     lines = (root / LISTS["train"]).read_text().splitlines()
     lines[1] = re.sub(r" \S+\.png ", " None ", lines[1])
@@ -58,7 +58,7 @@ def test_pictures_without_depth_are_passed_over_and_counted(copy):
     assert (len(dataset), dataset.unmeasured) == (4, 1)
     assert not any(lines[1].split()[0] in sample.path for sample in dataset)
     (root / LISTS["train"]).write_text(lines[1])
-    with pytest.raises(InputError, match="names no picture with depth"):
+    with pytest.raises(InputError, match="names no image with depth"):
         KittiEigen(root, "train", list_file=LISTS["train"])
 
 

@@ -85,7 +85,7 @@ def test_bad_line(copy, line, words):
 def test_empty_list(copy):
     root = copy("nyu")
     (root / "train_list.txt").write_text("\n")
-    with pytest.raises(InputError, match=r"train_list\.txt names no picture with depth"):
+    with pytest.raises(InputError, match=r"train_list\.txt names no image with depth"):
         NyuDepth(root, "train")
 
 

@@ -15,7 +15,7 @@ REASON = "reading MATLAB files needs the extra mat"
 
 @pytest.fixture(scope="module")
 def arrays():
-    """Pictures and depth as MATLAB shows them: the sample comes last."""
+    """Images and depth as MATLAB shows them: the sample comes last."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (480, 640, 3, COUNT), dtype=np.uint8)
     depth = generator.uniform(0.5, 9, (480, 640, COUNT)).astype(np.float32)
@@ -39,7 +39,7 @@ def root(arrays, tmp_path):
 
 
 @pytest.mark.parametrize(("split", "numbers"), [("train", [3, 1]), ("val", [2, 4])])
-def test_pictures_and_depth(root, arrays, split, numbers):
+def test_images_and_depth(root, arrays, split, numbers):
     images, depth = arrays
     dataset = pickle.loads(pickle.dumps(NyuMat(root, split)))
     assert len(dataset) == 2
@@ -80,11 +80,11 @@ def test_split_without_indices(root):
 
 
 @pytest.mark.parametrize("numbers", [[0], [COUNT + 1], []])
-def test_split_of_other_pictures(root, numbers):
+def test_split_of_other_images(root, numbers):
     import scipy.io
 
     scipy.io.savemat(root / "splits.mat", {"trainNdxs": np.array(numbers, np.uint16)})
-    with pytest.raises(InputError, match="holds 4 pictures and 4 depth maps"):
+    with pytest.raises(InputError, match="holds 4 images and 4 depth maps"):
         NyuMat(root, "train")
 
 

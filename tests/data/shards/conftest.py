@@ -19,5 +19,5 @@ def roots(tmp_path_factory):
 
 @pytest.fixture
 def nyu(roots, tmp_path):
-    """The data section of a copy that may be spoiled: six training pictures and one for validation."""
+    """The data section of a copy that may be spoiled: six training images and one for validation."""
     return DepthData(root=shutil.copytree(roots / "nyu", tmp_path / "nyu"), layout="nyu")

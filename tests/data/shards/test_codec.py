@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.shards.sharding import bits
-from metaprompts.data.io.images import read_picture
+from metaprompts.data.io.images import read_image
 from metaprompts.data.sample import Person, Sample
 from metaprompts.data.shards.codec import decode, encode
 
@@ -26,13 +26,13 @@ def stored(sample, root, people=(), units_per_meter=None):
     return members
 
 
-def picture(tmp_path, name, array, **settings):
+def image(tmp_path, name, array, **settings):
     path = tmp_path / name
     Image.fromarray(array).save(path, **settings)
     return path
 
 
-class TestPicture:
+class TestImage:
     def exif(self, orientation):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -48,8 +48,8 @@ class TestPicture:
         ],
     )
     def test_own_file_is_stored_as_it_is(self, tmp_path, name, shape, settings):
-        path = picture(tmp_path, name, noise(*shape), **settings)
-        members = stored(Sample(image=read_picture(path), path=str(path)), tmp_path)
+        path = image(tmp_path, name, noise(*shape), **settings)
+        members = stored(Sample(image=read_image(path), path=str(path)), tmp_path)
         assert members["png" if name.endswith("png") else "jpg"] == path.read_bytes()
         assert json.loads(members["json"]) == {"path": name}
 
@@ -57,27 +57,27 @@ class TestPicture:
     def test_other_files_become_pixels_that_every_reader_sees(self, tmp_path, name):
         """Turned by EXIF, laid over white, scaled from 16 bits, or of an ending that WebDataset does not know."""
         if name == "deep.png":
-            path = picture(tmp_path, name, noise(20, 30, dtype=np.uint16))
+            path = image(tmp_path, name, noise(20, 30, dtype=np.uint16))
         elif name == "turned.jpg":
-            path = picture(tmp_path, name, noise(20, 20, 3), exif=self.exif(6))
+            path = image(tmp_path, name, noise(20, 20, 3), exif=self.exif(6))
         else:
-            path = picture(tmp_path, name, noise(20, 30, 4 if name == "clear.png" else 3))
-        sample = Sample(image=read_picture(path), path=str(path))
+            path = image(tmp_path, name, noise(20, 30, 4 if name == "clear.png" else 3))
+        sample = Sample(image=read_image(path), path=str(path))
         members = stored(sample, tmp_path)
         assert list(members) == ["png", "json"]
         assert np.array_equal(np.array(Image.open(BytesIO(members["png"]))), sample.image)
 
     def test_of_no_file_of_its_own(self, tmp_path):
-        """As the pictures of NYU's MATLAB file."""
+        """As the images of NYU's MATLAB file."""
         (tmp_path / "all.mat").write_bytes(b"many")
         for name in ("all.mat/00003", "all.mat"):
             members = stored(Sample(image=noise(4, 5, 3), path=str(tmp_path / name)), tmp_path)
             assert list(members) == ["png", "json"]
 
     def test_path_outside_of_the_root(self, tmp_path):
-        path = picture(tmp_path, "a.png", noise(4, 5, 3))
+        path = image(tmp_path, "a.png", noise(4, 5, 3))
         for root in (tmp_path / "other", Path("relative")):
-            members = stored(Sample(image=read_picture(path), path=str(path)), root)
+            members = stored(Sample(image=read_image(path), path=str(path)), root)
             assert json.loads(members["json"])["path"] == str(path)
 
 

@@ -113,8 +113,8 @@ class TestInterrupted:
         path = nyu.dataset("train")[4].path
         good = nyu.root.parent / "good.jpg"
         shutil.move(path, good)
-        Path(path).write_bytes(b"no picture")
-        with pytest.raises(InputError, match=rf"^picture {re.escape(path)} is not an image"):
+        Path(path).write_bytes(b"no image")
+        with pytest.raises(InputError, match=rf"^image {re.escape(path)} is not an image"):
             shard(nyu, tmp_path / "out", shard_bytes=10_000, workers=workers)
         shutil.move(good, path)
         shard(nyu, tmp_path / "out", shard_bytes=10_000, workers=workers)
@@ -133,11 +133,11 @@ class TestLeftOut:
         assert [each.samples for each in made.dataset("train").left_out] == [(place,) for place in sorted(bad)]
         assert caplog.text.count("leaving out 1 of 6 samples: a.jpg is bad") == len(bad)
 
-    def test_everybody_in_a_picture(self, roots, tmp_path):
+    def test_everybody_in_a_image(self, roots, tmp_path):
         root = shutil.copytree(roots / "coco", tmp_path / "coco")
         data = PoseData(root=root)
         people = data.dataset("train")
-        group = next(group for group in people.by_picture() if len(group) > 1)
+        group = next(group for group in people.by_image() if len(group) > 1)
         Image.new("RGB", (5, 5)).save(people[group[0]].path)
         found = shard(data, tmp_path / "out", at_most=len(group)).dataset("train")
         assert [each.samples for each in found.left_out] == [tuple(group)]

@@ -17,7 +17,7 @@ from metaprompts.errors import InputError
 
 
 def of_two(nyu):
-    """The same with a list of two training pictures."""
+    """The same with a list of two training images."""
     lines = (nyu.root / "train_list.txt").read_text().splitlines(keepends=True)
     (nyu.root / "short.txt").write_text("".join(lines[:2]))
     return replace(nyu, train_list="short.txt")
@@ -139,7 +139,7 @@ class TestDamaged:
         assert skipping.bad == bad != []
 
     def test_one_bit(self, made):
-        """A picture of which a bit has changed may well be decoded, to something else."""
+        """An image of which a bit has changed may well be decoded, to something else."""
         path, first = self.second(made)
         for ending, place in read_index(made.shards).splits["train"].shards[1].records[0].members.items():
             change_byte(path, place.offset + place.size // 2)

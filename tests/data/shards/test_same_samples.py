@@ -74,8 +74,8 @@ class TestSame:
             data.root / "sync" / made.dataset("train")[0].path.split("sync/")[1]
         )
 
-    def test_people_who_share_a_picture(self, roots, tmp_path):
-        """Each picture is stored once, however the annotation file mixes its people with others."""
+    def test_people_who_share_a_image(self, roots, tmp_path):
+        """Each image is stored once, however the annotation file mixes its people with others."""
         root = shutil.copytree(roots / "coco", tmp_path / "coco")
         path = root / "annotations/person_keypoints_train2017.json"
         content = json.loads(path.read_text())
@@ -83,11 +83,11 @@ class TestSame:
         path.write_text(json.dumps(content))
         data = PoseData(root=root)
         people = data.dataset("train")
-        pictures = [people.person(index).image_id for index in range(len(people))]
-        assert pictures != sorted(pictures)
+        images = [people.person(index).image_id for index in range(len(people))]
+        assert images != sorted(images)
         found = shard(data, tmp_path / "out").dataset("train")
         assert_same_samples(found, people)
-        assert sum(len(shard.records) for shard in found.shards) == len(set(pictures)) < len(people)
+        assert sum(len(shard.records) for shard in found.shards) == len(set(images)) < len(people)
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_any_process_in_any_order(self, nyu, tmp_path, workers):

@@ -21,7 +21,7 @@ def sample(*rgb):
     return Sample(image=pixel(*rgb), path="")
 
 
-def random_picture():
+def random_image():
     return np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
 
@@ -30,7 +30,7 @@ class TestLevels:
         assert scale_levels(pixel(0, 100, 250), 1.5, -0.4).ravel().tolist() == [0, 149, 255]
 
     def test_scale_equals_arithmetic(self):
-        image = random_picture()
+        image = random_image()
         expected = (image.astype(np.float32) * 0.7 + 20.25).clip(0, 255).astype(np.uint8)
         assert np.array_equal(scale_levels(image, 0.7, 20.25), expected)
 
@@ -56,7 +56,7 @@ class TestHsv:
         assert shift_hsv(pixel(200, 100, 100), saturation_factor=0).ravel().tolist() == [200, 200, 200]
 
     def test_agrees_with_colorsys(self):
-        image = random_picture()
+        image = random_image()
         changed = shift_hsv(image, hue=11, saturation_factor=0.8, saturation_offset=10, value_offset=-9)
         for old, new in zip(image.reshape(-1, 3) / 255, changed.reshape(-1, 3) / 255, strict=True):
             hue, saturation, value = colorsys.rgb_to_hsv(*old)
@@ -68,7 +68,7 @@ class TestHsv:
 
 class TestPhotometricDistortion:
     def test_nothing_drawn(self, script):
-        image = random_picture()
+        image = random_image()
         changed = PhotometricDistortion()(Sample(image=image, path=""), script(0.9, 0.9, 0.9, 0.9, 0.9))
         assert np.array_equal(changed.image, image)
 
@@ -97,7 +97,7 @@ class TestPhotometricDistortion:
 
 class TestDepthColor:
     def test_nothing_drawn(self, script):
-        image = random_picture()
+        image = random_image()
         assert np.array_equal(DepthColor()(Sample(image=image, path=""), script(0.9, 0.9, 0.9)).image, image)
 
     def test_brightness_is_relative_to_255(self, script):

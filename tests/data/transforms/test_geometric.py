@@ -47,7 +47,7 @@ class TestScale:
         assert keep_aspect(*size, longest=scale[0], shortest=scale[1]) == expected
 
     def test_ratio(self, script):
-        """(40, 20) x 1.5 = (60, 30): a picture of 10x16 grows by 3 to 30x48."""
+        """(40, 20) x 1.5 = (60, 30): an image of 10x16 grows by 3 to 30x48."""
         scaled = RandomScale(40, 20, (0.5, 2.0))(numbered(10, 16), script(1.5))
         assert scaled.image.shape == (30, 48, 3)
         assert scaled.labels.shape == scaled.depth_m.shape == (30, 48)
@@ -135,7 +135,7 @@ class TestCrop:
         corners = {RandomCrop(2, 3)(numbered(4, 5), generator).labels[0, 0] for _ in range(200)}
         assert corners == {10 * top + left for top in range(3) for left in range(3)}
 
-    def test_of_a_smaller_picture_all_is_left(self, script):
+    def test_of_a_smaller_image_all_is_left(self, script):
         """Of the side that is long enough a part is cut; padding comes later."""
         assert all_equal(RandomCrop(3, 2)(numbered(2, 3), script(0, 1)), [[1, 2], [11, 12]])
         assert all_equal(RandomCrop(3, 4)(numbered(2, 3), script(0, 0)), [[0, 1, 2], [10, 11, 12]])
@@ -184,7 +184,7 @@ class TestFlip:
 
 
 def test_joints_are_not_left_behind():
-    """Resizing only the picture would silently misplace every joint."""
+    """Resizing only the image would silently misplace every joint."""
     person = Person(
         keypoints=np.zeros((1, 3), np.float32),
         box_xywh=np.ones(4, np.float32),

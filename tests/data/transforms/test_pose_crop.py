@@ -13,7 +13,7 @@ COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
 def dotted(points, box, visibility=2):
-    """A black picture with a dot of its own color at every joint."""
+    """A black image with a dot of its own color at every joint."""
     image = np.zeros((200, 300, 3), np.uint8)
     for (x, y), color in zip(points, COLORS, strict=True):
         cv2.circle(image, (x, y), 4, color, -1)
@@ -99,7 +99,7 @@ class TestPoseCrop:
             {"scale": (0.75, 1.25), "rotation_probability": 1.0, "rotation_deg": 60},
         ],
     )
-    def test_joints_move_with_the_picture(self, chances):
+    def test_joints_move_with_the_image(self, chances):
         generator = np.random.default_rng(0)
         for _ in range(10):
             cropped = self.crop(**chances)(dotted(self.POINTS, self.BOX), generator)

@@ -1,4 +1,4 @@
-"""Resizing the picture alone; predictions are compared at the labels' own size."""
+"""Resizing the image alone; predictions are compared at the labels' own size."""
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ def gray(rows):
     return np.repeat(np.array(rows, np.uint8)[:, :, None], 3, axis=2)
 
 
-def test_smaller_pictures_are_averages():
-    """Every pixel of the smaller picture is the mean of the four it stands for."""
+def test_smaller_images_are_averages():
+    """Every pixel of the smaller image is the mean of the four it stands for."""
     image = gray([[0, 100, 10, 10], [20, 40, 10, 30], [7, 7, 0, 0], [7, 7, 0, 200]])
     assert resized(image, 2, 2)[:, :, 0].tolist() == [[40, 15], [7, 50]]
 
 
-def test_larger_pictures_are_blended():
+def test_larger_images_are_blended():
     """New column j lies at old (j + 0.5) / 2 - 0.5, clamped."""
     assert resized(gray([[0, 200]]), 1, 4)[0, :, 1].tolist() == [0, 50, 150, 200]
 

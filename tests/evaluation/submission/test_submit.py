@@ -22,17 +22,17 @@ from small import SMALL
 
 @pytest.fixture
 def submit(tmp_path):
-    """Submits two random pictures of the given names with a small untrained model."""
+    """Submits two random images of the given names with a small untrained model."""
 
     def run(form, task, names, overrides, *more):
         generator = np.random.default_rng(0)
-        (tmp_path / "pictures/sub").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images/sub").mkdir(parents=True, exist_ok=True)
         for name in names:
-            Image.fromarray(generator.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "pictures" / name)
+            Image.fromarray(generator.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "images" / name)
         recipe = read_recipe(f"micro_{task}", [*SMALL[task], *overrides, "--prompts.count", "4"])
         build_model(recipe).save(tmp_path / "model")
         (tmp_path / "model/recipe.json").write_text(json.dumps(recipe.plain()))
-        return main(["submit", str(tmp_path / "model"), form, "--pictures", str(tmp_path / "pictures"), *more])
+        return main(["submit", str(tmp_path / "model"), form, "--images", str(tmp_path / "images"), *more])
 
     return run
 
@@ -53,9 +53,9 @@ def test_cityscapes_files_are_found_and_read_by_the_official_evaluation(submit, 
     args.predictionPath, args.predictionWalk = str(out), None
     for city in ("berlin_000000", "munich_000123"):
         found = official.getPrediction(args, f"/gt/{city.split('_')[0]}/{city}_000019_gtFine_labelIds.png")
-        with Image.open(found) as picture:
-            assert (picture.mode, picture.size) == ("L", (90, 70))
-            assert set(np.unique(picture)) <= set(CITYSCAPES_LABEL_IDS)
+        with Image.open(found) as image:
+            assert (image.mode, image.size) == ("L", (90, 70))
+            assert set(np.unique(image)) <= set(CITYSCAPES_LABEL_IDS)
 
 
 def test_label_ids_are_those_of_cityscapesscripts():
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     assert submit("cityscapes", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
     assert "2 classes; the server wants 19" in capsys.readouterr().err
     assert submit("cityscapes", "segmentation", ["a.png"], sized(*CITYSCAPES), *out) == 2
-    assert "not named as Cityscapes' pictures" in capsys.readouterr().err
+    assert "not named as Cityscapes' images" in capsys.readouterr().err
     assert submit("kitti", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
     assert "kitti is a benchmark of depth" in capsys.readouterr().err
     assert submit("coco", "pose", ["a.png"], [], *out) == 2
@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     assert submit("kitti", "depth", ["a.png"], ["--data.image_size", "none"], *folder) == 2
     assert "folder.zip is a folder; wanted the name of a file" in capsys.readouterr().err
     assert submit("kitti", "depth", ["a.png", "sub/a.png"], ["--data.image_size", "none"], *out) == 2
-    assert "two pictures would become a.png" in capsys.readouterr().err
+    assert "two images would become a.png" in capsys.readouterr().err
     # Told before anything is predicted, not in the middle.
     assert not (tmp_path / "results").exists()
     assert submit("voc", "depth", ["a.png"], [], *out) == 2

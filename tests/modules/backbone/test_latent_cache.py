@@ -22,7 +22,7 @@ def images():
     return torch.rand(4, 3, 16, 24, generator=torch.Generator().manual_seed(0))
 
 
-def test_every_picture_gets_its_own_latent_whatever_is_known(images):
+def test_every_image_gets_its_own_latent_whatever_is_known(images):
     cache, encode = LatentCache(), Encoder()
     expected = Encoder()(images)
     torch.testing.assert_close(cache.latents(images[:2], encode), expected[:2], rtol=0, atol=0)
@@ -32,14 +32,14 @@ def test_every_picture_gets_its_own_latent_whatever_is_known(images):
     assert encode.asked == [1] * 4
 
 
-def test_known_pictures_are_not_encoded_again(images):
+def test_known_images_are_not_encoded_again(images):
     cache, encode = LatentCache(), Encoder()
     for _ in range(3):
         cache.latents(images, encode)
     assert encode.asked == [1] * 4
 
 
-def test_the_least_change_of_a_pixel_is_another_picture(images):
+def test_the_least_change_of_a_pixel_is_another_image(images):
     cache, encode = LatentCache(), Encoder()
     cache.latents(images[:1], encode)
     changed = images[:1].clone()

@@ -82,7 +82,7 @@ def test_levels_come_after_the_second_layer_of_each_up_block(changes):
         torch.testing.assert_close(level, output, rtol=1e-5, atol=1e-5)
 
 
-def test_each_picture_may_have_its_own_time_and_prompts():
+def test_each_image_may_have_its_own_time_and_prompts():
     unet = build()
     latent, time, prompts = inputs(unet)
     other = time + torch.randn(time.shape, generator=torch.Generator().manual_seed(2))

@@ -17,7 +17,7 @@ def test_every_pixel_is_scored_against_every_prompt_by_hand():
     assert rearrange(features, prompts).tolist() == [[[[1, 2]], [[3, 4]], [[31, 42]]]]
 
 
-def test_each_picture_meets_its_own_prompts():
+def test_each_image_meets_its_own_prompts():
     features, prompts = torch.randn(2, 5, 3, 4), torch.randn(2, 7, 5)
     together = rearrange(features, prompts)
     for index in range(2):

@@ -16,7 +16,7 @@ from metaprompts.modules.backbone import LatentEncoder, load_backbone
 from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder, vae_fingerprint
 from metaprompts.pretraining.distillation.config import Distillation
 from metaprompts.pretraining.distillation.distill import distill
-from metaprompts.pretraining.distillation.images import FolderPictures, random_crop, scaled
+from metaprompts.pretraining.distillation.images import FolderImages, random_crop, scaled
 from metaprompts.utils.progress import ProgressReporter
 from small import small_model
 
@@ -61,15 +61,15 @@ def test_begins_anew_if_told_to(made, tmp_path):
 
 
 def test_learns_what_the_latents_are(tmp_path):
-    """From six pictures, for one that is not among them: better by far than to give their mean."""
-    _write_pictures(tmp_path / "pictures", 6)
+    """From six images, for one that is not among them: better by far than to give their mean."""
+    _write_images(tmp_path / "images", 6)
     settings = small_settings(
-        tmp_path / "out", data=tmp_path / "pictures", steps=120, crop=32, batch_size=4, checkpoint_seconds=60
+        tmp_path / "out", data=tmp_path / "images", steps=120, crop=32, batch_size=4, checkpoint_seconds=60
     )
 
     found = distill(settings, ProgressReporter())
 
-    assert found.pictures == 1
+    assert found.images == 1
     assert found.unexplained < 0.6
     assert json.loads((tmp_path / "out/report.json").read_text())["unexplained"] == found.unexplained
 
@@ -138,42 +138,42 @@ def test_what_is_no_encoder_is_refused(content, message, tmp_path):
         SmallEncoder.read(tmp_path)
 
 
-def test_pictures_of_a_folder_are_held_out_or_learned_from(tmp_path):
-    _write_pictures(tmp_path, 10)
+def test_images_of_a_folder_are_held_out_or_learned_from(tmp_path):
+    _write_images(tmp_path, 10)
 
-    pictures = FolderPictures(tmp_path, held_out=64, crop=32)
+    images = FolderImages(tmp_path, held_out=64, crop=32)
 
-    shades = {int(picture[0, 0, 0]) for picture in pictures.held_out()}
-    drawn = {int(pictures.draw(np.random.default_rng(seed))[0, 0, 0]) for seed in range(100)}
+    shades = {int(image[0, 0, 0]) for image in images.held_out()}
+    drawn = {int(images.draw(np.random.default_rng(seed))[0, 0, 0]) for seed in range(100)}
     assert len(shades) == 2
     assert len(drawn) == 8
     assert not shades & drawn
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds 0 pictures; wanted a folder with at least 2"):
-        FolderPictures(tmp_path / "missing", held_out=1, crop=32)
+def test_a_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds 0 images; wanted a folder with at least 2"):
+        FolderImages(tmp_path / "missing", held_out=1, crop=32)
 
 
 @pytest.mark.parametrize(
     ("height", "width", "shorter", "wanted"),
     [(100, 200, 50, (50, 100)), (100, 200, 150, (100, 200)), (20, 31, 50, (32, 50)), (64, 32, 32, (64, 32))],
 )
-def test_pictures_shrink_and_grow_only_to_the_crop(height, width, shorter, wanted):
+def test_images_shrink_and_grow_only_to_the_crop(height, width, shorter, wanted):
     assert scaled(np.zeros((height, width, 3), np.uint8), shorter, least=32).shape[:2] == wanted
 
 
-def test_crops_are_squares_of_the_picture():
-    picture = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
+def test_crops_are_squares_of_the_image():
+    image = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
     generator = np.random.default_rng(0)
-    squares = {(top, left): picture[top : top + 4, left : left + 4] for top in range(3) for left in range(6)}
+    squares = {(top, left): image[top : top + 4, left : left + 4] for top in range(3) for left in range(6)}
 
     for _ in range(50):
-        crop = random_crop(picture, 4, generator)
+        crop = random_crop(image, 4, generator)
         assert any(np.array_equal(crop, each) or np.array_equal(crop, each[:, ::-1]) for each in squares.values())
 
 
-def _write_pictures(folder, count):
+def _write_images(folder, count):
     """Each of another shade at its top left corner, with blots of any color elsewhere."""
     folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Small data sets of scenes, written once, and what is true of their pictures."""
+"""Small data sets of scenes, written once, and what is true of their images."""
 
 import re
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ KINDS = {
     "coco": None,
     "plain": None,
 }
-# Pictures of KITTI's selection are cut to multiples of 32; streets have one size, so that their labels can be compared.
+# Images of KITTI's selection are cut to multiples of 32; streets have one size, so that their labels can be compared.
 SIZES = {"nyu": (96, 128), "kitti": (100, 130), "cityscapes": (96, 128), "mapillary": (96, 128)}
 COUNTS = {"coco": 18}
 TRAIN_SEED, VAL_SEED = 1_000_000, 2_000_000
@@ -61,7 +61,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def shapes_of():
-    """What a folder's pictures look like, whatever their numbers: path without digits -> mode."""
+    """What a folder's images look like, whatever their numbers: path without digits -> mode."""
 
     def list_shapes(folder: Path, replaced: str = r"\d", by: str = "0") -> dict[str, str]:
         paths = [path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")]

@@ -91,7 +91,7 @@ def test_detections_are_near_the_people_and_some_are_false(records):
     assert 6 < false < 18
 
 
-def test_detections_are_those_of_the_validation_pictures(written):
+def test_detections_are_those_of_the_validation_images(written):
     coco = written("coco")
     boxes = json.loads((coco.folder / DETECTIONS).read_text())
     assert boxes

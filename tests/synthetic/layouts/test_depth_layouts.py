@@ -105,7 +105,7 @@ class TestKitti:
         wanted = scene.intrinsics - [[0, 0, 1], [0, 0, 4], [0, 0, 0]]
         np.testing.assert_allclose(matrix, wanted, atol=1e-6)
 
-    def test_every_tenth_test_picture_has_no_depth(self):
+    def test_every_tenth_test_image_has_no_depth(self):
         layout = Kitti()
         places = [Place(split="val", number=number, index=number, seed=number) for number in range(20)]
         texts = layout.list_texts([(place, {"focal_px": 721.5377}) for place in places])

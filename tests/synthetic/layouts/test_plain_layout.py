@@ -32,7 +32,7 @@ def truth():
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_masks_and_pictures_are_exact(folder, truth, split):
+def test_masks_and_images_are_exact(folder, truth, split):
     dataset = SegmentationFolder(folder, f"{split}.txt", classes=len(CLASSES))
     assert len(dataset) == len(truth[split])
     for sample, scene in zip((dataset[n] for n in range(len(dataset))), truth[split], strict=True):

@@ -120,8 +120,8 @@ class TestCityscapes:
 
     def test_test_split_has_no_labels(self, written):
         folder = written("cityscapes").folder
-        (picture,) = folder.glob("leftImg8bit/test/*/*.png")
-        assert np.array(Image.open(picture)).std() > 10
+        (image,) = folder.glob("leftImg8bit/test/*/*.png")
+        assert np.array(Image.open(image)).std() > 10
         (labels,) = folder.glob("gtFine/test/*/*_labelIds.png")
         assert not np.array(Image.open(labels)).any()
         assert json.loads(other(labels, "polygons").with_suffix(".json").read_text())["objects"] == []

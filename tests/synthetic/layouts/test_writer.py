@@ -56,13 +56,13 @@ def test_interrupted_goes_on_where_it_was(whole, tmp_path):
         write_scenes("ade20k", 6, tmp_path, **SMALL, progress=stop_after(3))
     begun = contents(tmp_path)
     assert not any(name.endswith(".txt") for name in begun)
-    pictures = list(tmp_path.rglob("*.jpg"))
-    assert len(pictures) == 3
-    times = [path.stat().st_mtime_ns for path in pictures]
+    images = list(tmp_path.rglob("*.jpg"))
+    assert len(images) == 3
+    times = [path.stat().st_mtime_ns for path in images]
     totals = []
     write_scenes("ade20k", 6, tmp_path, **SMALL, progress=lambda drawn, total: totals.append(total) or drawn)
     assert totals == [3]
-    assert [path.stat().st_mtime_ns for path in pictures] == times
+    assert [path.stat().st_mtime_ns for path in images] == times
     assert contents(tmp_path) == contents(whole)
 
 
@@ -71,7 +71,7 @@ def test_what_a_killed_writer_left_is_cleared_away(whole, tmp_path):
         write_scenes("ade20k", 6, tmp_path, **SMALL, progress=stop_after(2))
     folder = tmp_path / "ADEChallengeData2016/images/training"
     (folder / dead_scratch("ADE_train_00000003.jpg")).write_bytes(b"half")
-    # Killed between the picture and the record of what is known about it.
+    # Killed between the image and the record of what is known about it.
     (tmp_path / ".records/000001.json").unlink()
     write_scenes("ade20k", 6, tmp_path, **SMALL)
     assert contents(tmp_path) == contents(whole)
@@ -92,7 +92,7 @@ def test_a_finished_data_set_is_left_alone_and_mended(whole, tmp_path):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_picture_has_a_caption_and_the_readme_says_what_it_is(written, name):
+def test_every_image_has_a_caption_and_the_readme_says_what_it_is(written, name):
     data = written(name)
     count = 18 if name == "coco" else 6
     captions = json.loads((data.folder / "captions.json").read_text())
@@ -108,7 +108,7 @@ def test_every_picture_has_a_caption_and_the_readme_says_what_it_is(written, nam
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_readmes_command_reads_the_data(written, name):
-    """Up to the first picture of each split, with the command as it stands in the file."""
+    """Up to the first image of each split, with the command as it stands in the file."""
     folder = written(name).folder
     text = (folder / "README.txt").read_text()
     command = text[text.index("metaprompts train ") :].replace("\\\n", "").splitlines()[0]
@@ -138,11 +138,11 @@ def test_every_split_shows_somebody(tmp_path, name, ending):
     """Nobody was to be seen in the two validation scenes, and the reader refused what had just been written."""
     write_scenes(name, 10, tmp_path, height=64, width=96)
     before = contents(tmp_path)
-    pictures = {"coco": "{}2017", "plain": "images"}[name]
+    images = {"coco": "{}2017", "plain": "images"}[name]
     for split in ("train", "val"):
-        people = CocoKeypoints(tmp_path, f"annotations/person_keypoints_{split}{ending}.json", pictures.format(split))
+        people = CocoKeypoints(tmp_path, f"annotations/person_keypoints_{split}{ending}.json", images.format(split))
         assert len(people) > 0
-    # A picture that is gone is drawn from the same seed again.
+    # An image that is gone is drawn from the same seed again.
     Path(people.path(0)).unlink()
     write_scenes(name, 10, tmp_path, height=64, width=96)
     assert contents(tmp_path) == before
@@ -185,7 +185,7 @@ def test_splits_have_no_common_seed_whatever_the_count():
         ({"layout": "imagenet"}, "layout is 'imagenet'; wanted one of nyu, kitti"),
         ({"count": 2}, "count is 2; wanted 3"),
         ({"seed": -1}, "seed is -1"),
-        ({"height": 0}, "pictures are 0 x 48"),
+        ({"height": 0}, "images are 0 x 48"),
         ({"width": 9000}, "32 x 9000"),
         ({"workers": 0}, "workers is 0"),
         ({"density": 0.5}, "density is given, but depth of layout 'nyu'"),

@@ -29,7 +29,7 @@ Probability = Annotated[float, Range(0, 1)]
 Factor = Annotated[float, Range(0, 100, above=True)]
 Share = Annotated[float, Range(0, 1, above=True, below=True)]
 Side = Annotated[int, Range(1, 65536)]
-"""Of a picture, in pixels."""
+"""Of an image, in pixels."""
 
 _Side = Annotated[int, Range(SMALLEST_SIDE, 65536)]
 
@@ -51,8 +51,8 @@ class Section:
             labels or annotations shows that these belong to the upright image, and refuses them where it does not;
             "apply" always turns, "ignore" never
         white_level: the value that is white in images of more than 8 bits, such as 4095 for 12 bits; none for 65535
-        captions: JSON file of pictures and captions, relative to root; read where prompts.kind is caption
-        captioner: in its place a model that captions pictures, hub id or folder, such as Salesforce/blip2-opt-2.7b
+        captions: JSON file of images and captions, relative to root; read where prompts.kind is caption
+        captioner: in its place a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b
         cache: folder where captions and what a text encoder made of them are kept; none for
             $METAPROMPTS_CACHE, and without that for ~/.cache/metaprompts
         held_out: names, below root, of the images that a share of data.val held out. A training writes them into its
@@ -89,7 +89,7 @@ class Section:
             )
 
     def size_of_prediction(self) -> tuple[int, int] | None:
-        """(height, width) whose area a trained model brings pictures to; none for their own."""
+        """(height, width) whose area a trained model brings images to; none for their own."""
         return None
 
     @property
@@ -165,9 +165,9 @@ class Section:
         """
         if self.root is None:
             beside = "" if self.shards is None else f", and {self.shards} does not hold this split"
-            raise InputError(f"data.root is not set{beside}: say --data.root DIR, the folder of the pictures")
+            raise InputError(f"data.root is not set{beside}: say --data.root DIR, the folder of the images")
         if not self.root.is_dir():
-            raise InputError(f"data.root {self.root} is no folder: give the folder of the pictures")
+            raise InputError(f"data.root {self.root} is no folder: give the folder of the images")
         return self.root
 
     def names_from(self, split: Split) -> Path:
@@ -260,17 +260,17 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedSection(Section):
-    """Pictures with a label file each, by list file or by folders.
+    """Images with a label file each, by list file or by folders.
 
     Attributes:
-        train: list file of ``image label`` lines, or folder of pictures
+        train: list file of ``image label`` lines, or folder of images
         train_labels: folder of labels, where ``train`` is a folder
         val: as ``train``; or a share of the training images, such as 0.1, which is held out by training.seed; none for
             no validation
         val_labels: as ``train_labels``
-        image_size: (height, width) to which pictures are brought; none for their own
-        keep_aspect: whether pictures keep their shape: then the sides of ``image_size`` are only upper bounds
-        working_size: (height, width) whose area the trained model brings pictures of its own to, goes into its
+        image_size: (height, width) to which images are brought; none for their own
+        keep_aspect: whether images keep their shape: then the sides of ``image_size`` are only upper bounds
+        working_size: (height, width) whose area the trained model brings images of its own to, goes into its
             config.json; none for ``image_size``
     """
 
@@ -290,21 +290,21 @@ class PairedSection(Section):
         self._read_val(val_labels=self.val_labels)
 
     def names(self, split: Split) -> tuple[str, str | None]:
-        """List file, or folders of pictures and labels, of a split."""
+        """List file, or folders of images and labels, of a split."""
         if split == "train":
             return self.train, self.train_labels
         return self._list_name(split, self.val), self.val_labels
 
     def size_of_prediction(self) -> tuple[int, int] | None:
-        """(height, width) whose area a trained model brings pictures to; none for their own."""
+        """(height, width) whose area a trained model brings images to; none for their own."""
         return self.working_size or self.image_size
 
     def val_transforms(self) -> list[Transform]:
-        """Only the picture is resized: predictions are compared with the labels at the labels' own size."""
+        """Only the image is resized: predictions are compared with the labels at the labels' own size."""
         return [ResizeImage(*self.image_size, keeps_aspect=self.keep_aspect)] if self.image_size else []
 
     def scale(self, ratio: tuple[float, float]) -> list[Transform]:
-        """The transform that brings a training picture to ``image_size`` times a random ratio."""
+        """The transform that brings a training image to ``image_size`` times a random ratio."""
         if self.image_size is None:
             return []
         if self.keep_aspect:

@@ -25,13 +25,13 @@ _LIST_KEYS = ("units_per_meter", "depth_kind", "focal_baseline", "sky", "sky_cla
 
 @dataclass(frozen=True, kw_only=True)
 class DepthData(PairedSection):
-    """Pictures with depth files.
+    """Images with depth files.
 
     Attributes:
         layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published: "nyu" (sync,
             official_splits and their lists), "nyu_mat" (nyu_depth_v2_labeled.mat and splits.mat) or "kitti" (raw_data,
             data_depth_annotated and the lists of Eigen's split)
-        train_list: nyu, kitti: list of the training pictures; none for the first there is of the usual names
+        train_list: nyu, kitti: list of the training images; none for the first there is of the usual names
         val_list: the same for validation
         val_selection: kitti: validate on val_selection_cropped instead of a list
         units_per_meter: what stored numbers are divided by, integers and floats; none for 256 with kitti, for 1000
@@ -117,7 +117,7 @@ class DepthData(PairedSection):
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
 
     def unlabeled(self) -> dict[str, str]:
-        """None: all pictures that are read have depth."""
+        """None: all images that are read have depth."""
         return {}
 
     def official(self) -> dict[str, int]:
@@ -130,8 +130,8 @@ class DepthAugment:
     """The released depth augmentation.
 
     Attributes:
-        crop: (height, width) that is cut out; smaller pictures are padded, at last, with gray and depth 0
-        cutdepth: on every 4th sample, draw a strip of the depth into the picture: "released" wraps it as the released
+        crop: (height, width) that is cut out; smaller images are padded, at last, with gray and depth 0
+        cutdepth: on every 4th sample, draw a strip of the depth into the image: "released" wraps it as the released
             code does, "scaled" does not, none leaves it out
         flip: probability of mirroring
         color: whether brightness, contrast, gamma, hue, saturation and value are changed

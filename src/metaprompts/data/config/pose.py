@@ -26,10 +26,10 @@ class PoseData(Section):
 
     Attributes:
         train: COCO keypoint JSON
-        train_images: folder of its pictures
+        train_images: folder of its images
         val: COCO keypoint JSON; or a share of the training images, such as 0.1, which is held out by training.seed;
             none for no validation
-        val_images: folder of its pictures
+        val_images: folder of its images
         val_boxes: JSON of detected boxes that take the place of the annotated ones
     """
 
@@ -66,7 +66,7 @@ class PoseData(Section):
         return {name: lambda: CocoKeypoints(self.folder(), val, self.val_images, detections=boxes)}
 
     def unlabeled(self) -> dict[str, str]:
-        """None: all pictures that are read have people."""
+        """None: all images that are read have people."""
         return {}
 
     def official(self) -> dict[str, int]:

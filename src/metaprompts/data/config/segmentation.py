@@ -29,7 +29,7 @@ _MASK_KEYS = ("layout", "labels", "as_cityscapes", "ignored", "reduce_zero_label
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationData(PairedSection):
-    """Pictures with masks of class indices.
+    """Images with masks of class indices.
 
     Attributes:
         layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published, found by its folders:
@@ -116,7 +116,7 @@ class SegmentationData(PairedSection):
         return {split: lambda: self._listed(split, classes)}
 
     def unlabeled(self) -> dict[str, str]:
-        """Folders of pictures whose labels are not published: part -> folder."""
+        """Folders of images whose labels are not published: part -> folder."""
         return {"cityscapes": {"test": "leftImg8bit/test"}, "mapillary": {"test": "testing/images"}}.get(
             self.layout, {}
         )
@@ -155,7 +155,7 @@ class SegmentationAugment:
 
     Attributes:
         ratio: lowest and highest factor on ``data.image_size``
-        crop: (height, width) that is cut out; smaller pictures are padded, at last, with gray and ignored labels
+        crop: (height, width) that is cut out; smaller images are padded, at last, with gray and ignored labels
         max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 takes any crop
         flip: probability of mirroring
         color: whether brightness, contrast, saturation and hue are distorted

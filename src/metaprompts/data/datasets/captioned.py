@@ -1,4 +1,4 @@
-"""Samples with what a text encoder made of their pictures' captions."""
+"""Samples with what a text encoder made of their images' captions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,10 @@ from metaprompts.data.sample import Sample, SampleDataset
 
 
 class ContextOf(Protocol):
-    """What is kept of pictures' captions, by the pictures' paths."""
+    """What is kept of images' captions, by the images' paths."""
 
     def __call__(self, path: str) -> NDArray[np.float32]:
-        """The tokens (L, D) of a picture's caption."""
+        """The tokens (L, D) of an image's caption."""
         ...
 
     def file(self, path: str) -> Path:
@@ -39,7 +39,7 @@ class Captioned:
         return len(self.samples)
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         return self.samples.path(index)
 
     def files(self, index: int) -> tuple[Path, ...]:

@@ -15,10 +15,10 @@ from metaprompts.data.io.coco_annotations import (
     Annotation,
     Annotations,
     Category,
-    Picture,
+    CocoImage,
     check_same_ids,
     parse_annotations,
-    parse_pictures,
+    parse_images,
 )
 from metaprompts.data.io.coco_entries import box_of, has_size, parse_each, score_of, whole_of
 from metaprompts.errors import InputError
@@ -60,7 +60,7 @@ class KeypointFile:
         joint_names: the J joints in order
         skeleton: pairs of joint indices from 0
         categories: those that have the joints
-        pictures: by image id
+        images: by image id
         persons: the annotations fit for training
         left_out: how many annotations are not, by reason
         remarks: what is odd, a line each
@@ -69,7 +69,7 @@ class KeypointFile:
     joint_names: tuple[str, ...]
     skeleton: tuple[tuple[int, int], ...]
     categories: tuple[Category, ...]
-    pictures: dict[int, Picture]
+    images: dict[int, CocoImage]
     persons: Persons
     left_out: dict[str, int]
     remarks: tuple[str, ...]
@@ -101,7 +101,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     """
     content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
     found = parse_annotations(content, path)
-    pictures = parse_pictures(content["images"], path)
+    images = parse_images(content["images"], path)
     people = [each for each in found.annotations if not each.is_crowd and each.labeled]
     check_same_ids(people, path)
     fit = [each for each in people if has_size(each.box_xywh)]
@@ -110,12 +110,12 @@ def read_keypoints(path: Path) -> KeypointFile:
             f"{path} holds no person with labeled joints and a box of positive size{_because(found, len(people))}"
         )
     for each in fit:
-        if each.image_id not in pictures:
+        if each.image_id not in images:
             raise InputError(f"{path}: annotation {each.id} is of image {each.image_id}, which is not listed")
     persons = _stack([_person(each) for each in fit])
     boxless = len(people) - len(fit)
     remarks = [*found.remarks, *([f"{counted(boxless, 'person')} with a box without size left out"] if boxless else [])]
-    sizes = _sizes(persons, pictures)
+    sizes = _sizes(persons, images)
     remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
     remarks += odd_joints(persons.keypoints, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
     (first, *_) = found.categories
@@ -123,7 +123,7 @@ def read_keypoints(path: Path) -> KeypointFile:
         joint_names=first.joints,
         skeleton=first.skeleton,
         categories=found.categories,
-        pictures=pictures,
+        images=images,
         persons=persons,
         left_out=_left_out(found, boxless),
         remarks=tuple(f"{path}: {remark}" for remark in remarks),
@@ -135,11 +135,11 @@ def read_detections(
 ) -> tuple[Persons, tuple[str, ...]]:
     """Read the boxes a person detector found.
 
-    Boxes of other categories, of pictures that the keypoint file does not list, or without positive size are left out.
+    Boxes of other categories, of images that the keypoint file does not list, or without positive size are left out.
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``
-        keypoint_file: says which pictures and categories count
+        keypoint_file: says which images and categories count
         minimum_score: boxes below it are left out
 
     Returns:
@@ -162,13 +162,13 @@ def read_detections(
     ]
     if not found:
         raise InputError(
-            f"{path} holds no box of a listed picture with a score of at least {minimum_score} "
+            f"{path} holds no box of a listed image with a score of at least {minimum_score} "
             f"({counted(len(boxes), 'box', 'boxes')}{': ' if said else ''}{said}): "
-            "give the detections of these pictures"
+            "give the detections of these images"
         )
     persons = _stack(found)
     odd = odd_boxes(
-        persons.boxes_xywh, _sizes(persons, keypoint_file.pictures), lambda row: f"entry {persons.annotation_ids[row]}"
+        persons.boxes_xywh, _sizes(persons, keypoint_file.images), lambda row: f"entry {persons.annotation_ids[row]}"
     )
     # Files of all COCO's categories and test images are the rule: what is not people's says nothing.
     empty = counts["without positive size"]
@@ -187,7 +187,7 @@ class DetectedBox:
 
 
 def read_boxes(content: Any, path: Path) -> list[DetectedBox]:
-    """Read all boxes of a COCO detection file, of whatever category, picture and size.
+    """Read all boxes of a COCO detection file, of whatever category, image and size.
 
     Args:
         content: of the file, a list of ``{image_id, category_id, bbox, score}``
@@ -224,13 +224,13 @@ def _left_out(found: Annotations, boxless: int) -> dict[str, int]:
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _sizes(persons: Persons, pictures: dict[int, Picture]) -> NDArray[np.float64]:
+def _sizes(persons: Persons, images: dict[int, CocoImage]) -> NDArray[np.float64]:
     """(P, 2) width and height of each person's image, nan where the file says nothing."""
 
     def sizes() -> Iterator[tuple[float, float]]:
         for image_id in persons.image_ids.tolist():
-            picture = pictures[image_id]
-            yield picture.width or np.nan, picture.height or np.nan
+            image = images[image_id]
+            yield image.width or np.nan, image.height or np.nan
 
     return np.array(list(sizes()), dtype=np.float64)
 
@@ -270,8 +270,8 @@ def _why_left_out(box: DetectedBox, known: KeypointFile, minimum_score: float) -
     ids = [category.id for category in known.categories]
     if box.category_id not in ids:
         return f"of other categories than {', '.join(map(str, ids))}"
-    if box.image_id not in known.pictures:
-        return "of pictures that the annotations do not list"
+    if box.image_id not in known.images:
+        return "of images that the annotations do not list"
     if box.score < minimum_score:
         return "of a lower score"
     return None if has_size(box.box_xywh) else "without positive size"

@@ -36,7 +36,7 @@ class ConcatSamples:
         return part[place]
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         part, place = self._find(index)
         return part.path(place)
 

@@ -1,4 +1,4 @@
-"""Pictures with the distance of every pixel."""
+"""Images with the distance of every pixel."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from metaprompts.data.sample import Sample
 
 
 class DepthPairs(ReadsImages):
-    """Pictures and depth files that are known.
+    """Images and depth files that are known.
 
     Args:
-        pairs: picture and depth file of each sample
+        pairs: image and depth file of each sample
         encoding: what the numbers in depth files mean
     """
 
@@ -23,19 +23,19 @@ class DepthPairs(ReadsImages):
         self._pairs = list(pairs)
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self._pairs)
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         return str(self._pairs[index][0])
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """A sample's picture and depth file."""
+        """A sample's image and depth file."""
         return self._pairs[index]
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture and its depth.
+        """Read one image and its depth.
 
         Returns:
             a sample with ``depth_m`` in meters, 0 where nothing was measured
@@ -49,12 +49,12 @@ class DepthPairs(ReadsImages):
 
 
 class DepthFolder(DepthPairs):
-    """Pictures and depth files, found by a list file or in two folders.
+    """Images and depth files, found by a list file or in two folders.
 
     Args:
         root: folder that everything is relative to
-        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of pictures
-        labels: folder of depth files, matched to the pictures by name
+        images: list file of ``image depth`` lines (then ``labels`` is None), or folder of images
+        labels: folder of depth files, matched to the images by name
         encoding: what the numbers in depth files mean; by default integers are millimeters and floats meters
 
     Raises:

@@ -57,7 +57,7 @@ class SubsetOfPeople(Subset, People):
         self.annotation_path = samples.annotation_path
         self.joint_names, self.skeleton = samples.joint_names, samples.skeleton
 
-    def by_picture(self) -> list[list[int]]:
+    def by_image(self) -> list[list[int]]:
         """The samples of each image, images and samples in the samples' order."""
         groups: dict[str, list[int]] = {}
         for index in range(len(self)):

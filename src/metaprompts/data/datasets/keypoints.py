@@ -53,9 +53,9 @@ class CocoKeypoints(People, ReadsImages):
     Args:
         root: folder that everything is relative to
         annotations: COCO keypoint JSON with any number of joints
-        images: folder of the pictures
+        images: folder of the images
         detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes take the place of the annotated
-            ones; such samples have no keypoints (all 0). Boxes of other categories and of pictures that
+            ones; such samples have no keypoints (all 0). Boxes of other categories and of images that
             ``annotations`` does not list are left out.
         minimum_score: detections below it are left out
 
@@ -63,7 +63,7 @@ class CocoKeypoints(People, ReadsImages):
         left_out: how many annotations are left out, by reason
 
     Raises:
-        InputError: broken JSON, missing or impossible entries, no person left, or pictures of persons are missing; up
+        InputError: broken JSON, missing or impossible entries, no person left, or images of persons are missing; up
             to 5 of them are named
     """
 
@@ -82,7 +82,7 @@ class CocoKeypoints(People, ReadsImages):
         self.joint_names = content.joint_names
         self.skeleton = content.skeleton
         self._folder = folder / images
-        self._pictures = content.pictures
+        self._images = content.images
         self._persons = content.persons
         self.left_out = content.left_out
         self._said_by: tuple[Path, ...] = (self.annotation_path,)
@@ -99,43 +99,43 @@ class CocoKeypoints(People, ReadsImages):
         return len(self._persons)
 
     @property
-    def picture_count(self) -> int:
-        """How many pictures the annotation file lists, with or without people."""
-        return len(self._pictures)
+    def image_count(self) -> int:
+        """How many images the annotation file lists, with or without people."""
+        return len(self._images)
 
-    def by_picture(self) -> list[list[int]]:
-        """The samples of each picture that has any, pictures and samples in the samples' order."""
+    def by_image(self) -> list[list[int]]:
+        """The samples of each image that has any, images and samples in the samples' order."""
         groups: dict[int, list[int]] = {}
         for index, image_id in enumerate(self._persons.image_ids.tolist()):
             groups.setdefault(image_id, []).append(index)
         return list(groups.values())
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         return str(self._path(int(self._persons.image_ids[index])))
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The picture of a person, and the files that say where people are."""
+        """The image of a person, and the files that say where people are."""
         return (self._path(int(self._persons.image_ids[index])), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one person and the whole picture it is in.
+        """Read one person and the whole image it is in.
 
         Returns:
             a sample with ``person``
 
         Raises:
-            InputError: the picture is missing, bad, not of the size the annotation file gives, or an EXIF orientation
+            InputError: the image is missing, bad, not of the size the annotation file gives, or an EXIF orientation
                 leaves open what the annotations are for
         """
         person = self.person(index)
-        picture = self._pictures[person.image_id]
+        entry = self._images[person.image_id]
         path = self._path(person.image_id)
-        image = read_annotated(path, (picture.height, picture.width), self.annotation_path, self.reading)
+        image = read_annotated(path, (entry.height, entry.width), self.annotation_path, self.reading)
         return Sample(image=image, path=str(path), person=person)
 
     def _path(self, image_id: int) -> Path:
-        name = self._pictures[image_id].file_name
+        name = self._images[image_id].file_name
         return listed_file(name, [self._folder]) or self._folder / name
 
     def _check_none_missing(self) -> None:
@@ -145,12 +145,12 @@ class CocoKeypoints(People, ReadsImages):
         if missing:
             named = ", ".join(map(str, missing[:_NAMED_AT_MOST])) + (", ..." if len(missing) > _NAMED_AT_MOST else "")
             raise InputError(
-                f"{len(missing)} of {counted(len(image_ids), 'picture')} of people in {self.annotation_path} missing: "
+                f"{len(missing)} of {counted(len(image_ids), 'image')} of people in {self.annotation_path} missing: "
                 f"{named}; add them, or correct data.root, data.train_images or data.val_images"
             )
 
     def person(self, index: int) -> Person:
-        """The person of a sample, without its picture."""
+        """The person of a sample, without its image."""
         persons = self._persons
         return Person(
             keypoints=persons.keypoints[index].copy(),

@@ -1,4 +1,4 @@
-"""Pictures with a class for every pixel."""
+"""Images with a class for every pixel."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ _NAMED_AT_MOST = 10
 
 
 class SegmentationPairs(ReadsImages):
-    """Pictures and masks of class indices, whose files are known.
+    """Images and masks of class indices, whose files are known.
 
     Args:
-        pairs: picture and mask of each sample
+        pairs: image and mask of each sample
         table: class of every stored value or color, see `label_table`
     """
 
@@ -44,19 +44,19 @@ class SegmentationPairs(ReadsImages):
         self._table = table
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self._pairs)
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         return str(self._pairs[index][0])
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """A sample's picture and mask."""
+        """A sample's image and mask."""
         return self._pairs[index]
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture and its mask.
+        """Read one image and its mask.
 
         Returns:
             a sample with ``labels`` 0 to classes - 1, and 255 where ignored
@@ -96,12 +96,12 @@ class SegmentationPairs(ReadsImages):
 
 
 class SegmentationFolder(SegmentationPairs):
-    """Pictures and masks of class indices or colors, found by a list file or in two folders.
+    """Images and masks of class indices or colors, found by a list file or in two folders.
 
     Args:
         root: folder that everything is relative to
-        images: list file of ``image label`` lines (then ``labels`` is None), or folder of pictures
-        labels: folder of masks, matched to the pictures by name
+        images: list file of ``image label`` lines (then ``labels`` is None), or folder of images
+        labels: folder of masks, matched to the images by name
         classes: names of the classes in order, or how many there are, 1 to 255
         ignore_index: value in the files that means "ignore"
         ignored: further values in the files that are ignored; none may be that of a class

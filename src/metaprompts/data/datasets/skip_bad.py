@@ -44,7 +44,7 @@ class SkipBadSamples:
         return len(self._samples)
 
     def path(self, index: int) -> str:
-        """The path of a sample's own picture, whether it can be read or not."""
+        """The path of a sample's own image, whether it can be read or not."""
         return self._samples.path(range(len(self))[index])
 
     def files(self, index: int) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""A file that says in words what is to be seen in pictures."""
+"""A file that says in words what is to be seen in images."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,16 +12,16 @@ from metaprompts.utils.files import read_json
 
 
 class CaptionFile:
-    """Captions by picture: a JSON object of names and texts.
+    """Captions by image: a JSON object of names and texts.
 
-    However its path is spelled, a picture is found by the first of these that the file has, with or without ending:
+    However its path is spelled, an image is found by the first of these that the file has, with or without ending:
 
-    1. the picture's folder, links followed, and its name
+    1. the image's folder, links followed, and its name
     2. the file that it is, links followed
     3. its path, else its bare name, as the file has it
     4. its bare name, where only one caption is of paths that end in it
 
-    By a bare name only one picture is found.
+    By a bare name only one image is found.
 
     Args:
         path: of the file; the scene writer's captions.json is such a one
@@ -35,7 +35,7 @@ class CaptionFile:
         self.path = path
         self._root = root
         self._captions = _in_one_form(_checked(read_json(path), path), path)
-        # The picture that each bare name was first asked for.
+        # The image that each bare name was first asked for.
         self._by_bare_use: dict[str, Path] = {}
         # Files have few folders, and to follow links takes long.
         resolved = cache(Path.resolve)
@@ -44,46 +44,46 @@ class CaptionFile:
         )
         self._by_bare_name = _unambiguous((Path(Path(name).name), caption) for name, caption in self._captions.items())
 
-    def of(self, picture: str | Path) -> str:
-        """The caption of a picture.
+    def of(self, image: str | Path) -> str:
+        """The caption of an image.
 
         Raises:
             InputError: the file has none
         """
-        for captions, path in self._ways(Path(picture)):
+        for captions, path in self._ways(Path(image)):
             for name in (path, path.with_suffix("")):
                 if (caption := captions.get(same_form(name.as_posix()))) is not None:
                     return caption
         raise InputError(
-            f"{self.path} has no caption of picture {picture}: add one under its path relative to {self._root}, or its "
+            f"{self.path} has no caption of image {image}: add one under its path relative to {self._root}, or its "
             "file name"
         )
 
-    def _ways(self, picture: Path) -> Iterator[tuple[Mapping[str, str], Path]]:
-        """Captions, and the path by which a picture would be found in them."""
-        yield self._by_place, picture.parent.resolve() / picture.name
-        yield self._by_file, picture.resolve()
-        yield self._captions, picture
-        self._check_unique_name(picture)
-        yield self._captions, Path(picture.name)
-        yield self._by_bare_name, Path(picture.name)
+    def _ways(self, image: Path) -> Iterator[tuple[Mapping[str, str], Path]]:
+        """Captions, and the path by which an image would be found in them."""
+        yield self._by_place, image.parent.resolve() / image.name
+        yield self._by_file, image.resolve()
+        yield self._captions, image
+        self._check_unique_name(image)
+        yield self._captions, Path(image.name)
+        yield self._by_bare_name, Path(image.name)
 
-    def _check_unique_name(self, picture: Path) -> None:
-        """Check that no other picture has been found by the same bare name."""
-        bare, place = Path(picture.name), picture.resolve()
+    def _check_unique_name(self, image: Path) -> None:
+        """Check that no other image has been found by the same bare name."""
+        bare, place = Path(image.name), image.resolve()
         for captions, name in product((self._captions, self._by_bare_name), (bare, bare.with_suffix(""))):
             if name.as_posix() in captions:
                 other = self._by_bare_use.setdefault(name.as_posix(), place)
                 if other != place:
                     raise InputError(
                         f"{other} and {place} would both have the caption of {name.as_posix()!r} in {self.path}: name "
-                        f"pictures there by their paths relative to {self._root}"
+                        f"images there by their paths relative to {self._root}"
                     )
                 return
 
     @cached_property
     def _by_file(self) -> Mapping[str, str]:
-        """Made only when a picture is not where the file says: links are followed for each name."""
+        """Made only when an image is not where the file says: links are followed for each name."""
         return _unambiguous(((self._root / name).resolve(), caption) for name, caption in self._captions.items())
 
 

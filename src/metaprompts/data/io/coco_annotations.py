@@ -33,8 +33,8 @@ _ANNOTATION = "id, image_id, bbox [x, y, width, height] and keypoints [x, y, vis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A picture as the annotation file describes it; the size is None where it says nothing."""
+class CocoImage:
+    """An image as the annotation file describes it; the size is None where it says nothing."""
 
     file_name: str
     width: int | None
@@ -152,17 +152,17 @@ def parse_categories(entries: Sequence[Any], where: Path | str) -> list[Category
     return categories
 
 
-def parse_pictures(entries: Sequence[Any], where: Path | str) -> dict[int, Picture]:
-    """Read the images: id -> picture.
+def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoImage]:
+    """Read the images: id -> image.
 
     Raises:
         InputError: one is wrong, or two have the same id or file name
     """
-    pictures = parse_each(entries, _picture, where, "images", "id and file_name")
-    check_unique((number for number, _ in pictures), where, "images", "id", "number the images")
-    names = (each.file_name for _, each in pictures)
+    images = parse_each(entries, _image, where, "images", "id and file_name")
+    check_unique((number for number, _ in images), where, "images", "id", "number the images")
+    names = (each.file_name for _, each in images)
     check_unique(names, where, "images", "file_name", "list each image once, under its path")
-    return dict(pictures)
+    return dict(images)
 
 
 def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
@@ -280,12 +280,12 @@ def _bone(pair: Any) -> tuple[int, int]:
     return start, end
 
 
-def _picture(entry: dict[str, Any]) -> tuple[int, Picture]:
+def _image(entry: dict[str, Any]) -> tuple[int, CocoImage]:
     sides = {side: whole_or_none(entry, side) or None for side in ("width", "height")}
     for side, value in sides.items():
         if value is not None and value < 0:
             raise ValueError(f"{side} is {value}; expected at least 1")
-    return whole_of(entry, "id"), Picture(file_name=_file_name(entry), **sides)
+    return whole_of(entry, "id"), CocoImage(file_name=_file_name(entry), **sides)
 
 
 def _file_name(entry: dict[str, Any]) -> str:

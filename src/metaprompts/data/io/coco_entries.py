@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 
 _Entry = TypeVar("_Entry")
 
-# No picture is as wide, and squares of larger numbers leave float32.
+# No image is as wide, and squares of larger numbers leave float32.
 _LARGEST_PX = 10**6
 # In single precision.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
@@ -86,11 +86,11 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
 
     Raises:
         KeyError: it has none
-        ValueError: it is not four finite numbers, or they are larger than any picture
+        ValueError: it is not four finite numbers, or they are larger than any image
     """
     box = numbers_of(entry, "bbox", 4)
     if (np.abs(box) > _LARGEST_PX).any():
-        raise ValueError(f"bbox {entry['bbox']} is larger than any picture")
+        raise ValueError(f"bbox {entry['bbox']} is larger than any image")
     return box
 
 

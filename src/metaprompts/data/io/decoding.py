@@ -71,7 +71,7 @@ class StoredImage:
 
 
 def decode(
-    path: Path, *, white_level: int | None = None, kind: str = "picture", check_size: CheckSize | None = None
+    path: Path, *, white_level: int | None = None, kind: str = "image", check_size: CheckSize | None = None
 ) -> StoredImage:
     """Read an image file.
 
@@ -148,7 +148,7 @@ def exif_orientation(image: Image.Image) -> int:
     """The EXIF orientation of an image, 1 to 8; 1, upright, where it has none."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # the picture is good, only its note about the camera is not
+    except Exception:  # the image is good, only its note about the camera is not
         return _UPRIGHT
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else _UPRIGHT
 
@@ -172,8 +172,8 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
     if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        transparent = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", transparent.size, "white"), transparent)
     return np.asarray(image.convert("RGB"))
 
 

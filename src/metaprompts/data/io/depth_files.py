@@ -100,7 +100,7 @@ class DepthEncoding:
                 f"depth file {path} holds integers of {self.kind}; say data.units_per_meter, what they are to be "
                 "divided by"
             )
-        # Of millimeters 8 bits reach 0.255 m: these are other units, or a picture of depth.
+        # Of millimeters 8 bits reach 0.255 m: these are other units, or an image of depth.
         if dtype.itemsize == 1:
             raise InputError(
                 f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "

@@ -86,17 +86,17 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     )
 
 
-def without_results(pictures: Sequence[Path], where: str) -> list[Path]:
-    """Leave out what predict and heatmaps have written, by whose names are among the pictures too.
+def without_results(images: Sequence[Path], where: str) -> list[Path]:
+    """Leave out what predict and heatmaps have written, by whose names are among the images too.
 
     Args:
-        pictures: as they were found
+        images: as they were found
         where: they were found
     """
-    stems = {stem for path in pictures for stem in _stems(path)}
-    kept = [path for path in pictures if not _is_result(path, stems)]
-    if len(kept) < len(pictures):
-        results = counted(len(pictures) - len(kept), "picture")
+    stems = {stem for path in images for stem in _stems(path)}
+    kept = [path for path in images if not _is_result(path, stems)]
+    if len(kept) < len(images):
+        results = counted(len(images) - len(kept), "image")
         logger.warning("%s in %s passed over: named like results of others there", results, where)
     return kept
 

@@ -1,4 +1,4 @@
-"""Which image of a file a picture on disk is: by as much of its path as the file has."""
+"""Which image of a file an image on disk is: by as much of its path as the file has."""
 
 import os
 import unicodedata
@@ -10,10 +10,10 @@ from metaprompts.errors import InputError
 
 
 def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) -> dict[Path, int]:
-    """Find the image of each picture by its file name, and where several have that, by the folders before it.
+    """Find the image of each image by its file name, and where several have that, by the folders before it.
 
     Args:
-        paths: of the pictures
+        paths: of the images
         names: image id -> file name, with or without folders
         file: that has them, for errors
 
@@ -21,7 +21,7 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
         path -> image id, of those that are in the file
 
     Raises:
-        InputError: a picture may be several images, or several pictures are the same image
+        InputError: an image may be several images, or several images are the same image
     """
     known = {number: _parts(name) for number, name in names.items()}
     by_name: dict[str, list[int]] = defaultdict(list)
@@ -36,7 +36,7 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
         if len(best) > 1:
             raise InputError(
                 f"{path} may be image {best[0]} ({names[best[0]]}) or {best[1]} ({names[best[1]]}) of {file}: give "
-                "pictures in the folders that the file names"
+                "images in the folders that the file names"
             )
         for number in best:
             shared[number][path] = lengths[number]
@@ -44,17 +44,17 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
 
 
 def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
-    """Find the image of each picture in COCO's way: its name, or what follows its last underscore, is the number.
+    """Find the image of each image in COCO's way: its name, or what follows its last underscore, is the number.
 
     Args:
-        paths: of the pictures
+        paths: of the images
         file: for errors
 
     Returns:
         path -> image id, of those whose names end in a number
 
     Raises:
-        InputError: several pictures have the same number
+        InputError: several images have the same number
     """
     found: dict[int, Path] = {}
     for path in paths:
@@ -65,13 +65,13 @@ def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
         if other is not path:
             raise InputError(
                 f"{other} and {path} are both image {int(digits)} of {file}, which knows images by number: give "
-                "pictures of different numbers, or a COCO file that lists them as images"
+                "images of different numbers, or a COCO file that lists them as images"
             )
     return {path: number for number, path in found.items()}
 
 
 def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Path:
-    """The picture that an image is: the only one, or the only one with all of its folders."""
+    """The image that an image is: the only one, or the only one with all of its folders."""
     whole = [path for path, length in found.items() if length == parts]
     if len(found) > 1 and (len(whole) != 1 or parts == 1):
         first, second = list(found)[:2]

@@ -1,4 +1,4 @@
-"""Pictures of any kind as RGB arrays, and the lists of them that a user names."""
+"""Images of any kind as RGB arrays, and the lists of them that a user names."""
 
 import glob
 import os
@@ -17,25 +17,23 @@ from metaprompts.data.io.file_search import find_files, warn_of_passed_over, wit
 from metaprompts.data.io.open_image import CheckSize
 from metaprompts.errors import InputError
 
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
-"""Endings, in lower case, by which pictures are found in folders."""
+"""Endings, in lower case, by which images are found in folders."""
 
 
-def read_picture(
-    path: Path, *, white_level: int | None = None, check_size: CheckSize | None = None
-) -> NDArray[np.uint8]:
-    """Read any picture that Pillow opens.
+def read_image(path: Path, *, white_level: int | None = None, check_size: CheckSize | None = None) -> NDArray[np.uint8]:
+    """Read any image that Pillow opens.
 
     The EXIF orientation is applied. Transparent pixels are laid over white. 16-bit gray is divided by 257, so that
-    65535 becomes 255. Float pictures are taken as 0..1 if no value exceeds 1, else as 0..255. Of several frames the
+    65535 becomes 255. Float images are taken as 0..1 if no value exceeds 1, else as 0..255. Of several frames the
     first is read.
 
     Args:
         path: the file
-        white_level: the value that is white in pictures of more than 8 bits; None for 65535, of floats for 1 or 255
+        white_level: the value that is white in images of more than 8 bits; None for 65535, of floats for 1 or 255
         check_size: judges width and height before anything is decoded, in the place of Pillow's limit
 
     Returns:
@@ -45,14 +43,14 @@ def read_picture(
         InputError: missing, a folder, empty, no image, too large, or broken off; one line that names the file
     """
     if _is_folder(path):
-        holds = "give its files" if pictures_in(path) else "it holds no pictures"
-        raise InputError(f"picture {path} is a folder: {holds}")
+        holds = "give its files" if images_in(path) else "it holds no images"
+        raise InputError(f"image {path} is a folder: {holds}")
     if _is_pattern(str(path)) and not _exists(path):
-        raise InputError(f"no picture matches {path}: check the pattern")
+        raise InputError(f"no image matches {path}: check the pattern")
     return decode(path, white_level=white_level, check_size=check_size).upright()
 
 
-def as_picture(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
+def as_image(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
     """Turn a path, a PIL image or an array into an RGB array.
 
     Args:
@@ -65,23 +63,23 @@ def as_picture(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uin
         InputError: the value is something else, or its file cannot be read
     """
     if isinstance(value, str | Path):
-        return read_picture(Path(value))
+        return read_image(Path(value))
     if isinstance(value, Image.Image):
         return turned(to_rgb(value, "the PIL image"), exif_orientation(value))
     if isinstance(value, np.ndarray):
         return _array_to_rgb(value)
     raise InputError(
-        f"a picture came as {type(value).__name__}; expected a path, a PIL image or a uint8 array (H, W, 3)"
+        f"an image came as {type(value).__name__}; expected a path, a PIL image or a uint8 array (H, W, 3)"
     )
 
 
-def list_pictures(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]:
-    """Find the pictures that files, folders and patterns name.
+def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]:
+    """Find the images that files, folders and patterns name.
 
     A file is taken whatever its ending. Folders are searched with all their subfolders, links included, patterns
-    (``*``, ``?``, ``[]``, ``**``) are expanded; from both come only files with an ending of `PICTURE_SUFFIXES`,
+    (``*``, ``?``, ``[]``, ``**``) are expanded; from both come only files with an ending of `IMAGE_SUFFIXES`,
     sorted, none hidden; how many others were passed over is logged. What leads to nothing stays in the list as it is,
-    so that `read_picture` says why while the others go on.
+    so that `read_image` says why while the others go on.
 
     Args:
         inputs: paths and patterns as a user writes them
@@ -96,21 +94,21 @@ def list_pictures(inputs: Sequence[str], *, out: Path | None = None) -> list[Pat
     found: dict[str, Path] = {}
     for text in inputs:
         if not text:
-            raise InputError("an input is an empty string: give a picture, a folder or a pattern")
+            raise InputError("an input is an empty string: give an image, a folder or a pattern")
         for path in _expand(text, out):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
 
 def searched_folder(text: str) -> Path:
-    """The folder in which an input of `list_pictures` is searched: itself, where a pattern begins, a file's own."""
+    """The folder in which an input of `list_images` is searched: itself, where a pattern begins, a file's own."""
     path = Path(text)
     if _is_folder(path):
         return path
     return path.parent if _exists(path) or not _is_pattern(text) else _fixed_part(path)
 
 
-def pictures_in(folder: Path, suffixes: Iterable[str] = PICTURE_SUFFIXES, *, warn: bool = False) -> list[Path]:
+def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: bool = False) -> list[Path]:
     """List the files of a folder and its subfolders, links included, sorted, without hidden ones.
 
     Args:
@@ -149,22 +147,22 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _searched(places: Sequence[Path], text: str, out: Path | None) -> list[Path]:
-    """The pictures among files, and in folders."""
+    """The images among files, and in folders."""
     real_out = None if out is None else os.path.realpath(out)
-    pictures, passed_over = [], Counter[str]()
+    images, passed_over = [], Counter[str]()
     for place in places:
         if _is_folder(place):
             # A folder that is itself named is searched, even if it is that of the results.
             without = [out] if out is not None and os.path.realpath(place) != real_out else []
-            found = find_files(place, PICTURE_SUFFIXES, without=without)
-            pictures += found.files
+            found = find_files(place, IMAGE_SUFFIXES, without=without)
+            images += found.files
             passed_over += found.passed_over
-        elif place.suffix.lower() in PICTURE_SUFFIXES:
-            pictures.append(place)
+        elif place.suffix.lower() in IMAGE_SUFFIXES:
+            images.append(place)
         else:
             passed_over[place.suffix.lower()] += 1
     warn_of_passed_over(passed_over, text)
-    return pictures if real_out is None else without_results(pictures, text)
+    return images if real_out is None else without_results(images, text)
 
 
 def _is_pattern(text: str) -> bool:
@@ -190,6 +188,6 @@ def _array_to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
     is_color = array.ndim == 3 and array.shape[2] == 3
     if array.dtype != np.uint8 or not (is_gray or is_color) or array.size == 0:
         raise InputError(
-            f"a picture came as {array.dtype} array {array.shape}; expected uint8 (H, W, 3) RGB with values 0 to 255"
+            f"an image came as {array.dtype} array {array.shape}; expected uint8 (H, W, 3) RGB with values 0 to 255"
         )
     return np.ascontiguousarray(array) if is_color else np.repeat(array[:, :, None], 3, axis=2)

@@ -1,11 +1,11 @@
-"""Which picture goes with which label file."""
+"""Which image goes with which label file."""
 
 import csv
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from metaprompts.data.io.images import PICTURE_SUFFIXES, pictures_in
+from metaprompts.data.io.images import IMAGE_SUFFIXES, images_in
 from metaprompts.data.io.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
 from metaprompts.data.unicode_names import listed_file, same_form
 from metaprompts.errors import InputError
@@ -23,11 +23,11 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
 
     Args:
         root: what the other two are relative to
-        images: a list file (then ``labels`` is None) or a folder of pictures
+        images: a list file (then ``labels`` is None) or a folder of images
         labels: the folder of label files
 
     Returns:
-        (picture, label file) of every pair
+        (image, label file) of every pair
 
     Raises:
         InputError: nothing there, a bad line, or files without partner
@@ -36,7 +36,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
     if labels is not None:
         return match_folders(place, root / labels)
     if place.is_dir():
-        raise InputError(f"{place} is a folder of pictures, but no folder of labels is given: give it, or a list file")
+        raise InputError(f"{place} is a folder of images, but no folder of labels is given: give it, or a list file")
     return read_pairs(place, root)
 
 
@@ -50,7 +50,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
         root: what its paths are relative to; absolute ones are taken as well
 
     Returns:
-        (picture, label file) of every line, in the list's order
+        (image, label file) of every line, in the list's order
 
     Raises:
         InputError: no such list, no pairs in it, a line without exactly two paths, or a path that leads to no file;
@@ -62,7 +62,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
             raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`, {HOW_SEPARATED}")
         pairs.append(tuple(_find(root, name, list_file, number) for name in names))
     if not pairs:
-        raise InputError(f"{list_file} names no pictures; expected one `image label` a line")
+        raise InputError(f"{list_file} names no images; expected one `image label` a line")
     found = [(image, label) for image, label in pairs]
     tell_twice(found, list_file)
     return found
@@ -85,43 +85,43 @@ def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
     """Pair the files of two folders that have the same name but for the ending, subfolder by subfolder.
 
     Args:
-        images: folder of pictures
+        images: folder of images
         labels: folder of label files (gray or palette image, or ``.npy``)
 
     Returns:
-        (picture, label file) of every pair, sorted by picture
+        (image, label file) of every pair, sorted by image
 
     Raises:
         InputError: a folder is missing or empty, or files have no partner; up to 5 of them are named
     """
-    pictures = _by_name(images, PICTURE_SUFFIXES)
+    image_files = _by_name(images, IMAGE_SUFFIXES)
     label_files = _by_name(labels, LABEL_SUFFIXES | DEPTH_SUFFIXES)
-    return pair_by_name(pictures, label_files, f"{images} and {labels}")
+    return pair_by_name(image_files, label_files, f"{images} and {labels}")
 
 
-def pair_by_name(pictures: Mapping[str, Path], label_files: Mapping[str, Path], where: str) -> list[tuple[Path, Path]]:
+def pair_by_name(images: Mapping[str, Path], label_files: Mapping[str, Path], where: str) -> list[tuple[Path, Path]]:
     """Pair files that have the same name.
 
     Args:
-        pictures: name -> picture
+        images: name -> image
         label_files: name -> label file
         where: both are, for the error
 
     Returns:
-        (picture, label file) of every pair, in the pictures' order
+        (image, label file) of every pair, in the images' order
 
     Raises:
         InputError: files have no partner; up to 5 of them are named
     """
-    lonely = sorted(pictures.keys() ^ label_files.keys())
+    lonely = sorted(images.keys() ^ label_files.keys())
     if lonely:
-        files = [str(pictures.get(name) or label_files[name]) for name in lonely]
+        files = [str(images.get(name) or label_files[name]) for name in lonely]
         named = ", ".join(files[:_NAMED_AT_MOST]) + (", ..." if len(files) > _NAMED_AT_MOST else "")
         raise InputError(
             f"{counted(len(files), 'file')} of {where} without a partner of the same name: {named}; "
             "add or remove files, or give a list file"
         )
-    return [(picture, label_files[name]) for name, picture in pictures.items()]
+    return [(image, label_files[name]) for name, image in images.items()]
 
 
 def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -177,7 +177,7 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"folder {folder} does not exist: check the path")
     files: dict[str, Path] = {}
-    for path in pictures_in(folder, suffixes, warn=True):
+    for path in images_in(folder, suffixes, warn=True):
         name = same_form(path.relative_to(folder).with_suffix("").as_posix())
         if name in files:
             raise InputError(f"{files[name]} and {path} have the same name but for the ending: keep one")

@@ -28,7 +28,7 @@ def _check_single_frame(sentence: str) -> None:
 def load_image(
     path: Path,
     *,
-    kind: str = "picture",
+    kind: str = "image",
     expected: str = "a PNG or JPEG file",
     check_size: CheckSize | None = None,
     inspect: Callable[[Image.Image], None] = lambda image: None,
@@ -38,7 +38,7 @@ def load_image(
 
     Args:
         path: the file
-        kind: what the file should be, for the error's first words ("picture", "label file", ...)
+        kind: what the file should be, for the error's first words ("image", "label file", ...)
         expected: formats to give instead, for the error
         check_size: judges width and height before anything is decoded, in the place of Pillow's limit
         inspect: called with the image before it is decoded

@@ -110,9 +110,9 @@ def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | Non
         orientation = _orientation_of_file(path)
         if orientation in _SWAPS_SIDES:
             raise InputError(
-                f"picture {path} is {found[0]}x{found[1]} as its EXIF orientation {orientation} "
+                f"image {path} is {found[0]}x{found[1]} as its EXIF orientation {orientation} "
                 f"({_MEANING[orientation]}) shows it, but its annotations are for {size[0]}x{size[1]} (height x width),"
-                " its pixels as they are stored: turn the annotations, or store the picture without orientation"
+                " its pixels as they are stored: turn the annotations, or store the image without orientation"
             )
     _check_size(path, found, size)
 
@@ -122,8 +122,8 @@ def _check_size(path: Path, found: tuple[int, ...], size: tuple[int | None, int 
     wanted = (size[0] or height, size[1] or width)
     if (height, width) != wanted:
         raise InputError(
-            f"picture {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
-            "use the picture that was annotated"
+            f"image {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
+            "use the image that was annotated"
         )
 
 

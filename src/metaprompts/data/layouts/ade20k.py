@@ -18,7 +18,7 @@ class Ade20k(SegmentationPairs):
 
     Args:
         root: ADEChallengeData2016, or the folder that it is in
-        split: "train" (20210 pictures) or "val" (2000)
+        split: "train" (20210 images) or "val" (2000)
         classes: of the task; 150
 
     Raises:
@@ -31,6 +31,6 @@ class Ade20k(SegmentationPairs):
         inner = root / "ADEChallengeData2016"
         base = inner if inner.is_dir() or not (root / "images").is_dir() else root
         folders = [base / kind / _FOLDERS[split] for kind in ("images", "annotations")]
-        for folder, kind in zip(folders, ("pictures", "masks"), strict=True):
+        for folder, kind in zip(folders, ("images", "masks"), strict=True):
             find_folder([folder], what=f"the {kind} of ADE20K's split {split} (ADEChallengeData2016.zip)")
         super().__init__(match_folders(*folders), label_table(_CLASSES, reduce_zero_label=True))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from metaprompts.data.datasets.segmentation import SegmentationPairs
-from metaprompts.data.io.images import PICTURE_SUFFIXES, pictures_in
+from metaprompts.data.io.images import IMAGE_SUFFIXES, images_in
 from metaprompts.data.io.label_tables import LabelTable, id_table, renumbered
 from metaprompts.data.io.labels import LABEL_SUFFIXES
 from metaprompts.data.io.list_files import pair_by_name
@@ -23,20 +23,20 @@ CLASS_OF_ID = {
 
 _CLASSES = 19
 _LAST_ID = 33
-_PICTURE = "_leftImg8bit"
+_IMAGE = "_leftImg8bit"
 _MASK = re.compile(r"(.+?)(?:_gt[A-Za-z]+)?_(labelTrainIds|labelIds|leftImg8bit)")
 
 
 class Cityscapes(SegmentationPairs):
     """``leftImg8bit/<split>/<city>/*_leftImg8bit.png`` and masks in ``<labels>/<split>/<city>/``.
 
-    Masks are ``*_labelTrainIds.png`` (0 to 18, 255 = ignored) or, of pictures without one, ``*_labelIds.png``, whose
-    ids 0 to 33 are turned into the 19 classes. Automatic labels may have the picture's own name,
+    Masks are ``*_labelTrainIds.png`` (0 to 18, 255 = ignored) or, of images without one, ``*_labelIds.png``, whose
+    ids 0 to 33 are turned into the 19 classes. Automatic labels may have the image's own name,
     ``*_leftImg8bit.png``, and hold ids.
 
     Args:
         root: the folder of leftImg8bit
-        split: "train" (2975 pictures), "val" (500) or "train_extra" (19998)
+        split: "train" (2975 images), "val" (500) or "train_extra" (19998)
         labels: folder of the masks: gtFine, gtCoarse, or that of automatic labels, with or without a folder ``split``
         classes: of the task; 19
 
@@ -47,11 +47,11 @@ class Cityscapes(SegmentationPairs):
     def __init__(self, root: Path, split: CityscapesSplit, *, labels: str = "gtFine", classes: int = _CLASSES) -> None:
         if classes != _CLASSES:
             raise InputError(f"task.classes are {classes}; Cityscapes has {_CLASSES}: name all of them")
-        pictures = find_folder([root / "leftImg8bit" / split], what=f"the pictures of Cityscapes' split {split}")
+        images = find_folder([root / "leftImg8bit" / split], what=f"the images of Cityscapes' split {split}")
         # The split's own folder is the official place; automatic labels of train_extra also come without it.
         candidates = [root / labels / split, *([root / labels] if split == "train_extra" else [])]
         masks = find_folder(candidates, what=f"the masks of Cityscapes' split {split}")
-        pairs = pair_by_name(_pictures(pictures), _masks(masks), f"{pictures} and {masks}")
+        pairs = pair_by_name(_images(images), _masks(masks), f"{images} and {masks}")
         ignored = [number for number in (*range(_LAST_ID + 1), 255) if number not in CLASS_OF_ID]
         super().__init__(pairs, id_table(CLASS_OF_ID, ignored))
         self._train_table: LabelTable = id_table({number: number for number in range(_CLASSES)}, [255])
@@ -66,22 +66,22 @@ class Cityscapes(SegmentationPairs):
         return self._train_table if label_path.stem.endswith("_labelTrainIds") else self._table
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """City and name, up to the frame -> picture."""
+def _images(folder: Path) -> dict[str, Path]:
+    """City and name, up to the frame -> image."""
     found = {
-        _key(folder, path, path.stem.removesuffix(_PICTURE)): path
-        for path in pictures_in(folder, PICTURE_SUFFIXES)
-        if path.stem.endswith(_PICTURE)
+        _key(folder, path, path.stem.removesuffix(_IMAGE)): path
+        for path in images_in(folder, IMAGE_SUFFIXES)
+        if path.stem.endswith(_IMAGE)
     }
     if not found:
-        raise InputError(f"folder {folder} holds no pictures named *{_PICTURE}.png: unpack them there")
+        raise InputError(f"folder {folder} holds no images named *{_IMAGE}.png: unpack them there")
     return found
 
 
 def _masks(folder: Path) -> dict[str, Path]:
     """City and name, up to the frame -> mask; classes are preferred to ids."""
     found: dict[str, Path] = {}
-    for path in pictures_in(folder, LABEL_SUFFIXES):
+    for path in images_in(folder, LABEL_SUFFIXES):
         match = _MASK.fullmatch(path.stem)
         if match:
             key = _key(folder, path, match[1])

@@ -1,4 +1,4 @@
-"""The list files of depth benchmarks: picture, depth and, in some, the focal length."""
+"""The list files of depth benchmarks: image, depth and, in some, the focal length."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class DepthList:
     """What a list names.
 
     Attributes:
-        pairs: (picture, depth file) of every line that has both
+        pairs: (image, depth file) of every line that has both
         unmeasured: how many lines have ``None`` in place of a depth file
     """
 
@@ -32,7 +32,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
 
     Args:
         list_file: the list
-        image_roots: folders that its pictures may be relative to; the first where the file is, is taken
+        image_roots: folders that its images may be relative to; the first where the file is, is taken
         depth_roots: the same for depth files
 
     Raises:
@@ -48,7 +48,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
         else:
             pairs.append((_find(image, image_roots, where), _find(depth, depth_roots, where)))
     if not pairs:
-        raise InputError(f"{list_file} names no picture with depth; expected one `image depth` a line")
+        raise InputError(f"{list_file} names no image with depth; expected one `image depth` a line")
     tell_twice(pairs, list_file)
     return DepthList(pairs=pairs, unmeasured=unmeasured)
 

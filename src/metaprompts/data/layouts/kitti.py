@@ -1,4 +1,4 @@
-"""KITTI: raw pictures with annotated depth by list files, and the depth selection."""
+"""KITTI: raw images with annotated depth by list files, and the depth selection."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Literal
 
 from metaprompts.data.datasets.depth import DepthPairs
 from metaprompts.data.io.depth_files import DepthEncoding
-from metaprompts.data.io.images import pictures_in
+from metaprompts.data.io.images import images_in
 from metaprompts.data.io.list_files import pair_by_name
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
@@ -24,9 +24,9 @@ _NAME = re.compile(r"(.+_sync)_(?:image|groundtruth_depth)_(\d+_image_\d+)")
 
 
 class KittiEigen(DepthPairs):
-    """Pictures of ``raw_data/`` and depth of ``data_depth_annotated/``, as a list file of Eigen's split names them.
+    """Images of ``raw_data/`` and depth of ``data_depth_annotated/``, as a list file of Eigen's split names them.
 
-    Lists of two columns are relative to the root. In those with the focal length, pictures are relative to raw_data,
+    Lists of two columns are relative to the root. In those with the focal length, images are relative to raw_data,
     and depth to data_depth_annotated or to its train or val. Lines with ``None`` for depth are passed over.
 
     Args:
@@ -52,7 +52,7 @@ class KittiEigen(DepthPairs):
 
 
 class KittiSelection(DepthPairs):
-    """The 1000 pictures of ``val_selection_cropped``, which are cut to 352 x 1216.
+    """The 1000 images of ``val_selection_cropped``, which are cut to 352 x 1216.
 
     Args:
         root: the folder of depth_selection
@@ -73,7 +73,7 @@ class KittiSelection(DepthPairs):
 def _by_frame(folder: Path) -> dict[str, Path]:
     """Drive, frame and camera -> file."""
     found = {}
-    for path in pictures_in(folder, (".png",)):
+    for path in images_in(folder, (".png",)):
         match = _NAME.fullmatch(path.stem)
         found[f"{match[1]} {match[2]}" if match else path.stem] = path
     if not found:

@@ -35,7 +35,7 @@ class Mapillary(SegmentationPairs):
 
     Args:
         root: the folder of training and validation
-        split: "train" (18000 pictures) or "val" (2000)
+        split: "train" (18000 images) or "val" (2000)
         classes: of the task: all labels (66, 124), or those that are evaluated (65, 116), in their order; 19 if
             ``as_cityscapes``
         version: of the labels
@@ -56,11 +56,11 @@ class Mapillary(SegmentationPairs):
     ) -> None:
         base = root / _FOLDERS[split]
         what = f"of Mapillary Vistas' split {split}"
-        pictures = find_folder([base / "images"], what=f"the pictures {what}")
+        images = find_folder([base / "images"], what=f"the images {what}")
         candidates = [base / version / "labels", *([base / "labels"] if version == "v1.2" else [])]
         masks = find_folder(candidates, what=f"the masks of version {version} {what}")
         table = _cityscapes_table(classes) if as_cityscapes else _own_table(classes, version)
-        super().__init__(match_folders(pictures, masks), table)
+        super().__init__(match_folders(images, masks), table)
 
 
 def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -> list[str] | None:

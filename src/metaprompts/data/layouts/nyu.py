@@ -19,7 +19,7 @@ _LISTS = {
 
 
 class NyuDepth(DepthPairs):
-    """Pictures and depth of ``sync/`` or ``official_splits/test/``, as a list file names them.
+    """Images and depth of ``sync/`` or ``official_splits/test/``, as a list file names them.
 
     Args:
         root: the folder of sync and official_splits, and of the lists
@@ -31,7 +31,7 @@ class NyuDepth(DepthPairs):
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"], *, list_file: str | None = None) -> None:
-        folder = find_folder([root / _FOLDERS[split]], what=f"pictures and depth of NYU v2's split {split}")
+        folder = find_folder([root / _FOLDERS[split]], what=f"images and depth of NYU v2's split {split}")
         names = _LISTS[split] if list_file is None else (list_file,)
         path = find_file([root / name for name in names], what=f"the list of NYU v2's split {split}")
         found = read_depth_list(path, (folder, root), (folder, root))

@@ -13,25 +13,25 @@ from metaprompts.errors import InputError, one_line
 
 _LABELED, _SPLITS = "nyu_depth_v2_labeled.mat", "splits.mat"
 _INDICES = {"train": "trainNdxs", "val": "testNdxs"}
-# Outside, pictures have a white frame; the usual conversion to JPEG files, on which results are published, blackens it.
+# Outside, images have a white frame; the usual conversion to JPEG files, on which results are published, blackens it.
 _INSIDE = np.s_[7:474, 7:632]
 
 
 class NyuMat:
-    """The 1449 labeled pictures of ``nyu_depth_v2_labeled.mat``, split as ``splits.mat`` says.
+    """The 1449 labeled images of ``nyu_depth_v2_labeled.mat``, split as ``splits.mat`` says.
 
-    Pictures get a black frame and depth is the unfilled one (``rawDepths``), as in the usual official_splits folder.
+    Images get a black frame and depth is the unfilled one (``rawDepths``), as in the usual official_splits folder.
 
     Args:
         root: the folder of both files
-        split: "train" (795 pictures) or "val" (654)
+        split: "train" (795 images) or "val" (654)
 
     Raises:
         InputError: h5py or SciPy is not installed, or a file is missing or not what it should be
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"]) -> None:
-        self._labeled = find_file([root / _LABELED], what="NYU v2's labeled pictures")
+        self._labeled = find_file([root / _LABELED], what="NYU v2's labeled images")
         splits = self._splits = find_file([root / _SPLITS], what="NYU v2's official split")
         numbers = _read_split(splits, _INDICES[split])
         with _opened(self._labeled) as file:
@@ -39,17 +39,17 @@ class NyuMat:
             depths = len(_array(file, "rawDepths", self._labeled, (640, 480)))
         if depths != count or not (numbers.size and numbers.min() >= 1 and numbers.max() <= count):
             raise InputError(
-                f"{self._labeled} holds {count} pictures and {depths} depth maps, {splits} names {numbers.size} of "
+                f"{self._labeled} holds {count} images and {depths} depth maps, {splits} names {numbers.size} of "
                 f"them, up to {numbers.max(initial=0)}: get both files again"
             )
         self._places = (numbers - 1).tolist()
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self._places)
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         return str(self._labeled / f"{self._places[index]:05d}")
 
     def files(self, index: int) -> tuple[Path, ...]:
@@ -58,7 +58,7 @@ class NyuMat:
         return self._labeled, self._splits
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture and its depth.
+        """Read one image and its depth.
 
         Returns:
             a sample of 480 x 640 with ``depth_m`` in meters, 0 where nothing was measured
@@ -80,7 +80,7 @@ class NyuMat:
 
 
 def _read_split(path: Path, name: str) -> NDArray[np.int64]:
-    """(P,) numbers of pictures, from 1."""
+    """(P,) numbers of images, from 1."""
     loadmat = _library("scipy.io", path).loadmat
     try:
         content = loadmat(str(path))

@@ -1,4 +1,4 @@
-"""A picture and all that is known of it as files of a shard, and back, to the last bit."""
+"""An image and all that is known of it as files of a shard, and back, to the last bit."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from metaprompts.data.sample import Person, Sample
 from metaprompts.data.shards.index import FACTS
 
 Members = dict[str, bytes]
-"""The files of one picture: their ending, what comes after the key and a dot -> content."""
+"""The files of one image: their ending, what comes after the key and a dot -> content."""
 
 LABELS = "label.png"
 """The ending of the file that has the class indices."""
@@ -26,21 +26,21 @@ _LARGEST_UNIT = 65535
 
 
 def encode(sample: Sample, people: Sequence[Person], *, root: Path, units_per_meter: float | None) -> Members:
-    """Turn a picture, its targets and its people into files.
+    """Turn an image, its targets and its people into files.
 
     Args:
-        sample: its picture, labels and depth are stored; its person is only if ``people`` has it
+        sample: its image, labels and depth are stored; its person is only if ``people`` has it
         people: all that samples are about
         root: the sample's path is stored relative to it, where it lies in it
         units_per_meter: what depth is likely to be whole numbers of; None without depth
 
     Returns:
-        ``jpg`` or ``png``, the picture: its own file, if every reader gets these pixels from it, else a PNG;
+        ``jpg`` or ``png``, the image: its own file, if every reader gets these pixels from it, else a PNG;
         ``label.png``; ``depth.png`` of 16 bits where that loses nothing, else ``depth.npy``; and ``json``, with the
         path, depth's units per meter and the people
     """
     facts: dict[str, Any] = {"path": _relative(Path(sample.path), root)}
-    members = dict([_picture(sample.image, Path(sample.path))])
+    members = dict([_image(sample.image, Path(sample.path))])
     if sample.labels is not None:
         members[LABELS] = _png(sample.labels)
     if sample.depth_m is not None:
@@ -81,7 +81,7 @@ def decode_labels(content: bytes) -> NDArray[np.uint8]:
 
 
 def path_in(facts: bytes, *, root: Path) -> str:
-    """The path of a picture, by the content of its ``json`` and the root that `encode` had."""
+    """The path of an image, by the content of its ``json`` and the root that `encode` had."""
     return str(root / json.loads(facts)["path"])
 
 
@@ -89,8 +89,8 @@ def _relative(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def _picture(image: NDArray[np.uint8], path: Path) -> tuple[str, bytes]:
-    # Not all pictures have a file of their own, some are turned (EXIF), laid over white or scaled when they are read.
+def _image(image: NDArray[np.uint8], path: Path) -> tuple[str, bytes]:
+    # Not all images have a file of their own, some are turned (EXIF), laid over white or scaled when they are read.
     if path.is_file():
         content = path.read_bytes()
         ending = _ENDINGS.get(_format(content))
@@ -108,7 +108,7 @@ def _format(content: bytes) -> str:
 
 
 def _pixels(content: bytes) -> NDArray[np.uint8]:
-    """The picture as any reader of WebDataset gets it."""
+    """The image as any reader of WebDataset gets it."""
     with Image.open(BytesIO(content)) as image:
         return np.array(image.convert("RGB"))
 
@@ -150,7 +150,7 @@ def _depth_m(members: Mapping[str, bytes], facts: Mapping[str, Any]) -> NDArray[
 
 
 def _plain_person(person: Person) -> dict[str, Any]:
-    assert person.crop is None, "a person of a data set is in the whole picture"
+    assert person.crop is None, "a person of a data set is in the whole image"
     # A float32 is a double, too, and JSON has every double's shortest unique digits: nothing is lost.
     return {
         "keypoints": person.keypoints.tolist(),

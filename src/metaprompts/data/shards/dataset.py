@@ -30,7 +30,7 @@ class ShardedSamples:
 
     Attributes:
         shards: in their order
-        left_out: pictures that are in none of them
+        left_out: images that are in none of them
 
     Raises:
         InputError: the split is not finished, or a shard is missing or of another size
@@ -67,7 +67,7 @@ class ShardedSamples:
             return decode(members, person, root=self._root)
 
     def path(self, index: int) -> str:
-        """The path that a sample's picture had in the data set.
+        """The path that a sample's image had in the data set.
 
         Raises:
             InputError: its shard is missing or damaged

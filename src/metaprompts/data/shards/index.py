@@ -14,7 +14,7 @@ from metaprompts.utils.schema import plain
 INDEX_FILE = "shards.json"
 
 FACTS = "json"
-"""The ending of the file that has a picture's path."""
+"""The ending of the file that has an image's path."""
 
 _VERSION = 1
 T = TypeVar("T")
@@ -36,11 +36,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A picture in a shard: the files that share a key.
+    """An image in a shard: the files that share a key.
 
     Attributes:
         key: what their names begin with, up to the first dot
-        samples: numbers, in the split, of the samples about this picture: one, or one for each of its people
+        samples: numbers, in the split, of the samples about this image: one, or one for each of its people
         members: ending of a file -> where it is
     """
 
@@ -66,7 +66,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A picture that could not be read, and was to be passed over.
+    """An image that could not be read, and was to be passed over.
 
     Attributes:
         key: that its record would have

@@ -1,4 +1,4 @@
-"""Pictures of a data set as records of shards, read and encoded by several processes."""
+"""Images of a data set as records of shards, read and encoded by several processes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ class Encoded:
 
 
 def groups_of(samples: SampleDataset) -> list[tuple[int, ...]]:
-    """The samples of each record: those of one picture, as far as that is known without reading it.
+    """The samples of each record: those of one image, as far as that is known without reading it.
 
     Returns:
         numbers of samples, in the order of the first of each
     """
     if isinstance(samples, CocoKeypoints | SubsetOfPeople):
-        return [tuple(group) for group in samples.by_picture()]
+        return [tuple(group) for group in samples.by_image()]
     return [(sample,) for sample in range(len(samples))]
 
 
@@ -63,7 +63,7 @@ def encoded(
         workers: processes that do it; 0 for this one
 
     Returns:
-        a record of each group, or why its picture cannot be read
+        a record of each group, or why its image cannot be read
     """
     check_open_files(workers)
     return read_all(

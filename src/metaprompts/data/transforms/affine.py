@@ -1,7 +1,7 @@
 """The unbiased crop of a person (UDP, Huang et al. 2020): where a box lies in a crop and back again.
 
 Distances are counted between pixel centers: a box's left edge falls on column 0 of the crop, its right edge on column
-width - 1. So crop, heatmap and picture can be mapped onto each other without the half-pixel shift of the usual way.
+width - 1. So crop, heatmap and image can be mapped onto each other without the half-pixel shift of the usual way.
 """
 
 import math
@@ -45,10 +45,10 @@ def fit_aspect(size: NDArray[np.float32], aspect: float) -> NDArray[np.float32]:
 def udp_matrix(
     center: ArrayLike, size: ArrayLike, rotation_deg: float, output_size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Build the matrix from picture to crop.
+    """Build the matrix from image to crop.
 
     Args:
-        center: (2,) x and y of the box, in pixels of the picture
+        center: (2,) x and y of the box, in pixels of the image
         size: (2,) width and height of the box
         rotation_deg: turns the content clockwise as seen on the screen, about the center
         output_size: (width, height) of the crop, each at least 2
@@ -67,7 +67,7 @@ def udp_matrix(
 
 
 def to_crop(points: ArrayLike, matrix: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Map points of the picture into the crop.
+    """Map points of the image into the crop.
 
     Args:
         points: (..., 2) x and y
@@ -82,16 +82,16 @@ def to_crop(points: ArrayLike, matrix: NDArray[np.float64]) -> NDArray[np.float3
 def from_crop(
     points: ArrayLike, center: ArrayLike, size: ArrayLike, output_size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Map points of an upright crop back into the picture; the inverse of `udp_matrix` at 0 degrees.
+    """Map points of an upright crop back into the image; the inverse of `udp_matrix` at 0 degrees.
 
     Args:
         points: (..., 2) x and y in pixels of the crop
-        center: (2,) or, for a batch, broadcastable to ``points``: x and y of the box in the picture
-        size: likewise: width and height of the box in the picture
+        center: (2,) or, for a batch, broadcastable to ``points``: x and y of the box in the image
+        size: likewise: width and height of the box in the image
         output_size: (width, height) of the crop, each at least 2
 
     Returns:
-        (..., 2) float32, in pixels of the picture
+        (..., 2) float32, in pixels of the image
     """
     scale = np.asarray(size, dtype=np.float64) / (np.asarray(output_size) - 1)
     corner = np.asarray(center, dtype=np.float64) - np.asarray(size, dtype=np.float64) / 2

@@ -1,4 +1,4 @@
-"""Change the colors of a picture; labels and depth stay."""
+"""Change the colors of an image; labels and depth stay."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,7 +119,7 @@ def shift_hsv(
     saturation_offset: float = 0.0,
     value_offset: float = 0.0,
 ) -> NDArray[np.uint8]:
-    """Change a picture in 8-bit HSV (hue 0..179, saturation and value 0..255).
+    """Change an image in 8-bit HSV (hue 0..179, saturation and value 0..255).
 
     Args:
         image: (H, W, 3) uint8 RGB
@@ -129,7 +129,7 @@ def shift_hsv(
         value_offset: what is added to value
 
     Returns:
-        (H, W, 3) uint8 RGB; the picture itself where nothing changes
+        (H, W, 3) uint8 RGB; the image itself where nothing changes
     """
     if (hue, saturation_factor, saturation_offset, value_offset) == (0, 1, 0, 0):
         return image

@@ -1,4 +1,4 @@
-"""CutDepth: paste a strip of the depth map into the picture (Ishii and Yamashita 2021)."""
+"""CutDepth: paste a strip of the depth map into the image (Ishii and Yamashita 2021)."""
 
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal
@@ -12,7 +12,7 @@ from metaprompts.data.transforms.transform import check_probability
 
 @dataclass(frozen=True)
 class CutDepth:
-    """Replace a vertical strip of the picture by its depth, drawn in gray.
+    """Replace a vertical strip of the image by its depth, drawn in gray.
 
     The strip begins at column ``int(alpha W)`` and is ``int(max((W - alpha W) beta p, 1))`` wide, with alpha and beta
     drawn uniformly from 0..1; it has the full height. The recipes apply it to every 4th sample: see `EveryNth`.
@@ -68,7 +68,7 @@ def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[i
     """Place CutDepth's strip.
 
     Args:
-        width: of the picture
+        width: of the image
         alpha: 0 to 1, where the strip begins
         beta: 0 to 1, how wide it is
         max_share: largest share of the columns right of its beginning

@@ -1,6 +1,6 @@
-"""Resize, crop, pad and flip a picture together with its labels and depth.
+"""Resize, crop, pad and flip an image together with its labels and depth.
 
-Pictures are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized picture looks
+Images are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized image looks
 as if taken with another focal length.
 """
 
@@ -50,7 +50,7 @@ class RandomScale:
 
 @dataclass(frozen=True)
 class RandomResize:
-    """Resize to a height and width times a random ratio, whatever the picture's own shape.
+    """Resize to a height and width times a random ratio, whatever the image's own shape.
 
     Args:
         height: in pixels at ratio 1
@@ -98,7 +98,7 @@ class Pad:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut out a random window; of a picture that is smaller, all there is: `Pad` comes later.
+    """Cut out a random window; of an image that is smaller, all there is: `Pad` comes later.
 
     Args:
         height: of the window, at most
@@ -156,8 +156,8 @@ def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tupl
     """Compute the largest size of the same aspect within an image scale.
 
     Args:
-        height: of the picture
-        width: of the picture
+        height: of the image
+        width: of the image
         longest: bound of the longest side
         shortest: bound of the shortest side
 

@@ -1,4 +1,4 @@
-"""KITTI's benchmark crop, which its pictures and their depth are cut to before they are predicted."""
+"""KITTI's benchmark crop, which its images and their depth are cut to before they are predicted."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from metaprompts.errors import InputError
 
 @dataclass(frozen=True)
 class KittiCrop:
-    """Cut out the lowest rows and the middle columns, as the released code's reader; a cropped picture stays as it is.
+    """Cut out the lowest rows and the middle columns, as the released code's reader; a cropped image stays as it is.
 
     Args:
         height: in pixels
@@ -25,13 +25,13 @@ class KittiCrop:
         """Crop.
 
         Raises:
-            InputError: the picture is smaller
+            InputError: the image is smaller
         """
         del generator
         height, width = sample.image.shape[:2]
         if height < self.height or width < self.width:
             raise InputError(
                 f"{sample.path} is {height}x{width}; KITTI's crop wants at least {self.height}x{self.width}: "
-                "set test.kitti_crop false for other pictures"
+                "set test.kitti_crop false for other images"
             )
         return crop(sample, height - self.height, (width - self.width) // 2, self.height, self.width)

@@ -1,4 +1,4 @@
-"""Resize the picture alone, for predictions that are compared at the labels' own size."""
+"""Resize the image alone, for predictions that are compared at the labels' own size."""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,7 @@ class ResizeImage:
     keeps_aspect: bool = False
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize, averaging where the picture shrinks."""
+        """Resize, averaging where the image shrinks."""
         del generator
         own = sample.image.shape[:2]
         height, width = self.height, self.width

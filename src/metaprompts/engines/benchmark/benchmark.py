@@ -9,7 +9,7 @@ from metaprompts.engines.benchmark.compare import Plan, compare
 from metaprompts.engines.benchmark.cost_curve import CostCurve, measure_curve
 from metaprompts.engines.benchmark.engine_specs import default_contestants, read_contestants
 from metaprompts.engines.benchmark.environment import machine_facts
-from metaprompts.engines.benchmark.plots import comparison_picture, curve_picture
+from metaprompts.engines.benchmark.plots import comparison_figure, curve_figure
 from metaprompts.engines.benchmark.results import Comparison
 from metaprompts.engines.benchmark.synthetic_weights import RECIPES, full_width_config, rule_made_folder
 from metaprompts.engines.benchmark.tables import Rows, curve_rows, memory_rows, seconds_rows
@@ -19,7 +19,7 @@ from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.utils.device import pick_device
-from metaprompts.utils.files import write_json, write_picture, write_text
+from metaprompts.utils.files import write_image, write_json, write_text
 
 _SIZES = {"depth": (480, 480), "segmentation": (512, 512), "pose": (576, 448)}
 _QUICK_SIZE = (64, 64)
@@ -35,7 +35,7 @@ class Request:
             rule-made weights
         task: "depth", "segmentation" or "pose"
         engines: ENGINE or ENGINE:PRECISION
-        size: (height, width) of the picture
+        size: (height, width) of the image
         batch: B
         rounds: how often each engine is asked
         threads: to compute with
@@ -88,7 +88,7 @@ class Report:
         reached = " and ".join(f"{speed / 1e9:.0f} GFLOP/s in {name}" for name, speed in speeds.items())
         opened = "all engines were open" if self.comparison.kept_open else "each was opened anew in every round"
         return [
-            f"{self.subject}; pictures of {shown.size[0]}x{shown.size[1]}, of which the backbone sees "
+            f"{self.subject}; images of {shown.size[0]}x{shown.size[1]}, of which the backbone sees "
             f"{flops.seen[0]}x{flops.seen[1]}; B = {shown.batch}, K = {shown.steps}, N = {shown.prompts}.",
             f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; "
             + ", ".join(f"{name} {found}" for name, found in versions.items() if found)
@@ -111,9 +111,9 @@ class Report:
         write_json(out / "bench.json", facts)
         told = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown().rstrip() for table in self.tables)])
         write_text(out / "bench.md", told + "\n")
-        write_picture(out / "bench.png", comparison_picture(self.comparison))
+        write_image(out / "bench.png", comparison_figure(self.comparison))
         if self.curve is not None:
-            write_picture(out / "curve.png", curve_picture(self.curve))
+            write_image(out / "curve.png", curve_figure(self.curve))
 
 
 def measure(request: Request, told: Callable[[str], None] = lambda what: None) -> Report:
@@ -166,7 +166,7 @@ def _check(request: Request) -> None:
 
 
 def _subject(request: Request) -> tuple[str, ModelConfig, tuple[int, int], str]:
-    """Source, config, default picture size, and a name in words."""
+    """Source, config, default image size, and a name in words."""
     if request.quick or request.model is not None:
         source = request.model or f"micro-{request.task}"
         config = load(source, "cpu").config

@@ -15,7 +15,7 @@ AXES: Mapping[str, str] = {
     "pixels": "pixels that the backbone sees",
     "steps": "K, steps",
     "prompts": "N, prompts",
-    "batch": "B, pictures at once",
+    "batch": "B, images at once",
     "windows": "windows, one after the other",
 }
 """What is changed -> what it is."""
@@ -32,7 +32,7 @@ class CostPoint:
 
     Attributes:
         setting: what was predicted
-        seen: (height, width) of the pictures that the backbone sees
+        seen: (height, width) of the images that the backbone sees
         seconds: of each prediction
         memory: bytes, see `asking.OpenedEngine.memory`
         flops: by the plain path
@@ -131,7 +131,7 @@ def settings_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Setting]]:
     base, config = plan.setting, plan.config
     counts = _FEW_COUNTS if quick else _COUNTS
     axes = {
-        "pixels": [base.at(_picture_size(plan, side)) for side in (_SMALL_SIDES if quick else _SIDES)],
+        "pixels": [base.at(_original_size(plan, side)) for side in (_SMALL_SIDES if quick else _SIDES)],
         "steps": [replace(base, steps=steps) for steps in range(1, config.refinement.steps + 1)],
         "batch": [replace(base, batch=batch) for batch in counts],
     }
@@ -145,8 +145,8 @@ def settings_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Setting]]:
     return {axis: axes[axis] for axis in AXES if axis in axes}
 
 
-def _picture_size(plan: Plan, side: int) -> tuple[int, int]:
-    """Of a picture that the backbone sees as a square."""
+def _original_size(plan: Plan, side: int) -> tuple[int, int]:
+    """Of an image that the backbone sees as a square."""
     task = plan.config.task
     if isinstance(task, Depth):
         side = max(side - _BLOCK * task.margin_blocks, _BLOCK)

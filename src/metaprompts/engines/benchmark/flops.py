@@ -27,7 +27,7 @@ class Flops:
         encode: of the VAE
         steps: of each step
         finish: of rearrangement and head
-        seen: (height, width) of the pictures that the backbone sees
+        seen: (height, width) of the images that the backbone sees
     """
 
     encode: float
@@ -53,7 +53,7 @@ def count_flops(config: ModelConfig, setting: Setting) -> Flops:
     # Gradients would be followed by the counter, and prompts made without them have none.
     model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
     parts = MeteredParts(plain := PlainParts(model), flops_of, setting.steps)
-    (view,) = config.task.views(setting.pictures()[0], setting.looked_at(), None)
+    (view,) = config.task.views(setting.images()[0], setting.looked_at(), None)
     height, width = view.image.shape[-2], view.image.shape[-1] // setting.windows
     images = torch.empty(setting.batch, 3, height, width, device="meta")
     context = torch.empty(setting.batch, config.prompts.count, model.unet.prompt_channels, device="meta")

@@ -46,7 +46,7 @@ class PlainParts:
         return StepConditions(torch.stack([times[step % len(times)] for step in range(steps)]), prompts, prompts[-1])
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
+        """Images to latents."""
         return self._model.latent_encoder(images)  # type: ignore[no-any-return]
 
     def look(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
@@ -82,7 +82,7 @@ class MeteredParts:
         self.amounts: dict[str, float] = dict.fromkeys(["encode", *map(str, range(steps)), "finish"], 0.0)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Pictures to latents."""
+        """Images to latents."""
         return self._metered("encode", lambda: self._parts.encode(images))
 
     def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:

@@ -1,16 +1,16 @@
-"""What was measured as pictures."""
+"""What was measured as images."""
 
 from metaprompts.engines.benchmark.cost_curve import AXES, CostCurve
 from metaprompts.engines.benchmark.results import Comparison
 from metaprompts.engines.benchmark.tables import gib, seconds
 from metaprompts.visualize.panels import Line, draw_lines
 from metaprompts.visualize.stacks import Stack, draw_stacks
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 _GIB = 2**30
 
 
-def comparison_picture(comparison: Comparison) -> Picture:
+def comparison_figure(comparison: Comparison) -> ImageArray:
     """Seconds by part, and beside them peak memory, a bar of each for every engine."""
     stacks = []
     for each in comparison.engines:
@@ -29,7 +29,7 @@ def comparison_picture(comparison: Comparison) -> Picture:
     return draw_stacks(stacks, titles=("seconds", "peak memory, GiB"))
 
 
-def curve_picture(curve: CostCurve) -> Picture:
+def curve_figure(curve: CostCurve) -> ImageArray:
     """Seconds and peak memory over what is changed, a row of panels for each axis."""
     rows = []
     for axis, points in curve.axes.items():

@@ -32,11 +32,11 @@ class Timing:
     """Seconds of one prediction.
 
     Attributes:
-        pre: pictures to tensors, and what the steps are told
+        pre: images to tensors, and what the steps are told
         encode: the VAE
         steps: each step
         finish: rearrangement and head
-        post: raw output to a prediction of the picture's size
+        post: raw output to a prediction of the image's size
         total: from beginning to end, with what lies between the parts
     """
 
@@ -89,21 +89,21 @@ class Subject:
 
     @torch.inference_mode()
     def predict(self) -> Timing:
-        """Predict the setting's pictures once."""
-        pictures, setting = self._setting.pictures(), self._setting
+        """Predict the setting's images once."""
+        images, setting = self._setting.images(), self._setting
         wait_for_gpu()
         started = time.perf_counter()
-        views = [next(self._task.views(picture, setting.looked_at(), None)) for picture in pictures]
-        images = torch.stack([view.image for view in views]).to(self._device)
+        views = [next(self._task.views(image, setting.looked_at(), None)) for image in images]
+        tensors = torch.stack([view.image for view in views]).to(self._device)
         told = self._tell()
         wait_for_gpu()
         prepared = time.perf_counter()
         parts = MeteredParts(self._parts, seconds_of, setting.steps)
-        raws = self._looked(images, lambda window: run(parts, self._task, window, told)).float()
+        raws = self._looked(tensors, lambda window: run(parts, self._task, window, told)).float()
         wait_for_gpu()
         looked = time.perf_counter()
-        for picture, view, raw in zip(pictures, views, raws, strict=True):
-            self._task.assemble(picture, [(view, raw)])
+        for image, view, raw in zip(images, views, raws, strict=True):
+            self._task.assemble(image, [(view, raw)])
         done = time.perf_counter()
         self.raw = raws.cpu()
         return Timing(

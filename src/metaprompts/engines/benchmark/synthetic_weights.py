@@ -87,7 +87,7 @@ def spreads(model: nn.Module) -> dict[str, float]:
 
 
 def full_width_config(task: str) -> ModelConfig:
-    """The published model of a task on Stable Diffusion 1.5; it looks at pictures of any size as they are.
+    """The published model of a task on Stable Diffusion 1.5; it looks at images of any size as they are.
 
     Args:
         task: "depth", "segmentation" or "pose"

@@ -22,12 +22,12 @@ class Setting:
     """What is predicted, and by how large a model.
 
     Attributes:
-        size: (height, width) of a picture, or of one of its windows where there are several
+        size: (height, width) of an image, or of one of its windows where there are several
         working_size: (height, width) at whose area the model looks at it, as in config.json; None for its own
-        batch: B, how many pictures go through the model together
+        batch: B, how many images go through the model together
         steps: K
         prompts: N
-        windows: square windows along a picture, predicted one after the other
+        windows: square windows along an image, predicted one after the other
     """
 
     size: tuple[int, int]
@@ -48,16 +48,16 @@ class Setting:
         return cls(**{**values, "size": tuple(values["size"]), "working_size": working_size})
 
     def at(self, size: tuple[int, int]) -> "Setting":
-        """The same with pictures of another size, seen as `seen_size` says."""
+        """The same with images of another size, seen as `seen_size` says."""
         return replace(self, size=size, working_size=None if self.working_size is None else seen_size(size))
 
-    def pictures(self) -> list[NDArray[np.uint8]]:
-        """B pictures (H, W, 3), smooth and all different; windows lie side by side."""
+    def images(self) -> list[NDArray[np.uint8]]:
+        """B images (H, W, 3), smooth and all different; windows lie side by side."""
         height, width = self.size
-        return [_picture(seed, height, width * self.windows) for seed in range(self.batch)]
+        return [_image(seed, height, width * self.windows) for seed in range(self.batch)]
 
     def looked_at(self) -> tuple[int, int] | None:
-        """The working size of the whole picture with all of its windows."""
+        """The working size of the whole image with all of its windows."""
         return None if self.working_size is None else (self.working_size[0], self.working_size[1] * self.windows)
 
 
@@ -66,12 +66,12 @@ def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: t
 
     Args:
         config: of the model
-        size: (height, width) of the picture; None for what the model was trained on
+        size: (height, width) of the image; None for what the model was trained on
         default: for models that do not say on what they were trained
         batch: B
 
     Raises:
-        InputError: the picture is too small, or there is none
+        InputError: the image is too small, or there is none
     """
     if batch < 1:
         raise InputError(f"--batch is {batch}; wanted at least 1")
@@ -111,7 +111,7 @@ def seen_size(size: Sequence[int]) -> tuple[int, int]:
     return size[0] // _BLOCK * _BLOCK, size[1] // _BLOCK * _BLOCK
 
 
-def _picture(seed: int, height: int, width: int) -> NDArray[np.uint8]:
+def _image(seed: int, height: int, width: int) -> NDArray[np.uint8]:
     coarse = np.random.default_rng(seed).integers(0, 256, (_COARSE, _COARSE, 3), dtype=np.uint8)
-    picture: NDArray[np.uint8] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return picture
+    image: NDArray[np.uint8] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return image

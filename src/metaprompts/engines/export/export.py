@@ -52,7 +52,7 @@ def export_model(
     kind: str,
     size: tuple[int, int] | None = None,
     steps: int | None = None,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
     """Write model.* of a format, model.json, parity.json, predict.py and processing.py; all of them, or none.
@@ -61,9 +61,9 @@ def export_model(
         model: on the CPU, in float32
         out: folder; the files of an earlier export in it go
         kind: "onnx", "openvino" or "torch"
-        size: (height, width) of its pictures; by default what the model was trained on
+        size: (height, width) of its images; by default what the model was trained on
         steps: how often it looks, if fewer times than K
-        pictures: (H, W, 3) uint8, by which the file is compared with the model
+        images: (H, W, 3) uint8, by which the file is compared with the model
         on_stage: called with a description of each of the `STAGES` as it begins
 
     Returns:
@@ -77,15 +77,15 @@ def export_model(
     if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
     if model.config.prompts.kind == "caption":
-        raise InputError("this model reads a caption of each picture; only models with fixed prompts can be exported")
+        raise InputError("this model reads a caption of each image; only models with fixed prompts can be exported")
     size = _size(model, size)
     whole = WholeModel(OptimizedModel(model.eval(), steps)).eval()
     with writing_into(out, "export"), _folder(out) as scratch:
         file = scratch / f"model{chosen.suffix}"
         on_stage(f"converting to {kind}, {size[0]}x{size[1]} pixels")
         chosen.write(whole, size, file)
-        on_stage(f"comparing {file.name} with the model on {counted(len(pictures), 'image')}")
-        report = _parity(model, chosen, file, size, pictures)
+        on_stage(f"comparing {file.name} with the model on {counted(len(images), 'image')}")
+        report = _parity(model, chosen, file, size, images)
         on_stage("writing the description and the example")
         facts = description(model, size)
         names = sorted(path.name for path in scratch.iterdir())
@@ -124,11 +124,11 @@ def _shown(size: tuple[int, int]) -> str:
 
 
 def _parity(
-    model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], pictures: Sequence[NDArray[np.uint8]]
+    model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], images: Sequence[NDArray[np.uint8]]
 ) -> dict[str, Any]:
-    """How far the file's raw output is from the model's, picture by picture and for all as one batch."""
-    resized = [cv2.resize(picture, size[::-1], interpolation=cv2.INTER_AREA) for picture in pictures]
-    batch = np.stack([image.astype(np.float32).transpose(2, 0, 1) / 255 for image in resized])
+    """How far the file's raw output is from the model's, image by image and for all as one batch."""
+    resized = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
+    batch = np.stack([each.astype(np.float32).transpose(2, 0, 1) / 255 for each in resized])
     run = chosen.open(file)
     with torch.no_grad():
         plain = np.concatenate(
@@ -138,7 +138,7 @@ def _parity(
     together = run(batch)
     spread = float(plain.std())
     return {
-        "pictures": len(pictures),
+        "images": len(images),
         "output_std": spread,
         "output_max": float(abs(plain).max()),
         "max_difference": float(abs(alone - plain).max()),
@@ -149,7 +149,7 @@ def _parity(
 
 
 def _example(chosen: Format, task: str) -> dict[str, str]:
-    """Name -> text of the two files that predict a picture: what is the format's, and what is the task's."""
+    """Name -> text of the two files that predict an image: what is the format's, and what is the task's."""
     beside = resources.files("metaprompts.engines.export.standalone")
     predict = Template((beside / "predict.txt").read_text(encoding="utf-8"))
     processing = (beside / ("pose.py" if task == "pose" else "dense.py")).read_text(encoding="utf-8")

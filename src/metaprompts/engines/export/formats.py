@@ -34,7 +34,7 @@ class Format:
         needs: what has to be installed to write and run it
         runtime: what has to be installed to run it
         write: (model, (height, width), path)
-        open: path -> a function from pictures (B, 3, H, W) to raw output
+        open: path -> a function from images (B, 3, H, W) to raw output
         example: the lines of the example that load and run it
     """
 
@@ -47,13 +47,13 @@ class Format:
     example: dict[str, str]
 
 
-def _pictures(size: tuple[int, int]) -> Tensor:
+def _images(size: tuple[int, int]) -> Tensor:
     return torch.zeros(_BATCH, 3, *size)
 
 
 def _program(model: WholeModel, size: tuple[int, int]) -> ExportedProgram:
     with torch.no_grad():
-        return torch.export.export(model, (_pictures(size),), dynamic_shapes=({0: Dim("batch", min=1)},))
+        return torch.export.export(model, (_images(size),), dynamic_shapes=({0: Dim("batch", min=1)},))
 
 
 def _write_torch(model: WholeModel, size: tuple[int, int], path: Path) -> None:
@@ -99,9 +99,9 @@ class _Patient(io.RawIOBase):
 def _open_torch(path: Path) -> Run:
     network = torch.export.load(path).module()
 
-    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.no_grad():
-            found: NDArray[np.float32] = network(torch.from_numpy(pictures)).numpy()
+            found: NDArray[np.float32] = network(torch.from_numpy(images)).numpy()
         return found
 
     return run
@@ -116,7 +116,7 @@ def _write_onnx(model: WholeModel, size: tuple[int, int], path: Path) -> None:
     with torch.no_grad():
         program = torch.onnx.export(
             layers,
-            (_pictures(size),),
+            (_images(size),),
             input_names=["images"],
             output_names=["output"],
             dynamic_shapes=shapes,
@@ -132,8 +132,8 @@ def _open_onnx(path: Path) -> Run:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
-    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run(None, {"images": pictures})[0]
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = session.run(None, {"images": images})[0]
         return found
 
     return run
@@ -144,7 +144,7 @@ def _write_openvino(model: WholeModel, size: tuple[int, int], path: Path) -> Non
     import openvino
 
     with torch.no_grad():
-        network = openvino.convert_model(model, example_input=_pictures(size))
+        network = openvino.convert_model(model, example_input=_images(size))
     network.reshape([-1, 3, *size])
     network.inputs[0].get_tensor().set_names({"images"})
     network.outputs[0].get_tensor().set_names({"output"})
@@ -157,8 +157,8 @@ def _open_openvino(path: Path) -> Run:
 
     network: Any = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def run(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = network(pictures)[0]
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = network(images)[0]
         return found
 
     return run

@@ -11,7 +11,7 @@ from metaprompts.tasks import Depth, Pose, Segmentation
 
 
 class WholeModel(nn.Module):
-    """A prepared model whose prompts are constants: pictures in, raw output out.
+    """A prepared model whose prompts are constants: images in, raw output out.
 
     Args:
         prepared: of a model that reads no captions
@@ -40,7 +40,7 @@ def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]
 
     Args:
         model: what is exported
-        size: (height, width) of its pictures
+        size: (height, width) of its images
     """
     task = model.task
     assert isinstance(task, Segmentation | Depth | Pose)
@@ -59,14 +59,14 @@ def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]
 
 
 _RESIZE = (
-    "Resize the picture to the input's height and width: averaging over areas if that has fewer pixels, else "
-    "bilinearly; round to 8 bits. Resize the output back to the picture's size bilinearly, without smoothing "
+    "Resize the image to the input's height and width: averaging over areas if that has fewer pixels, else "
+    "bilinearly; round to 8 bits. Resize the output back to the image's size bilinearly, without smoothing "
     "(align_corners=False)."
 )
 _RESIZE_POSE = (
     "Cut out each person: lengthen the box's shorter side to the input's aspect, then enlarge both by the padding, "
     "about the box's center; map the box's edges to the centers of the input's outermost pixels, bilinearly; outside "
-    "the picture is black. Of a picture without boxes the whole is one box, without padding."
+    "the image is black. Of an image without boxes the whole is one box, without padding."
 )
 
 

@@ -30,8 +30,8 @@ class Format:
 
     Attributes:
         task: name of the task
-        name: from a picture's path to the name of its file
-        encode: from labels (H,W) or depth in meters (H,W) to the pixels that are stored; None where no pictures are
+        name: from an image's path to the name of its file
+        encode: from labels (H,W) or depth in meters (H,W) to the pixels that are stored; None where no images are
         check: raises InputError for a task that does not fit
     """
 
@@ -42,13 +42,13 @@ class Format:
 
 
 def cityscapes_name(path: Path) -> str:
-    """The picture's own name: the server finds a result by its first three parts, ``city_000000_000019``.
+    """The image's own name: the server finds a result by its first three parts, ``city_000000_000019``.
 
     Raises:
-        InputError: the picture is not named as Cityscapes' are
+        InputError: the image is not named as Cityscapes' are
     """
     if not _CITYSCAPES_NAME.fullmatch(path.stem):
-        raise InputError(f"{path} is not named as Cityscapes' pictures, CITY_000000_000000_leftImg8bit.png")
+        raise InputError(f"{path} is not named as Cityscapes' images, CITY_000000_000000_leftImg8bit.png")
     return f"{path.stem}.png"
 
 

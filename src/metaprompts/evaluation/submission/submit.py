@@ -37,29 +37,29 @@ def submit_maps(
     workers: int = 0,
     on_done: OnDone = lambda samples: None,
 ) -> None:
-    """Write a PNG for every picture, of the picture's own size.
+    """Write a PNG for every image, of the image's own size.
 
     Args:
         model: of segmentation or depth
-        samples: the test pictures
-        transforms: what the data section does to pictures before they are predicted
+        samples: the test images
+        transforms: what the data section does to images before they are predicted
         test: how they are predicted
         form: one with ``encode``
         out: a folder, or a name that ends in .zip
         workers: processes that read
-        on_done: called with the number of pictures after each
+        on_done: called with the number of images after each
 
     Raises:
-        InputError: a picture is bad or wrongly named, or ``out`` cannot be written
+        InputError: an image is bad or wrongly named, or ``out`` cannot be written
     """
     assert form.encode is not None
     # A wrong name is told before hours of work, not after.
     check_unique_names([form.name(Path(samples.path(index))) for index in range(len(samples))])
     with packed(out) as add:
-        for picture in _reader(EvalDataset(samples, transforms, test), 1, workers):
-            ((_, batch),) = stacked(picture)
-            name = form.name(Path(picture[0].path))
-            raw = _at_picture_size(predict(model.eval(), batch, test), batch)
+        for image in _reader(EvalDataset(samples, transforms, test), 1, workers):
+            ((_, batch),) = stacked(image)
+            name = form.name(Path(image[0].path))
+            raw = _at_original_size(predict(model.eval(), batch, test), batch)
             add(name, png(form.encode(model.task.decode(raw)[0].numpy())))
             on_done(1)
 
@@ -83,13 +83,13 @@ def submit_people(
         people: the boxes
         test: how they are predicted, and whether people found twice are removed
         out: a name that ends in .json, or in .zip for an archive with one JSON file
-        samples: the same people with more that the model sees, their pictures' captions; None for nothing more
+        samples: the same people with more that the model sees, their images' captions; None for nothing more
         batch_size: people in one pass
         workers: processes that read
         on_done: called with the number of people after each pass
 
     Raises:
-        InputError: a picture is bad, the joints' names do not say how to mirror, or ``out`` has another ending or
+        InputError: an image is bad, the joints' names do not say how to mirror, or ``out`` has another ending or
             cannot be written
     """
     task = model.task
@@ -101,7 +101,7 @@ def submit_people(
     found = _Found(people, task, test)
     for group in _reader(EvalDataset(people if samples is None else samples, [crop], test), batch_size, workers):
         for _, batch in stacked(group):
-            # The task's own scoring brings joints from the crop to the picture.
+            # The task's own scoring brings joints from the crop to the image.
             task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]
         on_done(len(group))
     write_alone(out, json.dumps(found.scores.results(), separators=(",", ":"), allow_nan=False) + "\n")
@@ -118,12 +118,12 @@ class _Found:
         self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))
 
 
-def _reader(pictures: EvalDataset, group: int, workers: int) -> EvalLoader[Sequence[EvalSample]]:
-    return EvalLoader(pictures, in_groups(len(pictures), group), tuple, workers=workers)
+def _reader(images: EvalDataset, group: int, workers: int) -> EvalLoader[Sequence[EvalSample]]:
+    return EvalLoader(images, in_groups(len(images), group), tuple, workers=workers)
 
 
-def _at_picture_size(raw: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    height, width = batch["picture_size"][0].tolist()
+def _at_original_size(raw: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    height, width = batch["original_size"][0].tolist()
     if raw.shape[-2:] == (height, width):
         return raw
     return F.interpolate(raw, size=(height, width), mode="bilinear", align_corners=False)

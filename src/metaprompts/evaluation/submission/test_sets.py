@@ -1,4 +1,4 @@
-"""Pictures without targets: the test splits, whose targets only the servers have."""
+"""Images without targets: the test splits, whose targets only the servers have."""
 
 import logging
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ import numpy as np
 
 from metaprompts.data.datasets.coco_files import DetectedBox, read_boxes
 from metaprompts.data.datasets.odd_boxes import odd_boxes
-from metaprompts.data.io.coco_annotations import Picture, parse_pictures
+from metaprompts.data.io.coco_annotations import CocoImage, parse_images
 from metaprompts.data.io.coco_entries import has_size
 from metaprompts.data.io.decoding import ReadsImages
-from metaprompts.data.io.images import pictures_in
+from metaprompts.data.io.images import images_in
 from metaprompts.data.io.orientation import read_unlabeled
 from metaprompts.data.sample import Person, Sample
 from metaprompts.data.unicode_names import listed_file
@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 _PERSON = 1
 
 
-class PictureFolder(ReadsImages):
-    """The pictures of a folder and its subfolders, sorted.
+class ImageFolder(ReadsImages):
+    """The images of a folder and its subfolders, sorted.
 
     Args:
         folder: where to look
@@ -36,24 +36,24 @@ class PictureFolder(ReadsImages):
     """
 
     def __init__(self, folder: Path) -> None:
-        self.paths = pictures_in(folder, warn=True) if folder.is_dir() else []
+        self.paths = images_in(folder, warn=True) if folder.is_dir() else []
         if not self.paths:
-            raise InputError(f"--pictures {folder} holds no pictures: give the folder of the test pictures")
+            raise InputError(f"--images {folder} holds no images: give the folder of the test images")
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return len(self.paths)
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         return str(self.paths[index])
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The picture of a sample."""
+        """The image of a sample."""
         return (self.paths[index],)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one picture.
+        """Read one image.
 
         Raises:
             InputError: the file is bad
@@ -62,19 +62,19 @@ class PictureFolder(ReadsImages):
 
 
 class DetectedPeople(ReadsImages):
-    """The boxes of people that a detector found in COCO's test pictures.
+    """The boxes of people that a detector found in COCO's test images.
 
     Args:
-        folder: of the pictures
-        info: COCO's image_info JSON, or any annotation file of the pictures
+        folder: of the images
+        info: COCO's image_info JSON, or any annotation file of the images
         boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are left out
         joints: how many joints a person has
 
     Attributes:
-        images: the entries of the pictures in ``info``
+        images: the entries of the images in ``info``
 
     Raises:
-        InputError: a file is broken, an entry is no box, or no box of a listed picture is left
+        InputError: a file is broken, an entry is no box, or no box of a listed image is left
     """
 
     def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:
@@ -82,26 +82,26 @@ class DetectedPeople(ReadsImages):
         content = read_json(info)
         if not isinstance(content, dict) or not isinstance(content.get("images"), list):
             raise InputError(f"{info} lists no images with id and file_name: give COCO's image_info JSON")
-        pictures = parse_pictures(content["images"], info)
-        self._names = {number: picture.file_name for number, picture in pictures.items()}
+        images = parse_images(content["images"], info)
+        self._names = {number: image.file_name for number, image in images.items()}
         self.images = [{"id": number, "file_name": name} for number, name in self._names.items()]
-        self._boxes = _people(read_json(boxes), boxes, pictures)
+        self._boxes = _people(read_json(boxes), boxes, images)
 
     def __len__(self) -> int:
         """Return the number of boxes."""
         return len(self._boxes)
 
     def path(self, index: int) -> str:
-        """The path of a sample's picture."""
+        """The path of a sample's image."""
         name = self._names[self._boxes[index].image_id]
         return str(listed_file(name, [self._folder]) or self._folder / name)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The picture of a box, and the files that say where it is."""
+        """The image of a box, and the files that say where it is."""
         return (Path(self.path(index)), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read the picture of one box.
+        """Read the image of one box.
 
         Raises:
             InputError: the file is bad
@@ -119,7 +119,7 @@ class DetectedPeople(ReadsImages):
         return Sample(image=read_unlabeled(Path(path), self.reading), path=path, person=person)
 
 
-def _people(entries: Any, path: Path, known: Mapping[int, Picture]) -> list[DetectedBox]:
+def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[DetectedBox]:
     people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
     listed = [box for box in people if box.image_id in known]
     found = [box for box in listed if has_size(box.box_xywh)]
@@ -132,7 +132,7 @@ def _people(entries: Any, path: Path, known: Mapping[int, Picture]) -> list[Dete
             logger.warning("%s: %s", path, line)
     if not found:
         raise InputError(
-            f"{path} holds no person's box of a listed picture ({counted(len(entries), 'box', 'boxes')}, "
-            f"{len(people)} of category {_PERSON}): give the detections of these pictures"
+            f"{path} holds no person's box of a listed image ({counted(len(entries), 'box', 'boxes')}, "
+            f"{len(people)} of category {_PERSON}): give the detections of these images"
         )
     return found

@@ -27,7 +27,7 @@ class EncoderShape:
     """What a small encoder is built of.
 
     Attributes:
-        widths: channels after each halving of the picture, finest first
+        widths: channels after each halving of the image, finest first
         blocks: residual blocks after each halving
         latent_channels: of the VAE
         latent_scale: the VAE's scaling factor, which brings its latents to about unit spread
@@ -50,7 +50,7 @@ class EncoderShape:
         Args:
             width: channels at the latent's size
             blocks: residual blocks after each halving
-            halvings: how often the VAE halves a picture
+            halvings: how often the VAE halves an image
             latent_channels: of the VAE
             latent_scale: the VAE's scaling factor
         """
@@ -59,9 +59,9 @@ class EncoderShape:
 
 
 class SmallEncoder(nn.Module):
-    """Picture to latent, as `LatentEncoder` without its scale, but by a few convolutions and nearly.
+    """Image to latent, as `LatentEncoder` without its scale, but by a few convolutions and nearly.
 
-    No norm and no attention: each latent depends on its neighborhood alone, and a picture may be of any size.
+    No norm and no attention: each latent depends on its neighborhood alone, and an image may be of any size.
 
     Args:
         shape: what it is built of
@@ -82,7 +82,7 @@ class SmallEncoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(channels, shape.latent_channels, 3, padding=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode pictures (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8); 4 and 8 are the VAE's."""
+        """Encode images (B, 3, H, W) in [0, 1] as latents (B, 4, H // 8, W // 8); 4 and 8 are the VAE's."""
         return self.layers(images * 2 - 1) * self.gain  # type: ignore[no-any-return]
 
     def in_place_of(self, encoder: LatentEncoder) -> "SmallEncoder":

@@ -1,4 +1,4 @@
-"""Latents that are kept, for trainings that see the same pictures again and again."""
+"""Latents that are kept, for trainings that see the same images again and again."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,9 +11,9 @@ _LARGEST_BYTES = 2**30
 
 
 class LatentCache:
-    """Remembers what the frozen encoder made of each picture, by the picture's pixels.
+    """Remembers what the frozen encoder made of each image, by the image's pixels.
 
-    Worth its memory only where pictures repeat to the last bit: fixed crops, whole or mirrored, in unchanged colors.
+    Worth its memory only where images repeat to the last bit: fixed crops, whole or mirrored, in unchanged colors.
     Once it is full nothing more is kept.
 
     Args:
@@ -25,11 +25,11 @@ class LatentCache:
         self._bytes_left = largest_bytes
 
     def latents(self, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """The latents of pictures; only those that are new are encoded.
+        """The latents of images; only those that are new are encoded.
 
         Args:
             images: (B, 3, H, W)
-            encode: pictures to latents, each by itself
+            encode: images to latents, each by itself
 
         Returns:
             (B, C, h, w)

@@ -212,5 +212,5 @@ def _check_layers(layers: Encoder) -> None:
     if foreign:
         raise InputError(
             f"the VAE's encoder is built of {', '.join(sorted(foreign))}; only one of DownEncoderBlock2D, as Stable "
-            "Diffusion's, can be gone through in strips: encode whole pictures"
+            "Diffusion's, can be gone through in strips: encode whole images"
         )

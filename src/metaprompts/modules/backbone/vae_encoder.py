@@ -12,12 +12,12 @@ from metaprompts.modules.backbone.tiled_vae import StripEncoder
 
 
 class LatentEncoder(nn.Module):
-    """Picture to latent: the mode of the posterior, never trained, never in the graph.
+    """Image to latent: the mode of the posterior, never trained, never in the graph.
 
     The decoder is no part of it. The released code does not multiply by the VAE's scaling factor, and neither does
     this unless told to.
 
-    On a CPU float32 pictures are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
+    On a CPU float32 images are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
     amplify the encoder's rounding a hundredfold, and it would be the largest part of the difference from the released
     code's numbers.
 
@@ -27,8 +27,8 @@ class LatentEncoder(nn.Module):
 
     Attributes:
         precise: see above
-        rows: height of the strips in which pictures are encoded, see `StripEncoder`; None for whole pictures
-        cache: where latents, not yet scaled, are kept by their picture; None to encode every picture anew
+        rows: height of the strips in which images are encoded, see `StripEncoder`; None for whole images
+        cache: where latents, not yet scaled, are kept by their image; None to encode every image anew
     """
 
     def __init__(self, vae: AutoencoderKL, *, scaled: bool = False) -> None:
@@ -50,7 +50,7 @@ class LatentEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Encode RGB pictures.
+        """Encode RGB images.
 
         Args:
             images: (B, 3, H, W) in [0, 1]

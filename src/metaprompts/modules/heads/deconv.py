@@ -44,7 +44,7 @@ class DepthHead(nn.Module):
 
         Args:
             maps: one map (B, C, h, w) of any size
-            size: (H, W) of the picture, each at least 8
+            size: (H, W) of the image, each at least 8
 
         Returns:
             metres (B, 1, 8 * (H // 8), 8 * (W // 8)), in (0, max_depth_m)
@@ -56,7 +56,7 @@ class DepthHead(nn.Module):
 class HeatmapHead(nn.Module):
     """One fused map at 1/8 to joint heatmaps at 1/4: a convolution that doubles the size, and a 1x1 convolution.
 
-    The paper says no more of its pose head than the picture; width and kernel are SimpleBaseline's (Xiao et al. 2018).
+    The paper says no more of its pose head than the image; width and kernel are SimpleBaseline's (Xiao et al. 2018).
 
     Args:
         in_channels: channels of the map

@@ -37,7 +37,7 @@ class MetaPrompts(nn.Module):
 
         Args:
             batch: B
-            context: None; these prompts are the same for every picture
+            context: None; these prompts are the same for every image
 
         Returns:
             K tensors (B, N, D); the same one K times where the set is shared
@@ -84,7 +84,7 @@ class LabelPrompts(nn.Module):
 
         Args:
             batch: B
-            context: None; these prompts are the same for every picture
+            context: None; these prompts are the same for every image
 
         Returns:
             K tensors (B, N, D)
@@ -97,7 +97,7 @@ class LabelPrompts(nn.Module):
 
 
 class CaptionPrompts(nn.Module):
-    """The N tokens of a caption of each picture, made by a text encoder and never trained (TADP, Kondapaneni et al.).
+    """The N tokens of a caption of each image, made by a text encoder and never trained (TADP, Kondapaneni et al.).
 
     Args:
         count: N, the length that captions are padded to
@@ -117,7 +117,7 @@ class CaptionPrompts(nn.Module):
 
         Args:
             batch: B
-            context: (B, N, D), the pictures' captions, encoded
+            context: (B, N, D), the images' captions, encoded
 
         Returns:
             K tensors (B, N, D)
@@ -129,7 +129,7 @@ class CaptionPrompts(nn.Module):
         if context is None or tuple(context.shape) != wanted:
             came = "nothing" if context is None else "x".join(map(str, context.shape))
             raise InputError(
-                f"this model reads a caption of each picture, but its context is {came}; wanted "
+                f"this model reads a caption of each image, but its context is {came}; wanted "
                 f"{'x'.join(map(str, wanted))}: give predict a caption, or the model what encode_captions makes of them"
             )
         return self.adapters(context)  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ class Distillation(Learning):
     out: Path
     """Folder for the encoder, and for what its training needs."""
     data: Path | None = None
-    """Folder of pictures to learn from; by default generated scenes."""
+    """Folder of images to learn from; by default generated scenes."""
     steps: int = 1_500
     batch_size: int = 8
     """Crops in a step."""
@@ -33,7 +33,7 @@ class Distillation(Learning):
     scenes: int = 1_000
     """Generated scenes to learn from, where no data are given."""
     held_out: int = 64
-    """Pictures to measure on, which it does not learn from; at most a fifth of the data."""
+    """Images to measure on, which it does not learn from; at most a fifth of the data."""
     workers: int = 1
     """Processes that draw scenes."""
     width: int = 64

@@ -1,4 +1,4 @@
-"""A distillation from its settings to an encoder that is measured on pictures it has not seen."""
+"""A distillation from its settings to an encoder that is measured on images it has not seen."""
 
 import math
 import shutil
@@ -18,10 +18,10 @@ from metaprompts.modules.backbone import LatentEncoder, load_backbone
 from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder, vae_fingerprint
 from metaprompts.pretraining.distillation.config import Distillation
 from metaprompts.pretraining.distillation.images import (
-    FolderPictures,
-    Picture,
-    Pictures,
-    ScenePictures,
+    FolderImages,
+    ImageArray,
+    Images,
+    SceneImages,
     middle_crop,
     random_crop,
 )
@@ -38,10 +38,10 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class LatentError:
-    """How far a small encoder's latents are from the VAE's, on pictures that it did not learn from.
+    """How far a small encoder's latents are from the VAE's, on images that it did not learn from.
 
     Attributes:
-        pictures: how many
+        images: how many
         mean_absolute: error, in units of the VAE's spread
         unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
         worst_channel: the same of the latent channel where it is largest
@@ -49,7 +49,7 @@ class LatentError:
         vae_parameters: of the VAE's encoder
     """
 
-    pictures: int
+    images: int
     mean_absolute: float
     unexplained: float
     worst_channel: float
@@ -63,16 +63,14 @@ class DistillationLesson:
     Args:
         student: is trained
         teacher: the VAE's encoder
-        pictures: to take crops of
+        images: to take crops of
         settings: of the distillation
     """
 
-    def __init__(
-        self, student: SmallEncoder, teacher: LatentEncoder, pictures: Pictures, settings: Distillation
-    ) -> None:
+    def __init__(self, student: SmallEncoder, teacher: LatentEncoder, images: Images, settings: Distillation) -> None:
         self.model: nn.Module = student
         self._teacher = teacher
-        self._pictures = pictures
+        self._images = images
         self._settings = settings
         self._scale = student.shape.latent_scale
         self._device = next(student.parameters()).device
@@ -81,7 +79,7 @@ class DistillationLesson:
         """Mean absolute and mean squared error, in units of the VAE's spread."""
         numbers, _ = step_generators(self._settings.seed, step)
         crops = [
-            random_crop(self._pictures.draw(numbers), self._settings.crop, numbers)
+            random_crop(self._images.draw(numbers), self._settings.crop, numbers)
             for _ in range(self._settings.batch_size)
         ]
         images = to_images(crops).to(self._device)
@@ -97,7 +95,7 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         progress: is told of every step
 
     Raises:
-        InputError: the VAE or the pictures cannot be read, the folder holds the training of another encoder, or the
+        InputError: the VAE or the images cannot be read, the folder holds the training of another encoder, or the
             loss or what was learned is no longer finite
     """
     if settings.threads is not None:
@@ -109,11 +107,11 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
 def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
     device = pick_device(settings.device)
     # A folder is looked at before the VAE is read; scenes are drawn after, as that takes long, too.
-    found = None if settings.data is None else _pictures(settings)
+    found = None if settings.data is None else _images(settings)
     teacher, scaling = read_teacher(settings.source)
     teacher.to(device)
     channels_last(teacher)
-    pictures = found or _pictures(settings)
+    images = found or _images(settings)
     folder = settings.out / "training"
     if settings.resume == "never":
         shutil.rmtree(folder, ignore_errors=True)
@@ -126,9 +124,9 @@ def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         checkpoint_seconds=settings.checkpoint_seconds,
     )
     write_json(settings.out / "settings.json", plain(settings))
-    average = learn(DistillationLesson(student, teacher, pictures, settings), train_config, progress)
+    average = learn(DistillationLesson(student, teacher, images, settings), train_config, progress)
     assert isinstance(average, SmallEncoder)
-    return _finish(average.eval(), teacher, pictures, settings)
+    return _finish(average.eval(), teacher, images, settings)
 
 
 def read_teacher(source: str) -> tuple[LatentEncoder, float]:
@@ -151,15 +149,15 @@ def read_teacher(source: str) -> tuple[LatentEncoder, float]:
     return teacher, float(config["scaling_factor"])
 
 
-def to_images(pictures: Sequence[Picture]) -> Tensor:
-    """Pictures (H, W, 3) in 0..255 of one size -> (B, 3, H, W) in [0, 1], channels last in memory."""
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+def to_images(images: Sequence[ImageArray]) -> Tensor:
+    """Images (H, W, 3) in 0..255 of one size -> (B, 3, H, W) in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
-def _pictures(settings: Distillation) -> Pictures:
+def _images(settings: Distillation) -> Images:
     if settings.data is not None:
-        return FolderPictures(settings.data, held_out=settings.held_out, crop=settings.crop)
-    return ScenePictures(
+        return FolderImages(settings.data, held_out=settings.held_out, crop=settings.crop)
+    return SceneImages(
         settings.out / "scenes",
         count=settings.scenes,
         held_out=settings.held_out,
@@ -183,8 +181,8 @@ def _student(settings: Distillation, teacher: LatentEncoder, scaling: float) -> 
     return student
 
 
-def _finish(encoder: SmallEncoder, teacher: LatentEncoder, pictures: Pictures, settings: Distillation) -> LatentError:
-    measured = measure(encoder, teacher, [middle_crop(each, settings.crop) for each in pictures.held_out()])
+def _finish(encoder: SmallEncoder, teacher: LatentEncoder, images: Images, settings: Distillation) -> LatentError:
+    measured = measure(encoder, teacher, [middle_crop(each, settings.crop) for each in images.held_out()])
     if not math.isfinite(measured.unexplained):
         raise InputError("the encoder's latents are not finite: begin anew with a lower learning rate")
     encoder.save(settings.out)
@@ -193,23 +191,23 @@ def _finish(encoder: SmallEncoder, teacher: LatentEncoder, pictures: Pictures, s
 
 
 @torch.inference_mode()
-def measure(encoder: SmallEncoder, teacher: LatentEncoder, pictures: Sequence[Picture], batch: int = 8) -> LatentError:
+def measure(encoder: SmallEncoder, teacher: LatentEncoder, images: Sequence[ImageArray], batch: int = 8) -> LatentError:
     """Compare latents.
 
     Args:
         encoder: a small encoder
         teacher: the VAE's
-        pictures: (H, W, 3) in 0..255, of one size
+        images: (H, W, 3) in 0..255, of one size
         batch: how many are encoded together
     """
     device = next(encoder.parameters()).device
-    images = [to_images(pictures[start : start + batch]).to(device) for start in range(0, len(pictures), batch)]
-    truth = torch.cat([teacher(each).cpu() for each in images]).double()
-    error = torch.cat([encoder(each).cpu() for each in images]).double() - truth
+    batches = [to_images(images[start : start + batch]).to(device) for start in range(0, len(images), batch)]
+    truth = torch.cat([teacher(each).cpu() for each in batches]).double()
+    error = torch.cat([encoder(each).cpu() for each in batches]).double() - truth
     variance = truth.var(dim=(0, 2, 3), correction=0)
     squared = error.square().mean(dim=(0, 2, 3))
     return LatentError(
-        pictures=len(pictures),
+        images=len(images),
         mean_absolute=float(error.abs().mean()) * encoder.shape.latent_scale,
         unexplained=float(squared.sum() / variance.sum()),
         worst_channel=float((squared / variance).max()),

@@ -1,4 +1,4 @@
-"""What a small encoder learns from: generated scenes, or the pictures of a folder."""
+"""What a small encoder learns from: generated scenes, or the images of a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,32 +8,32 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.io.images import pictures_in, read_picture
+from metaprompts.data.io.images import images_in, read_image
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Scenes
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, draw_scenes
 from metaprompts.utils.wording import counted
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
-# One picture in so many may be held out.
+# One image in so many may be held out.
 _HELD_OUT_OF = 5
 _LARGEST_SCALE = 2.0
 _SCENE_MULTIPLE = 64
 
 
-class Pictures(Protocol):
-    """Pictures of any size from the crop's."""
+class Images(Protocol):
+    """Images of any size from the crop's."""
 
-    def draw(self, generator: np.random.Generator) -> Picture:
+    def draw(self, generator: np.random.Generator) -> ImageArray:
         """One to learn from, (H, W, 3) RGB in 0..255."""
 
-    def held_out(self) -> Sequence[Picture]:
+    def held_out(self) -> Sequence[ImageArray]:
         """Those to measure on, (H, W, 3) RGB in 0..255."""
 
 
-class ScenePictures:
+class SceneImages:
     """Generated scenes; those that are not drawn yet are drawn first.
 
     Args:
@@ -52,31 +52,31 @@ class ScenePictures:
         draw_scenes(Scenes(count=count, held_out=held_out, height=height, width=width, workers=workers), folder)
         self._rows, self._held_out = Rows(folder / TRAINING, count), Rows(folder / HELD_OUT, held_out)
 
-    def draw(self, generator: np.random.Generator) -> Picture:
+    def draw(self, generator: np.random.Generator) -> ImageArray:
         """One to learn from, (H, W, 3) RGB in 0..255."""
         return self._rows[int(generator.integers(len(self._rows)))]
 
-    def held_out(self) -> Sequence[Picture]:
+    def held_out(self) -> Sequence[ImageArray]:
         """Those to measure on, (H, W, 3) RGB in 0..255."""
         return [self._held_out[row] for row in range(len(self._held_out))]
 
 
-class FolderPictures:
-    """The pictures of a folder and its subfolders, each time of another scale.
+class FolderImages:
+    """The images of a folder and its subfolders, each time of another scale.
 
     Args:
         folder: where they are
         held_out: to measure on, at most a fifth of all
-        crop: the smallest side, pixels; smaller pictures are enlarged to it
+        crop: the smallest side, pixels; smaller images are enlarged to it
 
     Raises:
-        InputError: there are fewer than two pictures
+        InputError: there are fewer than two images
     """
 
     def __init__(self, folder: Path, *, held_out: int, crop: int) -> None:
-        paths = pictures_in(folder, warn=True) if folder.is_dir() else []
+        paths = images_in(folder, warn=True) if folder.is_dir() else []
         if len(paths) < 2:
-            raise InputError(f"{folder} holds {counted(len(paths), 'picture')}; wanted a folder with at least 2")
+            raise InputError(f"{folder} holds {counted(len(paths), 'image')}; wanted a folder with at least 2")
         # In another order than by name, as names often tell of what is shown.
         order = np.random.default_rng(0).permutation(len(paths))
         apart = min(held_out, max(len(paths) // _HELD_OUT_OF, 1))
@@ -84,44 +84,44 @@ class FolderPictures:
         self._paths = [paths[place] for place in order[apart:]]
         self._crop = crop
 
-    def draw(self, generator: np.random.Generator) -> Picture:
+    def draw(self, generator: np.random.Generator) -> ImageArray:
         """One to learn from, (H, W, 3) RGB in 0..255, its shorter side of one to two crops."""
-        picture = read_picture(self._paths[int(generator.integers(len(self._paths)))])
-        return scaled(picture, round(self._crop * generator.uniform(1.0, _LARGEST_SCALE)), least=self._crop)
+        image = read_image(self._paths[int(generator.integers(len(self._paths)))])
+        return scaled(image, round(self._crop * generator.uniform(1.0, _LARGEST_SCALE)), least=self._crop)
 
-    def held_out(self) -> Sequence[Picture]:
+    def held_out(self) -> Sequence[ImageArray]:
         """Those to measure on, (H, W, 3) RGB in 0..255, their shorter side of up to two crops."""
         largest = round(self._crop * _LARGEST_SCALE)
-        return [scaled(read_picture(path), largest, least=self._crop) for path in self._held_out]
+        return [scaled(read_image(path), largest, least=self._crop) for path in self._held_out]
 
 
-def scaled(picture: Picture, shorter: int, *, least: int) -> Picture:
-    """Shrink a picture so that its shorter side has so many pixels; enlarge it only where it has fewer than the least.
+def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
+    """Shrink an image so that its shorter side has so many pixels; enlarge it only where it has fewer than the least.
 
     Args:
-        picture: (H, W, 3)
+        image: (H, W, 3)
         shorter: pixels
         least: pixels
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     wanted = max(min(shorter, height, width), least)
     factor = wanted / min(height, width)
     if factor == 1:
-        return picture
+        return image
     size = max(round(width * factor), wanted), max(round(height * factor), wanted)
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return cv2.resize(picture, size, interpolation=method)  # type: ignore[no-any-return]
+    return cv2.resize(image, size, interpolation=method)  # type: ignore[no-any-return]
 
 
-def random_crop(picture: Picture, size: int, generator: np.random.Generator) -> Picture:
-    """A square somewhere in a picture, half of the time mirrored; (size, size, 3)."""
-    top = int(generator.integers(picture.shape[0] - size + 1))
-    left = int(generator.integers(picture.shape[1] - size + 1))
-    crop = picture[top : top + size, left : left + size]
+def random_crop(image: ImageArray, size: int, generator: np.random.Generator) -> ImageArray:
+    """A square somewhere in an image, half of the time mirrored; (size, size, 3)."""
+    top = int(generator.integers(image.shape[0] - size + 1))
+    left = int(generator.integers(image.shape[1] - size + 1))
+    crop = image[top : top + size, left : left + size]
     return crop[:, ::-1] if generator.random() < 0.5 else crop
 
 
-def middle_crop(picture: Picture, size: int) -> Picture:
-    """The square in the middle of a picture, (size, size, 3)."""
-    top, left = (picture.shape[0] - size) // 2, (picture.shape[1] - size) // 2
-    return picture[top : top + size, left : left + size]
+def middle_crop(image: ImageArray, size: int) -> ImageArray:
+    """The square in the middle of an image, (size, size, 3)."""
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]

@@ -11,7 +11,7 @@ import numpy as np
 from metaprompts.data.dataset_classes import ADE20K
 from metaprompts.synthetic import CLASSES, Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record
-from metaprompts.synthetic.layouts.pixels import class_ids, save_picture
+from metaprompts.synthetic.layouts.pixels import class_ids, save_image
 
 _ROOT = "ADEChallengeData2016"
 _FOLDERS = {"train": "training", "val": "validation"}
@@ -28,7 +28,7 @@ class Ade20k(Layout):
     size: ClassVar[tuple[int, int]] = (512, 683)
     lists: ClassVar[tuple[str, ...]] = (f"{_ROOT}/sceneCategories.txt", f"{_ROOT}/objectInfo150.txt")
     about: ClassVar[str] = """\
-ADEChallengeData2016/images/<split>/         pictures
+ADEChallengeData2016/images/<split>/         images
 ADEChallengeData2016/annotations/<split>/    masks: 0 = other, 1 to 150 the classes
 ADEChallengeData2016/sceneCategories.txt     living_room or street
 ADEChallengeData2016/objectInfo150.txt       the classes, with their shares and numbers in this data set
@@ -39,7 +39,7 @@ with CLASSES the 150 names of objectInfo150.txt, separated by commas
 """
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"{_ROOT}/images/{_FOLDERS[place.split]}/{_stem(place)}.jpg"
 
     def target(self, place: Place) -> str:
@@ -47,10 +47,10 @@ with CLASSES the 150 names of objectInfo150.txt, separated by commas
         return f"{_ROOT}/annotations/{_FOLDERS[place.split]}/{_stem(place)}.png"
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write a picture and its mask."""
+        """Write an image and its mask."""
         mask = _IDS[scene.labels]
-        save_picture(root / self.image(place), scene.image)
-        save_picture(root / self.target(place), mask)
+        save_image(root / self.image(place), scene.image)
+        save_image(root / self.target(place), mask)
         ids, pixels = np.unique(mask, return_counts=True)
         return {"category": _CATEGORIES[scene.kind], "ids": ids.tolist(), "pixels": pixels.tolist()}
 
@@ -66,12 +66,12 @@ def _stem(place: Place) -> str:
 
 def _object_info(rows: Sequence[tuple[Place, Record]]) -> str:
     pixels: Counter[int] = Counter()
-    pictures: Counter[tuple[str, int]] = Counter()
+    images: Counter[tuple[str, int]] = Counter()
     for place, record in rows:
         pixels.update(dict(zip(record["ids"], record["pixels"], strict=True)))
-        pictures.update((place.split, number) for number in record["ids"])
+        images.update((place.split, number) for number in record["ids"])
     lines = ["Idx\tRatio\tTrain\tVal\tName"]
     for number, name in enumerate(ADE20K, start=1):
         share = pixels[number] / pixels.total()
-        lines.append(f"{number}\t{share:.4f}\t{pictures['train', number]}\t{pictures['val', number]}\t{name}")
+        lines.append(f"{number}\t{share:.4f}\t{images['train', number]}\t{images['val', number]}\t{name}")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""The contract of a layout: how one data set keeps pictures and what is known about them."""
+"""The contract of a layout: how one data set keeps images and what is known about them."""
 
 import json
 from abc import ABC, abstractmethod
@@ -39,11 +39,11 @@ class Layout(ABC):
     kind: ClassVar[Kind | None]
     """The only kind of scene that belongs there; None for both."""
     size: ClassVar[tuple[int, int]]
-    """(height, width) of pictures where nothing else is said."""
+    """(height, width) of images where nothing else is said."""
     has_test: ClassVar[bool] = False
-    """Whether there are pictures without labels, for a benchmark's test."""
+    """Whether there are images without labels, for a benchmark's test."""
     has_targets: ClassVar[bool] = True
-    """Whether pictures have masks or depth."""
+    """Whether images have masks or depth."""
     has_people: ClassVar[bool] = False
     """Whether there are annotations of people, of which every split must have some."""
     lists: ClassVar[tuple[str, ...]]
@@ -53,11 +53,11 @@ class Layout(ABC):
 
     @abstractmethod
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
 
     @abstractmethod
     def target(self, place: Place) -> str | None:
-        """Path of the mask or depth that is learned from a picture; None where the layout has none."""
+        """Path of the mask or depth that is learned from an image; None where the layout has none."""
 
     def others(self, place: Place) -> tuple[str, ...]:
         """Paths of the further files of a scene."""

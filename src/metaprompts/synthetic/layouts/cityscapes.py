@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metaprompts.synthetic import Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record, one_line_json
 from metaprompts.synthetic.layouts.outlines import painted_outlines
-from metaprompts.synthetic.layouts.pixels import class_ids, instance_numbers, save_picture
+from metaprompts.synthetic.layouts.pixels import class_ids, instance_numbers, save_image
 from metaprompts.utils.files import write_text
 
 
@@ -52,7 +52,7 @@ class Cityscapes(Layout):
     has_test: ClassVar[bool] = True
     lists: ClassVar[tuple[str, ...]] = ()
     about: ClassVar[str] = """\
-leftImg8bit/<split>/<city>/    pictures; the real ones are 1024 x 2048
+leftImg8bit/<split>/<city>/    images; the real ones are 1024 x 2048
 gtFine/<split>/<city>/         *_labelIds.png, *_instanceIds.png (16-bit), *_color.png, *_polygons.json, and
                                *_labelTrainIds.png, which the official scripts make of the real download
 
@@ -66,7 +66,7 @@ person,rider,car,truck,bus,train,motorcycle,bicycle
 """
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"leftImg8bit/{_name(place)}_leftImg8bit.png"
 
     def target(self, place: Place) -> str | None:
@@ -78,19 +78,19 @@ person,rider,car,truck,bus,train,motorcycle,bicycle
         return tuple(f"gtFine/{_name(place)}_gtFine_{kind}" for kind in _KINDS)
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write a picture and its labels."""
-        save_picture(root / self.image(place), scene.image)
+        """Write an image and its labels."""
+        save_image(root / self.image(place), scene.image)
         ids = _table("id")[scene.labels]
         instances = _instances(scene, ids)
         target = self.target(place)
         if target is None:
             ids, instances = np.zeros_like(ids), np.zeros_like(instances)
         else:
-            save_picture(root / target, _table("train_id")[scene.labels])
+            save_image(root / target, _table("train_id")[scene.labels])
         paths = [root / path for path in self.others(place)]
-        save_picture(paths[0], ids)
-        save_picture(paths[1], instances)
-        save_picture(paths[2], _colors(ids))
+        save_image(paths[0], ids)
+        save_image(paths[1], instances)
+        save_image(paths[2], _colors(ids))
         write_text(paths[3], one_line_json(_polygons(instances)))
         return {}
 

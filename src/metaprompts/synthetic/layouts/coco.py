@@ -11,10 +11,10 @@ from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.synthetic import Scene, ScenePerson
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record, one_line_json
 from metaprompts.synthetic.layouts.outlines import edge_polygons
-from metaprompts.synthetic.layouts.pixels import save_picture
+from metaprompts.synthetic.layouts.pixels import save_image
 
 _PERSON = 1
-_PEOPLE_OF_A_PICTURE = 100
+_PEOPLE_OF_A_IMAGE = 100
 _SKELETON = "16-14 14-12 17-15 15-13 12-13 6-12 7-13 6-7 6-8 7-9 8-10 9-11 2-3 1-2 1-3 2-4 3-5 4-6 5-7"
 _DETECTIONS = "person_detection_results/COCO_val2017_detections_AP_H_56_person.json"
 _JITTER = 0.05
@@ -35,13 +35,13 @@ class Coco(Layout):
         _DETECTIONS,
     )
     about: ClassVar[str] = """\
-train2017/, val2017/          pictures
+train2017/, val2017/          images
 annotations/                  person_keypoints_*2017.json: keypoints, boxes, masks as polygons
-person_detection_results/     boxes as a detector might give them, for the validation pictures
+person_detection_results/     boxes as a detector might give them, for the validation images
 
 Masks are exact; a polygon goes on to the holes in it and back the same way. A detected box is the true one with each
-edge moved by up to 5 % of the box's size, and a score of 0.6 to 1; in half of the pictures there is also a false box,
-with a score below 0.4. Pictures in which nobody is to be seen are listed, too; of a split that
+edge moved by up to 5 % of the box's size, and a score of 0.6 to 1; in half of the images there is also a false box,
+with a score below 0.4. Images in which nobody is to be seen are listed, too; of a split that
 would have no others, the last is of a further seed. Dates and addresses say nothing.
 
     metaprompts train micro_pose --data.root DIR \\
@@ -50,7 +50,7 @@ would have no others, the last is of a further seed. Dates and addresses say not
 """
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"{place.split}2017/{place.index + 1:012d}.jpg"
 
     def target(self, place: Place) -> None:
@@ -58,8 +58,8 @@ would have no others, the last is of a further seed. Dates and addresses say not
         del place
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write a picture; its people go into the annotation files."""
-        save_picture(root / self.image(place), scene.image)
+        """Write an image; its people go into the annotation files."""
+        save_image(root / self.image(place), scene.image)
         return {**person_records(scene, place), "detections": _detections(scene, place)}
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
@@ -88,7 +88,7 @@ def _annotation(scene: Scene, person: ScenePerson, place: Place, number: int) ->
         "image_id": place.index + 1,
         "bbox": person.box_xywh.astype(float).tolist(),
         "category_id": _PERSON,
-        "id": (place.index + 1) * _PEOPLE_OF_A_PICTURE + number,
+        "id": (place.index + 1) * _PEOPLE_OF_A_IMAGE + number,
     }
 
 
@@ -121,7 +121,7 @@ def annotations(rows: Sequence[tuple[Place, Record]], image: Callable[[Place], s
 
     Args:
         rows: of one split, with `person_records`
-        image: path of a picture, whose name goes into the file
+        image: path of an image, whose name goes into the file
     """
     return {
         "info": {
@@ -132,8 +132,8 @@ def annotations(rows: Sequence[tuple[Place, Record]], image: Callable[[Place], s
             "contributor": "",
             "date_created": "1970/01/01",
         },
-        "licenses": [{"url": "", "id": 1, "name": "Generated picture"}],
-        "images": [_picture(place, record, PurePosixPath(image(place)).name) for place, record in rows],
+        "licenses": [{"url": "", "id": 1, "name": "Generated image"}],
+        "images": [_image(place, record, PurePosixPath(image(place)).name) for place, record in rows],
         "annotations": [person for _, record in rows for person in record["people"]],
         "categories": [
             {
@@ -147,7 +147,7 @@ def annotations(rows: Sequence[tuple[Place, Record]], image: Callable[[Place], s
     }
 
 
-def _picture(place: Place, record: Record, file_name: str) -> dict[str, Any]:
+def _image(place: Place, record: Record, file_name: str) -> dict[str, Any]:
     return {
         "license": 1,
         "file_name": file_name,

@@ -1,4 +1,4 @@
-"""KITTI: raw pictures, annotated depth and the depth selection."""
+"""KITTI: raw images, annotated depth and the depth selection."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metaprompts.errors import InputError
 from metaprompts.synthetic import Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record
-from metaprompts.synthetic.layouts.pixels import save_picture, stored_depth
+from metaprompts.synthetic.layouts.pixels import save_image, stored_depth
 from metaprompts.utils.files import write_text
 
 _UNITS_PER_METER = 256
@@ -43,12 +43,12 @@ class Kitti(Layout):
         "test_list.txt",
     )
     about: ClassVar[str] = """\
-raw_data/<date>/<drive>/image_02/data/    pictures
+raw_data/<date>/<drive>/image_02/data/    images
 data_depth_annotated/<split>/<drive>/     depth (16-bit PNG, meters x 256, 0 = none)
 depth_selection/val_selection_cropped/    validation again, cut to multiples of 32, with intrinsics
-*_list.txt                                picture and depth, relative to this folder
-eigen_*_with_gt.txt                       picture relative to raw_data/, depth relative to data_depth_annotated/ (None
-                                          where a test picture has none: every tenth), focal length in pixels
+*_list.txt                                image and depth, relative to this folder
+eigen_*_with_gt.txt                       image relative to raw_data/, depth relative to data_depth_annotated/ (None
+                                          where a test image has none: every tenth), focal length in pixels
 
 Depth is as sparse as --density says: each pixel below the upper third has this probability to be measured, unless it is
 sky or farther than 80 m. There is one drive for each split, only the left color camera, and focal lengths differ.
@@ -61,7 +61,7 @@ sky or farther than 80 m. There is one drive for each split, only the left color
             raise InputError(f"density is {self.density}; wanted more than 0 and at most 1")
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"raw_data/{_raw(place)}"
 
     def target(self, place: Place) -> str | None:
@@ -69,7 +69,7 @@ sky or farther than 80 m. There is one drive for each split, only the left color
         return f"data_depth_annotated/{_annotated(place)}" if _is_measured(place) else None
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of picture, depth and intrinsics of the selection."""
+        """Paths of image, depth and intrinsics of the selection."""
         if place.split == "train" or not _is_measured(place):
             return ()
         drive, frame = _DRIVES[place.split], f"{_frame(place)}_image_02"
@@ -80,12 +80,12 @@ sky or farther than 80 m. There is one drive for each split, only the left color
         )
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write a picture, its depth and its part of the selection."""
+        """Write an image, its depth and its part of the selection."""
         depth = self._measured(scene)
-        save_picture(root / self.image(place), scene.image)
+        save_image(root / self.image(place), scene.image)
         target = self.target(place)
         if target is not None:
-            save_picture(root / target, depth)
+            save_image(root / target, depth)
         if others := self.others(place):
             _write_selection(scene, depth, *(root / path for path in others))
         return {"focal_px": float(scene.intrinsics[0, 0])}
@@ -130,8 +130,8 @@ def _write_selection(scene: Scene, depth: NDArray[np.uint16], image: Path, targe
     height, width = (side // 32 * 32 for side in depth.shape)
     top, left = depth.shape[0] - height, (depth.shape[1] - width) // 2
     part = np.s_[top : top + height, left : left + width]
-    save_picture(image, scene.image[part])
-    save_picture(target, depth[part])
+    save_image(image, scene.image[part])
+    save_image(target, depth[part])
     matrix = scene.intrinsics.copy()
     matrix[:2, 2] -= (left, top)
     write_text(intrinsics, " ".join(f"{value:.6f}" for value in matrix.ravel()) + "\n")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from metaprompts.synthetic import Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record
-from metaprompts.synthetic.layouts.pixels import class_ids, instance_numbers, save_picture
+from metaprompts.synthetic.layouts.pixels import class_ids, instance_numbers, save_image
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _VERSIONS = ("v1.2", "v2.0")
@@ -46,11 +46,11 @@ class Mapillary(Layout):
     size: ClassVar[tuple[int, int]] = (480, 640)
     lists: ClassVar[tuple[str, ...]] = tuple(f"config_{version}.json" for version in _VERSIONS)
     about: ClassVar[str] = """\
-<split>/images/               pictures
+<split>/images/               images
 <split>/v1.2/labels/          masks of the 66 labels of config_v1.2.json, with its colors as palette
 <split>/v1.2/instances/       16-bit: 256 x label + number of the thing
 <split>/v2.0/                 the same for the 124 labels of config_v2.0.json
-train.txt, val.txt            pictures and masks of version 1.2
+train.txt, val.txt            images and masks of version 1.2
 
 There are neither panoptic files nor polygons.
 
@@ -59,7 +59,7 @@ with CLASSES the first 65 names of config_v1.2.json, separated by commas
 """
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"{_FOLDERS[place.split]}/images/{_key(place)}.jpg"
 
     def target(self, place: Place) -> str:
@@ -75,14 +75,14 @@ with CLASSES the first 65 names of config_v1.2.json, separated by commas
         )
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write a picture with labels and instances of both versions."""
-        save_picture(root / self.image(place), scene.image)
+        """Write an image with labels and instances of both versions."""
+        save_image(root / self.image(place), scene.image)
         numbers = instance_numbers(scene, _COUNTED)
         for version in _VERSIONS:
             ids = label_ids(version)[scene.labels]
-            save_picture(root / _labels(place, version, "labels"), _with_palette(ids, version))
+            save_image(root / _labels(place, version, "labels"), _with_palette(ids, version))
             instances = ids.astype(np.uint16) * np.uint16(_INSTANCES_OF_A_CLASS) + numbers.astype(np.uint16)
-            save_picture(root / _labels(place, version, "instances"), instances)
+            save_image(root / _labels(place, version, "instances"), instances)
         return {}
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from metaprompts.synthetic import Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record
-from metaprompts.synthetic.layouts.pixels import save_picture, stored_depth
+from metaprompts.synthetic.layouts.pixels import save_image, stored_depth
 
 _UNITS_PER_METER = 1000
 _REACH_M = 65.0
 _FOLDERS = {"train": "sync", "val": "official_splits/test"}
-# The official test pictures are numbered by their place among all labeled ones.
+# The official test images are numbered by their place among all labeled ones.
 _FIRST_TEST = 45
 
 
@@ -31,17 +31,17 @@ class Nyu(Layout):
     about: ClassVar[str] = """\
 sync/<scene>/               training: rgb_*.jpg, sync_depth_*.png (16-bit, millimeters, 0 = none)
 official_splits/test/       validation, the same
-*_list.txt                  picture and depth, relative to sync/ and official_splits/test/
+*_list.txt                  image and depth, relative to sync/ and official_splits/test/
 nyudepthv2_*_with_gt.txt    the same with the focal length in pixels
 
-Each training folder has one picture, the depth has no holes, and focal lengths differ. nyu_depth_v2_labeled.mat is not
+Each training folder has one image, the depth has no holes, and focal lengths differ. nyu_depth_v2_labeled.mat is not
 there.
 
     metaprompts train micro_depth --data.root DIR
 """
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"{_FOLDERS[place.split]}/{_name(place, 'rgb')}.jpg"
 
     def target(self, place: Place) -> str:
@@ -49,10 +49,10 @@ there.
         return f"{_FOLDERS[place.split]}/{_name(place, 'sync_depth')}.png"
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write a picture and its depth."""
-        save_picture(root / self.image(place), scene.image)
+        """Write an image and its depth."""
+        save_image(root / self.image(place), scene.image)
         depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
-        save_picture(root / self.target(place), depth)
+        save_image(root / self.target(place), depth)
         return {"focal_px": float(scene.intrinsics[0, 0])}
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:

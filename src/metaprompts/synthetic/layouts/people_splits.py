@@ -34,7 +34,7 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         if found is None:
             raise InputError(
                 f"nobody is to be seen in any of the {split} scenes, nor in {_FURTHER_SEEDS} further ones, of "
-                f"{plan.height} x {plan.width} pixels: give more scenes (count), another seed, or larger pictures"
+                f"{plan.height} x {plan.width} pixels: give more scenes (count), another seed, or larger images"
             )
         if found not in places:
             others[places[-1]] = found

@@ -14,8 +14,8 @@ from metaprompts.utils.files import write_whole
 _JPEG_QUALITY = 95
 
 
-def save_picture(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
-    """Write a picture whole or not at all, as JPEG or PNG by its name.
+def save_image(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
+    """Write an image whole or not at all, as JPEG or PNG by its name.
 
     Args:
         path: where; missing folders are made

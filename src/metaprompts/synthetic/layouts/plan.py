@@ -13,7 +13,7 @@ _SMALLEST_COUNT = 3
 _LARGEST_COUNT = 10**6
 # Splits are so far apart in seeds that no scene is in two of them, whatever the count.
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "val": _LARGEST_COUNT, "test": 2 * _LARGEST_COUNT}
-_ABOUT_PAIRS = "train.txt, val.txt          picture and target of each scene that has one, relative to this folder\n"
+_ABOUT_PAIRS = "train.txt, val.txt          image and target of each scene that has one, relative to this folder\n"
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
 
 
@@ -27,8 +27,8 @@ class Plan:
         count: of all scenes; a twentieth is for test where the layout has that
         val_count: of scenes for validation; None for a fifth
         seed: of the first training scene; validation begins one million later, test two millions
-        height: of pictures, in pixels
-        width: of pictures, in pixels
+        height: of images, in pixels
+        width: of images, in pixels
     """
 
     name: str
@@ -50,7 +50,7 @@ class Plan:
             raise InputError(f"seed is {self.seed}; wanted 0 or more")
         if not (_SMALLEST_SIDE <= self.height <= _LARGEST_SIDE and _SMALLEST_SIDE <= self.width <= _LARGEST_SIDE):
             raise InputError(
-                f"pictures are {self.height} x {self.width}; wanted {_SMALLEST_SIDE} to {_LARGEST_SIDE} each way"
+                f"images are {self.height} x {self.width}; wanted {_SMALLEST_SIDE} to {_LARGEST_SIDE} each way"
             )
 
     @cached_property
@@ -95,7 +95,7 @@ class Plan:
             f"{command} --out DIR\n\n"
             f"{self.count} scenes of {self.height} x {self.width} pixels:\n{', '.join(splits)}.\n\n"
             f"{self.layout.about}\n"
-            "captions.json               picture -> what is to be seen in it\n"
+            "captions.json               image -> what is to be seen in it\n"
             f"{_ABOUT_PAIRS if self.layout.has_targets else ''}"
             "scenes.json                 the settings; the same command goes on with an unfinished data set\n"
         )

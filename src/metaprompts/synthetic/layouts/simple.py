@@ -8,7 +8,7 @@ from typing import ClassVar
 from metaprompts.synthetic import CLASSES, Scene
 from metaprompts.synthetic.layouts.base import Kind, Layout, Place, Record, one_line_json
 from metaprompts.synthetic.layouts.coco import annotations, person_records
-from metaprompts.synthetic.layouts.pixels import save_picture, stored_depth
+from metaprompts.synthetic.layouts.pixels import save_image, stored_depth
 
 _UNITS_PER_METER = 256
 _REACH_M = 255.0
@@ -28,11 +28,11 @@ class Plain(Layout):
         "classes.txt",
     )
     about: ClassVar[str] = """\
-images/                                pictures
+images/                                images
 labels/                                masks; the number is the line in classes.txt, from 0
 depth/                                 16-bit, meters x 256, 0 = none
-train.txt, val.txt                     picture and mask
-depth_train.txt, depth_val.txt         picture and depth
+train.txt, val.txt                     image and mask
+depth_train.txt, depth_val.txt         image and depth
 annotations/person_keypoints_*.json    people, as in COCO
 
 Where nobody would be to be seen in a split, its last scene is of a further seed.
@@ -43,7 +43,7 @@ Where nobody would be to be seen in a split, its last scene is of a further seed
 """
 
     def image(self, place: Place) -> str:
-        """Path of a picture."""
+        """Path of an image."""
         return f"images/{_name(place)}"
 
     def target(self, place: Place) -> str:
@@ -55,11 +55,11 @@ Where nobody would be to be seen in a split, its last scene is of a further seed
         return (f"depth/{_name(place)}",)
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write picture, mask and depth; people go into the annotation files."""
-        save_picture(root / self.image(place), scene.image)
-        save_picture(root / self.target(place), scene.labels)
+        """Write image, mask and depth; people go into the annotation files."""
+        save_image(root / self.image(place), scene.image)
+        save_image(root / self.target(place), scene.labels)
         depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
-        save_picture(root / self.others(place)[0], depth)
+        save_image(root / self.others(place)[0], depth)
         return person_records(scene, place)
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:

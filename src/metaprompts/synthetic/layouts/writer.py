@@ -67,7 +67,7 @@ def write_scenes(
         out: a new or empty folder, or one that the same call began
         val_count: see `Plan`
         seed: see `Plan`
-        height: of pictures, in pixels; None for the layout's own
+        height: of images, in pixels; None for the layout's own
         width: the same
         density: of depth, see `Kitti`; None for its own
         workers: processes that draw; 1 draws in this one

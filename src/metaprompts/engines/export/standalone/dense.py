@@ -1,4 +1,4 @@
-"""Picture to network and back, for segmentation and depth: see model.json."""
+"""Image to network and back, for segmentation and depth: see model.json."""
 
 from typing import Any
 
@@ -9,22 +9,20 @@ from PIL import Image
 Array = NDArray[np.float32]
 
 
-def network_inputs(picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
-    """The picture (H, W, 3) at the network's size, (1, 3, h, w) in [0, 1]."""
+def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
+    """The image (H, W, 3) at the network's size, (1, 3, h, w) in [0, 1]."""
     if boxes:
         raise SystemExit(f"boxes are for people: this is a model for {facts['task']}")
     size = facts["input"]["shape"][2:]
-    weights = averaging if np.prod(size) < np.prod(picture.shape[:2]) else between
-    pixels = resized(picture.astype(np.float32).transpose(2, 0, 1), size, weights)
+    weights = averaging if np.prod(size) < np.prod(image.shape[:2]) else between
+    pixels = resized(image.astype(np.float32).transpose(2, 0, 1), size, weights)
     # Of 8 bits, as the model has learned from.
     return [(np.rint(pixels)[None] / 255).astype(np.float32)]
 
 
-def save_result(
-    outputs: list[Array], picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]
-) -> str:
-    """Write labels.png, the index of each pixel's class, or depth_mm.png; both of the picture's size."""
-    output, size = outputs[0], picture.shape[:2]
+def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
+    """Write labels.png, the index of each pixel's class, or depth_mm.png; both of the image's size."""
+    output, size = outputs[0], image.shape[:2]
     if facts["task"] == "segmentation":
         Image.fromarray(labels(output, size)).save("labels.png")
         return "labels.png"
@@ -38,7 +36,7 @@ def labels(logits: Array, size: tuple[int, ...]) -> NDArray[Any]:
     """The likeliest class of each pixel, from (classes, h, w)."""
     likely = np.exp(logits - logits.max(axis=0))
     likely /= likely.sum(axis=0)
-    # Class by class: all of them at the picture's size may be too much for memory.
+    # Class by class: all of them at the image's size may be too much for memory.
     best, found = resized(likely[:1], size, between)[0], np.zeros(size, np.uint16)
     for index in range(1, len(likely)):
         values = resized(likely[index : index + 1], size, between)[0]

@@ -1,4 +1,4 @@
-"""People to network and back to the picture: see model.json."""
+"""People to network and back to the image: see model.json."""
 
 import json
 from pathlib import Path
@@ -10,24 +10,22 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 
-def network_inputs(picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
-    """A crop for each box, or of the whole picture (H, W, 3): (1, 3, h, w) in [0, 1]."""
+def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
+    """A crop for each box, or of the whole image (H, W, 3): (1, 3, h, w) in [0, 1]."""
     height, width = facts["input"]["shape"][2:]
-    channels, crops = picture.astype(np.float32).transpose(2, 0, 1), []
-    for corner, step in places(picture, boxes, facts):
-        rows = between(corner[1] + np.arange(height) * step[1], picture.shape[0])
-        columns = between(corner[0] + np.arange(width) * step[0], picture.shape[1])
+    channels, crops = image.astype(np.float32).transpose(2, 0, 1), []
+    for corner, step in places(image, boxes, facts):
+        rows = between(corner[1] + np.arange(height) * step[1], image.shape[0])
+        columns = between(corner[0] + np.arange(width) * step[0], image.shape[1])
         # Of 8 bits, as the model has learned from.
         crops.append((np.rint(rows @ channels @ columns.T)[None] / 255).astype(np.float32))
     return crops
 
 
-def save_result(
-    outputs: list[Array], picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]
-) -> str:
-    """Write people.json: for each person the joints' x and y in the picture, and their scores."""
+def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
+    """Write people.json: for each person the joints' x and y in the image, and their scores."""
     size, people = facts["input"]["shape"][2:], []
-    for output, (corner, step) in zip(outputs, places(picture, boxes, facts), strict=True):
+    for output, (corner, step) in zip(outputs, places(image, boxes, facts), strict=True):
         # Crop and heatmap count from the centers of their outermost pixels.
         scale = np.array([(size[1] - 1) / (output.shape[2] - 1), (size[0] - 1) / (output.shape[1] - 1)])
         joints = [
@@ -38,12 +36,12 @@ def save_result(
     return "people.json"
 
 
-def places(picture: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Any]:
-    """Where each crop's first pixel lies in the picture, x and y, and how far the next ones are."""
+def places(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Any]:
+    """Where each crop's first pixel lies in the image, x and y, and how far the next ones are."""
     height, width = facts["input"]["shape"][2:]
     padding = facts["output"]["padding"] if boxes else 1.0
     found = []
-    for left, top, wide, high in boxes or [[0, 0, picture.shape[1], picture.shape[0]]]:
+    for left, top, wide, high in boxes or [[0, 0, image.shape[1], image.shape[0]]]:
         size = padding * np.array([max(wide, high * width / height), max(high, wide * height / width)])
         found.append((np.array([left + wide / 2, top + high / 2]) - size / 2, size / [width - 1, height - 1]))
     return found

@@ -1,13 +1,13 @@
-"""Measure the prediction of a large picture at Stable Diffusion's size on a CPU: its seconds and its peak memory.
+"""Measure the prediction of a large image at Stable Diffusion's size on a CPU: its seconds and its peak memory.
 
-    python benchmarks/large_picture.py [--size 2048,4096] [--window 1024,1024] [--max-memory 9.5GB] [--threads 2]
+    python benchmarks/large_image.py [--size 2048,4096] [--window 1024,1024] [--max-memory 9.5GB] [--threads 2]
         [--precision fp32] [--precise true]
-    python benchmarks/large_picture.py --part encoder [--whole] [--size 2048,4096] [--rows 128]
+    python benchmarks/large_image.py --part encoder [--whole] [--size 2048,4096] [--rows 128]
 
 Random weights of the recipe cityscapes: Stable Diffusion 1.5's architecture, K = 3, N = 150, 19 classes. The first
-segments a picture in windows that do not overlap, the encoder going through each in strips if the limit wants it; in
+segments an image in windows that do not overlap, the encoder going through each in strips if the limit wants it; in
 double precision, as a loaded model's does on a CPU, unless --precise is false. The second only encodes the whole
-picture, in strips and in single precision; with --whole also without strips, in a process of its own. Sizes are heights
+image, in strips and in single precision; with --whole also without strips, in a process of its own. Sizes are heights
 and widths.
 
 The peak is the process's largest resident memory. Exits with 1 if windows take more than 10 GB.
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def segment(options: argparse.Namespace) -> float:
-    """Predict a picture in windows; seconds."""
+    """Predict an image in windows; seconds."""
     model = stand_in_model(read_recipe("cityscapes", ["--training.device", "cpu"])).to(PRECISIONS[options.precision])
     model.latent_encoder.precise = options.precise == "true"
     windows, limit = Windows(options.window, options.window), parsed_bytes(options.max_memory)
@@ -69,15 +69,15 @@ def segment(options: argparse.Namespace) -> float:
     sys.stdout.write(f"{choose(model, options.window, limit=limit, beside=held)}\n")
     sys.stdout.flush()
     budget = Budget(model, limit, most=1)
-    picture = np.random.default_rng(0).integers(0, 256, (*options.size, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*options.size, 3), dtype=np.uint8)
     started = time.perf_counter()
-    predict_in_windows(model, picture, windows, batch=budget.batch(options.window, held))
+    predict_in_windows(model, image, windows, batch=budget.batch(options.window, held))
     return time.perf_counter() - started
 
 
 @torch.inference_mode()
 def encode(options: argparse.Namespace) -> float:
-    """Encode a picture; seconds."""
+    """Encode an image; seconds."""
     vae = AutoencoderKL.from_config(named_config("sd15")["vae"])
     whole = Encode(LatentEncoder(vae).to(PRECISIONS[options.precision]))
     encoder = StripEncode(whole, options.rows) if options.rows else whole

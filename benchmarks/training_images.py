@@ -1,11 +1,11 @@
-"""Measure how fast one core reads and augments training pictures, beside albumentations where it is installed.
+"""Measure how fast one core reads and augments training images, beside albumentations where it is installed.
 
-    python benchmarks/training_pictures.py [--recipes nyu,kitti,ade20k,cityscapes,coco_pose] [--pictures 6] [--rounds 5]
+    python benchmarks/training_images.py [--recipes nyu,kitti,ade20k,cityscapes,coco_pose] [--images 6] [--rounds 5]
 
 For each recipe a few generated scenes are written in the data set's own layout, files and sizes, read by its reader and
-augmented by its transforms. albumentations gets the same pictures in memory and does what it has an operation for: no
+augmented by its transforms. albumentations gets the same images in memory and does what it has an operation for: no
 CutDepth, no second draw where one class fills the crop, and nothing for pose, where one warp does all. All are timed in
-turns; shown are medians over all pictures and rounds. Exits with 1 if reading and cropping a 2048x1024 pair takes
+turns; shown are medians over all images and rounds. Exits with 1 if reading and cropping a 2048x1024 pair takes
 more than 0.25 s.
 """
 
@@ -43,42 +43,42 @@ def main() -> int:
     """Measure, print a line for each recipe; 1 if one is slower than its bound."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default=",".join(SOURCES))
-    parser.add_argument("--pictures", type=int, default=6)
+    parser.add_argument("--images", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     sys.stdout.write(
-        "| recipe | read | augment | albumentations | pictures/s of one core |\n| --- | --- | --- | --- | --- |\n"
+        "| recipe | read | augment | albumentations | images/s of one core |\n| --- | --- | --- | --- | --- |\n"
     )
     is_slow = False
     for name in options.recipes.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            split = written(name, Path(folder) / "data", options.pictures)
-            read, ours, theirs = timed(split, peer(read_recipe(name)), options.pictures, options.rounds)
+            split = written(name, Path(folder) / "data", options.images)
+            read, ours, theirs = timed(split, peer(read_recipe(name)), options.images, options.rounds)
         shown = [f"{1000 * seconds:.1f} ms" if seconds else "-" for seconds in (read, ours, theirs)]
         sys.stdout.write(f"| {name} | {' | '.join(shown)} | {1 / (read + ours):.1f} |\n")
         is_slow |= read + ours > BOUNDS_S.get(name, np.inf)
     return int(is_slow)
 
 
-def written(name: str, folder: Path, pictures: int) -> Split:
+def written(name: str, folder: Path, images: int) -> Split:
     """A recipe's training split on generated scenes in the data set's layout."""
     layout, height, width = SOURCES[name]
     # Not every scene has a person.
-    count = 1 + pictures * (4 if layout == "coco" else 1)
+    count = 1 + images * (4 if layout == "coco" else 1)
     write_scenes(layout, count, folder, val_count=1, height=height, width=width, workers=2)
     return training_split(read_recipe(name, [f"--data.root={folder}"]))
 
 
 def timed(
-    split: Split, other: Callable[[Sample], Any] | None, pictures: int, rounds: int
+    split: Split, other: Callable[[Sample], Any] | None, images: int, rounds: int
 ) -> tuple[float, float, float | None]:
-    """Seconds a picture: to read it, to augment it, and for the other to augment it."""
+    """Seconds an image: to read it, to augment it, and for the other to augment it."""
     seconds: dict[str, list[float]] = {"read": [], "ours": [], "theirs": []}
     generator = np.random.default_rng(0)
     for round_number in range(rounds + 1):
-        for index in range(min(pictures, len(split.samples))):
+        for index in range(min(images, len(split.samples))):
             started = time.perf_counter()
             sample = split.samples[index]
             read = time.perf_counter()

@@ -1,6 +1,6 @@
 """Put image files side by side, each with a caption, as the README shows them.
 
-python scripts/picture_sheet.py --out docs/pictures/first_predict.jpg image=scene.png classes=scene_overlay.png ...
+python scripts/image_sheet.py --out docs/pictures/first_predict.jpg image=scene.png classes=scene_overlay.png ...
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metaprompts.utils.files import write_picture
+from metaprompts.utils.files import write_image
 from metaprompts.visualize.sheets import contact_sheet
 
 CELL = (260, 384)
@@ -24,11 +24,11 @@ def main() -> int:
     parser.add_argument("images", nargs="+", metavar="CAPTION=FILE")
     arguments = parser.parse_args()
     pairs = [each.partition("=")[::2] for each in arguments.images]
-    pictures = [np.asarray(Image.open(file).convert("RGB")) for _, file in pairs]
+    images = [np.asarray(Image.open(file).convert("RGB")) for _, file in pairs]
     starts = range(0, len(pairs), arguments.columns)
-    rows = [pictures[start : start + arguments.columns] for start in starts]
+    rows = [images[start : start + arguments.columns] for start in starts]
     captions = [[caption for caption, _ in pairs[start : start + arguments.columns]] for start in starts]
-    write_picture(arguments.out, contact_sheet(rows, captions, cell=CELL))
+    write_image(arguments.out, contact_sheet(rows, captions, cell=CELL))
     return 0
 
 

@@ -1,6 +1,6 @@
 """A sheet of generated scenes with everything that is known of them, for the documentation.
 
-python scripts/picture_scenes.py --out docs/pictures/scenes.jpg [--first-seed 0] [--count 6]
+python scripts/scene_sheet.py --out docs/pictures/scenes.jpg [--first-seed 0] [--count 6]
 """
 
 import argparse
@@ -18,7 +18,7 @@ from metaprompts.visualize.depth import color_depth
 from metaprompts.visualize.pose import draw_skeleton
 from metaprompts.visualize.segmentation import overlay_labels, palette
 from metaprompts.visualize.sheets import contact_sheet
-from metaprompts.visualize.text import Picture
+from metaprompts.visualize.text import ImageArray
 
 HEIGHT, WIDTH = 256, 384
 FARTHEST_M = 40.0
@@ -39,8 +39,8 @@ def main() -> int:
     return 0
 
 
-def views(scene: Scene) -> list[Picture]:
-    """The picture, its classes, its depth, and the joints of its people, visible ones only."""
+def views(scene: Scene) -> list[ImageArray]:
+    """The image, its classes, its depth, and the joints of its people, visible ones only."""
     joints = np.zeros((len(scene.people), len(COCO_JOINTS), 3), np.float32)
     for number, person in enumerate(scene.people):
         joints[number] = person.keypoints

@@ -1,16 +1,16 @@
-"""Recipes for the few pictures of these tests."""
+"""Recipes for the few images of these tests."""
 
 from metaprompts.recipes.loader import read_recipe
 from small import SMALL
 
 
-def made_recipe(task, pictures, out, *overrides):
+def made_recipe(task, images, out, *overrides):
     kind = {"depth": "depth", "segmentation": "labels"}[task]
     return read_recipe(
         f"micro_{task}",
         [
             *SMALL[task],
-            *("--data.root", str(pictures), "--data.train", f"train_{kind}.txt", "--data.val", f"val_{kind}.txt"),
+            *("--data.root", str(images), "--data.train", f"train_{kind}.txt", "--data.val", f"val_{kind}.txt"),
             *("--data.image_size", "64,64", "--augment.crop", "64,64", "--data.workers", "0"),
             *("--prompts.count", "4", "--refinement.steps", "2", "--training.out", str(out)),
             *("--training.device", "cpu", "--training.batch_size", "2", "--training.steps", "2"),
