@@ -40,7 +40,7 @@ def main() -> int:
     options = parser.parse_args()
     scales = tuple(float(scale) for scale in options.scales.split(","))
     test = SegmentationProtocol(
-        windows=(SIDE, STRIDE), scales=scales, flip=options.flip, window_batch=options.window_batch
+        window=SIDE, stride=STRIDE, scales=scales, flip=options.flip, window_batch=options.window_batch
     )
     model = MetaPromptModel.from_backbone("random:micro", task=Segmentation(classes=CITYSCAPES, width=16)).eval()
     size = (HEIGHT, WIDTH)

@@ -106,7 +106,7 @@ def peer(recipe: Recipe) -> Callable[[Sample], Any] | None:
         return None
     if recipe.task.name == "pose":
         return None
-    height, width = recipe.augment.crop
+    height, width = recipe.augment.crop_size
     crop = albumentations.RandomCrop(height, width, pad_if_needed=True, pad_position="top_left", fill_mask=255)
     flip = albumentations.HorizontalFlip(p=recipe.augment.flip)
     if recipe.task.name == "depth":
@@ -117,7 +117,7 @@ def peer(recipe: Recipe) -> Callable[[Sample], Any] | None:
         ]
         both = albumentations.Compose([flip, crop, *color])
         return lambda sample: both(image=sample.image, mask=sample.depth_m)
-    low, high = (int(min(recipe.data.image_size) * factor) for factor in recipe.augment.ratio)
+    low, high = (int(min(recipe.data.image_size) * factor) for factor in recipe.augment.scale_range)
     scale = albumentations.SmallestMaxSize(list(range(low, high + 1)))
     color = [
         albumentations.RandomBrightnessContrast(32 / 255, 0.5, p=0.75),

@@ -72,16 +72,16 @@ def recipe_of(name: str, options: argparse.Namespace) -> Recipe:
     """The recipe with one image a pass."""
     task, crop = read_recipe(options.recipe).task.name, str(options.crop)
     sized = {
-        "depth": ["--augment.crop", f"{crop},{crop}", "--task.margin_blocks", str(options.margin_blocks)],
+        "depth": ["--augment.crop_size", f"{crop},{crop}", "--task.margin_blocks", str(options.margin_blocks)],
         # A step of segmentation has two at least.
-        "segmentation": ["--augment.crop", f"{crop},{crop}", "--training.batch_size", "2"],
+        "segmentation": ["--augment.crop_size", f"{crop},{crop}", "--training.batch_size", "2"],
         "pose": ["--task.crop_height", crop, "--task.crop_width", crop],
     }
     return read_recipe(
         options.recipe,
         [
             *("--training.device", "cpu", "--training.batch_size", "1"),
-            *("--training.loss_batch_size", "1", "--training.micro_batch_size", "1", "--training.batch_norm", "frozen"),
+            *("--training.loss_group_size", "1", "--training.micro_batch_size", "1", "--training.batch_norm", "frozen"),
             *("--training.trainable", "lora" if name == "lora" else "full", "--training.init_from", "none"),
             *("--backbone.gradient_checkpointing", options.checkpointing),
             *sized[task],

@@ -30,7 +30,7 @@ from metaprompts.data.io.depth_files import DepthEncoding
 
 Array = NDArray[np.float64]
 
-SKY_CLASS, UNITS_PER_METER = 13, 256
+SKY_CLASS, DEPTH_SCALE = 13, 256
 GRID_PERIODS_PX, NEIGHBORS = (8, 4), (-4, -3, 3, 4)
 EDGE, EDGE_REACH_PX, FRAME_PX = 0.1, 4, 8
 
@@ -108,7 +108,7 @@ def main() -> int:
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("models", nargs="+")
     arguments = parser.parse_args()
-    encoding = DepthEncoding(units_per_meter=UNITS_PER_METER)
+    encoding = DepthEncoding(depth_scale=DEPTH_SCALE)
     measured = DepthFolder(arguments.scenes, "depth_val.txt", encoding=encoding)
     samples = with_sky(measured, arguments.scenes / "labels", SKY_CLASS)
     sys.stdout.write("| model | grid | sky | frame | edges |\n| --- | --- | --- | --- | --- |\n")

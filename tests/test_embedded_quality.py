@@ -33,7 +33,7 @@ def test_it_beats_what_needs_no_looking(task, scenes):
 
 
 def test_it_is_evaluated_by_its_name(scenes, tmp_path):
-    words = ["--data.root", str(scenes), "--data.workers", "0", "--out", str(tmp_path / "found")]
+    words = ["--data.root", str(scenes), "--data.num_workers", "0", "--out", str(tmp_path / "found")]
     assert main(["evaluate", "micro-depth", *words]) == 0
     assert json.loads((tmp_path / "found/metrics.json").read_text())["d1"] > WANTED["depth"][1]
 

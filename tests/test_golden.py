@@ -175,7 +175,7 @@ def test_depth_learning_rates_are_the_released_ones():
     """25 epochs of 1009 steps, of which 12 rise: the released code says epochs // 2."""
     released = json.loads((GOLDEN / "lr_schedule_depth.json").read_text())
     steps = released["epochs"] * released["iterations"]
-    schedule = Schedule(kind="rise_and_fall", power=0.9, floor_lr=released["min_lr"], rise=12 / 25)
+    schedule = Schedule(kind="poly_one_cycle", power=0.9, min_lr=released["min_lr"], pct_start=12 / 25)
     for step, lr in released["table"]:
         assert learning_rate(step - 1, steps=steps, lr=released["max_lr"], schedule=schedule) == pytest.approx(
             lr, 1e-12
@@ -185,8 +185,8 @@ def test_depth_learning_rates_are_the_released_ones():
 @pytest.mark.parametrize(
     ("task", "settings"),
     [
-        ("depth_nyu", Optimizer(lr=5e-4, weight_decay=0.1, unet_lr_scale=0.01, decay_vectors=False)),
-        ("seg_cityscapes", Optimizer(lr=8e-5, weight_decay=1e-3, unet_lr_scale=0.1, attention_norms_apart=True)),
+        ("depth_nyu", Optimizer(lr=5e-4, weight_decay=0.1, backbone_lr_mult=0.01, decay_bias_and_norm=False)),
+        ("seg_cityscapes", Optimizer(lr=8e-5, weight_decay=1e-3, backbone_lr_mult=0.1, attention_norms_apart=True)),
     ],
 )
 def test_parameter_groups_are_the_released_ones(task, settings):
@@ -225,7 +225,7 @@ def test_windows_and_flips_are_the_released_ones(task, name, windows, fit_in_sin
         images, released = torch.from_numpy(file["input"]), file["pred"]
     model = model_of(task, torch.float64)
     with torch.inference_mode():
-        protocol = DepthProtocol(windows=windows, flip=True)
+        protocol = DepthProtocol(num_windows=windows, flip=True)
         ours = protocol.predict(model, {"image": images.double()}).numpy()
     known = ~np.isnan(released)
     np.testing.assert_allclose(ours[known], released[known], rtol=0, atol=1e-6 * model.task.max_depth_m)

@@ -47,8 +47,8 @@ _MODULES = {
 
 def words_of(command: str, data: Path, out: Path) -> list[str]:
     reading = ["--data.root", str(data), "--data.image_size", "64,64"]
-    sized = [*reading, "--augment.crop", "64,64", "--training.batch_size", "2", "--training.steps", "6"]
-    often = ["--training.checkpoint_seconds", "0", "--training.validate_every", "3", "--training.out", str(out)]
+    sized = [*reading, "--augment.crop_size", "64,64", "--training.batch_size", "2", "--training.steps", "6"]
+    often = ["--training.checkpoint_seconds", "0", "--training.validate_every", "3", "--training.output_dir", str(out)]
     return {
         "predict": ["predict", MODEL, *(str(data / f"{number}.png") for number in range(6)), "--engine", "plain"],
         "shard": ["data", "shard", "micro_depth", *reading, "--shard-bytes", "30KB"],

@@ -24,7 +24,7 @@ def test_shipped_studies_name_recipes_and_keys_that_exist(path, tmp_path):
         recipe, *words = run.words(tmp_path, tmp_path / "out")
         made = read_recipe(recipe, words)
         assert made.training.seed == run.seed
-        assert made.training.out == tmp_path / "out"
+        assert made.training.output_dir == tmp_path / "out"
 
 
 def test_there_are_the_papers_studies_and_ours():
@@ -66,7 +66,7 @@ def test_settings_tell_what_differs_from_the_defaults_without_folders():
     assert settings["task.name"] == "depth"
     assert settings["training.seed"] == 3
     assert settings["backbone.source"] == "micro"
-    assert not {"data.root", "training.out", "backbone.forget_unet"} & set(settings)
+    assert not {"data.root", "training.output_dir", "backbone.forget_unet"} & set(settings)
 
 
 def test_a_key_that_a_later_version_adds_changes_nothing():
@@ -98,7 +98,7 @@ def test_a_variant_overrides_its_cell_and_the_seed_is_the_runs_own():
         "--data.image_size=64,128",
         "--training.seed=1",
         "--data.root=images",
-        "--training.out=out",
+        "--training.output_dir=out",
     }
 
 
@@ -165,7 +165,7 @@ LISTS = {
     ],
     "data.image_size": [[64, 128]],
     "task.skeleton": [[[0, 1], [1, 2]]],
-    "training.trackers": [[], ["wandb"], ["wandb", "trackio"]],
+    "training.report_to": [[], ["wandb"], ["wandb", "trackio"]],
 }
 
 
@@ -210,7 +210,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]", "training c/a/0 cannot be: no recipe 'gone'"),
         (TINY + "variants = [{name='a', settings={'training.seed'=3}}]", "variant a: training.seed is what the study"),
         (CELL.format("settings={'data.root'='x'}"), "cell c: data.root is what the study"),
-        (CELL.format("variant_settings={b={'training.out'='x'}}"), "of cell c for b: training.out is what"),
+        (CELL.format("variant_settings={b={'training.output_dir'='x'}}"), "of cell c for b: training.output_dir is what"),
         (CELL.format("variant_settings={x={}}"), "variant_settings of cell c are of x, which is not trained there"),
         (CELL.format("without=['b'], variant_settings={b={}}"), "which is not trained there: a are"),
         (CELL.format("variant_settings={b=3}"), "variant_settings of cell c say b = 3; wanted recipe keys"),

@@ -19,7 +19,7 @@ name = "two"
 
 [[variants]]
 name = "wild"
-settings = { "optimizer.lr" = 1000.0, "optimizer.clip_norm" = "none" }
+settings = { "optimizer.lr" = 1000.0, "optimizer.max_grad_norm" = "none" }
 
 [[cells]]
 name = "depth"
@@ -31,14 +31,14 @@ metric = "d1"
 "data.train" = "depth.txt"
 "data.val" = "depth.txt"
 "data.image_size" = [64, 64]
-"data.workers" = 0
-"augment.crop" = [64, 64]
+"data.num_workers" = 0
+"augment.crop_size" = [64, 64]
 "task.filters" = 4
 "task.width" = 8
 "prompts.count" = 4
 "refinement.steps" = 1
 "training.batch_size" = 2
-"training.trackers" = "none"
+"training.report_to" = "none"
 "training.steps" = 3
 "schedule.warmup_steps" = 0
 """

@@ -27,8 +27,8 @@ def root(data, tmp_path):
 
 
 def recipe(task, folder):
-    sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop", "64,64"]
-    words = [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu", "--data.workers", "0"]
+    sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
+    words = [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu", "--data.num_workers", "0"]
     path = folder / f"{task}.json"
     path.write_text(json.dumps(read_recipe(f"micro_{task}", words).plain()))
     return str(path)
@@ -83,10 +83,10 @@ def test_interrupted_it_is_130_and_leaves_whole_files(shard, tmp_path, monkeypat
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_bad_sample_stops_it_or_is_left_out(shard, root, workers):
     (root / "images/002.png").write_bytes(b"")
-    code, _, err = shard("depth", "--data.workers", workers)
+    code, _, err = shard("depth", "--data.num_workers", workers)
     assert (code, err.count("\n")) == (2, 1)
     assert "images/002.png is empty" in err
-    code, _, err = shard("depth", "--data.on_error", "skip", "--data.workers", workers)
+    code, _, err = shard("depth", "--data.on_error", "skip", "--data.num_workers", workers)
     # The validation split has the same image, and never passes over one.
     assert code == 2
     code, out, err = shard("depth", "--data.on_error", "skip", "--split", "train")

@@ -12,8 +12,8 @@ from metaprompts.recipes.loader import read_recipe
 from small import SMALL
 
 TESTS = {
-    "segmentation": ["--test.windows", "64,48", "--test.scales", "0.5,1,1.5", "--test.flip", "true"],
-    "depth": ["--test.windows", "2", "--test.flip", "true", "--test.crop", "garg"],
+    "segmentation": ["--test.window", "64", "--test.stride", "48", "--test.scales", "0.5,1,1.5", "--test.flip", "true"],
+    "depth": ["--test.num_windows", "2", "--test.flip", "true", "--test.crop", "garg"],
     "pose": ["--test.flip", "true", "--test.oks_nms", "0.9"],
 }
 
@@ -23,7 +23,7 @@ def home(models, tmp_path, monkeypatch):
     """A package folder whose embedded models are the small ones."""
     for task in SMALL:
         shutil.copytree(models / task, tmp_path / f"home/micro-{task}")
-        sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop", "64,64"]
+        sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
         recipe = read_recipe(f"micro_{task}", [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu"])
         (tmp_path / f"home/micro-{task}/recipe.json").write_text(json.dumps(recipe.plain()))
     monkeypatch.setattr(embedded, "_home", lambda: tmp_path / "home")
@@ -59,13 +59,13 @@ def test_old_recipes_without_a_test_section_are_evaluated_plainly(home, data):
     path.write_text(json.dumps(content))
     assert main(["evaluate", "micro-depth", "--data.root", str(data), "--out=plain"]) == 0
     what = json.loads((home.parent / "here/plain/evaluation.json").read_text())
-    assert what["test"] == {"flip": False, "windows": None, "crop": None, "kitti_crop": False}
+    assert what["test"] == {"flip": False, "num_windows": None, "crop": None, "kitti_crop": False}
 
 
 def test_bad_words_are_refused_in_one_line(home, data, capsys):
     root = ["--data.root", str(data)]
     for words, message in {
-        ("micro-depth", *root, "--test.windows", "1"): "test.windows is 1; expected 2 to 1024",
+        ("micro-depth", *root, "--test.num_windows", "1"): "test.num_windows is 1; expected 2 to 1024",
         ("micro-depth", *root, "--test.scales", "1"): "unknown key test.scales",
         ("micro-depth", *root, "--out"): "--out has no value",
         ("nowhere", *root): "give a model folder that training wrote, or --recipe RECIPE",
@@ -89,7 +89,7 @@ def test_a_bad_image_is_one_line_with_worker_processes_too(home, data, tmp_path,
     shutil.copytree(data, root)
     (root / "images/002.png").write_text("no image")
     for workers in ("0", "1"):
-        words = ["--data.root", str(root), "--data.workers", workers, "--restart"]
+        words = ["--data.root", str(root), "--data.num_workers", workers, "--restart"]
         assert main(["evaluate", "micro-depth", *words]) == 2
         error = capsys.readouterr().err
         assert f"error: image {root}/images/002.png is not an image" in error
@@ -111,7 +111,7 @@ def test_a_flag_of_the_protocol_may_stand_alone(home, data):
     words = ["micro-depth", "--data.root", str(data), "--test.flip", "--test.crop", "garg", "--out", "flipped"]
     assert main(["evaluate", *words]) == 0
     what = json.loads((home.parent / "here/flipped/evaluation.json").read_text())
-    assert what["test"] == {"flip": True, "windows": None, "crop": "garg", "kitti_crop": False}
+    assert what["test"] == {"flip": True, "num_windows": None, "crop": "garg", "kitti_crop": False}
 
 
 def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_folder(home, data, capsys, monkeypatch):
@@ -135,7 +135,7 @@ def test_help_lists_every_key_of_the_protocols_with_its_default(capsys):
 def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
     """An interrupted evaluation goes on with the same engine only."""
     words = ["evaluate", str(models / "depth"), "--recipe", "micro_depth", "--data.root", str(data)]
-    words += ["--data.train", "depth.txt", "--data.val", "depth.txt", "--data.workers", "0", "--out", str(tmp_path)]
+    words += ["--data.train", "depth.txt", "--data.val", "depth.txt", "--data.num_workers", "0", "--out", str(tmp_path)]
     scores = []
     for engine in ("plain", "eager"):
         assert main([*words, "--engine", engine, "--restart"]) == 0

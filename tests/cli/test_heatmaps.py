@@ -122,7 +122,7 @@ def measured(out):
 def test_a_data_set_is_measured(models, data, tmp_path, capsys, task, kind):
     sized = [word for word in SMALL[task] if word != "--data.image_size"]
     words = ["--recipe", f"micro_{task}", *sized, "--data.root", str(data), *VALIDATION[task]]
-    assert main(["heatmaps", str(models / task), *words, "--data.workers", "0", "--out", str(tmp_path)]) == 0
+    assert main(["heatmaps", str(models / task), *words, "--data.num_workers", "0", "--out", str(tmp_path)]) == 0
     content = measured(tmp_path)
     assert content["kind"] == kind
     assert [row["prompt"] for row in content["prompts"]] == [0, 1, 2, 3]
@@ -143,7 +143,7 @@ def test_the_recipe_is_found_beside_the_model(models, data, tmp_path):
     """The numbers are those of all maps of the split at once."""
     folder = tmp_path / "best"
     shutil.copytree(models / "depth", folder)
-    overrides = [*SMALL["depth"], "--data.root", str(data), *VALIDATION["depth"], "--data.workers", "0"]
+    overrides = [*SMALL["depth"], "--data.root", str(data), *VALIDATION["depth"], "--data.num_workers", "0"]
     recipe = read_recipe("micro_depth", overrides)
     write_json(folder / "recipe.json", recipe.plain())
     assert (

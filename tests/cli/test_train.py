@@ -24,12 +24,12 @@ BEST = {"segmentation": "mIoU", "depth": "rmse", "pose": "AP"}
 
 
 def arguments(task: str, data, out) -> list[str]:
-    sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop", "64,64"]
+    sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
     return [
         "train",
         f"micro_{task}",
-        *("--data.root", str(data), "--training.out", str(out), *LISTS[task], *SMALL[task], *sized),
-        *("--prompts.count", "4", "--refinement.steps", "2", "--data.workers", "0"),
+        *("--data.root", str(data), "--training.output_dir", str(out), *LISTS[task], *SMALL[task], *sized),
+        *("--prompts.count", "4", "--refinement.steps", "2", "--data.num_workers", "0"),
         *("--training.steps", "2", "--training.batch_size", "2", "--training.validate_every", "1"),
     ]
 
@@ -68,7 +68,7 @@ def test_same_seed_same_weights(data, tmp_path):
 
 def test_a_resolved_recipe_trains_the_same_again(data, tmp_path):
     assert main(arguments("depth", data, tmp_path / "a")) == 0
-    assert main(["train", str(tmp_path / "a/recipe.json"), "--training.out", str(tmp_path / "b")]) == 0
+    assert main(["train", str(tmp_path / "a/recipe.json"), "--training.output_dir", str(tmp_path / "b")]) == 0
     first, second = (MetaPromptModel.from_pretrained(tmp_path / name / "last").state_dict() for name in "ab")
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
@@ -77,7 +77,7 @@ def test_a_resolved_recipe_trains_the_same_again(data, tmp_path):
 def test_help_of_a_recipe_lists_its_keys(task, capsys):
     assert main(["train", f"micro_{task}", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "--optimizer.unet_lr_scale" in printed
+    assert "--optimizer.backbone_lr_mult" in printed
     assert "--data.root" in printed
 
 
@@ -91,7 +91,7 @@ def test_help_of_any_recipe_lists_every_key_with_default_and_meaning(capsys, mon
             for key in fields(keys):
                 told = rf"--{section}\.{key.name} +(?!\(default)\S.* \(default: .+\)"
                 assert not key.init or re.search(told, printed), key.name
-    assert re.search(r"--training\.keep_checkpoints +how many of them stay.* \(default: 2\)", printed)
+    assert re.search(r"--training\.save_total_limit +how many of them stay.* \(default: 2\)", printed)
     assert re.search(r"--training\.batch_size +images in a step.* \(default: to be given\)", printed)
 
 
@@ -99,13 +99,13 @@ def test_help_of_a_recipe_shows_defaults_beside_other_values(capsys, monkeypatch
     monkeypatch.setenv("COLUMNS", "2000")
     assert main(["train", "nyu", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"--data\.workers .*\(here: 8; default: \d\)", printed)
+    assert re.search(r"--data\.num_workers .*\(here: 8; default: \d\)", printed)
     assert re.search(r"--training\.seed .*\(default: 0\)", printed)
 
 
 def test_a_loss_that_is_not_finite_stops_with_one_line(data, tmp_path, capsys):
     words = [*arguments("depth", data, tmp_path / "a"), "--optimizer.lr", "1000", "--training.steps", "20"]
-    words += ["--schedule.kind", "constant", "--optimizer.clip_norm", "none", "--training.validate_every", "100"]
+    words += ["--schedule.kind", "constant", "--optimizer.max_grad_norm", "none", "--training.validate_every", "100"]
     assert main(words) == 2
     assert "no longer finite at step" in capsys.readouterr().err
 

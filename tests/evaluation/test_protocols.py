@@ -25,6 +25,10 @@ def test_by_default_a_image_is_seen_once_as_it_is(task):
     assert [each is given for each in seen] == [True]
 
 
+def as_keys(windows):
+    return {} if windows is None else dict(zip(("window", "stride"), windows, strict=True))
+
+
 @pytest.mark.parametrize("windows", [None, (24, 16), (100, 67), (16, 16)])
 def test_scales_windows_and_flip_equal_mmsegmentation(windows):
     """One scale is smaller than the window, one has a last window that is shifted inside."""
@@ -32,7 +36,7 @@ def test_scales_windows_and_flip_equal_mmsegmentation(windows):
     ratios = {0.5: (20, 29), 1.0: (40, 57), 1.75: (70, 100)}
     batch = {scaled_name(ratio): random_images(*size) for ratio, size in ratios.items()}
     batch["labels"] = torch.zeros(2, 43, 61)
-    test = SegmentationProtocol(windows=windows, flip=True, scales=tuple(ratios), window_batch=3)
+    test = SegmentationProtocol(**as_keys(windows), flip=True, scales=tuple(ratios), window_batch=3)
     square = None if windows is None else ((windows[0],) * 2, (windows[1],) * 2)
     wanted = mm_aug_test(model, [batch[scaled_name(each)] for each in ratios], (43, 61), *(square or (None, None)))
     found = test.predict(model, batch)
@@ -43,7 +47,7 @@ def test_scales_windows_and_flip_equal_mmsegmentation(windows):
 def test_a_single_view_in_windows_gives_the_labels_of_its_mean_logits():
     model = Oracle(TASKS["segmentation"])
     batch = {"image": random_images(40, 57), "labels": torch.zeros(2, 40, 57)}
-    found = SegmentationProtocol(windows=(24, 16)).predict(model, batch)
+    found = SegmentationProtocol(window=24, stride=16).predict(model, batch)
     assert found.argmax(dim=1).equal(mm_slide(model, batch["image"], (24, 24), (16, 16), classes=3).argmax(dim=1))
 
 
@@ -65,7 +69,7 @@ def test_what_the_model_gave_is_not_written_into():
 @pytest.mark.parametrize("windows", [None, 2, 5])
 def test_depth_goes_through_the_windows_that_equal_the_released_code(windows):
     model, batch = Oracle(TASKS["depth"]), {"image": random_images(16, 44)}
-    found = DepthProtocol(windows=windows, flip=True).predict(model, batch)
+    found = DepthProtocol(num_windows=windows, flip=True).predict(model, batch)
     assert found.equal(predict_windows(model, batch["image"], windows=windows, flip=True))
     assert torch.isfinite(found).all()
 
@@ -102,9 +106,9 @@ def test_a_flip_does_not_shift_joints():
 
 
 def test_training_validates_with_one_look_but_in_windows_and_crops():
-    segmentation = SegmentationProtocol(windows=(1024, 512), flip=True, scales=(0.5, 1.0), window_batch=4)
-    assert segmentation.quick() == SegmentationProtocol(windows=(1024, 512), window_batch=4)
-    depth = DepthProtocol(windows=16, flip=True, crop="garg", kitti_crop=True)
+    segmentation = SegmentationProtocol(window=1024, stride=512, flip=True, scales=(0.5, 1.0), window_batch=4)
+    assert segmentation.quick() == SegmentationProtocol(window=1024, stride=512, window_batch=4)
+    depth = DepthProtocol(num_windows=16, flip=True, crop="garg", kitti_crop=True)
     assert depth.quick() == replace(depth, flip=False)
     assert PoseProtocol(flip=True, oks_nms=0.9).quick() == PoseProtocol(oks_nms=0.9)
 
@@ -112,14 +116,15 @@ def test_training_validates_with_one_look_but_in_windows_and_crops():
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        (SegmentationProtocol, {"windows": (512, 513)}, "test.windows is 512,513"),
-        (SegmentationProtocol, {"windows": (512, 0)}, "test.windows is 512,0"),
+        (SegmentationProtocol, {"window": 512, "stride": 513}, "test.stride is 513 and test.window 512"),
+        (SegmentationProtocol, {"stride": 512}, "test.stride is 512 and test.window none"),
+        (SegmentationProtocol, {"window": 512, "stride": 0}, "test.stride is 0"),
         (SegmentationProtocol, {"scales": ()}, "test.scales is"),
         (SegmentationProtocol, {"scales": (1.0, 0.0)}, "test.scales is 1.0,0.0; expected more than 0 to 16"),
         (SegmentationProtocol, {"scales": (17.0,)}, "test.scales is 17.0; expected more than 0 to 16"),
         (SegmentationProtocol, {"scales": (1.0, 1.0)}, "each scale once"),
         (SegmentationProtocol, {"window_batch": 0}, "test.window_batch is 0"),
-        (DepthProtocol, {"windows": 1}, "test.windows is 1; expected 2 to 1024"),
+        (DepthProtocol, {"num_windows": 1}, "test.num_windows is 1; expected 2 to 1024"),
         (PoseProtocol, {"oks_nms": 0.0}, "test.oks_nms is 0.0"),
     ],
 )

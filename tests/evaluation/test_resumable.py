@@ -21,8 +21,8 @@ from metaprompts.evaluation.resumable import Evaluation, evaluate_split
 from metaprompts.utils.distributed_env import processes
 
 TESTS = {
-    "segmentation": SegmentationProtocol(windows=(24, 16), flip=True, scales=(0.5, 1.0)),
-    "depth": DepthProtocol(windows=2, flip=True, crop="garg"),
+    "segmentation": SegmentationProtocol(window=24, stride=16, flip=True, scales=(0.5, 1.0)),
+    "depth": DepthProtocol(num_windows=2, flip=True, crop="garg"),
     "pose": PoseProtocol(flip=True, oks_nms=0.5),
 }
 COUNT = 7

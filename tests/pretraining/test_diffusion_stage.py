@@ -110,7 +110,7 @@ def test_the_average_forgets_its_beginning():
 
 
 def test_the_learning_rate_holds_and_then_falls():
-    schedule = Schedule(kind="hold_and_fall", fall=0.4, warmup_steps=2, warmup_ratio=0.5)
+    schedule = Schedule(kind="warmup_stable_decay", decay_fraction=0.4, warmup_steps=2, warmup_start_factor=0.5)
     lr = [learning_rate(step, steps=10, lr=1.0, schedule=schedule) for step in range(11)]
     assert lr[:7] == pytest.approx([0.5, 0.75, 1, 1, 1, 1, 1])
     assert lr[8] == pytest.approx(0.5)

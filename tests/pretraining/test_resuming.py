@@ -13,7 +13,7 @@ from metaprompts.utils.checkpoint_files import write_state
 from metaprompts.utils.progress import ProgressReporter
 from pretraining.drawn import rectangle, small_settings
 
-STEPS = {"vae": {"steps": 6, "fall": 0.5}, "diffusion": {"steps": 6, "fall": 0.25}}
+STEPS = {"vae": {"steps": 6, "decay_fraction": 0.5}, "diffusion": {"steps": 6, "decay_fraction": 0.25}}
 
 
 def settings(run, out, stage, **changes):

@@ -158,7 +158,7 @@ def test_the_miniature_fits_together(tmp_path):
         (lambda: Vae(lr=float("nan")), r"vae\.lr is nan"),
         (lambda: Vae(whole_share=0.6), r"vae\.whole_share is 0\.6"),
         (lambda: Vae(crop=20), r"vae\.crop is 20"),
-        (lambda: Diffusion(fall=0), r"diffusion\.fall is 0"),
+        (lambda: Diffusion(decay_fraction=0), r"diffusion\.decay_fraction is 0"),
         (lambda: Diffusion(drop_caption=1), r"diffusion\.drop_caption is 1"),
         (lambda: Scenes(width=100), r"scenes\.width is 100"),
         (lambda: Pretraining(out="x", vae=Vae(scenes=10), scenes=Scenes(count=5)), r"vae\.scenes is 10"),

@@ -19,7 +19,7 @@ LAYOUTS = {
 BEST = {"nyu": "rmse", "kitti": "rmse", "coco": "AP"}
 # One of each task; the others in the full run.
 QUICK = ("micro_nyu", "micro_cityscapes", "micro_coco_pose")
-SHORT = ("--training.steps", "3", "--training.batch_size", "2", "--data.workers", "0", "--training.device", "cpu")
+SHORT = ("--training.steps", "3", "--training.batch_size", "2", "--data.num_workers", "0", "--training.device", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,6 @@ def scenes(layout):
 
 def train_and_evaluate(name, layout):
     assert main(["train", name, "--data.root", layout, *SHORT]) == 0
-    assert main(["evaluate", f"runs/{name}/best", "--data.root", layout, "--data.workers", "0"]) == 0
+    assert main(["evaluate", f"runs/{name}/best", "--data.root", layout, "--data.num_workers", "0"]) == 0
     found = json.loads(Path(f"runs/{name}/best/evaluation/metrics.json").read_text())
     assert BEST.get(layout, "mIoU") in found

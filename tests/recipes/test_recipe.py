@@ -45,7 +45,7 @@ def test_overrides_change_what_they_name_and_nothing_else():
 
 
 def test_negative_and_empty_values_pass_through_an_equals_sign():
-    assert read_recipe("micro_segmentation", ["--data.ignored=", "--training.threads=none"]).data.ignored == ()
+    assert read_recipe("micro_segmentation", ["--data.ignored=", "--training.num_threads=none"]).data.ignored == ()
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_negative_and_empty_values_pass_through_an_equals_sign():
     [
         ("scenes_depth", [], True),
         ("scenes_segmentation", [], True),
-        ("scenes_segmentation", ["--augment.ratio", "0.5,1"], False),
+        ("scenes_segmentation", ["--augment.scale_range", "0.5,1"], False),
         ("scenes_depth", ["--augment.color", "true"], False),
-        ("scenes_depth", ["--augment.crop", "64,64"], False),
+        ("scenes_depth", ["--augment.crop_size", "64,64"], False),
         ("scenes_depth", ["--augment.cutdepth", "scaled"], False),
         ("scenes_pose", [], False),
         ("nyu", [], False),
@@ -93,7 +93,7 @@ def test_a_length_on_the_command_line_takes_the_place_of_the_recipes():
         (["--schedule.power", "inf"], "schedule.power is 'inf'; wanted a number"),
         (["--schedule.power", "-1"], "schedule.power is -1.0; expected 0 to 100"),
         (["--training.seed", "100000000000000"], "training.seed is 100000000000000; expected 0 to 4294967295"),
-        (["--training.threads", "100000000000"], "training.threads is 100000000000; expected 1 to 4096"),
+        (["--training.num_threads", "100000000000"], "training.num_threads is 100000000000; expected 1 to 4096"),
         (["--training.lora_rank", "0"], "training.lora_rank is 0; expected 1 to 4096"),
         (["--task.max_depth_m", "0"], "max_depth_m 0.0"),
     ],

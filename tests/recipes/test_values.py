@@ -22,7 +22,7 @@ SEGMENTATION = {
 }
 DEPTH = {
     "optimizer": (5e-4, 0.1, 0.01, False, False, None),
-    "schedule": ("rise_and_fall", 0.9, 3e-5, 0.48),
+    "schedule": ("poly_one_cycle", 0.9, 3e-5, 0.48),
     "training": (None, 25, 24),
     "prompts": (50, True, True),
 }
@@ -60,25 +60,25 @@ def stated(recipe: Recipe) -> dict[str, object]:
     optimizer, schedule, training, test = recipe.optimizer, recipe.schedule, recipe.training, recipe.test
     task = recipe.task
     course = {
-        "poly": (schedule.power, schedule.warmup_steps, schedule.warmup_ratio),
-        "rise_and_fall": (schedule.power, schedule.floor_lr, schedule.rise),
-        "step": (schedule.drop_at, schedule.drop_factor, schedule.warmup_steps),
+        "poly": (schedule.power, schedule.warmup_steps, schedule.warmup_start_factor),
+        "poly_one_cycle": (schedule.power, schedule.min_lr, schedule.pct_start),
+        "step": (schedule.milestones, schedule.gamma, schedule.warmup_steps),
     }[schedule.kind]
     tested = {
-        "segmentation": lambda: (test.windows, test.scales, test.flip),
-        "depth": lambda: (test.windows, test.flip, test.crop, test.kitti_crop),
+        "segmentation": lambda: (None if test.window is None else (test.window, test.stride), test.scales, test.flip),
+        "depth": lambda: (test.num_windows, test.flip, test.crop, test.kitti_crop),
         "pose": lambda: (test.flip, test.oks_nms),
     }[task.name]()
     return {
         "optimizer": (
-            *(optimizer.lr, optimizer.weight_decay, optimizer.unet_lr_scale, optimizer.decay_vectors),
-            *(optimizer.attention_norms_apart, optimizer.clip_norm),
+            *(optimizer.lr, optimizer.weight_decay, optimizer.backbone_lr_mult, optimizer.decay_bias_and_norm),
+            *(optimizer.attention_norms_apart, optimizer.max_grad_norm),
         ),
         "schedule": (schedule.kind, *course),
         "training": (training.steps, training.epochs, training.batch_size),
         "prompts": (recipe.prompts.count, recipe.prompts.per_step, recipe.prompts.adapter),
         "steps": recipe.refinement.steps,
-        "crop": (task.crop_height, task.crop_width) if task.name == "pose" else recipe.augment.crop,
+        "crop": (task.crop_height, task.crop_width) if task.name == "pose" else recipe.augment.crop_size,
         "working": recipe.data.size_of_prediction(),
         "test": tested,
     }
@@ -99,13 +99,13 @@ def test_segmentation_sees_the_published_sizes(name):
     recipe = read_recipe(name)
     assert recipe.data.image_size == ((512, 2048) if name == "ade20k" else (1024, 2048))
     assert recipe.data.keep_aspect
-    assert (recipe.augment.ratio, recipe.augment.max_class_share) == ((0.5, 2.0), 0.75)
+    assert (recipe.augment.scale_range, recipe.augment.max_class_share) == ((0.5, 2.0), 0.75)
     assert recipe.task.classes == (ADE20K if name == "ade20k" else CITYSCAPES)
 
 
 def test_the_second_stage_starts_from_the_first():
     first, second = read_recipe("mapillary"), read_recipe("cityscapes_mapillary")
-    assert second.training.init_from == str(first.training.out / "best")
+    assert second.training.init_from == str(first.training.output_dir / "best")
     assert first.data.as_cityscapes
     assert (first.task, first.prompts, first.refinement) == (second.task, second.prompts, second.refinement)
 

@@ -130,7 +130,7 @@ class TestEveryTask:
         model = build(TASKS[name], refinement=Refinement(steps=1)).train()
         optimizer = make_optimizer(model, Optimizer(lr=1e-2, weight_decay=0.0))
         batch = make_batch(name)
-        totals = [training_step(model, optimizer, batch, clip_norm=1.0)["total"] for _ in range(32)]
+        totals = [training_step(model, optimizer, batch, max_grad_norm=1.0)["total"] for _ in range(32)]
         assert sum(totals[-3:]) / 3 < 0.65 * totals[0], totals[::5]
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -198,7 +198,7 @@ class TestEveryTask:
             batch, context = make_batch(name), context_for(model, 2)
             for _ in range(2):
                 training_step(
-                    model, optimizer, batch if context is None else batch | {"context": context}, clip_norm=1.0
+                    model, optimizer, batch if context is None else batch | {"context": context}, max_grad_norm=1.0
                 )
             states.append(copy.deepcopy(model.state_dict()))
         assert all(torch.equal(tensor, states[1][key]) for key, tensor in states[0].items())

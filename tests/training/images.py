@@ -11,8 +11,8 @@ def made_recipe(task, images, out, *overrides):
         [
             *SMALL[task],
             *("--data.root", str(images), "--data.train", f"train_{kind}.txt", "--data.val", f"val_{kind}.txt"),
-            *("--data.image_size", "64,64", "--augment.crop", "64,64", "--data.workers", "0"),
-            *("--prompts.count", "4", "--refinement.steps", "2", "--training.out", str(out)),
+            *("--data.image_size", "64,64", "--augment.crop_size", "64,64", "--data.num_workers", "0"),
+            *("--prompts.count", "4", "--refinement.steps", "2", "--training.output_dir", str(out)),
             *("--training.device", "cpu", "--training.batch_size", "2", "--training.steps", "2"),
             *overrides,
         ],

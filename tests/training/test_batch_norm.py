@@ -10,7 +10,7 @@ def layers():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
 
 
-@pytest.mark.parametrize(("statistics", "kind"), [("synchronized", SynchronizedBatchNorm), ("frozen", FrozenBatchNorm)])
+@pytest.mark.parametrize(("statistics", "kind"), [("sync", SynchronizedBatchNorm), ("frozen", FrozenBatchNorm)])
 def test_names_weights_and_statistics_stay(statistics, kind):
     model = layers()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -37,7 +37,7 @@ def test_frozen_statistics_survive_training():
 def test_a_bias_in_front_of_batch_norm_is_trained_only_where_it_matters():
     """Its gradient would be rounding, and AdamW would make full steps of it."""
     own, frozen = layers(), layers()
-    configure_batch_norm(own, "own")
+    configure_batch_norm(own, "local")
     configure_batch_norm(frozen, "frozen")
     assert [name for name, each in own.named_parameters() if not each.requires_grad] == ["0.bias"]
     assert all(each.requires_grad for each in frozen.parameters())
@@ -50,7 +50,7 @@ def test_a_bias_in_front_of_batch_norm_is_trained_only_where_it_matters():
 
 def test_alone_it_is_plain_batch_norm():
     model, plain = layers(), layers()
-    configure_batch_norm(model, "synchronized")
+    configure_batch_norm(model, "sync")
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(model(images), plain(images))
     assert torch.equal(model[1].running_var, plain[1].running_var)

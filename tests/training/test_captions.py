@@ -52,7 +52,7 @@ def trained(request, images, captions, tmp_path_factory):
 
 
 def test_a_batch_has_what_the_text_encoder_makes_of_its_captions(images, captions, tmp_path):
-    made = recipe("depth", images, captions, tmp_path, "--data.workers", "1")
+    made = recipe("depth", images, captions, tmp_path, "--data.num_workers", "1")
     batches = InfiniteDataLoader(training_split(made), made)
     context = next(iter(batches))["context"]
     names = [os.path.basename(path) for path in batches.files(0)]  # noqa: PTH119
@@ -111,7 +111,7 @@ def test_windows_mirror_images_and_scales_are_seen_with_their_captions(trained, 
     made, out = trained
     ways = ["--test.flip", "true"]
     if made.task.name == "segmentation":
-        ways += ["--test.windows", "48,16", "--test.window_batch", "4", "--test.scales", "1,1.5"]
+        ways += ["--test.window", "48", "--test.stride", "16", "--test.window_batch", "4", "--test.scales", "1,1.5"]
     grouped = ["--training.val_batch_size", "2", "--training.device", "cpu"]
     for number, more in enumerate((grouped, grouped[2:])):
         assert main(["evaluate", str(out / "last"), *ways, *more, "--out", str(tmp_path / str(number))]) == 0
@@ -129,7 +129,7 @@ def test_a_data_set_s_heatmaps(trained, tmp_path):
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_stopped_it_goes_on_as_if_it_had_not_been(trained, images, captions, tmp_path, workers):
     made, out = trained
-    words = ("--training.steps", "3", "--prompts.adapter", "true", "--data.workers", workers)
+    words = ("--training.steps", "3", "--prompts.adapter", "true", "--data.num_workers", workers)
     again = recipe(made.task.name, images, captions, tmp_path / "run", *words)
     with pytest.raises(TrainingStopped):
         train(again, SignalAt(2))
@@ -148,7 +148,7 @@ def test_shards_have_the_same_captions(trained, tmp_path):
     ("kind", "words"),
     [
         ("caption", ("--training.trainable", "lora", "--backbone.gradient_checkpointing", "true")),
-        ("caption", ("--training.micro_batch_size", "1", "--training.loss_batch_size", "1")),
+        ("caption", ("--training.micro_batch_size", "1", "--training.loss_group_size", "1")),
         ("caption", ("--backbone.forget_unet", "true", "--training.ema_decay", "0.5")),
         ("label", ("--training.trainable", "prompts", "--prompts.adapter", "true", "--prompts.per_step", "true")),
         ("label", ("--backbone.gradient_checkpointing", "true", "--training.precision", "bf16")),

@@ -55,7 +55,7 @@ def test_depth_in_range_needs_no_words(check, caplog):
 @pytest.mark.parametrize("depth_m", [0, 65.535, 1000])
 def test_a_split_without_any_depth_in_range(check, depth_m):
     """A validation split whose depth was all unmeasured or all beyond the range ended with nan and exit code 0."""
-    with pytest.raises(InputError, match=r"no image of the validation split has depth.*data\.units_per_meter"):
+    with pytest.raises(InputError, match=r"no image of the validation split has depth.*data\.depth_scale"):
         check(*[[depth_m]] * 20)
 
 

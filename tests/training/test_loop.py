@@ -100,7 +100,7 @@ def test_learning_rates_reach_every_group(images, tmp_path):
         "depth",
         images,
         tmp_path,
-        "--optimizer.unet_lr_scale",
+        "--optimizer.backbone_lr_mult",
         "0.1",
         "--schedule.kind",
         "poly",
@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(images
     optimizer = make_optimizer(model, Optimizer(lr=1.0, weight_decay=0.1))
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     batch = {"image": torch.full((2, 3, 64, 64), float("nan")), "depth_m": torch.ones(2, 64, 64)}
-    losses = training_step(model, optimizer, batch, clip_norm=None)
+    losses = training_step(model, optimizer, batch, max_grad_norm=None)
     assert not np.isfinite(losses["total"])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
 
@@ -128,7 +128,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(images
 def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(images, tmp_path):
     overrides = ("--optimizer.lr", "1000", "--training.steps", "9", "--schedule.kind", "constant")
     made = recipe(
-        "depth", images, tmp_path, *overrides, "--optimizer.clip_norm", "none", "--schedule.warmup_steps", "0"
+        "depth", images, tmp_path, *overrides, "--optimizer.max_grad_norm", "none", "--schedule.warmup_steps", "0"
     )
     with pytest.raises(
         InputError, match=r"no longer finite at step \d .*its images are .*train\d\.png, .*train\d\.png"
@@ -154,14 +154,14 @@ def test_bad_images_are_skipped_counted_and_limited(images, tmp_path, caplog):
     train(recipe("depth", root, tmp_path / "b", *skip), ProgressReporter())
     assert json.loads((tmp_path / "b/metrics.json").read_text())["skipped"] == 2
     assert sum("passing over a sample" in record.message for record in caplog.records) == 2
-    with pytest.raises(InputError, match=r"2 of 7 training samples cannot be read, data.skip_at_most is 1; .*broken"):
-        train(recipe("depth", root, tmp_path / "c", *skip, "--data.skip_at_most", "1"), ProgressReporter())
+    with pytest.raises(InputError, match=r"2 of 7 training samples cannot be read, data.max_bad_samples is 1; .*broken"):
+        train(recipe("depth", root, tmp_path / "c", *skip, "--data.max_bad_samples", "1"), ProgressReporter())
 
 
 def test_gradients_are_clipped_together(images, tmp_path):
     model = loop.build_model(recipe("depth", images, tmp_path))
     batch = {"image": torch.rand(2, 3, 64, 64), "depth_m": torch.rand(2, 64, 64) + 1}
-    training_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batch, clip_norm=1e-3)
+    training_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batch, max_grad_norm=1e-3)
     norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-2)
 
@@ -210,14 +210,14 @@ def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images,
 
 
 def test_no_tracker_and_one_that_is_missing(images, tmp_path):
-    train(recipe("depth", images, tmp_path / "none", "--training.trackers", "none"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "none", "--training.report_to", "none"), ProgressReporter())
     assert not (tmp_path / "none/tensorboard").exists()
     with pytest.raises(InputError, match=r"names mlflow, which is not installed: pip install mlflow"):
-        train(recipe("depth", images, tmp_path / "other", "--training.trackers", "mlflow"), ProgressReporter())
+        train(recipe("depth", images, tmp_path / "other", "--training.report_to", "mlflow"), ProgressReporter())
 
 
 def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
-    words = ("--training.steps", "3", "--training.trackers", "none")
+    words = ("--training.steps", "3", "--training.report_to", "none")
     train(recipe("depth", images, tmp_path / "fp32", *words), ProgressReporter())
     train(recipe("depth", images, tmp_path / "bf16", *words, "--training.precision", "bf16"), ProgressReporter())
     full, half = (load(tmp_path / name / "last").state_dict() for name in ("fp32", "bf16"))
@@ -240,7 +240,7 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
         met.append((step, {name: each.detach().clone() for name, each in self._own.items()}))
 
     monkeypatch.setattr(WeightAverage, "update", noting)
-    words = ("--training.trackers", "none", "--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
+    words = ("--training.report_to", "none", "--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
     made = recipe("depth", images, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
     fresh = loop.build_model(made)
@@ -257,7 +257,7 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
 
 
 def test_one_image_a_pass_is_too_few_for_segmentation(images, tmp_path):
-    words = ("--training.micro_batch_size", "1", "--training.loss_batch_size", "1")
+    words = ("--training.micro_batch_size", "1", "--training.loss_group_size", "1")
     with pytest.raises(InputError, match=r"batch norm wants at least 2: choose a larger training\.micro_batch_size"):
         train(recipe("segmentation", images, tmp_path, *words), ProgressReporter())
 
@@ -265,7 +265,7 @@ def test_one_image_a_pass_is_too_few_for_segmentation(images, tmp_path):
 @pytest.mark.full
 def test_a_compiled_training_learns_the_same(images, tmp_path):
     """Slow: every kind of pass is compiled first."""
-    words = ("--training.trackers", "none", "--training.batch_norm", "frozen")
+    words = ("--training.report_to", "none", "--training.batch_norm", "frozen")
     train(recipe("depth", images, tmp_path / "eager", *words), ProgressReporter())
     train(recipe("depth", images, tmp_path / "compiled", *words, "--training.compile", "true"), ProgressReporter())
     eager, compiled = (load(tmp_path / name / "last").state_dict() for name in ("eager", "compiled"))

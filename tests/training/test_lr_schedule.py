@@ -22,7 +22,7 @@ def test_poly_falls_in_a_straight_line():
 
 def test_linear_warm_up_is_mmcvs():
     """mmcv: lr(step) * (1 - (1 - step / warmup) * (1 - ratio)), lr(step) falling already."""
-    schedule = Schedule(kind="poly", warmup_steps=1500, warmup_ratio=1e-6)
+    schedule = Schedule(kind="poly", warmup_steps=1500, warmup_start_factor=1e-6)
 
     def lr(step):
         return learning_rate(step, steps=80_000, lr=8e-5, schedule=schedule)
@@ -39,7 +39,7 @@ def test_warm_up_of_no_steps_is_none():
 
 def test_steps_down_at_shares_of_the_training():
     """COCO: 210 epochs, down to a tenth at 170 and at 200."""
-    schedule = Schedule(kind="step", drop_at=(170 / 210, 200 / 210), warmup_steps=2, warmup_ratio=0.5)
+    schedule = Schedule(kind="step", milestones=(170 / 210, 200 / 210), warmup_steps=2, warmup_start_factor=0.5)
     lr = rates(schedule, 210)
     assert lr[:3] == pytest.approx([0.5, 0.75, 1])
     assert lr[169] == 1
@@ -49,21 +49,21 @@ def test_steps_down_at_shares_of_the_training():
 
 
 def test_rise_and_fall_is_highest_at_the_end_of_the_rise():
-    lr = rates(Schedule(kind="rise_and_fall", rise=0.5, floor_lr=0.1), 10)
+    lr = rates(Schedule(kind="poly_one_cycle", pct_start=0.5, min_lr=0.1), 10)
     assert lr == pytest.approx([0.28, 0.46, 0.64, 0.82, 1, 0.82, 0.64, 0.46, 0.28, 0.1])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["poly", "rise_and_fall", "step", "constant"])
+@pytest.mark.parametrize("kind", ["poly", "poly_one_cycle", "step", "constant"])
 def test_the_shortest_trainings_have_a_learning_rate(kind, steps):
     """A rise of a fifth of two steps is no step at all, which was divided by."""
-    schedule = Schedule(kind=kind, rise=0.2, warmup_steps=50, drop_at=(0.5,))
+    schedule = Schedule(kind=kind, pct_start=0.2, warmup_steps=50, milestones=(0.5,))
     assert all(0 <= lr <= 1 for lr in rates(schedule, steps))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"rise": 0.0}, "schedule.rise"), ({"rise": 1.5}, "schedule.rise"), ({"drop_at": (170.0,)}, "schedule.drop_at")],
+    [({"rise": 0.0}, "schedule.pct_start"), ({"rise": 1.5}, "schedule.pct_start"), ({"milestones": (170.0,)}, "schedule.milestones")],
 )
 def test_shares_must_be_shares(settings, message):
     with pytest.raises(InputError, match=message):
@@ -94,14 +94,14 @@ def test_a_warm_up_that_lasts_to_the_end_is_told():
     told = check_warmup(Schedule(warmup_steps=50), 40)
     assert told.startswith("schedule.warmup_steps 50 is as long as all 40 steps or longer")
     assert "78% of optimizer.lr" in told
-    assert check_warmup(Schedule(kind="rise_and_fall", warmup_steps=50), 40) is None
+    assert check_warmup(Schedule(kind="poly_one_cycle", warmup_steps=50), 40) is None
 
 
 def test_warm_up_is_given_once():
     with pytest.raises(InputError, match="give one of them"):
         Schedule(warmup_steps=5, warmup_fraction=0.1)
-    with pytest.raises(InputError, match="rise_and_fall has no warm-up"):
-        Schedule(kind="rise_and_fall", warmup_fraction=0.1)
+    with pytest.raises(InputError, match="poly_one_cycle has no warm-up"):
+        Schedule(kind="poly_one_cycle", warmup_fraction=0.1)
 
 
 @pytest.mark.parametrize(("given", "warmup"), [("steps", 7), ("fraction", 4)])

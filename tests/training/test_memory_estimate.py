@@ -21,8 +21,8 @@ SMALL = [
     *("--refinement.steps", "1", "--prompts.count", "4", "--training.batch_size", "4", "--training.device", "cpu"),
 ]
 SIZES = {
-    "segmentation": ["--augment.crop", "64,64", "--task.width", "16"],
-    "depth": ["--augment.crop", "64,64", "--task.filters", "4", "--task.width", "8"],
+    "segmentation": ["--augment.crop_size", "64,64", "--task.width", "16"],
+    "depth": ["--augment.crop_size", "64,64", "--task.filters", "4", "--task.width", "8"],
     "pose": ["--task.crop_height", "64", "--task.crop_width", "64", "--task.filters", "8"],
 }
 CHECKPOINTING = ["--backbone.gradient_checkpointing", "true"]
@@ -158,7 +158,7 @@ def test_a_step_that_cannot_be_shared_is_told(recipe_of):
 def test_a_pass_of_one_image_is_counted_though_batch_norm_could_not_train_so(recipe_of):
     own, frozen = (
         training_memory(recipe_of("segmentation", "--training.micro_batch_size", "1", "--training.batch_norm", norm))
-        for norm in ("own", "frozen")
+        for norm in ("local", "frozen")
     )
     assert own == frozen
     assert own.images == 1

@@ -17,7 +17,7 @@ def rates(model, settings):
 
 def test_every_trainable_parameter_is_in_one_group_and_the_vae_in_none():
     model = small_model("depth")
-    groups = parameter_groups(model, Optimizer(lr=1.0, weight_decay=0.1, unet_lr_scale=0.5, decay_vectors=False))
+    groups = parameter_groups(model, Optimizer(lr=1.0, weight_decay=0.1, backbone_lr_mult=0.5, decay_bias_and_norm=False))
     names = [name for group in groups for name in group["names"]]
     parameters = dict(model.named_parameters())
     assert sorted(names) == sorted(name for name, parameter in parameters.items() if parameter.requires_grad)
@@ -28,7 +28,7 @@ def test_every_trainable_parameter_is_in_one_group_and_the_vae_in_none():
 
 
 def test_the_unet_learns_at_its_own_rate():
-    got = rates(small_model("depth"), Optimizer(lr=1.0, weight_decay=0.1, unet_lr_scale=0.25))
+    got = rates(small_model("depth"), Optimizer(lr=1.0, weight_decay=0.1, backbone_lr_mult=0.25))
     assert {scale for name, (scale, _, _) in got.items() if name.startswith("unet.")} == {0.25}
     assert {scale for name, (scale, _, _) in got.items() if not name.startswith("unet.")} == {1.0}
     assert all(lr == scale for scale, lr, _ in got.values())
@@ -36,14 +36,14 @@ def test_the_unet_learns_at_its_own_rate():
 
 
 def test_vectors_and_biases_need_not_decay():
-    got = rates(small_model("depth"), Optimizer(lr=1.0, weight_decay=0.1, decay_vectors=False))
+    got = rates(small_model("depth"), Optimizer(lr=1.0, weight_decay=0.1, decay_bias_and_norm=False))
     assert got["unet.conv_in.weight"][2] == got["prompts.sets.0"][2] == got["refinement.time.0"][2] == 0.1
     assert got["unet.conv_in.bias"][2] == got["unet.conv_norm_out.weight"][2] == 0
     assert set(rates(small_model("depth"), Optimizer(lr=1.0, weight_decay=0.1)).values()) == {(1.0, 1.0, 0.1)}
 
 
 def test_attention_norms_can_stand_apart():
-    settings = Optimizer(lr=1.0, weight_decay=0.1, unet_lr_scale=0.5, attention_norms_apart=True)
+    settings = Optimizer(lr=1.0, weight_decay=0.1, backbone_lr_mult=0.5, attention_norms_apart=True)
     got = rates(small_model("segmentation"), settings)
     apart = {name for name, rate in got.items() if rate == (1.0, 1.0, 0.0)}
     attention = {name for name in got if name.startswith("unet.") and ".attentions." in name and "norm" in name}
@@ -61,7 +61,7 @@ def test_the_optimizer_is_the_released_adamw():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"unet_lr_scale": -1.0}, {"clip_norm": 0.0}],
+    [{"lr": -1.0}, {"lr": float("nan")}, {"weight_decay": -0.1}, {"backbone_lr_mult": -1.0}, {"max_grad_norm": 0.0}],
 )
 def test_nonsense_is_refused(settings):
     (name,) = settings

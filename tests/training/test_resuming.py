@@ -83,7 +83,7 @@ def straight(request, images, tmp_path_factory):
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, images, tmp_path, number, workers):
     """Stopped within an epoch of two steps, after a validation, and with other workers."""
     task, wanted = straight
-    made = recipe(task, images, tmp_path / "run", "--data.workers", str(workers))
+    made = recipe(task, images, tmp_path / "run", "--data.num_workers", str(workers))
     for step in (1, 3, 6):
         with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
             train(made, SignalAt(step, number), resume="auto")
@@ -197,10 +197,10 @@ def first(mapping):
 @pytest.fixture(scope="module")
 def stopped(images, tmp_path_factory):
     """A recipe, the only checkpoint of its stopped training, and what that holds."""
-    made = recipe("depth", images, tmp_path_factory.mktemp("stopped") / "run", "--training.keep_checkpoints", "1")
+    made = recipe("depth", images, tmp_path_factory.mktemp("stopped") / "run", "--training.save_total_limit", "1")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
-    (path,) = (made.training.out / "checkpoints").iterdir()
+    (path,) = (made.training.output_dir / "checkpoints").iterdir()
     return made, path, torch.load(path, weights_only=True)
 
 
@@ -242,15 +242,15 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message
 
 
 def test_what_a_machine_decides_may_change():
-    found = {"training": {"out": "a", "threads": 1, "steps": 5}, "data": {"root": "x", "workers": 0, "train": "t"}}
-    wanted = {"training": {"out": "b", "threads": 2, "steps": 5}, "data": {"root": "y", "workers": 2, "train": "t"}}
+    found = {"training": {"output_dir": "a", "num_threads": 1, "steps": 5}, "data": {"root": "x", "num_workers": 0, "train": "t"}}
+    wanted = {"training": {"output_dir": "b", "num_threads": 2, "steps": 5}, "data": {"root": "y", "num_workers": 2, "train": "t"}}
     assert changed_keys(found, wanted) == []
     assert changed_keys(found, {**wanted, "task": {"width": 3}}) == ["task.width"]
 
 
 def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_path, straight):
     task, wanted = straight
-    made = recipe(task, images, tmp_path / "run", "--training.keep_checkpoints", "3")
+    made = recipe(task, images, tmp_path / "run", "--training.save_total_limit", "3")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(5))
     names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
@@ -354,7 +354,7 @@ def test_a_new_training_takes_the_place_of_a_finished_one(images, tmp_path):
     """The old one's last checkpoint had a higher number, and counted as the newest."""
     train(recipe("depth", images, tmp_path / "run"), ProgressReporter())
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", images, tmp_path / "run", "--training.keep_checkpoints", "1"), SignalAt(2))
+        train(recipe("depth", images, tmp_path / "run", "--training.save_total_limit", "1"), SignalAt(2))
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["00000002.pt"]
 
 

@@ -96,7 +96,7 @@ def test_steps_of_any_size_can_be_joined():
 
 def test_memory_counts_the_steps():
     """Between once and K times the memory: the heads' activations of all steps are computed again, not kept."""
-    recipe = read_recipe("micro_depth", ["--data.image_size", "64,64", "--augment.crop", "64,64"])
+    recipe = read_recipe("micro_depth", ["--data.image_size", "64,64", "--augment.crop_size", "64,64"])
     every = replace(recipe, training=replace(recipe.training, step_decay=0.8))
     alone = training_memory(recipe).peak.total
     assert alone < training_memory(every).peak.total < 3 * alone

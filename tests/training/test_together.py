@@ -16,8 +16,8 @@ from metaprompts.recipes.registry import recipe_names
 from metaprompts.training.batch_plan import BatchPlan, batch_plan
 from training.images import made_recipe
 
-BATCH = ("--training.batch_size", "4", "--training.loss_batch_size", "2", "--training.steps", "5")
-RARELY = ("--training.validate_every", "100", "--training.trackers", "none", "--training.threads", "1")
+BATCH = ("--training.batch_size", "4", "--training.loss_group_size", "2", "--training.steps", "5")
+RARELY = ("--training.validate_every", "100", "--training.report_to", "none", "--training.num_threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +86,17 @@ def test_a_step_learns_the_same_however_it_is_split(trained, way):
 
 @pytest.mark.full
 def test_batch_norm_sees_all_processes_if_it_is_told_to(trained):
-    words = ("--training.batch_norm", "synchronized")
+    words = ("--training.batch_norm", "sync")
     (whole, _), (split, _) = trained("depth", 1, *words), trained("depth", 2, *words)
     assert furthest(whole, split) < 1e-6
-    own, _ = trained("depth", 2, "--training.batch_norm", "own")
+    own, _ = trained("depth", 2, "--training.batch_norm", "local")
     assert furthest(whole, own) > 1e-5
 
 
 @pytest.mark.full
 def test_segmentation_learns_the_same_in_two_processes(trained):
     """UPerNet normalizes single pixels here, so single gradients are all rounding, and AdamW steps on them."""
-    words = ("--training.batch_norm", "synchronized")
+    words = ("--training.batch_norm", "sync")
     (whole, _), (split, _) = trained("segmentation", 1, *words), trained("segmentation", 2, *words)
     one, other = (load_file(out / "last/model.safetensors") for out in (whole, split))
     apart = torch.cat([(one[name] - other[name]).flatten().abs() for name in one if ".running_" not in name])
@@ -148,7 +148,7 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
     [
         (24, {"processes": 7}, "batch_size 24 cannot be shared by 7 processes"),
         (24, {"processes": 8, "micro_batch": 2}, "has 3 images of a step.*micro_batch_size 2: choose a divisor of 3"),
-        (24, {"processes": 4, "loss_batch": 4}, "loss_batch_size is 4, and a pass has 6 .* choose a divisor of 6"),
+        (24, {"processes": 4, "loss_batch": 4}, "loss_group_size is 4, and a pass has 6 .* choose a divisor of 6"),
     ],
 )
 def test_what_does_not_come_out_even_is_refused(batch, settings, message):
@@ -183,7 +183,7 @@ def test_released_recipes_keep_their_batch_on_one_to_eight_processes(name):
     for processes in (1, 2, 4, 8):
         split = batch_plan(recipe, processes)
         assert (split.batch, split.fitted) == (recipe.training.batch_size, "")
-        assert split.loss_batch == (recipe.training.loss_batch_size or split.micro_batch)
+        assert split.loss_batch == (recipe.training.loss_group_size or split.micro_batch)
     with pytest.raises(InputError, match="cannot be shared by 5 processes"):
         batch_plan(recipe, 5)
 
@@ -201,7 +201,7 @@ def check_fitted(recipe, processes):
     assert settings.batch_size <= split.batch < settings.batch_size + processes
     assert split.processes * split.passes * split.micro_batch == split.batch
     assert split.micro_batch % split.loss_batch == 0 or split.micro_batch == split.batch
-    is_changed = split.batch != settings.batch_size or split.loss_batch < (settings.loss_batch_size or 1)
+    is_changed = split.batch != settings.batch_size or split.loss_batch < (settings.loss_group_size or 1)
     assert bool(split.fitted) == is_changed
     assert (f"(fitted: {split.fitted})" in str(split)) == is_changed
 
@@ -210,5 +210,5 @@ def test_what_was_fitted_is_said():
     split = BatchPlan.of(8, processes=3, micro_batch=None, loss_batch=2, fits=True)
     assert str(split) == (
         "a step: 9 images = 3 processes x 1 pass x 3; 1 share a loss (fitted: training.batch_size 9 instead of 8 and "
-        "training.loss_batch_size 1 instead of 2)"
+        "training.loss_group_size 1 instead of 2)"
     )

@@ -27,7 +27,7 @@ def sharded(recipe, folder):
 
 
 def at(recipe, out, **data):
-    return replace(recipe, data=replace(recipe.data, **data), training=replace(recipe.training, out=out))
+    return replace(recipe, data=replace(recipe.data, **data), training=replace(recipe.training, output_dir=out))
 
 
 def assert_same_samples(out, wanted):
@@ -67,7 +67,7 @@ def test_people_are_trained_and_validated_without_their_folder(tmp_path):
     """OKS wants the annotation file, which comes with the shards."""
     write_scenes("coco", 8, tmp_path / "coco", height=64, width=96, val_count=4)
     settings = ("--data.root", str(tmp_path / "coco"), "--data.val_boxes", "none", "--training.batch_size", "2")
-    few = ("--prompts.count", "4", "--refinement.steps", "2", "--training.device", "cpu", "--data.workers", "0")
+    few = ("--prompts.count", "4", "--refinement.steps", "2", "--training.device", "cpu", "--data.num_workers", "0")
     recipe = read_recipe("micro_coco_pose", [*SMALL["pose"], *settings, *few, "--training.steps", "2"])
     train(at(recipe, tmp_path / "wanted"), ProgressReporter())
     made = sharded(recipe, tmp_path)

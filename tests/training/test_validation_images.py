@@ -158,7 +158,7 @@ def pose_recipe(root, *words):
         "images",
         "--data.val",
         "0.34",
-        "--data.workers",
+        "--data.num_workers",
         "0",
     )
     return read_recipe("micro_pose", [*words, *named] if root is None else [*words, *named, "--data.root", str(root)])
@@ -195,7 +195,7 @@ def test_people_are_held_out_by_images_and_only_these_are_scored(people):
 
 def test_shards_keep_what_was_held_out(people, tmp_path, capsys):
     words = ["--data.root", str(people), "--data.train", "people.json", "--data.train_images", "images"]
-    words += ["--data.val", "0.34", "--data.workers", "0", "--out", str(tmp_path / "shards")]
+    words += ["--data.val", "0.34", "--data.num_workers", "0", "--out", str(tmp_path / "shards")]
     assert main(["data", "shard", "micro_pose", *words]) == 0
     wanted, made = pose_recipe(people), pose_recipe(None, "--data.shards", str(tmp_path / "shards"))
     for split_of in (training_split, validation_split):

@@ -13,7 +13,7 @@ _SETTINGS = {
     "training.steps": 2,
     "training.validate_every": 2,
     "training.batch_size": 2,
-    "training.loss_batch_size": 2,
+    "training.loss_group_size": 2,
     "training.val_batch_size": 4,
     "schedule.warmup_steps": 0,
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
 
 # What a command line names by its place on one machine is the same training everywhere.
-_FOLDERS = {"data.root": Path("DATA"), "training.out": Path("OUT")}
+_FOLDERS = {"data.root": Path("DATA"), "training.output_dir": Path("OUT")}
 _KEY_DIGITS = 12
 # What a study says itself for every training.
 _OWN_KEYS = ("training.seed", *_FOLDERS)
@@ -282,7 +282,7 @@ class Run:
             **self.cell.variant_settings.get(self.variant.name, {}),
             "training.seed": self.seed,
             "data.root": root,
-            "training.out": out,
+            "training.output_dir": out,
         }
         return [self.cell.recipe, *(f"--{key}={_spelled(value)}" for key, value in settings.items())]
 

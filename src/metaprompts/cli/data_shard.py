@@ -27,8 +27,8 @@ bit for bit. RECIPE is a .toml file or one of: {recipes}.
   --shard-bytes SIZE         from which on a shard is closed (default: 256MB)
   --split train|val          write only this one
   --restart                  discard the shards that are in DIR
-  --data.workers N           processes that read
-  --data.on_error skip       leave out training samples that cannot be read, up to data.skip_at_most; the validation
+  --data.num_workers N           processes that read
+  --data.on_error skip       leave out training samples that cannot be read, up to data.max_bad_samples; the validation
                              split is written whole or not at all
 
 DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose the annotation files, too. Stopped at any
@@ -139,9 +139,9 @@ class ShardData:
                 self.out,
                 split,
                 samples,
-                units_per_meter=getattr(data, "stored_units_per_meter", None),
-                at_most=data.skip_at_most if skips else None,
-                workers=data.workers,
+                depth_scale=getattr(data, "stored_units_per_meter", None),
+                at_most=data.max_bad_samples if skips else None,
+                workers=data.num_workers,
                 on_done=bar.advance,
                 on_earlier=bar.goes_on,
             )

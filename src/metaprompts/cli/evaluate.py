@@ -39,12 +39,13 @@ How images are predicted is the recipe's test section; by default each is seen o
   --test.flip false          also look at the mirrored image and average; --test.flip alone means true
 
   segmentation
-  --test.windows none        SIDE,STRIDE of square windows in pixels (ADE20K: 512,341; Cityscapes: 1024,512)
+  --test.window none         side of square windows in pixels (ADE20K: 512; Cityscapes: 1024)
+  --test.stride none         their step (ADE20K: 341; Cityscapes: 512); none for half a window
   --test.scales 1.0          factors on the images' size (published: 0.5,0.75,1,1.25,1.5,1.75,2)
   --test.window_batch 1      windows in one pass
 
   depth
-  --test.windows none        how many square windows along the long side (NYU: 2, KITTI: 16)
+  --test.num_windows none    how many square windows along the long side (NYU: 2, KITTI: 16)
   --test.crop none           pixels that count: nyu, garg or eigen
   --test.kitti_crop false    cut images and depth to KITTI's benchmark crop first
 
@@ -64,7 +65,7 @@ same command again predicts only what is not there yet, or whose files have chan
 meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that is mIoU, RMSE or AP.
 Several processes share the work under torchrun:
 torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
-Of use, too: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.workers 2. All keys of
+Of use, too: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.num_workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
 """
 
@@ -195,7 +196,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out:
         "weights": fingerprint(model),
         "task": model.config.plain()["task"],
         "test": plain(recipe.test),
-        "data": {key: value for key, value in data.items() if key not in ("workers", "cache")},
+        "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},
         "samples": len(images),
     }
     return Evaluation(
@@ -206,7 +207,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out:
         what=what,
         root=recipe.data.names_from("val"),
         group=recipe.training.val_batch_size,
-        workers=recipe.data.workers,
+        workers=recipe.data.num_workers,
     )
 
 

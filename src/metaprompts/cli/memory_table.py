@@ -70,7 +70,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
 
 
 def _lacks_statistics(recipe: Recipe, memory: TrainingMemory) -> bool:
-    is_own = recipe.training.batch_norm == "own"
+    is_own = recipe.training.batch_norm == "local"
     return isinstance(recipe.task, Segmentation) and is_own and memory.images == 1
 
 

@@ -50,8 +50,8 @@ def load_with_recipe(
         _check_same_share(source, read)
     if reads_data:
         read.data.names_from("val")
-    if read.training.threads is not None:
-        torch.set_num_threads(read.training.threads)
+    if read.training.num_threads is not None:
+        torch.set_num_threads(read.training.num_threads)
     model = load(source, choose_device(read.training.device))
     if model.task.name != read.task.name:
         raise InputError(f"{source} predicts {model.task.name}, the recipe is of {read.task.name}")

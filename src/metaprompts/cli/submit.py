@@ -128,7 +128,7 @@ class Submit:
                 recipe.test,
                 FORMATS[self.format],
                 self.out,
-                workers=recipe.data.workers,
+                workers=recipe.data.num_workers,
                 on_done=bar.advance,
             )
 
@@ -154,6 +154,6 @@ class Submit:
                 self.out,
                 samples=with_contexts(recipe, people, self.images),
                 batch_size=recipe.training.val_batch_size,
-                workers=recipe.data.workers,
+                workers=recipe.data.num_workers,
                 on_done=bar.advance,
             )

@@ -22,7 +22,7 @@ Every key of the recipe can be changed on the command line; most often these:
 
   --data.root DIR            folder of the images
   --data.shards DIR          or what metaprompts data shard wrote of it
-  --training.out DIR         folder for checkpoints and metrics   (default: runs/latest)
+  --training.output_dir DIR         folder for checkpoints and metrics   (default: runs/latest)
   --data.val 0.1             hold out a share of the training images for validation; or a list or folder; or none
   --training.steps N         length of the training
   --training.init_from MODEL begin with what a model has learned: a folder, a hub id, micro-segmentation, ...
@@ -31,13 +31,13 @@ Every key of the recipe can be changed on the command line; most often these:
   --trainable full|lora|prompts
                              all; or on a frozen backbone, saved without it: low-rank changes of its attention and all
                              around it, or only what is around it (short for --training.trainable)
-  --resume auto|never        go on with the unfinished training in training.out, or begin it anew
+  --resume auto|never        go on with the unfinished training in training.output_dir, or begin it anew
 
 Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays what it
 is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
 backbone.gradient_checkpointing, --trainable lora.
 
-Writes to training.out: best/ and last/ (model folders; no best/ where data.val is none), metrics.json (validations),
+Writes to training.output_dir: best/ and last/ (model folders; no best/ where data.val is none), metrics.json (validations),
 log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the current step, with
 a checkpoint from which --resume auto goes on as if nothing had happened; with more steps a finished one goes on, too.
 
@@ -117,9 +117,9 @@ class Train:
             return _SIGNALED + stopped.signal
         if is_first_process():
             if not recipe.data.validates:
-                say(f"model after the last step: {recipe.training.out / 'last'}\n")
+                say(f"model after the last step: {recipe.training.output_dir / 'last'}\n")
                 return 0
-            say(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.out / 'best'}\n")
+            say(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.output_dir / 'best'}\n")
         return report_undefined(recipe.task.name, history.best or {}) if recipe.data.validates else 0
 
 

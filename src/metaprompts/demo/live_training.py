@@ -61,7 +61,7 @@ def fine_tune(
             break
         factor = min((step + 1) / _WARMUP_STEPS, (1 - passed) / _FALL, 1.0)
         apply_learning_rate(optimizer, recipe.optimizer.lr * factor)
-        losses = training_step(model, optimizer, batch, recipe.optimizer.clip_norm)
+        losses = training_step(model, optimizer, batch, recipe.optimizer.max_grad_norm)
         check_finite(losses, step + 1, "this recipe's learning rate is too high")
         points.append(Point(seconds=time.monotonic() - started, loss=losses["total"]))
         on_step(points[-1])

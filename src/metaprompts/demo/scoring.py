@@ -69,7 +69,7 @@ def subject_of(task: str, scenes: Path) -> Subject:
 
 def on_scenes(recipe: str, scenes: Path, *overrides: str) -> Recipe:
     """A recipe whose data are scenes."""
-    data = [f"--data.root={scenes}", "--data.workers=0", "--training.val_batch_size=8"]
+    data = [f"--data.root={scenes}", "--data.num_workers=0", "--training.val_batch_size=8"]
     return read_recipe(recipe, [*data, *overrides])
 
 

@@ -70,22 +70,25 @@ class SegmentationProtocol(EvaluationProtocol):
     """How segmentation is tested. Windows average logits; scales and mirror images average softmax outputs.
 
     Attributes:
-        windows: side and stride of square windows, in pixels (ADE20K: 512,341; Cityscapes: 1024,512); none for the
-            whole image at once
+        window: side of square windows, in pixels (ADE20K: 512; Cityscapes: 1024); none for the whole image at once
+        stride: step from window to window, in pixels (ADE20K: 341; Cityscapes: 512); none for half a window
         scales: factors on the size at which images are looked at (published: 0.5,0.75,1,1.25,1.5,1.75,2)
         window_batch: windows in one pass
     """
 
-    windows: tuple[Annotated[int, Range(1, 65536)], Annotated[int, Range(1, 65536)]] | None = None
+    window: Annotated[int, Range(1, 65536)] | None = None
+    stride: Annotated[int, Range(1, 65536)] | None = None
     # Larger factors are a slip of the keyboard; published are 0.5 to 2.
     scales: tuple[Annotated[float, Range(0, 16, above=True)], ...] = (1.0,)
     window_batch: Annotated[int, Range(1, 65536)] = 1
 
     def __post_init__(self) -> None:
-        if self.windows is not None and not 1 <= self.windows[1] <= self.windows[0]:
-            side, stride = self.windows
-            raise InputError(f"test.windows is {side},{stride}; wanted SIDE,STRIDE with 1 <= stride <= side")
         check_ranges(self, "test")
+        if self.stride is not None and self.stride > (self.window or 0):
+            raise InputError(
+                f"test.stride is {self.stride} and test.window {self.window or 'none'}: expected a stride of at most the "
+                "window's side, which leaves no gaps"
+            )
         if not self.scales:
             raise InputError("test.scales is empty; expected numbers such as 0.5,1,2")
         if len(set(self.scales)) != len(self.scales):
@@ -94,13 +97,13 @@ class SegmentationProtocol(EvaluationProtocol):
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Logits (B,C,H,W) where an image is seen once, else probabilities (B,C,H,W) at the labels' size."""
         look = with_context(model, batch)
-        if self.windows is None and not self.flip and self.scales == (1.0,):
+        if self.window is None and not self.flip and self.scales == (1.0,):
             return look(batch["image"])
         return mean_probabilities(
             look,
             [batch[scaled_name(scale)] for scale in self.scales],
             original_size(batch),
-            windows=self.windows,
+            windows=None if self.window is None else (self.window, self.stride or max(self.window // 2, 1)),
             flip=self.flip,
             batch=self.window_batch,
         )
@@ -119,13 +122,13 @@ class DepthProtocol(EvaluationProtocol):
     """How depth is tested. Windows and mirror images are averaged in meters.
 
     Attributes:
-        windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
+        num_windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
         crop: pixels that count: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
         kitti_crop: cut images and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216
             columns; training does so, too
     """
 
-    windows: Annotated[int, Range(2, 1024)] | None = None
+    num_windows: Annotated[int, Range(2, 1024)] | None = None
     crop: Literal["nyu", "garg", "eigen"] | None = None
     kitti_crop: bool = False
 
@@ -135,9 +138,9 @@ class DepthProtocol(EvaluationProtocol):
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""
         look = with_context(model, batch)
-        if self.windows is None and not self.flip:
+        if self.num_windows is None and not self.flip:
             return look(batch["image"])
-        return predict_windows(look, batch["image"], windows=self.windows, flip=self.flip)
+        return predict_windows(look, batch["image"], windows=self.num_windows, flip=self.flip)
 
     def facts(self) -> dict[str, Any]:
         """The crop."""

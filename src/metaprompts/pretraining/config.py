@@ -47,11 +47,11 @@ class Learning:
     """Learning rate at its height."""
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices; vectors have none."""
-    clip_norm: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest norm of all gradients together."""
     warmup_steps: int = 200
     """Steps of linear rise of the learning rate."""
-    fall: float = 0.2
+    decay_fraction: float = 0.2
     """Share of the steps, at the end, over which the learning rate falls to 0."""
     ema_decay: float = 0.999
     """How slowly the averaged weights follow the trained ones."""
@@ -59,9 +59,9 @@ class Learning:
     def __post_init__(self) -> None:
         _at_least(1, self._prefix, self, "steps", "batch_size")
         _at_least(0, self._prefix, self, "lr", "weight_decay", "warmup_steps")
-        if not self.clip_norm > 0:
-            raise InputError(f"{self._prefix}clip_norm is {self.clip_norm}; wanted more than 0")
-        for name in ("fall", "ema_decay"):
+        if not self.max_grad_norm > 0:
+            raise InputError(f"{self._prefix}max_grad_norm is {self.max_grad_norm}; wanted more than 0")
+        for name in ("decay_fraction", "ema_decay"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; wanted a share between 0 and 1")
 
@@ -72,7 +72,7 @@ class Learning:
     @property
     def schedule(self) -> Schedule:
         """The learning rate's course."""
-        return Schedule(kind="hold_and_fall", warmup_steps=self.warmup_steps, fall=self.fall)
+        return Schedule(kind="warmup_stable_decay", warmup_steps=self.warmup_steps, decay_fraction=self.decay_fraction)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Vae(Learning):
     batch_size: int = 16
     lr: float = 1e-3
     weight_decay: float = 0.0
-    fall: float = 0.5
+    decay_fraction: float = 0.5
     scenes: int = 6_000
     """How many of the scenes it is trained on."""
     crop: int = 64
@@ -109,9 +109,9 @@ class Vae(Learning):
         _at_least(0, "vae.", self, "chroma_weight", "edge_weight", "pooled_weight", "kl_weight", "kl_warmup_steps")
         if self.crop < 16 or self.crop % 8:
             raise InputError(f"vae.crop is {self.crop}; wanted a multiple of 8 from 16")
-        if not 0 <= self.whole_share <= self.fall:
+        if not 0 <= self.whole_share <= self.decay_fraction:
             # What is trained before the learning rate falls must not depend on the number of steps.
-            raise InputError(f"vae.whole_share is {self.whole_share}; wanted 0 to vae.fall, which is {self.fall}")
+            raise InputError(f"vae.whole_share is {self.whole_share}; wanted 0 to vae.decay_fraction, which is {self.decay_fraction}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,7 @@ class _Diary:
         """Note what a step lost, and save where it is time."""
         settings, step = self._train_config.settings, self._train_state.step
         self._log.add(step, losses, lr)
-        must_save = step in (settings.steps, fall_start(settings.steps, settings.fall))
+        must_save = step in (settings.steps, fall_start(settings.steps, settings.decay_fraction))
         if must_save or time.monotonic() - self._saved >= self._train_config.checkpoint_seconds:
             self._log.flush()
             self._checkpoints.save(self._train_state, settings)
@@ -124,7 +124,7 @@ def _take_step(
     apply_learning_rate(train_state.optimizer, lr)
     one_pass = partial(objective.losses, train_state.step)
     losses = optimizer_step(
-        train_state.model, train_state.optimizer, [one_pass], settings.clip_norm, train_config.process_group
+        train_state.model, train_state.optimizer, [one_pass], settings.max_grad_norm, train_config.process_group
     )
     cure = f"delete {train_config.folder} and begin the stage again with a lower learning rate"
     check_finite(losses, train_state.step + 1, cure)

@@ -51,7 +51,7 @@ class TrainState:
     @classmethod
     def start(cls, model: nn.Module, settings: Learning) -> "TrainState":
         """Begin with a model as it is."""
-        rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_vectors=False)
+        rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_bias_and_norm=False)
         average = AveragedModel(model, multi_avg_fn=_Average(settings.ema_decay))
         return cls(model, average, make_optimizer(model, rules))
 
@@ -96,11 +96,11 @@ class Checkpoints:
     def save(self, train_state: TrainState, settings: Learning) -> None:
         """Write the newest checkpoint, whole, and keep the one before it."""
         newest = self._folder / _NEWEST
-        state = {**train_state.state(), "steps": settings.steps, "fall": settings.fall, "identity": self._identity}
+        state = {**train_state.state(), "steps": settings.steps, "decay_fraction": settings.decay_fraction, "identity": self._identity}
         if newest.exists():
             newest.replace(self._folder / _FORMER)
         write_state(newest, state)
-        if train_state.step == fall_start(settings.steps, settings.fall):
+        if train_state.step == fall_start(settings.steps, settings.decay_fraction):
             write_state(self._folder / _BEFORE_FALL, state)
 
     def resume(self, train_state: TrainState, settings: Learning) -> None:
@@ -116,7 +116,7 @@ class Checkpoints:
         if found is None:
             return
         path, state = found
-        begun_to_fall = state["step"] > fall_start(state["steps"], state["fall"])
+        begun_to_fall = state["step"] > fall_start(state["steps"], state["decay_fraction"])
         if begun_to_fall and settings.steps > state["steps"]:
             before = self._first_whole(_BEFORE_FALL)
             if before is None:
@@ -146,8 +146,8 @@ class Checkpoints:
 
 
 def _check_numbers(state: Mapping[str, Any]) -> None:
-    check_parts(state, ("step", "steps", "fall"))
-    numbers = {name: state[name] for name in ("step", "steps", "fall")}
+    check_parts(state, ("step", "steps", "decay_fraction"))
+    numbers = {name: state[name] for name in ("step", "steps", "decay_fraction")}
     if any(type(number) not in (int, float) or number < 0 for number in numbers.values()):
         raise InputError(f"its numbers are {numbers}; expected none below 0")
 

@@ -60,12 +60,12 @@ class Training:
         batch_size: images in a step, of all processes together
         micro_batch_size: images in one pass through the model; none for all that a process has of a step. Smaller
             passes need less memory: their gradients are added up
-        loss_batch_size: images that share a loss, consecutive ones of a step; none for those of a pass. The released
+        loss_group_size: images that share a loss, consecutive ones of a step; none for those of a pass. The released
             recipes share it among those of one GPU, which depth's and Lovasz's loss notice. A fixed number makes a
             step the same however it is split
         fit_processes: where processes or passes do not come out even, take the next larger batch and the largest group
             that shares a loss which do, and say so; released recipes keep theirs
-        batch_norm: statistics in training: "own" of each pass, "synchronized" over the processes' passes, or "frozen",
+        batch_norm: statistics in training: "local" of each pass, "sync" over the processes' passes, or "frozen",
             those that the model starts with
         step_decay: train every refinement step and not the last alone: step k's loss counts step_decay^(K - k) times.
             Each step can then be read, and fewer steps can be taken; a step takes 1.4 to 1.9 times as long. None for
@@ -75,7 +75,7 @@ class Training:
         compile: compile the model first (torch.compile)
         ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share,
             of the first steps less, (1 + step) / (10 + step). None for the weights themselves
-        trackers: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
+        report_to: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
         seed: of all chance
         trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
             and all that is not the UNet) or "prompts" (all that is not the UNet)
@@ -86,26 +86,26 @@ class Training:
         validate_every: steps between validations; the last step is always validated
         early_stopping: stop after so many validations in a row without a better score (mIoU, RMSE, AP); none for never
         val_batch_size: images in a pass of validation; images of different sizes need 1
-        out: folder for models, metrics, checkpoints and the resolved recipe
+        output_dir: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto goes on
-        keep_checkpoints: how many of them stay
+        save_total_limit: how many of them stay
         device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
-        threads: of PyTorch on the CPU; none for its own choice
+        num_threads: of PyTorch on the CPU; none for its own choice
     """
 
     batch_size: _Batch
     steps: _Steps | None = None
     epochs: _Steps | None = None
     micro_batch_size: _Batch | None = None
-    loss_batch_size: _Batch | None = None
+    loss_group_size: _Batch | None = None
     fit_processes: bool = True
-    batch_norm: Literal["own", "synchronized", "frozen"] = "own"
+    batch_norm: Literal["local", "sync", "frozen"] = "local"
     step_decay: Annotated[float, Range(0, 1, above=True)] | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     fsdp: bool = False
     compile: bool = False
     ema_decay: Annotated[float, Range(0, 1, below=True)] | None = None
-    trackers: tuple[str, ...] | None = ("tensorboard",)
+    report_to: tuple[str, ...] | None = ("tensorboard",)
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     trainable: Literal["full", "lora", "prompts"] = "full"
     lora_rank: Annotated[int, Range(1, 4096)] = 8
@@ -114,19 +114,19 @@ class Training:
     validate_every: _Steps = 1000
     early_stopping: _Steps | None = None
     val_batch_size: _Batch = 1
-    out: Path = Path("runs/latest")
+    output_dir: Path = Path("runs/latest")
     checkpoint_seconds: Annotated[float, Range(0, 1e9)] = 600.0
-    keep_checkpoints: Annotated[int, Range(1, 10**6)] = 2
+    save_total_limit: Annotated[int, Range(1, 10**6)] = 2
     device: str | None = None
-    threads: Annotated[int, Range(1, 4096)] | None = None
+    num_threads: Annotated[int, Range(1, 4096)] | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise InputError("training.steps and training.epochs: give exactly one of them")
         check_ranges(self, "training")
-        for name in self.trackers or ():
+        for name in self.report_to or ():
             if name not in _TRACKERS:
-                raise InputError(f"training.trackers has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
+                raise InputError(f"training.report_to has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
         if self.trainable != "full" and self.init_from is not None:
             raise InputError(
                 f"training.init_from brings its own UNet; training.trainable {self.trainable} wants none: "
@@ -202,7 +202,7 @@ class Recipe:
         augment = self.augment
         if isinstance(augment, PoseAugment):
             return augment.scale == (1, 1) and not augment.half_body and not augment.rotation
-        is_whole = getattr(augment, "ratio", (1, 1)) == (1, 1) and augment.crop == self.data.image_size
+        is_whole = getattr(augment, "scale_range", (1, 1)) == (1, 1) and augment.crop_size == self.data.image_size
         return is_whole and not augment.color and getattr(augment, "cutdepth", None) is None
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, distributed, nn
 
-Statistics = Literal["own", "synchronized", "frozen"]
+Statistics = Literal["local", "sync", "frozen"]
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
@@ -55,13 +55,13 @@ def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
 
     Args:
         model: is changed
-        statistics: "own" of each pass, "synchronized" over all processes, or "frozen"
+        statistics: "local" of each pass, "sync" over all processes, or "frozen"
     """
     if statistics != "frozen":
         _leave_biases_without_effect(model)
-    if statistics == "own":
+    if statistics == "local":
         return
-    if statistics == "synchronized" and next(model.parameters()).is_cuda:
+    if statistics == "sync" and next(model.parameters()).is_cuda:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
         return
     kind = FrozenBatchNorm if statistics == "frozen" else SynchronizedBatchNorm

@@ -41,7 +41,7 @@ class BatchPlan:
             batch: training.batch_size
             processes: how many there are
             micro_batch: training.micro_batch_size
-            loss_batch: training.loss_batch_size
+            loss_batch: training.loss_group_size
             fits: training.fit_processes: take the next larger batch that processes can share, and the largest group
                 that a pass can hold, in place of an error
 
@@ -67,10 +67,10 @@ class BatchPlan:
         group = min(loss_batch or micro_batch, batch)
         if fits and micro_batch != batch and micro_batch % group:
             given, group = group, max(size for size in range(1, min(group, micro_batch) + 1) if micro_batch % size == 0)
-            changes.append(f"training.loss_batch_size {group} instead of {given}")
+            changes.append(f"training.loss_group_size {group} instead of {given}")
         if micro_batch != batch and micro_batch % group:
             raise InputError(
-                f"training.loss_batch_size is {group}, and a pass has {micro_batch} of a step's {batch} images: a "
+                f"training.loss_group_size is {group}, and a pass has {micro_batch} of a step's {batch} images: a "
                 f"pass must hold whole groups, so choose a divisor of {micro_batch}, or larger passes"
             )
         return cls(
@@ -108,11 +108,11 @@ def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
         settings.batch_size,
         processes=processes,
         micro_batch=settings.micro_batch_size,
-        loss_batch=settings.loss_batch_size,
+        loss_batch=settings.loss_group_size,
         fits=settings.fit_processes,
     )
     # UPerNet pools to one pixel, and batch norm has no variance of one value.
-    seen = split.micro_batch * (processes if settings.batch_norm == "synchronized" else 1)
+    seen = split.micro_batch * (processes if settings.batch_norm == "sync" else 1)
     if isinstance(recipe.task, Segmentation) and settings.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
         raise InputError(
             "a pass has 1 image, and segmentation's batch norm wants at least 2: choose a larger "

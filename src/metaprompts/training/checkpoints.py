@@ -24,15 +24,15 @@ Resume = Literal["ask", "auto", "never"]
 
 # What a training may be changed in while it is stopped: nothing here changes what it learns, but for rounding.
 _FREE = {
-    "data": ("root", "shards", "workers", "prefetch", "skip_at_most", "cache"),
+    "data": ("root", "shards", "num_workers", "prefetch", "max_bad_samples", "cache"),
     "training": (
-        *("out", "device", "threads", "val_batch_size", "checkpoint_seconds", "keep_checkpoints"),
-        *("micro_batch_size", "fsdp", "compile", "trackers"),
+        *("output_dir", "device", "num_threads", "val_batch_size", "checkpoint_seconds", "save_total_limit"),
+        *("micro_batch_size", "fsdp", "compile", "report_to"),
     ),
 }
 # What errors advise to change: from there on it learns otherwise, and a warning says so.
 _CURES = (
-    *("data.on_error", "optimizer.clip_norm", "optimizer.lr"),
+    *("data.on_error", "optimizer.max_grad_norm", "optimizer.lr"),
     *("training.early_stopping", "training.validate_every"),
 )
 # How long it is: the schedule of the new length holds from there on, and a warning restates it.
@@ -55,8 +55,8 @@ class Checkpoints:
         self._steps = steps
         self._samples = samples
         self._dist = dist
-        self._keep = recipe.training.keep_checkpoints
-        self._folder = recipe.training.out / "checkpoints"
+        self._keep = recipe.training.save_total_limit
+        self._folder = recipe.training.output_dir / "checkpoints"
 
     def resume(self, train_state: TrainState, resume: Resume) -> None:
         """Bring a train_state to where an earlier call got to, if it is to go on.
@@ -79,7 +79,7 @@ class Checkpoints:
         if resume == "ask":
             raise InputError(
                 f"{self._folder.parent} holds a training that stopped at step {state['step']} of {state['steps']}: say "
-                "--resume auto to go on, --resume never to begin anew, or choose another --training.out"
+                "--resume auto to go on, --resume never to begin anew, or choose another --training.output_dir"
             )
         with restoring(path):
             found_recipe = Recipe.from_plain(state["recipe"]).plain()
@@ -166,7 +166,7 @@ class Checkpoints:
         if "state" not in state:
             raise InputError(
                 f"{path} is of a finished training, without the optimizer's state: to train its model further, say "
-                f"--training.init_from {self._folder.parent / 'last'} and another --training.out"
+                f"--training.init_from {self._folder.parent / 'last'} and another --training.output_dir"
             )
         if self._dist.is_first:
             course = describe_schedule(
@@ -185,7 +185,7 @@ class Checkpoints:
         if len(set(names)) > 1:
             found = ", ".join(name or "none" for name in names)
             raise InputError(
-                f"the processes found different checkpoints in {self._folder} ({found}): training.out must be one "
+                f"the processes found different checkpoints in {self._folder} ({found}): training.output_dir must be one "
                 "folder that all of them see"
             )
 

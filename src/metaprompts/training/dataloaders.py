@@ -73,7 +73,7 @@ def training_split(recipe: Recipe) -> Split:
         transforms = augment.transforms(crop, task.joints, task.padding, **named)
     skips = data.on_error == "skip"
     captioned = _captioned(recipe, samples, "train", tolerant=skips)
-    return Split(SkipBadSamples(captioned, data.skip_at_most) if skips else captioned, transforms, {}, samples)
+    return Split(SkipBadSamples(captioned, data.max_bad_samples) if skips else captioned, transforms, {}, samples)
 
 
 def validation_split(recipe: Recipe) -> Split:
@@ -222,7 +222,7 @@ class InfiniteDataLoader:
             )
         self._dataset = Transformed(split.samples, split.transforms, seed=recipe.training.seed)
         self._order = _Order(len(self._dataset), recipe.training.seed, self._step, rank)
-        workers = recipe.data.workers
+        workers = recipe.data.num_workers
         self._reader: Reader[dict[str, Tensor]] = Reader(
             self._dataset,
             default_collate,
@@ -307,4 +307,4 @@ def validation_batches(split: Split, recipe: Recipe) -> ShapeBatches:
     """The validation split in order; images of different sizes are never together."""
     images = Transformed(split.samples, split.transforms, seed=0)
     batch_size = recipe.training.val_batch_size
-    return ShapeBatches(Reader(images, list, workers=recipe.data.workers, batch_size=batch_size))
+    return ShapeBatches(Reader(images, list, workers=recipe.data.num_workers, batch_size=batch_size))

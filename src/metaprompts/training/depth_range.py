@@ -51,7 +51,7 @@ def _check_any_usable(name: str, samples: SampleDataset, statistics: DepthStatis
             return
     raise InputError(
         f"no image of the {name} split has depth between task.min_depth_m {found.min_depth_m:g} and task.max_depth_m "
-        f"{found.max_depth_m:g} ({found.range_line()}): correct the depth files, data.units_per_meter or "
+        f"{found.max_depth_m:g} ({found.range_line()}): correct the depth files, data.depth_scale or "
         f"task.max_depth_m{found.units_hint()}"
     )
 

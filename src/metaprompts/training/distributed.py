@@ -124,7 +124,7 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
 
-    check_trackers(settings.trackers)
+    check_trackers(settings.report_to)
     device = pick_device(local_device(settings.device))
     if settings.precision == "fp16" and device.type == "cpu":
         raise InputError("training.precision fp16 wants a GPU: choose bf16 or fp32 on a CPU")
@@ -136,8 +136,8 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
             cpu=device.type == "cpu",
             mixed_precision=_MIXED[settings.precision],
             device_placement=False,
-            log_with=list(settings.trackers or ()) or None,
-            project_config=ProjectConfiguration(logging_dir=str(settings.out / TRACKED_FOLDER)),
+            log_with=list(settings.report_to or ()) or None,
+            project_config=ProjectConfiguration(logging_dir=str(settings.output_dir / TRACKED_FOLDER)),
         )
         with _naming_the_lost():
             yield DistributedContext(accelerator, device, fsdp=settings.fsdp)

@@ -27,7 +27,7 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
     # It is of no use for images that come for the first time.
     model.latent_encoder.cache = None
     model.train()
-    if recipe.training.batch_norm != "own":
+    if recipe.training.batch_norm != "local":
         # With statistics from elsewhere it keeps as much, and a single image will do.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -61,7 +61,7 @@ def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
 def original_size(recipe: Recipe) -> tuple[int, int]:
     """(height, width) of training images."""
     task = recipe.task
-    size: tuple[int, int] = (task.crop_height, task.crop_width) if isinstance(task, Pose) else recipe.augment.crop
+    size: tuple[int, int] = (task.crop_height, task.crop_width) if isinstance(task, Pose) else recipe.augment.crop_size
     return size
 
 

@@ -188,7 +188,7 @@ def metric_logger(
     if not is_main:
         yield MetricLogger()
         return
-    log = JsonlFile(recipe.training.out / LOG_FILE, step, validation_due=validation_due)
+    log = JsonlFile(recipe.training.output_dir / LOG_FILE, step, validation_due=validation_due)
     try:
         start_trackers(accelerator, recipe, step)
         yield JsonlLogger(log, accelerator)

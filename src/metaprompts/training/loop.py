@@ -64,7 +64,7 @@ CURVES_FILE = "curves.png"
 def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask") -> History:
     """Train as a recipe says.
 
-    Writes to ``recipe.training.out``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
+    Writes to ``recipe.training.output_dir``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
     folders best/ and last/ (every validation), now and then a checkpoint, and curves.png with each of these. SIGINT and
     SIGTERM end it after a step, with a checkpoint.
 
@@ -81,7 +81,7 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
             longer finite
         TrainingStopped: a signal asked for it
     """
-    with distributed_context(recipe.training) as dist, _alone_in(recipe.training.out, dist):
+    with distributed_context(recipe.training) as dist, _alone_in(recipe.training.output_dir, dist):
         return _train(recipe, dist, progress if dist.is_first else ProgressReporter(), resume)
 
 
@@ -93,8 +93,8 @@ def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[Non
 def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter, resume: Resume) -> History:
     settings = recipe.training
     torch.manual_seed(settings.seed)
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
     split = batch_plan(recipe, dist.count)
     train_split = training_split(recipe)
     val_split = validation_split(recipe) if recipe.data.validates else None
@@ -128,7 +128,7 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
         )
         return train_state.history
     if dist.is_first:
-        write_json(settings.out / "recipe.json", recipe.plain())
+        write_json(settings.output_dir / "recipe.json", recipe.plain())
         _warn_of_useless_cache(recipe)
 
     train_state.model.train()
@@ -249,10 +249,10 @@ def _take_step(
     dist: DistributedContext,
 ) -> tuple[dict[str, float], float]:
     """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
-    before, clip_norm = chance(), recipe.optimizer.clip_norm
+    before, max_grad_norm = chance(), recipe.optimizer.max_grad_norm
     lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
     losses_of = [partial(train_state.one_pass, batch) for batch in passes]
-    losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, clip_norm, dist)
+    losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, max_grad_norm, dist)
     if not all(map(math.isfinite, losses.values())):
         files = batches.files(train_state.step)
         step = NonFiniteStep(
@@ -264,7 +264,7 @@ def _take_step(
             loss_batch=train_state.split.loss_batch,
         )
         kept = dump_step(step, train_state.model, train_state.tensors(), recipe)
-        cure = f"lower optimizer.lr or set optimizer.clip_norm; its images are {shown_files(files)}, and {kept} holds "
+        cure = f"lower optimizer.lr or set optimizer.max_grad_norm; its images are {shown_files(files)}, and {kept} holds "
         check_finite(losses, train_state.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
     train_state.after_step()
     return losses, lr
@@ -288,7 +288,7 @@ def _validate(
     batches = seen_batches(
         images,
         batch_size=recipe.training.val_batch_size,
-        workers=recipe.data.workers,
+        workers=recipe.data.num_workers,
         share=(dist.rank, dist.count),
     )
     seen = _with(between, progress.validating(batches))
@@ -351,21 +351,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, r
 
 
 def training_step(
-    model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], clip_norm: float | None
+    model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], max_grad_norm: float | None
 ) -> dict[str, float]:
     """One optimizer step in this process alone.
 
     Returns:
         the loss's parts and their sum, "total"
     """
-    return optimizer_step(model, optimizer, [partial(LossModule(model), batch)], clip_norm)
+    return optimizer_step(model, optimizer, [partial(LossModule(model), batch)], max_grad_norm)
 
 
 def _record(
     train_state: TrainState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
 ) -> None:
     """Keep the scores, if there was a validation, and the weights that reached them."""
-    history, out, is_best = train_state.history, recipe.training.out, False
+    history, out, is_best = train_state.history, recipe.training.output_dir, False
     if scores is not None:
         entry = {"step": train_state.step, **scores}
         history.validations.append(entry)
@@ -384,5 +384,5 @@ def _record(
 
 
 def _draw_curves(recipe: Recipe) -> None:
-    out = recipe.training.out
+    out = recipe.training.output_dir
     write_image(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), main_metric(recipe.task.name)))

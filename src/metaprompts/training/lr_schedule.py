@@ -14,37 +14,37 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
         lr: at the schedule's height
         schedule: its course
     """
-    if schedule.kind == "rise_and_fall":
+    if schedule.kind == "poly_one_cycle":
         # The released code counts its steps from 1.
-        return rise_and_fall(
+        return poly_one_cycle(
             step + 1,
-            top=max(round(steps * schedule.rise), 1),
+            top=max(round(steps * schedule.pct_start), 1),
             lr=lr,
-            floor_lr=schedule.floor_lr,
+            min_lr=schedule.min_lr,
             power=schedule.power,
         )
     if schedule.kind == "poly":
         lr *= float((1 - step / steps) ** schedule.power)
     elif schedule.kind == "step":
-        lr *= schedule.drop_factor ** float(sum(step >= share * steps for share in schedule.drop_at))
-    elif schedule.kind == "hold_and_fall":
-        lr *= fall_factor(step, start=fall_start(steps, schedule.fall), steps=steps)
-    return lr * warmup_factor(step, steps=schedule.warmup(steps), ratio=schedule.warmup_ratio)
+        lr *= schedule.gamma ** float(sum(step >= share * steps for share in schedule.milestones))
+    elif schedule.kind == "warmup_stable_decay":
+        lr *= fall_factor(step, start=fall_start(steps, schedule.decay_fraction), steps=steps)
+    return lr * warmup_factor(step, steps=schedule.warmup(steps), ratio=schedule.warmup_start_factor)
 
 
-def rise_and_fall(step: int, *, top: int, lr: float, floor_lr: float, power: float) -> float:
-    """Rise from ``floor_lr`` to ``lr`` at step ``top``, then fall back the same way (released depth code).
+def poly_one_cycle(step: int, *, top: int, lr: float, min_lr: float, power: float) -> float:
+    """Rise from ``min_lr`` to ``lr`` at step ``top``, then fall back the same way (released depth code).
 
     Args:
         step: 1 for the first
         top: the step of the height
         lr: there
-        floor_lr: at both ends, and ever after
+        min_lr: at both ends, and ever after
         power: exponent of the rise; below 1 it is steep at first
     """
     if step < top:
-        return floor_lr + (lr - floor_lr) * float((step / top) ** power)
-    return max(floor_lr, lr - (lr - floor_lr) * float((step / top - 1) ** power))
+        return min_lr + (lr - min_lr) * float((step / top) ** power)
+    return max(min_lr, lr - (lr - min_lr) * float((step / top - 1) ** power))
 
 
 def fall_start(steps: int, fall: float) -> int:
@@ -81,7 +81,7 @@ def check_warmup(schedule: Schedule, steps: int) -> str | None:
     warmup = schedule.warmup(steps)
     if warmup < steps or warmup == 0:
         return None
-    highest = warmup_factor(steps - 1, steps=warmup, ratio=schedule.warmup_ratio)
+    highest = warmup_factor(steps - 1, steps=warmup, ratio=schedule.warmup_start_factor)
     return (
         f"schedule.warmup_steps {warmup} is as long as all {steps} steps or longer: the learning rate never gets "
         f"beyond {highest:.0%} of optimizer.lr; say --schedule.warmup_fraction 0.1 for a tenth of the steps"

@@ -114,7 +114,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
         # Weights of classes take no memory, and balanced ones are not known before masks are counted.
         recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
     # Which images share a loss or statistics takes no memory: passes may be smaller here than training would accept.
-    alone = replace(recipe, training=replace(recipe.training, loss_batch_size=None, batch_norm="frozen"))
+    alone = replace(recipe, training=replace(recipe.training, loss_group_size=None, batch_norm="frozen"))
     split = batch_plan(alone, processes)
     images, passes = split.micro_batch, split.passes
     model = fake_model(alone if images == 1 else recipe, mode := FakeTensorMode())

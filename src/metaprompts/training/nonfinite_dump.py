@@ -54,7 +54,7 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
         the file, for `replay`
     """
     name = f"not_finite_{kept.step:08d}{f'_process{kept.rank}' if kept.rank else ''}.pt"
-    path = recipe.training.out / name
+    path = recipe.training.output_dir / name
     passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
     facts = {"step": kept.step, "files": list(kept.files), "chance": dict(kept.chance), "recipe": recipe.plain()}
     facts["loss_batch"] = kept.loss_batch
@@ -85,7 +85,7 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     configure_batch_norm(model, recipe.training.batch_norm)
     restore_rng_state(state["chance"])
     settings = recipe.training
-    loss_batch = state.get("loss_batch", settings.loss_batch_size)
+    loss_batch = state.get("loss_batch", settings.loss_group_size)
     one_pass = LossModule(model, loss_batch, step_decay=settings.step_decay).train()
     losses = [one_pass(batch) for batch in state["passes"]]
     return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}

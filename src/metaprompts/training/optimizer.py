@@ -63,10 +63,10 @@ def _rates(name: str, parameter: nn.Parameter, settings: Optimizer) -> tuple[flo
     if settings.attention_norms_apart and _is_attention_norm(name):
         return 1.0, 0.0
     is_vector = parameter.ndim == 1 or name.endswith(".bias")
-    decay = 0.0 if is_vector and not settings.decay_vectors else settings.weight_decay
+    decay = 0.0 if is_vector and not settings.decay_bias_and_norm else settings.weight_decay
     # What LoRA adds to the UNet begins at nothing and has to learn as fast as the head.
     is_pretrained = name.startswith("unet.") and LORA_MARK not in name
-    return (settings.unet_lr_scale if is_pretrained else 1.0), decay
+    return (settings.backbone_lr_mult if is_pretrained else 1.0), decay
 
 
 def _is_attention_norm(name: str) -> bool:

@@ -23,7 +23,7 @@ def naming_tracker(tracker: str) -> Iterator[None]:
     except Exception as error:  # each tracker has its own: TensorBoard's is an AttributeError where the disk is full
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:200]
         raise InputError(
-            f"{tracker} cannot write ({reason or type(error).__name__}): make room, or say --training.trackers none; "
+            f"{tracker} cannot write ({reason or type(error).__name__}): make room, or say --training.report_to none; "
             "then --resume auto"
         ) from error
 
@@ -39,8 +39,8 @@ def check_trackers(names: tuple[str, ...] | None) -> None:
     installed = [str(tracker) for tracker in get_available_trackers()]
     if missing := [name for name in names or () if name not in installed]:
         raise InputError(
-            f"training.trackers names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, "
-            "or leave it out (--training.trackers none for no tracker)"
+            f"training.report_to names {', '.join(missing)}, which is not installed: pip install {' '.join(missing)}, "
+            "or leave it out (--training.report_to none for no tracker)"
         )
 
 
@@ -57,7 +57,7 @@ def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> N
     except Exception as error:  # each tracker has its own: no network, no account, ...
         raise InputError(
             f"cannot start {', '.join(map(str, accelerator.log_with))}: {' '.join(str(error).split())[:200]}; "
-            "mend it, or say --training.trackers none"
+            "mend it, or say --training.report_to none"
         ) from error
 
 

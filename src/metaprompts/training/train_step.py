@@ -24,7 +24,7 @@ def optimizer_step(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     passes: Sequence[Callable[[], Mapping[str, Tensor]]],
-    clip_norm: float | None,
+    max_grad_norm: float | None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """Go one step down the mean of the passes' losses; where it is not finite, the weights stay.
@@ -33,7 +33,7 @@ def optimizer_step(
         model: its gradients are clipped
         optimizer: of its parameters
         passes: each computes losses, scalars with a graph, of equally many images
-        clip_norm: largest norm of all gradients together; None to leave them
+        max_grad_norm: largest norm of all gradients together; None to leave them
         process_group: those who take the same step, on other rows of the batch
 
     Returns:
@@ -56,8 +56,8 @@ def optimizer_step(
                 return means
             process_group.backward(total / len(passes))
     process_group.exchange(model)
-    if clip_norm is not None:
-        process_group.clip(model, optimizer, clip_norm)
+    if max_grad_norm is not None:
+        process_group.clip(model, optimizer, max_grad_norm)
     optimizer.step()
     return means
 

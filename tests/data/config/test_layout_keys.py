@@ -124,7 +124,7 @@ class TestDepth:
             samples = data.dataset(split)
             assert isinstance(samples, kind)
             assert len(samples) == count
-        assert samples.encoding.units_per_meter == data.stored_units_per_meter == units
+        assert samples.encoding.depth_scale == data.stored_units_per_meter == units
         assert build(DepthData, plain(data)) == data
 
     def test_selection(self, root):
@@ -141,9 +141,9 @@ class TestDepth:
 
     def test_cutdepth_gets_the_units_of_the_layout(self):
         """CutDepth as released wraps stored integers: with 1000 in place of 256 it would draw other strips."""
-        augment = DepthAugment(crop=(8, 8), cutdepth="released")
-        for data, units in ((DepthData(layout="kitti"), 256), (DepthData(), 1000), (DepthData(units_per_meter=5), 5)):
-            assert augment.transforms(data, 80.0)[0].transform.units_per_meter == units
+        augment = DepthAugment(crop_size=(8, 8), cutdepth="released")
+        for data, units in ((DepthData(layout="kitti"), 256), (DepthData(), 1000), (DepthData(depth_scale=5), 5)):
+            assert augment.transforms(data, 80.0)[0].transform.depth_scale == units
 
     def test_mat_files_are_looked_for(self, root):
         with pytest.raises(InputError, match=r"no nyu_depth_v2_labeled\.mat"):
@@ -152,12 +152,12 @@ class TestDepth:
     @pytest.mark.parametrize(
         ("settings", "words"),
         [
-            ({"layout": "kitti", "units_per_meter": 1000.0}, "data.units_per_meter is 1000.0"),
+            ({"layout": "kitti", "depth_scale": 1000.0}, "data.depth_scale is 1000.0"),
             ({"layout": "nyu", "val": "test_list.txt"}, "data.val is test_list.txt, .*choose layout lists"),
             ({"layout": "nyu_mat", "val_list": "a.txt"}, "choose layout nyu or kitti"),
             ({"layout": "nyu", "val_selection": True}, "choose layout kitti"),
             ({"layout": "kitti", "val_selection": True, "val_list": "a.txt"}, "leave one of them out"),
-            ({"units_per_meter": 0.0}, "data.units_per_meter is 0.0; expected more than 0 to 1000000000"),
+            ({"depth_scale": 0.0}, "data.depth_scale is 0.0; expected more than 0 to 1000000000"),
         ],
     )
     def test_keys_that_do_not_go_together(self, settings, words):

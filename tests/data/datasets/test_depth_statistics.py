@@ -41,7 +41,7 @@ def test_maps_that_look_like_a_mistake():
 def test_millimeters_taken_for_meters_are_guessed():
     """Floats of millimeters were said to be out of range, but not what to do about it."""
     assert counted([[0, 1500, 4000]]).units_hint() == (
-        "; values up to 4000 look like millimeters: try --data.units_per_meter 1000"
+        "; values up to 4000 look like millimeters: try --data.depth_scale 1000"
     )
     assert counted([[0, 40]]).units_hint() == ""
     assert counted([[0, 4000]], [[1, 2]]).units_hint() == ""

@@ -13,16 +13,16 @@ from metaprompts.errors import InputError
 class TestDepth:
     def test_16_bit(self, tmp_path):
         Image.fromarray(np.array([[0, 1500], [65535, 256]], np.uint16)).save(tmp_path / "a.png")
-        depth_m = read_depth_m(tmp_path / "a.png", DepthEncoding(units_per_meter=1000))
+        depth_m = read_depth_m(tmp_path / "a.png", DepthEncoding(depth_scale=1000))
         assert depth_m.dtype == np.float32
         assert depth_m == pytest.approx(np.array([[0, 1.5], [65.535, 0.256]]))
-        assert read_depth_m(tmp_path / "a.png", DepthEncoding(units_per_meter=256))[1, 1] == 1
+        assert read_depth_m(tmp_path / "a.png", DepthEncoding(depth_scale=256))[1, 1] == 1
 
     @pytest.mark.parametrize(("mode", "named"), [("L", "8-bit gray"), ("RGB", "RGB"), ("P", "palette")])
     def test_other_images(self, tmp_path, mode, named):
         Image.new(mode, (4, 3)).save(tmp_path / "a.png")
         with pytest.raises(InputError, match=f"a.png is {named} 3x4.*16-bit PNG"):
-            read_depth_m(tmp_path / "a.png", DepthEncoding(units_per_meter=1000))
+            read_depth_m(tmp_path / "a.png", DepthEncoding(depth_scale=1000))
 
     def test_a_tiff_whose_header_says_that_it_is_larger(self, tmp_path):
         """Of a file of 600 bytes that said 16,777,228 rows, 16,777,216 were depth 0 without a word."""
@@ -53,30 +53,30 @@ class TestDepth:
     def test_bad_arrays(self, tmp_path, array, words):
         np.save(tmp_path / "a.npy", array)
         with pytest.raises(InputError, match=f"a.npy .*{words}"):
-            read_depth_m(tmp_path / "a.npy", DepthEncoding(units_per_meter=1000))
+            read_depth_m(tmp_path / "a.npy", DepthEncoding(depth_scale=1000))
 
     @pytest.mark.parametrize("content", [b"text", b"\x93NUMPY\x01\x00"])
     def test_broken_arrays(self, tmp_path, content):
         (tmp_path / "a.npy").write_bytes(content)
         with pytest.raises(InputError, match=r"a\.npy is no .npy array"):
-            read_depth_m(tmp_path / "a.npy", DepthEncoding(units_per_meter=1000))
+            read_depth_m(tmp_path / "a.npy", DepthEncoding(depth_scale=1000))
 
     def test_missing_array(self, tmp_path):
         with pytest.raises(InputError, match=r"a\.npy does not exist"):
-            read_depth_m(tmp_path / "a.npy", DepthEncoding(units_per_meter=1000))
+            read_depth_m(tmp_path / "a.npy", DepthEncoding(depth_scale=1000))
 
     @pytest.mark.parametrize("units", [0, -1, float("nan")])
     def test_units(self, tmp_path, units):
-        with pytest.raises(InputError, match="units_per_meter"):
-            read_depth_m(tmp_path / "a.png", DepthEncoding(units_per_meter=units))
+        with pytest.raises(InputError, match="depth_scale"):
+            read_depth_m(tmp_path / "a.png", DepthEncoding(depth_scale=units))
 
     def test_real_depth(self, shared_data):
         """The ranges are those the data's own README states."""
-        room = read_depth_m(shared_data / "depth/misc/depth/sun_bookshelf.png", DepthEncoding(units_per_meter=1000))
+        room = read_depth_m(shared_data / "depth/misc/depth/sun_bookshelf.png", DepthEncoding(depth_scale=1000))
         assert room.shape == (244, 320)
         assert (round(float(room.min()), 2), round(float(room.max()), 2)) == (1.43, 2.51)
         drive = "formats/kitti/data_depth_annotated/train/2011_09_26_drive_0000_sync/proj_depth/groundtruth/image_02"
-        lidar = read_depth_m(shared_data / drive / "0000000005.png", DepthEncoding(units_per_meter=256))
+        lidar = read_depth_m(shared_data / drive / "0000000005.png", DepthEncoding(depth_scale=256))
         assert lidar.shape == (375, 1242)
         assert 0.1 < (lidar > 0).mean() < 0.3
         assert 1 < lidar[lidar > 0].min() < lidar.max() < 90
@@ -116,13 +116,13 @@ class TestFormats:
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
     def test_integers(self, tmp_path, dtype):
-        """An integer .npy was refused, whatever data.units_per_meter said."""
+        """An integer .npy was refused, whatever data.depth_scale said."""
         stored = STORED.astype(dtype)
         np.save(tmp_path / "a.npy", stored)
         npz(tmp_path / "a.npz", depth=stored)
         for name in ("a.npy", "a.npz"):
             assert read_depth_m(tmp_path / name, DepthEncoding()) == pytest.approx(stored / 1000)
-            assert read_depth_m(tmp_path / name, DepthEncoding(units_per_meter=5)) == pytest.approx(stored / 5)
+            assert read_depth_m(tmp_path / name, DepthEncoding(depth_scale=5)) == pytest.approx(stored / 5)
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
     def test_8_bit_arrays_need_units(self, tmp_path, dtype):
@@ -131,9 +131,9 @@ class TestFormats:
         np.save(tmp_path / "a.npy", stored)
         npz(tmp_path / "a.npz", depth=stored)
         for name in ("a.npy", "a.npz"):
-            with pytest.raises(InputError, match=rf"{name} is u?int8; .* of millimeters .*data.units_per_meter"):
+            with pytest.raises(InputError, match=rf"{name} is u?int8; .* of millimeters .*data.depth_scale"):
                 read_depth_m(tmp_path / name, DepthEncoding())
-            assert read_depth_m(tmp_path / name, DepthEncoding(units_per_meter=5)).tolist() == [[8, 20]]
+            assert read_depth_m(tmp_path / name, DepthEncoding(depth_scale=5)).tolist() == [[8, 20]]
 
     @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.tif", "64.tif", "a.pfm", "b.pfm", "z.exr", "rgb.exr"])
     def test_floats(self, tmp_path, name):
@@ -155,7 +155,7 @@ class TestFormats:
             write[name]()
         measured = np.array([[1.5, 0, 0], [0, 70.25, 0.125]])
         assert read_depth_m(path, DepthEncoding()).tolist() == measured.tolist()
-        assert read_depth_m(path, DepthEncoding(units_per_meter=1000)) == pytest.approx(measured / 1000)
+        assert read_depth_m(path, DepthEncoding(depth_scale=1000)) == pytest.approx(measured / 1000)
 
     @pytest.mark.parametrize("name", ["a.h5", "a.dpt", "a.mat"])
     def test_another_format_is_named(self, tmp_path, name):
@@ -188,9 +188,9 @@ class TestKinds:
         ("stored", "encoding", "meters"),
         [
             ([[0.0, 0.5, 4.0]], DepthEncoding(kind="inverse"), [0, 2, 0.25]),
-            ([[0, 500, 4000]], DepthEncoding(kind="inverse", units_per_meter=1000), [0, 2, 0.25]),
+            ([[0, 500, 4000]], DepthEncoding(kind="inverse", depth_scale=1000), [0, 2, 0.25]),
             ([[0.0, 10.0, 1e-45]], DepthEncoding(kind="disparity", focal_baseline=20.0), [0, 2, 0]),
-            ([[0, 2560]], DepthEncoding(kind="disparity", focal_baseline=20.0, units_per_meter=256), [0, 2]),
+            ([[0, 2560]], DepthEncoding(kind="disparity", focal_baseline=20.0, depth_scale=256), [0, 2]),
         ],
     )
     def test_inverse_and_disparity(self, tmp_path, stored, encoding, meters):
@@ -200,7 +200,7 @@ class TestKinds:
 
     def test_integers_of_disparity_need_units(self, tmp_path):
         np.save(tmp_path / "a.npy", np.array([[1]]))
-        with pytest.raises(InputError, match=r"holds integers of inverse; say data\.units_per_meter"):
+        with pytest.raises(InputError, match=r"holds integers of inverse; say data\.depth_scale"):
             read_depth_m(tmp_path / "a.npy", DepthEncoding(kind="inverse"))
 
     @pytest.mark.parametrize(

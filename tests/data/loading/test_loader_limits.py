@@ -18,7 +18,7 @@ class TestOpenFiles:
             "check_open_files(2)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "need 192 open files, but only 64 are allowed: ulimit -n 192, or data.workers 0" in done.stderr
+        assert "need 192 open files, but only 64 are allowed: ulimit -n 192, or data.num_workers 0" in done.stderr
 
     def test_the_limit_is_raised_as_far_as_the_system_lets(self):
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -37,8 +37,8 @@ class TestOpenFiles:
     [
         ("DataLoader worker (pid 7) is killed by signal: Bus error. ... out of shared memory.", "/dev/shm"),
         ("unable to write to file </torch_7_8_9>: No space left on device (28)", "/dev/shm"),
-        ("DataLoader worker (pid 7) is killed by signal: Killed.", "lower data.workers"),
-        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "lower data.workers"),
+        ("DataLoader worker (pid 7) is killed by signal: Killed.", "lower data.num_workers"),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "lower data.num_workers"),
     ],
 )
 def test_a_lost_worker_is_one_line(text, words):

@@ -20,8 +20,8 @@ def noise(*shape, dtype=np.uint8):
     return CHANCE.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
-def stored(sample, root, people=(), units_per_meter=None):
-    members = encode(sample, people, root=root, units_per_meter=units_per_meter)
+def stored(sample, root, people=(), depth_scale=None):
+    members = encode(sample, people, root=root, depth_scale=depth_scale)
     assert bits(decode(members, 0, root=root)) == bits(sample)
     return members
 
@@ -90,14 +90,14 @@ class TestTargets:
         members = stored(sample, Path("a"))
         assert np.array_equal(np.array(Image.open(BytesIO(members["label.png"]))), sample.labels)
 
-    @pytest.mark.parametrize("units_per_meter", [1000.0, 256.0, 100.0, 3.7])
-    def test_depth_of_whole_units(self, units_per_meter):
+    @pytest.mark.parametrize("depth_scale", [1000.0, 256.0, 100.0, 3.7])
+    def test_depth_of_whole_units(self, depth_scale):
         """All values that a file can hold, read as the reader of depth files reads them."""
         units = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-        sample = self.sample(depth_m=units.astype(np.float32) / np.float32(units_per_meter))
-        members = stored(sample, Path("a"), units_per_meter=units_per_meter)
+        sample = self.sample(depth_m=units.astype(np.float32) / np.float32(depth_scale))
+        members = stored(sample, Path("a"), depth_scale=depth_scale)
         assert np.array_equal(np.array(Image.open(BytesIO(members["depth.png"]))), units)
-        assert json.loads(members["json"])["depth_units_per_meter"] == units_per_meter
+        assert json.loads(members["json"])["depth_units_per_meter"] == depth_scale
 
     @pytest.mark.parametrize(
         "depth_m",
@@ -109,9 +109,9 @@ class TestTargets:
             np.full((2, 2), np.nan, np.float32),
         ],
     )
-    @pytest.mark.parametrize("units_per_meter", [1000.0, None])
-    def test_other_depth(self, depth_m, units_per_meter):
-        members = stored(self.sample(depth_m=depth_m), Path("a"), units_per_meter=units_per_meter)
+    @pytest.mark.parametrize("depth_scale", [1000.0, None])
+    def test_other_depth(self, depth_m, depth_scale):
+        members = stored(self.sample(depth_m=depth_m), Path("a"), depth_scale=depth_scale)
         assert np.load(BytesIO(members["depth.npy"])).tobytes() == depth_m.tobytes()
         assert "depth.png" not in members
 

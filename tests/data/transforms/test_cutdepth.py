@@ -30,9 +30,9 @@ def test_scaled_gray():
 def test_wrapped_gray_equals_the_cast_of_the_stored_integers():
     """For every 16-bit value: from millimeters to meters and back is exact, then the low byte."""
     stored = np.arange(65536, dtype=np.uint16)
-    for units_per_meter in (1000, 256):
-        depth_m = stored.astype(np.float32) / np.float32(units_per_meter)
-        assert np.array_equal(wrapped_gray(depth_m, units_per_meter), stored.astype(np.uint8))
+    for depth_scale in (1000, 256):
+        depth_m = stored.astype(np.float32) / np.float32(depth_scale)
+        assert np.array_equal(wrapped_gray(depth_m, depth_scale), stored.astype(np.uint8))
 
 
 class TestCutDepth:
@@ -41,7 +41,7 @@ class TestCutDepth:
         [
             (CutDepth(mode="scaled", max_depth_m=10), 51),
             # 2000 modulo 256
-            (CutDepth(mode="released", units_per_meter=1000), 208),
+            (CutDepth(mode="released", depth_scale=1000), 208),
         ],
     )
     def test_full_height_strip(self, script, sample, cut, gray):
@@ -69,8 +69,8 @@ class TestCutDepth:
         [
             ({"mode": "raw"}, "mode"),
             ({"mode": "scaled"}, "max_depth_m None"),
-            ({"mode": "scaled", "units_per_meter": 1000}, "max_depth_m None"),
-            ({"mode": "released", "units_per_meter": 0}, "units_per_meter 0"),
+            ({"mode": "scaled", "depth_scale": 1000}, "max_depth_m None"),
+            ({"mode": "released", "depth_scale": 0}, "depth_scale 0"),
             ({"mode": "scaled", "max_depth_m": 1, "max_share": 0}, "max_share"),
             ({"mode": "scaled", "max_depth_m": 1, "probability": 2}, "probability"),
         ],

@@ -61,7 +61,7 @@ class TestKitti:
     @pytest.mark.parametrize(("split", "names"), [("train", "train_list.txt"), ("val", "test_list.txt")])
     def test_reader_gives_the_scenes_depth_back_where_measured(self, written, split, names):
         kitti = written("kitti")
-        dataset = DepthFolder(kitti.folder, names, encoding=DepthEncoding(units_per_meter=256))
+        dataset = DepthFolder(kitti.folder, names, encoding=DepthEncoding(depth_scale=256))
         assert len(dataset) == {"train": 5, "val": 1}[split]
         for number, sample in enumerate(dataset):
             scene = kitti.scene(split, number)

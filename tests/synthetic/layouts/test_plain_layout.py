@@ -42,7 +42,7 @@ def test_masks_and_images_are_exact(folder, truth, split):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_depth_is_exact_to_a_256th_of_a_meter(folder, truth, split):
-    dataset = DepthFolder(folder, f"depth_{split}.txt", encoding=DepthEncoding(units_per_meter=256))
+    dataset = DepthFolder(folder, f"depth_{split}.txt", encoding=DepthEncoding(depth_scale=256))
     for sample, scene in zip((dataset[n] for n in range(len(dataset))), truth[split], strict=True):
         near = scene.depth_m < 255
         np.testing.assert_allclose(sample.depth_m[near], scene.depth_m[near], atol=0.5 / 256 + 1e-6)

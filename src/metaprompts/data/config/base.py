@@ -42,11 +42,11 @@ class Section:
         root: folder that everything is relative to
         shards: folder that metaprompts data shard wrote, whose splits are read in the place of those in root; keys
             that name files and folders are of no effect on them. A --data.root without --data.shards unsets it
-        workers: processes that read and transform
+        num_workers: processes that read and transform
         prefetch: batches that each of them has ready in training
         on_error: what to do with a training sample that cannot be read, or has no caption where prompts are captions:
             "stop" the training, or "skip" it and take the next; validation always stops
-        skip_at_most: with "skip": how many samples may be bad before it stops all the same
+        max_bad_samples: with "skip": how many samples may be bad before it stops all the same
         exif: images that are to be turned or mirrored by their EXIF orientation: "check" turns them where the size of
             labels or annotations shows that these belong to the upright image, and refuses them where it does not;
             "apply" always turns, "ignore" never
@@ -61,10 +61,10 @@ class Section:
 
     root: Path | None = None
     shards: Path | None = None
-    workers: Annotated[int, Range(0, 1024)] = 0
+    num_workers: Annotated[int, Range(0, 1024)] = 0
     prefetch: Annotated[int, Range(1, 1024)] = 2
     on_error: Literal["stop", "skip"] = "stop"
-    skip_at_most: Annotated[int, Range(0, 10**9)] = 100
+    max_bad_samples: Annotated[int, Range(0, 10**9)] = 100
     exif: ExifRule = "check"
     white_level: Annotated[int, Range(1, 65535)] | None = None
     captions: str | None = None
@@ -77,7 +77,7 @@ class Section:
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
     # What reads and looks at samples, but does not change them.
     reading_keys: ClassVar[tuple[str, ...]] = (
-        *("shards", "workers", "on_error", "skip_at_most"),
+        *("shards", "num_workers", "on_error", "max_bad_samples"),
         *("captions", "captioner", "cache"),
     )
 

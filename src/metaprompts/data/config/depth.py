@@ -20,7 +20,7 @@ from metaprompts.utils.schema import Range, check_ranges
 
 _CUT_EVERY = 4
 # What is meaningful for lists alone.
-_LIST_KEYS = ("units_per_meter", "depth_kind", "focal_baseline", "sky", "sky_class")
+_LIST_KEYS = ("depth_scale", "depth_kind", "focal_baseline", "sky", "sky_class")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class DepthData(PairedSection):
         train_list: nyu, kitti: list of the training images; none for the first there is of the usual names
         val_list: the same for validation
         val_selection: kitti: validate on val_selection_cropped instead of a list
-        units_per_meter: what stored numbers are divided by, integers and floats; none for 256 with kitti, for 1000
+        depth_scale: what stored numbers are divided by, integers and floats; none for 256 with kitti, for 1000
             (millimeters) with other integers, and for floats as they are (meters)
         depth_kind: what stored numbers are then: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
         focal_baseline: disparity: focal length in pixels times baseline in meters, by which disparity is turned into
@@ -49,7 +49,7 @@ class DepthData(PairedSection):
     train_list: str | None = None
     val_list: str | None = None
     val_selection: bool = False
-    units_per_meter: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    depth_scale: Annotated[float, Range(0, 1e9, above=True)] | None = None
     depth_kind: DepthKind = "depth"
     focal_baseline: Annotated[float, Range(0, 1e9, above=True)] | None = None
     sky: str | None = None
@@ -85,9 +85,9 @@ class DepthData(PairedSection):
     @property
     def stored_units_per_meter(self) -> float:
         """What stored integers of depth are divided by."""
-        if self.units_per_meter is not None and self.depth_kind == "depth":
-            return self.units_per_meter
-        return kitti.UNITS_PER_METER if self.layout == "kitti" else nyu.UNITS_PER_METER
+        if self.depth_scale is not None and self.depth_kind == "depth":
+            return self.depth_scale
+        return kitti.DEPTH_SCALE if self.layout == "kitti" else nyu.DEPTH_SCALE
 
     def dataset(self, split: Split) -> SampleDataset:
         """The samples of a split."""
@@ -111,7 +111,7 @@ class DepthData(PairedSection):
 
     def _lists(self, split: Split) -> SampleDataset:
         encoding = DepthEncoding(
-            units_per_meter=self.units_per_meter, kind=self.depth_kind, focal_baseline=self.focal_baseline
+            depth_scale=self.depth_scale, kind=self.depth_kind, focal_baseline=self.focal_baseline
         )
         pairs = DepthFolder(self.folder(), *self.names(split), encoding=encoding)
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
@@ -130,14 +130,14 @@ class DepthAugment:
     """The released depth augmentation.
 
     Attributes:
-        crop: (height, width) that is cut out; smaller images are padded, at last, with gray and depth 0
+        crop_size: (height, width) that is cut out; smaller images are padded, at last, with gray and depth 0
         cutdepth: on every 4th sample, draw a strip of the depth into the image: "released" wraps it as the released
             code does, "scaled" does not, none leaves it out
         flip: probability of mirroring
         color: whether brightness, contrast, gamma, hue, saturation and value are changed
     """
 
-    crop: tuple[Side, Side]
+    crop_size: tuple[Side, Side]
     cutdepth: Literal["released", "scaled"] | None = None
     flip: Probability = 0.5
     color: bool = True
@@ -149,13 +149,13 @@ class DepthAugment:
         """The training transforms, in order."""
         cut: list[Transform] = []
         if self.cutdepth is not None:
-            strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, units_per_meter=data.stored_units_per_meter)
+            strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, depth_scale=data.stored_units_per_meter)
             cut = [EveryNth(strip, _CUT_EVERY)]
         return [
             *data.scale((1.0, 1.0)),
             *cut,
             RandomFlip(self.flip),
-            RandomCrop(*self.crop),
+            RandomCrop(*self.crop_size),
             *([DepthColor()] if self.color else []),
-            Pad(*self.crop),
+            Pad(*self.crop_size),
         ]

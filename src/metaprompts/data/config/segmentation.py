@@ -154,30 +154,30 @@ class SegmentationAugment:
     """mmsegmentation's standard augmentation.
 
     Attributes:
-        ratio: lowest and highest factor on ``data.image_size``
-        crop: (height, width) that is cut out; smaller images are padded, at last, with gray and ignored labels
+        scale_range: lowest and highest factor on ``data.image_size``
+        crop_size: (height, width) that is cut out; smaller images are padded, at last, with gray and ignored labels
         max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 takes any crop
         flip: probability of mirroring
         color: whether brightness, contrast, saturation and hue are distorted
     """
 
-    crop: tuple[Side, Side]
-    ratio: tuple[Factor, Factor] = (0.5, 2.0)
+    crop_size: tuple[Side, Side]
+    scale_range: tuple[Factor, Factor] = (0.5, 2.0)
     max_class_share: Annotated[float, Range(0, 1, above=True)] = 0.75
     flip: Probability = 0.5
     color: bool = True
 
     def __post_init__(self) -> None:
         check_ranges(self, "augment")
-        check_factor_ranges(ratio=self.ratio)
+        check_factor_ranges(scale_range=self.scale_range)
 
     def transforms(self, data: SegmentationData) -> list[Transform]:
         """The training transforms, in mmsegmentation's order."""
         share = self.max_class_share if self.max_class_share < 1 else None
         return [
-            *data.scale(self.ratio),
-            RandomCrop(*self.crop, max_class_share=share),
+            *data.scale(self.scale_range),
+            RandomCrop(*self.crop_size, max_class_share=share),
             RandomFlip(self.flip),
             *([PhotometricDistortion()] if self.color else []),
-            Pad(*self.crop),
+            Pad(*self.crop_size),
         ]

@@ -71,7 +71,7 @@ class DepthStatistics:
     def units_hint(self) -> str:
         """What to try where no map has a pixel in range and values look like millimeters; may be empty."""
         if self.images == self.unusable and self._farthest_m >= max(_MILLIMETERS, self.max_depth_m):
-            return f"; values up to {self._farthest_m:.5g} look like millimeters: try --data.units_per_meter 1000"
+            return f"; values up to {self._farthest_m:.5g} look like millimeters: try --data.depth_scale 1000"
         return ""
 
     def lines(self) -> list[str]:

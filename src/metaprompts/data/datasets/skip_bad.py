@@ -71,6 +71,6 @@ class SkipBadSamples:
             logger.warning("passing over a sample: %s", error)
         if (skipped := len(self.bad)) > min(self._at_most, len(self) - 1):
             raise InputError(
-                f"{skipped} of {len(self)} training samples cannot be read, data.skip_at_most is "
+                f"{skipped} of {len(self)} training samples cannot be read, data.max_bad_samples is "
                 f"{self._at_most}; the last: {error}"
             ) from error

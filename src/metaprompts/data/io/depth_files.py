@@ -29,7 +29,7 @@ class DepthEncoding:
     """What the numbers in depth files mean. 0, NaN and infinity are "no measurement" in all of them.
 
     Attributes:
-        units_per_meter: what stored numbers are divided by, integers and floats alike; None for 1000 for integers of
+        depth_scale: what stored numbers are divided by, integers and floats alike; None for 1000 for integers of
             depth (millimeters), and for floats as they are
         kind: what the result is: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
         focal_baseline: of disparity: focal length in pixels times baseline in meters
@@ -38,14 +38,14 @@ class DepthEncoding:
         InputError: units are not above 0, or focal_baseline is missing or of no use
     """
 
-    units_per_meter: float | None = None
+    depth_scale: float | None = None
     kind: DepthKind = "depth"
     focal_baseline: float | None = None
 
     def __post_init__(self) -> None:
-        if self.units_per_meter is not None and not self.units_per_meter > 0:
+        if self.depth_scale is not None and not self.depth_scale > 0:
             raise InputError(
-                f"units_per_meter is {self.units_per_meter}; expected above 0, such as 1000 for millimeters"
+                f"depth_scale is {self.depth_scale}; expected above 0, such as 1000 for millimeters"
             )
         if self.kind == "disparity" and not (self.focal_baseline or 0) > 0:
             raise InputError(
@@ -88,23 +88,23 @@ class DepthEncoding:
     def unit(self) -> str:
         """What integers are to be stored in, for errors."""
         unit = {"depth": "meters", "inverse": "1/m", "disparity": "pixels of disparity"}[self.kind]
-        if self.kind == "depth" and self.units_per_meter in (None, _MILLIMETERS):
+        if self.kind == "depth" and self.depth_scale in (None, _MILLIMETERS):
             return "millimeters"
-        return f"{unit} x {self.units_per_meter:g}" if self.units_per_meter is not None else unit
+        return f"{unit} x {self.depth_scale:g}" if self.depth_scale is not None else unit
 
     def _units(self, dtype: np.dtype[Any], path: Path) -> float | None:
-        if self.units_per_meter is not None or not np.issubdtype(dtype, np.integer):
-            return self.units_per_meter
+        if self.depth_scale is not None or not np.issubdtype(dtype, np.integer):
+            return self.depth_scale
         if self.kind != "depth":
             raise InputError(
-                f"depth file {path} holds integers of {self.kind}; say data.units_per_meter, what they are to be "
+                f"depth file {path} holds integers of {self.kind}; say data.depth_scale, what they are to be "
                 "divided by"
             )
         # Of millimeters 8 bits reach 0.255 m: these are other units, or an image of depth.
         if dtype.itemsize == 1:
             raise InputError(
                 f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "
-                "again as such, or set data.units_per_meter, what its values are to be divided by"
+                "again as such, or set data.depth_scale, what its values are to be divided by"
             )
         return _MILLIMETERS
 

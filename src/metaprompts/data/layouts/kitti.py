@@ -12,7 +12,7 @@ from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
 from metaprompts.errors import InputError
 
-UNITS_PER_METER = 256.0
+DEPTH_SCALE = 256.0
 """Depth files hold meters times 256."""
 
 _LISTS = {
@@ -47,7 +47,7 @@ class KittiEigen(DepthPairs):
         annotated = root / "data_depth_annotated"
         depth_roots = (annotated, annotated / "train", annotated / "val", root)
         found = read_depth_list(path, (root / "raw_data", root), depth_roots)
-        super().__init__(found.pairs, DepthEncoding(units_per_meter=UNITS_PER_METER))
+        super().__init__(found.pairs, DepthEncoding(depth_scale=DEPTH_SCALE))
         self.unmeasured = found.unmeasured
 
 
@@ -67,7 +67,7 @@ class KittiSelection(DepthPairs):
             find_folder([base / name], what="KITTI's depth selection") for name in ("image", "groundtruth_depth")
         )
         pairs = pair_by_name(_by_frame(images), _by_frame(depths), f"{images} and {depths}")
-        super().__init__(pairs, DepthEncoding(units_per_meter=UNITS_PER_METER))
+        super().__init__(pairs, DepthEncoding(depth_scale=DEPTH_SCALE))
 
 
 def _by_frame(folder: Path) -> dict[str, Path]:

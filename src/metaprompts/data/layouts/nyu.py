@@ -8,7 +8,7 @@ from metaprompts.data.io.depth_files import DepthEncoding
 from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
 
-UNITS_PER_METER = 1000.0
+DEPTH_SCALE = 1000.0
 """Depth files hold millimeters."""
 
 _FOLDERS = {"train": "sync", "val": "official_splits/test"}
@@ -35,5 +35,5 @@ class NyuDepth(DepthPairs):
         names = _LISTS[split] if list_file is None else (list_file,)
         path = find_file([root / name for name in names], what=f"the list of NYU v2's split {split}")
         found = read_depth_list(path, (folder, root), (folder, root))
-        super().__init__(found.pairs, DepthEncoding(units_per_meter=UNITS_PER_METER))
+        super().__init__(found.pairs, DepthEncoding(depth_scale=DEPTH_SCALE))
         self.unmeasured = found.unmeasured

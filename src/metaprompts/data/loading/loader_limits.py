@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 # The libraries' own files, and for each process its pipes and the tensors that are on their way.
 _FILES, _FILES_OF_GROUP = 128, 16
-_FEW = "data.workers 0 reads in this process alone"
+_FEW = "data.num_workers 0 reads in this process alone"
 
 
 def check_open_files(workers: int, prefetch: int = 2) -> None:
@@ -69,11 +69,11 @@ def naming_lost_workers() -> Iterator[None]:
         if "shared memory" in text or "unable to write to file </torch" in text or "Bus error" in text:
             raise InputError(
                 "shared memory (/dev/shm) is too small for what the processes that read hand over: enlarge it (docker "
-                f"run --shm-size 8g), lower data.prefetch or data.workers; {_FEW}"
+                f"run --shm-size 8g), lower data.prefetch or data.num_workers; {_FEW}"
             ) from error
         if ("DataLoader worker" in text and "exited unexpectedly" in text) or "is killed by signal" in text:
             raise InputError(
-                f"a process that reads was killed ({text[:120]}), mostly for want of memory: lower data.workers or "
+                f"a process that reads was killed ({text[:120]}), mostly for want of memory: lower data.num_workers or "
                 f"data.prefetch; {_FEW}"
             ) from error
         raise

@@ -25,14 +25,14 @@ _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _LARGEST_UNIT = 65535
 
 
-def encode(sample: Sample, people: Sequence[Person], *, root: Path, units_per_meter: float | None) -> Members:
+def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale: float | None) -> Members:
     """Turn an image, its targets and its people into files.
 
     Args:
         sample: its image, labels and depth are stored; its person is only if ``people`` has it
         people: all that samples are about
         root: the sample's path is stored relative to it, where it lies in it
-        units_per_meter: what depth is likely to be whole numbers of; None without depth
+        depth_scale: what depth is likely to be whole numbers of; None without depth
 
     Returns:
         ``jpg`` or ``png``, the image: its own file, if every reader gets these pixels from it, else a PNG;
@@ -44,12 +44,12 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, units_per_me
     if sample.labels is not None:
         members[LABELS] = _png(sample.labels)
     if sample.depth_m is not None:
-        units = None if units_per_meter is None else _whole_units(sample.depth_m, units_per_meter)
+        units = None if depth_scale is None else _whole_units(sample.depth_m, depth_scale)
         if units is None:
             members[_DEPTH_M] = _npy(sample.depth_m)
         else:
             members[_DEPTH_UNITS] = _png(units)
-            facts["depth_units_per_meter"] = units_per_meter
+            facts["depth_units_per_meter"] = depth_scale
     if people:
         facts["people"] = [_plain_person(person) for person in people]
     members[FACTS] = json.dumps(facts).encode()
@@ -125,18 +125,18 @@ def _npy(array: NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
-def _whole_units(depth_m: NDArray[np.float32], units_per_meter: float) -> NDArray[np.uint16] | None:
+def _whole_units(depth_m: NDArray[np.float32], depth_scale: float) -> NDArray[np.uint16] | None:
     """Depth as stored integers; None if it is not exactly so many units."""
-    units = np.rint(depth_m * np.float32(units_per_meter))
+    units = np.rint(depth_m * np.float32(depth_scale))
     # What is not finite is not below either.
     if not ((units >= 0) & (units <= _LARGEST_UNIT)).all():
         return None
     stored = units.astype(np.uint16)
-    return stored if _meters(stored, units_per_meter).tobytes() == depth_m.tobytes() else None
+    return stored if _meters(stored, depth_scale).tobytes() == depth_m.tobytes() else None
 
 
-def _meters(units: NDArray[np.uint16], units_per_meter: float) -> NDArray[np.float32]:
-    meters: NDArray[np.float32] = units.astype(np.float32) / np.float32(units_per_meter)
+def _meters(units: NDArray[np.uint16], depth_scale: float) -> NDArray[np.float32]:
+    meters: NDArray[np.float32] = units.astype(np.float32) / np.float32(depth_scale)
     return meters
 
 

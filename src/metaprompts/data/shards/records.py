@@ -50,7 +50,7 @@ def encoded(
     groups: Sequence[tuple[int, ...]],
     *,
     root: Path,
-    units_per_meter: float | None,
+    depth_scale: float | None,
     workers: int,
 ) -> Iterable[Encoded | LeftOut]:
     """Read and encode groups of samples, in their order.
@@ -59,7 +59,7 @@ def encoded(
         samples: what is read
         groups: see `groups_of`
         root: see `encode`
-        units_per_meter: see `encode`
+        depth_scale: see `encode`
         workers: processes that do it; 0 for this one
 
     Returns:
@@ -68,7 +68,7 @@ def encoded(
     check_open_files(workers)
     return read_all(
         DataLoader(
-            _Records(samples, groups, root, units_per_meter),
+            _Records(samples, groups, root, depth_scale),
             batch_size=None,
             shuffle=False,
             collate_fn=_unchanged,
@@ -82,9 +82,9 @@ class _Records(Dataset[Encoded | LeftOut]):
     """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
 
     def __init__(
-        self, samples: SampleDataset, groups: Sequence[tuple[int, ...]], root: Path, units_per_meter: float | None
+        self, samples: SampleDataset, groups: Sequence[tuple[int, ...]], root: Path, depth_scale: float | None
     ) -> None:
-        self._samples, self._groups, self._root, self._units_per_meter = samples, groups, root, units_per_meter
+        self._samples, self._groups, self._root, self._units_per_meter = samples, groups, root, depth_scale
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -99,7 +99,7 @@ class _Records(Dataset[Encoded | LeftOut]):
         people = [] if sample.person is None else [sample.person]
         if isinstance(self._samples, CocoKeypoints | SubsetOfPeople):
             people += [self._samples.person(other) for other in group[1:]]
-        members = encode(sample, people, root=self._root, units_per_meter=self._units_per_meter)
+        members = encode(sample, people, root=self._root, depth_scale=self._units_per_meter)
         return Encoded(key=key, samples=group, members=members)
 
 

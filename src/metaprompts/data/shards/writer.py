@@ -69,7 +69,7 @@ def write_split(
     split: Split,
     samples: SampleDataset,
     *,
-    units_per_meter: float | None = None,
+    depth_scale: float | None = None,
     at_most: int | None = None,
     workers: int = 0,
     on_done: Callable[[int], None] = lambda samples: None,
@@ -81,7 +81,7 @@ def write_split(
         folder: that `begin` has seen
         split: to write
         samples: of the split
-        units_per_meter: what depth is likely to be whole numbers of
+        depth_scale: what depth is likely to be whole numbers of
         at_most: how many samples that cannot be read are left out, each named in the log; None: none is
         workers: processes that read; 0 for this one
         on_done: called with how many samples are newly done
@@ -104,7 +104,7 @@ def write_split(
         return begun
     write_index(folder, _with_split(index, split, begun))
     shards, left_out = list(begun.shards), list(begun.left_out)
-    records = encoded(samples, remaining, root=index.origin.root, units_per_meter=units_per_meter, workers=workers)
+    records = encoded(samples, remaining, root=index.origin.root, depth_scale=depth_scale, workers=workers)
     good = _good(records, left_out, at_most, len(samples), on_done)
     # One turn for each shard, which takes what follows its first record.
     for first in good:
@@ -240,7 +240,7 @@ def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) 
     if at_most is None:
         raise InputError(why)
     if bad > min(at_most, samples - 1):
-        raise InputError(f"{bad} of {samples} samples cannot be read, data.skip_at_most is {at_most}; the last: {why}")
+        raise InputError(f"{bad} of {samples} samples cannot be read, data.max_bad_samples is {at_most}; the last: {why}")
 
 
 def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Shard:

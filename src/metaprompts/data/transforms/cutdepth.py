@@ -21,7 +21,7 @@ class CutDepth:
         mode: "scaled": depth / max_depth_m x 255. "released": the stored integers modulo 256, the wrap-around of the
             released code, which its checkpoints were trained with
         max_depth_m: depth drawn as white; for "scaled"
-        units_per_meter: of the depth files, 1000 for millimeters, 256 for KITTI; for "released"
+        depth_scale: of the depth files, 1000 for millimeters, 256 for KITTI; for "released"
         max_share: the p of the formula above: largest share of the columns right of the strip's beginning
         probability: of doing anything
     """
@@ -29,7 +29,7 @@ class CutDepth:
     mode: Literal["scaled", "released"]
     _: KW_ONLY
     max_depth_m: float | None = None
-    units_per_meter: float | None = None
+    depth_scale: float | None = None
     max_share: float = 0.75
     probability: float = 1.0
 
@@ -37,7 +37,7 @@ class CutDepth:
         check_probability(self.probability)
         if self.mode not in ("scaled", "released"):
             raise ValueError(f"CutDepth's mode is {self.mode!r}; expected 'scaled' or 'released'")
-        needed = "max_depth_m" if self.mode == "scaled" else "units_per_meter"
+        needed = "max_depth_m" if self.mode == "scaled" else "depth_scale"
         value = getattr(self, needed)
         if value is None or not value > 0:
             raise ValueError(f"CutDepth {self.mode!r} has {needed} {value}; expected above 0")
@@ -60,8 +60,8 @@ class CutDepth:
         if self.mode == "scaled":
             assert self.max_depth_m is not None
             return scaled_gray(depth_m, self.max_depth_m)
-        assert self.units_per_meter is not None
-        return wrapped_gray(depth_m, self.units_per_meter)
+        assert self.depth_scale is not None
+        return wrapped_gray(depth_m, self.depth_scale)
 
 
 def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[int, int]:
@@ -85,9 +85,9 @@ def scaled_gray(depth_m: NDArray[np.float32], max_depth_m: float) -> NDArray[np.
     return gray.astype(np.uint8)
 
 
-def wrapped_gray(depth_m: NDArray[np.float32], units_per_meter: float) -> NDArray[np.uint8]:
+def wrapped_gray(depth_m: NDArray[np.float32], depth_scale: float) -> NDArray[np.uint8]:
     """Draw depth in gray as the released code does by accident: the stored integer modulo 256."""
-    stored: NDArray[np.int64] = np.rint(np.nan_to_num(depth_m, posinf=0.0) * np.float32(units_per_meter)).astype(
+    stored: NDArray[np.int64] = np.rint(np.nan_to_num(depth_m, posinf=0.0) * np.float32(depth_scale)).astype(
         np.int64
     )
     return (stored % 256).astype(np.uint8)

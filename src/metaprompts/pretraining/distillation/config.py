@@ -26,7 +26,7 @@ class Distillation(Learning):
     lr: float = 2e-3
     weight_decay: float = 0.0
     warmup_steps: int = 100
-    fall: float = 0.5
+    decay_fraction: float = 0.5
     ema_decay: float = 0.99
     crop: int = 128
     """Side of the crops it learns from, pixels."""

@@ -53,7 +53,7 @@ eigen_*_with_gt.txt                       image relative to raw_data/, depth rel
 Depth is as sparse as --density says: each pixel below the upper third has this probability to be measured, unless it is
 sky or farther than 80 m. There is one drive for each split, only the left color camera, and focal lengths differ.
 
-    metaprompts train micro_depth --data.root DIR --data.units_per_meter 256 --task.max_depth_m 80
+    metaprompts train micro_depth --data.root DIR --data.depth_scale 256 --task.max_depth_m 80
 """
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ sky or farther than 80 m. There is one drive for each split, only the left color
         return {"focal_px": float(scene.intrinsics[0, 0])}
 
     def _measured(self, scene: Scene) -> NDArray[np.uint16]:
-        depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
+        depth = stored_depth(scene.depth_m, depth_scale=_UNITS_PER_METER, reach_m=_REACH_M)
         hit = np.random.Generator(np.random.PCG64(scene.seed)).random(depth.shape) < self.density
         hit[: depth.shape[0] // 3] = False
         return np.where(hit, depth, np.uint16(0))

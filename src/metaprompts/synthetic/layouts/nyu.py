@@ -51,7 +51,7 @@ there.
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
         """Write an image and its depth."""
         save_image(root / self.image(place), scene.image)
-        depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
+        depth = stored_depth(scene.depth_m, depth_scale=_UNITS_PER_METER, reach_m=_REACH_M)
         save_image(root / self.target(place), depth)
         return {"focal_px": float(scene.intrinsics[0, 0])}
 

@@ -32,18 +32,18 @@ def class_ids(ids: Mapping[str, int], *, void: int) -> NDArray[np.uint8]:
     return np.array([ids.get(name, void) for name in CLASSES], dtype=np.uint8)
 
 
-def stored_depth(depth_m: NDArray[np.float32], *, units_per_meter: int, reach_m: float) -> NDArray[np.uint16]:
+def stored_depth(depth_m: NDArray[np.float32], *, depth_scale: int, reach_m: float) -> NDArray[np.uint16]:
     """Depth as 16-bit files hold it.
 
     Args:
         depth_m: (H, W) meters, 0 for none
-        units_per_meter: 1000 for millimeters
+        depth_scale: 1000 for millimeters
         reach_m: what is farther is not measured
 
     Returns:
         (H, W), 0 where nothing is measured
     """
-    units = np.floor(depth_m.astype(np.float64) * units_per_meter + 0.5)
+    units = np.floor(depth_m.astype(np.float64) * depth_scale + 0.5)
     return np.where(depth_m <= reach_m, units, 0).astype(np.uint16)
 
 

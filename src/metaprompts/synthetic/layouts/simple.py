@@ -58,7 +58,7 @@ Where nobody would be to be seen in a split, its last scene is of a further seed
         """Write image, mask and depth; people go into the annotation files."""
         save_image(root / self.image(place), scene.image)
         save_image(root / self.target(place), scene.labels)
-        depth = stored_depth(scene.depth_m, units_per_meter=_UNITS_PER_METER, reach_m=_REACH_M)
+        depth = stored_depth(scene.depth_m, depth_scale=_UNITS_PER_METER, reach_m=_REACH_M)
         save_image(root / self.others(place)[0], depth)
         return person_records(scene, place)
 
