@@ -210,7 +210,10 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]", "training c/a/0 cannot be: no recipe 'gone'"),
         (TINY + "variants = [{name='a', settings={'training.seed'=3}}]", "variant a: training.seed is what the study"),
         (CELL.format("settings={'data.root'='x'}"), "cell c: data.root is what the study"),
-        (CELL.format("variant_settings={b={'training.output_dir'='x'}}"), "of cell c for b: training.output_dir is what"),
+        (
+            CELL.format("variant_settings={b={'training.output_dir'='x'}}"),
+            "of cell c for b: training.output_dir is what",
+        ),
         (CELL.format("variant_settings={x={}}"), "variant_settings of cell c are of x, which is not trained there"),
         (CELL.format("without=['b'], variant_settings={b={}}"), "which is not trained there: a are"),
         (CELL.format("variant_settings={b=3}"), "variant_settings of cell c say b = 3; wanted recipe keys"),

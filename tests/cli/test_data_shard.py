@@ -56,11 +56,11 @@ def test_it_says_what_it_wrote_and_goes_on(shard, tmp_path):
     (tmp_path / "out/train-000001.tar").unlink()
     code, again, err = shard("depth", "--shard-bytes=20kB")
     assert (code, again) == (0, out)
-    assert "writing train: 2 of 4 done before; --restart discards them" in err.replace("\n", " ")
+    assert "writing train: 2 of 4 done before; --resume never discards them" in err.replace("\n", " ")
     code, _, err = shard("depth", "--shard-bytes", "1MB")
     assert (code, err.count("\n")) == (2, 1)
     assert "made with another --shard-bytes" in err
-    assert shard("depth", "--shard-bytes", "1MB", "--restart")[0] == 0
+    assert shard("depth", "--shard-bytes", "1MB", "--resume", "never")[0] == 0
 
 
 def test_one_split(shard, tmp_path, capsys):

@@ -89,7 +89,7 @@ def test_a_bad_image_is_one_line_with_worker_processes_too(home, data, tmp_path,
     shutil.copytree(data, root)
     (root / "images/002.png").write_text("no image")
     for workers in ("0", "1"):
-        words = ["--data.root", str(root), "--data.num_workers", workers, "--restart"]
+        words = ["--data.root", str(root), "--data.num_workers", workers, "--resume", "never"]
         assert main(["evaluate", "micro-depth", *words]) == 2
         error = capsys.readouterr().err
         assert f"error: image {root}/images/002.png is not an image" in error
@@ -120,7 +120,7 @@ def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_fold
     monkeypatch.chdir(data.parent)
     capsys.readouterr()
     assert main([*words, data.name]) == 0
-    assert "evaluating: 4 of 4 done before; --restart discards them" in capsys.readouterr().err
+    assert "evaluating: 4 of 4 done before; --resume never discards them" in capsys.readouterr().err
 
 
 def test_help_lists_every_key_of_the_protocols_with_its_default(capsys):
@@ -138,7 +138,7 @@ def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
     words += ["--data.train", "depth.txt", "--data.val", "depth.txt", "--data.num_workers", "0", "--out", str(tmp_path)]
     scores = []
     for engine in ("plain", "eager"):
-        assert main([*words, "--engine", engine, "--restart"]) == 0
+        assert main([*words, "--engine", engine, "--resume", "never"]) == 0
         scores.append(json.loads((tmp_path / "metrics.json").read_text()))
 
     assert scores[0] == pytest.approx(scores[1], rel=1e-4)

@@ -68,7 +68,7 @@ IMAGE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
         (["train", "micro_depth", "--trainabel", "lora"], "unknown option --trainabel: did you mean --trainable?"),
         (["train", "micro_depth", "--batch-size=4"], "did you mean --training.batch_size?"),
         (["memory", "micro_depth", "--precison", "bf16"], "unknown option --precison: did you mean --precision?"),
-        (["evaluate", "micro-depth", "--restrat"], "unknown option --restrat: did you mean --restart?"),
+        (["evaluate", "micro-depth", "--resmue"], "unknown option --resmue: did you mean --resume?"),
         (["train", "micro_depth"], "data.root is not set"),
         (["train", "micro_depth", "--data.root", "/nowhere"], "/nowhere is no folder"),
         (["import-released", "/nowhere.pth", "--preset", "nyu", "--out", "o"], "/nowhere.pth"),

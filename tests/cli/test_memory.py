@@ -13,7 +13,7 @@ SMALL = [
 
 
 def test_a_table_says_what_it_was_computed_for(capsys):
-    words = ["--batch", "2", "--precision", "bf16", "--checkpointing", "true", "--trainable", "prompts"]
+    words = ["--batch-size", "2", "--precision", "bf16", "--checkpointing", "true", "--trainable", "prompts"]
     assert main(["memory", "micro_pose", *SMALL, *words]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "micro_pose: peak memory of a training step, computed" in shown
@@ -35,7 +35,9 @@ def test_json_adds_up(capsys):
 
 
 def test_short_forms_mean_recipe_keys():
-    command = Memory.from_words(["nyu", "kitti", "--batch", "4", "--task.filters", "8", "--precision=bf16", "--json"])
+    command = Memory.from_words(
+        ["nyu", "kitti", "--batch-size", "4", "--task.filters", "8", "--precision=bf16", "--json"]
+    )
     assert command.recipes == ("nyu", "kitti")
     assert command.as_json
     assert command.overrides == (
@@ -48,11 +50,11 @@ def test_short_forms_mean_recipe_keys():
     ("words", "said"),
     [
         ([], "no recipe given"),
-        (["--batch", "2"], "no recipe given"),
+        (["--batch-size", "2"], "no recipe given"),
         (["nothing"], "no recipe 'nothing'"),
-        (["micro_depth", "--batch", "many"], "training.micro_batch_size is 'many'"),
-        (["micro_depth", "--batch", "3"], "no whole number of passes of training.micro_batch_size 3"),
-        (["micro_depth", "--batch"], "--batch has no value"),
+        (["micro_depth", "--batch-size", "many"], "training.micro_batch_size is 'many'"),
+        (["micro_depth", "--batch-size", "3"], "no whole number of passes of training.micro_batch_size 3"),
+        (["micro_depth", "--batch-size"], "--batch-size has no value"),
         (["micro_depth", "--precision", "fp8"], "training.precision is 'fp8'"),
         (["micro_depth", "--processes", "0"], "--processes is 0"),
         (["nyu", "--processes", "5"], "cannot be shared by 5 processes"),
@@ -70,6 +72,6 @@ def test_bad_words_are_one_line(words, said, capsys):
 
 def test_passes_may_be_smaller_than_the_groups_that_share_a_loss(capsys):
     """NYU's recipe shares losses among three images, and a single one was refused."""
-    assert main(["memory", "nyu", "--batch", "1", "--trainable", "lora", "--refinement.steps", "1", "--json"]) == 0
+    assert main(["memory", "nyu", "--batch-size", "1", "--trainable", "lora", "--refinement.steps", "1", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out).values()
     assert (found["images"], found["passes"]) == (1, 24)

@@ -154,7 +154,9 @@ def test_bad_images_are_skipped_counted_and_limited(images, tmp_path, caplog):
     train(recipe("depth", root, tmp_path / "b", *skip), ProgressReporter())
     assert json.loads((tmp_path / "b/metrics.json").read_text())["skipped"] == 2
     assert sum("passing over a sample" in record.message for record in caplog.records) == 2
-    with pytest.raises(InputError, match=r"2 of 7 training samples cannot be read, data.max_bad_samples is 1; .*broken"):
+    with pytest.raises(
+        InputError, match=r"2 of 7 training samples cannot be read, data.max_bad_samples is 1; .*broken"
+    ):
         train(recipe("depth", root, tmp_path / "c", *skip, "--data.max_bad_samples", "1"), ProgressReporter())
 
 

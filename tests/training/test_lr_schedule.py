@@ -63,7 +63,11 @@ def test_the_shortest_trainings_have_a_learning_rate(kind, steps):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"rise": 0.0}, "schedule.pct_start"), ({"rise": 1.5}, "schedule.pct_start"), ({"milestones": (170.0,)}, "schedule.milestones")],
+    [
+        ({"rise": 0.0}, "schedule.pct_start"),
+        ({"rise": 1.5}, "schedule.pct_start"),
+        ({"milestones": (170.0,)}, "schedule.milestones"),
+    ],
 )
 def test_shares_must_be_shares(settings, message):
     with pytest.raises(InputError, match=message):

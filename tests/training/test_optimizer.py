@@ -17,7 +17,9 @@ def rates(model, settings):
 
 def test_every_trainable_parameter_is_in_one_group_and_the_vae_in_none():
     model = small_model("depth")
-    groups = parameter_groups(model, Optimizer(lr=1.0, weight_decay=0.1, backbone_lr_mult=0.5, decay_bias_and_norm=False))
+    groups = parameter_groups(
+        model, Optimizer(lr=1.0, weight_decay=0.1, backbone_lr_mult=0.5, decay_bias_and_norm=False)
+    )
     names = [name for group in groups for name in group["names"]]
     parameters = dict(model.named_parameters())
     assert sorted(names) == sorted(name for name, parameter in parameters.items() if parameter.requires_grad)

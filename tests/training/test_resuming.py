@@ -242,8 +242,14 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message
 
 
 def test_what_a_machine_decides_may_change():
-    found = {"training": {"output_dir": "a", "num_threads": 1, "steps": 5}, "data": {"root": "x", "num_workers": 0, "train": "t"}}
-    wanted = {"training": {"output_dir": "b", "num_threads": 2, "steps": 5}, "data": {"root": "y", "num_workers": 2, "train": "t"}}
+    found = {
+        "training": {"output_dir": "a", "num_threads": 1, "steps": 5},
+        "data": {"root": "x", "num_workers": 0, "train": "t"},
+    }
+    wanted = {
+        "training": {"output_dir": "b", "num_threads": 2, "steps": 5},
+        "data": {"root": "y", "num_workers": 2, "train": "t"},
+    }
     assert changed_keys(found, wanted) == []
     assert changed_keys(found, {**wanted, "task": {"width": 3}}) == ["task.width"]
 

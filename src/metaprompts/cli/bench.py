@@ -27,7 +27,7 @@ class Bench:
     """Such as plain eager openvino:bf16; by default all that are installed, but compile."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
     """Of the image; by default what the model was trained on."""
-    batch: int = 1
+    batch_size: int = 1
     """How many images go through the model together."""
     rounds: int = 3
     """How often each engine is asked, after one prediction to warm up."""
@@ -62,7 +62,7 @@ class Bench:
             task=self.task,
             engines=self.engines,
             size=self.size,
-            batch=self.batch,
+            batch=self.batch_size,
             rounds=self.rounds,
             threads=self.threads,
             device=self.device,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
+from metaprompts.cli.overrides import check_override_keys, check_resume, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from metaprompts.data.shards.index import Origin, SplitIndex
     from metaprompts.recipes.recipe import Recipe
 
-_OPTIONS = ("--out", "--shard-bytes", "--split")
+_OPTIONS = ("--resume", "--out", "--shard-bytes", "--split")
 _USAGE = """usage: metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
 
 Write the training and the validation split of a recipe into tar files, as WebDataset lays them out, with an index by
@@ -26,8 +26,8 @@ bit for bit. RECIPE is a .toml file or one of: {recipes}.
   --out DIR                  a new or empty folder, or one that the same command began
   --shard-bytes SIZE         from which on a shard is closed (default: 256MB)
   --split train|val          write only this one
-  --restart                  discard the shards that are in DIR
-  --data.num_workers N           processes that read
+  --resume auto|never        go on with the shards that are in DIR (default), or discard them
+  --data.num_workers N       processes that read
   --data.on_error skip       leave out training samples that cannot be read, up to data.max_bad_samples; the validation
                              split is written whole or not at all
 
@@ -51,8 +51,8 @@ class ShardData:
     """Size from which on a shard is closed."""
     splits: tuple[Literal["train", "val"], ...] = ("train", "val")
     """What to write."""
-    restart: bool = False
-    """Discard the shards that are there."""
+    resume: str = "auto"
+    """Go on with the shards that are there: auto; discard them: never."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
@@ -69,8 +69,7 @@ class ShardData:
             return cls(wants_help=True)
         rest = list(words)
         given = take_options(rest, _OPTIONS)
-        restart = take_flag(rest, "--restart")
-        check_override_keys(rest, (*_OPTIONS, "--restart"))
+        check_override_keys(rest, _OPTIONS)
         if not rest or rest[0].startswith("-") or not given["--out"]:
             raise InputError(_WANTED)
         splits = cls.splits if given["--split"] is None else tuple(_split(given["--split"]))
@@ -79,7 +78,7 @@ class ShardData:
             out=Path(given["--out"]),
             shard_bytes=_bytes(given["--shard-bytes"]) if given["--shard-bytes"] else cls.shard_bytes,
             splits=splits,
-            restart=restart,
+            resume=check_resume(given["--resume"]) or "auto",
             overrides=tuple(rest[1:]),
         )
 
@@ -99,7 +98,7 @@ class ShardData:
             raise InputError(f"data.shards is {recipe.data.shards}, but shards are made from folders: leave it out")
         recipe.data.folder()
         with writing_into(self.out, "data shard", deep=True):
-            begin(self.out, self._origin(recipe), restart=self.restart)
+            begin(self.out, self._origin(recipe), restart=self.resume == "never")
             for split in self._splits(recipe):
                 say(f"{split}: {_described(self._write(recipe, split))}\n")
         say(f"shards in {self.out}\n")

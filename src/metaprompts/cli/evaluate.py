@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.console import complain, say
 from metaprompts.cli.engines import PLAIN
-from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
+from metaprompts.cli.overrides import check_override_keys, check_resume, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
     from metaprompts.training.dataloaders import Split
 
-_OPTIONS = ("--recipe", "--out", "--engine", "--precision", "--worst")
+_OPTIONS = ("--recipe", "--out", "--resume", "--engine", "--precision", "--worst")
 _WORST, _WORST_AT_MOST = 8, 100
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
 
@@ -27,7 +27,7 @@ an embedded model, or any model folder together with --recipe RECIPE, the recipe
   --data.root DIR      folder of the images; or --data.shards DIR, what metaprompts data shard wrote
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
-  --restart            discard what an interrupted evaluation has found; without it the evaluation goes on
+  --resume auto|never  go on with an interrupted evaluation (default), or begin it anew
   --worst N            how many of the worst images worst.jpg shows, each beside truth and prediction, with name and
                        score (default: 8; 0 for none)
   --engine ENGINE      what executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
@@ -80,8 +80,8 @@ class Evaluate:
     """Recipe name or file; by default MODEL/recipe.json."""
     out: Path | None = None
     """Folder for the numbers; by default MODEL/evaluation."""
-    restart: bool = False
-    """Discard what an interrupted evaluation has found."""
+    resume: str = "auto"
+    """Go on with an interrupted evaluation: auto; begin it anew: never."""
     engine: str = PLAIN
     """What executes the model."""
     precision: str = "fp32"
@@ -106,13 +106,12 @@ class Evaluate:
             raise InputError("no model given: metaprompts evaluate MODEL --data.root DIR")
         rest = list(words[1:])
         options = take_options(rest, _OPTIONS)
-        restart = take_flag(rest, "--restart")
-        check_override_keys(rest, (*_OPTIONS, "--restart"))
+        check_override_keys(rest, _OPTIONS)
         return cls(
             model=Path(words[0]),
             recipe=options["--recipe"],
             out=Path(options["--out"]) if options["--out"] else None,
-            restart=restart,
+            resume=check_resume(options["--resume"]) or "auto",
             engine=options["--engine"] or PLAIN,
             precision=options["--precision"] or "fp32",
             worst=_count(options["--worst"]),
@@ -158,7 +157,7 @@ class Evaluate:
             scores = evaluate_split(
                 predictor,
                 evaluation,
-                restart=self.restart,
+                restart=self.resume == "never",
                 processes=together,
                 on_done=bar.advance,
                 on_earlier=bar.goes_on,

@@ -16,7 +16,7 @@ nothing is downloaded: a step is walked through with tensors that have only a sh
 training's recipe.json, or one of:
 {recipes}.
 
-  --batch N               images in one pass through the model       = --training.micro_batch_size N
+  --batch-size N          images in one pass through the model       = --training.micro_batch_size N
   --precision P           of the passes: fp32, bf16 or fp16            = --training.precision P
   --trainable T           full, lora or prompts                        = --training.trainable T
   --checkpointing true    compute the UNet's layers again, to save     = --backbone.gradient_checkpointing true
@@ -31,7 +31,7 @@ leave a tenth free. docs/memory.md compares it with measurements.
 """
 
 _SHORT = {
-    "--batch": "--training.micro_batch_size",
+    "--batch-size": "--training.micro_batch_size",
     "--precision": "--training.precision",
     "--trainable": "--training.trainable",
     "--checkpointing": "--backbone.gradient_checkpointing",

@@ -43,6 +43,17 @@ def take_flag(words: list[str], name: str) -> bool:
     return True
 
 
+def check_resume(value: str | None) -> str | None:
+    """Check the value of --resume.
+
+    Raises:
+        InputError: it is neither auto nor never
+    """
+    if value not in (None, "auto", "never"):
+        raise InputError(f"--resume is {value!r}; expected auto or never")
+    return value
+
+
 def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
     """Check that what is left, once the options are taken, can be recipe keys.
 

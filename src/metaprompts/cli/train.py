@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metaprompts.cli.console import complain, say
-from metaprompts.cli.overrides import check_override_keys, take_options
+from metaprompts.cli.overrides import check_override_keys, check_resume, take_options
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import shown_score
 
@@ -37,9 +37,10 @@ Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIP
 is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
 backbone.gradient_checkpointing, --trainable lora.
 
-Writes to training.output_dir: best/ and last/ (model folders; no best/ where data.val is none), metrics.json (validations),
-log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the current step, with
-a checkpoint from which --resume auto goes on as if nothing had happened; with more steps a finished one goes on, too.
+Writes to training.output_dir: best/ and last/ (model folders; no best/ where data.val is none), metrics.json
+(validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the
+current step, with a checkpoint from which --resume auto goes on as if nothing had happened; with more steps a finished
+one goes on, too.
 
 metaprompts train RECIPE --help lists the keys of a recipe with its values. All keys of all tasks, with their defaults:
 
@@ -76,8 +77,7 @@ class Train:
         resume, trainable = options["--resume"], options["--trainable"]
         if trainable is not None:
             overrides += ["--training.trainable", trainable]
-        if resume not in (None, "auto", "never"):
-            raise InputError(f"--resume is {resume!r}; wanted auto or never")
+        check_resume(resume)
         recipe = words[0] if words else ""
         return cls(recipe=recipe, overrides=tuple(overrides), resume=resume, wants_help=wants_help)
 

@@ -86,8 +86,8 @@ class SegmentationProtocol(EvaluationProtocol):
         check_ranges(self, "test")
         if self.stride is not None and self.stride > (self.window or 0):
             raise InputError(
-                f"test.stride is {self.stride} and test.window {self.window or 'none'}: expected a stride of at most the "
-                "window's side, which leaves no gaps"
+                f"test.stride is {self.stride} and test.window {self.window or 'none'}: expected a stride of at most "
+                "the window's side, which leaves no gaps"
             )
         if not self.scales:
             raise InputError("test.scales is empty; expected numbers such as 0.5,1,2")

@@ -150,7 +150,7 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
         differing = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
         raise InputError(
             f"{folder} holds an unfinished evaluation with another {', '.join(differing) or 'version'}: "
-            "give another --out, or --restart to discard it"
+            "give another --out, or --resume never to discard it"
         )
     return False
 

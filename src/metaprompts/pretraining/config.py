@@ -111,7 +111,9 @@ class Vae(Learning):
             raise InputError(f"vae.crop is {self.crop}; wanted a multiple of 8 from 16")
         if not 0 <= self.whole_share <= self.decay_fraction:
             # What is trained before the learning rate falls must not depend on the number of steps.
-            raise InputError(f"vae.whole_share is {self.whole_share}; wanted 0 to vae.decay_fraction, which is {self.decay_fraction}")
+            raise InputError(
+                f"vae.whole_share is {self.whole_share}; wanted 0 to vae.decay_fraction, which is {self.decay_fraction}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

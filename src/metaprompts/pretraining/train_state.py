@@ -96,7 +96,12 @@ class Checkpoints:
     def save(self, train_state: TrainState, settings: Learning) -> None:
         """Write the newest checkpoint, whole, and keep the one before it."""
         newest = self._folder / _NEWEST
-        state = {**train_state.state(), "steps": settings.steps, "decay_fraction": settings.decay_fraction, "identity": self._identity}
+        state = {
+            **train_state.state(),
+            "steps": settings.steps,
+            "decay_fraction": settings.decay_fraction,
+            "identity": self._identity,
+        }
         if newest.exists():
             newest.replace(self._folder / _FORMER)
         write_state(newest, state)

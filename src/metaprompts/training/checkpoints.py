@@ -185,8 +185,8 @@ class Checkpoints:
         if len(set(names)) > 1:
             found = ", ".join(name or "none" for name in names)
             raise InputError(
-                f"the processes found different checkpoints in {self._folder} ({found}): training.output_dir must be one "
-                "folder that all of them see"
+                f"the processes found different checkpoints in {self._folder} ({found}): training.output_dir must be "
+                "one folder that all of them see"
             )
 
 

@@ -264,7 +264,9 @@ def _take_step(
             loss_batch=train_state.split.loss_batch,
         )
         kept = dump_step(step, train_state.model, train_state.tensors(), recipe)
-        cure = f"lower optimizer.lr or set optimizer.max_grad_norm; its images are {shown_files(files)}, and {kept} holds "
+        cure = (
+            f"lower optimizer.lr or set optimizer.max_grad_norm; its images are {shown_files(files)}, and {kept} holds "
+        )
         check_finite(losses, train_state.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
     train_state.after_step()
     return losses, lr

@@ -169,7 +169,9 @@ class SampleBar:
     def goes_on(self, samples: int) -> None:
         """So many were done before; says so, because numbers of an earlier run may come as a surprise."""
         if samples:
-            self._console.print(f"{self._title}: {samples} of {self._samples} done before; --restart discards them")
+            self._console.print(
+                f"{self._title}: {samples} of {self._samples} done before; --resume never discards them"
+            )
             self.advance(samples)
 
     def __enter__(self) -> Self:

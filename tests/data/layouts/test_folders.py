@@ -103,9 +103,9 @@ class TestSegmentation:
 class TestDepth:
     def test_meters(self, write):
         root = write(np.array([[0, 512]], np.uint16))
-        assert DepthFolder(root, "images", "labels", encoding=DepthEncoding(depth_scale=256))[
-            0
-        ].depth_m.tolist() == [[0, 2]]
+        assert DepthFolder(root, "images", "labels", encoding=DepthEncoding(depth_scale=256))[0].depth_m.tolist() == [
+            [0, 2]
+        ]
         assert DepthFolder(root, "images", "labels")[0].depth_m == pytest.approx(np.array([[0, 0.512]]))
 
     def test_other_size(self, write):
@@ -126,7 +126,5 @@ class TestDepth:
         assert 0.8 <= measured.min() < measured.max() < 4
 
     def test_kitti(self, shared_data):
-        dataset = DepthFolder(
-            shared_data / "formats/kitti", "train_list.txt", encoding=DepthEncoding(depth_scale=256)
-        )
+        dataset = DepthFolder(shared_data / "formats/kitti", "train_list.txt", encoding=DepthEncoding(depth_scale=256))
         assert [sample.depth_m.shape for sample in dataset] == [(375, 1242)] * 2

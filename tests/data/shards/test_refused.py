@@ -64,7 +64,7 @@ class TestRefused:
         before = files(out)
         other = of_two(nyu)
         with pytest.raises(
-            InputError, match=r"made with another data.train_list: give .* or --restart to discard them"
+            InputError, match=r"made with another data.train_list: give .* or --resume never to discard them"
         ):
             begin(out, origin(other))
         with pytest.raises(InputError, match=r"made with another --shard-bytes"):

@@ -110,9 +110,7 @@ class DepthData(PairedSection):
         return {split: lambda: self._lists(split)}
 
     def _lists(self, split: Split) -> SampleDataset:
-        encoding = DepthEncoding(
-            depth_scale=self.depth_scale, kind=self.depth_kind, focal_baseline=self.focal_baseline
-        )
+        encoding = DepthEncoding(depth_scale=self.depth_scale, kind=self.depth_kind, focal_baseline=self.focal_baseline)
         pairs = DepthFolder(self.folder(), *self.names(split), encoding=encoding)
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
 

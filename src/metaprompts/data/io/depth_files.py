@@ -44,9 +44,7 @@ class DepthEncoding:
 
     def __post_init__(self) -> None:
         if self.depth_scale is not None and not self.depth_scale > 0:
-            raise InputError(
-                f"depth_scale is {self.depth_scale}; expected above 0, such as 1000 for millimeters"
-            )
+            raise InputError(f"depth_scale is {self.depth_scale}; expected above 0, such as 1000 for millimeters")
         if self.kind == "disparity" and not (self.focal_baseline or 0) > 0:
             raise InputError(
                 f"depth_kind is disparity, focal_baseline {self.focal_baseline}; expected above 0: the focal length in "
@@ -97,8 +95,7 @@ class DepthEncoding:
             return self.depth_scale
         if self.kind != "depth":
             raise InputError(
-                f"depth file {path} holds integers of {self.kind}; say data.depth_scale, what they are to be "
-                "divided by"
+                f"depth file {path} holds integers of {self.kind}; say data.depth_scale, what they are to be divided by"
             )
         # Of millimeters 8 bits reach 0.255 m: these are other units, or an image of depth.
         if dtype.itemsize == 1:

@@ -137,7 +137,7 @@ def _check_same(folder: Path, found: Origin, wanted: Origin) -> None:
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
             f"{folder} holds shards made with another {', '.join(differing)}: give the same, another --out, or "
-            "--restart to discard them"
+            "--resume never to discard them"
         )
 
 
@@ -169,7 +169,7 @@ def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset
     if found.samples != len(samples):
         raise InputError(
             f"{folder} has shards of {found.samples} {split} samples, now there are {len(samples)}: give another "
-            "--out, or --restart to discard them"
+            "--out, or --resume never to discard them"
         )
     found = replace(found, people=_people(folder, split, samples, is_new=split not in index.splits))
     shards = list(takewhile(lambda shard: _is_there(folder, shard), found.shards))
@@ -240,7 +240,9 @@ def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) 
     if at_most is None:
         raise InputError(why)
     if bad > min(at_most, samples - 1):
-        raise InputError(f"{bad} of {samples} samples cannot be read, data.max_bad_samples is {at_most}; the last: {why}")
+        raise InputError(
+            f"{bad} of {samples} samples cannot be read, data.max_bad_samples is {at_most}; the last: {why}"
+        )
 
 
 def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Shard:

@@ -87,7 +87,5 @@ def scaled_gray(depth_m: NDArray[np.float32], max_depth_m: float) -> NDArray[np.
 
 def wrapped_gray(depth_m: NDArray[np.float32], depth_scale: float) -> NDArray[np.uint8]:
     """Draw depth in gray as the released code does by accident: the stored integer modulo 256."""
-    stored: NDArray[np.int64] = np.rint(np.nan_to_num(depth_m, posinf=0.0) * np.float32(depth_scale)).astype(
-        np.int64
-    )
+    stored: NDArray[np.int64] = np.rint(np.nan_to_num(depth_m, posinf=0.0) * np.float32(depth_scale)).astype(np.int64)
     return (stored % 256).astype(np.uint8)
