@@ -92,7 +92,7 @@ def table(subject: Subject, ways: Mapping[str, EngineModel], rounds: int) -> lis
     task = subject.model.task.name
     metrics = [name for name, _ in METRICS[task][0]]
     batches = list(validation_batches(subject.split, subject.recipe))
-    scores = {name: evaluate(way, batches, facts=subject.split.facts) for name, way in ways.items()}
+    scores = {name: evaluate(way, batches, metric_kwargs=subject.split.metric_kwargs) for name, way in ways.items()}
     image = batches[0]["image"][:1]
     seconds = medians({name: lambda way=way: way(image) for name, way in ways.items()}, rounds)
     encoding = medians({name: lambda way=way: way.parts.encode(image) for name, way in ways.items()}, rounds)

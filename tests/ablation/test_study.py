@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablation.made import study
-from metaprompts.ablation.study import Cell, GeneratedScenes, Run, Variant, read_study, told_values
+from metaprompts.ablation.study import Cell, GeneratedScenes, Run, Variant, changed_values, read_study
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.utils.schema import build
@@ -80,7 +80,7 @@ def test_a_key_that_a_later_version_adds_changes_nothing():
         kind: str = "meta"
         more: tuple[int, ...] = dataclasses.field(default_factory=tuple)
 
-    assert told_values(Now(count=2)) == told_values(Later(count=2)) == {"count": 2}
+    assert changed_values(Now(count=2)) == changed_values(Later(count=2)) == {"count": 2}
 
 
 def test_a_variant_overrides_its_cell_and_the_seed_is_the_runs_own():

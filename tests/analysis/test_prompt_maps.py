@@ -70,7 +70,7 @@ def test_what_is_at_a_place_in_the_image_comes_back_to_that_place(task, size):
     for turned in (False, True):
         given = np.ascontiguousarray(image.transpose(1, 0, 2)) if turned else image
         (view,) = task.views(given, (128, 192), None)
-        cells = F.avg_pool2d(task.fit(view.image[None]), 8)[0, 0]
+        cells = F.avg_pool2d(task.resize_for_backbone(view.image[None]), 8)[0, 0]
         found = on_image(cells, view, given.shape[:2]).numpy() * 255
         found = found.T if turned else found
         # Near the edge the outermost cell's value holds, and a crop's last cell has seen the black beyond the image.

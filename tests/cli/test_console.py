@@ -12,7 +12,7 @@ import torch
 
 from metaprompts.cli import main
 from metaprompts.cli.console import printable
-from metaprompts.cli.failures import told
+from metaprompts.cli.failures import error_line
 from metaprompts.cli.signals import ending_as_by_ctrl_c
 from metaprompts.errors import InputError
 
@@ -65,12 +65,12 @@ def test_names_do_not_steer_the_terminal(text, shown):
 
 class TestTold:
     def test_bad_input(self):
-        assert told(InputError("no\n image"), "predict") == ("no image", 2)
+        assert error_line(InputError("no\n image"), "predict") == ("no image", 2)
 
     def test_a_bug_names_its_place(self):
         with pytest.raises(AttributeError) as caught:
             printable(7)
-        line, code = told(caught.value, "predict")
+        line, code = error_line(caught.value, "predict")
         assert code == 3
         assert "at metaprompts/cli/console.py:" in line
         assert "this is a bug, please report it" in line
@@ -86,18 +86,18 @@ class TestTold:
     )
     def test_memory_says_what_to_lower(self, error):
         """The allocator's own words, with C++ frames, were all that a user saw."""
-        line, code = told(error, "train")
+        line, code = error_line(error, "train")
         assert (line.startswith("out of memory ("), code) == (True, 2)
         assert "lower training.micro_batch_size" in line
-        assert "--batch-size" in told(error, "predict")[0]
+        assert "--batch-size" in error_line(error, "predict")[0]
 
     def test_memory_for_real(self):
         with pytest.raises(RuntimeError) as caught:
             torch.empty(2**60)
-        assert told(caught.value, "train")[0].startswith("out of memory (")
+        assert error_line(caught.value, "train")[0].startswith("out of memory (")
         with pytest.raises(MemoryError) as numpy_s:
             np.empty(2**58)
-        assert told(numpy_s.value, "train")[0].startswith("out of memory (")
+        assert error_line(numpy_s.value, "train")[0].startswith("out of memory (")
 
     def test_a_bug_in_a_process_that_reads(self):
         """The whole traceback of the worker was in the line."""
@@ -106,13 +106,13 @@ class TestTold:
             '  File "/x/torch/utils/data/fetch.py", line 52, in fetch\n    data = 1\n'
             "  File \"/y/metaprompts/data/reading.py\", line 80, in __getitem__\n    return 2\nKeyError: 'a'\n"
         )
-        line, code = told(ValueError(trace), "train")
+        line, code = error_line(ValueError(trace), "train")
         assert code == 3
         assert line.startswith("KeyError: 'a', at metaprompts/data/reading.py:80; this is a bug")
 
     def test_what_the_system_lacks(self):
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/x/y")
-        assert told(full, "train") == ("/x/y: No space left on device; make room (--debug shows where)", 2)
+        assert error_line(full, "train") == ("/x/y: No space left on device; make room (--debug shows where)", 2)
 
 
 class TestSignals:

@@ -34,9 +34,9 @@ def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):
 
     assert code_of(*words) == 2
 
-    told = capsys.readouterr().err
-    assert message in told
-    assert "Traceback" not in told
+    error_line = capsys.readouterr().err
+    assert message in error_line
+    assert "Traceback" not in error_line
 
 
 @pytest.mark.parametrize(

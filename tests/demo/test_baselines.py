@@ -41,7 +41,7 @@ def test_a_constant_is_scored_like_a_model():
     labels = torch.tensor([[[0, 1]], [[0, 0]]], dtype=torch.uint8)
     task = Segmentation(classes=("a", "b"))
     constant = best_constant(task, [{"labels": torch.tensor([[[0, 1]]], dtype=torch.uint8)}])
-    scores = evaluate(constant, [{"image": torch.zeros(2, 3, 1, 2), "labels": labels}], facts={})
+    scores = evaluate(constant, [{"image": torch.zeros(2, 3, 1, 2), "labels": labels}], metric_kwargs={})
     # Class a: 2 right of 3 that are a in truth or answer; class b: 1 of 2.
     assert scores["mIoU"] == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert scores["aAcc"] == pytest.approx(3 / 4)

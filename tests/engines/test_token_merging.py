@@ -115,8 +115,8 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def look_of_a_small_model() -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
     prepared = OptimizedModel(small_model("depth"), merged_tokens=0.5)
-    told = prepared.conditions(1, None)
-    return prepared.look, (torch.randn(1, 16, 5, 7), told.shifts[0], told.keys_values[0])
+    conditioning = prepared.conditions(1, None)
+    return prepared.look, (torch.randn(1, 16, 5, 7), conditioning.shifts[0], conditioning.keys_values[0])
 
 
 def test_a_step_with_merged_tokens_can_be_exported() -> None:

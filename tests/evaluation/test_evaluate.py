@@ -24,11 +24,11 @@ def test_the_model_is_judged_in_evaluation_mode_and_given_back_as_it_was(task, t
     model = small_model(task).train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     seen = []
-    scores = evaluate(model, batches(), facts={}, on_batch=seen.append)
+    scores = evaluate(model, batches(), metric_kwargs={}, on_batch=seen.append)
     assert seen == [2, 2]
     assert model.training == training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert scores == evaluate(model.eval(), batches(), facts={})
+    assert scores == evaluate(model.eval(), batches(), metric_kwargs={})
 
 
 def test_depth_is_compared_at_the_size_of_the_measurement():
@@ -38,7 +38,7 @@ def test_depth_is_compared_at_the_size_of_the_measurement():
     with torch.inference_mode():
         depth_m = torch.nn.functional.interpolate(model(given[0]["image"]), size=(48, 80), mode="bilinear")[:, 0]
     wanted = (depth_m - given[0]["depth_m"]).square().mean(dim=(1, 2)).sqrt().mean()
-    assert evaluate(model, given, facts={})["rmse"] == pytest.approx(wanted.item(), rel=1e-5)
+    assert evaluate(model, given, metric_kwargs={})["rmse"] == pytest.approx(wanted.item(), rel=1e-5)
 
 
 def test_segmentation_counts_labels_of_another_size():
@@ -50,11 +50,11 @@ def test_segmentation_counts_labels_of_another_size():
             logits = torch.nn.functional.interpolate(model(batch["image"]), size=(40, 40), mode="bilinear")
         np.add.at(matrix, (batch["labels"].numpy().ravel(), logits.argmax(dim=1).numpy().ravel()), 1)
     union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
-    assert evaluate(model, given, facts={})["mIoU"] == pytest.approx((matrix.diagonal() / union).mean())
+    assert evaluate(model, given, metric_kwargs={})["mIoU"] == pytest.approx((matrix.diagonal() / union).mean())
 
 
 def test_a_failing_batch_leaves_the_model_in_its_mode():
     model = small_model("depth").train()
     with pytest.raises(KeyError):
-        evaluate(model, [{"image": torch.rand(1, 3, 64, 64)}], facts={})
+        evaluate(model, [{"image": torch.rand(1, 3, 64, 64)}], metric_kwargs={})
     assert model.training

@@ -18,7 +18,7 @@ WHAT = {"weights": "abc", "test": {"windows": (16, 8)}}
 
 
 def records(*indices):
-    return [{"index": index, "name": f"{index}.png", "tally": [index, 0.1]} for index in indices]
+    return [{"index": index, "name": f"{index}.png", "state": [index, 0.1]} for index in indices]
 
 
 def test_records_of_all_processes_become_one_file_in_order(tmp_path):
@@ -34,7 +34,7 @@ def test_records_of_all_processes_become_one_file_in_order(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["per_image.jsonl"]
 
 
-@pytest.mark.parametrize("torn", ['{"index": 9', '{"index": 9, "name": "9.png", "tally": [9, 0.1]}'])
+@pytest.mark.parametrize("torn", ['{"index": 9', '{"index": 9, "name": "9.png", "state": [9, 0.1]}'])
 def test_a_line_that_was_being_written_is_forgotten_and_cut_off(tmp_path, torn):
     """Without its line end even a line that looks whole may lack its last digits."""
     with RecordWriter(tmp_path, 0) as writer:
@@ -49,8 +49,8 @@ def test_a_line_that_was_being_written_is_forgotten_and_cut_off(tmp_path, torn):
 
 def test_a_record_is_there_as_soon_as_it_is_written(tmp_path):
     with RecordWriter(tmp_path, 0) as writer:
-        writer.write({"index": 0, "rmse": math.nan, "tally": []})
-        assert read_records(tmp_path) == {0: {"index": 0, "rmse": None, "tally": []}}
+        writer.write({"index": 0, "rmse": math.nan, "state": []})
+        assert read_records(tmp_path) == {0: {"index": 0, "rmse": None, "state": []}}
 
 
 def change(path, old, new):
@@ -62,7 +62,7 @@ def change(path, old, new):
 @pytest.mark.parametrize(
     "damage",
     [
-        ('"tally":[1,0.1]', '"tally":[1,0.9]'),
+        ('"state":[1,0.1]', '"state":[1,0.9]'),
         ('"index":1,', '"index":5,'),
         ('{"index":1', '{"broken'),
         ('{"index":1', "[[[[" * 9999),

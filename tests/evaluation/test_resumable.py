@@ -35,13 +35,13 @@ def evaluation_of(task, folder, *, group=2, what=0):
         truth = folder / "truth.json"
         if not truth.exists():
             truth.write_text(json.dumps(samples.truth()))
-        transforms, facts = [PoseCrop(64, 64, TASKS["pose"].joints, padding=1.25)], {"annotations": truth}
+        transforms, metric_kwargs = [PoseCrop(64, 64, TASKS["pose"].joints, padding=1.25)], {"annotations": truth}
     else:
-        samples, transforms, facts = Samples(COUNT, folder), [], {}
+        samples, transforms, metric_kwargs = Samples(COUNT, folder), [], {}
     return Evaluation(
         images=EvalDataset(samples, transforms, test),
         test=test,
-        facts=facts,
+        metric_kwargs=metric_kwargs,
         out=folder / "out",
         what={"what": what},
         root=folder,
@@ -76,7 +76,7 @@ def test_scores_equal_those_of_all_batches_at_once(task, tmp_path):
     scores = whole(task, tmp_path)
     one = evaluation_of(task, tmp_path, group=1)
     batches = seen_batches(one.images, batch_size=1, workers=0)
-    wanted = evaluate(Oracle(TASKS[task]), batches, facts=one.facts, test=one.test)
+    wanted = evaluate(Oracle(TASKS[task]), batches, metric_kwargs=one.metric_kwargs, test=one.test)
     assert scores.keys() == wanted.keys()
     for name, value in wanted.items():
         np.testing.assert_allclose(scores[name], value, rtol=1e-9, err_msg=name)
@@ -172,11 +172,11 @@ def test_records_of_other_weights_are_never_used(tmp_path):
 
 @pytest.mark.parametrize("task", list(TASKS))
 def test_a_changed_record_is_evaluated_again(task, tmp_path):
-    """A tally changed in per_image.jsonl, finite but impossible, changed the metric without a word."""
+    """A state changed in per_image.jsonl, finite but impossible, changed the metric without a word."""
     wanted = whole(task, tmp_path)
     path = tmp_path / "out/per_image.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    lines[3] = re.sub(r'(?<="tally":).*(?=,"sum")', json.dumps(json.loads(lines[4])["tally"]), lines[3])
+    lines[3] = re.sub(r'(?<="state":).*(?=,"sum")', json.dumps(json.loads(lines[4])["state"]), lines[3])
     path.write_text("".join(lines))
     later = evaluation_of(task, tmp_path)
     assert json.dumps(evaluate_split(Oracle(TASKS[task]), later)) == json.dumps(wanted)
@@ -200,7 +200,7 @@ def test_each_line_names_its_image_and_its_scores(tmp_path):
     assert [line["name"] for line in lines] == [f"images/{index}.png" for index in range(COUNT)]
     assert 0 < lines[0]["mIoU"] < 1
     # Image 2 has nothing but ignored pixels.
-    assert (lines[2]["mIoU"], lines[2]["tally"]) == (None, {"confusion": []})
+    assert (lines[2]["mIoU"], lines[2]["state"]) == (None, {"confusion": []})
 
 
 def test_people_are_named_by_image_and_annotation(tmp_path):

@@ -339,7 +339,7 @@ def records(folder: Path) -> dict[str, Reader]:
     begin_records(folder, what)
     with RecordWriter(folder, 0) as writer:
         for index in range(3):
-            writer.write({"index": index, "name": f"{index}.png", "tally": {"total": [0.5], "images": 1}})
+            writer.write({"index": index, "name": f"{index}.png", "state": {"total": [0.5], "images": 1}})
     files = read_all(folder)
 
     def read(folder: Path) -> Any:

@@ -47,8 +47,8 @@ def test_the_vae_sees_images_from_minus_one_to_one_and_its_latent_is_not_scaled(
 @pytest.mark.parametrize(("margin", "seen"), [(0, (64, 64)), (1, (128, 128)), (2, (192, 192))])
 def test_depth_enlarges_its_input_by_its_margin(margin, seen):
     task = Depth(max_depth_m=10.0, margin_blocks=margin)
-    assert task.fit(torch.rand(1, 3, 70, 101)).shape[-2:] == seen
-    assert task.fit(torch.rand(1, 3, 9, 9)).shape[-2:] == (max(margin, 1) * 64,) * 2
+    assert task.resize_for_backbone(torch.rand(1, 3, 70, 101)).shape[-2:] == seen
+    assert task.resize_for_backbone(torch.rand(1, 3, 9, 9)).shape[-2:] == (max(margin, 1) * 64,) * 2
 
 
 def test_prompts_and_time_of_the_last_step_change_the_output():

@@ -158,12 +158,12 @@ class TestEveryTask:
         people = [{**person, "num_keypoints": 17, "keypoints": [5, 5, 2] * 17}]
         content = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": people}
         (tmp_path / "people.json").write_text(json.dumps(content))
-        scorer = TASKS[name].scorer(annotations=tmp_path / "people.json")
+        metric = TASKS[name].metric(annotations=tmp_path / "people.json")
         if name == "pose":
-            scorer.precision.update(
+            metric.precision.update(
                 torch.tensor([1]), torch.full((1, 17, 2), 5.0), torch.ones(1, 17), torch.ones(1), torch.ones(1)
             )
-        numbers = {key for key, value in scorer.scores().items() if isinstance(value, float)}
+        numbers = {key for key, value in metric.scores().items() if isinstance(value, float)}
         assert numbers - {"images", "images_skipped"} == set(TASKS[name].metrics)
 
     def test_decoding_what_was_encoded_gives_the_targets(self, name):

@@ -169,6 +169,6 @@ def test_sky_is_trained_to_be_far():
     near = torch.tensor([[[[10.0, 0.5], [3.0, 20.0]]]])
     assert task.losses(right, None, {"depth_m": target})["silog"].item() == pytest.approx(0, abs=1e-5)
     assert task.losses(near, None, {"depth_m": target})["silog"].item() > 1
-    scorer = task.scorer()
-    task.score(scorer, near, {"depth_m": target})
-    assert scorer.scores()["rmse"] == 0
+    metric = task.metric()
+    task.score(metric, near, {"depth_m": target})
+    assert metric.scores()["rmse"] == 0

@@ -51,7 +51,7 @@ def test_recomputing_changes_neither_gradients_nor_statistics(task):
     losses = LossModule(recomputing, step_decay=0.5)(batch)
     torch.stack(list(losses.values())).sum().backward()
 
-    latent = kept.latent_encoder(kept.task.fit(batch["image"]))
+    latent = kept.latent_encoder(kept.task.resize_for_backbone(batch["image"]))
     prompts = kept.prompts(2)
     pyramids = list(kept.refinement.pyramids(kept.unet, latent, prompts))
     joined = [torch.cat(levels) for levels in zip(*pyramids, strict=True)]

@@ -166,12 +166,12 @@ def pose_recipe(root, *words):
 
 def perfect_scores(split):
     batches = [to_tensors(apply(split.transforms, split.samples[index])) for index in range(len(split.samples))]
-    scorer = Pose().scorer(**split.facts)
+    metric = Pose().metric(**split.metric_kwargs)
     for index, batch in enumerate(batches):
         keypoints = torch.tensor(split.samples[index].person.keypoints)[None]
         stacked = {name: torch.as_tensor(value)[None] for name, value in batch.items()}
-        scorer.update(keypoints[..., :2], keypoints[..., 2], stacked)
-    return scorer.scores()
+        metric.update(keypoints[..., :2], keypoints[..., 2], stacked)
+    return metric.scores()
 
 
 def apply(transforms, sample):
@@ -186,7 +186,7 @@ def test_people_are_held_out_by_images_and_only_these_are_scored(people):
     kept, split = training_split(made).samples, validation_split(made)
     assert (len(kept), len(split.samples)) == (8, 4)
     assert not set(paths(kept)) & set(paths(split.samples))
-    assert split.facts["images"] == {split.samples[index].person.image_id for index in range(4)}
+    assert split.metric_kwargs["images"] == {split.samples[index].person.image_id for index in range(4)}
     assert perfect_scores(split)["AP"] == pytest.approx(1)
     again = with_held_out(made, split)
     assert len(again.data.held_out) == 2

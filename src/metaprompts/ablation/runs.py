@@ -136,18 +136,18 @@ def side_by_side(
 
 def _end_running(futures: Sequence[Future[Result]]) -> None:
     """Ask each training once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
-    told: set[subprocess.Popen[bytes]] = set()
+    signalled: set[subprocess.Popen[bytes]] = set()
     running = True
     while running:
         # The second Ctrl-C comes most likely while this waits.
         try:
             # One may have been about to start.
-            for process in set(_RUNNING) - told:
+            for process in set(_RUNNING) - signalled:
                 process.terminate()
-                told.add(process)
+                signalled.add(process)
             running = bool(wait(futures, timeout=_GLANCE_S).not_done)
         except KeyboardInterrupt:
-            told.clear()
+            signalled.clear()
 
 
 def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:

@@ -258,10 +258,10 @@ class Run:
         from metaprompts.recipes.recipe import section_types
 
         made = self.recipe(*_FOLDERS.values())
-        told = {"task.name": made.task.name}
+        values = {"task.name": made.task.name}
         for section in ("task", *section_types(made.task.name)):
-            told.update({f"{section}.{key}": value for key, value in told_values(getattr(made, section)).items()})
-        return {key: value for key, value in told.items() if key not in _FOLDERS}
+            values.update({f"{section}.{key}": value for key, value in changed_values(getattr(made, section)).items()})
+        return {key: value for key, value in values.items() if key not in _FOLDERS}
 
     @cached_property
     def key(self) -> str:
@@ -308,15 +308,15 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
     return study
 
 
-def told_values(settings: Any) -> dict[str, Any]:
+def changed_values(settings: Any) -> dict[str, Any]:
     """The fields of a dataclass that are not as they are by default, as plain values."""
-    told = {}
+    values = {}
     for one in fields(settings):
         value = plain(getattr(settings, one.name))
         default = one.default if one.default_factory is MISSING else one.default_factory()
         if default is MISSING or value != plain(default):
-            told[one.name] = value
-    return told
+            values[one.name] = value
+    return values
 
 
 def _check_name(kind: str, name: str) -> None:

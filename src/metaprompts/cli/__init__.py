@@ -18,7 +18,7 @@ from metaprompts.cli.console import (
     say,
     silence,
 )
-from metaprompts.cli.failures import told
+from metaprompts.cli.failures import error_line
 from metaprompts.cli.outcome import INTERRUPTED, OK
 from metaprompts.cli.signals import ending_as_by_ctrl_c
 from metaprompts.errors import InputError
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
         if debug:
             raise
-        line, code = told(error, words[0] if words else "")
+        line, code = error_line(error, words[0] if words else "")
         complain(f"error: {line}\n")
         return code
 

@@ -46,7 +46,7 @@ class Boxes:
     ids: Mapping[Path, int]
     by_id: Mapping[int, list[Box]]
     sizes: Mapping[int, tuple[int | None, int | None]] = field(default_factory=dict)
-    _told: list[str] = field(default_factory=list)
+    _reported: list[str] = field(default_factory=list)
 
     @classmethod
     def read(
@@ -117,8 +117,8 @@ class Boxes:
         sizes = np.broadcast_to(np.array(size[::-1], dtype=np.float64), (len(boxes), 2))
         for line in odd_boxes(corners, sizes, lambda row: f"box {row}"):
             # Of a file of such boxes one line says it.
-            logger.log(logging.INFO if self._told else logging.WARNING, "%s, %s: %s", self.path, image, line)
-            self._told.append(line)
+            logger.log(logging.INFO if self._reported else logging.WARNING, "%s, %s: %s", self.path, image, line)
+            self._reported.append(line)
         lost = outside(corners, sizes) & (corners[:, :2] >= sizes).any(axis=1)
         return [box for box, is_lost in zip(boxes, lost, strict=True) if not is_lost]
 

@@ -201,7 +201,7 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out:
     return Evaluation(
         images=images,
         test=recipe.test,
-        facts=split.facts,
+        metric_kwargs=split.metric_kwargs,
         out=out,
         what=what,
         root=recipe.data.names_from("val"),

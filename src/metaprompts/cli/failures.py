@@ -32,7 +32,7 @@ _CURES = {
 }
 
 
-def told(error: Exception, command: str) -> tuple[str, int]:
+def error_line(error: Exception, command: str) -> tuple[str, int]:
     """What the command line says of an error.
 
     Args:

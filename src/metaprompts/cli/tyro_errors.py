@@ -48,8 +48,8 @@ def parse(kind: type[T], words: Sequence[str], prog: str, *, prefixes: bool = Fa
 def _one_line(box: str, prog: str) -> str:
     """What a box of tyro's says, without its frame, its help texts and all but the nearest of its proposals."""
     _title, *parts = _parts(box)
-    told = (" ".join(_told(part)) for part in parts)
-    return f"{'; '.join(filter(None, told)).rstrip('.')}; see {prog} --help"
+    sentences = (" ".join(_sentences(part)) for part in parts)
+    return f"{'; '.join(filter(None, sentences)).rstrip('.')}; see {prog} --help"
 
 
 def _parts(box: str) -> list[list[str]]:
@@ -63,7 +63,7 @@ def _parts(box: str) -> list[list[str]]:
     return parts
 
 
-def _told(lines: list[str]) -> Iterator[str]:
+def _sentences(lines: list[str]) -> Iterator[str]:
     """The words of one part that are worth a place in the line."""
     title = lines[0] if lines else ""
     items = [line.strip() for line in lines if line.startswith(_ITEM) and not line.startswith(2 * _ITEM)]
@@ -74,11 +74,11 @@ def _told(lines: list[str]) -> Iterator[str]:
     elif title.startswith("Missing from"):
         yield f"missing {', '.join(item for item in items if item.startswith('-') or item[:3].isupper())}"
     elif title.startswith("Error parsing"):
-        told = " ".join(lines).removeprefix("Error parsing ").partition(" Got errors:")[0]
-        option, _, reason = told.partition(": ")
+        parts = " ".join(lines).removeprefix("Error parsing ").partition(" Got errors:")[0]
+        option, _, reason = parts.partition(": ")
         given = _GIVEN.search(reason)
         # Checks of our own say all by themselves; they are told of a part, such as vae.
-        ours = told if option.startswith("-") else reason
+        ours = parts if option.startswith("-") else reason
         yield f"{option} is {given['value'].replace(_BETWEEN, ' ')!r}" if given else ours
     elif not title.startswith("For full helptext"):
         yield _PLACE.sub("", " ".join(line.strip() for line in lines).partition(" Arguments are applied")[0])

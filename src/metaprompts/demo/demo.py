@@ -144,7 +144,9 @@ def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], li
     few = replace(split, samples=_First(split.samples, _LIVE_CHECK))
     untrained = starting_model(recipe).eval()
     model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
-    before, after = (evaluate(each, validation_batches(few, recipe), facts=few.facts) for each in (untrained, model))
+    before, after = (
+        evaluate(each, validation_batches(few, recipe), metric_kwargs=few.metric_kwargs) for each in (untrained, model)
+    )
     changes = [(name, float(before[name]), float(after[name])) for name in ("d1", "rmse", "rel")]
     gallery = task_gallery(model, _some(few.samples, 3), title="Depth after the live training")
     return curve, changes, gallery

@@ -85,10 +85,10 @@ def scores_of(
     task = subject.model.task
     metrics, baseline_name = METRICS[task.name]
     batches = validation_batches(subject.split, subject.recipe)
-    found = evaluate(subject.model, watched(batches), facts=subject.split.facts)
+    found = evaluate(subject.model, watched(batches), metric_kwargs=subject.split.metric_kwargs)
     plainly = replace(training_split(subject.recipe), transforms=subject.split.transforms)
     constant = best_constant(task, validation_batches(plainly, subject.recipe))
-    without = evaluate(constant, batches, facts=subject.split.facts)
+    without = evaluate(constant, batches, metric_kwargs=subject.split.metric_kwargs)
     return [
         Score(
             task=task.name,

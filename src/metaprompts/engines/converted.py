@@ -57,15 +57,15 @@ def examples(prepared: OptimizedModel) -> dict[str, Example]:
     prompts = prepared.conditions.prompts
     context = empty(*prompts.shape) if isinstance(prompts, CaptionPrompts) else None
     of_captions = None if context is None else {0: batch}
-    told = prepared.conditions(_BATCH, context)
+    conditioning = prepared.conditions(_BATCH, context)
     pixels, pixel_shape = map_at(block * prepared.encode.stride, 3)
     latent, latent_shape = map_at(block, unet.conv_in.in_channels)
     levels, level_shapes = zip(*(map_at(block >> level, wide) for level, wide in enumerate(unet.channels)), strict=True)
     images, image_shape = empty(3, _HEIGHT, _WIDTH), {0: batch, 2: Dim("height", min=16), 3: Dim("width", min=16)}
     return {
         "encode": Example((pixels,), (pixel_shape,)),
-        "look": Example((latent, shifts[0], told.keys_values[0]), (latent_shape, None, of_captions)),
-        "finish": Example((list(levels), told.prompts, images), (list(level_shapes), of_captions, image_shape)),
+        "look": Example((latent, shifts[0], conditioning.keys_values[0]), (latent_shape, None, of_captions)),
+        "finish": Example((list(levels), conditioning.prompts, images), (list(level_shapes), of_captions, image_shape)),
     }
 
 

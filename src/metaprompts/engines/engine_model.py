@@ -38,7 +38,7 @@ class EngineModel:
         self,
         config: ModelConfig,
         parts: Parts,
-        tell: Callable[[int, Tensor | None], StepConditions],
+        conditions: Callable[[int, Tensor | None], StepConditions],
         *,
         engine: str,
         precision: str,
@@ -46,7 +46,7 @@ class EngineModel:
         why: str,
         encode_captions: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> None:
-        self.config, self.parts, self.tell = config, parts, tell
+        self.config, self.parts, self.conditions = config, parts, conditions
         self.task: Task = config.task
         self.engine, self.precision, self.why = engine, precision, why
         self.device: torch.device = device
@@ -56,7 +56,7 @@ class EngineModel:
     @torch.no_grad()
     def __call__(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
-        return run(self.parts, self.task, images, self.tell(len(images), context)).float()
+        return run(self.parts, self.task, images, self.conditions(len(images), context)).float()
 
     def predict(self, image: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
         """Predict one image of any size, as `MetaPromptModel.predict` does."""

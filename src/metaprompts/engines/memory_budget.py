@@ -132,7 +132,7 @@ def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
     Small models are thus let through at once; of large ones it is worth a few seconds to know.
     """
     widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
-    height, width = model.task.fit(torch.empty(1, 3, *size, device="meta")).shape[-2:]
+    height, width = model.task.resize_for_backbone(torch.empty(1, 3, *size, device="meta")).shape[-2:]
     return _CEILING * max(widths) * height * width
 
 
@@ -169,7 +169,7 @@ def encoder_bytes(model: "MetaPromptModel", size: tuple[int, int], rows: int | N
         rows: height of the strips; None for whole images
     """
     with _counting(model.latent_encoder, rows, model.latent_encoder) as (live, tensors):
-        images = model.task.fit(_empty_view(model, size))
+        images = model.task.resize_for_backbone(_empty_view(model, size))
         functional_call(model.latent_encoder, tensors, (images,))
     return _with_margin(sum(live.peak.values()))
 

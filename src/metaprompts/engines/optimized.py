@@ -86,25 +86,25 @@ class RememberingParts:
         return self._latents.latents(images, self._parts.encode)
 
 
-def run(parts: Parts, task: Task, images: Tensor, told: StepConditions) -> Tensor:
+def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Tensor:
     """The way of the data through the three parts.
 
     Args:
         parts: what executes them
         task: brings images to the size that the backbone shall see
         images: (B, 3, H, W) RGB float in [0, 1]
-        told: to each step
+        conditioning: of each step
 
     Returns:
         raw output, see `MetaPromptModel.forward`
     """
-    latent = parts.encode(task.fit(images))
+    latent = parts.encode(task.resize_for_backbone(images))
     pyramid: Sequence[Tensor] = ()
-    for shifts, keys_values in zip(told.shifts, told.keys_values, strict=True):
+    for shifts, keys_values in zip(conditioning.shifts, conditioning.keys_values, strict=True):
         # Slices, as no list may be among what torch.jit traces.
         seen = parts.look(latent, shifts, keys_values)
         pyramid, latent = seen[:-1], seen[-1]
-    return parts.finish(pyramid, told.prompts, images)
+    return parts.finish(pyramid, conditioning.prompts, images)
 
 
 class OptimizedModel(nn.Module):
@@ -190,13 +190,13 @@ class Conditions(nn.Module):
         """
         if isinstance(self.prompts, CaptionPrompts) or context is not None:
             # A context that is not wanted is refused there.
-            told = None if context is None else context.to(self.shifts.dtype)
-            return self._told(self.prompts(batch, told))
+            conditioning = None if context is None else context.to(self.shifts.dtype)
+            return self._conditioning(self.prompts(batch, conditioning))
         if self._once is None:
-            self._once = self._told(self.prompts(1))
+            self._once = self._conditioning(self.prompts(1))
         return self._once
 
-    def _told(self, prompts: Sequence[Tensor]) -> StepConditions:
+    def _conditioning(self, prompts: Sequence[Tensor]) -> StepConditions:
         of_looks = prompts[: len(self.shifts)]
         # Steps often share their prompts.
         made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_looks}

@@ -71,11 +71,11 @@ class TellingSize(nn.Module):
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor, ...]:
         """Change a map (B, C, h, w); prompts are passed on."""
-        told = {"size": (hidden_states.shape[-2], hidden_states.shape[-1])}
+        conditioning = {"size": (hidden_states.shape[-2], hidden_states.shape[-1])}
         return self.layer(  # type: ignore[no-any-return]
             hidden_states,
             encoder_hidden_states=encoder_hidden_states,
-            cross_attention_kwargs=told,
+            cross_attention_kwargs=conditioning,
             return_dict=return_dict,
         )
 

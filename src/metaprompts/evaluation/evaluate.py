@@ -18,17 +18,17 @@ def evaluate(
     model: Predictor,
     batches: Iterable[dict[str, Tensor]],
     *,
-    facts: dict[str, Any],
+    metric_kwargs: dict[str, Any],
     test: "EvaluationProtocol | None" = None,
     on_batch: Callable[[int], None] = lambda images: None,
-    gather: Callable[[Any], list[Any]] = lambda tally: [tally],
+    gather: Callable[[Any], list[Any]] = lambda state: [state],
 ) -> dict[str, Any]:
     """Predict every batch and score the whole split.
 
     Args:
         model: is put into evaluation mode, and back afterwards
         batches: what a DataLoader over `Transformed` gives, or `seen_batches` where ``test`` crops or scales
-        facts: what the task's scorer needs to know of the split, see `Task.scorer`
+        metric_kwargs: what the task's metric needs to know of the split, see `Task.metric`
         test: how to predict; None: each image is seen once
         on_batch: called with the number of images after each batch
         gather: where processes share the split: gives every process what all of them counted
@@ -36,16 +36,16 @@ def evaluate(
     Returns:
         the metric's numbers by name
     """
-    scorer = model.task.scorer(**facts, **(test.facts() if test else {}))
+    metric = model.task.metric(**metric_kwargs, **(test.metric_kwargs() if test else {}))
     with eval_mode(model):
         for batch in batches:
-            model.task.score(scorer, predict(model, batch, test), targets(batch))
+            model.task.score(metric, predict(model, batch, test), targets(batch))
             on_batch(len(batch["image"]))
-    tallies = gather(scorer.tally())
-    scorer.reset()
-    for tally in tallies:
-        scorer.add(tally)
-    scores: dict[str, Any] = scorer.scores()
+    states = gather(metric.state())
+    metric.reset()
+    for state in states:
+        metric.add(state)
+    scores: dict[str, Any] = metric.scores()
     return scores
 
 

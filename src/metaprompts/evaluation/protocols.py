@@ -52,8 +52,8 @@ class EvaluationProtocol(ABC):
         """The same without what only polishes the numbers; training validates so."""
         return replace(self, flip=False)
 
-    def facts(self) -> dict[str, Any]:
-        """What the task's scorer needs to know of it."""
+    def metric_kwargs(self) -> dict[str, Any]:
+        """What the task's metric needs to know of it."""
         return {}
 
     def transforms(self) -> list[Transform]:
@@ -142,7 +142,7 @@ class DepthProtocol(EvaluationProtocol):
             return look(batch["image"])
         return predict_windows(look, batch["image"], windows=self.num_windows, flip=self.flip)
 
-    def facts(self) -> dict[str, Any]:
+    def metric_kwargs(self) -> dict[str, Any]:
         """The crop."""
         return {"crop": None if self.crop is None else CROPS[self.crop]}
 
@@ -178,7 +178,7 @@ class PoseProtocol(EvaluationProtocol):
         mirrored = look(batch["image"].flip(-1)).float()
         return (heatmaps + mirrored.flip(-1)[:, order]) / 2
 
-    def facts(self) -> dict[str, Any]:
+    def metric_kwargs(self) -> dict[str, Any]:
         """The threshold of non-maximum suppression."""
         return {"oks_nms": self.oks_nms}
 

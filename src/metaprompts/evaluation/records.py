@@ -1,7 +1,7 @@
 """What an evaluation has found so far, a line a sample, so that it can go on after it was interrupted.
 
 A line holds "index" (place in the split), "name", "files" (a stamp by which it is seen whether the sample has changed
-since), the sample's scores, "tally": what the metric needs of it, and at its end "sum": a checksum of the line and of
+since), the sample's scores, "state": what the metric needs of it, and at its end "sum": a checksum of the line and of
 evaluation.json. While an evaluation runs, each process appends to a file of its own; at the end they become one.
 """
 

@@ -39,7 +39,7 @@ class Evaluation:
     Attributes:
         images: the split
         test: how it is predicted
-        facts: what the task's scorer needs to know of the split
+        metric_kwargs: what the task's metric needs to know of the split
         out: folder for metrics.json, per_image.jsonl and evaluation.json
         what: plain values that tell this evaluation from others; a stored one goes on only if they are the same
         root: paths are named relative to it, where they lie in it
@@ -49,7 +49,7 @@ class Evaluation:
 
     images: EvalDataset
     test: EvaluationProtocol
-    facts: Mapping[str, Any]
+    metric_kwargs: Mapping[str, Any]
     out: Path
     what: Mapping[str, Any]
     root: Path
@@ -115,14 +115,14 @@ def _evaluate(
     groups = _unfinished(evaluation, finished)[together.rank :: together.count]
     _predict_groups(model, evaluation, groups, finished, together.rank, on_done)
     together.wait()
-    scorer = _scorer_of_all(model, evaluation)
-    scores: dict[str, Any] = scorer.scores()
+    metric = _scorer_of_all(model, evaluation)
+    scores: dict[str, Any] = metric.scores()
     together.wait()
     if together.rank == 0:
         write_records(evaluation.out, read_records(evaluation.out))
         write_json(evaluation.out / SCORES, scores)
-        if isinstance(scorer, SegmentationScores):
-            write_confusion(scorer.confusion, model.task.classes, evaluation.out)  # type: ignore[attr-defined]
+        if isinstance(metric, SegmentationScores):
+            write_confusion(metric.confusion, model.task.classes, evaluation.out)  # type: ignore[attr-defined]
     return scores
 
 
@@ -156,25 +156,25 @@ def _predict_groups(
     if not groups:
         return
     reader = EvalLoader(evaluation.images, groups, list, workers=evaluation.workers)
-    scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
+    metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
     with eval_mode(model), RecordWriter(evaluation.out, rank) as writer:
         for images in reader:
-            new = [record for record in _records(model, evaluation, scorer, images) if record["index"] not in finished]
+            new = [record for record in _records(model, evaluation, metric, images) if record["index"] not in finished]
             for record in new:
                 writer.write(record)
             on_done(len(new))
 
 
 def _records(
-    model: Predictor, evaluation: Evaluation, scorer: Any, images: Sequence[EvalSample]
+    model: Predictor, evaluation: Evaluation, metric: Any, images: Sequence[EvalSample]
 ) -> list[dict[str, Any]]:
     records = []
     for alike, batch in stacked(images):
         raw, wanted = predict(model, batch, evaluation.test), targets(batch)
         for place, image in enumerate(alike):
-            scorer.reset()
+            metric.reset()
             one = slice(place, place + 1)
-            model.task.score(scorer, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
+            model.task.score(metric, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
             record = {
                 "index": image.index,
                 "name": _name(image.path, evaluation.root),
@@ -182,13 +182,13 @@ def _records(
             }
             if "annotation_id" in wanted:
                 record["annotation_id"] = int(wanted["annotation_id"][place])
-            records.append({**record, **scorer.summary(), "tally": scorer.tally()})
+            records.append({**record, **metric.summary(), "state": metric.state()})
     return records
 
 
 def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
     """The metric of the whole split, summed in its order whoever predicted what and when."""
-    scorer = model.task.scorer(**evaluation.facts, **evaluation.test.facts())
+    metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
     records = read_records(evaluation.out)
     missing = [index for index in range(len(evaluation.images)) if index not in records]
     if missing:
@@ -197,8 +197,8 @@ def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
             "run the same command again, which evaluates them"
         )
     for index in range(len(evaluation.images)):
-        scorer.add(records[index]["tally"])
-    return scorer
+        metric.add(records[index]["state"])
+    return metric
 
 
 def _stamp(evaluation: Evaluation, index: int) -> str:

@@ -205,15 +205,15 @@ class DepthScores(Metric):  # type: ignore[misc]
         counts = {"images": float(self.images), "images_skipped": float(self.skipped)}
         return dict(zip(DEPTH_SCORES, means, strict=True)) | counts
 
-    def tally(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Everything measured so far as plain values: sums of the nine errors, and how many images."""
         return {"total": self.total.tolist(), "images": int(self.images), "skipped": int(self.skipped)}
 
-    def add(self, tally: Mapping[str, Any]) -> None:
-        """Count what another's `tally` holds."""
-        self.total += self.total.new_tensor(tally["total"])
-        self.images += tally["images"]
-        self.skipped += tally["skipped"]
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Count what another's `state` holds."""
+        self.total += self.total.new_tensor(state["total"])
+        self.images += state["images"]
+        self.skipped += state["skipped"]
 
     def summary(self) -> dict[str, float]:
         """The scores of an image that stand beside its name."""

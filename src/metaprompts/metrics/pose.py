@@ -86,16 +86,16 @@ class PoseScores:
         self.precision.reset()
         self.correct.reset()
 
-    def tally(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Everything counted so far as plain values: ``people``, `KeypointScores`' rows, and the joints counted."""
         correct, labelled = int(self.correct.correct), int(self.correct.labelled)
         return {"people": self.precision.rows().tolist(), "correct": correct, "labelled": labelled}
 
-    def add(self, tally: Mapping[str, Any]) -> None:
-        """Count what another's `tally` holds."""
-        self.precision.add(tally["people"])
-        self.correct.correct += tally["correct"]
-        self.correct.labelled += tally["labelled"]
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Count what another's `state` holds."""
+        self.precision.add(state["people"])
+        self.correct.correct += state["correct"]
+        self.correct.labelled += state["labelled"]
 
     def summary(self) -> dict[str, float]:
         """The scores of one person that stand beside its image's name: the final score, and PCK."""

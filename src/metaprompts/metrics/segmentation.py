@@ -82,15 +82,15 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             "iou_per_class": iou.tolist(),
         }
 
-    def tally(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Everything counted so far as plain values: ``confusion``, a list of [label, predicted, pixels]."""
         pairs = self.confusion.nonzero()
         counts = self.confusion[pairs[:, 0], pairs[:, 1]]
         return {"confusion": torch.cat([pairs, counts[:, None]], 1).tolist()}
 
-    def add(self, tally: Mapping[str, Any]) -> None:
-        """Count what another's `tally` holds."""
-        for label, predicted, pixels in tally["confusion"]:
+    def add(self, state: Mapping[str, Any]) -> None:
+        """Count what another's `state` holds."""
+        for label, predicted, pixels in state["confusion"]:
             self.confusion[label, predicted] += pixels
 
     def summary(self) -> dict[str, float]:

@@ -104,7 +104,7 @@ class MetaPromptModel(
         Returns:
             (B, N, h, w) for each level, finest first; one map where the task fuses the levels
         """
-        latent = self.latent_encoder(self.task.fit(images))
+        latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
         pyramid = self.refinement(self.unet, latent, prompts)
         return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
@@ -119,7 +119,7 @@ class MetaPromptModel(
             images: (B, 3, H, W) RGB float in [0, 1]
             context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
         """
-        latent = self.latent_encoder(self.task.fit(images))
+        latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
         pyramids = self.refinement.pyramids(self.unet, latent, prompts)
         for pyramid, of_step in zip(pyramids, prompts, strict=True):
@@ -135,7 +135,7 @@ class MetaPromptModel(
         Returns:
             (B, C_l, h / 2^l, w / 2^l), finest first, h and w being an eighth of what the task fits the images to
         """
-        latent = self.latent_encoder(self.task.fit(images))
+        latent = self.latent_encoder(self.task.resize_for_backbone(images))
         return self.refinement(self.unet, latent, self.prompts(len(images), context))  # type: ignore[no-any-return]
 
     def training_outputs(
@@ -149,7 +149,7 @@ class MetaPromptModel(
             every_step: the outputs of all K steps, first to last, along the batch: (K B, ...). Rearrangement and head
                 see all of them at once, and are computed again in the backward pass
         """
-        latent = self.latent_encoder(self.task.fit(images))
+        latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
         if not every_step:
             return self._read(self.refinement(self.unet, latent, prompts), prompts[-1], _size(images))

@@ -69,7 +69,7 @@ class Task(ABC):
         del channels
         return None
 
-    def fit(self, images: Tensor) -> Tensor:
+    def resize_for_backbone(self, images: Tensor) -> Tensor:
         """Bring images (B, 3, H, W) to the size that the backbone shall see."""
         return images
 
@@ -86,11 +86,11 @@ class Task(ABC):
         """What a raw output says, in the units of the targets."""
 
     @abstractmethod
-    def scorer(self, **facts: Any) -> Any:
-        """A fresh metric over a split; ``facts`` are what it needs to know of the split."""
+    def metric(self, **metric_kwargs: Any) -> Any:
+        """A fresh metric over a split; ``metric_kwargs`` are what it needs to know of the split."""
 
     @abstractmethod
-    def score(self, scorer: Any, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: Any, raw: Tensor, batch: Batch) -> None:
         """Count a batch's raw output in the metric."""
 
     @abstractmethod

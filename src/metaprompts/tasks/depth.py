@@ -76,7 +76,7 @@ class Depth(FusedTask):
             upsample=self.upsample,
         )
 
-    def fit(self, images: Tensor) -> Tensor:
+    def resize_for_backbone(self, images: Tensor) -> Tensor:
         """Enlarge images (B, 3, H, W) to ((H // 64 + s) * 64, (W // 64 + s) * 64), s being margin_blocks."""
         size = [max(side // _BLOCK + self.margin_blocks, 1) * _BLOCK for side in images.shape[-2:]]
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
@@ -109,12 +109,12 @@ class Depth(FusedTask):
         """Raw output (B, 1, H, W) to metres (B, H, W)."""
         return raw.squeeze(1)
 
-    def scorer(self, **facts: Any) -> DepthScores:
-        return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=facts.get("crop"))
+    def metric(self, **metric_kwargs: Any) -> DepthScores:
+        return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=metric_kwargs.get("crop"))
 
-    def score(self, scorer: DepthScores, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: DepthScores, raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]
-        scorer.update(_at_size(raw, target_m.shape[-2:]), target_m)
+        metric.update(_at_size(raw, target_m.shape[-2:]), target_m)
 
     def views(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None

@@ -154,19 +154,22 @@ class Pose(FusedTask):
         height, width = self.heatmap_size
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
-    def scorer(self, **facts: Any) -> PoseScores:
+    def metric(self, **metric_kwargs: Any) -> PoseScores:
         return PoseScores(
-            facts["annotations"], self.oks_sigmas, oks_nms=facts.get("oks_nms"), images=facts.get("images")
+            metric_kwargs["annotations"],
+            self.oks_sigmas,
+            oks_nms=metric_kwargs.get("oks_nms"),
+            images=metric_kwargs.get("images"),
         )
 
-    def score(self, scorer: PoseScores, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: PoseScores, raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()
         centers, sizes = batch["center"].cpu().numpy(), batch["size"].cpu().numpy()
         points = [
             from_crop(joints, center, size, self._crop_size)
             for joints, center, size in zip(decoded[..., :2], centers, sizes, strict=True)
         ]
-        scorer.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
+        metric.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
 
     def views(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None

@@ -104,15 +104,15 @@ class Segmentation(Task):
         """Logits (B, classes, H, W) to labels (B, H, W)."""
         return raw.argmax(dim=1)
 
-    def scorer(self, **facts: Any) -> SegmentationScores:
-        del facts
+    def metric(self, **metric_kwargs: Any) -> SegmentationScores:
+        del metric_kwargs
         return SegmentationScores(len(self.classes), ignore_index=IGNORED)
 
-    def score(self, scorer: SegmentationScores, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: SegmentationScores, raw: Tensor, batch: Batch) -> None:
         labels = batch["labels"]
         if raw.shape[-2:] != labels.shape[-2:]:
             raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        scorer.update(self.decode(raw), labels)
+        metric.update(self.decode(raw), labels)
 
     def views(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None

@@ -44,13 +44,13 @@ class Split:
     Attributes:
         samples: what is read
         transforms: what is done to each sample
-        facts: what the task's scorer needs to know
+        metric_kwargs: what the task's metric needs to know
         stored: the samples as they are stored: no captions, and none passed over
     """
 
     samples: SampleDataset
     transforms: list[Transform]
-    facts: dict[str, Any]
+    metric_kwargs: dict[str, Any]
     stored: SampleDataset
 
 

@@ -295,7 +295,7 @@ def _validate(
     )
     seen = _with(between, progress.validating(batches))
     with train_state.unsharded():
-        scores = evaluate(train_state.model, seen, facts=split.facts, test=test, gather=dist.gather)
+        scores = evaluate(train_state.model, seen, metric_kwargs=split.metric_kwargs, test=test, gather=dist.gather)
         if notes.tracks:
             notes.images(train_state.step, sample_images(train_state.model, samples_to_watch(split.samples)))
     return scores

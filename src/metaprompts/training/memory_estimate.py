@@ -122,7 +122,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     trained = [each for each in parameters if each.requires_grad]
     with mode:
         batch = empty_batch(recipe, images)
-        size = model.task.fit(batch["image"]).shape[-2:]
+        size = model.task.resize_for_backbone(batch["image"]).shape[-2:]
         answers = WorstCaseMode(distinct=_labels(recipe))
         with Flops() as flops:
             live, kept = pass_bytes(model, recipe, batch, earlier_gradients=passes > 1, answers=answers)

@@ -54,14 +54,14 @@ def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tu
 
 def describe_joints(added: Mapping[str, Any], path: Path) -> str:
     """Say in a line what was taken from a file."""
-    told = []
+    lines = []
     if "joints" in added:
-        told.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
+        lines.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
     if "skeleton" in added:
         edges = added["skeleton"]
         shown = ", ".join(f"{start}-{end}" for start, end in edges) or "none, as the file has none"
-        told.append(f"task.skeleton {'is' if told else f'is that of {path}:'} {shown}")
-    return "; ".join(told)
+        lines.append(f"task.skeleton {'is' if lines else f'is that of {path}:'} {shown}")
+    return "; ".join(lines)
 
 
 def file_joints(data: PoseData) -> FileJoints | None:

@@ -109,19 +109,19 @@ class Report:
         curve = None if self.curve is None else self.curve.plain()
         facts = {"subject": self.subject, "machine": self.machine, **self.comparison.plain(), "curve": curve}
         write_json(out / "bench.json", facts)
-        told = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown().rstrip() for table in self.tables)])
-        write_text(out / "bench.md", told + "\n")
+        text = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown().rstrip() for table in self.tables)])
+        write_text(out / "bench.md", text + "\n")
         write_image(out / "bench.png", comparison_figure(self.comparison))
         if self.curve is not None:
             write_image(out / "curve.png", curve_figure(self.curve))
 
 
-def measure(request: Request, told: Callable[[str], None] = lambda what: None) -> Report:
+def measure(request: Request, on_stage: Callable[[str], None] = lambda what: None) -> Report:
     """Measure what is asked for.
 
     Args:
         request: what that is
-        told: is told what is done now
+        on_stage: is called with what is done now
 
     Raises:
         InputError: something cannot be measured so
@@ -130,7 +130,7 @@ def measure(request: Request, told: Callable[[str], None] = lambda what: None) -
     device = pick_device(request.device)
     contestants = default_contestants(device) if request.engines is None else read_contestants(request.engines, device)
     curve_by = None if request.curve is None else read_contestants([request.curve], device, "--curve-engine")[0]
-    told("making weights, unless that has been done before")
+    on_stage("making weights, unless that has been done before")
     source, config, size, subject = _subject(request)
     plan = Plan(
         source=source,
@@ -142,7 +142,7 @@ def measure(request: Request, told: Callable[[str], None] = lambda what: None) -
         device=device,
         together=request.together,
         side=_QUICK_SIDE if request.quick else _SIDE,
-        told=told,
+        on_stage=on_stage,
     )
     return Report(
         subject=subject,

@@ -38,7 +38,7 @@ class WorkerProcess:
 
     def __init__(self, name: str, threads: int | None) -> None:
         self._name = name
-        self._told = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         found = [str(Path(metaprompts.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
         words = [] if threads is None else [str(threads)]
@@ -48,7 +48,7 @@ class WorkerProcess:
             [sys.executable, "-m", "metaprompts.engines.benchmark.worker", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._told,
+            stderr=self._stderr,
             text=True,
             env=environment,
         )
@@ -85,12 +85,12 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
-        self._told.close()
+        self._stderr.close()
 
     def _death(self) -> str:
         code = self._process.wait()
-        self._told.seek(0)
-        last = next((line.strip() for line in reversed(self._told.readlines()) if line.strip()), "it said nothing")
+        self._stderr.seek(0)
+        last = next((line.strip() for line in reversed(self._stderr.readlines()) if line.strip()), "it said nothing")
         how = f"by signal {-code}, perhaps for want of memory" if code < 0 else f"with code {code}"
         return f"the process that measures {self._name} ended {how}: {last}"
 

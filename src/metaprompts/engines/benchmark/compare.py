@@ -36,7 +36,7 @@ class Plan:
         device: where to
         together: whether all engines stay open; None for as long as there is room for them
         side: of the matrices by which the machine's peak is measured
-        told: is told what is done now
+        on_stage: is called with what is done now
     """
 
     source: str
@@ -48,7 +48,7 @@ class Plan:
     device: torch.device
     together: bool | None = None
     side: int = 2048
-    told: Callable[[str], None] = lambda what: None
+    on_stage: Callable[[str], None] = lambda what: None
 
     def process(self, name: str) -> BenchmarkClient:
         """A process for one engine."""
@@ -90,7 +90,7 @@ def compare(plan: Plan, contestants: Sequence[EngineSpec]) -> Comparison:
                 for name, dtype in PEAK_TYPES.items():
                     speeds[name] = max(speeds[name], multiply_speed(dtype, plan.device, plan.side))
                 for each in contestants:
-                    plan.told(f"round {turn + 1} of {plan.rounds}: {each.name}")
+                    plan.on_stage(f"round {turn + 1} of {plan.rounds}: {each.name}")
                     laps[each].append(race.lap(each))
             race.finish()
         finally:
@@ -124,7 +124,7 @@ def convert_all(plan: Plan, contestants: Iterable[EngineSpec], settings: Iterabl
     by_prompts = {setting.prompts: setting for setting in settings}
     for contestant in contestants:
         for setting in by_prompts.values() if contestant.converts else ():
-            plan.told(f"converting for {contestant.name}, unless that has been done before")
+            plan.on_stage(f"converting for {contestant.name}, unless that has been done before")
             convert(plan.source, contestant, setting, str(plan.device), plan.threads)
 
 

@@ -101,7 +101,7 @@ def measure_curve(plan: Plan, contestant: EngineSpec, *, quick: bool) -> CostCur
     points = {}
     try:
         for number, setting in enumerate(settings, 1):
-            plan.told(f"cost curve, point {number} of {len(settings)}")
+            plan.on_stage(f"cost curve, point {number} of {len(settings)}")
             flops = count_flops(plan.config, setting)
             opened = plan.opened(contestant, shared, setting)
             try:

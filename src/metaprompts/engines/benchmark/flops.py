@@ -57,11 +57,11 @@ def count_flops(config: ModelConfig, setting: Setting) -> Flops:
     height, width = view.image.shape[-2], view.image.shape[-1] // setting.windows
     images = torch.empty(setting.batch, 3, height, width, device="meta")
     context = torch.empty(setting.batch, config.prompts.count, model.unet.prompt_channels, device="meta")
-    told = plain.conditions(
+    conditioning = plain.conditions(
         setting.batch, context if isinstance(model.prompts, CaptionPrompts) else None, setting.steps
     )
-    run(parts, config.task, images, told)
-    seen = config.task.fit(images).shape
+    run(parts, config.task, images, conditioning)
+    seen = config.task.resize_for_backbone(images).shape
     return Flops(
         encode=parts.amounts["encode"] * setting.windows,
         steps=[amount * setting.windows for amount in parts.of_steps()],

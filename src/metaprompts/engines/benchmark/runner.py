@@ -78,7 +78,7 @@ class Subject:
         self.raw: Tensor | None = None
         self._setting, self._task, self._config, self._device = setting, model.task, model.config, model.device
         context = _context(model, setting)
-        self._parts, self._tell = (
+        self._parts, self._conditions = (
             _plain(model, setting, context)
             if contestant.engine == PLAIN
             else _opened(model, contestant, setting, context)
@@ -95,11 +95,11 @@ class Subject:
         started = time.perf_counter()
         views = [next(self._task.views(image, setting.looked_at(), None)) for image in images]
         tensors = torch.stack([view.image for view in views]).to(self._device)
-        told = self._tell()
+        conditioning = self._conditions()
         wait_for_gpu()
         prepared = time.perf_counter()
         parts = MeteredParts(self._parts, seconds_of, setting.steps)
-        raws = self._looked(tensors, lambda window: run(parts, self._task, window, told)).float()
+        raws = self._looked(tensors, lambda window: run(parts, self._task, window, conditioning)).float()
         wait_for_gpu()
         looked = time.perf_counter()
         for image, view, raw in zip(images, views, raws, strict=True):
@@ -159,10 +159,10 @@ def _opened(
     precision: Any = contestant.precision
     fast = open_engine(model, engine=engine, precision=precision, approximation=Approximation(steps=setting.steps))
     if not contestant.converts:
-        return fast.parts, lambda: fast.tell(setting.batch, context)
+        return fast.parts, lambda: fast.conditions(setting.batch, context)
     # What is told may be part of the mapped weights, and would hold all of them.
-    told = fast.tell(setting.batch, context)
-    kept = StepConditions(told.shifts.clone(), _cloned(told.keys_values), told.prompts.clone())
+    conditioning = fast.conditions(setting.batch, context)
+    kept = StepConditions(conditioning.shifts.clone(), _cloned(conditioning.keys_values), conditioning.prompts.clone())
     return fast.parts, lambda: kept
 
 

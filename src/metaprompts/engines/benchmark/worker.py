@@ -33,23 +33,23 @@ class Worker:
         self._memory = MemoryMeter(torch.device("cpu"))
         self._before = self._opening_peak = 0
 
-    def answer(self, told: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do one thing; what is to be answered.
 
         Raises:
             InputError: the model does not load, or the engine does not open it
         """
-        match told.pop("do"):
+        match request.pop("do"):
             case "convert":
-                self._make(**told)
+                self._make(**request)
                 self._subject = None
                 return {}
             case "open":
-                return self._open(**told)
+                return self._open(**request)
             case "predict":
                 return self._opened.predict().plain()
             case "report":
-                return self._report(**told)
+                return self._report(**request)
             case unknown:
                 raise AssertionError(unknown)
 

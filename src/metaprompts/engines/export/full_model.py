@@ -24,15 +24,15 @@ class WholeModel(nn.Module):
     def __init__(self, prepared: OptimizedModel) -> None:
         super().__init__()
         self.prepared = prepared
-        told = prepared.conditions(1, None)
-        self.register_buffer("shifts", told.shifts)
-        self.register_buffer("keys_values", torch.stack(list(told.keys_values)))
-        self.register_buffer("prompts", told.prompts.detach())
+        conditioning = prepared.conditions(1, None)
+        self.register_buffer("shifts", conditioning.shifts)
+        self.register_buffer("keys_values", torch.stack(list(conditioning.keys_values)))
+        self.register_buffer("prompts", conditioning.prompts.detach())
 
     def forward(self, images: Tensor) -> Tensor:
         """Predict images (B, 3, H, W), RGB float in [0, 1]; the raw output of the task."""
-        told = StepConditions(self.shifts, self.keys_values.unbind(), self.prompts)
-        return run(self.prepared, self.prepared.task, images, told)
+        conditioning = StepConditions(self.shifts, self.keys_values.unbind(), self.prompts)
+        return run(self.prepared, self.prepared.task, images, conditioning)
 
 
 def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]:
