@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from metaprompts.data.io.open_image import CheckSize, load_image, read_with_opencv
+from metaprompts.data.io.stored_values import keep_stored_values, netpbm_maximum
 from metaprompts.errors import InputError, one_line
 from metaprompts.utils.row_bands import row_bands
 
@@ -85,20 +86,30 @@ def decode(
         InputError: missing, a folder, empty, no image, too large, or broken off; or no such white level
     """
     check_white_level(white_level)
-    is_deep_color: list[bool] = []
+    is_deep_color, maximum = False, None
+
+    def inspect(image: Image.Image) -> None:
+        nonlocal is_deep_color, maximum
+        is_deep_color, maximum = _is_deep_color(image), netpbm_maximum(image)
+        if _is_deep_gray(image):
+            keep_stored_values(image)
+
     image = load_image(
         path,
         kind=kind,
         check_size=check_size,
-        inspect=lambda image: is_deep_color.append(_is_deep_color(image)),
+        inspect=inspect,
         further_frames=lambda sentence: _warn_once(sentence, f"{sentence}: the first is read"),
     )
     orientation = exif_orientation(image)
-    if is_deep_color == [True] and white_level is not None:
+    if is_deep_color and white_level is not None:
         # Of these Pillow keeps the upper 8 bits alone.
         image = _deep_color(path, kind, white_level)
-    pixels = to_rgb(image, f"{kind} {path}", white_level=white_level)
-    if is_deep_color == [True] and white_level is None:
+    has_maximum = maximum not in (None, _LARGEST)
+    pixels = to_rgb(
+        image, f"{kind} {path}", white_level=maximum if white_level is None and has_maximum else white_level
+    )
+    if is_deep_color and white_level is None and not has_maximum:
         _advise(int(pixels.max()) * 257, white_level, f"{kind} {path}")
     return StoredImage(pixels, orientation)
 
@@ -186,7 +197,8 @@ def _is_deep_color(image: Image.Image) -> bool:
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     arguments = tiles[0][3] if tiles else None
     layout = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return not _is_deep_gray(image) and isinstance(layout, str) and ";16" in layout
+    is_deep = isinstance(layout, str) and ";16" in layout
+    return not _is_deep_gray(image) and (is_deep or (netpbm_maximum(image) or 0) > 255)
 
 
 def _deep_color(path: Path, kind: str, white_level: int) -> Image.Image:

@@ -12,6 +12,7 @@ from PIL import TiffImagePlugin
 
 from metaprompts.data.io.numpy_files import read_npy, read_npz
 from metaprompts.data.io.open_image import check_pixels, check_regular_file, load_image, read_with_opencv
+from metaprompts.data.io.stored_values import keep_stored_values
 from metaprompts.errors import InputError, one_line
 
 DepthKind = Literal["depth", "inverse", "disparity"]
@@ -135,7 +136,8 @@ def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
     check_regular_file(path, "depth file")
     if (bits := _float_bits(path)) not in (None, 32):
         return _read_other_floats(path, bits)
-    image = load_image(path, kind="depth file", expected=DEPTH_FORMATS)
+    # Depth of 8 bits or fewer is refused: there is nothing to divide.
+    image = load_image(path, kind="depth file", expected=DEPTH_FORMATS, inspect=keep_stored_values)
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         raise InputError(
             f"depth file {path} is {_MODES.get(image.mode, image.mode)} {image.height}x{image.width}; expected 16-bit "

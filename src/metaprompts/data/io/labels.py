@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.data.io.open_image import load_image
+from metaprompts.data.io.stored_values import keep_stored_values
 from metaprompts.errors import InputError
 
 LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})
@@ -35,7 +36,7 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
     The values are the stored ones: of a palette file the indices, not the colors.
 
     Args:
-        path: a 1-bit, palette, 8-bit or 16-bit gray file; any lossless format
+        path: a palette file, or gray of 1 to 16 bits; any lossless format
 
     Returns:
         (H, W) uint8, or int32 for 16-bit files
@@ -43,10 +44,11 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
     Raises:
         InputError: the file is no image, holds colors, or its format is lossy
     """
-    image = load_image(path, kind="label file")
+    factors: list[int] = []
+    image = load_image(path, kind="label file", inspect=lambda image: factors.append(keep_stored_values(image)))
     _check_lossless(image, path)
     if image.mode in ("L", "P", "1"):
-        return np.array(image, dtype=np.uint8)
+        return np.array(image, dtype=np.uint8) // np.uint8(factors[0])
     if image.mode == "I" or image.mode.startswith("I;16"):
         return np.array(image).astype(np.int32)
     raise InputError(

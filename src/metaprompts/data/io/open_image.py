@@ -31,7 +31,7 @@ def load_image(
     kind: str = "image",
     expected: str = "a PNG or JPEG file",
     check_size: CheckSize | None = None,
-    inspect: Callable[[Image.Image], None] = lambda image: None,
+    inspect: Callable[[Image.Image], object] = lambda image: None,
     further_frames: Callable[[str], None] = _check_single_frame,
 ) -> Image.Image:
     """Open an image file and decode all of its pixels.
