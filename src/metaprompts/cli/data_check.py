@@ -82,6 +82,8 @@ class Check:
         if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise InputError(f"--out {self.out} is no image's name; wanted one that ends in .png or .jpg")
         recipe = read_recipe(self.recipe, self.overrides)
+        if self.out is not None:
+            recipe.data.check_output(self.out.parent)
         where = recipe.data.shards or recipe.data.folder()
         reports = list(self._reports(recipe))
         if not any(report.is_usable for report in reports):

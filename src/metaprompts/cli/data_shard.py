@@ -97,6 +97,7 @@ class ShardData:
         if recipe.data.shards is not None:
             raise InputError(f"data.shards is {recipe.data.shards}, but shards are made from folders: leave it out")
         recipe.data.folder()
+        recipe.data.check_output(self.out)
         with writing_into(self.out, "data shard", deep=True):
             begin(self.out, self._origin(recipe), restart=self.resume == "never")
             for split in self._splits(recipe):

@@ -135,6 +135,8 @@ class Evaluate:
         from metaprompts.utils.progress import SampleBar
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
+        out = self.out or _default_out(self.model)
+        recipe.data.check_output(out)
         split = validation_split(recipe)
         if recipe.data.val_share is not None and is_first_process():
             complain(
@@ -144,7 +146,7 @@ class Evaluate:
         labels = check_labels(recipe, warns=is_first_process(), validation=split.stored).get("validation")
         if labels is not None:
             show_missing_classes(labels)
-        evaluation = _evaluation(model, recipe, split, self.out or _default_out(self.model))
+        evaluation = _evaluation(model, recipe, split, out)
         if (self.engine, self.precision) != (PLAIN, "fp32"):
             evaluation = replace(
                 evaluation, what={**evaluation.what, "engine": self.engine, "precision": self.precision}

@@ -111,12 +111,15 @@ class Submit:
         return 0
 
     def _submit_maps(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
+        from metaprompts.data.io.file_search import check_outside
         from metaprompts.evaluation.submission.formats import FORMATS
         from metaprompts.evaluation.submission.submit import submit_maps
         from metaprompts.evaluation.submission.test_sets import ImageFolder
         from metaprompts.training.dataloaders import with_contexts
         from metaprompts.utils.progress import SampleBar
 
+        if self.out.suffix.lower() != ".zip":
+            check_outside(self.out, self.images)
         folder, transforms = ImageFolder(self.images), recipe.data.val_transforms()
         folder.reading = recipe.data.reading
         samples = with_contexts(recipe, folder, self.images)

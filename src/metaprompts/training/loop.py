@@ -77,10 +77,11 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
         every validation
 
     Raises:
-        InputError: data, backbone or recipe do not fit, another process writes into the folder, or the loss is no
-            longer finite
+        InputError: data, backbone or recipe do not fit, the folder is one of the data or another process writes into
+            it, or the loss is no longer finite
         TrainingStopped: a signal asked for it
     """
+    recipe.data.check_output(recipe.training.output_dir)
     with distributed_context(recipe.training) as dist, _alone_in(recipe.training.output_dir, dist):
         return _train(recipe, dist, progress if dist.is_first else ProgressReporter(), resume)
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from metaprompts.data.class_names import describe_difference
 from metaprompts.data.datasets.concat import ConcatSamples
 from metaprompts.data.io.decoding import ExifRule, ImageReading, ReadsImages
+from metaprompts.data.io.file_search import check_outside
 from metaprompts.data.sample import SMALLEST_SIDE, SampleDataset, Split
 from metaprompts.data.shards.dataset import open_shards
 from metaprompts.data.shards.index import ShardIndex, read_index
@@ -170,6 +171,19 @@ class Section:
             raise InputError(f"data.root {self.root} is no folder: give the folder of the images")
         return self.root
 
+    def searched_folders(self) -> list[Path]:
+        """Folders whose images and labels are the data, whatever their names."""
+        return []
+
+    def check_output(self, out: Path) -> None:
+        """Check that a folder of results is none that is searched for data.
+
+        Raises:
+            InputError: it lies in one
+        """
+        for folder in () if self.root is None or self.shards is not None else self.searched_folders():
+            check_outside(out, folder)
+
     def names_from(self, split: Split) -> Path:
         """Folder that a split's paths are relative to: the root, or that which its shards were made from.
 
@@ -294,6 +308,12 @@ class PairedSection(Section):
         if split == "train":
             return self.train, self.train_labels
         return self._list_name(split, self.val), self.val_labels
+
+    def searched_folders(self) -> list[Path]:
+        """Those that the splits name."""
+        named = (self.train, self.train_labels, self.val, self.val_labels)
+        folders = [self.folder() / name for name in named if isinstance(name, str)]
+        return [folder for folder in folders if folder.is_dir()]
 
     def size_of_prediction(self) -> tuple[int, int] | None:
         """(height, width) whose area a trained model brings images to; none for their own."""

@@ -66,6 +66,23 @@ def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path]
     return Found(sorted(files), passed_over)
 
 
+def check_outside(out: Path, folder: Path) -> None:
+    """Check that results are not written where images are searched.
+
+    Args:
+        out: where results go
+        folder: is searched with its subfolders
+
+    Raises:
+        InputError: ``out`` lies in the folder, however they are spelled
+    """
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(
+            f"output folder {out} lies in {folder}, where images and labels are searched: its images would be taken "
+            "for data; choose one outside"
+        )
+
+
 def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     """Log how many files were passed over, and their endings.
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metaprompts.data.io.file_search import check_outside
 from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
@@ -100,6 +101,8 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    if settings.data is not None:
+        check_outside(settings.out, settings.data)
     with writing_into(settings.out, "distill-encoder", deep=True):
         return _distill(settings, progress)
 
