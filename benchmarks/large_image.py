@@ -22,13 +22,14 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from metaprompts.engines.memory_budget import Budget, choose, parsed_bytes
+from metaprompts.engines.memory_budget import Budget, choose
 from metaprompts.engines.optimized import Encode, StripEncode
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from metaprompts.modules.backbone import LatentEncoder
 from metaprompts.modules.backbone.loading import named_config
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.dummy import stand_in_model
+from metaprompts.utils.byte_size import parse_bytes
 from metaprompts.utils.system import peak_bytes
 
 BOUND = 10e9
@@ -64,7 +65,7 @@ def segment(options: argparse.Namespace) -> float:
     """Predict an image in windows; seconds."""
     model = stand_in_model(read_recipe("cityscapes", ["--training.device", "cpu"])).to(PRECISIONS[options.precision])
     model.latent_encoder.precise = options.precise == "true"
-    windows, limit = Windows(options.window, options.window), parsed_bytes(options.max_memory)
+    windows, limit = Windows(options.window, options.window), parse_bytes(options.max_memory)
     held = windows.held_bytes(*options.size, model.task.outputs)
     sys.stdout.write(f"{choose(model, options.window, limit=limit, beside=held)}\n")
     sys.stdout.flush()

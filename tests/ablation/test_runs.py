@@ -13,7 +13,7 @@ import pytest
 from ablation.made import study, write
 from metaprompts.ablation import reproduce, runs
 from metaprompts.ablation.reproduce import check_all
-from metaprompts.ablation.results import known_results, read_results, results_folder, training_folder
+from metaprompts.ablation.results import read_results, results_folder, training_folder
 from metaprompts.ablation.runs import (
     TrainingFailedError,
     _outcome,
@@ -289,8 +289,8 @@ def test_what_is_trained_again_is_new_for_every_study_that_has_it(trained, tmp_p
     assert len(trained) == 7
 
 
-def first_format(one):
-    """Results as they were before runs had keys, in OUT/results."""
+def without_keys(one):
+    """Results without the keys of their runs."""
     return {
         run.name: {
             "cell": run.cell.name,
@@ -304,19 +304,10 @@ def first_format(one):
     }
 
 
-def test_results_of_the_first_format_are_read_and_shared(trained, tmp_path):
-    prompts, steps = two_studies()
-    write(tmp_path / "results", first_format(prompts))
-    assert len(known_results(prompts, tmp_path)) == 4
-    train_all([prompts, steps], tmp_path, {"here": tmp_path})
-    assert {run.variant.name for run in trained} == {"once"}
-    assert read_results(steps, results_folder(tmp_path, steps))["c--three--0"]["scores"] == {"d1": 0.25}
-
-
 @pytest.mark.parametrize("change", [{"command": "metaprompts train other"}, {"training": "0123"}])
 def test_a_result_of_other_settings_is_refused(change, trained, tmp_path):
     prompts = two_studies()[0]
-    write(results_folder(tmp_path, prompts), {name: {**one, **change} for name, one in first_format(prompts).items()})
+    write(results_folder(tmp_path, prompts), {name: {**one, **change} for name, one in without_keys(prompts).items()})
     with pytest.raises(InputError, match="is of other settings than study prompts has now"):
         train_all([prompts], tmp_path, {"here": tmp_path})
     assert not trained
@@ -328,7 +319,7 @@ def test_quick_results_are_never_taken_for_others(trained, tmp_path):
     train_all([quick], tmp_path, {"here": tmp_path})
     with pytest.raises(InputError, match="is of a quick run, which must not be mixed"):
         train_all([prompts], tmp_path, {"here": tmp_path})
-    write(tmp_path / "real", first_format(prompts))
+    write(tmp_path / "real", without_keys(prompts))
     with pytest.raises(InputError, match="is of no quick run"):
         read_results(quick, tmp_path / "real")
 
@@ -360,23 +351,22 @@ def test_a_damaged_result_of_another_run_does_not_keep_from_forgetting(trained, 
 
 def test_failures_that_earlier_versions_stored_are_trained(trained, tmp_path):
     prompts = two_studies()[0]
-    failed = [{**one, "failed": "error: no such image"} for one in first_format(prompts).values()]
+    failed = [{**one, "failed": "error: no such image"} for one in without_keys(prompts).values()]
     for one in failed:
         del one["scores"]
-    write(results_folder(tmp_path, prompts), dict(zip(first_format(prompts), failed, strict=True)))
+    write(results_folder(tmp_path, prompts), dict(zip(without_keys(prompts), failed, strict=True)))
     assert read_results(prompts, results_folder(tmp_path, prompts)) == {}
     train_all([prompts], tmp_path, {"here": tmp_path})
     assert len(trained) == len(read_results(prompts, results_folder(tmp_path, prompts))) == 4
 
 
-@pytest.mark.parametrize("read", [known_results, lambda one, out: read_results(one, results_folder(out, one))])
-def test_numbers_of_other_settings_are_never_shown(read, trained, tmp_path):
+def test_numbers_of_other_settings_are_never_shown(trained, tmp_path):
     """--show, --check, --stored and scripts/tables.py took whatever had the name of a run."""
     prompts = two_studies()[0]
     train_all([prompts], tmp_path, {"here": tmp_path})
     changed = dataclasses.replace(prompts, variants=(Variant(name="full"), Variant(name="few")))
     with pytest.raises(InputError, match=r"c--few--0\.json is of other settings than study prompts has now"):
-        read(changed, tmp_path)
+        read_results(changed, results_folder(tmp_path, changed))
     with pytest.raises(InputError, match="is of other settings"):
         check_all([changed], tmp_path, {"here": tmp_path})
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaprompts.engines.artifact_cache import artefact, has_any, is_kept, tensors_digest
+from metaprompts.engines.artifact_cache import artefact, has_any, is_kept
 from metaprompts.errors import InputError
+from metaprompts.utils.fingerprint import tensors_fingerprint
 
 WHAT = {"weights": "abc", "size": (64, 64)}
 
@@ -114,15 +115,15 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_every_number_counts() -> None:
     weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1])}
-    digest = tensors_digest(weights.items())
+    digest = tensors_fingerprint(weights.items())
 
     changed = {**weights, "a": weights["a"].clone()}
     changed["a"][1, 1] += 1e-6
 
-    assert tensors_digest(weights.items()) == digest
-    assert tensors_digest({**weights, "a": weights["a"].half()}.items()) == digest
-    assert tensors_digest(changed.items()) != digest
-    assert tensors_digest({**weights, "a": weights["a"].reshape(3, 2)}.items()) != digest
+    assert tensors_fingerprint(weights.items()) == digest
+    assert tensors_fingerprint({**weights, "a": weights["a"].half()}.items()) == digest
+    assert tensors_fingerprint(changed.items()) != digest
+    assert tensors_fingerprint({**weights, "a": weights["a"].reshape(3, 2)}.items()) != digest
 
 
 def test_another_user_s_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,7 +208,7 @@ def stopped(images, tmp_path_factory):
     ("change", "message"),
     [
         (without("state"), "it has no state"),
-        (without("chance"), "it has no chance"),
+        (without("rng_state"), "it has no rng_state"),
         (without("recipe"), "it has no recipe"),
         (without("state", "model"), "it has no model"),
         (without("state", "optimizer"), "it has no optimizer"),
@@ -222,7 +222,7 @@ def stopped(images, tmp_path_factory):
             lambda s: s["state"]["optimizer"]["state"]["prompts.sets.0"].update(exp_avg=torch.ones(7)),
             "1 of another shape: exp_avg is 7",
         ),
-        (lambda s: s["chance"][0].update(cpu=torch.ones(3)), "its chance has 1 of another shape"),
+        (lambda s: s["rng_state"][0].update(cpu=torch.ones(3)), "its rng_state has 1 of another shape"),
         (lambda s: s.update(step=-1), "its numbers are"),
         (lambda s: s.update(recipe=5), "no whole checkpoint"),
         (lambda s: s.update(history={"odd": 1}), "no whole checkpoint"),

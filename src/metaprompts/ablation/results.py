@@ -19,8 +19,6 @@ Result = dict[str, Any]
 what was not finite. Newer ones also have "training" (the run's key), "settings", "versions", "steps", "seconds" (of all
 steps) and "diverged"."""
 
-# Where results of the first format are, of the one study that a folder had then.
-_EARLIER = "results"
 _NAMES = ("cell", "variant")
 _TYPES = {
     **{"seed": int, "steps": int, "seconds": int | float, "quick": bool, "diverged": bool},
@@ -50,31 +48,21 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
     return {name: result for name, result in read.items() if result is not None}
 
 
-def known_results(study: Study, out: Path) -> dict[str, Result]:
-    """A study's results in the folder of a command: its own, and for runs without one those of the first format.
-
-    Raises:
-        InputError: see `read_results`
-    """
-    return {**read_results(study, out / _EARLIER), **read_results(study, results_folder(out, study))}
-
-
 def stored_result(study: Study, run: Run, out: Path) -> Result | None:
-    """What is known of a run: its own file, that of the shared training, or a file of the first format.
+    """What is known of a run: its own file, or that of the shared training.
 
     Raises:
         InputError: see `read_results`
     """
-    for path in (*result_paths(study, run, out), _shared_path(run, out)):
+    for path in (result_path(study, run, out), _shared_path(run, out)):
         if (result := _read(path, study, run)) is not None:
             return result
     return None
 
 
-def result_paths(study: Study, run: Run, out: Path) -> tuple[Path, Path]:
-    """Where a run's result is, and where it would be in the first format."""
-    name = f"{run.name}.json"
-    return results_folder(out, study) / name, out / _EARLIER / name
+def result_path(study: Study, run: Run, out: Path) -> Path:
+    """Where a run's result is."""
+    return results_folder(out, study) / f"{run.name}.json"
 
 
 def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
@@ -85,7 +73,7 @@ def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
     """
     facts = {name: value for name, value in result.items() if name not in _NAMES}
     own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
-    path = results_folder(out, study) / f"{run.name}.json"
+    path = result_path(study, run, out)
     if _read(path, study, run) is None:
         write_json(path, own)
     shared = _shared_path(run, out)
@@ -98,7 +86,7 @@ def forget_result(study: Study, run: Run, out: Path) -> None:
     """Remove a training and its results, those of other studies that share it included."""
     shutil.rmtree(training_folder(out, run), ignore_errors=True)
     shared = [path for path in out.glob("*/results/*.json") if _key_of(path) == run.key]
-    for path in (*result_paths(study, run, out), *shared):
+    for path in (result_path(study, run, out), *shared):
         path.unlink(missing_ok=True)
 
 
@@ -126,7 +114,7 @@ def _shared_path(run: Run, out: Path) -> Path:
 
 
 def _read(path: Path, study: Study, run: Run) -> Result | None:
-    """A run's result; None where there is none, or only that of a training that earlier versions say failed."""
+    """A run's result; None where there is none, or the run failed without diverging."""
     if not path.is_file():
         return None
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from metaprompts.ablation.results import score
 from metaprompts.ablation.statistics import Estimate, estimate
 from metaprompts.ablation.study import Cell, Study, Variant
+from metaprompts.utils.markdown import markdown_table
 
 Results = Mapping[str, Mapping[str, Any]]
 """By the name of their run, as `read_results` gives them."""
@@ -84,11 +85,8 @@ def markdown(study: Study, results: Results) -> str:
     has_paper = any(variant.paper for variant in study.variants)
     heads = [f"{head} {study.variants[0].name}" if head.startswith("difference") else head for head in _HEADS]
     heads += ["the paper's"] if has_paper else []
-    lines = ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
-    for cell in study.cells:
-        for words in _rows(study, cell, results):
-            lines.append("| " + " | ".join(words[: len(heads)]) + " |")
-    return "\n".join([*lines, "", *_notes(study, results)]) + "\n"
+    rows = [words[: len(heads)] for cell in study.cells for words in _rows(study, cell, results)]
+    return markdown_table(heads, rows) + "\n".join(["", *_notes(study, results)]) + "\n"
 
 
 def _rows(study: Study, cell: Cell, results: Results) -> Iterator[list[str]]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metaprompts.utils.markdown import markdown_table
 from metaprompts.visualize.plots import draw_bars, draw_matrix
 
 
@@ -87,7 +88,7 @@ class Preferences:
             own = [self.mean[prompt], self.std[prompt]]
             name = "-" if place is None else self.names[place]
             rows.append([str(prompt), name, *map(_shown, [*there[:2], *own, *there[2:]])])
-        return _markdown([*titles, *(["peak to joint (px)"] if has_peaks else [])], rows)
+        return markdown_table([*titles, *(["peak to joint (px)"] if has_peaks else [])], rows)
 
     def show(self) -> Image.Image:
         """The matrix of z: a row a prompt, those that prefer the same place together."""
@@ -138,7 +139,7 @@ class DepthPreferences:
             likes = "-" if np.isnan(correlation) else "far" if correlation > 0 else "near"
             numbers = [correlation, self.mean[prompt], self.std[prompt]]
             rows.append([str(prompt), likes, *map(_shown, numbers)])
-        return _markdown(["prompt", "likes", "correlation with depth", "mean", "std"], rows)
+        return markdown_table(["prompt", "likes", "correlation with depth", "mean", "std"], rows)
 
     def show(self) -> Image.Image:
         """A bar a prompt, from the one that most likes far things to the one that most likes near ones."""
@@ -158,10 +159,3 @@ def _last_if_none(place: int | None) -> float:
 
 def _shown(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}"
-
-
-def _markdown(titles: list[str], rows: list[list[str]]) -> str:
-    # A bar inside a class's name would end its cell.
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [titles, ["---"] * len(titles), *escaped]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -175,15 +175,13 @@ class Ablate:
 
     def _write_tables(self, studies: "Iterable[Study]", out: Path) -> None:
         from metaprompts.ablation.plots import study_figure
-        from metaprompts.ablation.results import known_results, read_results
+        from metaprompts.ablation.results import read_results, results_folder
         from metaprompts.ablation.tables import markdown
         from metaprompts.utils.files import write_image, write_text
 
         for study in studies:
-            if self.stored is None:
-                results = known_results(study, out)
-            else:
-                results = read_results(study, self.stored / study.name)
+            stored = results_folder(out, study) if self.stored is None else self.stored / study.name
+            results = read_results(study, stored)
             if not results and not self.show:
                 continue
             text = f"# {study.title}\n\n{markdown(study, results)}"

@@ -1,6 +1,5 @@
 """``metaprompts data shard``."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from metaprompts.cli.console import say
 from metaprompts.cli.overrides import check_override_keys, check_resume, take_options
 from metaprompts.errors import InputError
+from metaprompts.utils.byte_size import parse_bytes
 from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose th
 time, the same command goes on with the shard it was at; shards that are missing or cut off are written anew.
 """
 _WANTED = "wanted metaprompts data shard RECIPE --data.root DIR --out DIR; see metaprompts data shard --help"
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)b?", re.IGNORECASE)
-_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class ShardData:
         return cls(
             recipe=rest[0],
             out=Path(given["--out"]),
-            shard_bytes=_bytes(given["--shard-bytes"]) if given["--shard-bytes"] else cls.shard_bytes,
+            shard_bytes=parse_bytes(given["--shard-bytes"]) if given["--shard-bytes"] else cls.shard_bytes,
             splits=splits,
             resume=check_resume(given["--resume"]) or "auto",
             overrides=tuple(rest[1:]),
@@ -153,15 +151,6 @@ def _split(name: str) -> list[Literal["train", "val"]]:
     if name == "val":
         return ["val"]
     raise InputError(f"--split is {name!r}; wanted train or val")
-
-
-def _bytes(text: str) -> int:
-    """256MB and the like."""
-    match = _SIZE.fullmatch(text)
-    size = int(float(match[1]) * _FACTORS[match[2].lower()]) if match else 0
-    if size < 1:
-        raise InputError(f"--shard-bytes is {text!r}; wanted a size such as 256MB or 1GB")
-    return size
 
 
 def _described(found: "SplitIndex") -> str:

@@ -188,13 +188,13 @@ def _default_out(model: Path) -> Path:
 def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out: Path) -> "Evaluation":
     from metaprompts.evaluation.dataset import EvalDataset
     from metaprompts.evaluation.resumable import Evaluation
-    from metaprompts.utils.fingerprint import fingerprint
+    from metaprompts.utils.fingerprint import tensors_fingerprint
     from metaprompts.utils.schema import plain
 
     images = EvalDataset(split.samples, split.transforms, recipe.test)
     data: dict[str, Any] = plain(recipe.data.resolved())
     what = {
-        "weights": fingerprint(model),
+        "weights": tensors_fingerprint(sorted(model.state_dict().items())),
         "task": model.config.plain()["task"],
         "test": plain(recipe.test),
         "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},

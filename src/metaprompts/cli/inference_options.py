@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from metaprompts.engines.memory_budget import Budget, automatic_limit, parsed_bytes, weight_bytes
+from metaprompts.engines.memory_budget import Budget, automatic_limit, weight_bytes
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import predict_many
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.base import ImageArray
 from metaprompts.tasks.predictions import Prediction
+from metaprompts.utils.byte_size import parse_bytes
 
 if TYPE_CHECKING:
     from metaprompts.engines.engine_model import EngineModel
@@ -43,7 +44,7 @@ class InferenceOptions:
         windows = None
         if window is not None or stride is not None:
             windows = Windows.of(_pair("--window", window), _pair("--stride", stride))
-        return cls(windows, None if max_memory is None else parsed_bytes(max_memory), batch)
+        return cls(windows, None if max_memory is None else parse_bytes(max_memory), batch)
 
     def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | EngineModel]") -> None:
         """Take the models that are going to look.

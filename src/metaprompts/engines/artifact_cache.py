@@ -5,30 +5,16 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.utils.cache import CACHE_VARIABLE, cache_folder
 from metaprompts.utils.files import read_json, write_failure, write_json
+from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.scratch import is_scratch, remove_scratch, scratch_beside
 
 _LIST = "artefact.json"
-_CHUNK = 2**24
-
-
-def tensors_digest(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """A name for tensors by all of their numbers; half precision counts as the float32 it is loaded as."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors:
-        full = tensor.detach().cpu()
-        full = full.float() if full.is_floating_point() else full
-        digest.update(f"{name} {tuple(full.shape)} ".encode())
-        digest.update(full.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
@@ -54,7 +40,7 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
     try:
         scratch.mkdir(parents=True)
         build(scratch)
-        files = {path.name: _digest(path) for path in sorted(scratch.iterdir())}
+        files = {path.name: file_fingerprint(path) for path in sorted(scratch.iterdir())}
         write_json(scratch / _LIST, {"what": dict(what), "files": files})
         _take_place(scratch, place, what)
     except InputError:
@@ -130,15 +116,7 @@ def _is_whole(place: Path, what: Mapping[str, object]) -> bool:
         return bool(
             known["what"] == json.loads(json.dumps(dict(what)))
             and known["files"].keys() == files
-            and all(_digest(place / name) == digest for name, digest in known["files"].items())
+            and all(file_fingerprint(place / name) == digest for name, digest in known["files"].items())
         )
     except (InputError, OSError, KeyError, TypeError, AttributeError):
         return False
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

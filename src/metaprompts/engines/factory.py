@@ -10,13 +10,14 @@ from typing import Literal, get_args
 import torch
 
 from metaprompts import __version__
-from metaprompts.engines.artifact_cache import artefact, has_any, is_kept, tensors_digest
+from metaprompts.engines.artifact_cache import artefact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.optimized import OptimizedModel, Parts, RememberingParts
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
+from metaprompts.utils.fingerprint import tensors_fingerprint
 from metaprompts.utils.system import package_version, releasing_files
 from metaprompts.utils.torch_modules import sharing_weights
 from metaprompts.utils.wording import counted
@@ -62,7 +63,7 @@ class Approximation:
         encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
         return {
             "merged_tokens": self.merged_tokens,
-            "encoder": None if encoder is None else tensors_digest(sorted(encoder.state_dict().items())),
+            "encoder": None if encoder is None else tensors_fingerprint(sorted(encoder.state_dict().items())),
         }
 
 
@@ -213,7 +214,7 @@ class _Order:
     @cached_property
     def _weights(self) -> str:
         # Reads all of the weights: some gigabytes.
-        return tensors_digest(sorted(self.model.state_dict().items()))
+        return tensors_fingerprint(sorted(self.model.state_dict().items()))
 
 
 def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:

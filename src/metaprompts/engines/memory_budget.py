@@ -7,7 +7,6 @@ maps of the encoder are as large as the image itself and 128 channels wide.
 """
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,9 +31,6 @@ _logger = logging.getLogger(__name__)
 
 aten = torch.ops.aten
 
-_UNITS: dict[str, int] = {"": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
-_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)} | {"B": 1}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 # Of what is free, as other programs take memory, too.
 _SHARE = 0.8
@@ -238,22 +234,6 @@ def weight_bytes(*models: nn.Module) -> int:
     """Bytes of models' parameters and buffers; what they share is counted once."""
     distinct = {each.data_ptr(): each.nbytes for model in models for each in _tensors(model).values()}
     return sum(distinct.values())
-
-
-def parsed_bytes(text: str) -> int:
-    """Read an amount of memory.
-
-    Args:
-        text: a number of bytes, or one with a unit: "8GB", "6.5 GiB", "900MB"
-
-    Raises:
-        InputError: it is none
-    """
-    found = _SIZE.fullmatch(text)
-    units = {unit.lower(): size for unit, size in _UNITS.items()}
-    if found is None or found[2].lower() not in units or float(found[1]) == 0:
-        raise InputError(f"{text!r} is no amount of memory: give bytes, or a number with a unit, as 8GB or 6.5GiB")
-    return round(float(found[1]) * units[found[2].lower()])
 
 
 def automatic_limit(model: "MetaPromptModel") -> int | None:

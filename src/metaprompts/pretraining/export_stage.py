@@ -10,7 +10,8 @@ from metaprompts.pretraining.config import Diffusion
 from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.text_to_image import TextToImageModel, make_pipeline
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer
-from metaprompts.utils.files import fingerprint, read_json, write_folder_whole, write_image, write_json
+from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
+from metaprompts.utils.fingerprint import file_fingerprint
 
 _SEED = 0
 
@@ -30,7 +31,7 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
         TextToImageModel.read(out / "diffusion/model"),
         AutoencoderKL.from_pretrained(out / "vae/model"),
     )
-    identity = fingerprint(
+    identity = file_fingerprint(
         *sorted((out / "diffusion/model").rglob("*.safetensors")), *(out / "vae/model").glob("*.sa*")
     )
     record = out / "export.json"

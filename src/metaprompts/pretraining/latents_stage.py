@@ -9,7 +9,8 @@ from diffusers import AutoencoderKL
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows, missing_parts, write_part
 from metaprompts.pretraining.vae_io import encode
-from metaprompts.utils.files import fingerprint, read_json, write_json
+from metaprompts.utils.files import read_json, write_json
+from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.progress import tracked
 from metaprompts.utils.torch_modules import channels_last
 
@@ -52,7 +53,7 @@ def vae_fingerprint(vae_folder: Path) -> str:
     """
     if not (vae_folder / _WEIGHTS).is_file():
         raise InputError(f"no VAE in {vae_folder}: run stage vae first")
-    return fingerprint(vae_folder / _WEIGHTS)
+    return file_fingerprint(vae_folder / _WEIGHTS)
 
 
 def latents_of(folder: Path) -> str | None:

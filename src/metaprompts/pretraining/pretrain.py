@@ -21,7 +21,8 @@ from metaprompts.pretraining.train_loop import TrainConfig
 from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
 from metaprompts.pretraining.warm_start import published_fingerprint, published_folder, take_over
 from metaprompts.training.data_parallel import ProcessGroup, training_together
-from metaprompts.utils.files import fingerprint, write_json
+from metaprompts.utils.files import write_json
+from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import plain
@@ -80,7 +81,7 @@ class Run:
             **({"start_from": published_fingerprint(self.start)} if self.start else networks),
             "noise": NOISE,
             "vae": vae,
-            "words": fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),
+            "words": file_fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),
         }
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.utils.files import fingerprint, write_folder_whole
+from metaprompts.utils.files import write_folder_whole
+from metaprompts.utils.fingerprint import file_fingerprint
 
 _NEEDED = (
     "vae/diffusion_pytorch_model.safetensors",
@@ -34,7 +35,7 @@ def published_folder(source: Path) -> Path:
 
 def published_fingerprint(folder: Path) -> str:
     """A short name for the weights of UNet and text encoder."""
-    return fingerprint(*(folder / name for name in _NEEDED[2:]))
+    return file_fingerprint(*(folder / name for name in _NEEDED[2:]))
 
 
 def take_over(part: Path, target: Path) -> None:

@@ -71,7 +71,7 @@ class Checkpoints:
         if found is not None:
             with restoring(found[0]):
                 _check_facts(found[1])
-        is_finished = found is not None and _is_finished(found[1])
+        is_finished = found is not None and bool(found[1]["finished"])
         if found is None or (is_finished and resume == "ask"):
             self._remove(self._paths())
             return
@@ -81,9 +81,7 @@ class Checkpoints:
                 f"{self._folder.parent} holds a training that stopped at step {state['step']} of {state['steps']}: say "
                 "--resume auto to go on, --resume never to begin anew, or choose another --training.output_dir"
             )
-        with restoring(path):
-            found_recipe = Recipe.from_plain(state["recipe"]).plain()
-        is_changed = self._check_same_recipe(found_recipe, path)
+        is_changed = self._check_same_recipe(state["recipe"], path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
@@ -94,7 +92,7 @@ class Checkpoints:
             train_state.history = History(**state["history"])
             if not train_state.is_finished:
                 train_state.load(state["state"])
-                self._restore_chance(state["chance"])
+                self._restore_rng_state(state["rng_state"])
                 if isinstance(self._samples, SkipBadSamples):
                     self._samples.note(state["skipped"])
 
@@ -105,8 +103,8 @@ class Checkpoints:
             InputError: it cannot be written; the former ones stay
         """
         skipped = skipped_by_all(self._samples, self._dist) or []
-        state, generators = train_state.state(), self._dist.gather(chance())
-        self._write(train_state, state=state, chance=generators, skipped=skipped, finished=finished)
+        state, generators = train_state.state(), self._dist.gather(rng_state())
+        self._write(train_state, state=state, rng_state=generators, skipped=skipped, finished=finished)
         self._remove(self._paths()[1 if finished else self._keep :])
 
     def finish(self, train_state: TrainState) -> None:
@@ -126,7 +124,7 @@ class Checkpoints:
             for path in paths:
                 path.unlink()
 
-    def _restore_chance(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
+    def _restore_rng_state(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
         if len(of_processes) != self._dist.count:
             logger.warning(
                 "the checkpoint is of %d processes, now there are %d: dropout draws differently from here on, batch "
@@ -143,7 +141,6 @@ class Checkpoints:
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
         """Refuse another recipe than the checkpoint's; say whether anything differs that may."""
-        # An older version may have known fewer keys: those have their defaults.
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
@@ -162,11 +159,6 @@ class Checkpoints:
             raise InputError(
                 f"{path} has {step} steps already, and this training would have {self._steps}: give more "
                 "(--training.steps), or say --resume never to begin anew"
-            )
-        if "state" not in state:
-            raise InputError(
-                f"{path} is of a finished training, without the optimizer's state: to train its model further, say "
-                f"--training.init_from {self._folder.parent / 'last'} and another --training.output_dir"
             )
         if self._dist.is_first:
             course = describe_schedule(
@@ -213,31 +205,24 @@ def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
     ]
 
 
-def _is_finished(state: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint is of the end of a training; those of earlier versions have no state then."""
-    return "state" not in state or bool(state.get("finished"))
-
-
 def _check_facts(state: Mapping[str, Any]) -> None:
-    """Check that a checkpoint has all its parts: without "state" it must be of the last step."""
-    check_parts(state, ("step", "steps", "images", "recipe", "history"))
+    """Check that a checkpoint has all its parts."""
+    check_parts(state, ("step", "steps", "images", "recipe", "history", "state", "rng_state", "skipped", "finished"))
     numbers = {name: state[name] for name in ("step", "steps", "images")}
     if any(type(number) is not int or number < 0 for number in numbers.values()):
         raise InputError(f"its numbers are {numbers}; expected whole numbers")
-    if "state" in state or state["step"] < state["steps"]:
-        check_parts(state, ("state", "chance", "skipped"))
 
 
-def chance() -> dict[str, Any]:
+def rng_state() -> dict[str, Any]:
     """The generators of dropout; the order of images and what is done to them follow from seed and step."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_rng_state(state: Mapping[str, Any]) -> None:
-    """Bring the generators back to what `chance` gave."""
+    """Bring the generators back to what `rng_state` gave."""
     check_parts(state, ("cpu", "cuda"))
-    check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "chance")
+    check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "rng_state")
     torch.set_rng_state(state["cpu"])
     # Elsewhere there may be another number of GPUs, or none.
     for number, of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):

@@ -24,7 +24,7 @@ from metaprompts.modules.backbone.latent_cache import LatentCache
 from metaprompts.modules.backbone.loading import backbone_fingerprint
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.batch_plan import batch_plan
-from metaprompts.training.checkpoints import Checkpoints, Resume, chance, skipped_by_all
+from metaprompts.training.checkpoints import Checkpoints, Resume, rng_state, skipped_by_all
 from metaprompts.training.class_weights import with_class_weights
 from metaprompts.training.dataloaders import (
     InfiniteDataLoader,
@@ -250,7 +250,7 @@ def _take_step(
     dist: DistributedContext,
 ) -> tuple[dict[str, float], float]:
     """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
-    before, max_grad_norm = chance(), recipe.optimizer.max_grad_norm
+    before, max_grad_norm = rng_state(), recipe.optimizer.max_grad_norm
     lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
     losses_of = [partial(train_state.one_pass, batch) for batch in passes]
     losses = optimizer_step(train_state.model, train_state.optimizer, losses_of, max_grad_norm, dist)
@@ -261,7 +261,7 @@ def _take_step(
             rank=dist.rank,
             passes=passes,
             files=files,
-            chance=before,
+            rng_state=before,
             loss_batch=train_state.split.loss_batch,
         )
         kept = dump_step(step, train_state.model, train_state.tensors(), recipe)

@@ -29,7 +29,7 @@ class NonFiniteStep:
         rank: of the process
         passes: images and targets, pass by pass
         files: of the images
-        chance: the generators before the step
+        rng_state: the generators before the step
         loss_batch: images that shared a loss; None for those of a pass
     """
 
@@ -37,7 +37,7 @@ class NonFiniteStep:
     rank: int
     passes: Sequence[Mapping[str, Tensor]]
     files: Sequence[str]
-    chance: Mapping[str, Any]
+    rng_state: Mapping[str, Any]
     loss_batch: int | None = None
 
 
@@ -56,7 +56,7 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
     name = f"not_finite_{kept.step:08d}{f'_process{kept.rank}' if kept.rank else ''}.pt"
     path = recipe.training.output_dir / name
     passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
-    facts = {"step": kept.step, "files": list(kept.files), "chance": dict(kept.chance), "recipe": recipe.plain()}
+    facts = {"step": kept.step, "files": list(kept.files), "rng_state": dict(kept.rng_state), "recipe": recipe.plain()}
     facts["loss_batch"] = kept.loss_batch
     write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.plain()})
     return path
@@ -83,7 +83,7 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     model.load_state_dict(state["model"])
     model.latent_encoder.precise = False
     configure_batch_norm(model, recipe.training.batch_norm)
-    restore_rng_state(state["chance"])
+    restore_rng_state(state["rng_state"])
     settings = recipe.training
     loss_batch = state.get("loss_batch", settings.loss_group_size)
     one_pass = LossModule(model, loss_batch, step_decay=settings.step_decay).train()

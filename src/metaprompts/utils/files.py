@@ -2,7 +2,6 @@
 
 import codecs
 import errno
-import hashlib
 import json
 import math
 import os
@@ -309,18 +308,3 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
     finally:
         for left in (scratch, former):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def fingerprint(*paths: Path) -> str:
-    """A short name for the content of files.
-
-    Raises:
-        InputError: a file is missing
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
-    return digest.hexdigest()[:16]

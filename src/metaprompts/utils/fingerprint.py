@@ -1,26 +1,65 @@
-"""Short names for weights and files, by which a stored evaluation is known again."""
+"""Fingerprints of weights and files."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from metaprompts.errors import InputError
 
 _DIGITS = 16
+_CHUNK = 2**24
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Sixteen hexadecimal digits that change with any weight, its name, shape or type.
+def tensors_fingerprint(
+    tensors: Iterable[tuple[str, Tensor]],
+    *,
+    dtype: torch.dtype = torch.float32,
+    ends: int | None = None,
+    more: str = "",
+) -> str:
+    """Sixteen hexadecimal digits that change with any tensor's name, shape or numbers.
 
     Args:
-        model: on any device
+        tensors: names and tensors, on any device
+        dtype: in which the numbers count: the same weights in files of different precisions can have one fingerprint
+        ends: how many of the first and of the last numbers of each tensor count; None for all
+        more: text that counts, too
     """
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+    for name, tensor in tensors:
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        numbers = tensor.detach().flatten()
+        if ends is not None:
+            numbers = torch.cat([numbers[:ends], numbers[-ends:]])
         # As bytes, because NumPy does not know every type.
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(numbers.to("cpu", dtype).contiguous().view(torch.uint8).numpy().data)
+    digest.update(more.encode())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def named_tensors(prefix: str, module: nn.Module | None) -> list[tuple[str, Tensor]]:
+    """A module's tensors by name, sorted, each name with a prefix; none of None."""
+    tensors = {} if module is None else module.state_dict()
+    return [(f"{prefix}.{name}", tensor) for name, tensor in sorted(tensors.items())]
+
+
+def file_fingerprint(*paths: Path) -> str:
+    """Sixteen hexadecimal digits of the content of files.
+
+    Raises:
+        InputError: a file cannot be read
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()[:_DIGITS]
 
 

@@ -120,7 +120,7 @@ class Origin:
     Attributes:
         task: of the recipe
         classes: how many; None where the task has none
-        class_names: of them; None where the task has none, and in shards of earlier versions
+        class_names: of them; None where the task has none
         shard_bytes: size from which on a shard is closed
         data: the recipe's data section, as far as it decides what samples there are
     """
@@ -213,7 +213,7 @@ def _parsing(path: Path) -> Iterator[None]:
 
 
 def _origin(values: Mapping[str, Any]) -> Origin:
-    classes, names, data = values["classes"], values.get("class_names"), _of(dict, values["data"])
+    classes, names, data = values["classes"], values["class_names"], _of(dict, values["data"])
     _of(str, data["root"])
     if others := values.keys() - {each.name for each in fields(Origin)}:
         raise ValueError(f"unknown {', '.join(others)}")

@@ -131,9 +131,6 @@ def _is_begun(folder: Path) -> bool:
 
 def _check_same(folder: Path, found: Origin, wanted: Origin) -> None:
     came, new = _flat(found), _flat(wanted)
-    if found.class_names is None:
-        # Of an earlier version, which did not tell.
-        del new["task.classes"]
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
             f"{folder} holds shards made with another {', '.join(differing)}: give the same, another --out, or "

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from metaprompts.engines.benchmark.cost_curve import CostCurve
 from metaprompts.engines.benchmark.results import Comparison, Measured
+from metaprompts.utils.markdown import markdown_table
 
 _GIB = 2**30
 
@@ -27,9 +28,7 @@ class Rows:
 
     def markdown(self) -> str:
         """As Markdown, with the title as a heading."""
-        rule = ["---", *["---:"] * (len(self.head) - 1)]
-        lines = [f"| {' | '.join(row)} |" for row in (self.head, rule, *self.cells)]
-        return "\n".join([f"## {self.title}", "", *lines, ""])
+        return f"## {self.title}\n\n{markdown_table(self.head, self.cells, numbers=True)}"
 
     def rich(self) -> Table:
         """For a terminal."""

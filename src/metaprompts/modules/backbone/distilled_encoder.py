@@ -1,7 +1,6 @@
 """A small convolutional encoder in place of a VAE's, which learned to give the same latents (in the way of TAESD)."""
 
 import copy
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.vae_encoder import LatentEncoder
 from metaprompts.utils.files import read_json, write_json
+from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.schema import Range, build, check_ranges, plain
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 
@@ -161,10 +161,5 @@ def vae_fingerprint(encoder: LatentEncoder) -> str:
     Args:
         encoder: on any device
     """
-    digest = hashlib.sha256()
-    for part in ("encoder", "quant_conv"):
-        layers: nn.Module | None = getattr(encoder, part)
-        for name, tensor in sorted(layers.state_dict().items() if layers is not None else ()):
-            digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    tensors = [each for part in ("encoder", "quant_conv") for each in named_tensors(part, getattr(encoder, part))]
+    return tensors_fingerprint(tensors, dtype=torch.float16)

@@ -1,12 +1,12 @@
 """Where a backbone comes from: the hub, a diffusers folder, a single file, or its bare architecture."""
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from metaprompts.errors import InputError
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm
 from metaprompts.modules.backbone.ldm_names import ldm_unet_name, ldm_vae_name
 from metaprompts.utils.files import is_file, read_json
+from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.hub import hub_folder
 from metaprompts.utils.tensor_files import is_finite, load_tensors, read_tensors
 
@@ -27,7 +28,7 @@ RANDOM = "random:"
 
 _PARTS = ("unet", "vae")
 # Numbers at both ends of a tensor that its fingerprint is made of: a whole model takes long to read.
-_HASHED = 256
+HASHED = 256
 _LDM_UNET = "model.diffusion_model."
 _LDM_VAE = "first_stage_model."
 # Channels that the UNets of Stable Diffusion's other models take beside the latent's 4.
@@ -188,27 +189,9 @@ def with_random_unet(backbone: Backbone) -> Backbone:
 
 def backbone_fingerprint(backbone: Backbone) -> str:
     """A short name for a backbone's weights: of every tensor its name, shape, and first and last numbers."""
-    digest = hashlib.sha256()
-    digest_tensors(digest, "unet", backbone.unet)
-    digest_tensors(digest, "encoder", backbone.vae.encoder)
-    if backbone.vae.quant_conv is not None:
-        digest_tensors(digest, "quant_conv", backbone.vae.quant_conv)
-    return digest.hexdigest()[:16]
-
-
-def digest_tensors(digest: "hashlib._Hash", part: str, module: nn.Module) -> None:
-    """Count a module's tensors in a digest: of each its name, shape, and first and last numbers.
-
-    Args:
-        digest: is updated
-        part: what the module's names are put under
-        module: on any device
-    """
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(f"{part}.{name} {tuple(tensor.shape)}".encode())
-        numbers = tensor.detach().flatten()
-        few = torch.cat([numbers[:_HASHED], numbers[-_HASHED:]])
-        digest.update(few.float().cpu().numpy().tobytes())
+    parts = {"unet": backbone.unet, "encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv}
+    tensors = chain.from_iterable(named_tensors(*part) for part in parts.items())
+    return tensors_fingerprint(tensors, ends=HASHED)
 
 
 def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A backbone's own text encoder: captions and names to the tokens that its UNet was trained to listen to."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
-from metaprompts.modules.backbone.loading import RANDOM, check_sizes, digest_tensors
+from metaprompts.modules.backbone.loading import HASHED, RANDOM, check_sizes
 from metaprompts.utils.files import is_file, read_json
+from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.hub import hub_folder, without_progress_bars
 from metaprompts.utils.tensor_files import is_finite, read_tensors
 
@@ -99,12 +99,10 @@ class TextEncoder:
 
     def fingerprint(self) -> str:
         """A short name for the weights, and for what the tokenizer makes of a text."""
-        digest = hashlib.sha256()
         # Whether the names begin with text_model depends on the version of transformers.
-        digest_tensors(digest, "text_encoder", getattr(self.network, "text_model", self.network))
+        tensors = named_tensors("text_encoder", getattr(self.network, "text_model", self.network))
         numbers = self.tokenizer([_PROBE], padding="max_length", max_length=self.length, truncation=True)["input_ids"]
-        digest.update(repr(numbers).encode())
-        return digest.hexdigest()[:16]
+        return tensors_fingerprint(tensors, ends=HASHED, more=repr(numbers))
 
 
 def load_text_encoder(source: str) -> TextEncoder:

@@ -1,0 +1,25 @@
+"""Sizes in bytes, as people write them."""
+
+import re
+
+from metaprompts.errors import InputError
+
+_UNITS: dict[str, int] = {"": 1, **{f"{letter}B": 1000**power for power, letter in enumerate("KMGT", 1)}}
+_UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)} | {"B": 1}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size in bytes.
+
+    Args:
+        text: a number of bytes, or one with a unit: "8GB", "6.5 GiB", "900MB"
+
+    Raises:
+        InputError: it is none
+    """
+    found = _SIZE.fullmatch(text)
+    units = {unit.lower(): size for unit, size in _UNITS.items()}
+    if found is None or found[2].lower() not in units or float(found[1]) == 0:
+        raise InputError(f"{text!r} is not a size: expected bytes, or a number with a unit, such as 8GB or 6.5GiB")
+    return round(float(found[1]) * units[found[2].lower()])

@@ -1,0 +1,17 @@
+"""Tables in Markdown."""
+
+from collections.abc import Iterable, Sequence
+
+
+def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table, a line a row, with a line break at its end.
+
+    Args:
+        titles: of the columns
+        rows: cells of each
+        numbers: whether all columns but the first are aligned to the right
+    """
+    rule = ["---", *["---:" if numbers else "---"] * (len(titles) - 1)]
+    # A bar inside a cell would end it.
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (titles, rule, *escaped))
