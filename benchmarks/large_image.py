@@ -65,7 +65,7 @@ def segment(options: argparse.Namespace) -> float:
     """Predict an image in windows; seconds."""
     model = stand_in_model(read_recipe("cityscapes", ["--training.device", "cpu"])).to(PRECISIONS[options.precision])
     model.latent_encoder.precise = options.precise == "true"
-    windows, limit = Windows(options.window, options.window), parse_bytes(options.max_memory)
+    windows, limit = Windows(options.window, options.window), parse_bytes(options.max_memory, "--max-memory")
     held = windows.held_bytes(*options.size, model.task.outputs)
     sys.stdout.write(f"{choose(model, options.window, limit=limit, beside=held)}\n")
     sys.stdout.flush()

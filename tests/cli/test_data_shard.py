@@ -143,8 +143,8 @@ def records(folder):
         (["micro_depth", "--out", "out", "--data.root", "/nowhere"], "/nowhere is no folder"),
         (["micro_depth", "--out", "out", "--data.shards", "a"], "shards are made from folders: leave it out"),
         (["micro_depth", "--out", "out", "--split", "test"], "--split is 'test'; wanted train or val"),
-        (["micro_depth", "--out", "out", "--shard-bytes", "much"], "wanted a size such as 256MB or 1GB"),
-        (["micro_depth", "--out", "out", "--shard-bytes", "0"], "wanted a size such as 256MB or 1GB"),
+        (["micro_depth", "--out", "out", "--shard-bytes", "much"], "--shard-bytes is"),
+        (["micro_depth", "--out", "out", "--shard-bytes", "0"], "--shard-bytes is"),
     ],
 )
 def test_words(words, wanted, capsys, tmp_path, monkeypatch):

@@ -471,7 +471,7 @@ def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
         (["--window", "64,64", "--stride", "a,b"], "--stride is 'a,b'; wanted a height and a width"),
         (["--window", "64,64", "--stride", "64,65"], "a stride no larger than the window"),
         (["--stride", "64,64"], "no window: give a window, or neither"),
-        (["--max-memory", "much"], "'much' is no amount of memory: give bytes, or a number with a unit, as 8GB"),
+        (["--max-memory", "much"], "--max-memory is 'much'; expected bytes, or a number with a unit, such as 8GB"),
         (["--max-memory", "100MB"], "at least, but only 0.10 GB may be taken: free memory, raise --max-memory"),
     ],
 )

@@ -54,13 +54,13 @@ print(memory("VmHWM") - before)
     [("8GB", 8 * 10**9), ("6.5 GiB", 13 * 2**29), ("900mb", 9 * 10**8), ("12345", 12345), ("1kib", 1024), ("5B", 5)],
 )
 def test_amounts_of_memory(text: str, size: int) -> None:
-    assert parse_bytes(text) == size
+    assert parse_bytes(text, "--size") == size
 
 
 @pytest.mark.parametrize("text", ["", "GB", "8 G B", "8XB", "-3GB", "0", "nan"])
 def test_what_is_no_amount_of_memory(text: str) -> None:
-    with pytest.raises(InputError, match="is no amount of memory: give bytes, or a number with a unit, as 8GB"):
-        parse_bytes(text)
+    with pytest.raises(InputError, match=r"--size is .*; expected bytes, or a number with a unit, such as 8GB"):
+        parse_bytes(text, "--size")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

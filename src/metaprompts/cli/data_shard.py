@@ -74,7 +74,9 @@ class ShardData:
         return cls(
             recipe=rest[0],
             out=Path(given["--out"]),
-            shard_bytes=parse_bytes(given["--shard-bytes"]) if given["--shard-bytes"] else cls.shard_bytes,
+            shard_bytes=parse_bytes(given["--shard-bytes"], "--shard-bytes")
+            if given["--shard-bytes"]
+            else cls.shard_bytes,
             splits=splits,
             resume=check_resume(given["--resume"]) or "auto",
             overrides=tuple(rest[1:]),

@@ -44,7 +44,7 @@ class InferenceOptions:
         windows = None
         if window is not None or stride is not None:
             windows = Windows.of(_pair("--window", window), _pair("--stride", stride))
-        return cls(windows, None if max_memory is None else parse_bytes(max_memory), batch)
+        return cls(windows, None if max_memory is None else parse_bytes(max_memory, "--max-memory"), batch)
 
     def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | EngineModel]") -> None:
         """Take the models that are going to look.

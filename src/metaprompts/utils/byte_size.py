@@ -9,17 +9,18 @@ _UNITS |= {f"{letter}iB": 1024**power for power, letter in enumerate("KMGT", 1)}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, option: str) -> int:
     """Read a size in bytes.
 
     Args:
         text: a number of bytes, or one with a unit: "8GB", "6.5 GiB", "900MB"
+        option: that it was given by, for the error
 
     Raises:
-        InputError: it is none
+        InputError: the text is not a size, or 0
     """
     found = _SIZE.fullmatch(text)
     units = {unit.lower(): size for unit, size in _UNITS.items()}
     if found is None or found[2].lower() not in units or float(found[1]) == 0:
-        raise InputError(f"{text!r} is not a size: expected bytes, or a number with a unit, such as 8GB or 6.5GiB")
+        raise InputError(f"{option} is {text!r}; expected bytes, or a number with a unit, such as 8GB or 6.5GiB")
     return round(float(found[1]) * units[found[2].lower()])
