@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from metaprompts.cli import inputs, main
+from metaprompts.cli.boxes import Boxes
 from metaprompts.cli.output_names import listed_names, output_names
 from metaprompts.cli.predict import _predict_group
 from metaprompts.data.io import decoding
@@ -302,7 +303,7 @@ def test_only_people_are_looked_at(pose, tmp_path, caplog):
     images = placed(tmp_path, "1.jpg", "2.jpg")
     code, people, _, _ = pose(images, [box, *({**box, **changed} for changed in rest)])
     assert (code, people) == (0, [(1, LEFT)])
-    counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 without size"
+    counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 below one pixel"
     assert f"boxes left out: {counts}" in caplog.text
     low = [box, {**box, "score": 0.01}, {**box, "category_id": 62}]
     assert len(pose(images, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
@@ -330,6 +331,27 @@ def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
     caplog.clear()
     assert pose(images, [{**boxes[0], "bbox": LEFT}, boxes[1]])[1] == [(1, LEFT)]
     assert "1 of 2 boxes lie mostly outside their images (the first: box 1, [80, 5, 9, 9]" in caplog.text
+    assert "1 box outside the image left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "box", [[-60, -60, 40, 40], [-9, 5, 9, 9], [5, -9, 9, 9], [64, 5, 9, 9], [5, 80, 9, 9], [-1e6, -1e6, 1e6, 1e6]]
+)
+def test_boxes_on_any_side_of_the_image(tmp_path, caplog, box):
+    """A box [-60, -60, 40, 40] was looked at, as only those to the right and below were left out."""
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": each} for each in (LEFT, box)]))
+    boxes = Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")])
+    assert boxes.of(Path("1.jpg"), (80, 64)) == [(*LEFT, 1.0)]
+    assert "1 of 2 boxes lie mostly outside" in caplog.text
+    assert "1 box outside the image left out" in caplog.text
+
+
+def test_boxes_below_one_pixel(tmp_path, caplog):
+    """A box [8, 8, 1e-6, 1e-6] was a person."""
+    found = [{"image_id": 1, "bbox": box} for box in (LEFT, [8, 8, 1e-6, 1e-6], [8, 8, 40, 0.5])]
+    (tmp_path / "boxes.json").write_text(json.dumps(found))
+    assert Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")]).of(Path("1.jpg"), (80, 64)) == [(*LEFT, 1.0)]
+    assert "boxes left out: 2 below one pixel" in caplog.text
 
 
 def test_boxes_of_no_image_are_told(pose, tmp_path, caplog):

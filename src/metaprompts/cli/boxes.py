@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from metaprompts.data.datasets.odd_boxes import odd_boxes, outside
+from metaprompts.data.datasets.odd_boxes import odd_boxes
 from metaprompts.data.io.coco_annotations import Category, parse_categories, parse_images
 from metaprompts.data.io.coco_entries import box_of, has_size, is_crowd, parse_each, score_of, whole_of, whole_or_none
 from metaprompts.data.io.image_matching import match_images, match_numbers
 from metaprompts.data.io.orientation import check_upright_size
 from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json
+from metaprompts.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +116,15 @@ class Boxes:
             return []
         corners = np.array([box[:4] for box in boxes])
         sizes = np.broadcast_to(np.array(size[::-1], dtype=np.float64), (len(boxes), 2))
-        for line in odd_boxes(corners, sizes, lambda row: f"box {row}"):
+        lost = ((corners[:, :2] >= sizes) | (corners[:, :2] + corners[:, 2:] <= 0)).any(axis=1)
+        lines = odd_boxes(corners, sizes, lambda row: f"box {row}")
+        if lost.any():
+            lines.append(f"{counted(int(lost.sum()), 'box', 'boxes')} outside the image left out")
+        if lines:
             # Of a file of such boxes one line says it.
-            logger.log(logging.INFO if self._reported else logging.WARNING, "%s, %s: %s", self.path, image, line)
-            self._reported.append(line)
-        lost = outside(corners, sizes) & (corners[:, :2] >= sizes).any(axis=1)
+            level = logging.INFO if self._reported else logging.WARNING
+            logger.log(level, "%s, %s: %s", self.path, image, "; ".join(lines))
+            self._reported.extend(lines)
         return [box for box, is_lost in zip(boxes, lost, strict=True) if not is_lost]
 
     def image_id(self, image: Path) -> int:
@@ -207,7 +212,7 @@ def _read(entry: dict[str, Any], wanted: Callable[[int | None], bool], minimum_s
     if not wanted(category):
         return f"of category {category}"
     if not has_size(box):
-        return "without size"
+        return "below one pixel"
     if score < minimum_score:
         return f"{_LOW} {minimum_score:g} (--min-box-score)"
     return image_id, (*box.tolist(), score)
@@ -224,6 +229,7 @@ def _tell(path: Path, why: Mapping[str, int], left: int) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in why.items())
     if not left and not all(reason.startswith(_LOW) for reason in why):
         raise InputError(
-            f"{path} holds no box that could be looked at: {counts}; give people's boxes, or say --box-category"
+            f"{path} holds no box that could be looked at: {counts}; give people's boxes [x, y, width, height] in "
+            "pixels, or say --box-category"
         )
     logger.warning("%s: boxes left out: %s", path, counts)

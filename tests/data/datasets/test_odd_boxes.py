@@ -34,6 +34,12 @@ def test_boxes_of_other_kinds_are_told(boxes, words):
         assert re.search(words, line)
 
 
+def test_a_huge_box_is_no_share():
+    """[-1e6, -1e6, 1e6, 1e6] was said to lie within one pixel."""
+    (line,) = odd_boxes(np.array([(-1e6, -1e6, 1e6, 1e6)]), SIZES[:1], str)
+    assert "lie mostly outside" in line
+
+
 def test_shares_of_sizes_that_are_not_known():
     """A file without width and height trained on boxes of less than a pixel, without a word."""
     (line,) = odd_boxes(np.array([(0.1, 0.2, 0.3, 0.4)]), np.full((1, 2), np.nan), str)

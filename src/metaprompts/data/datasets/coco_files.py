@@ -89,7 +89,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
     The first category with keypoints names the joints; others with the same joints are read with it. Annotations
-    without labeled joints, of crowds, of other categories, or whose box has no positive size are left out. Those of
+    without labeled joints, of crowds, of other categories, or whose box is below one pixel are left out. Those of
     the categories are checked even so: scoring reads them.
 
     Args:
@@ -107,14 +107,18 @@ def read_keypoints(path: Path) -> KeypointFile:
     fit = [each for each in people if has_size(each.box_xywh)]
     if not fit:
         raise InputError(
-            f"{path} holds no person with labeled joints and a box of positive size{_because(found, len(people))}"
+            f"{path} holds no person with labeled joints and a box of at least one pixel"
+            f"{_because(found, len(people))}: boxes are x, y, width, height in pixels"
         )
     for each in fit:
         if each.image_id not in images:
             raise InputError(f"{path}: annotation {each.id} is of image {each.image_id}, which is not listed")
     persons = _stack([_person(each) for each in fit])
     boxless = len(people) - len(fit)
-    remarks = [*found.remarks, *([f"{counted(boxless, 'person')} with a box without size left out"] if boxless else [])]
+    remarks = [
+        *found.remarks,
+        *([f"{counted(boxless, 'person')} with a box below one pixel left out"] if boxless else []),
+    ]
     sizes = _sizes(persons, images)
     remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
     remarks += odd_joints(persons.keypoints, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
@@ -135,7 +139,7 @@ def read_detections(
 ) -> tuple[Persons, tuple[str, ...]]:
     """Read the boxes a person detector found.
 
-    Boxes of other categories, of images that the keypoint file does not list, or without positive size are left out.
+    Boxes of other categories, of images that the keypoint file does not list, or below one pixel are left out.
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``
@@ -171,8 +175,8 @@ def read_detections(
         persons.boxes_xywh, _sizes(persons, keypoint_file.images), lambda row: f"entry {persons.annotation_ids[row]}"
     )
     # Files of all COCO's categories and test images are the rule: what is not people's says nothing.
-    empty = counts["without positive size"]
-    remarks = [*([f"{counted(empty, 'box', 'boxes')} without positive size left out"] if empty else []), *odd]
+    empty = counts["below one pixel"]
+    remarks = [*([f"{counted(empty, 'box', 'boxes')} below one pixel left out"] if empty else []), *odd]
     return persons, tuple(f"{path}: {remark}" for remark in remarks)
 
 
@@ -218,7 +222,7 @@ def _left_out(found: Annotations, boxless: int) -> dict[str, int]:
     counts = {
         "of crowds": crowds,
         "without labeled joints": unlabeled,
-        "with a box without size": boxless,
+        "with a box below one pixel": boxless,
         "of other categories": found.of_others,
     }
     return {reason: count for reason, count in counts.items() if count}
@@ -274,7 +278,7 @@ def _why_left_out(box: DetectedBox, known: KeypointFile, minimum_score: float) -
         return "of images that the annotations do not list"
     if box.score < minimum_score:
         return "of a lower score"
-    return None if has_size(box.box_xywh) else "without positive size"
+    return None if has_size(box.box_xywh) else "below one pixel"
 
 
 def _stack(rows: Sequence[_Row]) -> Persons:

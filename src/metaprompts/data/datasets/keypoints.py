@@ -47,8 +47,8 @@ class People(SampleDataset):
 class CocoKeypoints(People, ReadsImages):
     """One sample for every person of a COCO keypoint file, or for every box that a detector found.
 
-    Annotations without labeled joints, of crowds, without a box of positive size, or of categories with other joints
-    than the first that has any are left out. What is odd about the file is logged.
+    Annotations without labeled joints, of crowds, with a box below one pixel, or of categories with other joints than
+    the first that has any are left out. What is odd about the file is logged.
 
     Args:
         root: folder that everything is relative to

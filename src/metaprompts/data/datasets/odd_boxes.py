@@ -42,7 +42,12 @@ def odd_boxes(
     """
     ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     known = np.isfinite(sizes_wh).all(axis=1)
-    if len(ends) and (ends <= 1).all() and (~known | (sizes_wh > _FEW / _BEYOND).all(axis=1)).all():
+    if (
+        len(ends)
+        and (np.abs(boxes_xywh) <= 1).all()
+        and (ends <= 1).all()
+        and (~known | (sizes_wh > _FEW / _BEYOND).all(axis=1)).all()
+    ):
         return [f"all {len(ends)} boxes lie within one pixel, as shares of the size would; expected pixels"]
     if not known.any():
         return []

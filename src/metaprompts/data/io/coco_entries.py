@@ -145,8 +145,8 @@ def list_of(entry: dict[str, Any], key: str) -> list[Any]:
 
 
 def has_size(box_xywh: NDArray[np.floating]) -> bool:
-    """Whether a box (4,) is wider and higher than nothing."""
-    return bool((box_xywh[2:] > 0).all())
+    """Whether a box (4,) is at least one pixel wide and high."""
+    return bool((box_xywh[2:] >= 1).all())
 
 
 def is_crowd(entry: dict[str, Any]) -> bool:

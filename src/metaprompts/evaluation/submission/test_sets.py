@@ -123,9 +123,9 @@ def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[De
     people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
     listed = [box for box in people if box.image_id in known]
     found = [box for box in listed if has_size(box.box_xywh)]
-    # Detections of other categories and test sets are the rule; a box without size is a slip.
+    # Detections of other categories and test sets are the rule; a box below one pixel is a slip.
     if empty := len(listed) - len(found):
-        logger.warning("%s: %s without size left out", path, counted(empty, "box", "boxes"))
+        logger.warning("%s: %s below one pixel left out", path, counted(empty, "box", "boxes"))
     if found:
         sizes = [(known[box.image_id].width or np.nan, known[box.image_id].height or np.nan) for box in found]
         for line in odd_boxes(np.stack([box.box_xywh for box in found]), np.array(sizes), lambda row: f"box {row}"):
