@@ -346,6 +346,12 @@ def test_boxes_on_any_side_of_the_image(tmp_path, caplog, box):
     assert "1 box outside the image left out" in caplog.text
 
 
+def test_scores_as_percent(tmp_path):
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": LEFT, "score": 90}]))
+    with pytest.raises(InputError, match="score is 90, not within 0 to 1"):
+        Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")])
+
+
 def test_boxes_below_one_pixel(tmp_path, caplog):
     """A box [8, 8, 1e-6, 1e-6] was a person."""
     found = [{"image_id": 1, "bbox": box} for box in (LEFT, [8, 8, 1e-6, 1e-6], [8, 8, 40, 0.5])]

@@ -191,6 +191,24 @@ class TestAnnotations:
         with pytest.raises(InputError, match=r"a box of at least one pixel .*1 with a box below one pixel.* in pixels"):
             CocoKeypoints(write(changed(bbox=[0.1, 0.2, 0.3, 0.4])), "persons.json", "images")
 
+    @pytest.mark.parametrize("visibility", [7, -1, 0.5, 3])
+    def test_visibility_of_another_kind(self, write, visibility):
+        """Visibility 7, -1 or a confidence of 0.5 was taken as labeled or not, without a word."""
+        content = changed()
+        content["annotations"][0]["keypoints"][2] = visibility
+        with pytest.raises(
+            InputError, match=rf"\(id 70\) is wrong: the visibility of a joint is {visibility}, neither 0"
+        ):
+            CocoKeypoints(write(content), "persons.json", "images")
+
+    @pytest.mark.parametrize("score", [90, -0.1, 1.5])
+    def test_scores_as_percent(self, write, score):
+        """Scores of 90 for percent were taken without a word."""
+        root = write(CONTENT)
+        write([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6], "score": score}], "boxes.json")
+        with pytest.raises(InputError, match=rf"entry 0 of the boxes is wrong: score is {score}, not within 0 to 1"):
+            CocoKeypoints(root, "persons.json", "images", detections="boxes.json")
+
     @pytest.mark.parametrize("area", [0.00205, 2e7])
     def test_area_in_other_units(self, write, area, caplog):
         """AP was 0 for areas as shares of the image, and -1 for areas a million times too large, without a word."""
@@ -273,13 +291,13 @@ class TestDetections:
                 [{**BOX, "image_id": 8}, {**BOX, "image_id": 9}],
                 "2 boxes: 2 of images that the annotations do",
             ),
-            ([{**BOX, "category_id": 3}, {**BOX, "score": -1}], "1 of other categories than 1, 1 of a lower score"),
+            ([{**BOX, "category_id": 3}, {**BOX, "score": 0.1}], "1 of other categories than 1, 1 of a lower score"),
         ],
     )
     def test_bad_files(self, write, boxes, words):
         write(CONTENT)
         with pytest.raises(InputError, match=f"boxes.json.*{words}"):
-            CocoKeypoints(write(boxes, "boxes.json"), "persons.json", detections="boxes.json")
+            CocoKeypoints(write(boxes, "boxes.json"), "persons.json", detections="boxes.json", minimum_score=0.2)
 
 
 class TestRealFiles:

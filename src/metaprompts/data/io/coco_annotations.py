@@ -324,4 +324,8 @@ def _keypoints(entry: dict[str, Any], joints: int) -> NDArray[np.float64]:
         raise ValueError(
             f"keypoints are {len(found)} numbers; expected {3 * joints} numbers, x, y and visibility of {joints} joints"
         )
-    return numbers_of(entry, "keypoints", 3 * joints).reshape(joints, 3)
+    keypoints = numbers_of(entry, "keypoints", 3 * joints).reshape(joints, 3)
+    odd = ~np.isin(keypoints[:, 2], (0, 1, 2))
+    if odd.any():
+        raise ValueError(f"the visibility of a joint is {keypoints[odd, 2][0]:g}, neither 0 (not labeled), 1 nor 2")
+    return keypoints

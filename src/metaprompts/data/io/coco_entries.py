@@ -166,9 +166,12 @@ def score_of(entry: dict[str, Any]) -> float:
 
     Raises:
         KeyError: it has none
-        ValueError: it is no finite number
+        ValueError: it is no number from 0 to 1
     """
-    return _finite(entry["score"], "score")
+    score = _finite(entry["score"], "score")
+    if not 0 <= score <= 1:
+        raise ValueError(f"score is {score:g}, not within 0 to 1")
+    return score
 
 
 def area_of(entry: dict[str, Any]) -> float | None:
