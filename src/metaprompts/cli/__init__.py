@@ -1,6 +1,7 @@
 """The command line: one command, one file. This one chooses the command and turns errors into one line."""
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -24,6 +25,7 @@ from metaprompts.cli.signals import ending_as_by_ctrl_c
 from metaprompts.errors import InputError
 from metaprompts.utils.telemetry import switch_off_telemetry
 
+_HOME = re.compile(r"((?:[\w.-]+=)*)(.*)", re.DOTALL)
 _DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
 meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
+    words = [_with_home(word) for word in words if word != "--debug"]
     prepare_streams()
     switch_off_telemetry()
     handler = logging.StreamHandler()
@@ -71,6 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, code = error_line(error, words[0] if words else "")
         complain(f"error: {line}\n")
         return code
+
+
+def _with_home(word: str) -> str:
+    """A word with the home folder in the place of ~, which a shell leaves in --out=~/results and in quotes."""
+    before, path = _HOME.fullmatch(word).groups()  # type: ignore[union-attr]
+    return before + os.path.expanduser(path)  # noqa: PTH111
 
 
 def _ended(words: list[str]) -> int:

@@ -72,8 +72,8 @@ class Memory:
         check_override_keys(rest, (*_OPTIONS, "--json"))
         spelled = [f"{_SHORT[name]}={value}" for name, value in options.items() if name in _SHORT and value is not None]
         processes = options["--processes"] or "1"
-        if not processes.isdecimal() or int(processes) < 1:
-            raise InputError(f"--processes is {processes}; wanted a whole number of at least 1")
+        if not processes.isdecimal() or len(processes) > 9 or int(processes) < 1:
+            raise InputError(f"--processes is {processes}; expected a whole number, 1 to 999999999")
         return cls(recipes=recipes, overrides=(*rest, *spelled), processes=int(processes), as_json=as_json)
 
     def run(self) -> int:

@@ -1,9 +1,12 @@
 """Options among the words of commands that also take recipe keys."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields
 
 from metaprompts.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None]:
@@ -17,22 +20,44 @@ def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None
         the value of each; None where it is not given
 
     Raises:
-        InputError: an option has no value
+        InputError: an option has no value, or an empty one
     """
     found: dict[str, str | None] = dict.fromkeys(names)
-    for name in names:
-        for place, word in enumerate(words):
-            if word.startswith(f"{name}="):
-                found[name] = word.removeprefix(f"{name}=")
-                del words[place]
-                break
-            if word == name:
-                if place + 1 == len(words) or words[place + 1].startswith("--"):
-                    raise InputError(f"{name} has no value")
-                found[name] = words[place + 1]
-                del words[place : place + 2]
-                break
+    remaining = list(words)
+    words.clear()
+    while remaining:
+        word = remaining.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in found:
+            words.append(word)
+            continue
+        if not equals:
+            if not remaining or remaining[0].startswith("--"):
+                raise InputError(f"{name} has no value")
+            value = remaining.pop(0)
+        check_not_empty(name, value)
+        if found[name] is not None:
+            warn_of_repeated(name, value)
+        found[name] = value
     return found
+
+
+def check_not_empty(option: str, value: str) -> None:
+    """Check the value of an option.
+
+    Raises:
+        InputError: it is empty, which as a path would be the current folder
+    """
+    if not value:
+        raise InputError(f"{option} is empty: give a value, or leave {option} out")
+
+
+def warn_of_repeated(option: str, value: str) -> None:
+    """Say in the log that of an option that is given several times the last value holds."""
+    from metaprompts.utils.distributed_env import is_first_process
+
+    if is_first_process():
+        logger.warning("%s is given more than once: the last one holds, %s", option, value)
 
 
 def take_flag(words: list[str], name: str) -> bool:

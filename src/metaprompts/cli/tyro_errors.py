@@ -4,10 +4,12 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import tyro
 
+from metaprompts.cli.overrides import check_not_empty, warn_of_repeated
 from metaprompts.errors import InputError
 
 T = TypeVar("T")
@@ -19,6 +21,8 @@ _GIVEN = re.compile(r"\[?(['\"])(?P<value>.*?)\1\]?\.?$")
 _BETWEEN = "', '"
 _PLACE = re.compile(r" \(applied to [^)]*\)")
 _ITEM = "    "
+# Counts beyond have no use, and some overflow.
+_LARGEST, _LARGEST_SEED = 10**9, 2**53
 
 
 def parse(kind: type[T], words: Sequence[str], prog: str, *, prefixes: bool = False) -> T:
@@ -31,18 +35,50 @@ def parse(kind: type[T], words: Sequence[str], prog: str, *, prefixes: bool = Fa
         prefixes: whether options of a part are named after it, such as --vae.steps
 
     Raises:
-        InputError: tyro cannot read them
+        InputError: tyro cannot read them, a value is empty, or a number is beyond all use
         SystemExit: help was asked for, and given
     """
+    _check_options(kind, words)
     said = io.StringIO()
     settings: tuple[Any, ...] = () if prefixes else (tyro.conf.OmitArgPrefixes,)
     try:
         with redirect_stderr(said):
-            return tyro.cli(kind, prog=prog, args=list(words), config=(*settings, tyro.conf.FlagCreatePairsOff))
+            read = tyro.cli(kind, prog=prog, args=list(words), config=(*settings, tyro.conf.FlagCreatePairsOff))
     except SystemExit as end:
         if not end.code:
             raise
         raise InputError(_one_line(said.getvalue(), prog)) from None
+    _check_numbers(read)
+    return read
+
+
+def _check_options(kind: Any, words: Sequence[str]) -> None:
+    """Check that no option is empty but texts, and say which are given more than once."""
+    spelled = {f"--{each.name.replace('_', '-')}": each.type for each in fields(kind)}
+    seen: set[str] = set()
+    for word, following in zip(words, [*words[1:], "--"], strict=True):
+        option, equals, value = word.replace("_", "-").partition("=")
+        if not option.startswith("--"):
+            continue
+        value = value if equals else following
+        # The empty text is a caption, too.
+        if option != "--caption":
+            check_not_empty(option, value)
+        is_list = tyro.conf.UseAppendAction in getattr(spelled.get(option), "__metadata__", ())
+        if option in seen and not is_list:
+            warn_of_repeated(option, value)
+        seen.add(option)
+
+
+def _check_numbers(settings: Any, prefix: str = "") -> None:
+    for each in fields(settings):
+        value, name = getattr(settings, each.name), f"{prefix}{each.name.replace('_', '-')}"
+        if is_dataclass(value):
+            _check_numbers(value, f"{name}.")
+        highest = _LARGEST_SEED if each.name == "seed" else _LARGEST
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int) and abs(number) > highest:
+                raise InputError(f"--{name} is {number}; expected at most {highest}")
 
 
 def _one_line(box: str, prog: str) -> str:

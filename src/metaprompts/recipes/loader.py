@@ -1,6 +1,7 @@
 """Read a recipe, from TOML or JSON, and change it by the words of a command line."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from metaprompts.recipes.recipe import Recipe, Training, section_types
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.tasks import TASKS, Pose
 from metaprompts.tasks.pose import COCO_SKELETON
+from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import is_file, parse_toml, read_json, read_toml
 from metaprompts.utils.schema import build, convert
 
@@ -56,6 +58,7 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     values = _read_sections(source)
     pairs = _pairs(overrides)
+    _warn_of_repeated(pairs)
     for key, value in pairs:
         section, _, other = _IN_PLACE_OF.get(key, "").partition(".")
         if isinstance(values.get(section), dict) and (value.lower() != "none" or other == "held_out"):
@@ -95,11 +98,8 @@ def _complete_joints(values: dict[str, Any]) -> None:
         # COCO's, the default, is of other joints.
         task.setdefault("skeleton", [])
     task.update(added)
-    if found is not None and added:
-        from metaprompts.utils.distributed_env import is_first_process
-
-        if is_first_process():
-            logger.warning("%s", describe_joints(added, found.path))
+    if found is not None and added and is_first_process():
+        logger.warning("%s", describe_joints(added, found.path))
 
 
 def nearest_key(word: str, options: Sequence[str] = ()) -> str:
@@ -173,6 +173,12 @@ def _read_file(source: str) -> dict[str, Any]:
             raise InputError(f"{path} is no recipe: wanted a JSON object of sections")
         return values
     return read_toml(path)
+
+
+def _warn_of_repeated(pairs: Sequence[tuple[str, str]]) -> None:
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1 and is_first_process():
+            logger.warning("--%s is given %d times: the last one holds, %s", key, times, dict(pairs)[key])
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:

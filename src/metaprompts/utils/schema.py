@@ -241,7 +241,8 @@ def _convert_scalar(kind: Any, value: Any) -> Any:
     if isinstance(value, bool):
         raise TypeError(value)
     if kind is Path:
-        return Path(value).expanduser()
+        # An empty one would be the current folder.
+        return _refuse(value) if value == "" else Path(value).expanduser()
     if kind is str:
         return value if isinstance(value, str) else _refuse(value)
     if kind is int and isinstance(value, float) and not value.is_integer():
