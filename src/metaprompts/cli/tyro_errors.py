@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import tyro
@@ -56,7 +57,7 @@ def _check_options(kind: Any, words: Sequence[str]) -> None:
     """Check that no option is empty but texts, and say which are given more than once."""
     spelled = {f"--{each.name.replace('_', '-')}": each.type for each in fields(kind)}
     seen: set[str] = set()
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in pairwise([*words, "--"]):
         option, equals, value = word.replace("_", "-").partition("=")
         if not option.startswith("--"):
             continue
