@@ -121,7 +121,9 @@ def read_keypoints(path: Path) -> KeypointFile:
     ]
     sizes = _sizes(persons, images)
     remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
-    remarks += odd_joints(persons.keypoints, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
+    remarks += odd_joints(
+        persons.keypoints, sizes, persons.boxes_xywh, lambda row: f"annotation {persons.annotation_ids[row]}"
+    )
     (first, *_) = found.categories
     return KeypointFile(
         joint_names=first.joints,

@@ -7,18 +7,22 @@ from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
 
-# Of the size: annotators click a little beyond the border.
-_BEYOND = 0.02
+# Of the size: annotators click a little beyond the border, and boxes are drawn more or less tightly.
+_BEYOND, _BEYOND_BOX = 0.02, 0.25
 
 
 def odd_joints(
-    keypoints: NDArray[np.floating], sizes_wh: NDArray[np.floating], name: Callable[[int], str]
+    keypoints: NDArray[np.floating],
+    sizes_wh: NDArray[np.floating],
+    boxes_xywh: NDArray[np.floating],
+    name: Callable[[int], str],
 ) -> Iterator[str]:
     """Say which labeled joints are odd.
 
     Args:
         keypoints: (P, J, 3): x, y, visibility; 0 is not labeled
         sizes_wh: (P, 2) width and height of the images; nan where they are not known
+        boxes_xywh: (P, 4)
         name: index of a person -> what to call them ("annotation 12")
 
     Returns:
@@ -35,6 +39,23 @@ def odd_joints(
             f"{outside.sum()} of {counted(int(labeled.sum()), 'labeled joint')} lie outside their images (the first: "
             f"{name(int(person))}, [{x:g}, {y:g}] in an image {width:g} wide and {height:g} high); expected x, y in "
             "pixels"
+        )
+    at_corner = labeled & (places == 0).all(axis=2)
+    if at_corner.any():
+        yield (
+            f"{at_corner.sum()} of {counted(int(labeled.sum()), 'labeled joint')} lie at exactly 0, 0 (the first: "
+            f"{name(int(at_corner.any(axis=1).argmax()))}), as missing ones do in some exports, and count as labeled: "
+            "give them visibility 0"
+        )
+    low, sides = boxes_xywh[:, None, :2], boxes_xywh[:, None, 2:]
+    margin = _BEYOND_BOX * sides + 1
+    off_box = labeled & ((places < low - margin) | (places > low + sides + margin)).any(axis=2)
+    is_off = off_box.sum(axis=1) > 0.5 * labeled.sum(axis=1)
+    if is_off.any():
+        yield (
+            f"{is_off.sum()} of {counted(len(keypoints), 'person')} with most labeled joints outside their own box "
+            f"(the first: {name(int(is_off.argmax()))}): boxes and joints may be of different people, or joints "
+            "relative to the box; expected both in pixels of the image"
         )
     lowest = places.min(axis=1, where=labeled[:, :, None], initial=np.inf)
     highest = places.max(axis=1, where=labeled[:, :, None], initial=-np.inf)
