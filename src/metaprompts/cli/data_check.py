@@ -109,11 +109,13 @@ class Check:
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:
         from metaprompts.cli.data_labels import with_labels
         from metaprompts.data.check import check_part
+        from metaprompts.data.datasets.overlap import describe_overlap
         from metaprompts.tasks import Segmentation
         from metaprompts.utils.progress import tracked
 
         # Shards may hold several of the published parts as one.
         known: dict[str, int] = {} if recipe.data.shards else recipe.data.official()
+        training: list[SampleDataset] = []
         for name, open_part in _parts(recipe).items():
 
             def progress(items: Iterable[Any], total: int, what: str = name) -> Iterable[Any]:
@@ -135,6 +137,10 @@ class Check:
             )
             if opened and isinstance(recipe.task, Segmentation):
                 report = with_labels(report, opened[0], recipe.task.classes, full=self.full, progress=progress)
+            if name.startswith("train"):
+                training += opened
+            elif (overlap := describe_overlap(training, opened)) is not None:
+                report = replace(report, warnings=(*report.warnings, overlap))
             yield _with_depth_range(report, opened, recipe)
 
 

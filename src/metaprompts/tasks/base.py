@@ -151,8 +151,10 @@ def check_names_are_lines(key: str, names: Sequence[str]) -> None:
         names: its value
 
     Raises:
-        InputError: a name has line breaks or control characters
+        InputError: a name is empty, or has line breaks or control characters
     """
-    for name in names:
+    for place, name in enumerate(names, 1):
+        if not name.strip():
+            raise InputError(f"{key} has an empty name, number {place} of {len(names)}: name it, or remove a comma")
         if not is_one_line(name):
             raise InputError(f"{key} has {name!r}: expected names without line breaks and control characters")

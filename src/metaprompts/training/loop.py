@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaprompts.data.datasets.overlap import warn_of_overlap
 from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.models.config import Base
@@ -106,6 +107,8 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
     progress.note(lines)
     if (told := describe_validation(recipe, splits)) is not None:
         progress.note([told])
+    if dist.is_first:
+        warn_of_overlap(stored)
     check_depth_range(recipe, warns=dist.is_first, **stored)
     labels = check_labels(recipe, warns=dist.is_first, **stored)
     progress.note(labels["training"].lines() if "training" in labels else [])

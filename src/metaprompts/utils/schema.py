@@ -211,7 +211,9 @@ def _read_list(text: str) -> list[Any]:
     """``[1, 2]`` as in TOML, or ``1,2`` as on a command line."""
     if text.strip().startswith("["):
         return list(parse_toml(f"x = {text}", text)["x"])
-    return [item.strip() for item in text.split(",") if item.strip()]
+    items = [item.strip() for item in text.split(",")]
+    # A comma may end the list; who reads the items says what an empty one among them is.
+    return items if items[-1] else items[:-1]
 
 
 def _read_table(text: str) -> dict[str, Any]:

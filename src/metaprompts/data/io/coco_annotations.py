@@ -1,5 +1,6 @@
 """The one reader of COCO keypoint annotations, for training and for scoring: typed, or refused with place and field."""
 
+import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
     """
     images = parse_each(entries, _image, where, "images", "id and file_name")
     check_unique((number for number, _ in images), where, "images", "id", "number the images")
-    names = (each.file_name for _, each in images)
+    # "0.png" and "./0.png" are one file.
+    names = (posixpath.normpath(each.file_name) for _, each in images)
     check_unique(names, where, "images", "file_name", "list each image once, under its path")
     return dict(images)
 

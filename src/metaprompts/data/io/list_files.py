@@ -69,7 +69,10 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
 
 
 def tell_twice(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
-    """Say in the log how many lines name an image that an earlier one has: they count each time."""
+    """Say in the log how many lines name an image that an earlier one has, or another image's label file.
+
+    They count each time.
+    """
     if repeated := len(pairs) - len({image for image, _ in pairs}):
         others = len(set(pairs)) - len({image for image, _ in pairs})
         differing = f", {others} of them with another label" if others else ""
@@ -79,6 +82,9 @@ def tell_twice(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
             counted(repeated, "line repeats", "lines repeat"),
             differing,
         )
+    unique = set(pairs)
+    if shared := len(unique) - len({label for _, label in unique}):
+        logger.warning("%s: %s the label file of another image", list_file, counted(shared, "line names", "lines name"))
 
 
 def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:

@@ -1,0 +1,42 @@
+"""Images that are in the training and in the validation split."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from metaprompts.data.sample import SampleDataset
+from metaprompts.utils.wording import counted
+
+logger = logging.getLogger(__name__)
+
+
+def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[SampleDataset]) -> str | None:
+    """Say how many validation images are training images too, however their paths are spelled; None where none is.
+
+    Args:
+        training: the parts of the training split
+        validation: the parts of the validation split
+    """
+    known, held = _images(training), _images(validation)
+    shared = [path for image, path in held.items() if image in known]
+    if not shared:
+        return None
+    return (
+        f"{len(shared)} of {counted(len(held), 'validation image')} are training images, too (the first: {shared[0]}): "
+        "scores on them say little about new images"
+    )
+
+
+def warn_of_overlap(splits: Mapping[str, SampleDataset]) -> None:
+    """Log the overlap of the splits called training and validation, if both are there."""
+    training, validation = ([splits[name]] if name in splits else [] for name in ("training", "validation"))
+    if (line := describe_overlap(training, validation)) is not None:
+        logger.warning("%s", line)
+
+
+def _images(parts: Sequence[SampleDataset]) -> dict[str, str]:
+    """The images of a split: path with links of folders followed -> path as it is given."""
+    resolved = cache(os.path.realpath)
+    paths = [samples.path(index) for samples in parts for index in range(len(samples))]
+    return {os.path.join(resolved(os.path.dirname(path)), os.path.basename(path)): path for path in paths}  # noqa: PTH118, PTH119, PTH120
