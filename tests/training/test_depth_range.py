@@ -47,6 +47,12 @@ def test_depth_beyond_the_range_is_told(check, caplog, mask, words):
     assert words in caplog.text
 
 
+def test_meters_read_as_millimeters(check, caplog):
+    """Meters in an integer .npy, 1 to 8, trained as 1 to 8 mm without a word."""
+    check([0.002, 0.008])
+    assert "validation split; depth up to 0.008 m looks like meters read as millimeters" in caplog.text
+
+
 def test_depth_in_range_needs_no_words(check, caplog):
     check([1, 0], None, [2, 3])
     assert not caplog.text

@@ -37,6 +37,8 @@ def check_depth_range(recipe: Recipe, *, warns: bool = True, **splits: SampleDat
             statistics.update(sample)
         if statistics.images == statistics.unusable > 0:
             _check_any_usable(name, samples, statistics)
+        if warns and (hint := statistics.units_hint()):
+            logger.warning("%s split%s", name, hint)
         if warns and statistics.too_far:
             treated = "masked" if task.mask_out_of_range else "trained on, as task.mask_out_of_range is false"
             logger.warning("%s split, %s; %s", name, statistics.range_line(), treated)

@@ -157,7 +157,7 @@ class TestDepth:
             ({"layout": "nyu_mat", "val_list": "a.txt"}, "choose layout nyu or kitti"),
             ({"layout": "nyu", "val_selection": True}, "choose layout kitti"),
             ({"layout": "kitti", "val_selection": True, "val_list": "a.txt"}, "leave one of them out"),
-            ({"depth_scale": 0.0}, "data.depth_scale is 0.0; expected more than 0 to 1000000000"),
+            ({"depth_scale": 0.0}, "data.depth_scale is 0.0; expected 1e-06 to 1000000000"),
         ],
     )
     def test_keys_that_do_not_go_together(self, settings, words):

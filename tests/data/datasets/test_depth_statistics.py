@@ -21,6 +21,13 @@ def test_shares_out_of_range():
     )
 
 
+def test_meters_read_as_millimeters():
+    """Meters in an integer .npy, 1 to 8, trained as 1 to 8 mm without a word."""
+    (_, line) = counted([[0, 0.001, 0.008]]).lines()
+    assert line == "warning: depth up to 0.008 m looks like meters read as millimeters: try --data.depth_scale 1"
+    assert "looks like" not in " ".join(counted([[0, 0.001, 0.2]], [[0, 0]]).lines())
+
+
 def test_only_none_and_all_read_as_that():
     one_in_many = np.ones((100, 100))
     one_in_many[0, 0] = 20

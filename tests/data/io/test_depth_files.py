@@ -10,6 +10,18 @@ from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
 from metaprompts.errors import InputError
 
 
+class TestScale:
+    @pytest.mark.parametrize("scale", [0, -1, 1e-50, 1e-7, 1e10, float("inf"), float("nan")])
+    def test_out_of_range(self, scale):
+        """--data.depth_scale 1e-50 made depth infinite, which data check called sky."""
+        with pytest.raises(InputError, match=r"depth_scale is \S+; expected 1e-06 to 1e\+09"):
+            DepthEncoding(depth_scale=scale)
+
+    def test_overflow_is_no_measurement(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.array([[1e37, 1e-6]]))
+        assert read_depth_m(tmp_path / "a.npy", DepthEncoding(depth_scale=1e-6)).tolist() == [[0, 1]]
+
+
 class TestDepth:
     def test_16_bit(self, tmp_path):
         Image.fromarray(np.array([[0, 1500], [65535, 256]], np.uint16)).save(tmp_path / "a.png")

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from metaprompts.data.config.base import Openers, PairedSection, Probability, Side, joined
 from metaprompts.data.datasets.depth import DepthFolder
 from metaprompts.data.datasets.sky import with_sky
-from metaprompts.data.io.depth_files import DepthEncoding, DepthKind
+from metaprompts.data.io.depth_files import LARGEST_SCALE, SMALLEST_SCALE, DepthEncoding, DepthKind
 from metaprompts.data.layouts import kitti, nyu
 from metaprompts.data.layouts.folders import OFFICIAL
 from metaprompts.data.layouts.nyu_mat import NyuMat
@@ -49,7 +49,7 @@ class DepthData(PairedSection):
     train_list: str | None = None
     val_list: str | None = None
     val_selection: bool = False
-    depth_scale: Annotated[float, Range(0, 1e9, above=True)] | None = None
+    depth_scale: Annotated[float, Range(SMALLEST_SCALE, LARGEST_SCALE)] | None = None
     depth_kind: DepthKind = "depth"
     focal_baseline: Annotated[float, Range(0, 1e9, above=True)] | None = None
     sky: str | None = None

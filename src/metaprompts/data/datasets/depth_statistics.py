@@ -9,6 +9,8 @@ from metaprompts.utils.wording import counted
 
 # No camera measures so many meters; of millimeters it is the next step.
 _MILLIMETERS = 500.0
+# Nor so few, outside of laboratories.
+_NEAR_M = 0.1
 
 
 class DepthStatistics:
@@ -69,9 +71,12 @@ class DepthStatistics:
         return line
 
     def units_hint(self) -> str:
-        """What to try where no map has a pixel in range and values look like millimeters; may be empty."""
+        """What to try where values look like millimeters, or like meters read as such; may be empty."""
         if self.images == self.unusable and self._farthest_m >= max(_MILLIMETERS, self.max_depth_m):
             return f"; values up to {self._farthest_m:.5g} look like millimeters: try --data.depth_scale 1000"
+        if 0 < self._farthest_m < _NEAR_M:
+            depth = f"depth up to {self._farthest_m:.5g} m"
+            return f"; {depth} looks like meters read as millimeters: try --data.depth_scale 1"
         return ""
 
     def lines(self) -> list[str]:
@@ -79,6 +84,8 @@ class DepthStatistics:
         if not self.images:
             return []
         lines, maps = [self.range_line()], counted(self.images, "depth map")
+        if hint := self.units_hint():
+            lines.append(f"warning: {hint.removeprefix('; ')}")
         if self.unusable:
             lines.append(f"warning: {self.unusable} of {maps} without a pixel in range")
         if self._constant:

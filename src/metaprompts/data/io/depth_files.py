@@ -19,6 +19,9 @@ DepthKind = Literal["depth", "inverse", "disparity"]
 
 DEPTH_FORMATS = "16-bit PNG, TIFF or PGM, float TIFF, PFM or EXR, .npy or .npz"
 
+SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e9
+"""Of what stored numbers can be divided by."""
+
 _MILLIMETERS = 1000.0
 _MODES = {"L": "8-bit gray", "P": "palette", "1": "1-bit"}
 _FLOAT = 3
@@ -36,7 +39,7 @@ class DepthEncoding:
         focal_baseline: of disparity: focal length in pixels times baseline in meters
 
     Raises:
-        InputError: units are not above 0, or focal_baseline is missing or of no use
+        InputError: depth_scale is out of its range, or focal_baseline is missing or of no use
     """
 
     depth_scale: float | None = None
@@ -44,8 +47,11 @@ class DepthEncoding:
     focal_baseline: float | None = None
 
     def __post_init__(self) -> None:
-        if self.depth_scale is not None and not self.depth_scale > 0:
-            raise InputError(f"depth_scale is {self.depth_scale}; expected above 0, such as 1000 for millimeters")
+        if self.depth_scale is not None and not SMALLEST_SCALE <= self.depth_scale <= LARGEST_SCALE:
+            raise InputError(
+                f"depth_scale is {self.depth_scale}; expected {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}, such as 1000 "
+                "for millimeters"
+            )
         if self.kind == "disparity" and not (self.focal_baseline or 0) > 0:
             raise InputError(
                 f"depth_kind is disparity, focal_baseline {self.focal_baseline}; expected above 0: the focal length in "
@@ -75,7 +81,10 @@ class DepthEncoding:
             )
         units = self._units(stored.dtype, path)
         if units is not None:
-            values /= np.float32(units)
+            with np.errstate(over="ignore"):
+                values /= np.float32(units)
+            # Infinite depth is sky elsewhere; here it is none.
+            values[~np.isfinite(values)] = 0
         if self.kind == "depth":
             return values
         with np.errstate(over="ignore", divide="ignore"):
