@@ -222,7 +222,7 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(0.3)
-        return train_once(run, folder, root, quick=smoke)
+        return train_once(run, folder, root, quick=quick)
 
     monkeypatch.setattr(runs, "train_once", train)
     hangup(handler)
