@@ -39,7 +39,7 @@ def check(roots, tmp_path, capsys, monkeypatch):
         recipe = {
             "task": TASKS[layout],
             "data": {} if layout == "coco" else {"layout": layout},
-            "augment": {} if layout == "coco" else {"crop": [64, 64]},
+            "augment": {} if layout == "coco" else {"crop_size": [64, 64]},
             "optimizer": {"lr": 1e-3, "weight_decay": 0.0},
             "training": {"steps": 1, "batch_size": 2},
         }

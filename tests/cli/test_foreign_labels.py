@@ -71,7 +71,7 @@ def test_nothing_but_ignored_pixels_is_neither_trained_on_nor_scored(ignored, tm
     small_model("segmentation").save(tmp_path / "model")
     recipe = {"task": {"name": "segmentation", "classes": ["ground", "sky"], "width": 16}}
     values = {
-        "augment": {"crop": [64, 64]},
+        "augment": {"crop_size": [64, 64]},
         "optimizer": {"lr": 1e-3, "weight_decay": 1e-3},
         "training": {"batch_size": 2, "steps": 1},
     }
