@@ -46,7 +46,7 @@ def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):
         (("--steps", "-1"), "steps is -1; expected 1 to 1000000000"),
         (("--batch-size", "0"), "batch_size is 0; expected 1 to 1000000000"),
         (("--learning-rate", "nan"), "lr is nan; expected 0 or more"),
-        (("--clip-norm", "nan"), "max_grad_norm is nan; wanted more than 0"),
+        (("--max-grad-norm", "nan"), "max_grad_norm is nan; wanted more than 0"),
         (("--decay-fraction", "nan"), "decay_fraction is nan; wanted a share between 0 and 1"),
         (("--checkpoint-seconds", "nan"), "checkpoint_seconds is nan; wanted at least 0"),
         (("--crop", "8"), "crop is 8; wanted at least 32"),
