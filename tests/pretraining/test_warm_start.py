@@ -19,7 +19,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 def begun_with(folder: Path, out: Path, **diffusion):
     """The run folder of a pre-training that began with ``folder``."""
     settings = small_settings(out, diffusion=diffusion, seed=1)
-    pretrain(dataclasses.replace(settings, architecture=None, start_from=folder), ProgressReporter(), source=rectangle)
+    pretrain(dataclasses.replace(settings, architecture=None, init_from=folder), ProgressReporter(), source=rectangle)
     return out
 
 
@@ -44,15 +44,15 @@ def test_it_learns(run, tmp_path):
 def test_checkpoints_of_another_beginning_are_refused(run, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(begun_with(run / "model", tmp_path / "run") / "model", other)
-    with pytest.raises(InputError, match="made with another start_from"):
+    with pytest.raises(InputError, match="made with another init_from"):
         begun_with(other, tmp_path / "run", steps=6)
 
 
 def test_a_folder_that_lacks_a_part_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"start_from .*nothing lacks vae/diffusion_pytorch_model.safetensors, "):
+    with pytest.raises(InputError, match=r"init_from .*nothing lacks vae/diffusion_pytorch_model.safetensors, "):
         begun_with(tmp_path / "nothing", tmp_path / "run")
 
 
 def test_an_architecture_beside_it_is_refused(run, tmp_path):
-    with pytest.raises(InputError, match="architecture and start_from exclude each other"):
-        dataclasses.replace(small_settings(tmp_path / "run"), start_from=run / "model")
+    with pytest.raises(InputError, match="architecture and init_from exclude each other"):
+        dataclasses.replace(small_settings(tmp_path / "run"), init_from=run / "model")

@@ -162,7 +162,7 @@ class Pretraining:
     """Folder of the run: scenes, checkpoints, sheets of samples, and the model."""
     architecture: Path | None = None
     """JSON file with the configs "unet", "vae" and "text_encoder"; by default the miniature that ships."""
-    start_from: Path | None = None
+    init_from: Path | None = None
     """Diffusers folder, or "micro", the one that ships: go on with its UNet and text encoder, and keep its VAE and
     words."""
     seed: int = 0
@@ -183,8 +183,8 @@ class Pretraining:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; wanted 0 or more")
-        if self.architecture and self.start_from:
-            raise InputError("architecture and start_from exclude each other: the folder decides on the networks")
+        if self.architecture and self.init_from:
+            raise InputError("architecture and init_from exclude each other: the folder decides on the networks")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}; wanted at least 1")
         if self.processes < 1 or self.diffusion.batch_size % self.processes:

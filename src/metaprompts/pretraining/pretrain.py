@@ -78,7 +78,7 @@ class Run:
         """What a checkpoint of the diffusion stage must have been made with."""
         networks = {"unet": self.architecture.unet, "text_encoder": self.architecture.text_encoder}
         return {
-            **({"start_from": published_fingerprint(self.start)} if self.start else networks),
+            **({"init_from": published_fingerprint(self.start)} if self.start else networks),
             "noise": NOISE,
             "vae": vae,
             "words": file_fingerprint(self.folder("text") / "vocab.json", self.folder("text") / "merges.txt"),
@@ -109,7 +109,7 @@ def pretrain(
         architecture=read_architecture(settings.architecture),
         source=source,
         progress=progress,
-        start=published_folder(settings.start_from) if settings.start_from else None,
+        start=published_folder(settings.init_from) if settings.init_from else None,
     )
     with writing_into(settings.out, "pretrain", deep=True):
         write_json(settings.out / "settings.json", plain(settings))
