@@ -122,9 +122,11 @@ def _few(names: list[str]) -> str:
 def _read_pickle(path: Path) -> Any:
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty: copy or download it again")
+    head = b""
     try:
         with path.open("rb") as file:
-            is_archive = file.read(len(MAGIC)) == MAGIC
+            head = file.read(len(MAGIC))
+        is_archive = head == MAGIC
         # Files from before PyTorch 1.6 are no archives and cannot be mapped.
         return read_archive(path) if is_archive else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
@@ -136,9 +138,9 @@ def _read_pickle(path: Path) -> Any:
                 f"{path} was refused: it holds a Python object or code ({found}), which would have to run to be "
                 "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
             ) from error
-        raise InputError(
-            f"{path} is damaged or no PyTorch checkpoint ({one_line(error)[:100]}): copy or download it again"
-        ) from error
+        # Of what is no pickle PyTorch says nothing helpful, or advises to switch off its safety.
+        reason = one_line(error)[:100] if head.startswith((b"\x80", MAGIC)) else "it does not begin as one"
+        raise InputError(f"{path} is damaged or no PyTorch checkpoint ({reason}): copy or download it again") from error
 
 
 @releasing_files()

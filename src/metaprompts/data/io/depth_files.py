@@ -143,7 +143,10 @@ def read_depth_m(path: Path, encoding: DepthEncoding) -> NDArray[np.float32]:
 
 def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
     check_regular_file(path, "depth file")
-    if (bits := _float_bits(path)) not in (None, 32):
+    bits, channels = _float_layout(path) or (32, 1)
+    if channels != 1:
+        raise InputError(f"depth file {path} has {channels} floats a pixel; expected one: save a single channel")
+    if bits != 32:
         return _read_other_floats(path, bits)
     # Depth of 8 bits or fewer is refused: there is nothing to divide.
     image = load_image(path, kind="depth file", expected=DEPTH_FORMATS, inspect=keep_stored_values)
@@ -155,15 +158,24 @@ def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
     return np.asarray(image)
 
 
-def _float_bits(path: Path) -> int | None:
-    """How many bits the floats of a TIFF have; None where it is something else. Pillow reads those of 32 only."""
+def _float_layout(path: Path) -> tuple[int, int] | None:
+    """Bits of the floats of a TIFF or PFM, and floats a pixel; None where it is something else.
+
+    Pillow reads single floats of 32 bits only.
+    """
     try:
         with path.open("rb") as file:
-            directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+            head = file.read(8)
+            if head.startswith(b"PF"):
+                return 32, 3
+            directory = TiffImagePlugin.ImageFileDirectory_v2(head)
             file.seek(directory.next)
             directory.load(file)
             is_float = _first(directory.get(TiffImagePlugin.SAMPLEFORMAT)) == _FLOAT
-            return _first(directory.get(TiffImagePlugin.BITSPERSAMPLE)) if is_float else None
+            bits, channels = (
+                directory.get(tag, 1) for tag in (TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLESPERPIXEL)
+            )
+            return (_first(bits), _first(channels)) if is_float else None
     # No TIFF, or a broken one: whoever reads the image says so.
     except Exception:
         return None

@@ -14,6 +14,7 @@ _STARTS = {
     b"\x76\x2f\x31\x01": "an OpenEXR image",
     b"SIMPLE  =": "a FITS image",
     b"\x89HDF": "an HDF5 file",
+    b"MATLAB": "a MATLAB file",
     b"\x93NUMPY": "a NumPy array",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",

@@ -16,6 +16,7 @@ LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".pfm", ".exr", ".npy", ".npz"})
 """Endings of files that can hold depth."""
 
+_EXPECTED = "a PNG, TIFF, BMP, GIF or PGM file"
 _COLOR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
 
 # Formats that are lossy, or whose files do not readily say whether they are.
@@ -45,7 +46,9 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
         InputError: the file is no image, holds colors, or its format is lossy
     """
     factors: list[int] = []
-    image = load_image(path, kind="label file", inspect=lambda image: factors.append(keep_stored_values(image)))
+    image = load_image(
+        path, kind="label file", expected=_EXPECTED, inspect=lambda image: factors.append(keep_stored_values(image))
+    )
     _check_lossless(image, path)
     if image.mode in ("L", "P", "1"):
         return np.array(image, dtype=np.uint8) // np.uint8(factors[0])
@@ -70,7 +73,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
     Raises:
         InputError: the file is no image, has no such colors, or its format is lossy
     """
-    image = load_image(path, kind="label file")
+    image = load_image(path, kind="label file", expected=_EXPECTED)
     _check_lossless(image, path)
     if image.mode not in _COLOR_MODES:
         raise InputError(

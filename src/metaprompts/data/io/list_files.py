@@ -59,7 +59,10 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
     pairs = []
     for number, names in read_columns(list_file):
         if len(names) != 2:
-            raise InputError(f"{list_file}, line {number}: {len(names)} paths; expected `image label`, {HOW_SEPARATED}")
+            raise InputError(
+                f"{list_file}, line {number}: {len(names)} paths; expected `image label`, "
+                f"{HOW_SEPARATED}{separator_hint(names)}"
+            )
         pairs.append(tuple(_find(root, name, list_file, number) for name in names))
     if not pairs:
         raise InputError(f"{list_file} names no images; expected one `image label` a line")
@@ -154,6 +157,12 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
             yield number, columns
 
 
+def separator_hint(columns: Sequence[str]) -> str:
+    """What to add to an error where a list seems to separate its columns by another sign; may be empty."""
+    found = next((sign for sign in ",;|" if any(sign in column for column in columns)), None)
+    return "" if found is None else f"; {found} separates nothing here: write spaces or tabs, or commas in a .csv file"
+
+
 def _words(line: str) -> list[str]:
     if "\t" in line:
         return [column.strip() for column in line.split("\t") if column.strip()]
@@ -174,7 +183,7 @@ def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
     if path is None:
         raise InputError(
             f"{list_file}, line {number}: {root / name.lstrip('/')} does not exist; paths are relative to {root}, or "
-            f"absolute; {HOW_SEPARATED}"
+            f"absolute; {HOW_SEPARATED}{separator_hint([name])}"
         )
     return path
 

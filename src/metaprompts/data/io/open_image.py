@@ -56,6 +56,9 @@ def load_image(
     try:
         with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
             image = Image.open(file)
+            # Pillow knows what it is, and has no decoder.
+            if isinstance(image, ImageFile.StubImageFile):
+                raise UnidentifiedImageError
             if check_size is not None:
                 _check_size(image, check_size, f"{kind} {path}")
             inspect(image)

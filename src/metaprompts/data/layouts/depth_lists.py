@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, tell_twice
+from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, separator_hint, tell_twice
 from metaprompts.data.unicode_names import listed_file
 from metaprompts.errors import InputError
 
@@ -56,7 +56,8 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
 def _names(columns: Sequence[str], where: str) -> tuple[str, str]:
     if len(columns) not in (2, 3):
         raise InputError(
-            f"{where}: {len(columns)} columns; expected `image depth` or `image depth focal`, {HOW_SEPARATED}"
+            f"{where}: {len(columns)} columns; expected `image depth` or `image depth focal`, "
+            f"{HOW_SEPARATED}{separator_hint(columns)}"
         )
     if len(columns) == 3 and not _is_number(columns[2]):
         raise InputError(f"{where}: the third column is {columns[2]!r}; expected the focal length in pixels")
@@ -75,4 +76,6 @@ def _find(name: str, roots: Sequence[Path], where: str) -> Path:
     if path is not None:
         return path
     places = ", ".join(map(str, roots))
-    raise InputError(f"{where}: no file {name.lstrip('/')} in {places}: correct data.root, or the list")
+    raise InputError(
+        f"{where}: no file {name.lstrip('/')} in {places}: correct data.root, or the list{separator_hint([name])}"
+    )
