@@ -209,6 +209,16 @@ class TestAnnotations:
         with pytest.raises(InputError, match=rf"entry 0 of the boxes is wrong: score is {score}, not within 0 to 1"):
             CocoKeypoints(root, "persons.json", "images", detections="boxes.json")
 
+    def test_images_without_boxes(self, write, caplog):
+        """With detected boxes of 1 of 4 annotated images AP fell, and nothing said why."""
+        content = copy.deepcopy(CONTENT)
+        content["images"].append({**content["images"][0], "id": 8, "file_name": "other.png"})
+        content["annotations"].append({**content["annotations"][0], "id": 71, "image_id": 8})
+        root = write(content)
+        write([{"image_id": 7, "category_id": 1, "bbox": [0, 0, 5, 6], "score": 0.5}], "boxes.json")
+        CocoKeypoints(root, "persons.json", "images", detections="boxes.json")
+        assert "boxes.json: no box of 1 of 2 images with annotated people, who count as missed" in caplog.text
+
     @pytest.mark.parametrize("area", [0.00205, 2e7])
     def test_area_in_other_units(self, write, area, caplog):
         """AP was 0 for areas as shares of the image, and -1 for areas a million times too large, without a word."""

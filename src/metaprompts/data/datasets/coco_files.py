@@ -179,6 +179,11 @@ def read_detections(
     # Files of all COCO's categories and test images are the rule: what is not people's says nothing.
     empty = counts["below one pixel"]
     remarks = [*([f"{counted(empty, 'box', 'boxes')} below one pixel left out"] if empty else []), *odd]
+    annotated = set(keypoint_file.persons.image_ids.tolist())
+    if missed := len(annotated - set(persons.image_ids.tolist())):
+        remarks.append(
+            f"no box of {missed} of {counted(len(annotated), 'image')} with annotated people, who count as missed"
+        )
     return persons, tuple(f"{path}: {remark}" for remark in remarks)
 
 
