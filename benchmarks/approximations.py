@@ -30,7 +30,7 @@ from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.dataloaders import validation_batches
 
 EXACT = "exact"
-# A validation split alone is no data set.
+# A validation split alone is not data set.
 TRAINING_SCENES = 1
 WIDTH, HEADS, SIDE = 320, 8, 64
 SHARES = (0.0, 0.25, 0.5, 0.75)

@@ -67,7 +67,7 @@ def segment(options: argparse.Namespace) -> float:
     model.latent_encoder.precise = options.precise == "true"
     windows, limit = Windows(options.window, options.window), parse_bytes(options.max_memory, "--max-memory")
     held = windows.held_bytes(*options.size, model.task.outputs)
-    sys.stdout.write(f"{choose(model, options.window, limit=limit, beside=held)}\n")
+    sys.stdout.write(f"{choose(model, options.window, limit=limit, reserved=held)}\n")
     sys.stdout.flush()
     budget = Budget(model, limit, most=1)
     image = np.random.default_rng(0).integers(0, 256, (*options.size, 3), dtype=np.uint8)

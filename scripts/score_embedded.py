@@ -23,7 +23,7 @@ def main() -> int:
     arguments = parser.parse_args()
     total = arguments.training + arguments.count
     write_scenes("plain", total, arguments.scenes, seed=arguments.seed, val_count=arguments.count, workers=2)
-    sys.stdout.write("| task | metric | model | without looking | which is |\n| --- | --- | --- | --- | --- |\n")
+    sys.stdout.write("| task | metric | model | constant baseline | which is |\n| --- | --- | --- | --- | --- |\n")
     for task in METRICS:
         for score in scores_of(subject_of(task, arguments.scenes)):
             numbers = f"{score.model:.3f} | {score.baseline:.3f}"

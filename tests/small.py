@@ -21,6 +21,6 @@ def small_model(task: str) -> MetaPromptModel:
 
 
 def smooth_images(count: int, height: int, width: int) -> torch.Tensor:
-    """Images (B, 3, H, W) in [0, 1] that are no noise."""
+    """Images (B, 3, H, W) in [0, 1] that are not noise."""
     coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(3))
     return torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic").clamp(0, 1)

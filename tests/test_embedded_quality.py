@@ -8,7 +8,7 @@ from metaprompts.cli import main
 from metaprompts.demo.scoring import METRICS, scores_of, subject_of
 from metaprompts.embedded import embedded_folder
 
-# Metric, the least that is wanted on 256 scenes, and how many times the best constant answer it must be.
+# Metric, the least that is expected on 256 scenes, and how many times the best constant answer it must be.
 WANTED = {"segmentation": ("mIoU", 0.45, 3.0), "depth": ("d1", 0.60, 1.5), "pose": ("AP", 0.35, 6.0)}
 SEED = 7_000_000
 LARGEST_BYTES = 40 * 10**6

@@ -139,21 +139,21 @@ def test_gradient_norms_are_the_released_ones(task):
     thousand), since batch norm over two small images enlarges rounding. For that alone our own norms differ by up to
     4e-3 in depth and 4e-2 in ADE20K, so 1e-3 for every one of them cannot be asked.
     """
-    wanted = golden_training(task)["grad_norms"]
+    expected = golden_training(task)["grad_norms"]
     _, gradients = training_step(task)
-    unused = {name for name, norm in wanted.items() if norm is None}
+    unused = {name for name, norm in expected.items() if norm is None}
     assert all("time_embed" in name for name in unused)
     assert unused.isdisjoint(gradients)
-    assert wanted.keys() - unused <= gradients.keys()
+    assert expected.keys() - unused <= gradients.keys()
 
     # Exactly 0 but for rounding: what comes before a norm over the whole of it, such as a bias before batch norm.
-    largest = max(norm for norm in wanted.values() if norm is not None)
-    noise = {name for name, norm in wanted.items() if norm is not None and norm < 1e-6 * largest}
+    largest = max(norm for norm in expected.values() if norm is not None)
+    noise = {name for name, norm in expected.items() if norm is not None and norm < 1e-6 * largest}
     assert all(gradients[name].norm() < 1e-12 * largest for name in noise)
 
-    alive = wanted.keys() - unused - noise
+    alive = expected.keys() - unused - noise
     ours = np.array([gradients[name].norm().item() for name in alive])
-    theirs = np.array([wanted[name] for name in alive])
+    theirs = np.array([expected[name] for name in alive])
     apart = np.abs(ours / theirs - 1)
     assert np.median(apart) < 5e-3
     assert apart.max() < 3e-2, list(alive)[int(apart.argmax())]
@@ -164,9 +164,9 @@ def test_depth_gradients_are_the_released_ones():
     """Whole gradients, by direction too; see the test of the norms for why not closer."""
     _, gradients = training_step("depth_nyu")
     with np.load(GOLDEN / "train_depth_nyu_tiny_2x64x64.npz") as file:
-        wanted = {name.removeprefix("grad/"): file[name] for name in file.files if name.startswith("grad/")}
-    assert len(wanted) > 50
-    for name, gradient in wanted.items():
+        expected = {name.removeprefix("grad/"): file[name] for name in file.files if name.startswith("grad/")}
+    assert len(expected) > 50
+    for name, gradient in expected.items():
         apart = np.linalg.norm(gradients[name].numpy() - gradient) / np.linalg.norm(gradient)
         assert apart < 2e-2, name
 
@@ -204,7 +204,7 @@ def test_parameter_groups_are_the_released_ones(task, settings):
         for name in group["names"]
         for spelled in names[name] & released.keys()
     }
-    # The time MLP, which no image ever reaches, is no part of ours.
+    # The time MLP, which no image ever reaches, is not part of ours.
     assert all("time_embed" in name for name in released.keys() - ours.keys())
     for name, rates in ours.items():
         assert rates == pytest.approx(released[name], rel=1e-9), name

@@ -107,13 +107,13 @@ def _check(commands: Commands, data: Path, tmp_path: Path, command: str, kills: 
         shutil.rmtree(out, ignore_errors=True)
         code, took = commands.run(words)
     assert code == 0, commands.log.read_text()
-    wanted = contents(out)
+    expected = contents(out)
     for number in range(rounds):
         shutil.rmtree(out)
         killed_and_finished(commands, words, out, kills, seed=number, took=took)
         found = contents(out)
-        assert found.keys() == wanted.keys()
-        assert [name for name in wanted if found[name] != wanted[name]] == []
+        assert found.keys() == expected.keys()
+        assert [name for name in expected if found[name] != expected[name]] == []
 
 
 @pytest.mark.parametrize("command", ["predict", "shard"])

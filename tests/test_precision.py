@@ -55,8 +55,8 @@ def test_weights_are_the_files_rounded(dtype: torch.dtype, tmp_path: Path) -> No
 
     assert loaded.dtype == dtype
     for name, tensor in model.state_dict().items():
-        wanted = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        assert loaded.state_dict()[name].equal(wanted), name
+        expected = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        assert loaded.state_dict()[name].equal(expected), name
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
@@ -83,27 +83,27 @@ def test_no_copy_in_single_precision_is_made(tmp_path: Path) -> None:
 def test_predictions_are_in_single_precision(task: str, what: str, dtype: torch.dtype) -> None:
     single, other = metaprompts.load(f"micro-{task}", "cpu"), metaprompts.load(f"micro-{task}", "cpu", dtype)
 
-    wanted, found = (getattr(model.predict(IMAGE), what) for model in (single, other))
+    expected, found = (getattr(model.predict(IMAGE), what) for model in (single, other))
     if task == "pose":
-        wanted, found = wanted[0].scores, found[0].scores
+        expected, found = expected[0].scores, found[0].scores
 
     assert found.dtype == np.float32
     tolerance = 0.1 if dtype == torch.bfloat16 else 1e-3
-    assert np.abs(found - wanted).mean() < tolerance * np.abs(wanted).mean()
+    assert np.abs(found - expected).mean() < tolerance * np.abs(expected).mean()
 
 
 def test_windows_of_a_model_in_half_precision() -> None:
-    wanted, found = (
+    expected, found = (
         metaprompts.load("micro-depth", "cpu", dtype).predict(IMAGE, window=(64, 64))
         for dtype in (torch.float32, torch.bfloat16)
     )
 
     assert found.depth_m.dtype == np.float32
-    assert np.abs(found.depth_m - wanted.depth_m).mean() < 0.1 * wanted.depth_m.mean()
+    assert np.abs(found.depth_m - expected.depth_m).mean() < 0.1 * expected.depth_m.mean()
 
 
 def test_refuses_what_is_no_precision_of_weights(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"asked for as torch\.int8; wanted one of torch\.float64, torch\.float32"):
+    with pytest.raises(InputError, match=r"asked for as torch\.int8; expected one of torch\.float64, torch\.float32"):
         metaprompts.load("micro-depth", "cpu", torch.int8)
 
 

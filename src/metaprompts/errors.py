@@ -2,14 +2,14 @@
 
 
 class InputError(ValueError):
-    """What the user gave is wrong: one line that says what came, what was wanted and what to do.
+    """The user's input is wrong: one line that says what came, what was expected and what to do.
 
     The command line prints it without a traceback and exits with 2.
     """
 
 
 class CaptionerError(InputError):
-    """The model that captions says nothing of any image, or nowhere can it be kept: told once, not for each."""
+    """The captioner or its cache is unusable; reported once, not per image."""
 
 
 def one_line(error: BaseException) -> str:
@@ -18,4 +18,4 @@ def one_line(error: BaseException) -> str:
 
 
 SHOWN_BY_DEBUG = "(--debug shows where)"
-"""The end of the one line that the command line makes of any other error, with which it exits with 2, too."""
+"""The end of the one line that the command line prints for any other error, which also exits with 2."""

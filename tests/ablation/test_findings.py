@@ -57,7 +57,7 @@ def test_every_number_of_the_findings_is_that_of_the_results(text):
         said = quoted(*quote)
         assert said in findings
         findings = findings.replace(said, "")
-    # Nothing is said that was not looked for: the level is no result.
+    # Nothing is said that was not looked for: the level is not a result.
     assert re.findall(r"\d+\.\d+", findings) == ["0.05"]
 
 
@@ -89,12 +89,12 @@ def test_cells_are_counted_rightly(study, variant, cells, sure):
 
 def test_the_plan_is_that_of_the_studies(text, tmp_path):
     *_, last = plan_text(list(STUDIES.values()), tmp_path, 2).splitlines()
-    trainings, hours = re.fullmatch(r"together (\d+) different .*about (\S+) hours with --processes 2", last).groups()
-    assert f"{trainings} different trainings, take about {hours} hours with `--processes 2`" in " ".join(text.split())
+    runs, hours = re.fullmatch(r"together (\d+) different .*about (\S+) hours with --processes 2", last).groups()
+    assert f"{runs} different runs, take about {hours} hours with `--processes 2`" in " ".join(text.split())
 
 
 def test_the_hours_are_those_of_the_results(text):
-    """They were those of fewer trainings, from before more were added."""
+    """They were those of fewer runs, from before more were added."""
     seconds = {
         result["training"]: result["seconds"]
         for study in STUDIES.values()

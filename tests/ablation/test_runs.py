@@ -1,4 +1,4 @@
-"""What a training leaves behind, and which are trained."""
+"""What a run leaves behind, and which are trained."""
 
 import dataclasses
 import json
@@ -203,7 +203,7 @@ def test_a_crash_does_not_stop_the_others():
 
 @pytest.mark.parametrize("code", [-signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM])
 def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeypatch):
-    """Ctrl-C reaches the trainings, too: each was then recorded as diverged, and never trained again."""
+    """Ctrl-C reaches the runs, too: each was then recorded as diverged, and never trained again."""
     monkeypatch.setattr(runs, "run_logged", lambda *_: code)
     with pytest.raises(InputError, match="c/v/0 was ended by signal"):
         train_once(run, tmp_path, tmp_path)
@@ -211,7 +211,7 @@ def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeyp
 
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
-    """Trainings that take no time: their d1 is the number of prompts in hundredths; the runs that were trained."""
+    """Runs that take no time: their d1 is the number of prompts in hundredths; the runs that were trained."""
     done = []
     for name in ("train.txt", "val.txt"):
         (tmp_path / name).write_text("a.png b.png\n")
@@ -271,7 +271,7 @@ def test_what_has_a_result_is_not_trained_again_but_where_asked_to(trained, tmp_
     train_all(studies, tmp_path, {"here": tmp_path})
     assert len(trained) == 4
     (training_folder(tmp_path, trained[0]) / "old").touch()
-    train_all(studies, tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    train_all(studies, tmp_path, {"here": tmp_path}, selects=lambda run: run.path == "c/full/0", again=True)
     assert [run.path for run in trained[4:]] == ["c/full/0"]
     assert not (training_folder(tmp_path, trained[0]) / "old").exists()
 
@@ -282,7 +282,7 @@ def test_what_is_trained_again_is_new_for_every_study_that_has_it(trained, tmp_p
     train_all([prompts, steps], tmp_path, {"here": tmp_path})
     path = results_folder(tmp_path, steps) / "c--three--0.json"
     path.write_text(path.read_text().replace("0.32", "0.99"))
-    train_all([prompts], tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    train_all([prompts], tmp_path, {"here": tmp_path}, selects=lambda run: run.path == "c/full/0", again=True)
     assert not path.exists()
     train_all([steps], tmp_path, {"here": tmp_path})
     assert json.loads(path.read_text())["scores"]["d1"] == 0.32
@@ -337,7 +337,7 @@ def test_a_damaged_result_is_refused_with_a_cure(content, tmp_path):
     prompts = two_studies()[0]
     (tmp_path / "c--full--0.json").write_text(content)
     cure = "remove it; the same command trains it again$"
-    with pytest.raises(InputError, match=rf"c--full--0\.json is no .*{cure}"):
+    with pytest.raises(InputError, match=rf"c--full--0\.json is not a .*{cure}"):
         read_results(prompts, tmp_path)
 
 
@@ -345,7 +345,7 @@ def test_a_damaged_result_of_another_run_does_not_keep_from_forgetting(trained, 
     prompts, steps = two_studies()
     train_all([prompts, steps], tmp_path, {"here": tmp_path})
     (results_folder(tmp_path, steps) / "c--once--0.json").write_text("[")
-    train_all([prompts], tmp_path, {"here": tmp_path}, wanted=lambda run: run.path == "c/full/0", again=True)
+    train_all([prompts], tmp_path, {"here": tmp_path}, selects=lambda run: run.path == "c/full/0", again=True)
     assert len(trained) == 7
 
 
@@ -393,7 +393,7 @@ def test_a_check_detects_a_changed_number_and_leaves_it(trained, tmp_path):
     changed = json.loads(path.read_text())
     changed["scores"]["d1"] += 0.0015
     path.write_text(json.dumps(changed))
-    found = check_all([prompts], tmp_path, roots, wanted=lambda run: run.seed == 1)
+    found = check_all([prompts], tmp_path, roots, selects=lambda run: run.seed == 1)
     assert [str(one) for one in found] == [
         "c/full/1  d1 stored 1.3200, again 1.3200: the same",
         "c/few/1  d1 stored 1.0815, again 1.0800: DIFFERENT",

@@ -1,4 +1,4 @@
-"""Studies: what they train, and which trainings are the same."""
+"""Studies: what they train, and which runs are the same."""
 
 import dataclasses
 from pathlib import Path
@@ -138,7 +138,7 @@ def test_what_a_variant_needs_in_one_cell_is_put_over_all_else():
 
 
 def test_a_cell_without_such_changes_has_the_keys_that_it_had():
-    """Of results/rearrangement/camvid--full--0.json: what is stored must not seem to be of another training."""
+    """Of results/rearrangement/camvid--full--0.json: what is stored must not seem to be of another run."""
     cell = Cell(
         name="camvid",
         recipe="micro_segmentation",
@@ -194,7 +194,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("title = ", "no valid TOML"),
+        ("title = ", "not valid TOML"),
         ("title = 't'\nseeds = [0]\ncells = []\nvariants = []", "no cells"),
         ("title = 't'\nseeds = [0]\nvariant = []", "did you mean study.variants"),
         (TINY + "variants = [{name='a'}, {name='a'}]", "same name"),
@@ -204,7 +204,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY.replace("'t'", "'a|b'") + "variants = [{name='a'}]", "title 'a|b' would break a table"),
         (TINY.replace("'t'", '"a\\nb"') + "variants = [{name='a'}]", "would break a table"),
         (TINY + "paper = 'a|b'\nvariants = [{name='a'}]", r"paper 'a\|b' would break a table"),
-        (TINY + "variants = [{name='a', settings={'data.captioner'='b/c'}}]", "data.captioner is of use where"),
+        (TINY + "variants = [{name='a', settings={'data.captioner'='b/c'}}]", "data.captioner applies only where"),
         (TINY.replace("'d1'", "'mIoU'") + "variants = [{name='a'}]", "cell c compares 'mIoU', which depth does not"),
         (TINY.replace("_depth", "_segmentation").replace("d1", "iou_per_class") + "variants = [{name='a'}]", "mAcc$"),
         (TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]", "training c/a/0 cannot be: no recipe 'gone'"),
@@ -216,12 +216,12 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         ),
         (CELL.format("variant_settings={x={}}"), "variant_settings of cell c are of x, which is not trained there"),
         (CELL.format("without=['b'], variant_settings={b={}}"), "which is not trained there: a are"),
-        (CELL.format("variant_settings={b=3}"), "variant_settings of cell c say b = 3; wanted recipe keys"),
-        (CELL.format("without=['x']"), "cell c is without x, which is no variant: a, b are"),
+        (CELL.format("variant_settings={b=3}"), "variant_settings of cell c say b = 3; expected recipe keys"),
+        (CELL.format("without=['x']"), "cell c is without x, which is not a variant: a, b are"),
         (CELL.format("without=['a']"), "cell c is without a, which others are compared with"),
         (TINY.replace("[0]", "[1, 1]") + "variants = [{name='a'}]", "a seed is there twice"),
         (TINY + "paper = 'p'\nvariants = [{name='a', paper = {x = 1}}]", "names x: no cell and no metric"),
-        (TINY + "paper = 'p'\nvariants = [{name='a', paper = {d1 = 'high'}}]", "d1 = 'high'; wanted a number"),
+        (TINY + "paper = 'p'\nvariants = [{name='a', paper = {d1 = 'high'}}]", "d1 = 'high'; expected a number"),
         (TINY + "variants = [{name='a', paper = {d1 = 1}}]", "say of what"),
     ],
 )

@@ -29,8 +29,8 @@ def test_a_ramp_over_a_image_of_odd_size(axis, cells):
     """Linear between the outermost centers, constant beyond them."""
     found = on_image(ramp(8, 24, axis), whole(), SIZE).numpy()
     length = SIZE[1] if axis == "x" else SIZE[0]
-    wanted = ((np.arange(length) + 0.5) / length).clip(0.5 / cells, 1 - 0.5 / cells)
-    np.testing.assert_allclose(found, np.broadcast_to(wanted if axis == "x" else wanted[:, None], SIZE), atol=1e-6)
+    expected = ((np.arange(length) + 0.5) / length).clip(0.5 / cells, 1 - 0.5 / cells)
+    np.testing.assert_allclose(found, np.broadcast_to(expected if axis == "x" else expected[:, None], SIZE), atol=1e-6)
 
 
 def crop(left, top, width, height):
@@ -47,11 +47,11 @@ def test_a_ramp_over_a_crop(axis):
     y = np.arange(SIZE[0])[:, None] * np.ones((1, SIZE[1]))
     across, down = ((x - 20) * 63 / 42 + 0.5) / 64, ((y + 6) * 31 / 21 + 0.5) / 32
     inside = (across >= 0) & (across <= 1) & (down >= 0) & (down <= 1)
-    wanted = across.clip(1 / 16, 15 / 16) if axis == "x" else down.clip(1 / 8, 7 / 8)
+    expected = across.clip(1 / 16, 15 / 16) if axis == "x" else down.clip(1 / 8, 7 / 8)
     assert inside.any()
     assert not inside.all()
     np.testing.assert_array_equal(np.isfinite(found), inside)
-    np.testing.assert_allclose(found[inside], wanted[inside], atol=1e-5)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-5)
 
 
 TASKS = [

@@ -73,8 +73,8 @@ def test_depth_equals_numpy():
     pixels, depths = np.concatenate(pixels, axis=1), np.concatenate(depths)
     counted = (depths > 0.5) & (depths < 10)
     found = measured.compute()
-    wanted = np.corrcoef(np.vstack([pixels[:4, counted], depths[counted]]))[4, :4]
-    np.testing.assert_allclose(found.correlation[:4], wanted, rtol=1e-9)
+    expected = np.corrcoef(np.vstack([pixels[:4, counted], depths[counted]]))[4, :4]
+    np.testing.assert_allclose(found.correlation[:4], expected, rtol=1e-9)
     assert np.isnan(found.correlation[4])
     np.testing.assert_allclose(found.std[:4], pixels[:4, counted].std(axis=1), rtol=1e-9)
 

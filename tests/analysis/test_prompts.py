@@ -41,13 +41,13 @@ def test_heatmaps_are_the_levels_maps_enlarged_and_brought_to_0_to_1(level):
         chosen = sum(F.interpolate(each, size=finest, mode="bilinear") for each in maps) / 4
     else:
         chosen = maps[level]
-    wanted = F.interpolate(chosen, size=(45, 83), mode="bilinear")[0].numpy()
+    expected = F.interpolate(chosen, size=(45, 83), mode="bilinear")[0].numpy()
     found = prompt_heatmaps(model, IMAGE, [3, 1, 3], level=level)
     assert [each.prompt for each in found] == [3, 1]
     for each in found:
         assert each.map.dtype == np.float32
         assert each.seen.all()
-        np.testing.assert_allclose(each.map, unit(wanted[each.prompt]), atol=1e-5)
+        np.testing.assert_allclose(each.map, unit(expected[each.prompt]), atol=1e-5)
 
 
 @pytest.mark.parametrize("task", ["segmentation", "depth", "pose"])
@@ -164,10 +164,10 @@ def test_steps_of_people():
 @pytest.mark.parametrize("training", [False, True])
 def test_explaining_uses_no_batch_statistics_and_leaves_the_model_as_it_was(training):
     model = small_model("segmentation")
-    wanted = prompt_heatmaps(model, IMAGE)[0].map
+    expected = prompt_heatmaps(model, IMAGE)[0].map
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train(training)
-    np.testing.assert_array_equal(prompt_heatmaps(model, IMAGE)[0].map, wanted)
+    np.testing.assert_array_equal(prompt_heatmaps(model, IMAGE)[0].map, expected)
     predictions_by_step(model, IMAGE)
     batch = {"image": torch.rand(1, 3, 64, 64), "labels": torch.zeros(1, 64, 64, dtype=torch.int64)}
     prompt_responses(model, [batch])
@@ -192,8 +192,8 @@ def test_responses_of_a_depth_model_are_those_of_all_its_maps_at_once():
     maps = torch.cat([F.interpolate(each, size=(30, 70), mode="bilinear") for each in given_maps(model, batches)])
     pixels = maps.transpose(0, 1).flatten(1).numpy()
     counted = ((depths > model.task.min_depth_m) & (depths < 10)).flatten().numpy()
-    wanted = np.corrcoef(np.vstack([pixels[:, counted], depths.flatten().numpy()[counted]]))[4, :4]
-    np.testing.assert_allclose(found.correlation, wanted, rtol=1e-5)
+    expected = np.corrcoef(np.vstack([pixels[:, counted], depths.flatten().numpy()[counted]]))[4, :4]
+    np.testing.assert_allclose(found.correlation, expected, rtol=1e-5)
 
 
 def test_responses_of_a_segmentation_model_are_those_of_the_level():
@@ -204,9 +204,9 @@ def test_responses_of_a_segmentation_model_are_those_of_the_level():
         found = prompt_responses(model, batches, level=level)
         (maps,) = given_maps(model, batches, level)
         pixels = F.interpolate(maps, size=(30, 70), mode="bilinear").transpose(0, 1).flatten(1).numpy()
-        wanted = np.stack([pixels[:, labels.flatten().numpy() == place].mean(axis=1) for place in (0, 1)], axis=1)
+        expected = np.stack([pixels[:, labels.flatten().numpy() == place].mean(axis=1) for place in (0, 1)], axis=1)
         assert found.names == ("ground", "sky")
-        np.testing.assert_allclose(found.means, wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found.means, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_responses_of_a_pose_model_are_its_maps_at_the_joints():

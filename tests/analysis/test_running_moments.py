@@ -18,8 +18,8 @@ def test_running_sums_equal_numpy_on_all_at_once(offset):
     whole, companion = np.concatenate(parts, axis=1), np.concatenate(beside)
     np.testing.assert_allclose(moments.mean(), whole.mean(axis=1), rtol=1e-12)
     np.testing.assert_allclose(moments.std(), whole.std(axis=1), rtol=1e-7)
-    wanted = np.corrcoef(np.vstack([whole - offset, companion - 2 * offset]))[3, :3]
-    np.testing.assert_allclose(moments.correlation(), wanted, atol=1e-6)
+    expected = np.corrcoef(np.vstack([whole - offset, companion - 2 * offset]))[3, :3]
+    np.testing.assert_allclose(moments.correlation(), expected, atol=1e-6)
 
 
 def test_by_hand():

@@ -65,7 +65,7 @@ def test_a_folder_without_a_model_is_one_line(images, tmp_path):
 
 
 def test_a_cache_that_cannot_be_written_is_told_once(captioner, images, tmp_path):
-    """As an error of one image it was told of each, after the model had looked at it."""
+    """As an error of one image it was reported for each, after the model had captioned it."""
     (tmp_path / "file").touch()
     with pytest.raises(CaptionerError, match="file"):
         Captioner(str(captioner), tmp_path / "file").caption(images)

@@ -84,7 +84,7 @@ def test_trains_once_keeps_what_failed_and_shows_a_table(study, data, tmp_path, 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Trainings that take no time; the runs that were trained."""
+    """Runs that take no time; the runs that were trained."""
     done = []
 
     def train(run, folder, root, *, quick=False):
@@ -124,7 +124,7 @@ def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, ca
     assert main([*words, "--show"]) == 0
     shown, said = capsys.readouterr()
     assert shown == table
-    assert said == "recipe mine.toml is not there: that results are of this study, only their commands tell\n"
+    assert said == "recipe mine.toml is missing: results are matched to this study by their commands only\n"
     assert main([*words, "--data", f"images={data}"]) == 2
     assert "no recipe 'mine.toml'" in capsys.readouterr().err
     path.write_text(path.read_text().replace("1000.0", "999.0"))
@@ -218,7 +218,7 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
     train_once = runs.train_once
 
     def train(run, folder, root, *, quick=False):
-        # Not before all trainings are begun or waiting.
+        # Not before all runs are begun or waiting.
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(0.3)
@@ -233,8 +233,8 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
 def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
     assert main(["ablate", study, "--out", str(tmp_path / "out"), "--plan"]) == 0
     said = capsys.readouterr().out
-    assert "study: 2 trainings, 0 done, 0 shared" in said
-    assert "together 2 different trainings" in said
+    assert "study: 2 runs, 0 done, 0 shared" in said
+    assert "together 2 different runs" in said
     assert not trained
     assert not (tmp_path / "out").exists()
 
@@ -244,12 +244,12 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
     [
         ([], "needs data 'images'"),
         (["--data", "images"], "say NAME=DIR"),
-        (["--data", "images=/nowhere"], "/nowhere is no folder"),
+        (["--data", "images=/nowhere"], "/nowhere is not a folder"),
         (["--processes", "0"], "--processes is 0"),
         (["--again"], "say which with --only"),
         (["--stored", "results"], "--stored is of --check and --show"),
         (["--plan", "--show"], "one at a time"),
-        (["--only", "depth/none/1"], "--only depth/none/1 fits no training"),
+        (["--only", "depth/none/1"], "--only depth/none/1 matches no run"),
         (["--check", "--data", "images=."], "nothing to check"),
     ],
 )

@@ -43,8 +43,8 @@ def predicted(reader, images, out, *words):
 def test_one_caption_for_all_images(reader, images, tmp_path):
     model = load(reader)
     for path, depth_m in zip("ab", predicted(reader, images, tmp_path / "out", "--caption", "a room"), strict=True):
-        wanted = model.predict(images / f"{path}.png", caption="a room").depth_m
-        np.testing.assert_allclose(depth_m, wanted, rtol=1e-4)
+        expected = model.predict(images / f"{path}.png", caption="a room").depth_m
+        np.testing.assert_allclose(depth_m, expected, rtol=1e-4)
 
 
 def test_a_caption_for_each_image_whatever_the_batches(reader, images, tmp_path):
@@ -52,8 +52,8 @@ def test_a_caption_for_each_image_whatever_the_batches(reader, images, tmp_path)
     captions.write_text(json.dumps({"a.png": "a red car", "b": "a street at night"}))
     single = predicted(reader, images, tmp_path / "1", "--captions", str(captions))
     together = predicted(reader, images, tmp_path / "2", "--captions", str(captions), "--batch-size", "2")
-    wanted = load(reader).predict(images / "b.png", caption="a street at night").depth_m
-    np.testing.assert_allclose(single[1], wanted, rtol=1e-4)
+    expected = load(reader).predict(images / "b.png", caption="a street at night").depth_m
+    np.testing.assert_allclose(single[1], expected, rtol=1e-4)
     for one, other in zip(single, together, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4)
 
@@ -104,10 +104,10 @@ def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("model", "words", "wanted"),
+    ("model", "words", "expected"),
     [
-        ("reader", [], "reads a caption of each image: none is given; wanted --caption TEXT, --captions FILE"),
-        ("reader", ["--caption", "a", "--captioner", "b/c"], "2 are given; wanted --caption"),
+        ("reader", [], "reads a caption of each image: none is given; expected --caption TEXT, --captions FILE"),
+        ("reader", ["--caption", "a", "--captioner", "b/c"], "2 are given; expected --caption"),
         ("reader", ["--captions", "gone.json"], "cannot read gone.json"),
         ("reader", ["--captioner", "gone"], "no captioner at gone"),
         ("reader", ["--caption", "a", "--text-source", "gone"], "no text encoder at gone"),
@@ -117,24 +117,24 @@ def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path
 )
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
 def test_what_is_said_wrongly_is_told(
-    models, reader, images, tmp_path, capsys, monkeypatch, command, model, words, wanted
+    models, reader, images, tmp_path, capsys, monkeypatch, command, model, words, expected
 ):
     monkeypatch.chdir(tmp_path)
     write_text_encoder(tmp_path / "other", seed=1)
     folder = reader if model == "reader" else models / model
     assert main([command, str(folder), str(images), "--out", "out", *words]) in (1, 2)
-    assert wanted in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--data.captioner", "b/c"], "data.captioner is of use where prompts.kind is caption, and here it is meta"),
+        (["--data.captioner", "b/c"], "data.captioner applies only where prompts.kind is caption, and here it is meta"),
         (["--data.captions=c.json", "--prompts.kind=label"], "where prompts.kind is caption, and here it is label"),
-        (["--data.cache", "."], "data.cache is of use where prompts.kind is caption, and here it is meta"),
-        (["--prompts.text-source", "micro"], "prompts.text_source is of use where prompts.kind is label or caption"),
-        (["--prompts.labels", "a,b"], "prompts.labels is of use where prompts.kind is label, and here it is meta"),
+        (["--data.cache", "."], "data.cache applies only where prompts.kind is caption, and here it is meta"),
+        (["--prompts.text-source", "micro"], "prompts.text_source applies only where prompts.kind is label or caption"),
+        (["--prompts.labels", "a,b"], "prompts.labels applies only where prompts.kind is label, and here it is meta"),
     ],
 )
 def test_training_refuses_a_wish_that_its_kind_of_prompts_would_pass_over(capsys, words, said):
@@ -150,7 +150,7 @@ def test_a_recipe_itself_may_have_what_another_kind_of_prompts_needs(capsys):
 
 def test_evaluation_knows_captions_by_the_model_not_by_its_recipe(reader, models, data, capsys):
     words = ["--recipe", "micro_depth", "--data.root", str(data), "--data.val=depth.txt", "--data.captions=gone.json"]
-    for model, said in ((reader, "gone.json is no file"), (models / "depth", "and here it is meta")):
+    for model, said in ((reader, "gone.json is not a file"), (models / "depth", "and here it is meta")):
         assert main(["evaluate", str(model), *SMALL["depth"], *words]) == 2
         assert said in capsys.readouterr().err
 

@@ -191,20 +191,20 @@ def test_joints_of_another_data_set(check):
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
         (["data"], None),
         (["data", "check", "micro_depth", "--help"], None),
-        (["data", "look"], "wanted metaprompts data check RECIPE"),
-        (["data", "check"], "wanted metaprompts data check RECIPE"),
-        (["data", "check", "--full"], "wanted metaprompts data check RECIPE"),
+        (["data", "look"], "expected metaprompts data check RECIPE"),
+        (["data", "check"], "expected metaprompts data check RECIPE"),
+        (["data", "check", "--full"], "expected metaprompts data check RECIPE"),
         (["data", "check", "micro_depth", "--out"], "--out has no value"),
-        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is no image's name"),
+        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is not an image's name"),
         (["data", "check", "micro_depth"], "say --data.root DIR"),
-        (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is no folder"),
+        (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is not a folder"),
     ],
 )
-def test_words(words, wanted, capsys):
-    assert main(words) == (0 if wanted is None else 2)
+def test_words(words, expected, capsys):
+    assert main(words) == (0 if expected is None else 2)
     out, err = capsys.readouterr()
-    assert "usage: metaprompts data check" in out if wanted is None else wanted in err
+    assert "usage: metaprompts data check" in out if expected is None else expected in err

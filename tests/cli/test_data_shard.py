@@ -133,24 +133,24 @@ def records(folder):
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
-        ([], "wanted metaprompts data shard RECIPE"),
-        (["micro_depth", "--data.root", "."], "wanted metaprompts data shard RECIPE"),
-        (["--out", "out"], "wanted metaprompts data shard RECIPE"),
+        ([], "expected metaprompts data shard RECIPE"),
+        (["micro_depth", "--data.root", "."], "expected metaprompts data shard RECIPE"),
+        (["--out", "out"], "expected metaprompts data shard RECIPE"),
         (["micro_depth", "--out"], "--out has no value"),
         (["micro_depth", "--out", "out"], "say --data.root DIR"),
-        (["micro_depth", "--out", "out", "--data.root", "/nowhere"], "/nowhere is no folder"),
+        (["micro_depth", "--out", "out", "--data.root", "/nowhere"], "/nowhere is not a folder"),
         (["micro_depth", "--out", "out", "--data.shards", "a"], "shards are made from folders: leave it out"),
-        (["micro_depth", "--out", "out", "--split", "test"], "--split is 'test'; wanted train or val"),
+        (["micro_depth", "--out", "out", "--split", "test"], "--split is 'test'; expected train or val"),
         (["micro_depth", "--out", "out", "--shard-bytes", "much"], "--shard-bytes is"),
         (["micro_depth", "--out", "out", "--shard-bytes", "0"], "--shard-bytes is"),
     ],
 )
-def test_words(words, wanted, capsys, tmp_path, monkeypatch):
+def test_words(words, expected, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["data", "shard", *words]) == 2
-    assert wanted in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -42,15 +42,15 @@ def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--width", "0"), "width is 0; wanted at least 1"),
+        (("--width", "0"), "width is 0; expected at least 1"),
         (("--steps", "-1"), "steps is -1; expected 1 to 1000000000"),
         (("--batch-size", "0"), "batch_size is 0; expected 1 to 1000000000"),
         (("--learning-rate", "nan"), "lr is nan; expected 0 or more"),
-        (("--max-grad-norm", "nan"), "max_grad_norm is nan; wanted more than 0"),
-        (("--decay-fraction", "nan"), "decay_fraction is nan; wanted a share between 0 and 1"),
-        (("--checkpoint-seconds", "nan"), "checkpoint_seconds is nan; wanted at least 0"),
-        (("--crop", "8"), "crop is 8; wanted at least 32"),
-        (("--threads", "0"), "threads is 0; wanted at least 1"),
+        (("--max-grad-norm", "nan"), "max_grad_norm is nan; expected more than 0"),
+        (("--decay-fraction", "nan"), "decay_fraction is nan; expected a share between 0 and 1"),
+        (("--checkpoint-seconds", "nan"), "checkpoint_seconds is nan; expected at least 0"),
+        (("--crop", "8"), "crop is 8; expected at least 32"),
+        (("--threads", "0"), "threads is 0; expected at least 1"),
     ],
 )
 def test_numbers_that_make_no_sense_are_one_line(words, line, tmp_path, monkeypatch, capsys):
@@ -68,7 +68,7 @@ def test_an_encoder_that_diverged_in_its_last_step_is_not_kept(tmp_path, capsys)
 
     assert code_of("micro-pose", "--out", str(tmp_path), "--device", "cpu", "--learning-rate", "1e30", *few) == 2
 
-    assert "error: the encoder's latents are not finite: begin anew with" in capsys.readouterr().err
+    assert "error: the encoder's latents are not finite: start over with" in capsys.readouterr().err
     assert not (tmp_path / "encoder.safetensors").exists()
 
 

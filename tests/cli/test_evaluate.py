@@ -71,7 +71,7 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("nowhere", *root): "give a model folder that training wrote, or --recipe RECIPE",
         ("micro-depth", *root, "--recipe", "micro_pose"): "micro-depth predicts depth, the recipe is of pose",
         ("micro-depth", *root, "--task.max_depth_m", "3"): "the recipe 3.0: use the recipe of its training",
-        ("micro-depth", *root, "--refinement.steps=7"): "which only a training can change to 7: leave it out",
+        ("micro-depth", *root, "--refinement.steps=7"): "which only training can change to 7: leave it out",
         ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; expected 8 to 65536",
         ("micro-segmentation", *root, "--test.scales", "1e20"): "expected more than 0 to 16",
         ("micro-segmentation", *root, "--worst", "-1"): "--worst is '-1'; expected a number of images, 0 to 100",
@@ -145,4 +145,4 @@ def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
     assert "engine: eager, fp32" in capsys.readouterr().err
     assert json.loads((tmp_path / "evaluation.json").read_text())["engine"] == "eager"
     assert main([*words, "--engine", "gpu"]) == 2
-    assert "engine is 'gpu'; wanted auto, eager, compile, openvino, onnx" in capsys.readouterr().err
+    assert "engine is 'gpu'; expected auto, eager, compile, openvino, onnx" in capsys.readouterr().err

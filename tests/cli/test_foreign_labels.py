@@ -1,4 +1,4 @@
-"""Models scored on masks of other classes, and scores that are no measurement."""
+"""Models scored on masks of other classes, and scores that are not measurements."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_chance
+from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_random
 from metaprompts.cli.scored import report_undefined
 from metaprompts.data.datasets.label_histogram import count_labels
 from metaprompts.data.sample import Sample
@@ -31,10 +31,10 @@ def test_most_classes_of_a_model_never_occur(capsys):
 
 def test_a_score_below_that_of_one_who_sees_nothing(capsys):
     labels = counted([0, 0, 0, 1], ("wall", "floor", "lamp"))
-    warn_below_chance(labels, {"mIoU": 0.37})
+    warn_below_random(labels, {"mIoU": 0.37})
     assert "is less than 0.3750, which saying 'wall' of every pixel would reach" in capsys.readouterr().err
     for value in (0.38, float("nan")):
-        warn_below_chance(labels, {"mIoU": value})
+        warn_below_random(labels, {"mIoU": value})
         assert not capsys.readouterr().err
 
 

@@ -77,13 +77,13 @@ def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
         (["depth", "a.png", "--prompts", "4"], "no prompt 4: this model has the prompts 0 to 3"),
-        (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; wanted numbers"),
+        (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; expected numbers"),
         (["depth", "a.png", "--prompts", ""], "list of prompts is empty"),
         (["depth", "a.png", "--prompts", "1", "--top", "2"], "--prompts and --top were both given"),
-        (["depth", "a.png", "--top", "0"], "wanted at least 1"),
+        (["depth", "a.png", "--top", "0"], "expected at least 1"),
         (["depth", "a.png", "--level", "1"], "no level 1: this model has only level 0"),
         (["depth"], "no images given"),
         ([".", "a.png"], "config.json"),
@@ -95,17 +95,17 @@ def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
         (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
         (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "did you mean data.root?"),
         (["depth", "--data.root", "--recipe", "micro_depth"], "--data.root has no value"),
-        (["depth", "--data.root", "gone", "--recipe", "micro_depth"], "gone is no folder"),
+        (["depth", "--data.root", "gone", "--recipe", "micro_depth"], "gone is not a folder"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(models, tmp_path, monkeypatch, capsys, words, wanted):
+def test_bad_input_is_one_line_and_exit_code_2(models, tmp_path, monkeypatch, capsys, words, expected):
     monkeypatch.chdir(tmp_path)
     image(tmp_path / "a.png")
     known = (models / words[0]).is_dir() and words[0] != "."
     model = str(models / words[0]) if known else str(tmp_path / words[0])
     assert main(["heatmaps", model, *words[1:], "--out", "out"]) == 2
     captured = capsys.readouterr()
-    assert wanted in captured.err
+    assert expected in captured.err
     assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -155,6 +155,6 @@ def test_the_recipe_is_found_beside_the_model(models, data, tmp_path):
             (maps,) = load(folder, "cpu").prompt_maps(batch["image"])
         pixels.append(F.interpolate(maps, size=(64, 80), mode="bilinear")[0].flatten(1).double().numpy())
         depths.append(batch["depth_m"].flatten().numpy())
-    wanted = np.corrcoef(np.vstack([np.concatenate(pixels, axis=1), np.concatenate(depths)]))[4, :4]
+    expected = np.corrcoef(np.vstack([np.concatenate(pixels, axis=1), np.concatenate(depths)]))[4, :4]
     found = [row["correlation"] for row in measured(tmp_path / "out")["prompts"]]
-    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

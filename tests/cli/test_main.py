@@ -54,7 +54,7 @@ IMAGE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
         (["predict", "/nowhere/model", IMAGE, "--out", "o"], "no model at /nowhere/model"),
         (["predict", "/nowhere/model", "x.png", "--out", "o"], "image x.png does not exist"),
@@ -62,7 +62,7 @@ IMAGE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
         (["train", "nothing"], "no recipe 'nothing'"),
         (["train", "micro_depth", "--optimizer.learning_rate", "1"], "did you mean optimizer.lr?"),
         (["train", "micro_depth", "--optimiser.lr", "1"], "did you mean optimizer?"),
-        (["train", "micro_depth", "--training.steps", "many"], "training.steps is 'many'; wanted a whole number"),
+        (["train", "micro_depth", "--training.steps", "many"], "training.steps is 'many'; expected a whole number"),
         (["train", "micro_depth", "--data.root"], "--data.root has no value"),
         (["train", "micro_depth", "--resum", "auto"], "unknown option --resum: did you mean --resume?"),
         (["train", "micro_depth", "--trainabel", "lora"], "unknown option --trainabel: did you mean --trainable?"),
@@ -70,15 +70,15 @@ IMAGE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
         (["memory", "micro_depth", "--precison", "bf16"], "unknown option --precison: did you mean --precision?"),
         (["evaluate", "micro-depth", "--resmue"], "unknown option --resmue: did you mean --resume?"),
         (["train", "micro_depth"], "data.root is not set"),
-        (["train", "micro_depth", "--data.root", "/nowhere"], "/nowhere is no folder"),
+        (["train", "micro_depth", "--data.root", "/nowhere"], "/nowhere is not a folder"),
         (["import-released", "/nowhere.pth", "--preset", "nyu", "--out", "o"], "/nowhere.pth"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(words, wanted, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line_and_exit_code_2(words, expected, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     captured = capsys.readouterr()
-    assert wanted in captured.err
+    assert expected in captured.err
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("error: ")
     assert list(tmp_path.iterdir()) == []

@@ -38,7 +38,7 @@ def test_empty_paths(tmp_path, monkeypatch, capsys, words):
     monkeypatch.chdir(tmp_path)
     assert main([*words]) == 2
     error = capsys.readouterr().err
-    assert "is empty: give a value" in error or "is ''; wanted a path" in error
+    assert "is empty: give a value" in error or "is ''; expected a path" in error
     assert list(tmp_path.iterdir()) == []
 
 

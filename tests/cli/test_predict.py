@@ -143,7 +143,7 @@ def test_options_of_pose_are_for_pose(models, data, tmp_path, capsys, option, ta
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
 @pytest.mark.parametrize("value", ["nan", "-0.1", "1.5", "inf"])
 def test_a_limit_for_boxes_is_a_score(models, data, tmp_path, capsys, command, value):
-    """With nan every box was looked at, with 7 none, without a word about the number."""
+    """With nan every box was predicted, with 7 none, without a word about the number."""
     words = [str(models / "pose"), str(data / "images"), "--out", str(tmp_path / "o"), f"--min-box-score={value}"]
     assert main([command, *words, "--boxes", str(data / "people.json")]) == 2
     assert capsys.readouterr().err == f"error: --min-box-score is {value}; expected 0 to 1\n"
@@ -216,7 +216,7 @@ def test_boxes_of_images_with_the_same_name(pose, tmp_path, caplog, names):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "wanted"),
+    ("inputs", "expected"),
     [
         (["s1", "s2"], ["s1/a.jpg", "b.jpg", "s2/a.jpg"]),
         (["t"], ["t/a.jpg", "deep/c.jpg", "deep/a.jpg"]),
@@ -224,14 +224,14 @@ def test_boxes_of_images_with_the_same_name(pose, tmp_path, caplog, names):
         (["s1/a.jpg", "s2", "t"], ["s1/a.jpg", "s2/a.jpg", "t/a.jpg", "deep/c.jpg", "deep/a.jpg"]),
     ],
 )
-def test_names_in_a_file_of_poses_find_their_images(tmp_path, monkeypatch, inputs, wanted):
+def test_names_in_a_file_of_poses_find_their_images(tmp_path, monkeypatch, inputs, expected):
     """`predict s1 s2` listed a.jpg of both as a.jpg, and `--boxes poses.json` then refused its own file."""
     placed(tmp_path, "s1/a.jpg", "s1/b.jpg", "s2/a.jpg", "t/a.jpg", "t/deep/c.jpg", "t/deep/a.jpg")
     placed(tmp_path, "u/x/v/a.jpg", "u/y/v/a.jpg")
     monkeypatch.chdir(tmp_path)
     paths = list_images(inputs)
     names = listed_names(output_names(inputs, paths))
-    assert sorted(names.values()) == sorted(wanted)
+    assert sorted(names.values()) == sorted(expected)
     numbers = dict(enumerate(names.values()))
     assert match_images(paths, numbers, Path("poses.json")) == {path: row for row, path in enumerate(names)}
 
@@ -455,7 +455,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
     ("words", "line"),
     [
         (["--steps", "4"], "4 steps were asked for, but the model has 3: give 1 to 3"),
-        (["--merge-tokens", "0.9"], "0.9 of the tokens were to be merged; wanted a share from 0 to 0.75"),
+        (["--merge-tokens", "0.9"], "0.9 of the tokens were to be merged; expected a share from 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "int8"],
             "engine eager has fp32 and bf16, not int8: take openvino for that",
@@ -478,8 +478,8 @@ def test_windows_are_looked_at_as_they_are(models, images, tmp_path):
     words = ["--window", "64,96", "--stride", "32,48", "--engine", "plain"]
     assert main(["predict", str(models / "depth"), *arguments, *words]) == 0
     found = np.load(tmp_path / "color_depth.npy")
-    wanted = load(models / "depth", "cpu").predict(images / "color.jpg", window=(64, 96), stride=(32, 48))
-    assert (found == wanted.depth_m).all()
+    expected = load(models / "depth", "cpu").predict(images / "color.jpg", window=(64, 96), stride=(32, 48))
+    assert (found == expected.depth_m).all()
 
 
 def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
@@ -495,8 +495,8 @@ def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--window", "64"], "--window is '64'; wanted a height and a width in pixels, as 1024,1024"),
-        (["--window", "64,64", "--stride", "a,b"], "--stride is 'a,b'; wanted a height and a width"),
+        (["--window", "64"], "--window is '64'; expected a height and a width in pixels, as 1024,1024"),
+        (["--window", "64,64", "--stride", "a,b"], "--stride is 'a,b'; expected a height and a width"),
         (["--window", "64,64", "--stride", "64,65"], "a stride no larger than the window"),
         (["--stride", "64,64"], "no window: give a window, or neither"),
         (["--max-memory", "much"], "--max-memory is 'much'; expected bytes, or a number with a unit, such as 8GB"),
@@ -515,14 +515,14 @@ def test_the_device_reaches_the_engine(models, images, tmp_path, capsys, monkeyp
     monkeypatch.setattr(pytest.importorskip("openvino").Core, "available_devices", ["CPU"])
     words = ["--engine", "openvino", "--device", "gpu", "--out", str(tmp_path / "out")]
     assert main(["predict", str(models / "depth"), str(images), *words]) == 2
-    assert capsys.readouterr().err == "error: OpenVINO has no device 'gpu' here; wanted one of cpu\n"
+    assert capsys.readouterr().err == "error: OpenVINO has no device 'gpu' here; expected one of cpu\n"
 
 
 def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("metaprompts.models.loading.load", None)
     (tmp_path / "file").touch()
     assert main(["predict", str(models / "depth"), str(images), "--out", str(tmp_path / "file")]) == 2
-    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is not a folder\n"
 
 
 def test_pose_refuses_windows(models, data, tmp_path, capsys):

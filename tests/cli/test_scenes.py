@@ -24,7 +24,7 @@ def test_all_layouts_are_offered():
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
         (["--layout", "nyu", "--count", "1"], "count is 1"),
         (["--layout", "coco", "--density", "0.5"], "density is given"),
@@ -32,12 +32,12 @@ def test_all_layouts_are_offered():
         (["--layout", "nyu", "--count", "3", "--height", "7"], "images are 7 x 640"),
     ],
 )
-def test_bad_values_are_one_line_and_exit_code_2(words, wanted, tmp_path, capsys):
+def test_bad_values_are_one_line_and_exit_code_2(words, expected, tmp_path, capsys):
     assert main(["scenes", "--out", str(tmp_path / "new"), *words]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
-    assert wanted in error
+    assert expected in error
     assert not (tmp_path / "new").exists()
 
 

@@ -43,7 +43,7 @@ def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     report = tmp_path / "metaprompts-demo" / "report.html"
     assert f"report: {report}" in said.out
-    for stage in ("drawing 16 scenes", "scoring segmentation", "looking inside pose", "fine-tuning depth"):
+    for stage in ("drawing 16 scenes", "scoring segmentation", "visualizing the prompts of pose", "fine-tuning depth"):
         assert stage in said.err
     page = report.read_text()
     assert page.endswith("</html>\n")
@@ -65,9 +65,9 @@ def test_demo_writes_a_report(home, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--scenes", "2"], "scenes is 2; wanted at least 8"),
-        (["--live-seconds", "nan"], "live-seconds is nan; wanted 1 to 3600"),
-        (["--seed", "-1"], "seed is -1; wanted 0"),
+        (["--scenes", "2"], "scenes is 2; expected at least 8"),
+        (["--live-seconds", "nan"], "live-seconds is nan; expected 1 to 3600"),
+        (["--seed", "-1"], "seed is -1; expected 0"),
     ],
 )
 def test_wrong_sizes_are_refused(more, said, tmp_path, capsys):

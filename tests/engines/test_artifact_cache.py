@@ -1,4 +1,4 @@
-"""Converted models are kept, and made anew when they do not fit or are damaged."""
+"""Converted models are kept, and rebuilt when they do not fit or are damaged."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metaprompts.engines.artifact_cache import artefact, has_any, is_kept
+from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.errors import InputError
 from metaprompts.utils.fingerprint import tensors_fingerprint
 
@@ -32,8 +32,8 @@ def test_is_made_once_for_the_same_content(tmp_path: Path) -> None:
     (tmp_path / "captions").mkdir()
     assert not has_any(tmp_path)
 
-    first, again = artefact(WHAT, build, tmp_path), artefact(WHAT, build, tmp_path)
-    other = artefact({**WHAT, "weights": "abd"}, build, tmp_path)
+    first, again = artifact(WHAT, build, tmp_path), artifact(WHAT, build, tmp_path)
+    other = artifact({**WHAT, "weights": "abd"}, build, tmp_path)
 
     assert first == again != other
     assert build.times == 2
@@ -55,21 +55,21 @@ def _remove(place: Path) -> None:
 
 
 def _garble(place: Path) -> None:
-    (place / "artefact.json").write_text("{")
+    (place / "artifact.json").write_text("{")
 
 
 def _list_another(place: Path) -> None:
-    (place / "artefact.json").write_text('["no", "artefact"]')
+    (place / "artifact.json").write_text('["no", "artifact"]')
 
 
 @pytest.mark.parametrize("damage", [_truncate, _change, _remove, _garble, _list_another])
 def test_a_damaged_one_is_made_anew(tmp_path: Path, damage: object) -> None:
     build = Builder()
-    place = artefact(WHAT, build, tmp_path)
+    place = artifact(WHAT, build, tmp_path)
     damage(place)
 
     assert not is_kept(WHAT, tmp_path)
-    assert artefact(WHAT, build, tmp_path) == place
+    assert artifact(WHAT, build, tmp_path) == place
     assert build.times == 2
     assert (place / "network.xml").read_text() == "network 2"
     assert (place / "network.bin").read_bytes() == b"weights"
@@ -82,7 +82,7 @@ def test_nothing_stays_of_a_build_that_fails(tmp_path: Path) -> None:
         raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        artefact(WHAT, build, tmp_path)
+        artifact(WHAT, build, tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -95,7 +95,7 @@ def test_several_may_ask_at_once(tmp_path: Path) -> None:
         everybody.wait()
         Builder()(folder)
 
-    threads = [threading.Thread(target=lambda: places.append(artefact(WHAT, build, tmp_path))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: places.append(artifact(WHAT, build, tmp_path))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(InputError, match=r"cannot write to the cache .*file: .*; name another by METAPROMPTS_CACHE"):
-        artefact(WHAT, Builder(), tmp_path / "file")
+        artifact(WHAT, Builder(), tmp_path / "file")
 
 
 def test_every_number_counts() -> None:
@@ -129,25 +129,25 @@ def test_every_number_counts() -> None:
 def test_another_user_s_cache_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Converted networks were run whoever had put them there, such as in a METAPROMPTS_CACHE below /tmp."""
     build = Builder()
-    artefact(WHAT, build, tmp_path)
+    artifact(WHAT, build, tmp_path)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert not is_kept(WHAT, tmp_path)
-    with pytest.raises(InputError, match=r"belongs to another user: .*name another folder by METAPROMPTS_CACHE"):
-        artefact(WHAT, build, tmp_path)
+    with pytest.raises(InputError, match=r"belongs to another user, .*set METAPROMPTS_CACHE to another folder"):
+        artifact(WHAT, build, tmp_path)
 
 
 def test_a_cache_that_anybody_can_write_is_refused(tmp_path: Path) -> None:
     build = Builder()
-    artefact(WHAT, build, tmp_path)
+    artifact(WHAT, build, tmp_path)
     tmp_path.chmod(0o777)
     assert not is_kept(WHAT, tmp_path)
-    with pytest.raises(InputError, match="can be written by anybody"):
-        artefact(WHAT, build, tmp_path)
+    with pytest.raises(InputError, match="is world-writable"):
+        artifact(WHAT, build, tmp_path)
 
 
 def test_a_network_that_anybody_can_write_is_made_anew(tmp_path: Path) -> None:
     build = Builder()
-    (artefact(WHAT, build, tmp_path) / "network.xml").chmod(0o666)
+    (artifact(WHAT, build, tmp_path) / "network.xml").chmod(0o666)
     assert not is_kept(WHAT, tmp_path)
-    assert is_kept(WHAT, artefact(WHAT, build, tmp_path).parent)
+    assert is_kept(WHAT, artifact(WHAT, build, tmp_path).parent)
     assert build.times == 2

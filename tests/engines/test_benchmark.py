@@ -14,8 +14,8 @@ from metaprompts.cli import main
 from metaprompts.engines.benchmark import cost_curve as curves
 from metaprompts.engines.benchmark.client import WorkerProcess
 from metaprompts.engines.benchmark.compare import Plan
-from metaprompts.engines.benchmark.cost_curve import measure_curve, settings_of_axes
-from metaprompts.engines.benchmark.engine_specs import EngineSpec, default_contestants, read_contestants
+from metaprompts.engines.benchmark.cost_curve import measure_curve, workloads_of_axes
+from metaprompts.engines.benchmark.engine_specs import EngineSpec, default_specs, parse_specs
 from metaprompts.engines.benchmark.flops import count_flops
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
 from metaprompts.engines.benchmark.plots import curve_figure
@@ -28,7 +28,7 @@ from metaprompts.engines.benchmark.synthetic_weights import (
 )
 from metaprompts.engines.benchmark.tables import curve_rows
 from metaprompts.engines.benchmark.worker import Worker
-from metaprompts.engines.benchmark.workload import Setting, config_for, setting_for
+from metaprompts.engines.benchmark.workload import Workload, config_for, workload_for
 from metaprompts.engines.optimized import run
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
@@ -64,9 +64,9 @@ def saved(tmp_path: Path) -> tuple[str, MetaPromptModel]:
 
 
 def plan_for(source: str, model: MetaPromptModel) -> PlanHere:
-    setting = setting_for(model.config, (64, 64), default=(64, 64), batch=1)
+    workload = workload_for(model.config, (64, 64), default=(64, 64), batch=1)
     return PlanHere(
-        source=source, config=model.config, weights_bytes=1, setting=setting, rounds=1, threads=1, device=CPU
+        source=source, config=model.config, weights_bytes=1, workload=workload, rounds=1, threads=1, device=CPU
     )
 
 
@@ -89,13 +89,13 @@ def test_files_tell_what_was_measured(
     conditioning = json.loads((tmp_path / "bench.json").read_text())
     plain, eager = conditioning["engines"]
     for engine in (plain, eager):
-        (lap,) = engine["rounds"]
-        parts = [lap["pre"], lap["encode"], *lap["steps"], lap["finish"], lap["post"]]
-        assert 0.8 * lap["total"] < sum(parts) <= lap["total"]
-        assert engine["seconds"]["total"] == lap["total"] == engine["fastest_s"] == engine["slowest_s"]
+        (timing,) = engine["rounds"]
+        parts = [timing["pre"], timing["encode"], *timing["steps"], timing["decode"], timing["post"]]
+        assert 0.8 * timing["total"] < sum(parts) <= timing["total"]
+        assert engine["seconds"]["total"] == timing["total"] == engine["fastest_s"] == engine["slowest_s"]
         memory = engine["memory_bytes"]
         assert 0 < memory["before"] <= memory["peak"] == max(memory["opening"], memory["predicting"])
-        computing = lap["encode"] + sum(lap["steps"]) + lap["finish"]
+        computing = timing["encode"] + sum(timing["steps"]) + timing["decode"]
         speed = conditioning["matrix_products_flops_per_second"]["fp32"]
         assert engine["share_of_peak"] == pytest.approx(conditioning["flops"]["total"] / computing / speed)
     assert plain["time_of_plain"] == plain["memory_of_plain"] == 1
@@ -104,7 +104,7 @@ def test_files_tell_what_was_measured(
     assert eager["memory_of_plain"] == pytest.approx(eager["memory_bytes"]["peak"] / plain["memory_bytes"]["peak"])
     assert 0 < eager["difference_from_plain"]["mean_of_std"] < 1e-3
     flops = conditioning["flops"]
-    assert flops["total"] == flops["encode"] + sum(flops["steps"]) + flops["finish"]
+    assert flops["total"] == flops["encode"] + sum(flops["steps"]) + flops["decode"]
     assert (conditioning["seen"], conditioning["curve"]) == ([64, 64], None)
     assert "| eager:fp32 |" in (tmp_path / "bench.md").read_text()
     assert Image.open(tmp_path / "bench.png").width > 600
@@ -114,16 +114,16 @@ def test_the_cost_curve_has_every_point_of_its_axes(
     saved: tuple[str, MetaPromptModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_for(*saved)
-    every = settings_of_axes(plan, quick=True)
-    monkeypatch.setattr(curves, "settings_of_axes", lambda *_, **__: {"windows": every["windows"]})
+    every = workloads_of_axes(plan, quick=True)
+    monkeypatch.setattr(curves, "workloads_of_axes", lambda *_, **__: {"windows": every["windows"]})
 
     found = measure_curve(plan, EngineSpec("plain", "fp32"), quick=True)
 
     assert list(every) == ["pixels", "steps", "prompts", "batch", "windows"]
-    assert [setting.steps for setting in every["steps"]] == list(range(1, plan.setting.steps + 1))
+    assert [workload.steps for workload in every["steps"]] == list(range(1, plan.workload.steps + 1))
     one, two = found.axes["windows"]
     assert two.flops == 2 * one.flops
-    assert (one.setting, two.place("windows")) == (plan.setting, 2)
+    assert (one.workload, two.place("windows")) == (plan.workload, 2)
     assert one.plain()["seconds"] == median(one.seconds) > 0
     assert len(curve_rows(found).cells) == 2
     assert curve_figure(found).ndim == 3
@@ -131,9 +131,9 @@ def test_the_cost_curve_has_every_point_of_its_axes(
 
 def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) -> None:
     source, model = saved
-    setting = Setting(size=(64, 64), working_size=(64, 64), batch=1, steps=1, prompts=7)
+    workload = Workload(size=(64, 64), working_size=(64, 64), batch=1, steps=1, prompts=7)
 
-    found = subject_model(source, EngineSpec("plain", "fp32"), setting, "cpu")
+    found = subject_model(source, EngineSpec("plain", "fp32"), workload, "cpu")
 
     assert found.config.prompts.count == 7
     assert torch.equal(found.unet.conv_in.weight, model.unet.conv_in.weight)
@@ -168,12 +168,12 @@ def test_flops_are_those_counted_by_hand() -> None:
 
 def test_flops_grow_as_what_is_predicted() -> None:
     config = small_model("depth").config
-    once = setting_for(config, (64, 64), default=(64, 64), batch=1)
+    once = workload_for(config, (64, 64), default=(64, 64), batch=1)
     flops = count_flops(config, once)
-    twice = count_flops(config, setting_for(config, (64, 64), default=(64, 64), batch=2))
+    twice = count_flops(config, workload_for(config, (64, 64), default=(64, 64), batch=2))
 
     assert twice.encode == 2 * flops.encode
-    assert twice.finish == 2 * flops.finish
+    assert twice.decode == 2 * flops.decode
     assert len(set(flops.steps)) == 1
     assert flops.seen == (64, 64)
 
@@ -227,33 +227,33 @@ def test_depth_of_480_is_seen_at_512() -> None:
 
     config = small_model("depth").config
     task = replace(config.task, margin_blocks=1)
-    setting = setting_for(replace(config, task=task, working_size=None), None, default=(480, 480), batch=1)
+    workload = workload_for(replace(config, task=task, working_size=None), None, default=(480, 480), batch=1)
 
-    assert setting.looked_at() == (448, 448)
+    assert workload.full_working_size() == (448, 448)
     assert task.resize_for_backbone(torch.empty(1, 3, 448, 448, device="meta")).shape[-2:] == (512, 512)
-    assert Setting.from_plain(json.loads(json.dumps(setting.plain()))) == setting
+    assert Workload.from_plain(json.loads(json.dumps(workload.plain()))) == workload
 
 
 def test_crops_of_people_have_the_size() -> None:
     config = small_model("pose").config
-    setting = setting_for(config, (64, 128), default=(64, 64), batch=1)
+    workload = workload_for(config, (64, 128), default=(64, 64), batch=1)
 
-    assert (config_for(config, setting).task.crop_height, count_flops(config, setting).seen) == (64, (64, 128))
+    assert (config_for(config, workload).task.crop_height, count_flops(config, workload).seen) == (64, (64, 128))
 
 
 def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaprompts.engines.benchmark.engine_specs.installed", lambda name: name != "onnx")
 
-    names = [each.name for each in default_contestants(CPU)]
+    names = [each.name for each in default_specs(CPU)]
 
     assert names == ["plain:fp32", "eager:fp32", "openvino:fp32", "openvino:bf16"]
-    assert [each.name for each in default_contestants(torch.device("cuda"))] == ["plain:fp32", "eager:fp32"]
+    assert [each.name for each in default_specs(torch.device("cuda"))] == ["plain:fp32", "eager:fp32"]
 
 
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("tensorrt", "--engines has 'tensorrt'; wanted plain, eager, compile, openvino, onnx, or such as eager:bf16"),
+        ("tensorrt", "--engines has 'tensorrt'; expected plain, eager, compile, openvino, onnx, or such as eager:bf16"),
         ("plain:bf16", "engine plain has fp32, not bf16: take one of these"),
         ("openvino:fp16", "engine openvino has fp32 and bf16 and int8, not fp16: take one of these"),
         ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]'"),
@@ -263,22 +263,22 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
     monkeypatch.setattr("metaprompts.engines.factory.installed", lambda name: name != "onnx")
 
     with pytest.raises(InputError, match=f"^{line}$"):
-        read_contestants([name], CPU)
+        parse_specs([name], CPU)
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--size", "32", "480"], "--size is 32 480; wanted at least 64 each"),
-        (["--batch", "0"], "--batch is 0; wanted at least 1"),
-        (["--rounds", "0"], "--rounds is 0; wanted at least 1"),
+        (["--size", "32", "480"], "--size is 32 480; expected at least 64 each"),
+        (["--batch-size", "0"], "--batch-size is 0; expected at least 1"),
+        (["--rounds", "0"], "--rounds is 0; expected at least 1"),
         (
             ["--task", "pose", "--size", "68", "64"],
-            "--size is 68 64; wanted multiples of 8: it is that of people's crops",
+            "--size is 68 64; expected multiples of 8: it is that of people's crops",
         ),
-        (["--engines", "plane"], "--engines has 'plane'; wanted plain, eager"),
+        (["--engines", "plane"], "--engines has 'plane'; expected plain, eager"),
         (["--curve-engine", "plain"], "--curve-engine is for the cost curve: give --curve, too, or leave it out"),
-        (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; wanted plain, eager"),
+        (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; expected plain, eager"),
         (["nothing"], "--quick measures an embedded miniature: leave MODEL or --quick out"),
     ],
 )
@@ -298,7 +298,7 @@ def test_a_file_in_the_place_of_the_folder_is_told_at_once(
 
     assert main(["bench", "--quick", "--out", str(tmp_path / "file")]) == 2
 
-    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is no folder\n"
+    assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is not a folder\n"
 
 
 def test_says_which_process_has_died_and_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

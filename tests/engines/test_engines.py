@@ -47,11 +47,11 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
     sizes = [(1, 64, 64)] if engine == "compile" else [(1, 64, 64), (2, 128, 64)]
     views = [smooth_images(*size) for size in sizes]
     with torch.no_grad():
-        wanted = [model(images) for images in views]
+        expected = [model(images) for images in views]
 
     fast = open_engine(model, engine=engine, cache=cache)
 
-    for images, plain in zip(views, wanted, strict=True):
+    for images, plain in zip(views, expected, strict=True):
         assert (fast(images) - plain).abs().max() < 1e-4 * plain.std()
 
 
@@ -62,11 +62,11 @@ def test_16_bits_stay_near(engine: str, cache: Path) -> None:
         pytest.skip(f"{engine} is not installed")
     model = metaprompts.load("micro-depth", "cpu")
     scenes = [generate_scene(seed, 128, 192).image for seed in (900, 901)]
-    wanted = [model.predict(image).depth_m for image in scenes]
+    expected = [model.predict(image).depth_m for image in scenes]
 
     fast = open_engine(model, engine=engine, precision="bf16", cache=cache)
 
-    for image, plain in zip(scenes, wanted, strict=True):
+    for image, plain in zip(scenes, expected, strict=True):
         found = fast.predict(image).depth_m
         assert abs(found / plain - 1).mean() < 1e-2
         assert abs(found - plain).max() > 0
@@ -153,27 +153,27 @@ def test_a_model_in_16_bits_is_computed_with_in_32(
         monkeypatch.setitem(factory._PARTS, engine, lambda order, prepared: prepared)
     model, images = small_model("depth"), smooth_images(1, 64, 64)
     with torch.no_grad():
-        wanted = _rounded(model)(images)
+        expected = _rounded(model)(images)
 
     found = open_engine(model.bfloat16(), engine=engine, precision=precision)(images)
 
-    assert (found - wanted).abs().max() < 1e-5 * wanted.abs().max()
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
     assert model.dtype == torch.bfloat16
 
 
 def test_a_model_in_16_bits_is_not_copied_to_compute_in_them() -> None:
     model, images = small_model("depth"), smooth_images(1, 64, 64)
     with torch.no_grad():
-        wanted = _rounded(model)(images)
+        expected = _rounded(model)(images)
 
     fast = open_engine(model.bfloat16(), engine="eager", precision="bf16")
 
-    assert (fast(images) / wanted - 1).abs().mean() < 2e-2
-    assert fast.parts._prepared.look.unet.conv_in.weight is model.unet.conv_in.weight
+    assert (fast(images) / expected - 1).abs().mean() < 2e-2
+    assert fast.parts._prepared.unet_step.unet.conv_in.weight is model.unet.conv_in.weight
 
 
 @pytest.mark.parametrize(
-    ("engine", "precision", "has_openvino", "approximation", "wanted"),
+    ("engine", "precision", "has_openvino", "approximation", "expected"),
     [
         ("eager", "bf16", True, factory.EXACT, torch.bfloat16),
         ("compile", "bf16", True, factory.EXACT, torch.bfloat16),
@@ -190,16 +190,16 @@ def test_weights_are_loaded_as_they_are_needed(
     precision: str,
     has_openvino: bool,
     approximation: factory.Approximation,
-    wanted: torch.dtype,
+    expected: torch.dtype,
 ) -> None:
     """A small encoder knows its VAE by more digits, and auto may take OpenVINO, which converts from all of them."""
     monkeypatch.setattr(factory, "installed", lambda name: has_openvino)
 
-    assert weights_type(engine, precision, torch.device("cpu"), approximation) == wanted
+    assert weights_type(engine, precision, torch.device("cpu"), approximation) == expected
 
 
 @pytest.mark.full
-def test_int8_weights_stay_in_the_neighbourhood(cache: Path) -> None:
+def test_int8_weights_stay_in_the_neighborhood(cache: Path) -> None:
     if not installed("int8"):
         pytest.skip("nncf is not installed")
     model, image = metaprompts.load("micro-depth", "cpu"), generate_scene(902, 128, 192).image
@@ -232,8 +232,8 @@ def test_predicts_images_as_the_model_does() -> None:
 
     fast = open_engine(model, engine="eager").predict(image, boxes)
 
-    for wanted, person in zip(plain.people, fast.people, strict=True):
-        assert abs(wanted.keypoints - person.keypoints).max() < 1e-2
+    for expected, person in zip(plain.people, fast.people, strict=True):
+        assert abs(expected.keypoints - person.keypoints).max() < 1e-2
 
 
 @pytest.mark.parametrize(("cells", "height", "width"), [(1, 4, 7), (3, 4, 7), (6, 4, 7), (6, 12, 5)])
@@ -288,7 +288,7 @@ def test_openvino_runs_where_it_is_told_to(
 ) -> None:
     """The same converted network, on any device."""
     monkeypatch.setattr(pytest.importorskip("openvino"), "Core", _Core)
-    monkeypatch.setattr(factory, "artefact", lambda what, build, folder: tmp_path)
+    monkeypatch.setattr(factory, "artifact", lambda what, build, folder: tmp_path)
 
     parts = open_engine(small_model("depth"), engine="openvino", device=name).parts
 
@@ -299,8 +299,8 @@ def test_openvino_runs_where_it_is_told_to(
 @pytest.mark.parametrize(
     ("name", "precision", "line"),
     [
-        ("gpu.2", "fp32", "OpenVINO has no device 'gpu.2' here; wanted one of cpu, gpu.0, gpu.1"),
-        ("cuda", "fp32", "OpenVINO has no device 'cuda' here; wanted one of cpu, gpu.0, gpu.1"),
+        ("gpu.2", "fp32", "OpenVINO has no device 'gpu.2' here; expected one of cpu, gpu.0, gpu.1"),
+        ("cuda", "fp32", "OpenVINO has no device 'cuda' here; expected one of cpu, gpu.0, gpu.1"),
         ("gpu", "bf16", "OpenVINO has bf16 on the CPU, not on gpu: take fp32 or int8, or --device cpu"),
     ],
 )
@@ -328,7 +328,7 @@ def _cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(runtime, "InferenceSession", _Session)
-    monkeypatch.setattr(factory, "artefact", lambda what, build, folder: tmp_path)
+    monkeypatch.setattr(factory, "artifact", lambda what, build, folder: tmp_path)
 
 
 @pytest.mark.usefixtures("_cuda")
@@ -357,8 +357,8 @@ def test_onnx_does_not_go_on_by_the_cpu_unasked(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("gpu", "engine onnx has no device 'gpu'; wanted cpu, cuda, or such as cuda:1"),
-        ("cuda:x", "engine onnx has no device 'cuda:x'; wanted cpu, cuda, or such as cuda:1"),
+        ("gpu", "engine onnx has no device 'gpu'; expected cpu, cuda, or such as cuda:1"),
+        ("cuda:x", "engine onnx has no device 'cuda:x'; expected cpu, cuda, or such as cuda:1"),
         (
             "cuda",
             "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu",
@@ -434,7 +434,7 @@ def test_auto_takes_what_is_worth_it(
     [
         ("eager", "int8", "engine eager has fp32 and bf16, not int8: take openvino for that"),
         ("onnx", "bf16", "engine onnx has fp32, not bf16: take eager or compile or openvino for that"),
-        ("tensorrt", "fp32", "engine is 'tensorrt'; wanted auto, eager, compile, openvino, onnx"),
+        ("tensorrt", "fp32", "engine is 'tensorrt'; expected auto, eager, compile, openvino, onnx"),
     ],
 )
 def test_says_what_an_engine_cannot_do(engine: str, precision: str, line: str) -> None:

@@ -153,15 +153,15 @@ def test_the_example_resizes_as_the_model_does(
     """The example smoothed images another way, and its result came from the nearest pixel, not between pixels."""
     monkeypatch.chdir(tmp_path)
     scene, model = generate_scene(79, *height_width).image, metaprompts.load(f"micro-{task}", "cpu")
-    wanted = model.predict(scene)
+    expected = model.predict(scene)
 
     _by_the_example(model, scene, view_size(*height_width, model.config.working_size), [])
 
     found = np.asarray(Image.open(RESULTS[task]))
     if task == "segmentation":
-        assert (found == wanted.labels).mean() >= 0.999
+        assert (found == expected.labels).mean() >= 0.999
     else:
-        assert abs(found / 1000 / wanted.depth_m - 1).mean() < 1e-3
+        assert abs(found / 1000 / expected.depth_m - 1).mean() < 1e-3
 
 
 def test_the_example_crops_people_as_the_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,8 +174,8 @@ def test_the_example_crops_people_as_the_model_does(tmp_path: Path, monkeypatch:
         _by_the_example(model, scene, (model.task.crop_height, model.task.crop_width), given)
 
         found = json.loads(Path("people.json").read_text())
-        for joints, wanted in zip(found, model.predict(scene, given or None).people, strict=True):
-            apart = abs(np.array(list(joints.values()))[:, :2] - wanted.keypoints)
+        for joints, expected in zip(found, model.predict(scene, given or None).people, strict=True):
+            apart = abs(np.array(list(joints.values()))[:, :2] - expected.keypoints)
             assert apart.max() < 0.1
 
 
@@ -291,14 +291,14 @@ def test_a_file_in_the_place_of_the_folder_is_told_at_once(
 
     assert main(["export", "micro-depth", "--format", "torch", "--out", str(tmp_path / "file/out")]) == 2
 
-    line = f"error: cannot write to {tmp_path}/file/out: {tmp_path}/file is no folder\n"
+    line = f"error: cannot write to {tmp_path}/file/out: {tmp_path}/file is not a folder\n"
     assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize(
     ("task", "size", "line"),
     [
-        ("depth", (100, 128), "--size is 100 128; wanted multiples of 64"),
+        ("depth", (100, 128), "--size is 100 128; expected multiples of 64"),
         ("pose", (128, 128), r"--size is 128 128, but the model's crops of people are 64 64: leave it out"),
         ("segmentation", None, "the model does not say on what size it was trained: give --size HEIGHT WIDTH"),
     ],

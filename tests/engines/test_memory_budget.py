@@ -160,7 +160,7 @@ class TestChoice:
         assert chosen.needed <= limit
 
     def test_what_the_image_takes_is_taken_off(self, model: metaprompts.MetaPromptModel, work: Work) -> None:
-        chosen = choose(model, SIZE, limit=self.needed(model, work, 1), beside=work.encoder // 2)
+        chosen = choose(model, SIZE, limit=self.needed(model, work, 1), reserved=work.encoder // 2)
 
         assert chosen.rows is not None
         assert chosen.rows < 256

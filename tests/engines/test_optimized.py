@@ -81,9 +81,9 @@ def test_fewer_steps_give_the_pyramid_of_an_earlier_step_to_the_last_prompts() -
     with torch.no_grad():
         latent, prompts = model.latent_encoder(images), model.prompts(1, None)
         second = list(model.refinement.pyramids(model.unet, latent, prompts))[1]
-        wanted = model.head(model.rearrangement(second, prompts[-1]), (64, 64))
+        expected = model.head(model.rearrangement(second, prompts[-1]), (64, 64))
 
-        assert torch.allclose(OptimizedModel(model, steps=2)(images), wanted, rtol=0, atol=1e-12)
+        assert torch.allclose(OptimizedModel(model, steps=2)(images), expected, rtol=0, atol=1e-12)
 
 
 def test_refuses_more_steps_than_were_trained() -> None:
@@ -98,7 +98,7 @@ def test_shares_the_weights_it_need_not_change() -> None:
     prepared = OptimizedModel(model)
 
     fresh = [name for name, tensor in prepared.named_parameters() if tensor.data_ptr() not in own]
-    folded = ("conditions.to_keys_values", "encode.layers.conv_out", "finish.head", "finish.rearrangement")
+    folded = ("conditions.to_keys_values", "encode.layers.conv_out", "decode.head", "decode.rearrangement")
     assert [name for name in fresh if not name.startswith(folded) and ".upsamplers." not in name] == []
 
 
@@ -133,12 +133,12 @@ def test_batch_norms_go_into_the_convolution_before_them() -> None:
             nn.init.uniform_(tensor, 0.5, 2)
     features = torch.randn(1, 3, 5, 5).double()
     with torch.no_grad():
-        wanted = layers(features)
+        expected = layers(features)
 
         fold_batch_norms(layers)
 
         assert not [each for each in layers if isinstance(each, nn.BatchNorm2d)]
-        assert torch.allclose(layers(features), wanted, rtol=0, atol=1e-14)
+        assert torch.allclose(layers(features), expected, rtol=0, atol=1e-14)
 
 
 def test_half_of_the_moments_is_never_computed() -> None:

@@ -116,7 +116,7 @@ def test_the_model_is_left_as_it_was() -> None:
 def look_of_a_small_model() -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
     prepared = OptimizedModel(small_model("depth"), merged_tokens=0.5)
     conditioning = prepared.conditions(1, None)
-    return prepared.look, (torch.randn(1, 16, 5, 7), conditioning.shifts[0], conditioning.keys_values[0])
+    return prepared.unet_step, (torch.randn(1, 16, 5, 7), conditioning.shifts[0], conditioning.keys_values[0])
 
 
 def test_a_step_with_merged_tokens_can_be_exported() -> None:
@@ -124,11 +124,11 @@ def test_a_step_with_merged_tokens_can_be_exported() -> None:
 
     with torch.no_grad():
         exported = torch.export.export(look, example).module()
-        for found, wanted in zip(exported(*example), look(*example), strict=True):
-            assert torch.allclose(found, wanted, rtol=0, atol=1e-6)
+        for found, expected in zip(exported(*example), look(*example), strict=True):
+            assert torch.allclose(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.8, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match=r"of the tokens were to be merged; wanted a share from 0 to 0\.75"):
+    with pytest.raises(InputError, match=r"of the tokens were to be merged; expected a share from 0 to 0\.75"):
         OptimizedModel(small_model("depth"), merged_tokens=share)

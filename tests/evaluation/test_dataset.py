@@ -26,7 +26,7 @@ def size_at(transforms, ratio, sample):
 
 
 @pytest.mark.parametrize(
-    ("own", "wanted"),
+    ("own", "expected"),
     [
         # mmcv: scale (int(2048 r), int(512 r)), factor min(long / longest side, short / shortest), rounded half up
         ((512, 683), {0.5: (256, 342), 1.0: (512, 683), 1.75: (896, 1195)}),
@@ -34,9 +34,9 @@ def size_at(transforms, ratio, sample):
         ((1000, 250), {0.75: (1536, 384)}),
     ],
 )
-def test_scales_follow_the_size_to_which_images_are_brought(own, wanted):
+def test_scales_follow_the_size_to_which_images_are_brought(own, expected):
     plain = [ResizeImage(512, 2048, keeps_aspect=True)]
-    assert {ratio: size_at(plain, ratio, image_sample(*own)) for ratio in wanted} == wanted
+    assert {ratio: size_at(plain, ratio, image_sample(*own)) for ratio in expected} == expected
 
 
 def test_scales_without_an_image_size_are_of_the_images_own():
@@ -47,7 +47,7 @@ def test_scales_without_an_image_size_are_of_the_images_own():
 def test_a_scale_that_leaves_nothing_is_refused():
     """The encoder's own message came, with a traceback."""
     assert size_at([], 0.2, image_sample(41, 60)) == (8, 12)
-    with pytest.raises(InputError, match=r"test.scales 0.01 leaves 2x1 pixels of a.png; wanted at least 8 a side"):
+    with pytest.raises(InputError, match=r"test.scales 0.01 leaves 2x1 pixels of a.png; expected at least 8 a side"):
         size_at([], 0.01, image_sample(100, 200))
 
 
@@ -100,5 +100,5 @@ def test_the_kitti_crop_comes_before_resizing_and_counts_as_the_image():
 
 
 def test_images_smaller_than_the_kitti_crop_are_refused():
-    with pytest.raises(InputError, match=r"a.png is 300x1300; KITTI's crop wants at least 352x1216"):
+    with pytest.raises(InputError, match=r"a.png is 300x1300; KITTI's crop needs at least 352x1216"):
         KittiCrop()(image_sample(300, 1300), np.random.default_rng(0))

@@ -37,8 +37,8 @@ def test_depth_is_compared_at_the_size_of_the_measurement():
     given = batches(1, size=(48, 80))
     with torch.inference_mode():
         depth_m = torch.nn.functional.interpolate(model(given[0]["image"]), size=(48, 80), mode="bilinear")[:, 0]
-    wanted = (depth_m - given[0]["depth_m"]).square().mean(dim=(1, 2)).sqrt().mean()
-    assert evaluate(model, given, metric_kwargs={})["rmse"] == pytest.approx(wanted.item(), rel=1e-5)
+    expected = (depth_m - given[0]["depth_m"]).square().mean(dim=(1, 2)).sqrt().mean()
+    assert evaluate(model, given, metric_kwargs={})["rmse"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_segmentation_counts_labels_of_another_size():

@@ -38,9 +38,9 @@ def test_scales_windows_and_flip_equal_mmsegmentation(windows):
     batch["labels"] = torch.zeros(2, 43, 61)
     test = SegmentationProtocol(**as_keys(windows), flip=True, scales=tuple(ratios), window_batch=3)
     square = None if windows is None else ((windows[0],) * 2, (windows[1],) * 2)
-    wanted = mm_aug_test(model, [batch[scaled_name(each)] for each in ratios], (43, 61), *(square or (None, None)))
+    expected = mm_aug_test(model, [batch[scaled_name(each)] for each in ratios], (43, 61), *(square or (None, None)))
     found = test.predict(model, batch)
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(2, 43, 61))
 
 
@@ -85,8 +85,8 @@ def flip_back(heatmaps, pairs):
 def test_mirrored_heatmaps_are_turned_back_as_in_mmpose():
     model, batch = Oracle(TASKS["pose"]), {"image": random_images(64, 64)}
     pairs = [(left, left + 1) for left in range(1, 17, 2)]
-    wanted = (model(batch["image"]) + flip_back(model(batch["image"].flip(3)), pairs)) / 2
-    torch.testing.assert_close(PoseProtocol(flip=True).predict(model, batch), wanted)
+    expected = (model(batch["image"]) + flip_back(model(batch["image"].flip(3)), pairs)) / 2
+    torch.testing.assert_close(PoseProtocol(flip=True).predict(model, batch), expected)
 
 
 def test_a_flip_does_not_shift_joints():

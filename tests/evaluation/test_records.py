@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing_that_was_finished(tmp_path):
         writer.write(records(0)[0])
         resource.setrlimit(resource.RLIMIT_FSIZE, (90, before[1]))
         try:
-            with pytest.raises(InputError, match="the same command goes on from here"):
+            with pytest.raises(InputError, match="run the same command again to continue"):
                 writer.write(records(1)[0])
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

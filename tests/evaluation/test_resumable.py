@@ -76,9 +76,9 @@ def test_scores_equal_those_of_all_batches_at_once(task, tmp_path):
     scores = whole(task, tmp_path)
     one = evaluation_of(task, tmp_path, group=1)
     batches = seen_batches(one.images, batch_size=1, workers=0)
-    wanted = evaluate(Oracle(TASKS[task]), batches, metric_kwargs=one.metric_kwargs, test=one.test)
-    assert scores.keys() == wanted.keys()
-    for name, value in wanted.items():
+    expected = evaluate(Oracle(TASKS[task]), batches, metric_kwargs=one.metric_kwargs, test=one.test)
+    assert scores.keys() == expected.keys()
+    for name, value in expected.items():
         np.testing.assert_allclose(scores[name], value, rtol=1e-9, err_msg=name)
     written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written == json.loads(json.dumps(scores).replace("NaN", "null"))
@@ -87,7 +87,7 @@ def test_scores_equal_those_of_all_batches_at_once(task, tmp_path):
 @pytest.mark.parametrize("task", list(TASKS))
 @pytest.mark.parametrize("after", [1, 5])
 def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(task, after, tmp_path):
-    wanted = whole(task, tmp_path / "whole")
+    expected = whole(task, tmp_path / "whole")
     folder = tmp_path / "interrupted"
     folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
@@ -95,7 +95,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(task, 
     done = (after + 1) // 2 * 2
     later, told = evaluation_of(task, folder), []
     scores = evaluate_split(Oracle(TASKS[task]), later, on_done=told.append, on_earlier=told.append)
-    assert json.dumps(scores) == json.dumps(wanted)
+    assert json.dumps(scores) == json.dumps(expected)
     assert later.images.samples.read == list(range(done, COUNT))
     assert told[0] == done
     assert sum(told) == COUNT
@@ -104,7 +104,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(task, 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_killed_process_loses_at_most_what_it_was_predicting(tmp_path):
-    wanted = whole("depth", tmp_path / "whole")
+    expected = whole("depth", tmp_path / "whole")
     folder = tmp_path / "killed"
     folder.mkdir()
     child = os.fork()
@@ -125,16 +125,16 @@ def test_a_killed_process_loses_at_most_what_it_was_predicting(tmp_path):
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     later = evaluation_of("depth", folder, group=1)
-    assert evaluate_split(Oracle(TASKS["depth"]), later) == pytest.approx(wanted, nan_ok=True)
+    assert evaluate_split(Oracle(TASKS["depth"]), later) == pytest.approx(expected, nan_ok=True)
     # Two windows and their mirror images an image of 40x56, one window and its mirror image a square one: the
     # sixteenth pass is the last of image 4.
     assert later.images.samples.read == [4, 5, 6]
 
 
 def test_a_finished_evaluation_predicts_nothing_and_a_restarted_one_everything(tmp_path):
-    wanted = whole("depth", tmp_path)
+    expected = whole("depth", tmp_path)
     idle, busy = Oracle(TASKS["depth"]), Oracle(TASKS["depth"])
-    assert evaluate_split(idle, evaluation_of("depth", tmp_path)) == pytest.approx(wanted)
+    assert evaluate_split(idle, evaluation_of("depth", tmp_path)) == pytest.approx(expected)
     assert idle.calls == 0
     evaluate_split(busy, evaluation_of("depth", tmp_path), restart=True)
     assert busy.calls > 0
@@ -173,13 +173,13 @@ def test_records_of_other_weights_are_never_used(tmp_path):
 @pytest.mark.parametrize("task", list(TASKS))
 def test_a_changed_record_is_evaluated_again(task, tmp_path):
     """A state changed in per_image.jsonl, finite but impossible, changed the metric without a word."""
-    wanted = whole(task, tmp_path)
+    expected = whole(task, tmp_path)
     path = tmp_path / "out/per_image.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     lines[3] = re.sub(r'(?<="state":).*(?=,"sum")', json.dumps(json.loads(lines[4])["state"]), lines[3])
     path.write_text("".join(lines))
     later = evaluation_of(task, tmp_path)
-    assert json.dumps(evaluate_split(Oracle(TASKS[task]), later)) == json.dumps(wanted)
+    assert json.dumps(evaluate_split(Oracle(TASKS[task]), later)) == json.dumps(expected)
     assert later.images.samples.read == [2, 3]
 
 

@@ -69,12 +69,12 @@ def run_second(_, folder):
 @pytest.mark.skipif(not distributed.is_gloo_available(), reason="this torch has no gloo")
 def test_two_processes_score_as_one(tmp_path):
     """Images split unevenly, and a process that saw nobody: both give the numbers of a single process."""
-    wanted = scores_of([0, 1, 2], people=True)
-    assert wanted[3]["AR"] == pytest.approx(0.5)
+    expected = scores_of([0, 1, 2], people=True)
+    assert expected[3]["AR"] == pytest.approx(0.5)
     second = multiprocessing.spawn(run_second, (str(tmp_path),), nprocs=1, join=False)
     run_process(0, str(tmp_path))
     second.join()
     for rank in range(2):
-        for ours, single in zip(json.loads((tmp_path / f"{rank}.json").read_text()), wanted, strict=True):
+        for ours, single in zip(json.loads((tmp_path / f"{rank}.json").read_text()), expected, strict=True):
             for name, value in single.items():
                 np.testing.assert_allclose(ours[name], value, rtol=1e-12)

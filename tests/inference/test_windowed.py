@@ -1,4 +1,4 @@
-"""Images that are looked at in windows."""
+"""Images that are predicted in windows."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_labels_are_those_of_averaged_logits() -> None:
     np.testing.assert_allclose(prediction.confidence, confidence, rtol=0, atol=1e-6)
 
 
-def test_depth_is_averaged_in_metres() -> None:
+def test_depth_is_averaged_in_meters() -> None:
     prediction = small_model("depth").predict(IMAGE, window=(96, 128), stride=(48, 64))
 
     assert (prediction.depth_m == averaged("depth")[0].numpy()).all()
@@ -73,7 +73,7 @@ def test_pose_refuses_windows() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window": (32, 64)}, "windows of 32x64 were asked for; wanted at least 64x64"),
+        ({"window": (32, 64)}, "windows of 32x64 were asked for; expected at least 64x64"),
         ({"window": (64, 64), "stride": (65, 1)}, "a stride no larger than the window"),
         ({"stride": (64, 64)}, "no window: give a window, or neither"),
     ],

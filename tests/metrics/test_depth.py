@@ -48,15 +48,15 @@ def test_scores_equal_the_released_code(name, dataset, shape, maximum, crop):
     mask = (target[0, 0] > 1e-3) & (target[0, 0] < maximum) & CROPS[crop](*shape)
     assert int(mask.sum()) == golden["n_valid"]
     result = scored(predicted, target, max_depth_m=maximum, crop=CROPS[crop])
-    wanted = [golden["abs_rel" if key == "rel" else key] for key in DEPTH_SCORES]
-    assert [result[key] for key in DEPTH_SCORES] == pytest.approx(wanted, rel=1e-6)
+    expected = [golden["abs_rel" if key == "rel" else key] for key in DEPTH_SCORES]
+    assert [result[key] for key in DEPTH_SCORES] == pytest.approx(expected, rel=1e-6)
 
 
 def test_scores_by_hand():
     """Two pixels: 2 m seen as 3 m, 4 m seen as 4 m."""
     result = scored([[[3.0, 4.0]]], [[[2.0, 4.0]]])
     logarithm = math.log(1.5)
-    wanted = {
+    expected = {
         "d1": 0.5,
         "d2": 1.0,
         "d3": 1.0,
@@ -69,7 +69,7 @@ def test_scores_by_hand():
         "images": 1,
         "images_skipped": 0,
     }
-    assert result == pytest.approx(wanted)
+    assert result == pytest.approx(expected)
 
 
 def test_a_ratio_of_exactly_the_threshold_is_a_miss():
@@ -105,9 +105,9 @@ def test_impossible_predictions_are_brought_into_range():
     assert result["rmse"] == pytest.approx(math.sqrt((2 * 25 + 3 * 16) / 5))
 
 
-@pytest.mark.parametrize(("clamp", "wanted"), [(False, 7.0), (True, 5.0)])
-def test_finite_predictions_beyond_the_maximum(clamp, wanted):
-    assert scored([[[12.0]]], [[[5.0]]], clamp_to_max=clamp)["rmse"] == pytest.approx(wanted)
+@pytest.mark.parametrize(("clamp", "expected"), [(False, 7.0), (True, 5.0)])
+def test_finite_predictions_beyond_the_maximum(clamp, expected):
+    assert scored([[[12.0]]], [[[5.0]]], clamp_to_max=clamp)["rmse"] == pytest.approx(expected)
 
 
 def test_only_the_chosen_rows_and_columns_count():

@@ -18,7 +18,7 @@ LSP_SIGMAS = tuple(np.linspace(0.03, 0.1, 14))
 
 
 def annotated(generator, images, joints):
-    """COCO annotations: 0 to 3 people an image, of all sizes, some crowds, some with no joint labelled."""
+    """COCO annotations: 0 to 3 people an image, of all sizes, some crowds, some with no joint labeled."""
     annotations = []
     for image_id in range(1, images + 1):
         for _ in range(generator.integers(0, 4)):
@@ -298,7 +298,7 @@ def test_nonsense_is_refused():
 
 
 def test_pck_by_hand():
-    """Box 40 x 100: 20 pixels are allowed. Of four joints one is unlabelled, one exactly at 20, one just beyond."""
+    """Box 40 x 100: 20 pixels are allowed. Of four joints one is unlabeled, one exactly at 20, one just beyond."""
     target = torch.tensor([[[0.0, 0, 2], [50, 50, 1], [90, 90, 2], [0, 0, 0]]])
     predicted = torch.tensor([[[12.0, 16], [50, 50], [90, 110.1], [0, 0]]])
     scores = PercentageCorrectKeypoints()
@@ -306,7 +306,7 @@ def test_pck_by_hand():
     assert scores.compute() == pytest.approx({"pck@0.2": 2 / 3})
 
 
-def test_pck_of_nothing_labelled_is_nan():
+def test_pck_of_nothing_labeled_is_nan():
     scores = PercentageCorrectKeypoints()
     scores.update(torch.zeros(1, 3, 2), torch.zeros(1, 3, 3), torch.ones(1, 4))
     assert math.isnan(scores.compute()["pck@0.2"])

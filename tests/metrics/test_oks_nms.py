@@ -12,8 +12,8 @@ def test_similarity_by_hand():
     """Joint 1 is off by 3-4-5 pixels, joint 2 not at all; mean area 1000; k = 2 sigma = 0.1."""
     person = np.array([[10.0, 10.0], [50.0, 50.0]])
     other = np.array([[[13.0, 14.0], [50.0, 50.0]]])
-    wanted = (math.exp(-25 / (2 * 1000 * 0.1**2)) + 1) / 2
-    assert keypoint_similarity(person, other, 500.0, np.array([1500.0]), SIGMAS) == pytest.approx([wanted])
+    expected = (math.exp(-25 / (2 * 1000 * 0.1**2)) + 1) / 2
+    assert keypoint_similarity(person, other, 500.0, np.array([1500.0]), SIGMAS) == pytest.approx([expected])
 
 
 def test_doubles_go_and_the_best_stays():
@@ -31,8 +31,8 @@ def test_equals_stay_in_their_order():
     """Many of them: numpy's default sort keeps the order of a few equals only by luck."""
     poses = np.arange(200.0)[:, None, None] * np.full((1, 2, 2), 1000.0)
     scores = np.tile([0.5, 1.0], 100)
-    wanted = [*range(1, 200, 2), *range(0, 200, 2)]
-    assert keep_best(poses, scores, np.full(200, 100.0), SIGMAS, threshold=0.9) == wanted
+    expected = [*range(1, 200, 2), *range(0, 200, 2)]
+    assert keep_best(poses, scores, np.full(200, 100.0), SIGMAS, threshold=0.9) == expected
 
 
 def test_a_removed_person_removes_nobody():

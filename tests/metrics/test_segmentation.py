@@ -20,7 +20,7 @@ def numpy_scores(predicted, labels, classes, ignore):
 
 
 def test_scores_by_hand():
-    """Class 0: 2 right of 3 seen or labelled; class 1: 1 of 2; class 2 only predicted: 0 of 1; class 3 absent."""
+    """Class 0: 2 right of 3 seen or labeled; class 1: 1 of 2; class 2 only predicted: 0 of 1; class 3 absent."""
     labels = torch.tensor([[[0, 0, 0], [1, 1, 255]]])
     predicted = torch.tensor([[[0, 0, 2], [1, 0, 0]]])
     scores = SegmentationScores(4)
@@ -34,7 +34,7 @@ def test_scores_by_hand():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_scores_equal_plain_numpy(seed):
-    """One matrix over several batches, with classes nobody labelled, classes nobody predicted, and non-classes."""
+    """One matrix over several batches, with classes nobody labeled, classes nobody predicted, and non-classes."""
     generator = np.random.default_rng(seed)
     labels = generator.choice([0, 1, 2, 5, 255], size=(5, 7, 9))
     predicted = np.where(generator.random(labels.shape) < 0.6, labels, generator.choice([0, 1, 4, 255], labels.shape))
@@ -63,7 +63,7 @@ def test_scores_equal_cityscapesscripts():
     generator = np.random.default_rng(0)
     evaluated = [label for label in table if not label.ignoreInEval]
     args = type("Args", (), {"evalLabels": [label.id for label in table if label.id >= 0]})
-    # License plates (-1) are no part of the official matrix; three of the classes never occur.
+    # License plates (-1) are not part of the official matrix; three of the classes never occur.
     ids = generator.choice([label.id for label in evaluated[3:]] + [0, 4, 9], size=(3, 20, 30))
     guesses = np.where(
         generator.random(ids.shape) < 0.5, ids, generator.choice([label.id for label in evaluated], ids.shape)
@@ -71,15 +71,15 @@ def test_scores_equal_cityscapesscripts():
     guesses = np.where(np.isin(guesses, [0, 4, 9]), 7, guesses)
     matrix = np.zeros((34, 34), dtype=np.int64)
     np.add.at(matrix, (ids.ravel(), guesses.ravel()), 1)
-    wanted = {label.id: official.getIouScoreForLabel(label.id, matrix, args) for label in evaluated}
+    expected = {label.id: official.getIouScoreForLabel(label.id, matrix, args) for label in evaluated}
 
     train_ids = np.full(34, 255)
     train_ids[[label.id for label in evaluated]] = [label.trainId for label in evaluated]
     scores = SegmentationScores(19)
     scores.update(torch.tensor(train_ids[guesses]), torch.tensor(train_ids[ids]))
     result = scores.compute()
-    np.testing.assert_allclose(result["iou_per_class"], list(wanted.values()), rtol=1e-12)
-    assert result["mIoU"] == pytest.approx(official.getScoreAverage(wanted, args), rel=1e-12)
+    np.testing.assert_allclose(result["iou_per_class"], list(expected.values()), rtol=1e-12)
+    assert result["mIoU"] == pytest.approx(official.getScoreAverage(expected, args), rel=1e-12)
 
 
 def test_nothing_valid_gives_nan():

@@ -1,4 +1,4 @@
-"""Small trainings on a frozen backbone: saved without it, loaded onto it, several at once."""
+"""Small runs on a frozen backbone: saved without it, loaded onto it, several at once."""
 
 import json
 

@@ -145,7 +145,7 @@ class TestRoundTrip:
 class TestSaving:
     def test_where_a_file_is(self, tmp_path):
         (tmp_path / "file").write_text("kept")
-        with pytest.raises(InputError, match=r"cannot write .*file is no folder; nothing there was changed"):
+        with pytest.raises(InputError, match=r"cannot write .*file is not a folder; nothing there was changed"):
             model().save(tmp_path / "file")
         assert (tmp_path / "file").read_text() == "kept"
 
@@ -188,10 +188,10 @@ class TestRefusals:
             ),
             (lambda c: c.update(promts={}), "unknown key promts: did you mean prompts?"),
             (lambda c: c["task"].update(max_depth=3), "unknown key task.max_depth: did you mean task.max_depth_m?"),
-            (lambda c: c["task"].update(name="detph"), "task.name is 'detph'; wanted one of"),
+            (lambda c: c["task"].update(name="detph"), "task.name is 'detph'; expected one of"),
             (lambda c: c["refinement"].update(steps=0), "refinement.steps is 0; expected 1 to 64"),
             (lambda c: c.pop("backbone"), "not of a metaprompts model"),
-            (lambda c: c.update(task="depth"), "task is 'depth'; wanted a section of keys"),
+            (lambda c: c.update(task="depth"), "task is 'depth'; expected a section of keys"),
             (lambda c: c["backbone"]["unet"].update(block_out_channels=[30, 1]), "no backbone can be built"),
             (lambda c: c["backbone"]["unet"].update(down_block_types=["AttnDownBlock2D"] * 4), "AttnDownBlock2D"),
             (lambda c: c["backbone"]["unet"].update(num_class_embeds=5), "conditioned on classes"),
@@ -214,12 +214,12 @@ class TestRefusals:
 
     def test_broken_json(self, config_path):
         config_path.write_text('{"task": ')
-        assert refusal(config_path.parent).startswith(f"{config_path} is no valid JSON")
+        assert refusal(config_path.parent).startswith(f"{config_path} is not valid JSON")
 
     def test_truncated_weights(self, saved):
         path = saved / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-1])
-        assert refusal(saved).startswith(f"{path} is no readable .safetensors file")
+        assert refusal(saved).startswith(f"{path} is not a readable .safetensors file")
 
     def test_wrong_weights(self, saved):
         path = saved / "model.safetensors"
@@ -229,7 +229,7 @@ class TestRefusals:
         write_tensors(path, state)
         assert refusal(saved) == (
             f"{path} does not fit this model: 2 missing: head.convolve.1.running_mean, prompts.sets.0; 1 unexpected: "
-            "extra; 1 of another shape: refinement.time.1 is 1x3, wanted 1x128"
+            "extra; 1 of another shape: refinement.time.1 is 1x3, expected 1x128"
         )
 
     def test_nan(self, saved):
@@ -241,7 +241,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("device", ["warp", "cuda:99", "meta:x"])
     def test_unknown_device(self, device):
-        with pytest.raises(InputError, match=f"device '{device}' is not to be had here"):
+        with pytest.raises(InputError, match=f"device '{device}' is unavailable"):
             pick_device(device)
 
     def test_the_device_is_checked_before_the_weights_are_read(self, tmp_path):
@@ -268,7 +268,7 @@ class TestHub:
 
     def test_not_in_the_cache(self, offline):
         assert refusal("nobody/nothing").startswith(
-            "no nobody/nothing: neither a folder here nor to be had from the hub"
+            "no nobody/nothing: neither a local folder nor available on the hub"
         )
         with pytest.raises(InputError, match="no nobody/nothing"):
             MetaPromptModel.from_pretrained("nobody/nothing")

@@ -69,10 +69,10 @@ def test_predicting_uses_no_batch_statistics_and_leaves_the_model_as_it_was(trai
     """A model that was just being trained normalized a prediction by its own image, and its running means moved."""
     model = small_model("segmentation")
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    wanted = model.predict(image).confidence
+    expected = model.predict(image).confidence
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train(training)
-    np.testing.assert_array_equal(model.predict(image).confidence, wanted)
+    np.testing.assert_array_equal(model.predict(image).confidence, expected)
     assert model.training == training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

@@ -311,7 +311,7 @@ class TestWrongFiles:
         state[name] = torch.zeros(wrong)
         written = ["x".join(map(str, shape)) for shape in (wrong, right)]
         assert refusal(state, preset) == (
-            f"the state dict does not fit this model: 1 of another shape: {name} is {written[0]}, wanted {written[1]}"
+            f"the state dict does not fit this model: 1 of another shape: {name} is {written[0]}, expected {written[1]}"
         )
 
     @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ class TestWrongFiles:
     def test_quantized(self, cached_empty):
         state = state_for("ade20k")
         state["upconv3.0.weight"] = state["upconv3.0.weight"].to(torch.int8)
-        assert "1 of another type: upconv3.0.weight is int8, wanted a floating type" in refusal(state, "ade20k")
+        assert "1 of another type: upconv3.0.weight is int8, expected a floating type" in refusal(state, "ade20k")
 
     @pytest.mark.parametrize(
         ("held", "preset", "advice"),
@@ -359,8 +359,8 @@ class TestWrongFiles:
             ),
             ("ade20k", "nyu", "but a released segmentation checkpoint: choose the preset ade20k or cityscapes"),
             ("cityscapes", "kitti", "but a released segmentation checkpoint: choose the preset ade20k or cityscapes"),
-            ("cityscapes", "ade20k", "tells 19 classes apart, ade20k has 150: choose cityscapes"),
-            ("ade20k", "cityscapes", "tells 150 classes apart, cityscapes has 19: choose ade20k"),
+            ("cityscapes", "ade20k", "has 19 classes, ade20k 150: choose cityscapes"),
+            ("ade20k", "cityscapes", "has 150 classes, cityscapes 19: choose ade20k"),
         ],
     )
     def test_wrong_preset(self, held, preset, advice):
@@ -376,7 +376,7 @@ class TestWrongFiles:
         ours = {f"latent_encoder.{name}": tensor for name, tensor in nn.Linear(2, 2).state_dict().items()}
         assert "use metaprompts.load" in refusal(ours, "ade20k")
         assert refusal(nn.Linear(2, 2).state_dict(), "nyu").endswith(
-            f"is no released checkpoint: wanted tensors called encoder.{UNET}*, found 2 others (bias, weight)"
+            f"is not a released checkpoint: expected tensors called encoder.{UNET}*, found 2 others (bias, weight)"
         )
         assert "cannot" not in refusal({f"{UNET}out.0.bias": torch.ones(1)}, "ade20k")
 

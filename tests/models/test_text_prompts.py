@@ -43,8 +43,8 @@ def test_tokens_are_means_over_the_templates():
     folder = embedded_folder("micro")
     for token, name in zip(model.prompts.tokens, ("ground", "sky"), strict=True):
         sentences = (f"a photo of a {name}.", f"a {name}, far away")
-        wanted = torch.stack([hidden_at_the_end(folder, each) for each in sentences]).mean(dim=0)
-        torch.testing.assert_close(token, wanted, rtol=1e-4, atol=1e-5)
+        expected = torch.stack([hidden_at_the_end(folder, each) for each in sentences]).mean(dim=0)
+        torch.testing.assert_close(token, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_folder_in_the_format_of_stable_diffusion_gives_its_own_tokens(tmp_path):
@@ -52,8 +52,8 @@ def test_a_folder_in_the_format_of_stable_diffusion_gives_its_own_tokens(tmp_pat
     prompts = Prompts(kind="label", templates=("{}",), text_source=str(tmp_path))
     filled, tokens = resolved(prompts, SEGMENTATION, 16)
     assert filled.labels == ("traffic light", "tree")
-    wanted = torch.stack([hidden_at_the_end(tmp_path, label) for label in filled.labels])
-    torch.testing.assert_close(tokens, wanted, rtol=1e-4, atol=1e-5)
+    expected = torch.stack([hidden_at_the_end(tmp_path, label) for label in filled.labels])
+    torch.testing.assert_close(tokens, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_everything_that_decides_on_the_tokens_is_in_the_config():
@@ -105,8 +105,8 @@ def test_an_adapter_begins_at_the_text():
         torch.testing.assert_close(each[0], prompts.tokens, rtol=0, atol=1e-3)
         first, _, second = adapter.change
         hidden = torch.nn.functional.gelu(prompts.tokens @ first.weight.T + first.bias)
-        wanted = prompts.tokens + 1e-4 * (hidden @ second.weight.T + second.bias)
-        torch.testing.assert_close(each[1], wanted)
+        expected = prompts.tokens + 1e-4 * (hidden @ second.weight.T + second.bias)
+        torch.testing.assert_close(each[1], expected)
     assert isinstance(adapter, TextAdapter)
     assert not torch.equal(prompts(1)[0], prompts(1)[1])
 
@@ -134,26 +134,26 @@ def test_a_source_given_by_name_brings_its_words():
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
         (["--prompts.kind", "labels"], "one of meta, label, caption"),
         (["--prompts.per_step", "true"], "prompts.adapter is false"),
         (["--prompts.labels", "wall, "], None),
-        (["--prompts.labels", '["wall", ""]'], "wanted a name for each prompt"),
-        (["--prompts.labels", "[]"], "wanted a name for each prompt"),
-        (["--prompts.templates", "a photo"], "wanted sentences with {} once in each"),
-        (["--prompts.templates", "{} and {}"], "wanted sentences with {} once in each"),
+        (["--prompts.labels", '["wall", ""]'], "expected a name for each prompt"),
+        (["--prompts.labels", "[]"], "expected a name for each prompt"),
+        (["--prompts.templates", "a photo"], "expected sentences with {} once in each"),
+        (["--prompts.templates", "{} and {}"], "expected sentences with {} once in each"),
         (["--prompts.templates", "[]"], "prompts.templates is empty"),
     ],
 )
-def test_what_a_recipe_says_wrongly_is_one_line(words, wanted):
+def test_what_a_recipe_says_wrongly_is_one_line(words, expected):
     overrides = [*SMALL["segmentation"], "--prompts.kind", "label", *words]
-    if wanted is None:
+    if expected is None:
         assert read_recipe("micro_segmentation", overrides).prompts.labels == ("wall",)
         return
     with pytest.raises(InputError) as caught:
         read_recipe("micro_segmentation", overrides)
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path):

@@ -4,7 +4,7 @@ import torch
 
 from metaprompts.pretraining.array_shards import Rows, write_part
 from metaprompts.pretraining.config import Diffusion
-from metaprompts.pretraining.diffusion_stage import DiffusionLesson
+from metaprompts.pretraining.diffusion_stage import DiffusionObjective
 from metaprompts.pretraining.sampling import captioned_sheet
 from metaprompts.pretraining.train_loop import step_generators
 from metaprompts.pretraining.train_state import _Average
@@ -28,7 +28,7 @@ def objective(tmp_path, **changes):
     write_part(tmp_path, range(4), values)
     tokens = torch.arange(4)[:, None].repeat(1, 3)
     settings = Diffusion(**{"batch_size": 2000, **changes})
-    return DiffusionLesson(Recorder(), Rows(tmp_path, 4), tokens, torch.full((3,), 99), settings, seed=0)
+    return DiffusionObjective(Recorder(), Rows(tmp_path, 4), tokens, torch.full((3,), 99), settings, seed=0)
 
 
 class Knowing(torch.nn.Module):
@@ -53,7 +53,7 @@ def test_who_knows_the_image_has_no_loss(tmp_path):
     values = np.full((1, 2, 1, 2, 2), 3, np.float16)
     write_part(tmp_path, range(1), values)
     tokens = torch.zeros(1, 3, dtype=torch.long)
-    made = DiffusionLesson(Knowing(3.0), Rows(tmp_path, 1), tokens, tokens[0], Diffusion(batch_size=500), seed=0)
+    made = DiffusionObjective(Knowing(3.0), Rows(tmp_path, 1), tokens, tokens[0], Diffusion(batch_size=500), seed=0)
     assert made.losses(0)["velocity"].item() < 1e-4
     made.model.clean = 2.5
     assert made.losses(0)["velocity"].item() > 0.1
@@ -63,7 +63,7 @@ def test_without_a_guess_the_loss_is_that_of_noise_and_image(tmp_path):
     values = np.zeros((1, 2, 1, 2, 2), np.float16)
     write_part(tmp_path, range(1), values)
     tokens = torch.zeros(1, 3, dtype=torch.long)
-    made = DiffusionLesson(Recorder(), Rows(tmp_path, 1), tokens, tokens[0], Diffusion(batch_size=4000), seed=0)
+    made = DiffusionObjective(Recorder(), Rows(tmp_path, 1), tokens, tokens[0], Diffusion(batch_size=4000), seed=0)
     expected = Knowing(0.0).signal.square().mean().item()
     assert made.losses(0)["velocity"].item() == pytest.approx(expected, abs=0.03)
 
@@ -135,5 +135,5 @@ def test_peers_share_a_batch_out_without_changing_it(tmp_path):
     for rank, half in enumerate(halves):
         half._process_group = ProcessGroup(rank, 2)
         half.losses(5)
-        for wanted, found in zip(whole.model.seen, half.model.seen, strict=True):
-            assert torch.equal(found, wanted[rank::2])
+        for target, found in zip(whole.model.seen, half.model.seen, strict=True):
+            assert torch.equal(found, target[rank::2])

@@ -35,14 +35,14 @@ def test_two_processes_learn_what_one_does(run, tmp_path):
     losses, state = learn_diffusion(run, tmp_path / "one")
     shared_losses, shared = learn_diffusion(run, tmp_path / "two", processes=2)
     assert shared_losses == pytest.approx(losses, rel=1e-3)
-    for name, wanted in state["average"].items():
-        torch.testing.assert_close(shared["average"][name], wanted, rtol=1e-2, atol=1e-3)
+    for name, expected in state["average"].items():
+        torch.testing.assert_close(shared["average"][name], expected, rtol=1e-2, atol=1e-3)
     assert shared["step"] == STEPS
     assert (tmp_path / "two/diffusion/finished.json").is_file()
 
 
 def test_a_batch_must_be_divisible(tmp_path):
-    with pytest.raises(InputError, match="processes is 3; wanted a divisor"):
+    with pytest.raises(InputError, match="processes is 3; expected a divisor"):
         small_settings(tmp_path / "run", processes=3)
 
 

@@ -42,7 +42,7 @@ def test_chroma_spread_of_half_blue_half_black():
     ("psnr", "chroma", "found"),
     [
         (28.0, (0.10, 0.20), []),
-        (26.9, (0.10, 0.20), ["PSNR 26.90 dB, wanted 26.00"]),
+        (26.9, (0.10, 0.20), ["PSNR 26.90 dB, expected 26.00"]),
         (28.0, (0.08, 0.24), ["blue difference 0.0800", "red difference 0.2400"]),
         (math.nan, (math.nan, 0.20), ["PSNR nan", "blue difference nan"]),
     ],

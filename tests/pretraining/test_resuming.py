@@ -1,4 +1,4 @@
-"""Stopped and resumed trainings must end, bit for bit, as one that was not."""
+"""Stopped and resumed runs must end, bit for bit, as one that was not."""
 
 import copy
 import dataclasses
@@ -59,9 +59,9 @@ def straight(request, run, tmp_path_factory):
 
 
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, run, tmp_path):
-    stage, out, wanted = straight
+    stage, out, expected = straight
     stop(settings(run, tmp_path / "run", stage), stage, 3)
-    assert_same(go(settings(run, tmp_path / "run", stage), stage), wanted)
+    assert_same(go(settings(run, tmp_path / "run", stage), stage), expected)
     for weights in (out / stage / "model").rglob("*.safetensors"):
         relative = weights.relative_to(out)
         assert (tmp_path / "run" / relative).read_bytes() == weights.read_bytes()
@@ -69,10 +69,10 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, run, tmp_pat
 
 def test_a_finished_training_made_longer_ends_as_a_long_one(straight, run, tmp_path):
     """It goes on from before the learning rate fell, not from where it had come to nothing."""
-    stage, _, wanted = straight
+    stage, _, expected = straight
     shorter = settings(run, tmp_path / "run", stage, steps=4)
     assert go(shorter, stage)["step"] == 4
-    assert_same(go(settings(run, tmp_path / "run", stage), stage), wanted)
+    assert_same(go(settings(run, tmp_path / "run", stage), stage), expected)
 
 
 def test_a_finished_stage_is_not_touched(straight, run):
@@ -83,14 +83,14 @@ def test_a_finished_stage_is_not_touched(straight, run):
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(straight, run, tmp_path):
-    stage, _, wanted = straight
+    stage, _, expected = straight
     made = settings(run, tmp_path / "run", stage)
     stop(made, stage, 4)
     newest = tmp_path / "run" / stage / "checkpoint.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     # What a killed writer left.
     (newest.parent / dead_scratch("checkpoint.pt")).write_bytes(b"half")
-    assert_same(go(made, stage), wanted)
+    assert_same(go(made, stage), expected)
     assert not list(newest.parent.glob(".*"))
 
 
@@ -105,7 +105,7 @@ def test_checkpoints_that_are_all_damaged_are_one_error(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def stopped(run, tmp_path_factory):
-    """Settings, the newest checkpoint of their stopped training, and what that holds."""
+    """Settings, the newest checkpoint of their stopped run, and what that holds."""
     made = settings(run, tmp_path_factory.mktemp("stopped") / "run", "vae")
     stop(made, "vae", 3)
     path = made.out / "vae/checkpoint.pt"
@@ -114,7 +114,7 @@ def stopped(run, tmp_path_factory):
 
 @pytest.mark.parametrize("part", ["step", "steps", "model", "average", "optimizer", "moments", "missing"])
 def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, part):
-    """Without moments, a training went on with fresh ones, without a word."""
+    """Without moments, a run went on with fresh ones, without a word."""
     made, path, state = stopped
     state = copy.deepcopy(state)
     if part == "moments":
@@ -124,7 +124,7 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, part):
     else:
         del state[part]
     write_state(path, state)
-    with pytest.raises(InputError, match=rf"checkpoint.pt is no whole checkpoint of this training \(its? .*{part}"):
+    with pytest.raises(InputError, match=rf"checkpoint.pt is not an intact checkpoint of this run \(its? .*{part}"):
         go(made, "vae")
 
 

@@ -61,7 +61,7 @@ def test_several_processes_draw_the_same(tmp_path, monkeypatch):
 
 def test_scenes_of_another_size_are_refused(tmp_path):
     draw_scenes(SMALL, tmp_path, rectangle)
-    with pytest.raises(InputError, match=r"shape \(64, 64, 3\), wanted \(64, 128, 3\)"):
+    with pytest.raises(InputError, match=r"shape \(64, 64, 3\), expected \(64, 128, 3\)"):
         draw_scenes(dataclasses.replace(SMALL, width=128), tmp_path, rectangle)
 
 
@@ -95,7 +95,7 @@ def test_a_bad_vae_stops_the_run_before_it_is_used(run, tmp_path):
     for stage in ("scenes", "vae"):
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / stage).symlink_to(run / stage)
-    with pytest.raises(InputError, match="the VAE is not good enough to go on"):
+    with pytest.raises(InputError, match="the VAE is not good enough to continue"):
         pretrain(small_settings(tmp_path / "run", ignore_gates=False), ProgressReporter(), source=rectangle)
     assert not (tmp_path / "run/latents").exists()
 

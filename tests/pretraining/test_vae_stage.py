@@ -46,8 +46,8 @@ def test_standardized_latents_have_no_mean_and_unit_spread_and_decode_to_the_sam
     after = encode(vae, images)
     shape = (1, -1, 1, 1)
     torch.testing.assert_close(after.double(), (before - mean.view(shape)) / std.view(shape), atol=1e-4, rtol=1e-4)
-    for found, wanted in zip(channel_moments(after), (0.0, 1.0), strict=True):
-        assert (found - wanted).abs().max() < 1e-4
+    for found, expected in zip(channel_moments(after), (0.0, 1.0), strict=True):
+        assert (found - expected).abs().max() < 1e-4
     assert (decode(vae, after) - decoded).abs().max() < 1e-5
     # The posterior's noise shrinks as its mean does.
     after = vae.encode(to_pixels(images)).latent_dist.var.double()
@@ -95,5 +95,5 @@ def test_a_bad_vae_is_refused_with_its_figures(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"steps": 5, **good}))
     check_vae_quality(tmp_path)
     (tmp_path / "metrics.json").write_text(json.dumps({"steps": 5, **good, "psnr": 26.5}))
-    with pytest.raises(InputError, match=r"PSNR 26\.50 dB, wanted 26\.00 .*--vae\.steps.*--ignore-gates"):
+    with pytest.raises(InputError, match=r"PSNR 26\.50 dB, expected 26\.00 .*--vae\.steps.*--ignore-gates"):
         check_vae_quality(tmp_path)

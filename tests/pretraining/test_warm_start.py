@@ -27,18 +27,18 @@ def test_it_goes_on_with_the_networks_and_keeps_vae_and_words(run, tmp_path):
     # A step that changes nothing: what is written is what it began with.
     out = begun_with(run / "model", tmp_path / "run", steps=1, lr=0.0)
     for part in (UNET, "text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
-        wanted, found = load_file(run / "model" / part), load_file(out / "model" / part)
-        assert wanted.keys() == found.keys()
-        for name in wanted:
-            torch.testing.assert_close(found[name], wanted[name], rtol=0, atol=0)
+        expected, found = load_file(run / "model" / part), load_file(out / "model" / part)
+        assert expected.keys() == found.keys()
+        for name in expected:
+            torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0)
     for name in ("vocab.json", "merges.txt"):
         assert (out / "model/tokenizer" / name).read_bytes() == (run / "model/tokenizer" / name).read_bytes()
 
 
 def test_it_learns(run, tmp_path):
     out = begun_with(run / "model", tmp_path / "run")
-    wanted, found = load_file(run / "model" / UNET), load_file(out / "model" / UNET)
-    assert any(not torch.equal(wanted[name], found[name]) for name in wanted)
+    expected, found = load_file(run / "model" / UNET), load_file(out / "model" / UNET)
+    assert any(not torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_checkpoints_of_another_beginning_are_refused(run, tmp_path):

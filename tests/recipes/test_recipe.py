@@ -86,11 +86,11 @@ def test_a_length_on_the_command_line_takes_the_place_of_the_recipes():
         (["--steps", "3"], "unknown key --steps: did you mean --training.steps?"),
         (["--batch-size", "3"], "did you mean --training.batch_size?"),
         (["--trainingsteps=3"], "did you mean --training.steps?"),
-        (["--training.steps", "many"], "training.steps is 'many'; wanted a whole number"),
+        (["--training.steps", "many"], "training.steps is 'many'; expected a whole number"),
         (["--training.epochs", "3", "--training.steps", "9"], "give exactly one"),
-        (["--task.name", "depht"], "task.name is 'depht'; wanted"),
-        (["--optimizer.lr", "nan"], "optimizer.lr is 'nan'; wanted a number"),
-        (["--schedule.power", "inf"], "schedule.power is 'inf'; wanted a number"),
+        (["--task.name", "depht"], "task.name is 'depht'; expected"),
+        (["--optimizer.lr", "nan"], "optimizer.lr is 'nan'; expected a number"),
+        (["--schedule.power", "inf"], "schedule.power is 'inf'; expected a number"),
         (["--schedule.power", "-1"], "schedule.power is -1.0; expected 0 to 100"),
         (["--training.seed", "100000000000000"], "training.seed is 100000000000000; expected 0 to 4294967295"),
         (["--training.num_threads", "100000000000"], "training.num_threads is 100000000000; expected 1 to 4096"),
@@ -107,12 +107,16 @@ def test_a_wrong_override_is_told(overrides, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.toml", "task = 'depth'", "task is 'depth'; wanted a section of keys"),
-        ("a.toml", "backbone = 5\n[task]\nname = 'depth'\nmax_depth_m = 1", "backbone is 5; wanted a section of keys"),
-        ("a.toml", "x", "no valid TOML"),
+        ("a.toml", "task = 'depth'", "task is 'depth'; expected a section of keys"),
+        (
+            "a.toml",
+            "backbone = 5\n[task]\nname = 'depth'\nmax_depth_m = 1",
+            "backbone is 5; expected a section of keys",
+        ),
+        ("a.toml", "x", "not valid TOML"),
         ("a.toml", "", "task.name is None"),
-        ("a.json", "[1]", "wanted a JSON object"),
-        ("a.json", "{", "no valid JSON"),
+        ("a.json", "[1]", "expected a JSON object"),
+        ("a.json", "{", "not valid JSON"),
     ],
 )
 def test_a_broken_file_is_told(name, text, message, tmp_path):
@@ -155,7 +159,7 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path):
     ("text", "message"),
     [
         ('extends = "a.toml"', "extends itself"),
-        ("extends = 3", "extends is 3; wanted"),
+        ("extends = 3", "extends is 3; expected"),
         ('extends = "missing"', "no recipe"),
     ],
 )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from metaprompts.synthetic.camera import looking
+from metaprompts.synthetic.camera import camera_from_angles
 from metaprompts.synthetic.render import render
 from metaprompts.synthetic.solids import Material, Solid, ball, box, ellipsoid, limb, plane, rod
 from metaprompts.synthetic.vectors import UP, Vector
@@ -21,7 +21,7 @@ def world_of(*solids: Solid, light: Light = SUN) -> World:
 
 
 def camera(yaw=0.0, pitch=0.0):
-    return looking(Vector(0, 1.5, 0), yaw_deg=yaw, pitch_deg=pitch, opening_deg=60, height=64, width=96)
+    return camera_from_angles(Vector(0, 1.5, 0), yaw_deg=yaw, pitch_deg=pitch, opening_deg=60, height=64, width=96)
 
 
 def rays_of(view):
@@ -170,7 +170,7 @@ def test_edges_are_smoothed_by_the_share_that_is_covered():
     slanted = rod(Vector(-20, 1.0, 10), Vector(20, 2.7, 10), 3.0, bright)
     world = World(things=(Thing(label="ball", solids=(slanted,)),), light=SUN, sky=dark)
     low = render(world, camera()).image[..., 0] / 255.0
-    view = looking(Vector(0, 1.5, 0), yaw_deg=0, pitch_deg=0, opening_deg=60, height=1024, width=1536)
+    view = camera_from_angles(Vector(0, 1.5, 0), yaw_deg=0, pitch_deg=0, opening_deg=60, height=1024, width=1536)
     fine = (render(world, view).image[..., 0] / 255.0).reshape(64, 16, 96, 16).mean((1, 3))
     assert ((fine > 0.1) & (fine < 0.9)).sum() > 30
     assert np.abs(low - fine).max() < 0.3

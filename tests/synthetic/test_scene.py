@@ -12,11 +12,11 @@ import pytest
 from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.errors import InputError
 from metaprompts.synthetic import CLASSES, generate_scene
-from metaprompts.synthetic.camera import looking
+from metaprompts.synthetic.camera import camera_from_angles
 from metaprompts.synthetic.captions import caption
 from metaprompts.synthetic.people import build_person, random_clothes
 from metaprompts.synthetic.poses import Arm, Leg, Posture
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.vectors import Vector
 from metaprompts.synthetic.world import Thing
 
@@ -140,19 +140,19 @@ def test_same_view_at_other_sizes(scenes):
 
 @pytest.mark.parametrize("arguments", [(-1,), (0, 8, 192), (0, 128, 100000)])
 def test_impossible_scenes_are_refused(arguments):
-    with pytest.raises(InputError, match="wanted"):
+    with pytest.raises(InputError, match="expected"):
         generate_scene(*arguments)
     with pytest.raises(InputError, match="beach"):
         generate_scene(0, kind="beach")
 
 
 class TestPeople:
-    CAMERA = looking(Vector(0, 1.4, 0), yaw_deg=12, pitch_deg=-5, opening_deg=60, height=128, width=192)
+    CAMERA = camera_from_angles(Vector(0, 1.4, 0), yaw_deg=12, pitch_deg=-5, opening_deg=60, height=128, width=192)
 
     def straight(self, facing):
         down = Arm(10, 0, 5, 0)
         posture = Posture(doing="", left_arm=down, right_arm=down, left_leg=Leg(0, 0), right_leg=Leg(0, 0))
-        return build_person(Vector(0.4, 0, 4), facing, 1.8, posture, random_clothes(Chance(0)))
+        return build_person(Vector(0.4, 0, 4), facing, 1.8, posture, random_clothes(Rng(0)))
 
     def test_joints_are_named_as_in_coco(self):
         assert tuple(self.straight(0).joints) == COCO_JOINTS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.textures import noise, pulse
 from metaprompts.synthetic.vectors import FORWARD, RIGHT, UP, Vector, cosine_and_sine, turned
 
@@ -40,11 +40,11 @@ def test_turning_takes_forward_to_the_right_and_leaves_up():
 
 
 def test_chance_draws_all_of_its_range_and_repeats():
-    chance, again = Chance(7), Chance(7)
-    draws = [chance.whole(2, 5) for _ in range(400)]
+    rng, again = Rng(7), Rng(7)
+    draws = [rng.whole(2, 5) for _ in range(400)]
     assert draws == [again.whole(2, 5) for _ in range(400)]
     assert set(draws) == {2, 3, 4, 5}
-    assert sorted(chance.shuffled("abcdef")) == list("abcdef")
-    assert {chance.choice("xyz") for _ in range(60)} == set("xyz")
-    share = np.mean([chance.happens(0.3) for _ in range(4000)])
+    assert sorted(rng.shuffled("abcdef")) == list("abcdef")
+    assert {rng.choice("xyz") for _ in range(60)} == set("xyz")
+    share = np.mean([rng.happens(0.3) for _ in range(4000)])
     assert share == pytest.approx(0.3, abs=0.03)

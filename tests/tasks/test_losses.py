@@ -70,8 +70,8 @@ def test_cross_entropy_counts_ignored_pixels_in_the_mean():
     logits = torch.zeros(1, 2, 1, 4)
     logits[:, 0] = math.log(3)
     labels = torch.tensor([[[0, 1, 255, 255]]])
-    wanted = (math.log(4 / 3) + math.log(4)) / 4
-    assert mean_cross_entropy(logits, labels).item() == pytest.approx(wanted, rel=1e-6)
+    expected = (math.log(4 / 3) + math.log(4)) / 4
+    assert mean_cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_cross_entropy_of_nothing_is_zero():
@@ -88,8 +88,8 @@ def test_silog_by_hand(variance_focus):
     target = torch.tensor([1.0, 2.0, 1.0, 0.0])
     predicted = torch.tensor([1.0, 1.0, 4.0, 7.0])
     d = [0, math.log(2), -math.log(4)]
-    wanted = math.sqrt(sum(x * x for x in d) / 3 - variance_focus * (sum(d) / 3) ** 2)
-    assert silog(predicted, target, variance_focus=variance_focus).item() == pytest.approx(wanted, rel=1e-6)
+    expected = math.sqrt(sum(x * x for x in d) / 3 - variance_focus * (sum(d) / 3) ** 2)
+    assert silog(predicted, target, variance_focus=variance_focus).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_silog_with_full_focus_ignores_a_wrong_scale():

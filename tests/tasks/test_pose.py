@@ -27,10 +27,10 @@ def test_joints_without_a_label_add_nothing_but_count():
     given = batch((40, 30, 2), (90, 20, 0))
     heatmap = TASK.encode(given)[0, 0]
     raw = torch.zeros(1, 2, 16, 32)
-    wanted = heatmap.square().mean().item() / 2
-    assert TASK.losses(raw, None, given)["heatmaps"].item() == pytest.approx(wanted)
+    expected = heatmap.square().mean().item() / 2
+    assert TASK.losses(raw, None, given)["heatmaps"].item() == pytest.approx(expected)
     raw[0, 1] = 7
-    assert TASK.losses(raw, None, given)["heatmaps"].item() == pytest.approx(wanted)
+    assert TASK.losses(raw, None, given)["heatmaps"].item() == pytest.approx(expected)
     raw[0, 0] = heatmap
     assert TASK.losses(raw, None, given)["heatmaps"] == 0
 
@@ -81,7 +81,7 @@ def test_config_of_an_older_model_loads():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"crop_height": 60}, "wanted multiples of 8"),
+        ({"crop_height": 60}, "expected multiples of 8"),
         ({"heatmap_sigma": 0.0}, "heatmap_sigma is 0.0"),
         ({"skeleton": ((0, 17),)}, "outside 0 to 16"),
         ({"joints": ("a", "b", "a"), "skeleton": ()}, "task.joints has 'a' 2 times"),

@@ -49,7 +49,7 @@ def names(paths):
     return [path.name for path in paths]
 
 
-def test_depth_is_saved_in_millimetres(tmp_path, caplog):
+def test_depth_is_saved_in_millimeters(tmp_path, caplog):
     """Rounded; 0 for no depth only; what is farther than 16 bits reach saturates and is told."""
     with caplog.at_level(logging.WARNING):
         paths = depth().save(tmp_path / "new", "a")
@@ -81,7 +81,7 @@ def test_infinite_depth_saturates(tmp_path):
     assert (cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED) == 65535).all()
 
 
-def test_depth_is_shown_with_metres_below():
+def test_depth_is_shown_with_meters_below():
     assert depth().show(legend=False).size == (3, 2)
     shown = depth().show()
     assert shown.width >= 160
@@ -169,7 +169,7 @@ def test_people_that_are_not_drawn_are_told(tmp_path):
     """A photograph came back as it was where all joints scored below 0.3: was there nobody, or nothing done?"""
     assert pose().unseen() is None
     assert pose().unseen(0.6) == "no joint scores at least 0.6 (the highest 0.5): nothing is drawn"
-    assert pose(people=0).unseen() == "no people to look at: nothing is drawn"
+    assert pose(people=0).unseen() == "no people given: nothing is drawn"
     some = replace(pose(2), people=(pose().people[0], replace(pose().people[0], scores=np.zeros(2, np.float32))))
     assert some.unseen() == "no joint of 1 of 2 people scores at least 0.3: not drawn"
     drawn, hidden = (np.asarray(pose().show(min_score=score))[:9, :9] for score in (0.3, 0.6))

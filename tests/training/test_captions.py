@@ -1,4 +1,4 @@
-"""Trainings of a few steps that read a caption of each image."""
+"""Runs of a few steps that read a caption of each image."""
 
 import json
 import os
@@ -56,8 +56,8 @@ def test_a_batch_has_what_the_text_encoder_makes_of_its_captions(images, caption
     batches = InfiniteDataLoader(training_split(made), made)
     context = next(iter(batches))["context"]
     names = [os.path.basename(path) for path in batches.files(0)]  # noqa: PTH119
-    wanted = load_text_encoder("micro").captions([WORDS[NAMES.index(name)] for name in names])
-    torch.testing.assert_close(context, wanted, rtol=1e-5, atol=1e-6)
+    expected = load_text_encoder("micro").captions([WORDS[NAMES.index(name)] for name in names])
+    torch.testing.assert_close(context, expected, rtol=1e-5, atol=1e-6)
     assert context.shape == (2, 77, 64)
 
 
@@ -76,7 +76,7 @@ def test_it_says_what_reads_its_captions_and_needs_one(trained):
     assert np.abs(first - other).max() > 0
     with pytest.raises(InputError, match="reads a caption of each image, but its context is nothing"):
         model.predict(image)
-    with pytest.raises(InputError, match="context is 1x2x64; wanted 1x77x64"):
+    with pytest.raises(InputError, match="context is 1x2x64; expected 1x77x64"):
         model.predict(image, caption=torch.zeros(2, 64))
 
 
@@ -86,9 +86,9 @@ def test_evaluation_gives_the_numbers_of_training_without_the_text_encoder(train
     words = ["evaluate", str(out / "last"), "--training.device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "plain")]) == 0
     scores = json.loads((tmp_path / "plain/metrics.json").read_text())
-    wanted = json.loads((out / "metrics.json").read_text())["validations"][-1]
+    expected = json.loads((out / "metrics.json").read_text())["validations"][-1]
     name = "rmse" if "rmse" in scores else "mIoU"
-    assert scores[name] == pytest.approx(wanted[name], rel=1e-3)
+    assert scores[name] == pytest.approx(expected[name], rel=1e-3)
 
 
 def test_an_evaluation_that_goes_on_predicts_anew_what_has_another_caption(trained, captions, tmp_path):
@@ -197,7 +197,7 @@ def test_a_missing_caption_is_named_before_the_training_begins(images, captions,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_image_without_caption_is_passed_over_if_wanted(images, captions, tmp_path):
+def test_an_image_without_caption_is_skipped_on_request(images, captions, tmp_path):
     fewer = without(captions, tmp_path, "train2.png")
     samples = training_split(recipe("depth", images, fewer, tmp_path, "--data.on_error", "skip")).samples
     assert [os.path.basename(samples[number].path) for number in (1, 2)] == ["train1.png", "train3.png"]  # noqa: PTH119
@@ -205,7 +205,7 @@ def test_a_image_without_caption_is_passed_over_if_wanted(images, captions, tmp_
 
 
 def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
-    """With images that cannot be read, to be passed over."""
+    """With images that cannot be read, to be skipped."""
     root = shutil.copytree(images, tmp_path / "images")
     (root / "train1.png").write_text("no image")
     captioner = write_captioner(tmp_path / "blip")
@@ -217,17 +217,17 @@ def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "wanted"),
+    ("words", "expected"),
     [
         (["--data.captions", "none"], "prompts.kind is caption: say where captions come from, data.captions FILE or"),
-        (["--data.captions", "gone.json"], "gone.json is no file"),
+        (["--data.captions", "gone.json"], "gone.json is not a file"),
         (["--data.captioner", "a/b"], "data.captioner a/b: set one of them to none"),
         (["--data.captions", "none", "--data.captioner", "gone"], "no captioner at gone"),
         (["--backbone.source", "random:micro"], "random weights and no text encoder: set prompts.text_source"),
     ],
 )
-def test_what_is_said_wrongly_is_one_line(images, captions, tmp_path, words, wanted):
+def test_what_is_said_wrongly_is_one_line(images, captions, tmp_path, words, expected):
     words = [*words, "--data.cache", str(tmp_path)]
     with pytest.raises(InputError) as caught:
         training_split(recipe("depth", images, captions, tmp_path, *words))
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)

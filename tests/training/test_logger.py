@@ -1,4 +1,4 @@
-"""The log of a training, read back after whatever happened to it."""
+"""The log of a run, read back after whatever happened to it."""
 
 import json
 import logging

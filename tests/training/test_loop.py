@@ -1,4 +1,4 @@
-"""Whole trainings of a few steps, on images made here."""
+"""Whole runs of a few steps, on images made here."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_pat
 def test_a_cache_that_can_never_hit_is_warned_of(images, tmp_path, caplog):
     words = ("--backbone.cache_latents", "true", "--augment.color", "true")
     train(recipe("depth", images, tmp_path, *words), ProgressReporter())
-    assert "backbone.cache_latents is of use where images repeat" in caplog.text
+    assert "backbone.cache_latents helps only where images repeat" in caplog.text
 
 
 def test_the_best_validation_is_kept(images, tmp_path, monkeypatch):
@@ -229,7 +229,7 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
     )
     assert first != second
     assert second == pytest.approx(first, rel=0.02)
-    with pytest.raises(InputError, match="fp16 wants a GPU"):
+    with pytest.raises(InputError, match="fp16 needs a GPU"):
         train(recipe("depth", images, tmp_path / "fp16", *words, "--training.precision", "fp16"), ProgressReporter())
 
 
@@ -260,7 +260,7 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
 
 def test_one_image_a_pass_is_too_few_for_segmentation(images, tmp_path):
     words = ("--training.micro_batch_size", "1", "--training.loss_group_size", "1")
-    with pytest.raises(InputError, match=r"batch norm wants at least 2: choose a larger training\.micro_batch_size"):
+    with pytest.raises(InputError, match=r"batch norm needs at least 2: choose a larger training\.micro_batch_size"):
         train(recipe("segmentation", images, tmp_path, *words), ProgressReporter())
 
 

@@ -56,7 +56,7 @@ def test_rise_and_fall_is_highest_at_the_end_of_the_rise():
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["poly", "poly_one_cycle", "step", "constant"])
 def test_the_shortest_trainings_have_a_learning_rate(kind, steps):
-    """A rise of a fifth of two steps is no step at all, which was divided by."""
+    """A rise of a fifth of two steps is not a step at all, which was divided by."""
     schedule = Schedule(kind=kind, pct_start=0.2, warmup_steps=50, milestones=(0.5,))
     assert all(0 <= lr <= 1 for lr in rates(schedule, steps))
 

@@ -1,4 +1,4 @@
-"""A stopped training must end, bit for bit, as one that was not stopped."""
+"""A stopped run must end, bit for bit, as one that was not stopped."""
 
 import copy
 import json
@@ -65,7 +65,7 @@ def logged(out):
 
 @pytest.fixture(scope="module", params=["depth", pytest.param("segmentation", marks=pytest.mark.full)])
 def straight(request, images, tmp_path_factory):
-    """A task, and the folder of a training that was not stopped."""
+    """A task, and the folder of a run that was not stopped."""
     out = tmp_path_factory.mktemp("straight") / "run"
     train(recipe(request.param, images, out), ProgressReporter())
     return request.param, out
@@ -82,16 +82,16 @@ def straight(request, images, tmp_path_factory):
 )
 def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, images, tmp_path, number, workers):
     """Stopped within an epoch of two steps, after a validation, and with other workers."""
-    task, wanted = straight
+    task, expected = straight
     made = recipe(task, images, tmp_path / "run", "--data.num_workers", str(workers))
     for step in (1, 3, 6):
         with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
             train(made, SignalAt(step, number), resume="auto")
         assert (tmp_path / "run/curves.png").is_file()
     train(made, ProgressReporter(), resume="auto")
-    assert weights(tmp_path / "run") == weights(wanted)
-    assert numbers(tmp_path / "run") == numbers(wanted)
-    assert logged(tmp_path / "run") == logged(wanted)
+    assert weights(tmp_path / "run") == weights(expected)
+    assert numbers(tmp_path / "run") == numbers(expected)
+    assert logged(tmp_path / "run") == logged(expected)
 
 
 def test_a_finished_training_is_not_trained_again(straight, images):
@@ -107,7 +107,7 @@ CONSTANT = ("--schedule.kind", "constant", "--schedule.warmup_fraction", "none")
 
 
 def test_a_finished_training_goes_on_with_more_steps(images, tmp_path, caplog):
-    """It was refused: a training of too few steps had to be begun anew."""
+    """It was refused: a run of too few steps had to be started over."""
     words = (*CONSTANT, "--training.validate_every", "2")
     train(recipe("depth", images, tmp_path / "once", *words), ProgressReporter())
     train(recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "4"), ProgressReporter())
@@ -116,9 +116,9 @@ def test_a_finished_training_goes_on_with_more_steps(images, tmp_path, caplog):
     assert weights(tmp_path / "twice") == weights(tmp_path / "once")
     assert numbers(tmp_path / "twice") == numbers(tmp_path / "once")
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
-    assert "going on from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
+    assert "resuming from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
     fewer = recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "5")
-    with pytest.raises(InputError, match="has 7 steps already, and this training would have 5: give more"):
+    with pytest.raises(InputError, match="has 7 steps already, and this run would have 5: give more"):
         train(fewer, ProgressReporter(), resume="auto")
 
 
@@ -167,7 +167,7 @@ def test_an_unfinished_training_is_not_written_over_unasked(images, tmp_path):
     made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
-    with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to go on"):
+    with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to resume"):
         train(made, ProgressReporter())
     train(made, ProgressReporter(), resume="never")
     assert [entry["step"] for entry in logged(tmp_path / "run") if "total" in entry] == list(range(1, STEPS + 1))
@@ -196,7 +196,7 @@ def first(mapping):
 
 @pytest.fixture(scope="module")
 def stopped(images, tmp_path_factory):
-    """A recipe, the only checkpoint of its stopped training, and what that holds."""
+    """A recipe, the only checkpoint of its stopped run, and what that holds."""
     made = recipe("depth", images, tmp_path_factory.mktemp("stopped") / "run", "--training.save_total_limit", "1")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
@@ -229,14 +229,14 @@ def stopped(images, tmp_path_factory):
     ],
 )
 def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message):
-    """Without its model, moments or all of its state, a training went on with fresh weights, without a word."""
+    """Without its model, moments or all of its state, a run went on with fresh weights, without a word."""
     made, path, state = stopped
     state = copy.deepcopy(state)
     change(state)
     write_state(path, state)
     with pytest.raises(InputError) as caught:
         train(made, ProgressReporter(), resume="auto")
-    assert f"{path} is no whole checkpoint of this training (" in str(caught.value)
+    assert f"{path} is not an intact checkpoint of this run (" in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -246,16 +246,16 @@ def test_what_a_machine_decides_may_change():
         "training": {"output_dir": "a", "num_threads": 1, "steps": 5},
         "data": {"root": "x", "num_workers": 0, "train": "t"},
     }
-    wanted = {
+    expected = {
         "training": {"output_dir": "b", "num_threads": 2, "steps": 5},
         "data": {"root": "y", "num_workers": 2, "train": "t"},
     }
-    assert changed_keys(found, wanted) == []
-    assert changed_keys(found, {**wanted, "task": {"width": 3}}) == ["task.width"]
+    assert changed_keys(found, expected) == []
+    assert changed_keys(found, {**expected, "task": {"width": 3}}) == ["task.width"]
 
 
 def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_path, straight):
-    task, wanted = straight
+    task, expected = straight
     made = recipe(task, images, tmp_path / "run", "--training.save_total_limit", "3")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(5))
@@ -264,12 +264,12 @@ def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_
     newest = tmp_path / "run/checkpoints" / names[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
     train(made, ProgressReporter(), resume="auto")
-    assert weights(tmp_path / "run") == weights(wanted)
+    assert weights(tmp_path / "run") == weights(expected)
 
 
 def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tmp_path):
     """SIGKILL, while a checkpoint is written too."""
-    task, wanted = straight
+    task, expected = straight
     made = recipe(task, images, tmp_path / "run")
     (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
@@ -284,8 +284,8 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tm
         process.kill()
         process.wait()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert weights(tmp_path / "run") == weights(wanted)
-    assert load(tmp_path / "run/last").config == load(wanted / "last").config
+    assert weights(tmp_path / "run") == weights(expected)
+    assert load(tmp_path / "run/last").config == load(expected / "last").config
 
 
 @pytest.mark.full
@@ -345,7 +345,7 @@ def test_a_later_signal_ends_at_once():
 
 
 def test_a_checkpoint_that_knows_fewer_keys_goes_on(images, tmp_path):
-    """Keys that came later have their defaults: an unfinished training outlives a new version."""
+    """Keys that came later have their defaults: an unfinished run outlives a new version."""
     made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
         train(made, SignalAt(2))
@@ -382,14 +382,14 @@ def test_steps_before_a_failed_validation_are_kept(images, tmp_path, straight):
         def validating(self, batches):
             raise InputError("a broken image")
 
-    task, wanted = straight
+    task, expected = straight
     made = recipe(task, images, tmp_path / "run", "--training.checkpoint_seconds", "3600")
     with pytest.raises(InputError, match="a broken image"):
         train(made, Failing())
     train(made, ProgressReporter(), resume="auto")
-    assert weights(tmp_path / "run") == weights(wanted)
-    assert numbers(tmp_path / "run") == numbers(wanted)
-    assert logged(tmp_path / "run") == logged(wanted)
+    assert weights(tmp_path / "run") == weights(expected)
+    assert numbers(tmp_path / "run") == numbers(expected)
+    assert logged(tmp_path / "run") == logged(expected)
 
 
 def test_what_a_killed_writer_left_is_removed(images, tmp_path):

@@ -118,7 +118,7 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, im
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "go on with: torchrun --standalone --nproc-per-node 2 -m metaprompts train" in said
+    assert "resume with: torchrun --standalone --nproc-per-node 2 -m metaprompts train" in said
     on = [*train_command(tmp_path, "depth", images, out, 1, *words)]
     done = subprocess.run(on, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -140,7 +140,7 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
     assert done.returncode != 0
     own = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert any("train3.png" in line for line in own)
-    assert all("train3.png" in line or "another process of this training has ended" in line for line in own)
+    assert all("train3.png" in line or "another process of this run has ended" in line for line in own)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_what_does_not_come_out_even_is_refused(batch, settings, message):
 
 
 @pytest.mark.parametrize(
-    ("batch", "settings", "wanted"),
+    ("batch", "settings", "expected"),
     [
         (24, {"processes": 8, "loss_batch": 3}, (3, 1, 3)),
         (24, {"processes": 2, "micro_batch": 3, "loss_batch": 3}, (3, 4, 3)),
@@ -167,9 +167,9 @@ def test_what_does_not_come_out_even_is_refused(batch, settings, message):
         (8, {"micro_batch": 16}, (8, 1, 8)),
     ],
 )
-def test_a_step_is_split_evenly(batch, settings, wanted):
+def test_a_step_is_split_evenly(batch, settings, expected):
     split = BatchPlan.of(batch, **{"processes": 1, "micro_batch": None, "loss_batch": None, **settings})
-    assert (split.micro_batch, split.passes, split.loss_batch) == wanted
+    assert (split.micro_batch, split.passes, split.loss_batch) == expected
     assert split.processes * split.passes * split.micro_batch == batch
 
 

@@ -30,9 +30,9 @@ def at(recipe, out, **data):
     return replace(recipe, data=replace(recipe.data, **data), training=replace(recipe.training, output_dir=out))
 
 
-def assert_same_samples(out, wanted):
+def assert_same_samples(out, expected):
     for name in ("last/model.safetensors", "best/model.safetensors", "metrics.json"):
-        assert (out / name).read_bytes() == (wanted / name).read_bytes()
+        assert (out / name).read_bytes() == (expected / name).read_bytes()
 
 
 @pytest.fixture(scope="module", params=["depth", "segmentation"])
@@ -46,21 +46,21 @@ def trained(request, images, tmp_path_factory):
 
 def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_path):
     """With processes that read, in the second epoch."""
-    _, wanted, recipe = trained
+    _, expected, recipe = trained
     made = at(recipe, tmp_path / "run", workers=2)
     with pytest.raises(TrainingStopped, match="stopped at step 2 of 3"):
         train(made, SignalAt(2), resume="auto")
     train(made, ProgressReporter(), resume="auto")
-    assert_same_samples(tmp_path / "run", wanted)
+    assert_same_samples(tmp_path / "run", expected)
 
 
 @pytest.mark.parametrize("trained", ["depth"], indirect=True)
 def test_a_training_from_folders_goes_on_from_shards(trained, tmp_path):
-    recipe, wanted, from_shards = trained
+    recipe, expected, from_shards = trained
     with pytest.raises(TrainingStopped):
         train(at(recipe, tmp_path / "run"), SignalAt(1))
     train(at(from_shards, tmp_path / "run"), ProgressReporter(), resume="auto")
-    assert_same_samples(tmp_path / "run", wanted)
+    assert_same_samples(tmp_path / "run", expected)
 
 
 def test_people_are_trained_and_validated_without_their_folder(tmp_path):
@@ -69,11 +69,11 @@ def test_people_are_trained_and_validated_without_their_folder(tmp_path):
     settings = ("--data.root", str(tmp_path / "coco"), "--data.val_boxes", "none", "--training.batch_size", "2")
     few = ("--prompts.count", "4", "--refinement.steps", "2", "--training.device", "cpu", "--data.num_workers", "0")
     recipe = read_recipe("micro_coco_pose", [*SMALL["pose"], *settings, *few, "--training.steps", "2"])
-    train(at(recipe, tmp_path / "wanted"), ProgressReporter())
+    train(at(recipe, tmp_path / "expected"), ProgressReporter())
     made = sharded(recipe, tmp_path)
     (tmp_path / "coco").rename(tmp_path / "gone")
     train(at(made, tmp_path / "run"), ProgressReporter())
-    assert_same_samples(tmp_path / "run", tmp_path / "wanted")
+    assert_same_samples(tmp_path / "run", tmp_path / "expected")
     assert "AP" in json.loads((tmp_path / "run/metrics.json").read_text())["best"]
 
 

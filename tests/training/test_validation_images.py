@@ -1,4 +1,4 @@
-"""Which images a training is validated on: a share of its own, or none."""
+"""Which images a run is validated on: a share of its own, or none."""
 
 import json
 
@@ -197,9 +197,9 @@ def test_shards_keep_what_was_held_out(people, tmp_path, capsys):
     words = ["--data.root", str(people), "--data.train", "people.json", "--data.train_images", "images"]
     words += ["--data.val", "0.34", "--data.num_workers", "0", "--out", str(tmp_path / "shards")]
     assert main(["data", "shard", "micro_pose", *words]) == 0
-    wanted, made = pose_recipe(people), pose_recipe(None, "--data.shards", str(tmp_path / "shards"))
+    expected, made = pose_recipe(people), pose_recipe(None, "--data.shards", str(tmp_path / "shards"))
     for split_of in (training_split, validation_split):
-        assert paths(split_of(made).samples) == paths(split_of(wanted).samples)
+        assert paths(split_of(made).samples) == paths(split_of(expected).samples)
     assert perfect_scores(validation_split(made))["AP"] == pytest.approx(1)
     other = pose_recipe(None, "--data.shards", str(tmp_path / "shards"), "--training.seed", "5")
     with pytest.raises(InputError, match=r"made with data\.val 0\.34 and training\.seed 0, the recipe has 0\.34 and 5"):

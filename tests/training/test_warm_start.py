@@ -145,5 +145,5 @@ def test_another_largest_depth_is_told(tmp_path, caplog):
 def test_the_folder_of_a_training_is_no_model(trained, tmp_path):
     """It said: no weights at runs/mine/model.safetensors."""
     small_model("segmentation").save(tmp_path / "last")
-    with pytest.raises(InputError, match=r"is the folder of a training, not of a model: give \S+/last$"):
+    with pytest.raises(InputError, match=r"is a run folder, not a model folder: give \S+/last$"):
         init_from(another(), tmp_path)

@@ -78,7 +78,7 @@ class TestWriteWhole:
     def test_a_folder_that_is_a_file_is_refused(self, tmp_path):
         (tmp_path / "file").write_text("")
         for path in (tmp_path / "file" / "x.txt", tmp_path / "file" / "deeper" / "x.txt"):
-            with pytest.raises(InputError, match=r"cannot write .*x\.txt: .*file.* is no folder; nothing"):
+            with pytest.raises(InputError, match=r"cannot write .*x\.txt: .*file.* is not a folder; nothing"):
                 write_text(path, "")
 
     def test_a_path_that_is_a_folder_is_refused(self, tmp_path):
@@ -151,7 +151,7 @@ class TestJson:
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"<html>"])
     def test_broken(self, tmp_path, content):
         (tmp_path / "x.json").write_bytes(content)
-        with pytest.raises(InputError, match=r"x\.json is no valid JSON") as caught:
+        with pytest.raises(InputError, match=r"x\.json is not valid JSON") as caught:
             read_json(tmp_path / "x.json")
         assert "\n" not in str(caught.value)
 
@@ -168,7 +168,7 @@ class TestJson:
             ('{"a":' * 80 + "1" + "}" * 80, "nested more than 64"),
             ('{"a.jpg": 1, "a.jpg": 2}', "the key 'a.jpg' is there twice"),
             (r'["\ud800"]', "half of a surrogate pair"),
-            ("9" * 5000, "is no valid JSON"),
+            ("9" * 5000, "is not valid JSON"),
         ],
     )
     def test_what_python_alone_would_take_or_end_with_a_traceback(self, tmp_path, text, words):
@@ -221,7 +221,7 @@ class TestText:
         (tmp_path / "x.toml").write_text("a = 1\r\nb = 2\n", encoding="utf-8-sig")
         assert read_toml(tmp_path / "x.toml") == {"a": 1, "b": 2}
         (tmp_path / "x.toml").write_text("a = " + "[" * 20_000)
-        with pytest.raises(InputError, match=r"x\.toml is no valid TOML: nested more than 64"):
+        with pytest.raises(InputError, match=r"x\.toml is not valid TOML: nested more than 64"):
             read_toml(tmp_path / "x.toml")
 
 

@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils import scratch
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.scratch import LOCK_FILE, is_scratch, remove_scratch, scratch_beside
+from metaprompts.utils.scratch import LOCK_FILE, is_scratch, remove_scratch, scratch_next_to
 
 _HOLDER = """
 import sys
@@ -102,7 +102,7 @@ class TestLock:
             assert "is being written by metaprompts ablate" in written(tmp_path)
 
     def test_a_process_writes_below_the_folder_of_the_one_that_started_it(self, tmp_path):
-        """`ablate` holds the lock of its folder, and its trainings are processes that write below it."""
+        """`ablate` holds the lock of its folder, and its runs are processes that write below it."""
         with writing_into(tmp_path, "ablate"):
             assert written(tmp_path / "study" / "run") == ""
 
@@ -114,7 +114,7 @@ class TestLock:
     def test_no_folder(self, tmp_path):
         (tmp_path / "file").write_text("")
         for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
-            with pytest.raises(InputError, match=r"cannot write to .*no folder"), writing_into(folder, "train"):
+            with pytest.raises(InputError, match=r"cannot write to .*not a folder"), writing_into(folder, "train"):
                 pass
 
     def test_the_folder_may_be_deleted_meanwhile(self, tmp_path):
@@ -168,13 +168,13 @@ class TestScratch:
     def test_the_number_of_a_process_comes_again(self, tmp_path, monkeypatch):
         earlier = scratch._birth(os.getpid()) - 1
         monkeypatch.setattr(scratch, "owner", lambda: f"{scratch._machine()}-{os.getpid():x}-{earlier:x}")
-        scratch_beside(tmp_path / "a.png").touch()
+        scratch_next_to(tmp_path / "a.png").touch()
         remove_scratch(tmp_path)
         assert names(tmp_path) == []
 
     def test_another_machine_s_stay_while_they_may_be_written(self, tmp_path, monkeypatch):
         monkeypatch.setattr(scratch, "owner", lambda: "0123abcd-1-1")
-        new, old = scratch_beside(tmp_path / "a.png"), scratch_beside(tmp_path / "a.png")
+        new, old = scratch_next_to(tmp_path / "a.png"), scratch_next_to(tmp_path / "a.png")
         for path in (new, old):
             path.mkdir()
         os.utime(old, (time.time() - 7200,) * 2)
@@ -190,12 +190,12 @@ class TestScratch:
 
     def test_long_names_and_endings(self, tmp_path):
         for name in ("ä" * 120 + ".txt", "x." + "y" * 200):
-            assert len(os.fsencode(scratch_beside(tmp_path / name).name)) < 200
-            assert is_scratch(scratch_beside(tmp_path / name))
+            assert len(os.fsencode(scratch_next_to(tmp_path / name).name)) < 200
+            assert is_scratch(scratch_next_to(tmp_path / name))
 
     def test_threads(self, tmp_path):
         found = []
-        threads = [threading.Thread(target=lambda: found.append(scratch_beside(tmp_path / "a.b"))) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: found.append(scratch_next_to(tmp_path / "a.b"))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

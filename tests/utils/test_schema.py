@@ -33,7 +33,7 @@ class Outer:
 
 
 @pytest.mark.parametrize(
-    ("key", "given", "wanted"),
+    ("key", "given", "expected"),
     [
         ("count", "3", 3),
         ("count", 3.0, 3),
@@ -57,10 +57,10 @@ class Outer:
         ("facts", {"x": [1]}, {"x": [1]}),
     ],
 )
-def test_a_value_is_read_as_its_field_wants(key, given, wanted):
+def test_a_value_is_read_as_its_field_wants(key, given, expected):
     value = getattr(build(Outer, {"count": 1} | {key: given}), key)
-    assert value == wanted
-    assert type(value) is type(wanted)
+    assert value == expected
+    assert type(value) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def test_a_value_is_read_as_its_field_wants(key, given, wanted):
         ({}, "missing part.count: give a value"),
         ({"cuont": 1}, "unknown key part.cuont: did you mean part.count?"),
         ({"count": 1, "inner": {"dpeth": 1}}, "unknown key part.inner.dpeth: did you mean part.inner.depth?"),
-        ({"count": "many"}, "part.count is 'many'; wanted a whole number"),
-        ({"count": 1.5}, "part.count is 1.5; wanted a whole number"),
-        ({"count": True}, "part.count is True; wanted a whole number"),
-        ({"count": None}, "part.count is None; wanted a whole number"),
-        ({"count": 1, "rate": "fast"}, "part.rate is 'fast'; wanted a number"),
-        ({"count": 1, "name": 3}, "part.name is 3; wanted text"),
-        ({"count": 1, "on": 1}, "part.on is 1; wanted true or false"),
-        ({"count": 1, "on": "maybe"}, "part.on is 'maybe'; wanted true or false"),
-        ({"count": 1, "kind": "oval"}, "part.kind is 'oval'; wanted one of round, square"),
-        ({"count": 1, "size": "1,2,3"}, "part.size is '1,2,3'; wanted 2 values or none"),
-        ({"count": 1, "size": 7}, "part.size is 7; wanted 2 values or none"),
-        ({"count": 1, "names": [1]}, "part.names is 1; wanted text"),
-        ({"count": 1, "inner": 5}, "part.inner is 5; wanted a section of keys"),
+        ({"count": "many"}, "part.count is 'many'; expected a whole number"),
+        ({"count": 1.5}, "part.count is 1.5; expected a whole number"),
+        ({"count": True}, "part.count is True; expected a whole number"),
+        ({"count": None}, "part.count is None; expected a whole number"),
+        ({"count": 1, "rate": "fast"}, "part.rate is 'fast'; expected a number"),
+        ({"count": 1, "name": 3}, "part.name is 3; expected text"),
+        ({"count": 1, "on": 1}, "part.on is 1; expected true or false"),
+        ({"count": 1, "on": "maybe"}, "part.on is 'maybe'; expected true or false"),
+        ({"count": 1, "kind": "oval"}, "part.kind is 'oval'; expected one of round, square"),
+        ({"count": 1, "size": "1,2,3"}, "part.size is '1,2,3'; expected 2 values or none"),
+        ({"count": 1, "size": 7}, "part.size is 7; expected 2 values or none"),
+        ({"count": 1, "names": [1]}, "part.names is 1; expected text"),
+        ({"count": 1, "inner": 5}, "part.inner is 5; expected a section of keys"),
         ({"count": 1, "facts": 5}, "part.facts is 5"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_wrong_value_is_told_in_one_line(values, message):
 
 
 def test_what_is_no_section_is_told():
-    with pytest.raises(InputError, match="part is 5; wanted a section of keys"):
+    with pytest.raises(InputError, match="part is 5; expected a section of keys"):
         build(Outer, 5, "part")
 
 

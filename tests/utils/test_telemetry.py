@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.parametrize("package", ["openvino", "nncf"])
 def test_nothing_reports_home(tmp_path, package):
-    """OpenVINO sent an event at every import, and made ~/intel with a number that tells users apart."""
+    """OpenVINO sent an event at every import, and made ~/intel with a user id."""
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package}")
     code = (

@@ -272,9 +272,9 @@ class TestReadTensors:
         state |= {"scalar": torch.tensor(3.0), "transposed": base.T, "part": base[1:3, ::2], "tied": base}
         state["expanded"], state["none"] = torch.ones(1, 3).expand(4, 3), torch.ones(0, 4)
         torch.save(state, tmp_path / "x.pth", pickle_protocol=protocol)
-        read, wanted = read_tensors(tmp_path / "x.pth"), torch.load(tmp_path / "x.pth", weights_only=False)
-        assert read.keys() == wanted.keys()
-        for name, tensor in wanted.items():
+        read, expected = read_tensors(tmp_path / "x.pth"), torch.load(tmp_path / "x.pth", weights_only=False)
+        assert read.keys() == expected.keys()
+        for name, tensor in expected.items():
             assert read[name].dtype == tensor.dtype
             assert read[name].stride() == tensor.stride()
             assert torch.equal(raw(read[name]), raw(tensor)), name
@@ -366,7 +366,7 @@ class TestReadTensors:
 
     @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ""])
     def test_missing_and_folder(self, tmp_path, suffix):
-        with pytest.raises(InputError, match=r"no weights at .*which is no file: give") as caught:
+        with pytest.raises(InputError, match=r"no weights at .*which is not a file: give") as caught:
             read_tensors(tmp_path / f"missing{suffix}")
         one_line(caught)
         (tmp_path / f"folder{suffix}").mkdir()
@@ -444,8 +444,8 @@ class TestLoadTensors:
             load_tensors(meta(), tensors, origin="x.pth")
         assert one_line(caught) == (
             "x.pth does not fit this model: 2 missing: linear.bias, norm.weight; 2 unexpected: a, b; "
-            "2 of another shape: linear.weight is 2x4, wanted 2x3, frozen.weight is scalar, wanted 1x1; "
-            "1 of another type: norm.bias is int8, wanted a floating type"
+            "2 of another shape: linear.weight is 2x4, expected 2x3, frozen.weight is scalar, expected 1x1; "
+            "1 of another type: norm.bias is int8, expected a floating type"
         )
 
     def test_a_refused_module_is_left_alone(self):
@@ -476,7 +476,7 @@ class TestLoadTensors:
         assert torch.equal(module.linear.weight, flat)
         with torch.device("meta"):
             convolution = nn.Conv2d(3, 2, 1)
-        with pytest.raises(InputError, match="weight is 2x3, wanted 2x3x1x1"):
+        with pytest.raises(InputError, match="weight is 2x3, expected 2x3x1x1"):
             load_tensors(convolution, {"weight": flat, "bias": torch.ones(2)}, origin="x")
 
     def test_names_in_errors_are_the_files(self):

@@ -1,1 +1,1 @@
-"""Many trainings that differ in one thing, and what it was worth."""
+"""Ablation studies: runs that differ in one factor, and its effect."""

@@ -1,4 +1,4 @@
-"""Tables in documents, between markers that name their study, made anew from stored results."""
+"""Tables in documents, between markers that name their study, regenerated from stored results."""
 
 import re
 from dataclasses import replace
@@ -17,7 +17,7 @@ NOT_RUN = "Not run yet.\n"
 
 
 def rebuilt(text: str, studies: Path, results: Path) -> str:
-    """A document with what stands between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->`` made anew.
+    """A document with what stands between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->`` rebuilt.
 
     Args:
         text: the document
@@ -28,7 +28,7 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
         InputError: a marker is not closed, or there is no such study
     """
     if text.count(_BEGIN) != len(_TABLE.findall(text)) or text.count(_END) != text.count(_BEGIN):
-        raise InputError(f"markers of tables do not pair: each {_BEGIN} STUDY --> wants its {_END}")
+        raise InputError(f"markers of tables do not pair: each {_BEGIN} STUDY --> needs its {_END}")
     return _TABLE.sub(lambda found: f"{found[1]}{table(found[2], studies, results)}{found[4]}", text)
 
 
@@ -41,7 +41,7 @@ def table(name: str, studies: Path, results: Path) -> str:
 
 
 def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
-    """Write a document's tables, and the images beside it, anew.
+    """Rewrite a document's tables, and the images next to it.
 
     Returns:
         names of the studies that it shows
@@ -57,12 +57,12 @@ def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
 
 
 def image_name(study: Study) -> str:
-    """Of a study's image, from a document's folder."""
+    """The relative path of a study's image from a document's folder."""
     return f"pictures/ablation_{study.name}.png"
 
 
 def _trained(path: Path, folder: Path) -> tuple[Study, dict[str, Result]]:
-    """A study without the cells that nobody has trained yet, and its results."""
+    """A study without cells that are not trained yet, and its results."""
     study = read_study(path)
     found = read_results(study, folder)
     trained = {run.cell.name for run in study.runs() if run.name in found}

@@ -1,4 +1,4 @@
-"""What studies would train, and about how long it takes."""
+"""Estimate the runs of studies, and about how long they take."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from metaprompts.ablation.results import stored_result
 from metaprompts.ablation.study import Run, Study
 
-# Images a second of one core, at K = 3, as measured on the machine that docs/ablations.md tells of.
+# Images a second of one core, at K = 3, as measured on the machine of docs/ablations.md.
 _RATES = {
     "scenes_segmentation": 5.8,
     "scenes_depth": 9.5,
@@ -20,11 +20,11 @@ _STEPS_OF_RATES = 3
 # What of a step does not grow with K: encoder, head, loss.
 _WITHOUT_UNET = 0.2
 # Starting, validating, saving.
-_BESIDE_STEPS_S = 40.0
+_OVERHEAD_S = 40.0
 
 
 def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
-    """A line for each study and one for all: trainings, those that are done or shared, hours that remain."""
+    """A line for each study and one for all: runs, those that are done or shared, hours that remain."""
     lines: list[str] = []
     seen: set[str] = set()
     total_s = 0.0
@@ -37,17 +37,17 @@ def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
         seen |= {run.key for run in runs}
         total_s += seconds
         lines.append(
-            f"{study.name}: {len(runs)} trainings, {len(done)} done, {len(shared - set(done))} shared with studies "
+            f"{study.name}: {len(runs)} runs, {len(done)} done, {len(shared - set(done))} shared with studies "
             f"before it, {len(waiting)} to do, about {seconds / 3600:.1f} hours of one core"
         )
     hours = total_s / processes / 3600
-    lines.append(f"together {len(seen)} different trainings; about {hours:.1f} hours with --processes {processes}")
+    lines.append(f"together {len(seen)} different runs; about {hours:.1f} hours with --processes {processes}")
     return "\n".join(lines) + "\n"
 
 
 def seconds_of(run: Run) -> float:
-    """About how long a training takes on one core with nothing beside it."""
+    """About how long a run takes on one otherwise idle core."""
     rate = _RATES.get(Path(run.cell.recipe).stem, _RATE_OF_OTHERS)
-    looks: float = run.settings.get("refinement.steps", _STEPS_OF_RATES) / _STEPS_OF_RATES
+    steps_ratio: float = run.settings.get("refinement.steps", _STEPS_OF_RATES) / _STEPS_OF_RATES
     images: int = run.settings.get("training.steps", 0) * run.settings["training.batch_size"]
-    return _BESIDE_STEPS_S + images / rate * (_WITHOUT_UNET + (1 - _WITHOUT_UNET) * looks)
+    return _OVERHEAD_S + images / rate * (_WITHOUT_UNET + (1 - _WITHOUT_UNET) * steps_ratio)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaprompts.ablation.results import Result, read_results, results_folder, score
-from metaprompts.ablation.runs import OnFailed, Roots, Wanted, check_data_exists, side_by_side, train_once
+from metaprompts.ablation.runs import OnFailed, Roots, RunFilter, check_data_exists, side_by_side, train_once
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
 
@@ -15,7 +15,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A stored number and what the same training gave now.
+    """A stored number and what the same run gave now.
 
     Attributes:
         run: which
@@ -48,7 +48,7 @@ def check_all(
     *,
     stored: Path | None = None,
     processes: int = 1,
-    wanted: Wanted = lambda run: True,
+    selects: RunFilter = lambda run: True,
     on_done: Callable[[Checked], None] = lambda checked: None,
     on_failed: OnFailed = lambda error: None,
 ) -> list[Checked]:
@@ -60,9 +60,9 @@ def check_all(
         roots: folders of images
         stored: folder with a folder of results for each study; None for those in ``out``
         processes: at the same time
-        wanted: which runs
-        on_done: is told of each
-        on_failed: is told of every training that failed
+        selects: whether to include a run
+        on_done: called after each
+        on_failed: called for every failed run
 
     Raises:
         InputError: there is no result to check, one is damaged or of other settings, or data are missing
@@ -71,7 +71,7 @@ def check_all(
     for study in studies:
         folder = results_folder(out, study) if stored is None else stored / study.name
         results = read_results(study, folder)
-        todo += [(study, run, results[run.name]) for run in study.runs() if wanted(run) and run.name in results]
+        todo += [(study, run, results[run.name]) for run in study.runs() if selects(run) and run.name in results]
     if not todo:
         raise InputError(f"nothing to check: {stored or out} has no results of these runs")
     check_data_exists([(study, run) for study, run, _ in todo], roots)

@@ -1,7 +1,7 @@
-"""Where numbers are kept: a small file for each run of a study, and one beside each training that runs share.
+"""Stored results: a small file for each run of a study, and one for each training run that studies share.
 
 OUT/STUDY/results/CELL--VARIANT--SEED.json    what a study knows, to be kept
-OUT/runs/RECIPE--SEED--KEY/result.json        the same training, for every study that has it
+OUT/runs/RECIPE--SEED--KEY/result.json        the same run, for every study that has it
 """
 
 import math
@@ -15,7 +15,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json, write_json
 
 Result = dict[str, Any]
-"""Of a training: "cell", "variant", "seed", "command", "commit", and "scores", or, where it diverged, "failed" with
+"""Of a run: "cell", "variant", "seed", "command", "commit", and "scores", or, where it diverged, "failed" with
 what was not finite. Newer ones also have "training" (the run's key), "settings", "versions", "steps", "seconds" (of all
 steps) and "diverged"."""
 
@@ -29,12 +29,12 @@ _CURE = "remove it; the same command trains it again"
 
 
 def results_folder(out: Path, study: Study) -> Path:
-    """Where a study's numbers are, one small file a training."""
+    """The folder of a study's results, one small file per run."""
     return out / study.name / "results"
 
 
 def training_folder(out: Path, run: Run) -> Path:
-    """Where a training writes."""
+    """The output folder of a run."""
     return out / "runs" / f"{Path(run.cell.recipe).stem}--{run.seed}--{run.key}"
 
 
@@ -49,7 +49,7 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
 
 
 def stored_result(study: Study, run: Run, out: Path) -> Result | None:
-    """What is known of a run: its own file, or that of the shared training.
+    """The stored result of a run: its own file, or that of the shared run.
 
     Raises:
         InputError: see `read_results`
@@ -61,12 +61,12 @@ def stored_result(study: Study, run: Run, out: Path) -> Result | None:
 
 
 def result_path(study: Study, run: Run, out: Path) -> Path:
-    """Where a run's result is."""
+    """The file of a run's result."""
     return results_folder(out, study) / f"{run.name}.json"
 
 
 def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
-    """Write what came of a training for this study and, where nobody did, for others.
+    """Write the result of a run for this study and, where it is missing, for others.
 
     Returns:
         the result as this study has it
@@ -83,7 +83,7 @@ def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
 
 
 def forget_result(study: Study, run: Run, out: Path) -> None:
-    """Remove a training and its results, those of other studies that share it included."""
+    """Remove a run and its results, those of other studies that share it included."""
     shutil.rmtree(training_folder(out, run), ignore_errors=True)
     shared = [path for path in out.glob("*/results/*.json") if _key_of(path) == run.key]
     for path in (result_path(study, run, out), *shared):
@@ -91,12 +91,12 @@ def forget_result(study: Study, run: Run, out: Path) -> None:
 
 
 def is_divergence(said: str) -> bool:
-    """Whether a training's last words tell that a number was no longer finite."""
+    """Whether a run's last output line says that a number was no longer finite."""
     return "no longer finite" in said
 
 
 def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
-    """A training's number; None where it diverged.
+    """A run's number; None where it diverged.
 
     Raises:
         InputError: the metric is not there
@@ -135,7 +135,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
 
 
 def _is_of(result: Result, run: Run) -> bool:
-    """Whether a result is of what a run is now; the command alone tells where the recipe's content is not known."""
+    """Whether a result belongs to a run as it is now; only the command decides where the recipe is unknown."""
     if "training" in result and run.cell.has_recipe:
         return bool(result["training"] == run.key)
     return bool(result.get("command") == run.command)
@@ -146,20 +146,20 @@ def _check_intact(result: Any, run: Run, path: Path) -> None:
     if not isinstance(result, dict):
         wrong = "no JSON object"
     elif ("scores" in result) == ("failed" in result):
-        wrong = 'wanted either "scores" or "failed"'
+        wrong = 'expected either "scores" or "failed"'
     elif result.get("seed") != run.seed:
-        wrong = f"seed {result.get('seed')!r}; wanted {run.seed}"
+        wrong = f"seed {result.get('seed')!r}; expected {run.seed}"
     else:
         odd = [name for name, kind in _TYPES.items() if name in result and not isinstance(result[name], kind)]
         if not odd:
             odd = [name for name, value in result.get("scores", {}).items() if not isinstance(value, int | float)]
         wrong = f"{odd[0]!r} is of the wrong type" if odd else None
     if wrong is not None:
-        raise InputError(f"{path} is no result of metaprompts ablate ({wrong}): {_CURE}")
+        raise InputError(f"{path} is not a result of metaprompts ablate ({wrong}): {_CURE}")
 
 
 def _key_of(path: Path) -> str | None:
-    """The key of the training that a result is of; None where it cannot be told."""
+    """The key of the run that a result is of; None where it is unknown."""
     try:
         result = read_json(path)
     except InputError:

@@ -1,4 +1,4 @@
-"""Train what is not trained yet, several processes side by side; stopped at any time, the same call goes on."""
+"""Train what is not trained yet, several processes in parallel; the same call resumes after an interruption."""
 
 import math
 import os
@@ -31,18 +31,18 @@ _BAD_INPUT, _SIGNALED = 2, 128
 _LOG = "log.txt"
 _GLANCE_S = 0.1
 _SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
-# What is to be ended when this process is: trainings that go on alone would meet their own continuation.
+# Processes to end together with this one: runs that continue alone would collide with their own resumption.
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 
 Roots = Mapping[str, Path]
 """Folder of the images of each name that a cell's ``data`` may have."""
-Wanted = Callable[[Run], bool]
+RunFilter = Callable[[Run], bool]
 OnDone = Callable[[Study, Run, Result], None]
 T = TypeVar("T")
 
 
 class TrainingFailedError(Exception):
-    """A training ended for no reason that lies in what was given, such as memory: it may well succeed another time."""
+    """A run ended for no reason that lies in what was given, such as memory: it may well succeed another time."""
 
 
 OnFailed = Callable[[TrainingFailedError], None]
@@ -50,7 +50,7 @@ OnFailed = Callable[[TrainingFailedError], None]
 
 @dataclass
 class _Training:
-    """One training, and all runs of studies that it is."""
+    """One run, and all runs of studies that it is."""
 
     run: Run
     quick: bool
@@ -63,30 +63,30 @@ def train_all(
     roots: Roots,
     *,
     processes: int = 1,
-    wanted: Wanted = lambda run: True,
+    selects: RunFilter = lambda run: True,
     again: bool = False,
     on_done: OnDone = lambda study, run, result: None,
     on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Train every run that has no result; runs of the same settings, data and seed are one training.
+    """Train every run that has no result; runs of the same settings, data and seed are trained once.
 
-    Each training is a process of its own with one thread. That one diverges is its result. One that fails has none, and
-    does not stop the others; one that finds its input wrong does.
+    Each run is a process of its own with one thread. Divergence is a result. A run that fails has no result and does
+    not stop the others; one with wrong input does.
 
     Args:
         studies: what to train, one after another
         out: gets STUDY/results/ and runs/
         roots: folders of images
         processes: at the same time
-        wanted: which runs
+        selects: whether to include a run
         again: train them though they have a result, which is forgotten
-        on_done: is told of every result, those found included
-        on_failed: is told of every training that failed
+        on_done: called for every result, including stored ones
+        on_failed: called for every failed run
 
     Raises:
         InputError: a cell's data are nowhere or wrong, or a result is damaged or of other settings
     """
-    pairs = [(study, run) for study in studies for run in study.runs() if wanted(run)]
+    pairs = [(study, run) for study in studies for run in study.runs() if selects(run)]
     check_data_exists(pairs, roots)
     if again:
         for study, run in pairs:
@@ -111,9 +111,9 @@ def side_by_side(
     on_done: Callable[[T, Result], None],
     on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Work on several items at the same time; but for a training that failed, the first error ends it.
+    """Work on several items in parallel; the first error ends it, except that of a failed run.
 
-    Trainings that have begun are then asked to end, waited for, and can go on later.
+    Runs that have started are then asked to end and waited for; they can be resumed later.
     """
     with ThreadPoolExecutor(processes) as pool:
         futures: dict[Future[Result], T] = {}
@@ -129,13 +129,13 @@ def side_by_side(
                     on_done(futures[future], result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            # Not those that have not begun: no wait for a cancelled one would end.
+            # Skip those that have not started: waiting for a canceled one would never end.
             _end_running([future for future in futures if not future.cancelled()])
             raise
 
 
 def _end_running(futures: Sequence[Future[Result]]) -> None:
-    """Ask each training once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
+    """Ask each run once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
     signalled: set[subprocess.Popen[bytes]] = set()
     running = True
     while running:
@@ -151,7 +151,7 @@ def _end_running(futures: Sequence[Future[Result]]) -> None:
 
 
 def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
-    """Check that the images of runs are there, as far as their lists tell.
+    """Check that the images of runs exist, as far as their lists show.
 
     Raises:
         InputError: a folder was not said, or lacks a file that a recipe names
@@ -169,12 +169,12 @@ def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
         if reads not in seen:
             seen.append(reads)
             try:
-                _look_for_data(recipe)
+                _find_data(recipe)
             except InputError as error:
                 raise InputError(f"cell {cell.name} of study {study.name}: {error}") from error
 
 
-def _look_for_data(recipe: Recipe) -> None:
+def _find_data(recipe: Recipe) -> None:
     for split in _SPLITS:
         samples_of(recipe, split)
     if recipe.prompts.kind == "caption" and recipe.data.captioner is None:
@@ -182,11 +182,11 @@ def _look_for_data(recipe: Recipe) -> None:
 
 
 def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Result:
-    """Train one run in a process of its own, or go on with it.
+    """Train or resume one run in a process of its own.
 
     Args:
         run: what to train
-        folder: of the training
+        folder: of the run
         root: of the images
         quick: whether it only shows that it can be run
 
@@ -233,7 +233,7 @@ def run_logged(command: Sequence[str], log: Path) -> int:
 
 
 def _waiting(pairs: Iterable[tuple[Study, Run]], out: Path, on_done: OnDone) -> list[_Training]:
-    """What is to be trained; what is known already is kept for every run that it is the training of."""
+    """The runs to train; stored results are recorded for every run that shares them."""
     found = {}
     pairs = list(pairs)
     for study, run in pairs:
@@ -262,11 +262,11 @@ def _outcome(run: Run, folder: Path, returned: int) -> Result:
 
 
 def _divergence(run: Run, folder: Path, returned: int) -> Result:
-    """What a training that did not come to its end says of itself, if that is a result; see `train_once`."""
-    # It may have been killed, or have stopped in good order and told so as a shell would.
+    """The result of a run that did not finish, if it has one; see `train_once`."""
+    # The process may have been killed, or have stopped cleanly with a shell's exit code for the signal.
     number = -returned if returned < 0 else returned - _SIGNALED
     if number in (signal.SIGINT, signal.SIGTERM):
-        raise InputError(f"training {run.path} was ended by signal {number}; the same command goes on with it")
+        raise InputError(f"training {run.path} was ended by signal {number}; the same command resumes it")
     log = folder / _LOG
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
@@ -280,7 +280,7 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
 
 
 def _seconds(folder: Path) -> float:
-    """Of all steps, however often the training was stopped."""
+    """Seconds of all steps, however often the run was stopped."""
     return round(math.fsum(line.get("seconds", 0.0) for line in read_lines(folder / "log.jsonl")), 1)
 
 

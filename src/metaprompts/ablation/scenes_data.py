@@ -1,4 +1,4 @@
-"""The data "scenes" of a study, drawn where nobody gives them."""
+"""The data "scenes" of a study, drawn where none are given."""
 
 from pathlib import Path
 from typing import Any

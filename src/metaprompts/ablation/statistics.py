@@ -84,6 +84,6 @@ def t_quantile(share: float, freedom: int) -> float:
 
 def _p_value(mean: float, error: float, freedom: int) -> float:
     if error == 0:
-        # Nothing varies: any mean but 0 is beyond chance.
+        # No variance: any nonzero mean is significant.
         return 1.0 if mean == 0 else 0.0
     return max(0.0, 1 - t_within(abs(mean) / error, freedom))

@@ -1,4 +1,4 @@
-"""What is to be compared: variants of recipes, each trained with several seeds. Read from TOML."""
+"""Ablation studies: variants of recipes, each trained with several seeds. Read from TOML."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from metaprompts.utils.schema import build, plain
 if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
 
-# What a command line names by its place on one machine is the same training everywhere.
+# Paths on one machine do not change which run a command line is.
 _FOLDERS = {"data.root": Path("DATA"), "training.output_dir": Path("OUT")}
 _KEY_DIGITS = 12
-# What a study says itself for every training.
+# Keys that the study sets for every run.
 _OWN_KEYS = ("training.seed", *_FOLDERS)
 # File names are put together with two dashes.
 _NAME = re.compile(r"[\w@+=][\w.@+=]*(-[\w.@+=]+)*")
-# What OUT has beside the folders of studies.
+# Folders of OUT in addition to those of studies.
 _TAKEN = ("runs", "check", "quick", "data", "results")
 # What needs no quotes in a list on a command line.
 _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
@@ -32,7 +32,7 @@ _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What every variant is trained on.
+    """A cell: the recipe and data that every variant is trained on.
 
     Attributes:
         name: short, letters, digits and single dashes
@@ -56,7 +56,7 @@ class Cell:
 
     @property
     def has_recipe(self) -> bool:
-        """Whether the recipe is there, so that it can be known what its trainings are."""
+        """Whether the recipe exists, so that its runs are known."""
         return self.recipe in recipe_names() or Path(self.recipe).expanduser().is_file()
 
 
@@ -99,11 +99,11 @@ class GeneratedScenes:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A comparison, whole: every cell with every variant it can have and every seed is one training.
+    """A complete study: every cell with every variant it can have and every seed is one run.
 
     Attributes:
         title: heading of its table
-        seeds: of the trainings
+        seeds: of the runs
         cells: rows
         variants: columns; the first is what the others are compared with
         name: of its folder; by default that of its file
@@ -138,18 +138,20 @@ class Study:
             raise InputError(f"study name {self.name!r} is that of a folder of its results: choose another")
         for key, text in (("title", self.title), ("paper", self.paper or "")):
             if "|" in text or not text.isprintable():
-                raise InputError(f"{key} {text!r} would break a table: wanted one line without |")
+                raise InputError(f"{key} {text!r} would break a table: expected one line without |")
         self._check_settings()
         self._check_paper()
 
     def _check_settings(self) -> None:
-        """What is set is neither the study's own to say nor of a variant that a cell does not have."""
+        """Check that no key is set that belongs to the study, or to a variant that a cell does not have."""
         settings = {f"{kind} {one.name}": one.settings for kind, one in self._parts()}
         known = [variant.name for variant in self.variants]
         for cell in self.cells:
             for name in cell.without:
                 if name not in known:
-                    raise InputError(f"cell {cell.name} is without {name}, which is no variant: {', '.join(known)} are")
+                    raise InputError(
+                        f"cell {cell.name} is without {name}, which is not a variant: {', '.join(known)} are"
+                    )
                 if name == known[0]:
                     raise InputError(f"cell {cell.name} is without {name}, which others are compared with: keep it")
             there = [variant.name for variant in self.variants_of(cell)]
@@ -158,12 +160,12 @@ class Study:
                 if name not in there:
                     raise InputError(f"{where} are of {name}, which is not trained there: {', '.join(there)} are")
                 if not isinstance(values, dict):
-                    raise InputError(f"{where} say {name} = {values!r}; wanted recipe keys and values")
+                    raise InputError(f"{where} say {name} = {values!r}; expected recipe keys and values")
                 settings[f"{where} for {name}"] = values
         for where, values in settings.items():
             for key in values:
                 if key.replace("-", "_") in _OWN_KEYS:
-                    raise InputError(f"{where}: {key} is what the study itself says for each training: leave it out")
+                    raise InputError(f"{where}: {key} is what the study itself says for each run: leave it out")
 
     def _parts(self) -> "list[tuple[str, Cell | Variant]]":
         return [*(("cell", cell) for cell in self.cells), *(("variant", variant) for variant in self.variants)]
@@ -175,7 +177,7 @@ class Study:
                 if key not in known:
                     raise InputError(f"paper of variant {variant.name} names {key}: no cell and no metric of a cell")
                 if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise InputError(f"paper of variant {variant.name} says {key} = {number!r}; wanted a number")
+                    raise InputError(f"paper of variant {variant.name} says {key} = {number!r}; expected a number")
             if variant.paper and self.paper is None:
                 raise InputError(
                     f"variant {variant.name} has the paper's numbers: say of what, paper = 'NYU RMSE in m'"
@@ -186,7 +188,7 @@ class Study:
         return [variant for variant in self.variants if variant.name not in cell.without]
 
     def runs(self) -> "list[Run]":
-        """All trainings, seed after seed, so that an unfinished study has whole columns."""
+        """All runs, seed after seed, so that an unfinished study has whole columns."""
         return list(self._runs)
 
     @cached_property
@@ -202,7 +204,7 @@ class Study:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training of a study."""
+    """One run of a study."""
 
     cell: Cell
     variant: Variant
@@ -210,21 +212,21 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """The stem of its file names."""
         return f"{self.cell.name}--{self.variant.name}--{self.seed}"
 
     @property
     def path(self) -> str:
-        """As the command line names it."""
+        """The name on the command line."""
         return f"{self.cell.name}/{self.variant.name}/{self.seed}"
 
     @property
     def command(self) -> str:
-        """As others can repeat it: folders differ from machine to machine."""
+        """The reproducible command; folders are placeholders, as they differ between machines."""
         return shlex.join(["metaprompts", "train", *self.words(*_FOLDERS.values())])
 
     def recipe(self, root: Path, out: Path) -> "Recipe":
-        """What is trained; see `words`.
+        """The recipe of the run; see `words`.
 
         Raises:
             InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
@@ -248,7 +250,7 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """All by which the recipe differs from what the code does without one: "section.key" -> plain value.
+        """All differences of the recipe from the code's defaults: "section.key" -> plain value.
 
         Folders are left out. That a later version has more keys changes nothing here.
 
@@ -265,16 +267,16 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Of what is trained on which data: two runs with the same key are one training."""
+        """Identifies what is trained on which data: two runs with the same key are trained once."""
         text = json.dumps([self.cell.data, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
     def words(self, root: Path, out: Path) -> list[str]:
-        """What follows ``metaprompts train``.
+        """The arguments of ``metaprompts train``.
 
         Args:
             root: folder of the images
-            out: folder of the training
+            out: folder of the run
         """
         settings = {
             **self.cell.settings,
@@ -288,14 +290,14 @@ class Run:
 
 
 def read_study(path: Path, *, trains: bool = True) -> Study:
-    """Read a study, and the recipe of each of its trainings.
+    """Read a study, and the recipe of each of its runs.
 
     Args:
         path: of the study
         trains: whether the recipes must be there; to show what was trained they need not
 
     Raises:
-        InputError: the file is missing or no TOML, a key is unknown, missing or wrong, or a training cannot be
+        InputError: the file is missing or no TOML, a key is unknown, missing or wrong, or a run cannot be
     """
     values = read_toml(path)
     try:

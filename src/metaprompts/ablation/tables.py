@@ -24,7 +24,7 @@ class Entry:
 
     Attributes:
         values: of the seeds that were trained to their end, by seed
-        diverged: seeds whose training ended because a number was no longer finite
+        diverged: seeds whose run ended because a number was no longer finite
     """
 
     values: Mapping[int, float]
@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def lost(self) -> str:
-        """What happened to seeds without a value, such as "1 diverged"; "" for nothing."""
+        """A note on seeds without a value, such as "1 diverged"; "" for none."""
         return f"{len(self.diverged)} diverged" if self.diverged else ""
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry
 
 
 def paired_difference(one: Entry, other: Entry) -> Estimate:
-    """Of two variants, seed by seed, over the seeds that both have: ``one`` - ``other``."""
+    """Differences of two variants by seed, over the seeds that both have: ``one`` - ``other``."""
     seeds = sorted(set(one.values) & set(other.values))
     return estimate([one.values[seed] - other.values[seed] for seed in seeds])
 
@@ -117,7 +117,7 @@ def _spelled_p(difference: Estimate) -> str:
 def _notes(study: Study, results: Results) -> Iterator[str]:
     quick = "A quick run: it shows that the study can be run, its numbers mean nothing. " if study.quick else ""
     total = len(study.runs())
-    missing = "" if len(results) == total else f" Of {total} trainings {len(results)} have a result."
+    missing = "" if len(results) == total else f" Of {total} runs {len(results)} have a result."
     yield (
         f"{quick}Student's t over seeds: interval of the mean, paired test against {study.variants[0].name} seed by "
         f"seed, p not corrected for the number of comparisons.{_warning(study, results)}{missing}"

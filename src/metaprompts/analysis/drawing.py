@@ -16,7 +16,7 @@ from metaprompts.visualize.text import ImageArray, stack_down
 
 
 def draw_truth(task: Task, sample: Sample) -> ImageArray:
-    """What is known about a sample.
+    """The targets of a sample for drawing.
 
     Args:
         task: whose colors and skeleton
@@ -82,7 +82,7 @@ def draw_sample(
         sample: as a data set gives it
         classes: how many there are, for the colors of labels
         skeleton: pairs of joint indices that are connected
-        joints: their names, by which sides get their colors; None: all joints look alike
+        joints: their names, by which sides get their colors; None: one color for all joints
 
     Returns:
         (H, W, 3), or (2 H, W, 3) for depth; no side longer than 1024 but for depth's height

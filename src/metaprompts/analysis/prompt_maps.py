@@ -16,12 +16,12 @@ from metaprompts.visualize.heatmaps import most_distinct, normalize
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PromptHeatmap:
-    """Where one prompt responds in an image.
+    """The response map of one prompt in an image.
 
     Attributes:
         prompt: its number, from 0
         map: (H,W) float32 of the image's size, 0 where the prompt responds least and 1 where it responds most
-        seen: (H,W) bool, False where the model did not look (pose: outside all boxes), where ``map`` is 0
+        seen: (H,W) bool, False outside the model's input (pose: outside all boxes), where ``map`` is 0
     """
 
     prompt: int
@@ -35,7 +35,7 @@ class PromptMaps:
 
     Attributes:
         size: (H, W) of the image
-        views: what the model looked at: the image, or for pose a crop for each box
+        views: the model's inputs: the image, or for pose a crop for each box
         maps: (N, h, w) float32 on the CPU, for each view
     """
 

@@ -1,4 +1,4 @@
-"""What each prompt responds to, as values that print and draw themselves."""
+"""Reports of the prompts' responses, which can print and draw themselves."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -14,7 +14,7 @@ from metaprompts.visualize.plots import draw_bars, draw_matrix
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Preferences:
-    """How much each of N prompts responds at each of C places: classes, or joints.
+    """The response of each of N prompts to each of C classes or joints.
 
     Attributes:
         kind: "class" or "joint"
@@ -59,7 +59,7 @@ class Preferences:
         return [(prompt, place) for place, prompt in by_place.items()][:count]
 
     def plain(self) -> dict[str, Any]:
-        """All numbers, for JSON."""
+        """All numbers as plain values, for JSON."""
         rows = []
         for prompt, place in enumerate(self.preferred):
             row: dict[str, Any] = {
@@ -101,7 +101,7 @@ class Preferences:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DepthPreferences:
-    """How much each of N prompts responds to distance.
+    """The response of each of N prompts to distance.
 
     Attributes:
         correlation: (N,) float64, Pearson's, of map and depth over all measured pixels; above 0 is "likes far things";
@@ -123,7 +123,7 @@ class DepthPreferences:
         return [prompt for pair in pairs for prompt in pair if prompt is not None][:count]
 
     def plain(self) -> dict[str, Any]:
-        """All numbers, for JSON."""
+        """All numbers as plain values, for JSON."""
         numbers = zip(self.correlation.tolist(), self.mean.tolist(), self.std.tolist(), strict=True)
         rows = [
             {"prompt": prompt, "correlation": correlation, "mean": mean, "std": std}

@@ -1,4 +1,4 @@
-"""What prompts respond to, summed over a data set: only sums are kept, never maps."""
+"""Prompt responses accumulated over a data set: only sums are stored, never maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -81,7 +81,7 @@ class DepthResponses:
 
         Args:
             maps: (B,N,h,w)
-            batch: "depth_m" (B,H,W) metres, 0 = none
+            batch: "depth_m" (B,H,W) meters, 0 = none
         """
         for of_image, depth_m in zip(maps, batch["depth_m"], strict=True):
             measured = in_range(depth_m, *self._range_m)

@@ -1,4 +1,4 @@
-"""Looking into a model: what its prompts respond to in an image or a data set, and what each step would predict."""
+"""Inspect a model: what its prompts respond to in an image or a data set, and what each step would predict."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
 
 Level = int | Literal["mean"]
-"""Which map of a model that has one for each level (segmentation): 0 is the finest; or the mean of all."""
+"""The level of a model with one map per level (segmentation): 0 is the finest; or the mean of all."""
 
 FINEST: Level = 0
 TOP = 8
@@ -40,7 +40,7 @@ def prompt_heatmaps(
     boxes: Sequence[Sequence[float]] | None = None,
     caption: str | Tensor | None = None,
 ) -> tuple[PromptHeatmap, ...]:
-    """Where prompts respond in an image (paper section 5): maps enlarged bilinearly, each brought to 0..1 by itself.
+    """Response maps of prompts in an image (paper section 5): enlarged bilinearly, each normalized to 0..1.
 
     The finest level is the default because it lines up best with the image and is a map that the head reads; the mean
     of the levels is not.
@@ -112,7 +112,7 @@ def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top:
     count = model.config.prompts.count
     if prompts is None:
         if top < 1:
-            raise InputError(f"the {top} most distinct prompts were asked for; wanted at least 1")
+            raise InputError(f"the {top} most distinct prompts were asked for; expected at least 1")
         return []
     if not prompts:
         raise InputError(f"the list of prompts is empty: name some of 0 to {count - 1}")
@@ -128,7 +128,7 @@ def prompt_responses(
     *,
     level: Level = FINEST,
 ) -> Preferences | DepthPreferences:
-    """What each prompt responds to over a data set: classes, distance, or joints.
+    """The responses of each prompt over a data set: to classes, distance, or joints.
 
     Args:
         model: any; with rearrangement
@@ -154,11 +154,11 @@ def predictions_by_step(
     boxes: Sequence[Sequence[float]] | None = None,
     caption: str | Tensor | None = None,
 ) -> "list[Prediction]":
-    """What the model would predict if it stopped after each of its K steps.
+    """The predictions after each of the K refinement steps.
 
-    Step k has looked with the times and prompts of steps 1 to k. Its pyramid is rearranged with step k's own prompts
+    Step k uses the times and prompts of steps 1 to k. Its pyramid is rearranged with step k's own prompts
     (not the last step's), and the one head reads it. The last prediction is that of `MetaPromptModel.predict`. The
-    earlier ones are to be looked at, not scored: rearrangement and head were trained on the last step alone.
+    earlier ones are for inspection, not for scoring: rearrangement and head were trained on the last step alone.
 
     Args:
         model: any

@@ -10,7 +10,7 @@ _ROUNDING = 1e-12
 class RunningMoments:
     """Mean, standard deviation and correlation with a companion of N variables, from sums in float64.
 
-    What is summed is the difference to the first values' mean: squares of numbers that are large beside their spread
+    The sums are of differences to the first values' mean: squares of numbers that are large compared to their spread
     would cancel.
 
     Args:
@@ -42,10 +42,10 @@ class RunningMoments:
         self._squares[part] += centered.square().sum(dim=1)
         if companion is not None:
             self._companion_origin[part] = torch.where(is_first, companion.mean(), self._companion_origin[part])
-            beside = companion - self._companion_origin[part, None]
-            self._companion_sum[part] += beside.sum(dim=1)
-            self._companion_squares[part] += beside.square().sum(dim=1)
-            self._products[part] += (centered * beside).sum(dim=1)
+            other = companion - self._companion_origin[part, None]
+            self._companion_sum[part] += other.sum(dim=1)
+            self._companion_squares[part] += other.square().sum(dim=1)
+            self._products[part] += (centered * other).sum(dim=1)
 
     def mean(self) -> Tensor:
         """(N,); NaN of nothing."""

@@ -1,4 +1,4 @@
-"""The images that a model predicts worst, beside their truth."""
+"""The images that a model predicts worst, next to the ground truth."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -94,7 +94,7 @@ def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Ima
 
 
 def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sample) -> Prediction:
-    """What was scored, at the image's own size."""
+    """The scored prediction, at the image's own size."""
     ((_, batch),) = stacked([evaluation.images[index]])
     raw = predict(model, batch, evaluation.test)[0]
     box = np.zeros(4, np.float32) if sample.person is None else sample.person.box_xywh

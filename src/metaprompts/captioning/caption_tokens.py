@@ -1,4 +1,4 @@
-"""Captions of a split's images, encoded before its first sample is read: those who read samples only look up."""
+"""Captions of a split's images, encoded before its first sample is read: samples only look them up."""
 
 import logging
 import os
@@ -51,7 +51,7 @@ class Contexts:
         return self.store.read(self.caption_of(path))
 
     def file(self, path: str) -> Path:
-        """Where the tokens of an image's caption are kept.
+        """The file with the tokens of an image's caption.
 
         Raises:
             InputError: there is no caption
@@ -61,7 +61,7 @@ class Contexts:
 
 @dataclass(frozen=True)
 class Said:
-    """What a captioner said of a split's images.
+    """The captions of a split's images by a captioner.
 
     Attributes:
         captions: path -> caption
@@ -83,7 +83,7 @@ class Said:
 def prepare_contexts(
     samples: SampleDataset, prompts: Prompts, data: Any, root: Path, device: torch.device, *, tolerant: bool
 ) -> Contexts:
-    """Caption and encode what has not been, and give a look-up for samples.
+    """Caption and encode images that are not yet stored, and return a lookup for samples.
 
     Processes that torchrun started begin at different images, so that they share the work without waiting.
 
@@ -141,7 +141,7 @@ def _images(samples: SampleDataset) -> dict[str, int]:
 
 
 def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
-    """The same images, beginning with those that fall to this process."""
+    """The same images, starting with those of this process."""
     rank, count = process_rank(), process_count()
     names = list(images)
     first = len(names) * rank // count

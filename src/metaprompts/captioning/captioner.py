@@ -48,7 +48,7 @@ class Captioner:
         self.store = CaptionStore(self.cache, captioner_name(self.source))
 
     def caption(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
-        """Caption images (H, W, 3) of any sizes; those that the store knows are not looked at again.
+        """Caption images (H, W, 3) of any sizes; those in the store are not captioned again.
 
         Raises:
             CaptionerError: there is no such model, it is none that captions, or the cache cannot be written

@@ -1,4 +1,4 @@
-"""What is kept of captions on disk, each in a file that appears whole or not at all."""
+"""Disk caches of captions and their encodings, each entry written atomically."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True)
 class EncodingStore:
-    """What a text encoder made of captions; a file is found by the caption alone.
+    """Encoded captions by a text encoder; an entry is keyed only by the caption.
 
     Attributes:
         cache: folder of all that is kept
@@ -33,7 +33,7 @@ class EncodingStore:
         return self.cache / "encodings" / self.fingerprint / name[:2] / f"{name}.npy"
 
     def has(self, caption: str) -> bool:
-        """Whether there is an encoding, and whole; its numbers are looked at when it is read."""
+        """Whether an intact encoding exists; its values are checked when it is read."""
         try:
             # Only mapped: of a file that was cut off this fails, and nothing is read.
             found = np.load(self.path(caption), mmap_mode="r", allow_pickle=False)
@@ -62,7 +62,7 @@ class EncodingStore:
         encode: Callable[[Sequence[str]], Tensor],
         on_done: Callable[[int], None] = lambda captions: None,
     ) -> None:
-        """Encode what is missing; what another process has encoded meanwhile is passed over.
+        """Encode missing captions; those that another process has encoded meanwhile are skipped.
 
         Args:
             captions: each once
@@ -83,7 +83,7 @@ class EncodingStore:
 
 @dataclass(frozen=True)
 class CaptionStore:
-    """What a captioner said of images; a file is found by the image's pixels.
+    """Captions of images by a captioner; an entry is keyed by the image's pixels.
 
     Attributes:
         cache: folder of all that is kept

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.setFormatter(PrintableFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     if not debug:
-        # Libraries warn of what only a developer can change.
+        # Hide library warnings that only a developer can act on.
         warnings.simplefilter("ignore")
     asked: list[float] = []
     try:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted\n")
         return INTERRUPTED
-    # Whatever it is, a traceback is for those who ask for it.
+    # Tracebacks are shown only on request.
     except Exception as error:
         if isinstance(error, BrokenPipeError) and is_closed(sys.stdout):
             silence(sys.stdout)
@@ -85,7 +85,7 @@ def _ended(words: list[str]) -> int:
     try:
         return _run(words)
     except SystemExit as end:
-        # Help ends with 0, and so rich ends a command whose output nobody reads any more.
+        # Help ends with 0, and so rich ends a command whose output pipe is closed.
         if end.code not in (None, 0, 1):
             raise
         return OK
@@ -102,7 +102,7 @@ def _run(words: list[str]) -> int:
     if name in ("--help", "-h"):
         _print_help(commands)
         return OK
-    known = f"wanted one of {', '.join(commands)}; see metaprompts --help"
+    known = f"expected one of {', '.join(commands)}; see metaprompts --help"
     if not name:
         raise InputError(f"no command given: {known}")
     near = get_close_matches(name, list(commands), n=1)
@@ -148,7 +148,7 @@ def _commands() -> dict[str, type[Any]]:
 def _chosen(command: type[Any], name: str, words: list[str]) -> int:
     from metaprompts.cli.tyro_errors import parse
 
-    # Those that take recipe keys, or options named after a part, read their words themselves.
+    # Commands that take recipe keys, or options named after a part, parse their own arguments.
     read = getattr(command, "from_words", None)
     result: int = (read(words) if read else parse(command, words, f"metaprompts {name}")).run()
     return result

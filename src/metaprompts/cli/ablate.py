@@ -26,42 +26,42 @@ class Ablate:
     """Train variants of recipes with several seeds, and compare them.
 
     STUDY is a TOML file that names cells (a recipe, data and a metric each), variants (what is changed) and seeds;
-    studies/ has examples. Every training runs in its own process with one thread; studies that have the same training
-    share it. Stopped at any time, the same command goes on: what has a result is not trained again. Writes
+    studies/ has examples. Every run has its own process with one thread; studies that have the same run
+    share it. Stopped at any time, the same command resumes: runs with a result are not trained again. Writes
     OUT/STUDY/results/ (a small JSON file each), OUT/STUDY/table.md and table.png; models and logs are in OUT/runs/.
 
-    That a training diverges is its result. One that crashes has none, and does not stop the others: exit code 1. One
-    that finds its input wrong stops all: exit code 2. The same command trains either again.
+    Divergence is a result. A run that crashes has no result and does not stop the others: exit code 1. One with wrong
+    input stops all: exit code 2. The same command trains either again.
     """
 
     study: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY...")]
-    """TOML files, worked on one after another."""
+    """TOML files, processed one after another."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/ablations")
-    """Folder for results and trainings of all studies."""
+    """Folder for results and runs of all studies."""
     data: tuple[str, ...] = ()
     """NAME=DIR for each data that the studies name. Without scenes=DIR, scenes are drawn into OUT/data/scenes where the
     study says how."""
     processes: int = 1
-    """Trainings at the same time."""
+    """Number of parallel runs."""
     only: tuple[str, ...] = ()
-    """CELL/VARIANT/SEED: nothing but such trainings; each of the three may be *."""
+    """CELL/VARIANT/SEED: only matching runs; each of the three may be *."""
     again: bool = False
-    """Forget the results of --only, and train anew."""
+    """Discard the results of --only, and retrain."""
     check: bool = False
-    """Train again, in OUT/check, what has a result, and compare to 1e-3; exit code 1 if one is different or fails."""
+    """Retrain runs that have a result in OUT/check, and compare to 1e-3; exit code 1 if one differs or fails."""
     stored: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """With --check or --show: read the results of DIR/STUDY/ instead of those in OUT, such as results."""
     quick: bool = False
-    """See in a minute or two that the studies run: two steps, one seed, a cell a recipe, all in OUT/quick."""
+    """Smoke-test the studies in a minute or two: two steps, one seed, one cell per recipe, all in OUT/quick."""
     plan: bool = False
-    """Train nothing: tell how many trainings there are, and about how long they take."""
+    """Train nothing: print how many runs there are, and about how long they take."""
     show: bool = False
-    """Train nothing: make tables and images of the results there are."""
+    """Train nothing: make tables and images of the available results."""
     skip_missing_data: bool = False
     """Leave out cells whose data are not given."""
 
     def run(self) -> int:
-        """Train what has no result, and print the tables."""
+        """Train runs without a result, and print the tables."""
         from metaprompts.ablation.estimate import plan_text
         from metaprompts.ablation.smoke import FOLDER
         from metaprompts.utils.locks import writing_into
@@ -84,7 +84,7 @@ class Ablate:
         roots = self._with_scenes(studies, given, out)
         if self.check:
             return self._check(studies, out, roots)
-        total = sum(self._is_wanted(run) for study in studies for run in study.runs())
+        total = sum(self._is_selected(run) for study in studies for run in study.runs())
         failures = _Failures()
         try:
             train_all(
@@ -92,9 +92,9 @@ class Ablate:
                 out,
                 roots,
                 processes=self.processes,
-                wanted=self._is_wanted,
+                selects=self._is_selected,
                 again=self.again,
-                on_done=_Told(total),
+                on_done=_Reporter(total),
                 on_failed=failures,
             )
         finally:
@@ -105,7 +105,7 @@ class Ablate:
         if not self.study:
             raise InputError("no study given: metaprompts ablate STUDY.toml ...")
         if self.processes < 1:
-            raise InputError(f"--processes is {self.processes}; wanted at least 1")
+            raise InputError(f"--processes is {self.processes}; expected at least 1")
         if self.again and not self.only:
             raise InputError("--again forgets results: say which with --only CELL/VARIANT/SEED")
         if self.stored is not None and not (self.check or self.show):
@@ -119,7 +119,7 @@ class Ablate:
 
         studies = [read_study(path, trains=not self.show) for path in self.study]
         for name in sorted({cell.recipe for study in studies for cell in study.cells if not cell.has_recipe}):
-            complain(f"recipe {name} is not there: that results are of this study, only their commands tell\n")
+            complain(f"recipe {name} is missing: results are matched to this study by their commands only\n")
         names = [study.name for study in studies]
         if len(set(names)) != len(names):
             raise InputError(f"two studies have the same name: {', '.join(names)}")
@@ -129,20 +129,20 @@ class Ablate:
             studies = [kept for study in studies if (kept := _without_missing(study, given)) is not None]
         for pattern in self.only:
             if not any(fnmatchcase(run.path, pattern) for study in studies for run in study.runs()):
-                raise InputError(f"--only {pattern} fits no training: say CELL/VARIANT/SEED, each of them may be *")
+                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED, each of them may be *")
         return studies
 
-    def _is_wanted(self, run: "Run") -> bool:
+    def _is_selected(self, run: "Run") -> bool:
         return not self.only or any(fnmatchcase(run.path, pattern) for pattern in self.only)
 
     def _with_scenes(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> dict[str, Path]:
-        """The folders, and that of scenes, which is made if a training wants it and nobody gave it."""
+        """The data folders, with scenes, which are drawn if a run needs them and none were given."""
         from metaprompts.ablation.scenes_data import SCENES, generate
         from metaprompts.utils.progress import tracked
 
         roots = dict(given)
         for study in studies:
-            uses = any(run.cell.data == SCENES and self._is_wanted(run) for run in study.runs())
+            uses = any(run.cell.data == SCENES and self._is_selected(run) for run in study.runs())
             if study.scenes is None or not uses or (SCENES in given and not self.quick):
                 continue
             roots[SCENES] = generate(
@@ -157,7 +157,7 @@ class Ablate:
     def _check(self, studies: "Sequence[Study]", out: Path, roots: dict[str, Path]) -> int:
         from metaprompts.ablation.reproduce import check_all
 
-        def tell(checked: "Checked") -> None:
+        def report(checked: "Checked") -> None:
             say(f"{checked}\n")
 
         failures = _Failures()
@@ -167,8 +167,8 @@ class Ablate:
             roots,
             stored=self.stored,
             processes=self.processes,
-            wanted=self._is_wanted,
-            on_done=tell,
+            selects=self._is_selected,
+            on_done=report,
             on_failed=failures,
         )
         return OK if all(one.is_same for one in checked) and not failures.count else _DIFFERENT
@@ -197,13 +197,13 @@ def _roots(words: tuple[str, ...]) -> dict[str, Path]:
         if not equals or not name or not folder:
             raise InputError(f"--data {word!r} is not understood: say NAME=DIR")
         if not Path(folder).is_dir():
-            raise InputError(f"--data {name}: {folder} is no folder")
+            raise InputError(f"--data {name}: {folder} is not a folder")
         roots[name] = Path(folder)
     return roots
 
 
 def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
-    """The study without cells whose data are nowhere; None where none is left."""
+    """The study without cells whose data are missing; None where none is left."""
     from metaprompts.ablation.scenes_data import SCENES
 
     known = {*given, *([SCENES] if study.scenes else [])}
@@ -215,7 +215,7 @@ def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
 
 
 class _Failures:
-    """Prints and counts trainings that failed."""
+    """Prints and counts runs that failed."""
 
     count = 0
 
@@ -224,7 +224,7 @@ class _Failures:
         complain(f"error: {error}\n")
 
 
-class _Told:
+class _Reporter:
     """Prints a line for each result."""
 
     def __init__(self, total: int) -> None:

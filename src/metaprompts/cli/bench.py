@@ -12,7 +12,7 @@ from metaprompts.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Measure how long each part of a prediction takes, and how much memory, by each engine.
+    """Measure time and memory of each part of a prediction by each engine.
 
     Nothing is downloaded: by default the published depth model at full width is measured, with weights made by a rule,
     which are kept in the cache (3.7 GB). Every engine has a process of its own; they are asked in turn, round after
@@ -22,17 +22,17 @@ class Bench:
     model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
     """A model folder, a hub id, or the name of an embedded model."""
     task: Literal["depth", "segmentation", "pose"] = "depth"
-    """Without MODEL: which published model."""
+    """Without MODEL: the task of the published model to measure."""
     engines: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="ENGINE[:PRECISION] ...")] = None
-    """Such as plain eager openvino:bf16; by default all that are installed, but compile."""
+    """Such as plain eager openvino:bf16; by default all installed engines except compile."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
-    """Of the image; by default what the model was trained on."""
+    """Image size; by default the training size."""
     batch_size: int = 1
-    """How many images go through the model together."""
+    """Number of images per forward pass."""
     rounds: int = 3
-    """How often each engine is asked, after one prediction to warm up."""
+    """Predictions per engine, after one to warm up."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """To compute with; by default PyTorch's choice."""
+    """Number of threads; by default PyTorch's choice."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     opened: Literal["auto", "together", "one"] = "auto"
@@ -41,9 +41,9 @@ class Bench:
     curve: bool = False
     """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
     curve_engine: Annotated[str | None, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = None
-    """By which engine the curve; by default eager."""
+    """Engine of the cost curve; by default eager."""
     quick: bool = False
-    """Measure an embedded miniature, in seconds: to see that everything works."""
+    """Measure an embedded miniature in seconds, as a smoke test."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("metaprompts-bench")
     """Folder for the results."""
 
@@ -72,7 +72,7 @@ class Bench:
         )
         watched = Console(stderr=True)
         with watched.status("measuring") as status:
-            # A log has no line that changes.
+            # Logs do not support lines that change.
             report = measure(request, status.update if watched.is_terminal else watched.print)
         report.write(self.out)
         console = Console()

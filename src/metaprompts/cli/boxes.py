@@ -21,7 +21,7 @@ from metaprompts.utils.wording import counted
 logger = logging.getLogger(__name__)
 
 MINIMUM_SCORE = 0.3
-"""Of boxes that are looked at, as in mmpose's demo."""
+"""Score threshold of boxes, as in mmpose's demo."""
 
 _PERSON = 1
 _ENTRY = "image_id and bbox [x, y, width, height]"
@@ -64,12 +64,12 @@ class Boxes:
 
         Args:
             path: the file
-            images: that are to be looked at
+            images: the input images
             minimum_score: boxes below it are left out; None for `MINIMUM_SCORE`
             categories: names or ids of those whose boxes count; by default people
 
         Raises:
-            InputError: it is neither, an entry is no box, none is left, or it is not clear which image has which
+            InputError: it is neither, an entry is not a box, none is left, or it is not clear which image has which
         """
         least = MINIMUM_SCORE if minimum_score is None else minimum_score
         content = read_json(path)
@@ -79,15 +79,15 @@ class Boxes:
             raise InputError(f"{path} holds no boxes: expected COCO annotations or a COCO list of detections")
         named = content.get("categories") if is_listed else None
         known = parse_categories(named, path) if isinstance(named, list) and named else []
-        wanted = _wanted(known, categories, path)
+        is_selected = _selected(known, categories, path)
         why = Counter[str]()
         by_id: dict[int, list[Box]] = defaultdict(list)
-        for found in parse_each(entries, lambda entry: _read(entry, wanted, least), path, "boxes", _ENTRY):
+        for found in parse_each(entries, lambda entry: _read(entry, is_selected, least), path, "boxes", _ENTRY):
             if isinstance(found, str):
                 why[found] += 1
             else:
                 by_id[found[0]].append(found[1])
-        _tell(path, why, left=sum(map(len, by_id.values())))
+        _report(path, why, left=sum(map(len, by_id.values())))
         images_by_id = parse_images(listed, path)
         names = {number: image.file_name for number, image in images_by_id.items()}
         ids = match_images(images, names, path) if names else match_numbers(images, path)
@@ -121,7 +121,7 @@ class Boxes:
         if lost.any():
             lines.append(f"{counted(int(lost.sum()), 'box', 'boxes')} outside the image left out")
         if lines:
-            # Of a file of such boxes one line says it.
+            # Logged once per file.
             level = logging.INFO if self._reported else logging.WARNING
             logger.log(level, "%s, %s: %s", self.path, image, "; ".join(lines))
             self._reported.extend(lines)
@@ -145,7 +145,7 @@ class Boxes:
 def check_pose_options(
     model: str, adapters: Sequence[Path], options: Mapping[str, object], scores: Mapping[str, float | None]
 ) -> None:
-    """Check options that are for pose alone, before anything is read but the model's config.
+    """Check options that apply only to pose, before anything but the model's config is read.
 
     Args:
         model: folder or id; with adapters their backbone
@@ -168,7 +168,7 @@ def check_pose_options(
     from metaprompts.models.pretrained import CONFIG_FILE
 
     configs = [read_json(folder.expanduser() / CONFIG_FILE) for folder in adapters or [model_folder(model)]]
-    # What is no config of a model is told when the model is loaded.
+    # An invalid model config raises when the model is loaded.
     tasks = [config["task"]["name"] for config in configs if _has_task(config)]
     if len(tasks) == len(configs) and "pose" not in tasks:
         raise InputError(f"{given[0]} is for pose, {model} predicts {', '.join(tasks)}: leave it out")
@@ -178,8 +178,8 @@ def _has_task(config: Any) -> bool:
     return isinstance(config, dict) and isinstance(config.get("task"), dict) and "name" in config["task"]
 
 
-def _wanted(known: Sequence[Category], categories: Sequence[str], path: Path) -> Callable[[int | None], bool]:
-    """Whether boxes of a category's id, None for an entry without, are looked at."""
+def _selected(known: Sequence[Category], categories: Sequence[str], path: Path) -> Callable[[int | None], bool]:
+    """Whether boxes of a category id (None for an entry without) are used."""
     if categories:
         ids = {number for text in categories for number in _ids(text, known, path)}
         return lambda number: number in ids
@@ -203,13 +203,15 @@ def _ids(text: str, known: Sequence[Category], path: Path) -> list[int]:
     return found
 
 
-def _read(entry: dict[str, Any], wanted: Callable[[int | None], bool], minimum_score: float) -> tuple[int, Box] | str:
+def _read(
+    entry: dict[str, Any], is_selected: Callable[[int | None], bool], minimum_score: float
+) -> tuple[int, Box] | str:
     """Image id and box; or why it is left out."""
     image_id, box, category = whole_of(entry, "image_id"), box_of(entry), whole_or_none(entry, "category_id")
     score = score_of(entry) if entry.get("score") is not None else 1.0
     if is_crowd(entry):
         return "of crowds"
-    if not wanted(category):
+    if not is_selected(category):
         return f"of category {category}"
     if not has_size(box):
         return "below one pixel"
@@ -218,7 +220,7 @@ def _read(entry: dict[str, Any], wanted: Callable[[int | None], bool], minimum_s
     return image_id, (*box.tolist(), score)
 
 
-def _tell(path: Path, why: Mapping[str, int], left: int) -> None:
+def _report(path: Path, why: Mapping[str, int], left: int) -> None:
     """Say how many boxes are left out.
 
     Raises:
@@ -229,7 +231,7 @@ def _tell(path: Path, why: Mapping[str, int], left: int) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in why.items())
     if not left and not all(reason.startswith(_LOW) for reason in why):
         raise InputError(
-            f"{path} holds no box that could be looked at: {counts}; give people's boxes [x, y, width, height] in "
+            f"{path} holds no usable box: {counts}; give people's boxes [x, y, width, height] in "
             "pixels, or say --box-category"
         )
     logger.warning("%s: boxes left out: %s", path, counts)

@@ -33,7 +33,7 @@ class Captions:
         captioner: str | None,
         text_source: str | None,
     ) -> "Captions | None":
-        """Choose by a command's options; None if no model reads captions.
+        """Create from a command's options; None if no model reads captions.
 
         Args:
             models: those that read captions get their text encoder
@@ -43,7 +43,7 @@ class Captions:
             text_source: where the text encoder comes from; None for where the models say
 
         Raises:
-            InputError: no caption is given where one is wanted, or one where none is, or more than one
+            InputError: a caption is missing, unexpected, or given more than once
         """
         readers = [model for model in models if model.config.prompts.kind == "caption"]
         given = [value for value in (caption, file, captioner) if value is not None]
@@ -54,7 +54,7 @@ class Captions:
             return None
         if len(given) != 1:
             came = "none is given" if not given else f"{len(given)} are given"
-            raise InputError(f"this model reads a caption of each image: {came}; wanted {_OPTIONS}")
+            raise InputError(f"this model reads a caption of each image: {came}; expected {_OPTIONS}")
         for model in readers:
             model.load_text_encoder(text_source)
         return cls(_source(caption, file, captioner, readers[0]))

@@ -1,4 +1,4 @@
-"""What commands print: names of all kinds, on terminals of all kinds, into pipes that others close."""
+"""Console output that is safe for any file name, terminal encoding and closed pipes."""
 
 import io
 import logging
@@ -21,21 +21,21 @@ def complain(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Text whose control characters, line ends and tabs apart, are spelled out: a name must not steer a terminal."""
+    """Escape control characters except newlines and tabs, so that a name cannot control the terminal."""
     if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(character if _is_harmless(character) else _spelled(character) for character in text)
 
 
 def prepare_streams() -> None:
-    """Let the output spell out what its encoding lacks: names of files and classes may hold anything."""
+    """Escape characters that the output's encoding lacks: names of files and classes may hold any."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 class PrintableFormatter(logging.Formatter):
-    """Lines of the log as `printable` spells them."""
+    """Log lines escaped by `printable`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One record, with its traceback if it has one."""
@@ -43,7 +43,7 @@ class PrintableFormatter(logging.Formatter):
 
 
 def flush_streams() -> None:
-    """Write what is left; nobody is told where a reader has closed the pipe, as head does.
+    """Flush the output; ignores a pipe that its reader has closed, as head does.
 
     Raises:
         OSError: it cannot be written, as on a full disk
@@ -54,13 +54,13 @@ def flush_streams() -> None:
         except BrokenPipeError:
             silence(stream)
         except OSError:
-            # Python would try once more, and end with a message and a code of its own.
+            # Python would flush again at exit, and end with its own message and exit code.
             silence(stream)
             raise
 
 
 def is_closed(stream: TextIO) -> bool:
-    """Whether nobody reads the pipe that a stream writes to any more; worker processes have pipes, too."""
+    """Whether the reader of a stream's pipe has closed it; worker processes have pipes, too."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), 0)
@@ -70,7 +70,7 @@ def is_closed(stream: TextIO) -> bool:
 
 
 def silence(stream: TextIO) -> None:
-    """Let nothing that is still written to a stream come out."""
+    """Discard everything that is still written to a stream."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -78,7 +78,7 @@ def silence(stream: TextIO) -> None:
 
 
 def _is_harmless(character: str) -> bool:
-    # Cf turns the direction of text around or joins letters; the latter are needed in some scripts.
+    # Category Cf changes the text direction or joins letters; the latter is needed in some scripts.
     category = unicodedata.category(character)
     return character in "\n\t\u200c\u200d" or category not in ("Cc", "Cf", "Zl", "Zp")
 

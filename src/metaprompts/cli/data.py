@@ -18,18 +18,18 @@ Each explains itself: metaprompts data check --help, metaprompts data shard --he
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """See whether a data set is whole, or write it into shards: metaprompts data check|shard RECIPE --data.root DIR."""
+    """Check a data set, or write it into shards: metaprompts data check|shard RECIPE --data.root DIR."""
 
     words: tuple[str, ...] = ()
-    """check or shard, and what it is told."""
+    """check or shard, and its arguments."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Data":
-        """Take the words after ``data``."""
+        """Parse the arguments of ``data``."""
         return cls(words=tuple(words))
 
     def run(self) -> int:
-        """Run what the first word says, or explain."""
+        """Run the subcommand, or print help."""
         from metaprompts.cli.data_check import Check
         from metaprompts.cli.data_shard import ShardData
 
@@ -42,6 +42,6 @@ class Data:
             say(_USAGE)
             return 0
         raise InputError(
-            "wanted metaprompts data check RECIPE --data.root DIR or metaprompts data shard RECIPE --data.root DIR "
+            "expected metaprompts data check RECIPE --data.root DIR or metaprompts data shard RECIPE --data.root DIR "
             "--out DIR; see metaprompts data --help"
         )

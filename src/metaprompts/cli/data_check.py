@@ -38,22 +38,22 @@ _NAMED_AT_MOST = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """See whether a data set is there, whole and readable: metaprompts data check RECIPE --data.root DIR."""
+    """Check that a data set is complete and readable: metaprompts data check RECIPE --data.root DIR."""
 
     recipe: str = ""
     """A .toml file, or the name of a shipped recipe."""
     full: bool = False
     """Read every sample, not only 8 of each split."""
     out: Path | None = None
-    """Where to write an image of samples with their labels; None for nowhere."""
+    """Output path of an image of samples with their labels; None for none."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
-    """Explain instead of check."""
+    """Print help instead of checking."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Check":
-        """Read the words after ``data check``.
+        """Parse the arguments of ``data check``.
 
         Raises:
             InputError: no recipe is given, or --out has no value
@@ -61,7 +61,9 @@ class Check:
         if "--help" in words or "-h" in words:
             return cls(wants_help=True)
         if not words or words[0].startswith("-"):
-            raise InputError("wanted metaprompts data check RECIPE --data.root DIR; see metaprompts data check --help")
+            raise InputError(
+                "expected metaprompts data check RECIPE --data.root DIR; see metaprompts data check --help"
+            )
         rest = list(words[1:])
         out = take_options(rest, ("--out",))["--out"]
         full = take_flag(rest, "--full")
@@ -70,7 +72,7 @@ class Check:
         return cls(recipe=words[0], full=full, out=None if out == "none" else sheet, overrides=tuple(rest))
 
     def run(self) -> int:
-        """Check, or explain."""
+        """Check, or print help."""
         if self.wants_help:
             from metaprompts.recipes.registry import recipe_names
 
@@ -80,7 +82,7 @@ class Check:
         from metaprompts.recipes.loader import read_recipe
 
         if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise InputError(f"--out {self.out} is no image's name; wanted one that ends in .png or .jpg")
+            raise InputError(f"--out {self.out} is not an image's name; expected one that ends in .png or .jpg")
         recipe = read_recipe(self.recipe, self.overrides)
         if self.out is not None:
             recipe.data.check_output(self.out.parent)
@@ -113,7 +115,7 @@ class Check:
         from metaprompts.tasks import Segmentation
         from metaprompts.utils.progress import tracked
 
-        # Shards may hold several of the published parts as one.
+        # Shards may merge several of the published parts.
         known: dict[str, int] = {} if recipe.data.shards else recipe.data.official()
         training: list[SampleDataset] = []
         for name, open_part in _parts(recipe).items():
@@ -145,7 +147,7 @@ class Check:
 
 
 def _with_depth_range(report: "PartReport", opened: "list[SampleDataset]", recipe: "Recipe") -> "PartReport":
-    """Add what training refuses about a part's depth to the report's faults."""
+    """Add depth faults that training would raise to the report."""
     from metaprompts.training.depth_range import check_depth_range
 
     try:

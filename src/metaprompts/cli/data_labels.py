@@ -30,7 +30,8 @@ def with_labels(
         progress: passes on one item for each mask
 
     Returns:
-        the report with classes that never occur as warnings; where all is ignored, or a value is no class, with faults
+        the report, with classes that never occur as warnings, and with faults where all pixels are ignored or a value
+        is not a class
     """
     counted = count_labels(samples, classes, at_most=None if full else _MASKS_AT_MOST, progress=progress)
     if not counted.read:

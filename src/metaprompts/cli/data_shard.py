@@ -26,15 +26,15 @@ bit for bit. RECIPE is a .toml file or one of: {recipes}.
   --out DIR                  a new or empty folder, or one that the same command began
   --shard-bytes SIZE         from which on a shard is closed (default: 256MB)
   --split train|val          write only this one
-  --resume auto|never        go on with the shards that are in DIR (default), or discard them
+  --resume auto|never        resume with the shards that are in DIR (default), or discard them
   --data.num_workers N       processes that read
   --data.on_error skip       leave out training samples that cannot be read, up to data.max_bad_samples; the validation
                              split is written whole or not at all
 
 DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose the annotation files, too. Stopped at any
-time, the same command goes on with the shard it was at; shards that are missing or cut off are written anew.
+time, the same command resumes at the current shard; missing or truncated shards are rewritten.
 """
-_WANTED = "wanted metaprompts data shard RECIPE --data.root DIR --out DIR; see metaprompts data shard --help"
+_EXPECTED = "expected metaprompts data shard RECIPE --data.root DIR --out DIR; see metaprompts data shard --help"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class ShardData:
         given = take_options(rest, _OPTIONS)
         check_override_keys(rest, _OPTIONS)
         if not rest or rest[0].startswith("-") or not given["--out"]:
-            raise InputError(_WANTED)
+            raise InputError(_EXPECTED)
         splits = cls.splits if given["--split"] is None else tuple(_split(given["--split"]))
         return cls(
             recipe=rest[0],
@@ -152,7 +152,7 @@ def _split(name: str) -> list[Literal["train", "val"]]:
         return ["train"]
     if name == "val":
         return ["val"]
-    raise InputError(f"--split is {name!r}; wanted train or val")
+    raise InputError(f"--split is {name!r}; expected train or val")
 
 
 def _described(found: "SplitIndex") -> str:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Demo:
     """Show everything in a few minutes, without network, data sets or GPU.
 
-    Draws scenes, scores the three embedded models on them beside answers that do not look, trains depth live from the
-    miniature Stable Diffusion for a minute, and writes one HTML file with images, refinement steps and prompt
+    Draws scenes, scores the three embedded models and constant baselines on them, trains depth live from the miniature
+    Stable Diffusion for a minute, and writes one HTML file with images, refinement steps and prompt
     heatmaps.
     """
 
@@ -40,10 +40,10 @@ class Demo:
 
         import torch
 
-        from metaprompts.demo.config import DemoSettings
+        from metaprompts.demo.config import DemoConfig
         from metaprompts.demo.demo import run_demo
 
-        settings = DemoSettings(
+        settings = DemoConfig(
             out=self.out,
             seed=self.seed,
             scenes=self.scenes,
@@ -52,13 +52,13 @@ class Demo:
             workers=max(1, min(os.cpu_count() or 1, 8)),
         )
         torch.manual_seed(0)
-        with _Teller() as teller:
-            report = run_demo(settings, teller)
+        with _ConsoleReporter() as reporter:
+            report = run_demo(settings, reporter)
         say(f"report: {report.resolve()}\n")
         return 0
 
 
-class _Teller:
+class _ConsoleReporter:
     """Bars in a terminal; a line for each stage in a log file."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class _Teller:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Whatever happened: a bar that goes on hides the terminal's cursor.
+        # Always stop the bar: a running one hides the terminal's cursor.
         self._end_bar()
 
     def _end_bar(self) -> None:

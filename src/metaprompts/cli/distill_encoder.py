@@ -15,18 +15,18 @@ from metaprompts.utils.wording import counted
 class DistillEncoder(Distillation):
     """Train a small encoder that gives a VAE's latents, nearly, and faster.
 
-    Writes encoder.safetensors, encoder.json and report.json, the error on images that it did not learn from, to DIR.
-    Predictions with it are approximate; it fits every model on the same VAE. Stopped at any time, the same command goes
-    on; a larger --steps goes on with a finished training. DIR/training and DIR/scenes serve that alone.
+    Writes encoder.safetensors, encoder.json and report.json, the error on held-out images, to DIR.
+    Predictions with it are approximate; it fits every model on the same VAE. Stopped at any time, the same command
+    resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes serve only that.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Where the VAE is: a model's folder, an embedded model, or a backbone: hub id, diffusers folder, single file, or
     micro."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder for the encoder, and for what its training needs."""
+    """Folder for the encoder and the intermediate files of its training."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of images to learn from; by default generated scenes."""
+    """Folder of training images; by default generated scenes."""
     lr: Annotated[float, tyro.conf.arg(name="learning-rate")] = 2e-3
 
     def run(self) -> int:
@@ -36,7 +36,7 @@ class DistillEncoder(Distillation):
 
         found = distill(self, ConsoleProgress())
         say(
-            f"on {counted(found.images, 'image')} that it did not learn from: {found.unexplained:.2%} of the "
+            f"on {counted(found.images, 'image')} held out from training: {found.unexplained:.2%} of the "
             f"latents' variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
             f"{found.mean_absolute:.4f} of their spread\n"
             f"{found.parameters:,} parameters, the VAE's encoder has {found.vae_parameters:,}\n"

@@ -24,7 +24,7 @@ def opened(
     bounded: bool = False,
     device: str | None = None,
 ) -> "MetaPromptModel | EngineModel":
-    """The model as an engine executes it; tells on stderr which one, and why.
+    """The model as an engine executes it; prints the engine and the reason on stderr.
 
     Args:
         model: on its device

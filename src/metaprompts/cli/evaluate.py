@@ -22,21 +22,21 @@ _WORST, _WORST_AT_MOST = 8, 100
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
 
 Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
-an embedded model, or any model folder together with --recipe RECIPE, the recipe that tells how to read the data.
+an embedded model, or any model folder together with --recipe RECIPE, the recipe that describes how to read the data.
 
   --data.root DIR      folder of the images; or --data.shards DIR, what metaprompts data shard wrote
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
-  --resume auto|never  go on with an interrupted evaluation (default), or begin it anew
-  --worst N            how many of the worst images worst.jpg shows, each beside truth and prediction, with name and
-                       score (default: 8; 0 for none)
+  --resume auto|never  resume an interrupted evaluation (default), or start over
+  --worst N            how many of the worst images worst.jpg shows, each next to ground truth and prediction, with name
+                       and score (default: 8; 0 for none)
   --engine ENGINE      what executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
   --precision fp32     or bf16, or int8 weights: what that costs in quality is measured by evaluating with it
 
 How images are predicted is the recipe's test section; by default each is seen once. Its keys, with their defaults:
 
   segmentation, depth and pose
-  --test.flip false          also look at the mirrored image and average; --test.flip alone means true
+  --test.flip false          also predict the mirrored image and average; --test.flip alone means true
 
   segmentation
   --test.window none         side of square windows in pixels (ADE20K: 512; Cityscapes: 1024)
@@ -51,7 +51,7 @@ How images are predicted is the recipe's test section; by default each is seen o
 
   pose
   --test.oks_nms none        of people in one image more alike than this only the best stays (published: 0.9)
-  --data.val_boxes none      JSON of detected boxes, with scores, in the place of the annotated ones
+  --data.val_boxes none      JSON of detected boxes, with scores, in place of the annotated ones
 
   models that read captions (prompts.kind caption)
   --data.captions FILE       JSON of images and captions, relative to data.root; or --data.captioner MODEL
@@ -65,7 +65,7 @@ same command again predicts only what is not there yet, or whose files have chan
 meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that is mIoU, RMSE or AP.
 Several processes share the work under torchrun:
 torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
-Of use, too: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.num_workers 2. All keys of
+Also useful: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.num_workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
 """
 
@@ -81,21 +81,21 @@ class Evaluate:
     out: Path | None = None
     """Folder for the numbers; by default MODEL/evaluation."""
     resume: str = "auto"
-    """Go on with an interrupted evaluation: auto; begin it anew: never."""
+    """auto: resume an interrupted evaluation; never: start over."""
     engine: str = PLAIN
     """What executes the model."""
     precision: str = "fp32"
-    """What the engine computes in."""
+    """Precision of the engine."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     worst: int = _WORST
-    """How many of the worst images are drawn."""
+    """Number of worst images to draw."""
     wants_help: bool = False
-    """Explain instead of evaluate."""
+    """Print help instead of evaluating."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Evaluate":
-        """Read the words after ``evaluate``.
+        """Parse the arguments of ``evaluate``.
 
         Raises:
             InputError: no model is given
@@ -119,13 +119,13 @@ class Evaluate:
         )
 
     def run(self) -> int:
-        """Evaluate, or explain."""
+        """Evaluate, or print help."""
         if self.wants_help:
             say(_USAGE)
             return 0
         from metaprompts.analysis.worst_images import write_worst
         from metaprompts.cli.engines import opened
-        from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_chance
+        from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_random
         from metaprompts.cli.model_and_recipe import load_with_recipe
         from metaprompts.cli.scored import report_undefined
         from metaprompts.evaluation.resumable import evaluate_split
@@ -168,7 +168,7 @@ class Evaluate:
             write_worst(predictor, evaluation, self.worst)
             _show(scores, model, evaluation.out)
             if labels is not None:
-                warn_below_chance(labels, scores)
+                warn_below_random(labels, scores)
         return report_undefined(model.task.name, scores)
 
 
@@ -181,7 +181,7 @@ def _count(text: str | None) -> int:
 
 
 def _default_out(model: Path) -> Path:
-    """Beside the model's weights; for a model that is no folder of the user's, where the user is."""
+    """Next to the model's weights; in the working directory for a model that is not a local folder."""
     return model / "evaluation" if model.is_dir() else Path(f"evaluation-{model.name}")
 
 

@@ -21,24 +21,24 @@ _SCENES = 4
 class Export:
     """Write the whole model (VAE encoder, all steps, head) as one network for another runtime.
 
-    It takes any number of images of one size. Beside it: model.json, which tells what goes in and what the output
-    means; parity.json, how far the output is from the model's on real images; predict.py and processing.py, an
-    example that needs no metaprompts, runs from any folder, and gives what metaprompts predict gives, if the size is
-    that which it looks at. All files are listed with their sizes.
+    It takes any number of images of one size. Next to it: model.json, which describes inputs and outputs;
+    parity.json, how far the output is from the model's on real images; predict.py and processing.py, an
+    example that needs no metaprompts, runs from any folder, and gives what metaprompts predict gives, if the size
+    is the one it predicts at. All files are listed with their sizes.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A model folder, a hub id, or the name of an embedded model."""
     format: Literal["onnx", "openvino", "torch"]
-    """What to write: model.onnx, model.xml with model.bin, or model.pt2 of torch.export."""
+    """Output format: model.onnx, model.xml with model.bin, or model.pt2 of torch.export."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results; those of an earlier export are replaced."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
-    """Of the images, multiples of 64; by default what the model was trained on."""
+    """Image size, multiples of 64; by default the training size."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Look fewer times than the model was trained to: faster, and worse."""
+    """Use fewer refinement steps than in training: faster, and worse."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT")] = ()
-    """Images to compare by: files, folders or quoted globs; by default generated scenes."""
+    """Images for the comparison: files, folders or quoted globs; by default generated scenes."""
 
     def run(self) -> int:
         """Write the files."""
@@ -92,7 +92,7 @@ class _Stages:
         return self
 
     def begin(self, stage: str) -> None:
-        """A stage begins."""
+        """Start a stage."""
         self._end()
         self._number += 1
         line = Text(printable(f"{self._number}/{self._count} {stage}"))

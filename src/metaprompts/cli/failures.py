@@ -1,4 +1,4 @@
-"""One line for whatever ends a command, and its exit code."""
+"""The one-line message and exit code of a failed command."""
 
 import errno
 import re
@@ -33,7 +33,7 @@ _CURES = {
 
 
 def error_line(error: Exception, command: str) -> tuple[str, int]:
-    """What the command line says of an error.
+    """The command line's message for an error.
 
     Args:
         error: that ended the command
@@ -82,7 +82,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place(error: BaseException) -> str:
-    """File and line: the innermost that is ours, else the innermost of all."""
+    """File and line of the innermost frame of this package, else of the innermost frame."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     ours = Path(__file__).parents[1]
     places = [(path, line) for path, line in frames if Path(path).is_relative_to(ours)] or frames

@@ -1,4 +1,4 @@
-"""Signs that a model is scored on masks that number other classes than its own."""
+"""Detect masks whose class indices are not the model's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from metaprompts.data.datasets.label_histogram import LabelHistogram
 
 
 def show_missing_classes(counted: LabelHistogram) -> None:
-    """Show on stderr which classes the masks have, where most of the model's never occur."""
+    """Show the masks' classes on stderr, if most of the model's classes never occur."""
     if 2 * len(counted.never) > len(counted.classes):
         complain("".join(f"{line}\n" for line in counted.lines()))
         complain("are these masks numbered as the model's classes are? If not, map them: --data.label_map\n")
 
 
-def warn_below_chance(counted: LabelHistogram, scores: Mapping[str, Any]) -> None:
-    """Say on stderr if a model is worse than one that sees nothing."""
+def warn_below_random(counted: LabelHistogram, scores: Mapping[str, Any]) -> None:
+    """Warn on stderr if a model scores below random guessing."""
     guess = counted.best_guess()
     if guess is None or not scores["mIoU"] < guess[1]:
         return

@@ -34,7 +34,7 @@ class Heatmaps:
     A segmentation model has a map for each level of the UNet. The finest is shown by default: it lines up best with the
     image, and the head reads it, while the mean of the levels is read by nothing.
 
-    With --data.root DIR in the place of images: measures every prompt over the validation split, as metaprompts
+    With --data.root DIR in place of images: measures every prompt over the validation split, as metaprompts
     evaluate reads it (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png:
     the mean at each class (segmentation), the correlation with depth, or the mean at each visible joint and the
     distance from the map's peak to it (pose). A class or joint is preferred by z: the difference of the mean there to
@@ -48,26 +48,26 @@ class Heatmaps:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     prompts: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
-    """Numbers of prompts, from 0, such as 3,17,42."""
+    """Prompt indices, from 0, such as 3,17,42."""
     top: int | None = None
-    """How many prompts to choose for each image instead; 8 by default."""
+    """Number of prompts to choose for each image instead; 8 by default."""
     level: int | Literal["mean"] = 0
     """Segmentation: 0 (finest) to 3, or the mean of all levels."""
     boxes: Path | None = None
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it an image is taken to show one
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
     min_box_score: float | None = None
-    """Leave out detections that score lower, 0 to 1; by default 0.3."""
+    """Minimum score of detections, 0 to 1; by default 0.3."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
-    """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
+    """Name or id of the category of boxes to use, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """What is to be seen in all images, for a model that reads captions."""
+    """Caption of all images, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """In its place: JSON of images and captions; names are relative to its folder, or bare."""
+    """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
     captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """In its place: a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    """Instead of --caption: a captioning model, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """Where the text encoder comes from; by default where the model was trained with it from."""
+    """Source of the text encoder; by default that of training."""
     white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """The value that is white in images of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
     recipe: str | None = None
@@ -79,7 +79,7 @@ class Heatmaps:
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Heatmaps":
-        """Read the words after ``heatmaps``; recipe keys are those with a dot."""
+        """Parse the arguments of ``heatmaps``; recipe keys are those with a dot."""
         own, overrides = _split(words)
         parsed = parse(cls, own, "metaprompts heatmaps")
         return replace(parsed, overrides=tuple(overrides))
@@ -138,7 +138,7 @@ class Heatmaps:
         check_exists(self.boxes, self.captions)
         paths = list_images(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
-            return self._tell(paths, failures)
+            return self._report(paths, failures)
         # Imports torch.
         from metaprompts.analysis.prompts import chosen_prompts, image_prompt_maps
         from metaprompts.models.loading import load
@@ -160,7 +160,7 @@ class Heatmaps:
                 image = read_image(path, white_level=self.white_level)
                 found = None if boxes is None else boxes.of(path, image.shape[:2])
                 if found is not None and not found:
-                    raise InputError(f"{self.boxes} has no box for {path}: nobody to look at")
+                    raise InputError(f"{self.boxes} has no box for {path}")
                 caption = None if captions is None else captions.of(path, image)
             except CaptionerError:
                 raise
@@ -172,19 +172,19 @@ class Heatmaps:
                 _write(self.out, names[path], image, maps, maps.chosen(chosen, top))
             except InputError as error:
                 failures.append(str(error))
-        return self._tell(paths, failures)
+        return self._report(paths, failures)
 
-    def _tell(self, paths: list[Path], failures: list[str]) -> int:
-        from metaprompts.cli.outcome import tell
+    def _report(self, paths: list[Path], failures: list[str]) -> int:
+        from metaprompts.cli.outcome import report_outcome
         from metaprompts.utils.wording import counted
 
         done = len(paths) - len(failures)
-        return tell(
+        return report_outcome(
             f"heatmaps of {done} of {counted(len(paths), 'image')}, results in {self.out}", len(paths), failures
         )
 
     def _choice(self) -> tuple[list[int] | None, int]:
-        """The numbers of prompts, or None and how many to choose."""
+        """The indices of prompts, or None and how many to choose."""
         if self.prompts is None:
             return None, _TOP if self.top is None else self.top
         if self.top is not None:
@@ -192,11 +192,11 @@ class Heatmaps:
         try:
             return [int(number) for number in self.prompts.split(",") if number.strip()], 0
         except ValueError as error:
-            raise InputError(f"--prompts is {self.prompts!r}; wanted numbers from 0, such as 3,17,42") from error
+            raise InputError(f"--prompts is {self.prompts!r}; expected numbers from 0, such as 3,17,42") from error
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's own words, and recipe keys with their values."""
+    """The command's own arguments, and recipe keys with their values."""
     own: list[str] = []
     overrides: list[str] = []
     remaining = list(words)
@@ -212,7 +212,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", prompts: list[int]) -> None:
-    """An image a prompt and the sheet of all; only the sheet's small images are kept at a time."""
+    """Write one image per prompt and the sheet of all; only the sheet's small images stay in memory."""
     import numpy as np
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""How commands have models look at images: whole or in windows, and within what memory."""
+"""Inference options of commands: whole images or windows, and the memory limit."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class InferenceOptions:
-    """What the options say; `begin` gives the models.
+    """The parsed options; `begin` sets the models.
 
     Args:
         windows: None for whole images
@@ -25,7 +25,7 @@ class InferenceOptions:
         batch: views at once, if they fit
 
     Attributes:
-        models: that look
+        models: the models that predict
     """
 
     def __init__(self, windows: Windows | None, limit: int | None, batch: int) -> None:
@@ -47,14 +47,14 @@ class InferenceOptions:
         return cls(windows, None if max_memory is None else parse_bytes(max_memory, "--max-memory"), batch)
 
     def begin(self, models: Sequence[MetaPromptModel], executed: "Sequence[MetaPromptModel | EngineModel]") -> None:
-        """Take the models that are going to look.
+        """Set the models that predict.
 
         Args:
             models: as loaded
             executed: each as its engine executes it
 
         Raises:
-            InputError: one cannot look in windows, and shall
+            InputError: windows were requested for a model that cannot use them
         """
         self.models = list(models)
         self._executed = {id(model): fast for model, fast in zip(models, executed, strict=True)}
@@ -62,7 +62,7 @@ class InferenceOptions:
         for model in models:
             if self._windows is not None and model.task.name == "pose":
                 raise InputError(
-                    "--window is for segmentation and depth; pose looks at people: give --boxes, or neither"
+                    "--window is for segmentation and depth; pose predicts people: give --boxes, or neither"
                 )
             limit = automatic_limit(model) if self._limit is None else self._limit
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
@@ -115,5 +115,5 @@ def _pair(option: str, text: str | None) -> tuple[int, int] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise InputError(f"{option} is {text!r}; wanted a height and a width in pixels, as 1024,1024")
+        raise InputError(f"{option} is {text!r}; expected a height and a width in pixels, as 1024,1024")
     return int(parts[0]), int(parts[1])

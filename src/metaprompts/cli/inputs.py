@@ -1,4 +1,4 @@
-"""What commands check of their input before they load and convert models, which may take minutes."""
+"""Input checks of commands before they load and convert models, which may take minutes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ _LARGE = 2**25
 
 
 def check_exists(*paths: Path | None) -> None:
-    """Check that files and folders are there; None is passed over.
+    """Check that files and folders exist; None is skipped.
 
     Raises:
         InputError: one is not
@@ -24,7 +24,7 @@ class _LargeError(InputError):
 
 
 def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> list[str]:
-    """Why each image cannot be read, if none can; nothing where one can, at which the search ends.
+    """Reasons why no image can be read; empty as soon as one can be read.
 
     Of a large image the header is enough: whether memory holds it is known with the model.
 

@@ -11,9 +11,9 @@ from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
 
-Compute how much memory a training takes at its peak, by part, and how many operations a step. Nothing is allocated and
+Compute how much memory a run takes at its peak, by part, and how many operations a step. Nothing is allocated and
 nothing is downloaded: a step is walked through with tensors that have only a shape. RECIPE is a .toml file, a
-training's recipe.json, or one of:
+run's recipe.json, or one of:
 {recipes}.
 
   --batch-size N          images in one pass through the model       = --training.micro_batch_size N
@@ -41,22 +41,22 @@ _OPTIONS = (*_SHORT, "--processes")
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Compute how much memory a training takes: metaprompts memory RECIPE [--section.key value ...]."""
+    """Compute how much memory a run takes: metaprompts memory RECIPE [--section.key value ...]."""
 
     recipes: tuple[str, ...]
     """.toml files, or names of shipped recipes."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     processes: int = 1
-    """That share a step."""
+    """Number of processes that share a step."""
     as_json: bool = False
     """Print bytes instead of a table."""
     wants_help: bool = False
-    """Explain instead of compute."""
+    """Print help instead of computing."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Memory":
-        """Read the words after ``memory``.
+        """Parse the arguments of ``memory``.
 
         Raises:
             InputError: no recipe is given, or an option has no value or a wrong one
@@ -77,7 +77,7 @@ class Memory:
         return cls(recipes=recipes, overrides=(*rest, *spelled), processes=int(processes), as_json=as_json)
 
     def run(self) -> int:
-        """Compute and print, or explain."""
+        """Compute and print, or print help."""
         if self.wants_help:
             from metaprompts.recipes.registry import recipe_names
 
@@ -85,8 +85,8 @@ class Memory:
             return 0
         from metaprompts.recipes.loader import read_recipe
 
-        # A wrong recipe is told before PyTorch's fake tensors are loaded, which takes seconds.
-        # Which weights it starts from takes no memory, and would forbid to freeze the UNet.
+        # Report a wrong recipe before PyTorch's fake tensors are loaded, which takes seconds.
+        # The initial weights do not affect memory, and would not allow a frozen UNet.
         overrides = (*self.overrides, "--training.init_from=none")
         recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 

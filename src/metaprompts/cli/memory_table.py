@@ -1,4 +1,4 @@
-"""What a training takes, part by part, as a table."""
+"""The memory of a run by part, as a table."""
 
 from rich.table import Table
 
@@ -17,7 +17,7 @@ _PARTS = {
     "activations": ("activations", "kept by the forward pass for the backward pass, losses included"),
     "work": ("passing by", "the encoder's tensors, gradients on their way, what is computed again"),
 }
-# A yardstick that is easily scaled: about a third of an A100's peak in bf16.
+# A reference that is easy to scale: about a third of an A100's peak in bf16.
 _TFLOPS = 100
 _ONLY_WHERE_USED = ("average", "exchange", "copies")
 
@@ -56,8 +56,8 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
     images, passes = _counted(memory.images, "image"), _counted(memory.passes, "pass")
-    # As training itself will say.
-    norm = "; a pass of one wants --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
+    # Training itself will raise for it.
+    norm = "; a pass of one image needs --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
         f"{images} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "
         f"checkpointing{norm}\n"

@@ -20,7 +20,7 @@ from metaprompts.utils.wording import counted
 
 _RECIPE = "recipe.json"
 _OF_THE_MODEL = ("task", "prompts", "refinement", "rearrangement")
-# They say how the model's joints are mirrored and scored, and change none of its weights.
+# These keys determine how joints are mirrored and scored, and do not change the weights.
 _ABOUT_JOINTS = ("flip_pairs", "sigmas")
 
 
@@ -36,7 +36,7 @@ def load_with_recipe(
 
     Args:
         source: a model folder, the name of an embedded model, or a hub id
-        recipe: name or file; None for the recipe.json beside the model, in the hub's repository, too
+        recipe: name or file; None for the recipe.json next to the model, in the hub's repository, too
         overrides: --section.key, value, ...
         choose_device: from the recipe's device to that of this process
         reads_data: whether the recipe's data must be there; it takes long to load a model for nothing
@@ -45,7 +45,7 @@ def load_with_recipe(
         InputError: one of them cannot be read, or they do not fit each other
     """
     words = spell_out(overrides)
-    read = read_recipe(recipe or str(_beside(source)), words)
+    read = read_recipe(recipe or str(_recipe_next_to(source)), words)
     if recipe is None:
         _check_same_share(source, read)
     if reads_data:
@@ -56,14 +56,14 @@ def load_with_recipe(
     if model.task.name != read.task.name:
         raise InputError(f"{source} predicts {model.task.name}, the recipe is of {read.task.name}")
     for name in ("classes", "joints", "crop_height", "crop_width", "min_depth_m", "max_depth_m"):
-        own, wanted = getattr(model.task, name, None), getattr(read.task, name, None)
-        if own != wanted:
+        own, expected = getattr(model.task, name, None), getattr(read.task, name, None)
+        if own != expected:
             hint = ", or map the masks' values, --data.label_map VALUE=CLASS,..." if name == "classes" else ""
             raise InputError(
-                f"{source} has task.{name} {own}, the recipe {wanted}: use the recipe of its training{hint}"
+                f"{source} has task.{name} {own}, the recipe {expected}: use the recipe of its training{hint}"
             )
     _check_overrides(source, model, read, overrides)
-    # The model is as it is, whatever a recipe says of it: crops, ranges and prompts must be those that it learned.
+    # The model is fixed: the recipe's crops, ranges and prompts must be those of its training.
     # Only its text encoder may have moved.
     prompts = model.config.prompts
     prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
@@ -74,27 +74,27 @@ def load_with_recipe(
     return model, read
 
 
-def _with_joint_settings(own: Task, wanted: Task) -> Task:
-    """A task with what a recipe says of its joints, if it says it."""
-    named = {name: value for name in _ABOUT_JOINTS if (value := getattr(wanted, name, None)) is not None}
+def _with_joint_settings(own: Task, expected: Task) -> Task:
+    """A task with a recipe's settings of its joints, if it has any."""
+    named = {name: value for name in _ABOUT_JOINTS if (value := getattr(expected, name, None)) is not None}
     return replace(own, **named) if named else own
 
 
 def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
-    """Check that nobody asks for what only a training can change."""
+    """Check that no override sets a key that only a training run can change."""
     for word in overrides:
         section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
         if section not in _OF_THE_MODEL or key in ("text_source", *_ABOUT_JOINTS):
             continue
-        own, wanted = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)
-        if own != wanted:
+        own, expected = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)
+        if own != expected:
             raise InputError(
-                f"{source} was trained with {section}.{key} {own}, which only a training can change to {wanted}: "
+                f"{source} was trained with {section}.{key} {own}, which only training can change to {expected}: "
                 "leave it out"
             )
 
 
-def _beside(source: Path) -> Path:
+def _recipe_next_to(source: Path) -> Path:
     folder, name = source.expanduser(), str(source)
     if not folder.is_dir() and name in embedded_models():
         folder = embedded_folder(name)
@@ -107,10 +107,10 @@ def _beside(source: Path) -> Path:
 
 
 def _check_same_share(source: Path, recipe: Recipe) -> None:
-    """Another share of the training images than was held out is of images that the model has learned."""
+    """Check the held-out share: another one would contain images that the model was trained on."""
     if recipe.data.val_share is None or recipe.data.held_out is not None:
         return
-    trained = read_json(_beside(source)).get("data", {}).get("held_out")
+    trained = read_json(_recipe_next_to(source)).get("data", {}).get("held_out")
     if trained:
         raise InputError(
             f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, and "

@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and what those that take several images say."""
+"""Outcomes of commands: exit codes, and the summary of commands over several images."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from metaprompts.cli.console import complain, say
 OK, SOME_FAILED, BAD_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
-def tell(done: str, total: int, failures: Sequence[str]) -> int:
+def report_outcome(done: str, total: int, failures: Sequence[str]) -> int:
     """Print what was done, and a line for each image that failed.
 
     Args:

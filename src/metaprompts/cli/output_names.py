@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Path]:
-    """Where each image's results go, below the folder of the results.
+    """The output path of each image's results, below the output folder.
 
     Args:
         inputs: files, folders and patterns as a user writes them
@@ -19,10 +19,10 @@ def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Pat
 
     Returns:
         path -> the image's name without suffix; for one from a subfolder of a given folder or pattern, in the same
-        subfolder. An image whose name an earlier one has gets its folder's name and its suffix besides, with a warning.
+        subfolder. An image whose name an earlier one has also gets its folder's name and its suffix, with a warning.
     """
     files = {Path(text) for text in inputs}
-    # The deepest first: who names a folder and one of its subfolders means both.
+    # The deepest first, as a folder and one of its subfolders may both be given.
     folders = sorted((searched_folder(text) for text in inputs), key=lambda folder: -len(folder.parts))
     names: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
@@ -40,7 +40,7 @@ def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Pat
 
 
 def _free_name(plain: Path, path: Path, owners: dict[Path, Path]) -> Path:
-    """``plain``, or what tells it from those that are taken: folder and suffix, then a number."""
+    """``plain``, or a unique variant of it: with folder and suffix, then a number."""
     if plain not in owners:
         return plain
     name = longer = plain.with_name(f"{path.absolute().parent.name}_{path.stem}_{path.suffix.lstrip('.')}")
@@ -58,7 +58,7 @@ def listed_names(names: Mapping[Path, Path]) -> dict[Path, str]:
 
     Returns:
         path -> file name with the folders below the input; where several images have the file name, with as many
-        folders before it as tell them apart
+        parent folders as make the names unique
     """
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in names:

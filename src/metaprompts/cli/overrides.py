@@ -1,4 +1,4 @@
-"""Options among the words of commands that also take recipe keys."""
+"""Parse options of commands that also take recipe keys."""
 
 import logging
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def warn_of_repeated(option: str, value: str) -> None:
 
 
 def take_flag(words: list[str], name: str) -> bool:
-    """Remove a flag; whether it was there."""
+    """Remove a flag; returns whether it was given."""
     if name not in words:
         return False
     words.remove(name)
@@ -80,7 +80,7 @@ def check_resume(value: str | None) -> str | None:
 
 
 def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
-    """Check that what is left, once the options are taken, can be recipe keys.
+    """Check that the arguments left after the options can be recipe keys.
 
     Args:
         words: "--section.key", "value", ...
@@ -93,7 +93,7 @@ def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
         given = word.partition("=")[0]
         if not given.startswith("--") or "." in given:
             continue
-        # It needs PyTorch, which all else here can do without.
+        # Imports PyTorch, which nothing else here needs.
         from metaprompts.recipes.loader import nearest_key
 
         near = nearest_key(given[2:].replace("-", "_"), [option.removeprefix("--") for option in options])
@@ -101,7 +101,7 @@ def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
-    """Recipe keys with their values: a flag of the test section that stands alone is meant to be true.
+    """Recipe keys with their values: a flag of the test section without a value means true.
 
     Args:
         words: "--section.key", "value", ...; "--test.flip" needs no value
@@ -118,7 +118,7 @@ def spell_out(words: Sequence[str]) -> list[str]:
 
 def _test_flags() -> set[str]:
     """The test section's keys that are true or false, as they may be spelled."""
-    # Protocols need PyTorch, which --help can do without.
+    # Protocols import PyTorch, which --help does not need.
     from metaprompts.evaluation.protocols import PROTOCOLS
 
     names = {field.name for protocol in PROTOCOLS.values() for field in fields(protocol) if field.type is bool}

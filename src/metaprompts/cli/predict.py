@@ -45,50 +45,50 @@ class Predict:
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it an image is taken to show one
     person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
     min_box_score: float | None = None
-    """Leave out detections that score lower, 0 to 1; by default 0.3."""
+    """Minimum score of detections, 0 to 1; by default 0.3."""
     min_score: float | None = None
     """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
-    """Name or id of a category whose boxes count, such as dog or 18; by default person, or 1 in lists of detections."""
+    """Name or id of the category of boxes to use, such as dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
-    """What is to be seen in all images, for a model that reads captions."""
+    """Caption of all images, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """In its place: JSON of images and captions; names are relative to its folder, or bare."""
+    """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
     captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """In its place: a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    """Instead of --caption: a captioning model, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """Where the text encoder comes from; by default where the model was trained with it from."""
+    """Source of the text encoder; by default that of training."""
     white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """The value that is white in images of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
     window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
-    """Segmentation and depth: look at images as they are, in overlapping windows of this height and width in pixels.
+    """Segmentation and depth: predict images at full size, in overlapping windows of this height and width in pixels.
     Without it an image is resized to what the model was trained on."""
     stride: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
     """Step from window to window; by default half a window."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="8GB")] = None
-    """What prediction may take, as 8GB or 6GiB: fewer images at once, or encoded in strips, where more do not fit. By
+    """Memory limit of prediction, such as 8GB or 6GiB: fewer images at once, or strips, where more do not fit. By
     default four fifths of what is free."""
     raw: bool = False
-    """Also write exact values as .npy: depth in metres, confidence of segmentation."""
+    """Also write exact values as .npy: depth in meters, confidence of segmentation."""
     legend: bool = True
-    """Below each image for people, what its colors mean; --no-legend leaves it out, so that it has the image's size."""
+    """Draw a legend below each visualization; with --no-legend it has the image's size."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default; else
     openvino on gpu, gpu.1, ..., which are Intel's, and onnx on cuda."""
     batch_size: int = 1
-    """How many images, or windows of one, go through the model together, if they fit in memory."""
+    """Number of images, or windows of one, per forward pass, if they fit in memory."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
     """What executes the model: auto takes what is installed and worth its preparation; plain is the model as in
     training, the others compute beforehand what depends on the weights alone. They agree to rounding."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """bf16: 16 bits in matrix products; int8: weights in 8 bits (openvino)."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Look fewer times than the model was trained to: faster, and worse."""
+    """Use fewer refinement steps than in training: faster, and worse."""
     merge_tokens: float = 0.0
     """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images, and
     worse."""
     encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A small encoder in the place of the VAE's, which metaprompts distill-encoder made of it: faster, and worse."""
+    """A small encoder by metaprompts distill-encoder, in place of the VAE's: faster, and worse."""
 
     def run(self) -> int:
         """Predict everything that can be read."""
@@ -96,7 +96,7 @@ class Predict:
         from metaprompts.utils.locks import writing_into
 
         if self.batch_size < 1:
-            raise InputError(f"--batch-size is {self.batch_size}; wanted at least 1")
+            raise InputError(f"--batch-size is {self.batch_size}; expected at least 1")
         if not self.inputs:
             raise InputError("no images given: name files, folders or quoted globs")
         check_pose_options(
@@ -117,7 +117,7 @@ class Predict:
         check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
         paths = list_images(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
-            return self._tell(paths, failures)
+            return self._report(paths, failures)
         return self._predict_paths(paths)
 
     def _predict_paths(self, paths: list[Path]) -> int:
@@ -133,11 +133,11 @@ class Predict:
         from metaprompts.models.loading import load
         from metaprompts.utils.device import pick_device
 
-        looking = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
+        inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
-        # A network is converted on the CPU, wherever it runs.
+        # Networks are converted on the CPU, regardless of where they run.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
         if self.adapter:
             models = load_adapters(self.model, self.adapter, device)
@@ -157,7 +157,7 @@ class Predict:
             )
             for model in models
         ]
-        looking.begin(models, fast)
+        inference.begin(models, fast)
         captions = Captions.for_models(
             models,
             caption=self.caption,
@@ -171,20 +171,22 @@ class Predict:
         for group in track(
             groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
         ):
-            for path, prediction in _predict_group(looking, group, boxes, captions, self.white_level, failures):
+            for path, prediction in _predict_group(inference, group, boxes, captions, self.white_level, failures):
                 if self._save(prediction, path, names[path], failures):
                     _keep_pose(predicted, path, prediction)
-                # Or it would be there while the next image is read.
+                # Release it before the next image is read.
                 del prediction
         self._write_poses(predicted, names, boxes)
-        return self._tell(paths, failures)
+        return self._report(paths, failures)
 
-    def _tell(self, paths: list[Path], failures: list[str]) -> int:
-        from metaprompts.cli.outcome import tell
+    def _report(self, paths: list[Path], failures: list[str]) -> int:
+        from metaprompts.cli.outcome import report_outcome
         from metaprompts.utils.wording import counted
 
         done = len(paths) - len(failures)
-        return tell(f"{done} of {counted(len(paths), 'image')} predicted, results in {self.out}", len(paths), failures)
+        return report_outcome(
+            f"{done} of {counted(len(paths), 'image')} predicted, results in {self.out}", len(paths), failures
+        )
 
     def _read_boxes(self, paths: list[Path]) -> "Boxes | None":
         from metaprompts.cli.boxes import Boxes
@@ -194,10 +196,10 @@ class Predict:
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
     def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
-        """Write the files of one image; False where its name is too long for them, which is no matter of others."""
+        """Write the files of one image; False where its name is too long for them, so that the others continue."""
         from metaprompts.tasks.predictions import PosePrediction
 
-        # Known beforehand on most systems: some of its files would fit, and be written.
+        # Checked beforehand, as some of its files would fit and be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
             failures.append(f"the name of image {path} is too long for those of its results: rename it")
             return False
@@ -244,7 +246,7 @@ class Predict:
 
 
 def _predict_group(
-    looking: "InferenceOptions",
+    inference: "InferenceOptions",
     paths: list[Path],
     boxes: "Boxes | None",
     captions: "Captions | None",
@@ -257,7 +259,7 @@ def _predict_group(
     readable = []
     for path in paths:
         try:
-            image = read_image(path, white_level=white_level, check_size=looking.check_size)
+            image = read_image(path, white_level=white_level, check_size=inference.check_size)
             found = None if boxes is None else boxes.of(path, image.shape[:2])
             readable.append((path, image, found, None if captions is None else captions.of(path, image)))
         except CaptionerError:
@@ -265,30 +267,30 @@ def _predict_group(
         except InputError as error:
             failures.append(str(error))
     try:
-        return _predictions(looking, readable)
+        return _predictions(inference, readable)
     except InputError as error:
         if len(readable) == 1:
             failures.append(f"{readable[0][0]}: {error}")
             return []
-    # One that does not fit in memory must not stop those beside it.
+    # One image that does not fit in memory must not stop the others.
     pairs = []
     for row in readable:
         try:
-            pairs += _predictions(looking, [row])
+            pairs += _predictions(inference, [row])
         except InputError as error:
             failures.append(f"{row[0]}: {error}")
     return pairs
 
 
 def _predictions(
-    looking: "InferenceOptions", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
+    inference: "InferenceOptions", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
 ) -> "list[tuple[Path, Prediction]]":
-    """What each model predicts for each image."""
+    """The predictions of each model for each image."""
     pairs = []
-    for model in looking.models:
+    for model in inference.models:
         reads = model.config.prompts.kind == "caption"
         inputs = [(image, found, caption if reads else None) for _, image, found, caption in readable]
-        predictions = looking.predictions(model, inputs)
+        predictions = inference.predictions(model, inputs)
         pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
     return pairs
 
@@ -299,7 +301,7 @@ def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, predictio
     from metaprompts.tasks.predictions import PosePrediction
 
     if isinstance(prediction, PosePrediction):
-        # Of the image only its size is still needed: a view of one pixel keeps the shape and no memory.
+        # Only the image's size is still needed: a view of one pixel keeps the shape without memory.
         import numpy as np
 
         blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)

@@ -14,8 +14,8 @@ class Pretrain(Pretraining):
     """Pre-train a miniature Stable Diffusion on generated scenes, without a GPU.
 
     Draws scenes with captions, trains a VAE, then a UNet with a text encoder, and writes a diffusers folder, DIR/model,
-    that StableDiffusionPipeline and --backbone.source take. Stopped at any time, the same command goes on; a larger
-    --diffusion.steps goes on with a finished training. Finished stages are skipped.
+    that StableDiffusionPipeline and --backbone.source take. Stopped at any time, the same command resumes; a larger
+    --diffusion.steps extends a finished run. Finished stages are skipped.
     """
 
     stage: StageName | Literal["all"] = "all"
@@ -23,7 +23,7 @@ class Pretrain(Pretraining):
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Pretrain":
-        """Read the words after ``pretrain``."""
+        """Parse the arguments of ``pretrain``."""
         return parse(cls, words, "metaprompts pretrain", prefixes=True)
 
     def run(self) -> int:
@@ -34,7 +34,7 @@ class Pretrain(Pretraining):
         from metaprompts.pretraining.pretrain import pretrain
         from metaprompts.utils.progress import ConsoleProgress
 
-        # A bar for each small file that is read hides the training's own.
+        # Progress bars of small files would hide that of training.
         quiet_diffusers()
         quiet_transformers()  # type: ignore[no-untyped-call]
         pretrain(self, ConsoleProgress(), stage=None if self.stage == "all" else self.stage)

@@ -34,7 +34,7 @@ def print_all_keys() -> None:
 
 
 def _sections() -> Iterator[tuple[str, str, type[Any]]]:
-    """Title, name and kind of every section, those of one task after each other."""
+    """Title, name and kind of every section, grouped by task."""
     by_task = {task: {"task": kind, **section_types(task)} for task, kind in TASKS.items()}
     common = [name for name in next(iter(by_task.values())) if len({kinds[name] for kinds in by_task.values()}) == 1]
     for name in common:
@@ -55,7 +55,7 @@ def _section_table(title: str, section: str, kind: type[Any], values: dict[str, 
         default = _default(field)
         value = values.get(field.name, default)
         shown = f"default: {default}" if value == default else f"here: {value}; default: {default}"
-        # What a meaning or a value has in square brackets is not rich's.
+        # Square brackets in a meaning or a value are not rich markup.
         table.add_row(f"--{section}.{field.name}", escape(f"{meanings.get(field.name, '')} ({shown})".lstrip()))
     return table
 

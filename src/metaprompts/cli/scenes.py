@@ -19,7 +19,7 @@ class Scenes:
 
     To try readers and recipes where the data set itself is not at hand. A fifth of the scenes is for validation; every
     data set has captions, too, and a README.txt. With coco and plain, both splits show people. Stopped at any time, the
-    same command goes on. The same command always writes the same files.
+    same command resumes. The same command always writes the same files.
     """
 
     layout: Name = "plain"
@@ -28,19 +28,19 @@ class Scenes:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """A new or empty folder, or one that the same command began."""
     count: int = 200
-    """How many scenes, in all splits."""
+    """Number of scenes, over all splits."""
     val_count: int | None = None
-    """How many of them for validation; by default a fifth."""
+    """Number of validation scenes; by default a fifth."""
     seed: int = 1_000_000
-    """Of the first training scene; validation begins a million later. Pre-training uses smaller ones."""
+    """Seed of the first training scene; validation starts a million later. Pre-training uses smaller ones."""
     height: int | None = None
-    """Of images, in pixels; by default that of the data set (a quarter of it for cityscapes)."""
+    """Image height in pixels; by default that of the data set (a quarter of it for cityscapes)."""
     width: int | None = None
-    """The same."""
+    """Image width in pixels."""
     density: float | None = None
     """kitti: share of the pixels below the upper third whose depth is measured; by default 0.3."""
     workers: int = 1
-    """Processes that draw."""
+    """Number of processes."""
 
     def run(self) -> int:
         """Draw what is not drawn yet."""

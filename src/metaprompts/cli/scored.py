@@ -1,4 +1,4 @@
-"""What commands say of scores that are no measurement."""
+"""Messages about scores that could not be computed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ _NOTHING = {
 
 
 def report_undefined(task: str, scores: Mapping[str, Any]) -> int:
-    """Say on stderr if the main metric of a split could not be computed.
+    """Warn on stderr if the main metric of a split could not be computed.
 
     Args:
         task: name of the task

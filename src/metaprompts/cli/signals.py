@@ -1,4 +1,4 @@
-"""How a command ends that is told to."""
+"""Signal handling for commands."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Where a signal goes to all processes of a job, others may hand it on.
+# Where a signal goes to all processes of a job, others may forward it.
 _SAME_SECONDS = 3.0
 
 
@@ -16,10 +16,10 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     """Let SIGTERM and the end of the terminal end this process as Ctrl-C does, while the block runs.
 
     Scratch files are removed, processes that work for it end, too. What nohup has made ignored stays so; a signal that
-    comes again at once does not disturb the end. Only the main thread can be told by signals.
+    comes again at once does not disturb the end. Only the main thread receives signals.
 
     Yields:
-        when it was told to, by the monotonic clock: imports make errors of their own of what interrupts them
+        when a signal came, by the monotonic clock: imports turn what interrupts them into errors of their own
     """
     asked: list[float] = []
     if threading.current_thread() is not threading.main_thread():

@@ -45,7 +45,7 @@ class Submit:
     images: Path
     """Folder of the test images."""
     out: Path
-    """Where to write."""
+    """Output path."""
     info: Path | None = None
     """coco: image_info JSON of the images."""
     boxes: Path | None = None
@@ -55,11 +55,11 @@ class Submit:
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
-    """Explain instead of predict."""
+    """Print help instead of predicting."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Submit":
-        """Read the words after ``submit``.
+        """Parse the arguments of ``submit``.
 
         Raises:
             InputError: model, format, images or out are missing
@@ -71,7 +71,7 @@ class Submit:
         check_override_keys(rest, _OPTIONS)
         images, out = given["--images"], given["--out"]
         if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not images or not out:
-            raise InputError("wanted: metaprompts submit MODEL FORMAT --images DIR --out PATH; see submit --help")
+            raise InputError("expected: metaprompts submit MODEL FORMAT --images DIR --out PATH; see submit --help")
         return cls(
             model=Path(rest[0]),
             format=rest[1],
@@ -84,7 +84,7 @@ class Submit:
         )
 
     def run(self) -> int:
-        """Predict and write, or explain."""
+        """Predict and write, or print help."""
         if self.wants_help:
             say(_USAGE)
             return 0
@@ -94,7 +94,7 @@ class Submit:
         from metaprompts.evaluation.submission.formats import FORMATS
 
         if self.format not in FORMATS:
-            raise InputError(f"format is {self.format!r}; wanted one of {', '.join(FORMATS)}")
+            raise InputError(f"format is {self.format!r}; expected one of {', '.join(FORMATS)}")
         form = FORMATS[self.format]
         if form.encode is None and self.info and self.boxes:
             check_suffix(self.out)
@@ -144,7 +144,7 @@ class Submit:
         from metaprompts.utils.progress import SampleBar
 
         if self.info is None or self.boxes is None:
-            raise InputError("coco wants --info FILE, the images' image_info JSON, and --boxes FILE, detected boxes")
+            raise InputError("coco needs --info FILE, the images' image_info JSON, and --boxes FILE, detected boxes")
         assert isinstance(model.task, Pose)
         assert isinstance(recipe.test, PoseProtocol)
         people = DetectedPeople(self.images, self.info, self.boxes, joints=len(model.task.joints))

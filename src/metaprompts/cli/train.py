@@ -11,7 +11,7 @@ from metaprompts.cli.overrides import check_override_keys, check_resume, take_op
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import shown_score
 
-# What a shell calls a command that a signal has ended.
+# A shell's exit code for a command ended by a signal.
 _SIGNALED = 128
 _OPTIONS = ("--resume", "--trainable")
 
@@ -31,7 +31,7 @@ Every key of the recipe can be changed on the command line; most often these:
   --trainable full|lora|prompts
                              all; or on a frozen backbone, saved without it: low-rank changes of its attention and all
                              around it, or only what is around it (short for --training.trainable)
-  --resume auto|never        go on with the unfinished training in training.output_dir, or begin it anew
+  --resume auto|never        resume the unfinished run in training.output_dir, or start over
 
 Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays what it
 is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
@@ -39,8 +39,8 @@ backbone.gradient_checkpointing, --trainable lora.
 
 Writes to training.output_dir: best/ and last/ (model folders; no best/ where data.val is none), metrics.json
 (validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the
-current step, with a checkpoint from which --resume auto goes on as if nothing had happened; with more steps a finished
-one goes on, too.
+current step, with a checkpoint from which --resume auto continues as if nothing had happened; a finished run continues
+with more steps.
 
 metaprompts train RECIPE --help lists the keys of a recipe with its values. All keys of all tasks, with their defaults:
 
@@ -58,11 +58,11 @@ class Train:
     resume: str | None = None
     """auto or never."""
     wants_help: bool = False
-    """Explain instead of train."""
+    """Print help instead of training."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Train":
-        """Read the words after ``train``.
+        """Parse the arguments of ``train``.
 
         Raises:
             InputError: no recipe is given, or --resume is not understood
@@ -82,12 +82,12 @@ class Train:
         return cls(recipe=recipe, overrides=tuple(overrides), resume=resume, wants_help=wants_help)
 
     def run(self) -> int:
-        """Train, or explain."""
+        """Train, or print help."""
         if self.wants_help and not self.recipe:
             from metaprompts.recipes.registry import recipe_names
 
             say(_USAGE.format(recipes=", ".join(recipe_names())))
-            # All of it takes seconds to load.
+            # These imports take seconds.
             sys.stdout.flush()
             from metaprompts.cli.recipe_help import print_all_keys
 
@@ -113,7 +113,7 @@ class Train:
         except TrainingStopped as stopped:
             command = ["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"]
             if is_first_process():
-                complain(f"{stopped}; go on with: {shlex.join([*_launcher(os.environ), *command])}\n")
+                complain(f"{stopped}; resume with: {shlex.join([*_launcher(os.environ), *command])}\n")
             return _SIGNALED + stopped.signal
         if is_first_process():
             if not recipe.data.validates:
@@ -124,11 +124,11 @@ class Train:
 
 
 def _launcher(environment: Mapping[str, str]) -> list[str]:
-    """How torchrun was called, from what it tells its processes; nothing without it."""
+    """The torchrun command line, from the environment of its processes; empty without torchrun."""
     if "WORLD_SIZE" not in environment:
         return []
     machines, processes = environment.get("GROUP_WORLD_SIZE", "1"), environment.get("LOCAL_WORLD_SIZE", "1")
-    # Where several machines meet, each has its own number.
+    # With several machines, each has its own rank.
     meeting = ["--nnodes", machines, "--node-rank", "NUMBER"] if machines != "1" else []
     for option, name in (("--master-addr", "MASTER_ADDR"), ("--master-port", "MASTER_PORT")) if meeting else ():
         meeting += [option, environment.get(name, name)]

@@ -1,4 +1,4 @@
-"""The command line's words to a command's settings; what is wrong with them is told in one line."""
+"""Parse the command line into a command's settings; errors are reported in one line."""
 
 import io
 import re
@@ -15,7 +15,7 @@ from metaprompts.errors import InputError
 
 T = TypeVar("T")
 
-# Where the output's encoding lacks a frame's signs, tyro takes dashes and blanks.
+# If the output's encoding lacks box characters, tyro uses dashes and blanks.
 _RULE = re.compile(r"(─|-){5,}")
 _FRAMED = re.compile(r"(│ |  )?(?P<inner>.*?)[│ ]*$")
 _GIVEN = re.compile(r"\[?(['\"])(?P<value>.*?)\1\]?\.?$")
@@ -27,7 +27,7 @@ _LARGEST, _LARGEST_SEED = 10**9, 2**53
 
 
 def parse(kind: type[T], words: Sequence[str], prog: str, *, prefixes: bool = False) -> T:
-    """Read words as `tyro.cli` does.
+    """Parse arguments as `tyro.cli` does.
 
     Args:
         kind: what to make of them, a dataclass
@@ -83,14 +83,14 @@ def _check_numbers(settings: Any, prefix: str = "") -> None:
 
 
 def _one_line(box: str, prog: str) -> str:
-    """What a box of tyro's says, without its frame, its help texts and all but the nearest of its proposals."""
+    """The message of a tyro error box, without frame and help texts, with only the nearest suggestion."""
     _title, *parts = _parts(box)
     sentences = (" ".join(_sentences(part)) for part in parts)
     return f"{'; '.join(filter(None, sentences)).rstrip('.')}; see {prog} --help"
 
 
 def _parts(box: str) -> list[list[str]]:
-    """The lines between one rule and the next; above the first one there is a title, if anything."""
+    """The lines between one rule and the next; a title may precede the first one."""
     parts: list[list[str]] = [[]]
     for line in box.splitlines():
         if _RULE.search(line):
@@ -101,20 +101,20 @@ def _parts(box: str) -> list[list[str]]:
 
 
 def _sentences(lines: list[str]) -> Iterator[str]:
-    """The words of one part that are worth a place in the line."""
+    """The words of one part that belong in the line."""
     title = lines[0] if lines else ""
     items = [line.strip() for line in lines if line.startswith(_ITEM) and not line.startswith(2 * _ITEM)]
     if title.startswith(("Arguments similar to", "Perhaps you meant")) and items:
         yield f"did you mean {items[0].split()[0]}?"
     elif title.startswith("Argument helptext") and items:
-        yield f"wanted {items[0]}"
+        yield f"expected {items[0]}"
     elif title.startswith("Missing from"):
         yield f"missing {', '.join(item for item in items if item.startswith('-') or item[:3].isupper())}"
     elif title.startswith("Error parsing"):
         parts = " ".join(lines).removeprefix("Error parsing ").partition(" Got errors:")[0]
         option, _, reason = parts.partition(": ")
         given = _GIVEN.search(reason)
-        # Checks of our own say all by themselves; they are told of a part, such as vae.
+        # Errors of our own checks are complete; they are reported for a section, such as vae.
         ours = parts if option.startswith("-") else reason
         yield f"{option} is {given['value'].replace(_BETWEEN, ' ')!r}" if given else ours
     elif not title.startswith("For full helptext"):

@@ -1,1 +1,1 @@
-"""Images, labels and joints from disk to tensors; knows nothing of the model."""
+"""Images, labels and joints from disk to tensors; independent of the model."""

@@ -1,4 +1,4 @@
-"""Is a data set there, is it whole, and can its files be read?"""
+"""Check that a data set exists, is complete, and has readable files."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
-"""Passes on one item for each sample read, of this many."""
+"""Progress wrapper: yields one item per sample read, of this many."""
 
 _TRIED = 8
 _SHOWN = 4
@@ -32,13 +32,13 @@ class SampleStatistics(Protocol):
         ...
 
     def lines(self) -> list[str]:
-        """What was found, a line each."""
+        """The findings, one per line."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartReport:
-    """What was found of one part of a data set.
+    """The findings for one part of a data set.
 
     Attributes:
         name: of the part, such as "train"
@@ -143,13 +143,13 @@ def check_part(
     )
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """At most so many places, the first and the last among them."""
-    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted)).round()})
+def spread(count: int, at_most: int) -> list[int]:
+    """At most ``at_most`` indices, including the first and the last."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, at_most)).round()})
 
 
 def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple[str, str]:
-    """What the samples are, and what else is to be said."""
+    """A description of the samples, and notes."""
     if isinstance(samples, ShardedSamples):
         left_out = sum(len(each.samples) for each in samples.left_out)
         remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} left out" if left_out else "")

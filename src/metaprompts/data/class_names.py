@@ -7,7 +7,7 @@ from metaprompts.errors import InputError
 
 
 def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[int] | None:
-    """Say which class of a task each class of a data set is, by name.
+    """Map each class of a data set to a class of a task, by name.
 
     Upper and lower case, spaces, dashes and underscores do not matter.
 
@@ -22,16 +22,16 @@ def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[i
     Raises:
         InputError: a name is only in one of them, or twice
     """
-    own, wanted = plain_names(names), plain_names(known)
-    if own == wanted:
+    own, expected = plain_names(names), plain_names(known)
+    if own == expected:
         return None
-    missing = [known[place] for place, name in enumerate(wanted) if name not in own]
-    foreign = [names[place] for place, name in enumerate(own) if name not in wanted]
+    missing = [known[place] for place, name in enumerate(expected) if name not in own]
+    foreign = [names[place] for place, name in enumerate(own) if name not in expected]
     if missing or foreign or len(set(own)) != len(own):
-        came = f"{foreign[0]!r}, which is no class of {what}" if foreign else "a class twice"
+        came = f"{foreign[0]!r}, which is not a class of {what}" if foreign else "a class twice"
         lacks = f", and lacks {missing[0]!r}" if missing else ""
         raise InputError(f"task.classes has {came}{lacks}: name the {len(known)} classes of {what}, in any order")
-    return [own.index(name) for name in wanted]
+    return [own.index(name) for name in expected]
 
 
 def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
@@ -43,5 +43,5 @@ def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
 
 
 def plain_names(names: Sequence[str]) -> list[str]:
-    """Names less what does not matter: upper and lower case, spaces, dashes and underscores."""
+    """Normalize names: without case, spaces, dashes and underscores."""
     return [" ".join(re.split(r"[\s_-]+", name.strip().lower())) for name in names]

@@ -1,4 +1,4 @@
-"""What the name of a joint says: which side it is of, and which part of the body it is."""
+"""Parse joint names: the side and the body part."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _OTHER: dict[Side, Side] = {"left": "right", "right": "left"}
 
 @dataclass(frozen=True)
 class JointName:
-    """A name, read.
+    """A parsed joint name.
 
     Attributes:
         part: its words in lower case, without those of sides
@@ -27,7 +27,7 @@ class JointName:
 
     @property
     def mirrored(self) -> "JointName":
-        """What the joint is in a mirror image."""
+        """The joint in a mirror image."""
         return JointName(self.part, tuple(_OTHER[side] for side in self.sides))
 
 
@@ -58,7 +58,7 @@ def _read(name: str) -> JointName:
         side, rest = _split(token.lower())
         sides += [side] if side else []
         part += [rest] if rest else []
-    # Of signs alone there is nothing to read.
+    # A name of punctuation only has nothing to parse.
     return JointName(tuple(part) if part or sides else (name,), tuple(sides))
 
 

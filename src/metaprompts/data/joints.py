@@ -1,4 +1,4 @@
-"""What the names of joints tell: which are mirror images, which belong to the lower body, which are COCO's."""
+"""Infer from joint names which joints are mirror pairs, which belong to the lower body, and which are COCO's."""
 
 from collections.abc import Sequence
 
@@ -66,10 +66,10 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
 
     Args:
         names: the joints in order
-        given: indices of such pairs; None for those that the names tell
+        given: indices of such pairs; None to infer them from the names
 
     Raises:
-        InputError: the names tell none, though there are several joints, or contradict each other
+        InputError: the names give none, though there are several joints, or contradict each other
     """
     if given is not None:
         return tuple(given)
@@ -83,7 +83,7 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
 
 
 def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int]:
-    """Say which joint of an image each joint of its mirror image is.
+    """The joint permutation of mirroring.
 
     Args:
         names: the joints in order
@@ -115,17 +115,17 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
 
     Args:
         names: the joints in order
-        given: their indices; None for those that the names tell
+        given: their indices; None to infer them from the names
 
     Raises:
-        InputError: the names tell none, or call all joints so
+        InputError: the names give none, or all joints
     """
     if given is not None:
         return tuple(given)
     found = lower_body(names)
     if len(found) in (0, len(names)):
         raise InputError(
-            "training is to crop half bodies, but the names of task.joints do not tell upper from lower body "
+            "training is to crop half bodies, but the names of task.joints do not distinguish upper and lower body "
             f"({', '.join(names)}): say --task.lower_body INDEX,INDEX,... (from 0), or --augment.half_body 0"
         )
     return found

@@ -1,4 +1,4 @@
-"""What a data set hands out: one image with whatever is known about it."""
+"""A sample of a data set: one image with its targets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from metaprompts.errors import InputError
 
 Split = Literal["train", "val"]
-"""What recipes use of a data set."""
+"""The splits of a data set."""
 
 IGNORED_LABEL = 255
 """The label of pixels that no loss and no metric counts."""
@@ -18,7 +18,7 @@ IGNORED_LABEL = 255
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crop:
-    """Where in its image an upright, unflipped crop lies.
+    """The position of an upright, unflipped crop in its image.
 
     Attributes:
         center: (2,) float32, x and y of the crop's middle, in pixels of the image
@@ -54,7 +54,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One image and its targets; what a data set does not know is None.
+    """One image and its targets; missing targets are None.
 
     Attributes:
         image: (H, W, 3) uint8 RGB
@@ -76,7 +76,7 @@ class Sample:
 
 
 class SampleDataset(Protocol):
-    """What every data set here offers; reading happens in ``__getitem__``."""
+    """The interface of data sets; files are read in ``__getitem__``."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -87,11 +87,11 @@ class SampleDataset(Protocol):
         ...
 
     def path(self, index: int) -> str:
-        """The path that a sample has, found without reading its image."""
+        """The path of a sample, without reading its image."""
         ...
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files that a sample is made of: when none of them has changed, neither has the sample."""
+        """The files of a sample: if none of them has changed, neither has the sample."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Names of files as lists, tables and other file systems spell them."""
+"""Unicode normalization of file names from lists, tables and other file systems."""
 
 import os
 import unicodedata
@@ -14,7 +14,7 @@ def same_form(name: str) -> str:
 
 
 def listed_file(name: str, roots: Sequence[Path]) -> Path | None:
-    """The file that a list names; None where there is none.
+    """The file that a list names; None if it does not exist.
 
     Lists of NYU and KITTI begin their names with ``/``, so it is dropped where that leads to a file; else the path is
     absolute. Backslashes are those of Windows where no name has them. Letters with accents may be composed or not.

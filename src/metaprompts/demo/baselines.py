@@ -1,4 +1,4 @@
-"""Predictions that do not look at the image: what a metric gives for nothing."""
+"""Baselines that ignore the image: the floor of each metric."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from metaprompts.tasks import Depth, Pose, Segmentation, Task
 
 
 class Constant(nn.Module):
-    """Says the same of every image; `evaluate` takes it for a model.
+    """A constant prediction for every image, with the interface of a model for `evaluate`.
 
     Args:
         task: how its output is scored
@@ -29,7 +29,7 @@ class Constant(nn.Module):
 
 
 def best_constant(task: Task, batches: Iterable[dict[str, Tensor]]) -> Constant:
-    """The best answer without looking: the most frequent class, mean depth or mean joint at each place.
+    """The best constant prediction: the most frequent class, mean depth or mean joint at each position.
 
     Args:
         task: of the metric

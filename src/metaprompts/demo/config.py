@@ -1,4 +1,4 @@
-"""How long the demonstration may take. Needs no PyTorch, so that --help is quick."""
+"""The demo config. Needs no PyTorch, so that --help is quick."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ LARGEST_SEED = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoSettings:
+class DemoConfig:
     """Sizes of the demonstration.
 
     Attributes:
@@ -31,8 +31,8 @@ class DemoSettings:
     def __post_init__(self) -> None:
         for name, lowest in (("scenes", 8), ("training_scenes", 8), ("workers", 1)):
             if getattr(self, name) < lowest:
-                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}; wanted at least {lowest}")
+                raise InputError(f"{name.replace('_', '-')} is {getattr(self, name)}; expected at least {lowest}")
         if not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"seed is {self.seed}; wanted 0 to {LARGEST_SEED}")
+            raise InputError(f"seed is {self.seed}; expected 0 to {LARGEST_SEED}")
         if not 1 <= self.live_seconds <= 3600:
-            raise InputError(f"live-seconds is {self.live_seconds}; wanted 1 to 3600")
+            raise InputError(f"live-seconds is {self.live_seconds}; expected 1 to 3600")

@@ -1,4 +1,4 @@
-"""The demonstration: draw scenes, score the embedded models, train one live, look inside, write the report."""
+"""The demonstration: draw scenes, score the embedded models, train one live, visualize prompts, write the report."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from metaprompts.analysis.prompts import prompt_responses
 from metaprompts.data.sample import Sample, SampleDataset
-from metaprompts.demo.config import DemoSettings
+from metaprompts.demo.config import DemoConfig
 from metaprompts.demo.galleries import steps_gallery, task_gallery
 from metaprompts.demo.live_training import Point, fine_tune, starting_model
 from metaprompts.demo.overview import overview
@@ -48,8 +48,8 @@ _COMMANDS = (
 )
 
 
-class Teller(Protocol):
-    """Who is told how far the demonstration is."""
+class DemoReporter(Protocol):
+    """Callback interface for the demo's progress."""
 
     def stage(self, title: str) -> None:
         """Something begins."""
@@ -64,12 +64,12 @@ class Teller(Protocol):
         """A step of the live training is done, out of so many seconds."""
 
 
-def run_demo(settings: DemoSettings, teller: Teller) -> Path:
-    """Do everything; writes the report, and beside it the image it begins with.
+def run_demo(settings: DemoConfig, reporter: DemoReporter) -> Path:
+    """Run the whole demo; writes the report, and next to it the image at its top.
 
     Args:
         settings: how much of it
-        teller: is told how far it is
+        reporter: called as the demo progresses
 
     Returns:
         the report's path
@@ -78,13 +78,13 @@ def run_demo(settings: DemoSettings, teller: Teller) -> Path:
         InputError: the folder cannot be used
     """
     with writing_into(settings.out, "demo"):
-        return _run(settings, teller)
+        return _run(settings, reporter)
 
 
-def _run(settings: DemoSettings, teller: Teller) -> Path:
+def _run(settings: DemoConfig, reporter: DemoReporter) -> Path:
     # Another seed or size finds its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
-    teller.stage(f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}")
+    reporter.stage(f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}")
     write_scenes(
         "plain",
         settings.training_scenes + settings.scenes,
@@ -92,16 +92,16 @@ def _run(settings: DemoSettings, teller: Teller) -> Path:
         seed=settings.seed,
         val_count=settings.scenes,
         workers=settings.workers,
-        progress=teller.scenes,
+        progress=reporter.scenes,
     )
     subjects = {task: subject_of(task, scenes) for task in METRICS}
     scores = []
     for task, subject in subjects.items():
-        teller.stage(f"scoring {task}")
-        scores += scores_of(subject, teller.batches)
-    galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, teller)]
-    teller.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
-    curve, live, live_gallery = _live(scenes, settings.live_seconds, teller)
+        reporter.stage(f"scoring {task}")
+        scores += scores_of(subject, reporter.batches)
+    galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, reporter)]
+    reporter.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
+    curve, live, live_gallery = _live(scenes, settings.live_seconds, reporter)
     people = subjects["pose"].split.samples
     seen = overview({task: each.model for task, each in subjects.items()}, _some(people, _SHOWN))
     report = Report(
@@ -121,9 +121,9 @@ def _run(settings: DemoSettings, teller: Teller) -> Path:
     return path
 
 
-def _galleries(subject: Subject, teller: Teller) -> Iterator[Gallery]:
+def _galleries(subject: Subject, reporter: DemoReporter) -> Iterator[Gallery]:
     model, split = subject.model, subject.split
-    teller.stage(f"looking inside {model.task.name}")
+    reporter.stage(f"visualizing the prompts of {model.task.name}")
     samples = _some(split.samples, len(split.samples))
     yield task_gallery(model, samples)
     # Steps that only the last one's loss trained cannot be read.
@@ -133,17 +133,19 @@ def _galleries(subject: Subject, teller: Teller) -> Iterator[Gallery]:
         and model.task.name != "pose"
     ):
         yield steps_gallery(model, samples)
-    batches = teller.batches(validation_batches(split, subject.recipe))
+    batches = reporter.batches(validation_batches(split, subject.recipe))
     yield prompts_gallery(model, prompt_responses(model, batches), samples)
 
 
-def _live(scenes: Path, seconds: float, teller: Teller) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
+def _live(
+    scenes: Path, seconds: float, reporter: DemoReporter
+) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
     """Train depth from the miniature's weights, scored before and after; with K = 1, as there is only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes, "--refinement.steps=1")
     split = validation_split(recipe)
     few = replace(split, samples=_First(split.samples, _LIVE_CHECK))
     untrained = starting_model(recipe).eval()
-    model, curve = fine_tune(recipe, seconds, lambda point: teller.live(point, seconds))
+    model, curve = fine_tune(recipe, seconds, lambda point: reporter.live(point, seconds))
     before, after = (
         evaluate(each, validation_batches(few, recipe), metric_kwargs=few.metric_kwargs) for each in (untrained, model)
     )

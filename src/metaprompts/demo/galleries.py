@@ -1,4 +1,4 @@
-"""Images of the report: truth beside prediction, step beside step."""
+"""Images of the report: ground truth next to prediction, and step next to step."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str |
 
 
 def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
-    """What would be predicted after each refinement step, of a model whose steps were all trained to be read."""
+    """Predictions after each refinement step, of a model that was trained with a loss on every step."""
     steps = model.config.refinement.steps
     chosen = distinct_images(samples)[:_STEP_ROWS]
     rows = []
@@ -68,7 +68,7 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
 
 
 def scene_name(sample: Sample) -> str:
-    """What a row of a gallery is called."""
+    """The name of a gallery's row."""
     return f"scene {Path(sample.path).stem}"
 
 

@@ -46,7 +46,7 @@ def fine_tune(
     Args:
         recipe: what to train; its length is not used
         seconds: how long
-        on_step: is told of every step
+        on_step: called at every step
 
     Returns:
         the model and its curve

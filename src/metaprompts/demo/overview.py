@@ -1,4 +1,4 @@
-"""What the three models see in a few images, at one look."""
+"""One sheet of the three models' predictions for a few images."""
 
 from collections.abc import Mapping, Sequence
 

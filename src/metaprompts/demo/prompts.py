@@ -1,4 +1,4 @@
-"""What single meta prompts respond to: heatmaps in scenes where there is what the prompt prefers."""
+"""Responses of single meta prompts: heatmaps in scenes that contain what the prompt prefers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def _by_place(preferences: Preferences, samples: Sequence[Sample]) -> Iterator[_
 
 
 def _amount(sample: Sample, place: int) -> float:
-    """How much of a class there is, or how large the person is whose joint is visible."""
+    """The pixels of a class, or the size of the person whose joint is visible."""
     if sample.labels is not None:
         return float((sample.labels == place).sum())
     assert sample.person is not None

@@ -68,7 +68,7 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the report shows.
+    """The content of the report.
 
     Attributes:
         scenes: number of scenes that were scored

@@ -1,4 +1,4 @@
-"""The embedded models' numbers, beside those of answers that do not look."""
+"""Scores of the embedded models and of constant baselines."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ METRICS: dict[str, tuple[tuple[tuple[str, str, str], ...], str]] = {
         "the mean pose in each box",
     ),
 }
-"""What is shown of each task: metrics with the better direction and their meaning, and what its best constant is."""
+"""Shown per task: metrics with their better direction and meaning, and the best constant prediction."""
 
 
 @dataclass(frozen=True)

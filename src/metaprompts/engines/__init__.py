@@ -1,1 +1,1 @@
-"""The same model, faster."""
+"""Inference engines: the same model, faster."""

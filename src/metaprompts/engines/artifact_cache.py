@@ -1,4 +1,4 @@
-"""Compiled artefacts on disk: made once, found again by what they were made of, rebuilt when damaged."""
+"""A disk cache of converted networks, keyed by what they are built from, rebuilt when damaged."""
 
 import hashlib
 import json
@@ -12,16 +12,16 @@ from metaprompts.errors import InputError
 from metaprompts.utils.cache import CACHE_VARIABLE, cache_folder
 from metaprompts.utils.files import read_json, write_failure, write_json
 from metaprompts.utils.fingerprint import file_fingerprint
-from metaprompts.utils.scratch import is_scratch, remove_scratch, scratch_beside
+from metaprompts.utils.scratch import is_scratch, remove_scratch, scratch_next_to
 
-_LIST = "artefact.json"
+_LIST = "artifact.json"
 
 
-def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
-    """A folder of files made of ``what``; from the cache, if it is there and whole.
+def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
+    """A folder of files built from ``what``; from the cache, if an intact entry exists.
 
-    Networks are run, so none is taken that another user may have written. Two processes may ask at once: each builds
-    beside, and the first that is done gives the folder its name.
+    Networks are executed, so none that another user may have written is used. Two processes may ask at once: each
+    builds in a scratch folder, and the first to finish renames it.
 
     Args:
         what: plain values that everything in the files depends on
@@ -29,14 +29,14 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         folder: the cache; by default `cache_folder`
 
     Raises:
-        InputError: the folder cannot be written, is another user's, or anybody may write to it
+        InputError: the folder cannot be written, is another user's, or is world-writable
     """
     place = _place(what, folder)
     _check_owner(place.parent)
     if _is_whole(place, what):
         return place
     remove_scratch(place.parent)
-    scratch = scratch_beside(place)
+    scratch = scratch_next_to(place)
     try:
         scratch.mkdir(parents=True)
         build(scratch)
@@ -58,12 +58,12 @@ def artefact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
 
 
 def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
-    """Whether the cache has a folder of files made of ``what``, whole; arguments as for `artefact`."""
+    """Whether the cache has an intact entry for ``what``; arguments as for `artifact`."""
     return _is_whole(_place(what, folder), what)
 
 
 def has_any(folder: Path | None = None) -> bool:
-    """Whether the cache holds any such folder: without, what is wanted of it need not be known."""
+    """Whether the cache holds any artifact: if not, the requested key need not be computed."""
     return any((folder or cache_folder()).glob(f"*/{_LIST}"))
 
 
@@ -75,8 +75,8 @@ def _place(what: Mapping[str, object], folder: Path | None) -> Path:
 def _check_owner(cache: Path) -> None:
     if cache.is_dir() and (why := _why_not_ours(cache)) is not None:
         raise InputError(
-            f"{cache}, where converted networks are kept, {why}: whoever writes there decides what is run here; name "
-            f"another folder by {CACHE_VARIABLE}"
+            f"{cache}, where converted networks are kept, {why}, who could replace what is run here; set "
+            f"{CACHE_VARIABLE} to another folder"
         )
 
 
@@ -87,9 +87,9 @@ def _why_not_ours(path: Path) -> str | None:
     status = path.lstat()
     if status.st_uid != os.geteuid():
         return "belongs to another user"
-    # Links are followed, whatever their own rights are.
+    # Links are followed, regardless of their own permissions.
     if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
-        return "can be written by anybody"
+        return "is world-writable"
     return None
 
 
@@ -98,7 +98,7 @@ def _take_place(scratch: Path, place: Path, what: Mapping[str, object]) -> None:
         try:
             scratch.rename(place)
         except OSError:
-            # Somebody else was first, or what is there is damaged.
+            # Another process won the race, or the entry is corrupt.
             if _is_whole(place, what):
                 return
             shutil.rmtree(place, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What other runtimes have in common: how the three parts are traced for any size, and how their networks are run."""
+"""The common part of other runtimes: tracing the three parts for any size, and running their networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.modules.meta_prompts import CaptionPrompts
 
-PARTS = ("encode", "look", "finish")
+PARTS = ("encode", "unet_step", "decode")
 
-# Dimensions are traced as numbers that are unlike any other in the network: 1 would be taken for a constant.
+# Dimensions are traced with sizes that occur nowhere else in the network: 1 would be specialized as a constant.
 _BATCH, _ROWS, _COLUMNS, _HEIGHT, _WIDTH = 2, 3, 5, 130, 134
 
 
 @dataclass(frozen=True)
 class Example:
-    """What a part is traced with.
+    """Example arguments for tracing a part.
 
     Attributes:
         arguments: positional
-        shapes: of each argument which dimensions may be others, as torch.export wants it
+        shapes: of each argument which dimensions may be others, as torch.export expects them
     """
 
     arguments: tuple[Any, ...]
@@ -35,14 +35,14 @@ class Example:
 
 
 def multiple_of(prepared: OptimizedModel) -> int:
-    """Of what the sides of converted networks' images must be multiples, in pixels: 64 for Stable Diffusion."""
-    halvings = len(prepared.look.unet.channels) - 1
+    """The divisor, in pixels, of image sides that converted networks accept: 64 for Stable Diffusion."""
+    halvings = len(prepared.unet_step.unet.channels) - 1
     return int(2**halvings) * prepared.encode.stride
 
 
 def examples(prepared: OptimizedModel) -> dict[str, Example]:
-    """Arguments for each part, with nothing in them; latents have sides that are halved evenly on all levels."""
-    unet = prepared.look.unet
+    """Empty arguments for each part; latents have sides that are divisible on all levels."""
+    unet = prepared.unet_step.unet
     block = multiple_of(prepared) // prepared.encode.stride
     batch, rows, columns = Dim("batch", min=1), Dim("rows", min=1), Dim("columns", min=1)
 
@@ -64,8 +64,8 @@ def examples(prepared: OptimizedModel) -> dict[str, Example]:
     images, image_shape = empty(3, _HEIGHT, _WIDTH), {0: batch, 2: Dim("height", min=16), 3: Dim("width", min=16)}
     return {
         "encode": Example((pixels,), (pixel_shape,)),
-        "look": Example((latent, shifts[0], conditioning.keys_values[0]), (latent_shape, None, of_captions)),
-        "finish": Example((list(levels), conditioning.prompts, images), (list(level_shapes), of_captions, image_shape)),
+        "unet_step": Example((latent, shifts[0], conditioning.keys_values[0]), (latent_shape, None, of_captions)),
+        "decode": Example((list(levels), conditioning.prompts, images), (list(level_shapes), of_captions, image_shape)),
     }
 
 
@@ -81,7 +81,7 @@ class ConvertedParts(ABC):
 
     @abstractmethod
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
-        """All outputs of a part, of `PARTS`, for its arguments in their order."""
+        """All outputs of a part (of `PARTS`) for its arguments in order."""
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to latents.
@@ -92,18 +92,18 @@ class ConvertedParts(ABC):
         height, width = images.shape[-2:]
         if height % self._multiple or width % self._multiple:
             raise InputError(
-                f"converted networks look at images whose sides are multiples of {self._multiple}, not at "
+                f"converted networks take images whose sides are multiples of {self._multiple}, not "
                 f"{height}x{width}: choose another size, or the engine eager"
             )
         return self._run("encode", images)[0]
 
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
+    def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> list[Tensor]:
         """One step."""
-        return self._run("look", latent, shifts, keys_values)
+        return self._run("unet_step", latent, shifts, keys_values)
 
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+    def decode(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Pyramid to raw output."""
-        return self._run("finish", *pyramid, prompts, images)[0]
+        return self._run("decode", *pyramid, prompts, images)[0]
 
     def _run(self, part: str, *arguments: Tensor) -> list[Tensor]:
         arrays = [argument.detach().float().cpu().contiguous().numpy() for argument in arguments]

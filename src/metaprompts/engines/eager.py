@@ -1,4 +1,4 @@
-"""PyTorch, operation by operation."""
+"""PyTorch in eager mode."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
 
 class EagerParts:
-    """A prepared model's own layers, in the memory order that convolutions are fastest in.
+    """A prepared model's own layers, in the memory format in which convolutions are fastest.
 
     Args:
         prepared: its weights, which are the model's, are brought into that order in place; in another precision they
@@ -24,11 +24,11 @@ class EagerParts:
     def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
         self._prepared = sharing_weights(prepared, dtype)
         self._pixels = torch.contiguous_format
-        # Each order rounds in its own way, so what decides must be the same in every run: no trial of which is faster.
+        # Each memory format rounds differently, so the choice must be the same in every run, not based on timing.
         # In single precision a CPU gains nothing by channels last, and PyTorch's group norms sum the encoder's large
         # maps less exactly then: 20 times the rounding of the latent, which the steps amplify.
         if prepared.conditions.shifts.device.type != "cpu" or dtype != torch.float32:
-            for part in (self._prepared.encode, self._prepared.look, self._prepared.finish):
+            for part in (self._prepared.encode, self._prepared.unet_step, self._prepared.decode):
                 channels_last(part)
             self._pixels = torch.channels_last
         self._dtype = dtype
@@ -44,14 +44,14 @@ class EagerParts:
             return StripEncode(encode, rows)(ordered)  # type: ignore[no-any-return]
         return self._execute("encode", ordered)  # type: ignore[no-any-return]
 
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
+    def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
         """One step."""
-        return self._execute("look", latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
+        return self._execute("unet_step", latent, shifts.to(self._dtype), keys_values.to(self._dtype))  # type: ignore[no-any-return]
 
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+    def decode(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Pyramid to raw output."""
-        return self._execute("finish", pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]
+        return self._execute("decode", pyramid, prompts.to(self._dtype), images)  # type: ignore[no-any-return]
 
     def _execute(self, part: str, *arguments: Any) -> Any:
-        """What a part, of `PARTS`, makes of its arguments."""
+        """The outputs of a part (of `PARTS`) for its arguments."""
         return getattr(self._prepared, part)(*arguments)

@@ -1,4 +1,4 @@
-"""A model as an engine runs it: predicts as a `MetaPromptModel` does, and nothing else."""
+"""A model executed by an engine: it predicts like a `MetaPromptModel`, but cannot be trained."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -18,7 +18,7 @@ class EngineModel:
     Args:
         config: the model's
         parts: what executes the three parts
-        tell: (B, context or None) -> what the steps are told
+        conditions: (B, context or None) -> the conditioning of the steps
         engine: its name
         precision: what it computes in
         device: where images shall be
@@ -71,7 +71,7 @@ class EngineModel:
         return predict_many(self, images, batch_size)
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
-        """What the model's text encoder makes of captions (B, N, D).
+        """Encode captions with the model's text encoder, (B, N, D).
 
         Raises:
             InputError: the model reads no captions
@@ -82,10 +82,10 @@ class EngineModel:
         return self._encode_captions(captions)
 
     def train(self, mode: bool = True) -> Self:
-        """Stay as it is: it cannot be trained."""
+        """No-op: an engine model cannot be trained."""
         del mode
         return self
 
     def eval(self) -> Self:
-        """Stay as it is."""
+        """No-op."""
         return self

@@ -1,4 +1,4 @@
-"""Which engine to take, and how to open it."""
+"""Choose and open an engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 
 from metaprompts import __version__
-from metaprompts.engines.artifact_cache import artefact, has_any, is_kept
+from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
 from metaprompts.engines.optimized import OptimizedModel, Parts, RememberingParts
@@ -38,7 +38,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("on
 _NEEDS_FOR_INT8 = ("nncf",)
 _INSTALL = {"openvino": "openvino", "onnx": "onnx", "int8": "int8"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Converting a model takes about as long as predicting so many images without.
+# Converting a model takes about as long as predicting this many images without it.
 _WORTH_CONVERTING = 20
 # Compiling on a GPU takes a minute or two.
 _WORTH_COMPILING = 200
@@ -46,10 +46,10 @@ _WORTH_COMPILING = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Approximation:
-    """What may be left out for speed; by default nothing. docs/performance.md measures what each costs in quality.
+    """Approximations for speed, all off by default. docs/performance.md measures what each costs in quality.
 
     Attributes:
-        steps: how often to look, if fewer times than K
+        steps: refinement steps, if fewer than K
         merged_tokens: share of the finest level's tokens to merge in self-attention, 0 to 0.75
         encoder: folder of a small encoder that `metaprompts distill-encoder` made for the model's VAE
     """
@@ -59,7 +59,7 @@ class Approximation:
     encoder: Path | None = None
 
     def plain(self) -> dict[str, object]:
-        """What converted networks depend on: steps are no part of them."""
+        """The values that converted networks depend on; the number of steps is not among them."""
         encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
         return {
             "merged_tokens": self.merged_tokens,
@@ -72,7 +72,7 @@ EXACT = Approximation()
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, and a line that says why."""
+    """An engine, and the reason in one line."""
 
     engine: EngineName
     why: str
@@ -90,7 +90,7 @@ def open_engine(
     cache: Path | None = None,
     device: str | None = None,
 ) -> EngineModel:
-    """Make a fast model of a model.
+    """Open a model with an engine.
 
     Args:
         model: in any precision. Its weights may be brought into another memory order, which changes no number.
@@ -99,8 +99,8 @@ def open_engine(
         precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
         approximation: what may be left out
         images: about how many will be predicted; None for many
-        bounded: whether memory is limited or images are seen in windows; on a CPU "auto" then takes what has strips
-            and looks at windows of any size
+        bounded: whether memory is limited or images are seen in windows; on a CPU "auto" then takes an engine that has
+            strips and windows of any size
         cache: folder for converted models; by default see `cache_folder`
         device: where a converted network runs: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
             "cuda:1". The model itself is on the CPU then; the other engines run where it is
@@ -109,9 +109,9 @@ def open_engine(
         InputError: the engine is not installed, does not have that precision, or does not fit the device
     """
     if engine not in ("auto", *PRECISIONS):
-        raise InputError(f"engine is {engine!r}; wanted auto, {', '.join(PRECISIONS)}")
+        raise InputError(f"engine is {engine!r}; expected auto, {', '.join(PRECISIONS)}")
     if precision not in get_args(Precision):
-        raise InputError(f"precision is {precision!r}; wanted one of {', '.join(get_args(Precision))}")
+        raise InputError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
     order = _Order(model.eval(), precision, approximation, cache, device)
     choice = _choose(order, images, bounded=bounded) if engine == "auto" else Choice(engine, "asked for")
     check_engine(choice.engine, precision, model.device)
@@ -154,7 +154,7 @@ def weights_type(
 
 
 def installed(engine: str) -> bool:
-    """Whether everything is there that an engine, or int8, needs."""
+    """Whether all requirements of an engine, or of int8, are installed."""
     needs = _NEEDS_FOR_INT8 if engine == "int8" else _NEEDS.get(engine, ())
     return all(find_spec(name) for name in needs)
 
@@ -171,16 +171,16 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
             f"engine {engine} has {' and '.join(PRECISIONS[engine])}, not {precision}"
             + (f": take {' or '.join(able)} for that" if able else ": take one of these")
         )
-    for wanted in (engine, "int8") if precision == "int8" else (engine,):
-        if not installed(wanted):
-            raise InputError(f"{wanted} is not installed: pip install 'metaprompts[{_INSTALL[wanted]}]'")
+    for needed in (engine, "int8") if precision == "int8" else (engine,):
+        if not installed(needed):
+            raise InputError(f"{needed} is not installed: pip install 'metaprompts[{_INSTALL[needed]}]'")
     if engine in CONVERTING and device.type != "cpu":
         raise InputError(f"engine {engine} runs on the CPU here, but the model is on {device}: give --device cpu")
 
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """What an engine's parts are made of."""
+    """What an engine's parts are built from."""
 
     model: MetaPromptModel
     precision: Precision
@@ -200,7 +200,7 @@ class _Order:
         }
 
     def prepared(self, engine: str) -> OptimizedModel:
-        """The model prepared for an engine; of one loaded in fewer digits than that needs, a copy in float32 is."""
+        """The model prepared for an engine; a model in lower precision than the engine needs is copied to float32."""
         model, less = self.model, self.approximation
         if model.dtype != torch.float32 and weights_type(engine, self.precision, model.device, less) == torch.float32:
             model = sharing_weights(model, torch.float32)
@@ -213,7 +213,7 @@ class _Order:
 
     @cached_property
     def _weights(self) -> str:
-        # Reads all of the weights: some gigabytes.
+        # Reads all weights, which may be gigabytes.
         return tensors_fingerprint(sorted(self.model.state_dict().items()))
 
 
@@ -257,7 +257,7 @@ def _openvino(order: _Order, prepared: OptimizedModel) -> Parts:
     def build(folder: Path) -> None:
         build_openvino(prepared, folder, order.precision)
 
-    folder = artefact(order.what("openvino"), build, order.cache)
+    folder = artifact(order.what("openvino"), build, order.cache)
     return OpenVinoParts(folder, order.precision, multiple_of(prepared), device)
 
 
@@ -265,7 +265,7 @@ def _onnx(order: _Order, prepared: OptimizedModel) -> Parts:
     from metaprompts.engines.onnxruntime import OnnxParts, build_onnx, onnx_provider
 
     provider = onnx_provider(order.device)
-    folder = artefact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
+    folder = artifact(order.what("onnx"), lambda scratch: build_onnx(prepared, scratch), order.cache)
     return OnnxParts(folder, multiple_of(prepared), provider)
 
 

@@ -1,4 +1,4 @@
-"""Layers that give what diffusers' give, but read what was computed beforehand, and foldings of layers into one."""
+"""Layers equivalent to diffusers' that read precomputed values, and layers folded into one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from metaprompts.modules.backbone.lora import LORA_MARK
 
 
 class ShiftedResidual(nn.Module):
-    """A residual layer to which the time vector says only by how much to shift its channels; the shifts are given.
+    """A residual layer whose time embedding only shifts its channels; the shifts are precomputed.
 
     Args:
         layer: shares its weights
@@ -41,14 +41,14 @@ class ShiftedResidual(nn.Module):
 
 
 def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
-    """What a time vector (1, T) and the first convolution's bias add to the channels of a layer: (1, C).
+    """The shifts (1, C) of a layer's channels by a time vector (1, T) and the first convolution's bias.
 
     Raises:
         InputError: the layer uses the time in another way
     """
     if layer.time_embedding_norm != "default" or layer.upsample is not None or layer.downsample is not None:
         raise InputError(
-            f"the UNet's residual layers use time by {layer.time_embedding_norm}; wanted those of Stable Diffusion: "
+            f"the UNet's residual layers use time by {layer.time_embedding_norm}; expected those of Stable Diffusion: "
             "predict with the plain engine"
         )
     shift: Tensor = layer.time_emb_proj(time if layer.skip_time_act else F.silu(time))
@@ -56,7 +56,7 @@ def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
 
 
 class KeyedCrossAttention(nn.Module):
-    """Cross-attention whose keys and values are given.
+    """Cross-attention with precomputed keys and values.
 
     Args:
         layer: shares its weights
@@ -77,13 +77,13 @@ class KeyedCrossAttention(nn.Module):
         attention_mask: None = None,
         size: tuple[int, int] | None = None,
     ) -> Tensor:
-        """Look at the prompts from every pixel.
+        """Cross-attention from every pixel to the prompts.
 
         Args:
             hidden_states: (B, h w, C)
             encoder_hidden_states: (1 or B, N, P), keys and values of all layers
             attention_mask: None
-            size: (h, w), which the self-attention beside this one may need to know
+            size: (h, w), which the self-attention of the same block may need
 
         Returns:
             (B, h w, C)
@@ -107,7 +107,7 @@ def key_value_layer(layer: Attention) -> nn.Linear:
 
 
 def merged(layer: Any) -> nn.Linear:
-    """A linear layer with its low-rank changes added to the weights; itself, if it has none."""
+    """A linear layer with its LoRA weights merged; unchanged without LoRA."""
     if not any(LORA_MARK in f".{name}" for name, _ in layer.named_parameters()):
         return layer  # type: ignore[no-any-return]
     base = layer.get_base_layer()
@@ -119,7 +119,7 @@ def merged(layer: Any) -> nn.Linear:
 
 
 def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
-    """Nearest-neighbour doubling and the 3x3 convolution after it, as one transposed convolution.
+    """Nearest-neighbor doubling and the 3x3 convolution after it, as one transposed convolution.
 
     Of the nine pixels that the convolution reads only four are different: it is 2.25 times cheaper, and no doubled
     map is written.
@@ -145,7 +145,7 @@ def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Put each batch norm of a module's sequences into the convolution before it.
+    """Fold each batch norm of a module's sequences into the convolution before it.
 
     Args:
         module: is changed; the convolutions it held are not
@@ -189,7 +189,7 @@ def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) 
     Args:
         first: any padding and kernel
         then: 1x1; None for nothing
-        channels: how many of the outputs are wanted
+        channels: how many of the outputs to keep
     """
     weight, bias = first.weight.detach(), first.bias.detach()  # type: ignore[union-attr]
     if then is not None:
@@ -203,7 +203,7 @@ def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) 
 
 
 def replace_layers(module: nn.Module, kind: type[nn.Module], exchanged: Callable[..., nn.Module]) -> None:
-    """Exchange all layers of a kind, in the order of `nn.Module.modules`."""
+    """Replace all layers of a type, in the order of `nn.Module.modules`."""
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, kind):

@@ -1,4 +1,4 @@
-"""How much memory a prediction takes, computed, and what to do so that it takes no more than there is.
+"""Compute the memory of a prediction, and choose batch size and strips so that it fits.
 
 A model is gone through with tensors that have a shape and no numbers; every one that is alive is counted, and what
 convolutions need while they run. Chosen is how many views go through the model together and, where a single view does
@@ -32,25 +32,25 @@ _logger = logging.getLogger(__name__)
 aten = torch.ops.aten
 
 
-# Of what is free, as other programs take memory, too.
+# Share of free memory, as other programs also need memory.
 _SHARE = 0.8
-# What Python and the libraries take by themselves, 0.51 GB, and what glibc keeps of freed blocks below its threshold.
+# Python and the libraries, 0.51 GB, and freed blocks below its threshold that glibc keeps.
 _PROGRAM = 650 * 10**6
 # The allocator's gaps, and operations whose needs are not counted. Measured on a CPU, without the margin: of Stable
 # Diffusion's size at 512x512 the encoder 0.68 GB, computed 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
-# Bytes that each pixel of an image takes at the fullest moment: decoding it (4 and 3), or confidence, classes, image
+# Bytes per pixel of an image at the peak: decoding it (4 and 3), or confidence, classes, image
 # and the bands in which results are written (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
 _OF_PIXEL = 9
-# Lower ones save little: the map that is held whole remains. And the lower, the longer it takes to count them.
+# Lower strips save little, as one map is always held whole, and take longer to count.
 _STRIPS = (256, 128, 64, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """How to predict within a limit.
+    """Batch size and strips within a memory limit.
 
     Attributes:
         batch: views that go through the model together
@@ -65,7 +65,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Bytes that a prediction takes beside the weights.
+    """Bytes that a prediction takes in addition to the weights.
 
     Attributes:
         encoder: at the fullest moment of the VAE's encoder
@@ -79,16 +79,16 @@ class Work:
 
     @property
     def most(self) -> int:
-        """At the fullest moment."""
+        """Bytes at the peak."""
         return max(self.encoder, self.rest)
 
     @property
     def of_view(self) -> int:
-        """What each view more takes."""
+        """Bytes of each further view."""
         return max(self.encoder - self.copies, self.rest)
 
 
-def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most: int = 1, beside: int = 0) -> Choice:
+def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most: int = 1, reserved: int = 0) -> Choice:
     """The largest batch that fits, or the highest strips.
 
     A smaller batch is preferred to strips, which cost half as much time again in the encoder.
@@ -98,12 +98,12 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
         size: (height, width) of the views, in pixels
         limit: bytes that prediction may take, the weights and the program included
         most: views at once, if they fit
-        beside: bytes that are held for the image as a whole
+        reserved: bytes that are held for the image as a whole
 
     Raises:
         InputError: not even a single view in the lowest strips fits
     """
-    held = _PROGRAM + weight_bytes(model) + beside
+    held = _PROGRAM + weight_bytes(model) + reserved
     ceiling = held + most * _ceiling_bytes(model, size)
     if ceiling <= limit:
         return Choice(batch=most, rows=None, needed=ceiling)
@@ -123,7 +123,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
 
 
 def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
-    """More than a view can take, without going through the model: all its layers as wide as the widest.
+    """An upper bound of a view's memory without tracing the model: all layers as wide as the widest.
 
     Small models are thus let through at once; of large ones it is worth a few seconds to know.
     """
@@ -133,7 +133,7 @@ def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
 
 
 def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
-    """What predicting a view takes, encoded whole. Nothing is computed and nothing allocated.
+    """Memory of predicting a view, encoded whole. Nothing is computed or allocated.
 
     Args:
         model: to predict with
@@ -157,7 +157,7 @@ def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
 
 
 def encoder_bytes(model: "MetaPromptModel", size: tuple[int, int], rows: int | None) -> int:
-    """What encoding a view in strips takes.
+    """Memory of encoding a view in strips.
 
     Args:
         model: to predict with
@@ -179,65 +179,65 @@ def _with_margin(size: int) -> int:
 
 
 class Budget:
-    """Says of views of a size how many may go through a model together, and sets how high its encoder's strips are.
+    """Chooses the batch size for views of a size, and sets the height of the encoder's strips.
 
     Args:
         model: to predict with
         limit: bytes that prediction may take; None for no limit
         most: views at once, if they fit
-        beside: bytes that are held all the time, such as other models' weights
+        reserved: bytes that are held all the time, such as other models' weights
     """
 
-    def __init__(self, model: "MetaPromptModel", limit: int | None, most: int, beside: int = 0) -> None:
-        self._model, self._limit, self._most, self._beside = model, limit, most, beside
+    def __init__(self, model: "MetaPromptModel", limit: int | None, most: int, reserved: int = 0) -> None:
+        self._model, self._limit, self._most, self._reserved = model, limit, most, reserved
         self._known: dict[tuple[int, int, int], Choice] = {}
 
     def check_image(self, height: int, width: int) -> None:
-        """Check that an image, and what is predicted of it, fit beside the weights.
+        """Check that an image and its prediction fit in addition to the weights.
 
         Raises:
             InputError: they do not
         """
-        needed = _PROGRAM + weight_bytes(self._model) + self._beside + _OF_PIXEL * height * width
+        needed = _PROGRAM + weight_bytes(self._model) + self._reserved + _OF_PIXEL * height * width
         if self._limit is not None and needed > self._limit:
             raise InputError(
                 f"{height}x{width} pixels and their prediction take {_gigabytes(needed)} at least, but only "
                 f"{_gigabytes(self._limit)} may be taken: free memory, raise --max-memory, or make the image smaller"
             )
 
-    def batch(self, size: tuple[int, int], beside: int = 0) -> int:
-        """How many views may go through together; the model's encoder is set to what was chosen.
+    def batch(self, size: tuple[int, int], reserved: int = 0) -> int:
+        """The batch size for views of a size; also sets the encoder's strips.
 
         Args:
             size: (height, width) of the views, in pixels
-            beside: bytes that are held for the image as a whole
+            reserved: bytes that are held for the image as a whole
 
         Raises:
             InputError: not even a single view fits
         """
         if self._limit is None:
             return self._most
-        key = (*size, beside)
+        key = (*size, reserved)
         if key not in self._known:
-            chosen = choose(self._model, size, limit=self._limit, most=self._most, beside=self._beside + beside)
+            chosen = choose(self._model, size, limit=self._limit, most=self._most, reserved=self._reserved + reserved)
             _logger.info("%dx%d pixels at a time: %s", *size, chosen)
             self._known[key] = chosen
         chosen = self._known[key]
         self._model.latent_encoder.rows = chosen.rows
         if chosen.rows is not None and self._model.device.type == "cpu":
-            # What glibc keeps of strips would be up to half as much again.
+            # glibc would keep up to half as much again of freed strips.
             trim_malloc(self._model)
         return chosen.batch
 
 
 def weight_bytes(*models: nn.Module) -> int:
-    """Bytes of models' parameters and buffers; what they share is counted once."""
+    """Bytes of models' parameters and buffers; shared tensors are counted once."""
     distinct = {each.data_ptr(): each.nbytes for model in models for each in _tensors(model).values()}
     return sum(distinct.values())
 
 
 def automatic_limit(model: "MetaPromptModel") -> int | None:
-    """Four fifths of the memory that is free where a model is; None where that cannot be known.
+    """Four fifths of the free memory on a model's device; None where it is unknown.
 
     The weights are counted as free, as what is there of them is part of what prediction takes.
     """
@@ -251,7 +251,7 @@ def automatic_limit(model: "MetaPromptModel") -> int | None:
 
 
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
-    """What a convolution needs beside its tensors: measured on CPUs, and taken to be so on GPUs.
+    """What a convolution needs in addition to its tensors: measured on CPUs, assumed for GPUs.
 
     Single and half precision: a copy of the input and the weights in an order of the library's own, of a transposed
     convolution also one of the result. Double precision: each of the kernel's places as a map of its own.
@@ -264,7 +264,7 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
     places = weight.shape[2] * weight.shape[3]
     if places == 1:
         return 0
-    # Images of a batch go one after the other.
+    # Images of a batch are processed one after the other.
     maps = weight.shape[1] * features[0, 0].numel() if transposed else weight.shape[1] * result[0, 0].numel()
     return int(places * maps * features.element_size())
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs nearly everywhere."""
+"""The ONNX Runtime engine, which runs nearly everywhere."""
 
 import logging
 from collections.abc import Sequence
@@ -22,15 +22,15 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
 
     Args:
         prepared: in float32
-        folder: for encode.onnx, ..., their weights beside them
+        folder: for encode.onnx, ..., with their weights next to them
     """
-    # It warns of libraries that nothing here needs.
+    # Ignore warnings about libraries that are not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     for part, example in examples(prepared).items():
         layers = sharing_weights(getattr(prepared, part))
         replace_layers(layers, nn.AdaptiveAvgPool2d, AnySizePooling)
         if part == "encode":
-            # Its groups have a million numbers and more.
+            # Its groups have a million values and more.
             replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
         with torch.no_grad():
             # Not optimized: ONNX Runtime does that, in a tenth of the time.
@@ -67,7 +67,7 @@ class AnySizePooling(nn.Module):
 
 
 class RowwiseGroupNorm(nn.Module):
-    """Group norm whose means are those of rows first: ONNX Runtime's own adds number to number, and rounds each time.
+    """Group norm that averages rows first: ONNX Runtime's own accumulates value by value, and rounds each time.
 
     With a million numbers in each group its result was 36 times as far from that in double precision as this one's.
 
@@ -98,7 +98,7 @@ CPU: Provider = ("CPUExecutionProvider", {})
 
 
 def onnx_provider(name: str | None) -> Provider:
-    """What ONNX Runtime runs networks by on a device, and its settings.
+    """The execution provider of ONNX Runtime on a device, and its options.
 
     Args:
         name: "cpu", "cuda", "cuda:1"; None for the CPU
@@ -112,7 +112,7 @@ def onnx_provider(name: str | None) -> Provider:
     if kind == "cpu":
         return CPU
     if kind != "cuda" or not (number or "0").isdecimal():
-        raise InputError(f"engine onnx has no device {name!r}; wanted cpu, cuda, or such as cuda:1")
+        raise InputError(f"engine onnx has no device {name!r}; expected cpu, cuda, or such as cuda:1")
     provider = "CUDAExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
         raise InputError(
@@ -145,7 +145,7 @@ class OnnxParts(ConvertedParts):
             part: onnxruntime.InferenceSession(folder / f"{part}.onnx", settings, providers=[provider])
             for part in PARTS
         }
-        # Without CUDA's libraries it goes on by the CPU, and only warns of it.
+        # Without CUDA's libraries, ONNX Runtime only warns and falls back to the CPU.
         if any(provider[0] not in session.get_providers() for session in self._sessions.values()):
             raise InputError("ONNX Runtime cannot use CUDA, perhaps for want of its libraries: give --device cpu")
 

@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest way on a CPU."""
+"""The OpenVINO engine, the fastest on a CPU."""
 
 import logging
 import sys
@@ -72,7 +72,7 @@ def openvino_device(name: str | None, precision: str) -> str:
     found = openvino.Core().available_devices
     # One of several is listed with its number; without one the first is meant.
     if device not in {*found, *(each.partition(".")[0] for each in found)}:
-        raise InputError(f"OpenVINO has no device {name!r} here; wanted one of {', '.join(found).lower()}")
+        raise InputError(f"OpenVINO has no device {name!r} here; expected one of {', '.join(found).lower()}")
     if precision == "bf16" and device != "CPU":
         raise InputError(f"OpenVINO has bf16 on the CPU, not on {name}: take fp32 or int8, or --device cpu")
     return device

@@ -1,8 +1,8 @@
-"""The model with all that depends on its weights alone computed beforehand. Nothing is approximated unless asked for.
+"""The model with everything that depends only on its weights precomputed. Nothing is approximated by default.
 
 It has three parts, so that an engine can compile each once and run the second K times: `encode` (image to latent),
-`look` (one step), `finish` (pyramid to raw output). The walk through the UNet is `PyramidUNet`'s own: only its layers
-are exchanged for such as read from ``time`` and ``prompts`` what theirs would have made of them.
+`unet_step` (one step), `decode` (pyramid to raw output). The forward pass of the UNet is `PyramidUNet`'s own: only its
+layers are replaced by ones whose ``time`` and ``prompts`` arguments are the precomputed values.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,17 +46,17 @@ class Parts(Protocol):
         """(B, 3, H, W) in [0, 1], of the size that the backbone shall see -> latent (B, 4, h, w)."""
 
     @property
-    def look(self) -> Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]:
+    def unet_step(self) -> Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]:
         """Latent, shifts (1, S), keys and values (1 or B, N, P) -> the pyramid, finest first, and the next latent."""
 
     @property
-    def finish(self) -> Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]:
+    def decode(self) -> Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]:
         """Pyramid, prompts (1 or B, N, D), images (B, 3, H, W) -> raw output for images of that size."""
 
 
 @dataclass(frozen=True)
 class StepConditions:
-    """What the steps are told: it depends on the weights, and on a caption where there is one.
+    """The conditioning of the steps: it depends on the weights, and on a caption where there is one.
 
     Attributes:
         shifts: (K, 1, S), what each step's time vector adds to the channels of all residual layers
@@ -79,7 +79,7 @@ class RememberingParts:
 
     def __init__(self, parts: Parts, latents: LatentCache) -> None:
         self._parts, self._latents = parts, latents
-        self.look, self.finish = parts.look, parts.finish
+        self.unet_step, self.decode = parts.unet_step, parts.decode
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to latents."""
@@ -87,7 +87,7 @@ class RememberingParts:
 
 
 def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) -> Tensor:
-    """The way of the data through the three parts.
+    """Run the three parts.
 
     Args:
         parts: what executes them
@@ -102,21 +102,21 @@ def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) 
     pyramid: Sequence[Tensor] = ()
     for shifts, keys_values in zip(conditioning.shifts, conditioning.keys_values, strict=True):
         # Slices, as no list may be among what torch.jit traces.
-        seen = parts.look(latent, shifts, keys_values)
+        seen = parts.unet_step(latent, shifts, keys_values)
         pyramid, latent = seen[:-1], seen[-1]
-    return parts.finish(pyramid, conditioning.prompts, images)
+    return parts.decode(pyramid, conditioning.prompts, images)
 
 
 class OptimizedModel(nn.Module):
-    """A model for prediction only. It shares with the model it is made of what it need not change.
+    """A model for prediction only. It shares unchanged weights with the model that it is made from.
 
     Computed once: each step's prompts, their keys and values for every cross-attention, and by how much each step's
     time vector shifts every residual layer. Folded: the VAE's moments of which half is not used, batch norms, low-rank
-    changes, and nearest-neighbour doubling with the convolution after it.
+    changes, and nearest-neighbor doubling with the convolution after it.
 
     Args:
         model: what to prepare
-        steps: how often to look, if fewer times than K; that approximates
+        steps: refinement steps, if fewer than K; that approximates
         merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75; that approximates
         encoder: a small one to take the place of the VAE's; that approximates
 
@@ -125,8 +125,8 @@ class OptimizedModel(nn.Module):
             or the small encoder imitates another VAE
 
     Attributes:
-        encode, look, finish: see `Parts`
-        conditions: (B, context or None) -> what the steps are told
+        encode, unet_step, decode: see `Parts`
+        conditions: (B, context or None) -> the conditioning of the steps
     """
 
     def __init__(
@@ -150,8 +150,8 @@ class OptimizedModel(nn.Module):
         self.conditions = Conditions(shifts, model.prompts, _take_keys_values(unet))
         merge_tokens(unet, merged_tokens)
         replace_layers(unet, Upsample2D, doubling_convolution)
-        self.look = UNetStep(unet, model.refinement.next_latent)
-        self.finish = Decode(sharing_weights(model.rearrangement), sharing_weights(model.head))
+        self.unet_step = UNetStep(unet, model.refinement.next_latent)
+        self.decode = Decode(sharing_weights(model.rearrangement), sharing_weights(model.head))
         self.eval()
 
     @torch.no_grad()
@@ -161,7 +161,7 @@ class OptimizedModel(nn.Module):
 
 
 class Conditions(nn.Module):
-    """Tells the steps, see `StepConditions`; what no caption changes is computed once.
+    """Computes the conditioning of the steps, see `StepConditions`; without captions it is computed once.
 
     Args:
         shifts: (K, 1, S)
@@ -182,14 +182,14 @@ class Conditions(nn.Module):
 
     @torch.no_grad()
     def forward(self, batch: int, context: Tensor | None) -> StepConditions:
-        """What the steps are told.
+        """The conditioning of the steps.
 
         Args:
             batch: B
             context: (B, N, D), where the prompts are captions; else None
         """
         if isinstance(self.prompts, CaptionPrompts) or context is not None:
-            # A context that is not wanted is refused there.
+            # An unexpected context raises there.
             conditioning = None if context is None else context.to(self.shifts.dtype)
             return self._conditioning(self.prompts(batch, conditioning))
         if self._once is None:
@@ -197,11 +197,11 @@ class Conditions(nn.Module):
         return self._once
 
     def _conditioning(self, prompts: Sequence[Tensor]) -> StepConditions:
-        of_looks = prompts[: len(self.shifts)]
+        of_steps = prompts[: len(self.shifts)]
         # Steps often share their prompts.
-        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_looks}
+        made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_steps}
         # However few the steps, rearrangement and head were trained with the prompts of the last one.
-        return StepConditions(self.shifts, [made[id(each)] for each in of_looks], prompts[-1])
+        return StepConditions(self.shifts, [made[id(each)] for each in of_steps], prompts[-1])
 
 
 class Encode(nn.Module):
@@ -229,7 +229,7 @@ class UNetStep(nn.Module):
         self.unet, self._next_latent = unet, next_latent
 
     def forward(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> tuple[Tensor, ...]:
-        """Look at a latent (B, 4, h, w): the pyramid, finest first, and the next latent (the same one where K = 1)."""
+        """Latent (B, 4, h, w) -> the pyramid, finest first, and the next latent (the same one where K = 1)."""
         pyramid = self.unet(latent, shifts, keys_values)
         return *pyramid, latent if self.unet.conv_out is None else self._next_latent(self.unet, pyramid[0], latent)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import PyramidUNet
 
-# The tokens that are no destination: three of each 2x2 block.
+# The tokens that are not destinations: three of each 2x2 block.
 LARGEST_SHARE = 0.75
 # The share is counted in thousandths, so that how many tokens are merged stays a whole number in a graph of any size.
 _PARTS = 1_000
@@ -36,7 +36,7 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
         InputError: the share is none, or the level has no self-attention
     """
     if not 0 <= share <= LARGEST_SHARE:
-        raise InputError(f"{share} of the tokens were to be merged; wanted a share from 0 to {LARGEST_SHARE}")
+        raise InputError(f"{share} of the tokens were to be merged; expected a share from 0 to {LARGEST_SHARE}")
     if share == 0:
         return
     found = 0
@@ -44,7 +44,7 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
         for place, layer in enumerate(getattr(level, "attentions", ())):
             for block in layer.transformer_blocks:
                 block.attn1 = _merged_attention(block, share)
-            level.attentions[place] = TellingSize(layer)
+            level.attentions[place] = WithMapSize(layer)
             found += 1
     if not found:
         raise InputError("the UNet's finest level has no attention, so no tokens can be merged: leave the share at 0")
@@ -58,8 +58,8 @@ def _merged_attention(block: BasicTransformerBlock, share: float) -> "MergedSelf
     return MergedSelfAttention(block.attn1, share)
 
 
-class TellingSize(nn.Module):
-    """A stack of transformer blocks that tells its attentions the map's height and width, which tokens do not show.
+class WithMapSize(nn.Module):
+    """A stack of transformer blocks that passes the map's height and width to its attentions.
 
     Args:
         layer: its attentions take ``size``
@@ -103,7 +103,7 @@ class MergedSelfAttention(nn.Module):
         *,
         size: tuple[int, int],
     ) -> Tensor:
-        """Look at all tokens from every token.
+        """Self-attention over the (merged) tokens.
 
         Args:
             hidden_states: (B, h w, C)

@@ -1,1 +1,1 @@
-"""Metrics and test-time inference: how good a prediction is, and how the published numbers were predicted."""
+"""Evaluation: metrics, and the test-time protocols of the published numbers."""

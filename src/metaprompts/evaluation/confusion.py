@@ -1,4 +1,4 @@
-"""Which class is taken for which: the files that an evaluation of segmentation writes."""
+"""Confusion matrices: the files that an evaluation of segmentation writes."""
 
 import csv
 from collections.abc import Sequence

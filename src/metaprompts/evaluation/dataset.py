@@ -1,4 +1,4 @@
-"""A split as evaluation sees it: every image once, at each scale, with its name."""
+"""The evaluation data set: every image once, at each scale, with its name."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSample:
-    """One sample, ready to be predicted.
+    """One sample, ready for prediction.
 
     Attributes:
         index: its place in the split
@@ -43,7 +43,7 @@ class EvalDataset(Dataset[EvalSample]):
 
     Args:
         samples: what is read
-        transforms: what the data section does to them, without chance
+        transforms: those of the data section, without random ones
         protocol: its own transforms come first; its ratios are scales
     """
 
@@ -80,7 +80,7 @@ class EvalDataset(Dataset[EvalSample]):
 
 
 class EvalLoader(Generic[T]):
-    """Reads images in groups, in processes of its own if wanted.
+    """Load images in batches, in worker processes if requested.
 
     Args:
         images: what is read
@@ -130,12 +130,12 @@ def seen_batches(
 
 
 def in_groups(samples: int, size: int) -> list[list[int]]:
-    """The indices of so many samples, in groups of a size; the last one may be smaller."""
+    """The indices of all samples, in groups of ``size``; the last one may be smaller."""
     return [list(range(first, min(first + size, samples))) for first in range(0, samples, size)]
 
 
 def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
-    """The same transforms for an image that shall be looked at ``ratio`` times as large.
+    """The same transforms for an image that is predicted at ``ratio`` times its size.
 
     The size to which the image is brought is scaled, so it is resized once, from its own pixels. Bilinearly, as
     mmsegmentation does.
@@ -152,7 +152,7 @@ def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Tra
 
 @dataclass(frozen=True)
 class ScaledResize:
-    """Resize the image alone to a ratio of what another transform would bring it to.
+    """Resize only the image, to a ratio of another transform's output size.
 
     Args:
         plain: the transform at ratio 1; None: the image's own size
@@ -170,13 +170,13 @@ class ScaledResize:
         """
         del generator
         own = sample.image.shape[:2]
-        wanted = own if self.plain is None else (self.plain.height, self.plain.width)
-        height, width = (max(1, int(side * self.ratio)) for side in wanted)
+        expected = own if self.plain is None else (self.plain.height, self.plain.width)
+        height, width = (max(1, int(side * self.ratio)) for side in expected)
         if self.plain is None or self.plain.keeps_aspect:
             height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
         if min(height, width) < SMALLEST_SIDE:
             raise InputError(
-                f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; wanted at least "
+                f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; expected at least "
                 f"{SMALLEST_SIDE} a side: leave that scale out"
             )
         image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -184,7 +184,7 @@ class ScaledResize:
 
 
 def stacked(group: Sequence[EvalSample]) -> list[tuple[list[EvalSample], dict[str, Tensor]]]:
-    """Gather images whose tensors have the same shapes into batches; order within a batch is kept."""
+    """Batch images whose tensors have the same shapes; order within a batch is kept."""
     tensors = _tensors_of(group)
     return [
         ([group[place] for place in places], stack([tensors[place] for place in places]))
@@ -197,7 +197,7 @@ def _tensors_of(images: Sequence[EvalSample]) -> list[dict[str, Tensor]]:
 
 
 def _applied(transforms: Sequence[Transform], sample: Sample) -> Sample:
-    # Nothing here draws: the generator is only what transforms expect.
+    # No transform here is random: the generator only satisfies their interface.
     generator = np.random.default_rng(0)
     for transform in transforms:
         sample = transform(sample, generator)

@@ -63,6 +63,6 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
 
 
 def targets(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a batch holds beside what the model sees, on the CPU."""
+    """What a batch holds in addition to the model's input, on the CPU."""
     inputs = ("image", "context")
     return {name: each.cpu() for name, each in batch.items() if name not in inputs and not name.startswith("image@")}

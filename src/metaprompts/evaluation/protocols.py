@@ -1,4 +1,4 @@
-"""How a split is predicted when it is scored: the ``test`` section of recipes. By default the image is seen once."""
+"""Test protocols: the ``test`` section of recipes. By default each image is predicted once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -25,16 +25,16 @@ Batch = Mapping[str, Tensor]
 
 
 def scaled_name(ratio: float) -> str:
-    """Under which name a batch holds its images at a scale."""
+    """The batch key of images at a scale."""
     return "image" if ratio == 1 else f"image@{ratio:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol(ABC):
-    """What every ``test`` section has.
+    """The common keys of ``test`` sections.
 
     Attributes:
-        flip: also look at the mirrored image and average
+        flip: also predict the mirrored image and average
     """
 
     flip: bool = False
@@ -49,19 +49,19 @@ class EvaluationProtocol(ABC):
         """
 
     def quick(self) -> Self:
-        """The same without what only polishes the numbers; training validates so."""
+        """The protocol without test-time augmentation, for validation during training."""
         return replace(self, flip=False)
 
     def metric_kwargs(self) -> dict[str, Any]:
-        """What the task's metric needs to know of it."""
+        """The protocol's arguments for the task's metric."""
         return {}
 
     def transforms(self) -> list[Transform]:
-        """What is done to image and target before anything else."""
+        """The first transform of image and target."""
         return []
 
     def ratios(self) -> tuple[float, ...]:
-        """The scales at which an image is looked at; 1 is the one that the data section gives."""
+        """The scales at which an image is predicted; 1 is the size that the data section gives."""
         return (1.0,)
 
 
@@ -72,13 +72,13 @@ class SegmentationProtocol(EvaluationProtocol):
     Attributes:
         window: side of square windows, in pixels (ADE20K: 512; Cityscapes: 1024); none for the whole image at once
         stride: step from window to window, in pixels (ADE20K: 341; Cityscapes: 512); none for half a window
-        scales: factors on the size at which images are looked at (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+        scales: factors on the size at which images are predicted (published: 0.5,0.75,1,1.25,1.5,1.75,2)
         window_batch: windows in one pass
     """
 
     window: Annotated[int, Range(1, 65536)] | None = None
     stride: Annotated[int, Range(1, 65536)] | None = None
-    # Larger factors are a slip of the keyboard; published are 0.5 to 2.
+    # Larger factors are typing errors; published ones are 0.5 to 2.
     scales: tuple[Annotated[float, Range(0, 16, above=True)], ...] = (1.0,)
     window_batch: Annotated[int, Range(1, 65536)] = 1
 
@@ -92,15 +92,15 @@ class SegmentationProtocol(EvaluationProtocol):
         if not self.scales:
             raise InputError("test.scales is empty; expected numbers such as 0.5,1,2")
         if len(set(self.scales)) != len(self.scales):
-            raise InputError(f"test.scales is {list(self.scales)}; wanted each scale once")
+            raise InputError(f"test.scales is {list(self.scales)}; expected each scale once")
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
-        """Logits (B,C,H,W) where an image is seen once, else probabilities (B,C,H,W) at the labels' size."""
-        look = with_context(model, batch)
+        """Logits (B,C,H,W) where an image is predicted once, else probabilities (B,C,H,W) at the labels' size."""
+        predict = with_context(model, batch)
         if self.window is None and not self.flip and self.scales == (1.0,):
-            return look(batch["image"])
+            return predict(batch["image"])
         return mean_probabilities(
-            look,
+            predict,
             [batch[scaled_name(scale)] for scale in self.scales],
             original_size(batch),
             windows=None if self.window is None else (self.window, self.stride or max(self.window // 2, 1)),
@@ -109,7 +109,7 @@ class SegmentationProtocol(EvaluationProtocol):
         )
 
     def quick(self) -> Self:
-        """One scale, no mirror image; windows stay, as the model learned at their size."""
+        """One scale, no mirror image; windows stay, as the model was trained at their size."""
         return replace(self, flip=False, scales=(1.0,))
 
     def ratios(self) -> tuple[float, ...]:
@@ -137,10 +137,10 @@ class DepthProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""
-        look = with_context(model, batch)
+        predict = with_context(model, batch)
         if self.num_windows is None and not self.flip:
-            return look(batch["image"])
-        return predict_windows(look, batch["image"], windows=self.num_windows, flip=self.flip)
+            return predict(batch["image"])
+        return predict_windows(predict, batch["image"], windows=self.num_windows, flip=self.flip)
 
     def metric_kwargs(self) -> dict[str, Any]:
         """The crop."""
@@ -169,13 +169,13 @@ class PoseProtocol(EvaluationProtocol):
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
         """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
-        look = with_context(model, batch)
-        heatmaps = look(batch["image"]).float()
+        predict = with_context(model, batch)
+        heatmaps = predict(batch["image"]).float()
         if not self.flip:
             return heatmaps
         task: Any = model.task
         order = torch.tensor(mirrored_order(task.joints, task.flip_pairs), device=heatmaps.device)
-        mirrored = look(batch["image"].flip(-1)).float()
+        mirrored = predict(batch["image"].flip(-1)).float()
         return (heatmaps + mirrored.flip(-1)[:, order]) / 2
 
     def metric_kwargs(self) -> dict[str, Any]:
@@ -191,7 +191,7 @@ PROTOCOLS: dict[str, type[EvaluationProtocol]] = {
 
 
 def original_size(batch: Batch) -> tuple[int, int]:
-    """Height and width that predictions of a batch are wanted in: the labels', else the image's before resizing."""
+    """Output height and width of a batch's predictions: the labels', else the image's before resizing."""
     if "labels" in batch:
         return batch["labels"].shape[-2], batch["labels"].shape[-1]
     if "original_size" in batch:

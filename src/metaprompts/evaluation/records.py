@@ -1,4 +1,4 @@
-"""What an evaluation has found so far, a line a sample, so that it can go on after it was interrupted.
+"""The records of an evaluation so far, one line per sample, so that it can be resumed after an interruption.
 
 A line holds "index" (place in the split), "name", "files" (a stamp by which it is seen whether the sample has changed
 since), the sample's scores, "state": what the metric needs of it, and at its end "sum": a checksum of the line and of
@@ -29,7 +29,7 @@ _SUM_BYTES = len(_SUM_START) + _SUM_DIGITS + len(_SUM_END)
 
 
 class RecordWriter:
-    """Appends records to a process's file; a record is there as soon as `write` returns.
+    """Appends records to a process's file; a record is stored as soon as `write` returns.
 
     A process that is killed loses at most the line it was writing, which is cut off when the file is opened again.
 
@@ -59,7 +59,7 @@ class RecordWriter:
         """
         line = _with_sum(record, self._evaluation)
         try:
-            # One call without a buffer: the line is the operating system's before the next sample begins.
+            # One unbuffered call: the operating system has the line before the next sample begins.
             written = self._file.write(line)
         except OSError as error:
             raise self._cut_short(error.strerror or "an error of the system") from error
@@ -67,7 +67,9 @@ class RecordWriter:
             raise self._cut_short("no space left")
 
     def _cut_short(self, reason: str) -> InputError:
-        return InputError(f"cannot write {self._path}: {reason}; make room, and the same command goes on from here")
+        return InputError(
+            f"cannot write {self._path}: {reason}; free up space and run the same command again to continue"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +79,7 @@ class RecordWriter:
 
 
 def read_records(folder: Path) -> dict[int, Record]:
-    """Everything that finished samples left behind, by their index; lines whose checksum does not match are left out.
+    """The records of finished samples by index; lines whose checksum does not match are left out.
 
     Raises:
         InputError: a file cannot be read
@@ -118,7 +120,7 @@ def _read(folder: Path) -> tuple[dict[int, Record], int]:
 
 
 def write_records(folder: Path, records: Mapping[int, Record]) -> None:
-    """Make one file of all records, in the order of the split, and remove the processes' own."""
+    """Merge all records into one file, in the order of the split, and remove the processes' own files."""
     evaluation = _evaluation(folder)
     write_text(folder / WHOLE, "".join(_with_sum(records[index], evaluation).decode() for index in sorted(records)))
     for path in _parts(folder):
@@ -126,11 +128,11 @@ def write_records(folder: Path, records: Mapping[int, Record]) -> None:
 
 
 def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
-    """Say whether a folder's records are of this very evaluation, so that it may go on.
+    """Whether a folder's records are of this very evaluation, so that it can be resumed.
 
     Args:
         folder: of the evaluation
-        what: plain values that tell this evaluation from others: weights, data, protocol
+        what: plain values that identify this evaluation: weights, data, protocol
         restart: say no in any case
 
     Returns:
@@ -142,12 +144,12 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
     if restart or not (folder / WHAT).is_file():
         return False
     found = read_json(folder / WHAT)
-    # Through JSON, as the stored one went: tuples become lists.
-    wanted = json.loads(json.dumps(dict(what)))
-    if found == wanted:
+    # Through JSON, like the stored one: tuples become lists.
+    expected = json.loads(json.dumps(dict(what)))
+    if found == expected:
         return True
     if any(map(_complete_bytes, _parts(folder))):
-        differing = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+        differing = [key for key in expected if not isinstance(found, dict) or found.get(key) != expected[key]]
         raise InputError(
             f"{folder} holds an unfinished evaluation with another {', '.join(differing) or 'version'}: "
             "give another --out, or --resume never to discard it"
@@ -156,7 +158,7 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
 
 
 def begin(folder: Path, what: Mapping[str, Any]) -> None:
-    """Discard a folder's records and write down what is evaluated."""
+    """Discard a folder's records and write the description of this evaluation."""
     for path in [*(folder / name for name in (WHAT, WHOLE, SCORES, WORST, *CONFUSION)), *_parts(folder)]:
         path.unlink(missing_ok=True)
     write_json(folder / WHAT, dict(what))
@@ -179,12 +181,12 @@ def _complete_lines(path: Path) -> list[bytes]:
 
 
 def _complete_bytes(path: Path) -> int:
-    """How much of a file is whole lines."""
+    """The length of a file's complete lines."""
     return sum(map(len, _complete_lines(path)))
 
 
 def _evaluation(folder: Path) -> bytes:
-    """What is evaluated, as written: records of another evaluation do not match."""
+    """The evaluation's description as bytes; it enters each checksum, so records of another evaluation do not match."""
     path = folder / WHAT
     return path.read_bytes() if path.is_file() else b""
 

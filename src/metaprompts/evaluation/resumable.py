@@ -41,7 +41,7 @@ class Evaluation:
         test: how it is predicted
         metric_kwargs: what the task's metric needs to know of the split
         out: folder for metrics.json, per_image.jsonl and evaluation.json
-        what: plain values that tell this evaluation from others; a stored one goes on only if they are the same
+        what: plain values that identify this evaluation; a stored one is resumed only if they are the same
         root: paths are named relative to it, where they lie in it
         group: samples read and predicted together
         workers: processes that read
@@ -109,7 +109,7 @@ def _evaluate(
             begin(evaluation.out, evaluation.what)
     together.wait()
     finished = set(read_records(evaluation.out))
-    # Nobody may write before everybody has read: all must agree on who does what.
+    # No process may write before all have read: they must agree on how the samples are divided.
     together.wait()
     on_earlier(len(finished))
     groups = _unfinished(evaluation, finished)[together.rank :: together.count]
@@ -170,24 +170,24 @@ def _records(
 ) -> list[dict[str, Any]]:
     records = []
     for alike, batch in stacked(images):
-        raw, wanted = predict(model, batch, evaluation.test), targets(batch)
+        raw, target = predict(model, batch, evaluation.test), targets(batch)
         for place, image in enumerate(alike):
             metric.reset()
             one = slice(place, place + 1)
-            model.task.score(metric, raw[one], {name: tensor[one] for name, tensor in wanted.items()})
+            model.task.score(metric, raw[one], {name: tensor[one] for name, tensor in target.items()})
             record = {
                 "index": image.index,
                 "name": _name(image.path, evaluation.root),
                 "files": _stamp(evaluation, image.index),
             }
-            if "annotation_id" in wanted:
-                record["annotation_id"] = int(wanted["annotation_id"][place])
+            if "annotation_id" in target:
+                record["annotation_id"] = int(target["annotation_id"][place])
             records.append({**record, **metric.summary(), "state": metric.state()})
     return records
 
 
 def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
-    """The metric of the whole split, summed in its order whoever predicted what and when."""
+    """The metric of the whole split, summed in the split's order whichever process predicted what and when."""
     metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
     records = read_records(evaluation.out)
     missing = [index for index in range(len(evaluation.images)) if index not in records]

@@ -27,7 +27,7 @@ def predict_many(
     """Predict images in order; at most ``batch_size`` images are held at a time.
 
     Args:
-        model: is put into evaluation mode while it looks, and back afterwards
+        model: is set to evaluation mode while it predicts, and back afterwards
         images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
         batch_size: largest number of images held, and of views in one pass
         views_at_once: (height, width) of views -> how many of them in one pass; by default ``batch_size``
@@ -54,7 +54,7 @@ def predict_many(
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A view, the number of its image, and the context (N, D) that it is looked at with, if there is one."""
+    """A view, the index of its image, and its context (N, D), if there is one."""
 
     image: int
     view: ModelInput

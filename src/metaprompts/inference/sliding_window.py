@@ -13,20 +13,20 @@ Predict = Callable[[Tensor], Tensor]
 
 
 def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, flip: bool) -> Tensor:
-    """Predict depth in square windows along the long side, and average windows and mirrored images in metres.
+    """Predict depth in square windows along the long side, and average windows and mirrored images in meters.
 
     Windows start every (long - short) // (windows - 1) pixels, as in the released code. Where that division has a
     remainder the last pixels lie in no window (KITTI: 9 columns, for which the released code gives NaN); here one
     more window at the edge gives those pixels, and only those. Windows are predicted one after the other.
 
     Args:
-        predict: (B,3,S,S) -> (B,1,h,w) depth in metres; brought to S x S bilinearly if it comes smaller
+        predict: (B,3,S,S) -> (B,1,h,w) depth in meters; brought to S x S bilinearly if it comes smaller
         images: (B,3,H,W) in [0,1]
         windows: how many, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole image at once
         flip: average with the prediction of the mirrored image
 
     Returns:
-        (B,1,H,W) metres, float32
+        (B,1,H,W) meters, float32
 
     Raises:
         InputError: fewer than two windows

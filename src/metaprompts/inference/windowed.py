@@ -40,12 +40,14 @@ class Windows:
 
     def __post_init__(self) -> None:
         if min(self.size) < _SMALLEST:
-            raise InputError(f"windows of {_times(self.size)} were asked for; wanted at least {_SMALLEST}x{_SMALLEST}")
+            raise InputError(
+                f"windows of {_times(self.size)} were asked for; expected at least {_SMALLEST}x{_SMALLEST}"
+            )
         check_no_gaps(self.size, self.stride)
 
     @classmethod
     def of(cls, size: tuple[int, int] | None, stride: tuple[int, int] | None = None) -> Self:
-        """Windows of a size, overlapping by half unless told otherwise.
+        """Windows of a size, overlapping by half by default.
 
         Raises:
             InputError: there is a stride only, or see above
@@ -55,7 +57,7 @@ class Windows:
         return cls(size, stride or (size[0] // 2, size[1] // 2))
 
     def held_bytes(self, height: int, width: int, outputs: int) -> int:
-        """What is held for an image beside the work on a window.
+        """Memory per image in addition to that of one window.
 
         Args:
             height: of the image, in pixels
@@ -83,7 +85,7 @@ def predict_in_windows(
     caption: str | Tensor | None = None,
     batch: int = 1,
 ) -> "Prediction":
-    """Predict an image without resizing it, and average where windows overlap: logits, or depth in metres.
+    """Predict an image without resizing it, and average where windows overlap: logits, or depth in meters.
 
     Metric depth depends on the scale that the model was trained at: windows are for images of about that scale.
 
@@ -99,10 +101,12 @@ def predict_in_windows(
         the prediction at the image's own size
 
     Raises:
-        InputError: the task is not predicted in windows, or a caption is missing or not wanted
+        InputError: the task is not predicted in windows, or a caption is missing or unexpected
     """
     if boxes is not None:
-        raise InputError("people's boxes and windows were both given: pose looks at boxes, the other tasks at windows")
+        raise InputError(
+            "people's boxes and windows were both given: pose predicts in boxes, the other tasks in windows"
+        )
     context = context_of(model, caption)
 
     def predict(crops: Tensor) -> Tensor:

@@ -63,8 +63,8 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
     Source: Eigen et al., NIPS 2014, equation 3, under a root.
 
     Args:
-        predicted_m: any shape, metres, > 0
-        target_m: the same shape, metres, > 0
+        predicted_m: any shape, meters, > 0
+        target_m: the same shape, meters, > 0
         variance_focus: how much of a common scale is forgiven, 0..1
         smallest: lower bound of what is under the root
 
@@ -95,12 +95,12 @@ def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
     """The nine usual numbers of one image.
 
     d1, d2, d3: share of pixels with max(p/t, t/p) below 1.25, 1.25^2, 1.25^3; rel: mean abs(p - t)/t; sq_rel: mean
-    (p - t)^2/t; rmse: metres; rmse_log: of natural logarithms; log10: mean abs(log10 p - log10 t); silog: with
+    (p - t)^2/t; rmse: meters; rmse_log: of natural logarithms; log10: mean abs(log10 p - log10 t); silog: with
     variance focus 0.5.
 
     Args:
-        predicted_m: (P,) metres, > 0, valid pixels only
-        target_m: (P,) metres, > 0
+        predicted_m: (P,) meters, > 0, valid pixels only
+        target_m: (P,) meters, > 0
 
     Returns:
         (9,) in the order of ``DEPTH_SCORES``
@@ -170,8 +170,8 @@ class DepthScores(Metric):  # type: ignore[misc]
         """Measure a batch, image by image; an image without any valid pixel is skipped and counted.
 
         Args:
-            predicted_m: (B,1,H,W) or (B,H,W) metres
-            target_m: (B,1,H,W) or (B,H,W) metres; 0, NaN or anything outside the range: no measurement
+            predicted_m: (B,1,H,W) or (B,H,W) meters
+            target_m: (B,1,H,W) or (B,H,W) meters; 0, NaN or anything outside the range: no measurement
 
         Raises:
             InputError: the two are not the same batch of maps
@@ -216,7 +216,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         self.skipped += state["skipped"]
 
     def summary(self) -> dict[str, float]:
-        """The scores of an image that stand beside its name."""
+        """The per-image scores that are listed with its name."""
         scores = self.scores()
         return {name: scores[name] for name in DEPTH_SCORES}
 
@@ -224,7 +224,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         if depth_m.ndim == 4 and depth_m.shape[1] == 1:
             depth_m = depth_m[:, 0]
         if depth_m.ndim != 3:
-            raise InputError(f"depth is {tuple(depth_m.shape)}; expected (B,1,H,W) or (B,H,W) in metres")
+            raise InputError(f"depth is {tuple(depth_m.shape)}; expected (B,1,H,W) or (B,H,W) in meters")
         return depth_m.to(self.total.device)
 
     def _counted(self, height: int, width: int) -> Tensor:

@@ -41,7 +41,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
             "iscrowd" it is none, where it has no "area" above 0 its box's counts. Those of all categories that have
             the joints of the first that has any are scored as one category; others are left out, as in training.
             Their ids do not matter here. Crowds and people of whom no joint is labeled may be without keypoints; they
-            are passed over, as in COCO.
+            are skipped, as in COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at most this do not count in the person's score
         nms_threshold: remove people more similar than this to a better one in the same image (mmpose: 0.9); None: off
@@ -84,7 +84,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
     def reset(self) -> None:
         """Forget every prediction."""
         super().reset()
-        # Never empty: processes can only exchange rows of one width and type, and one of them may have seen nobody.
+        # Never empty: processes can only exchange rows of one width and type, and one of them may have seen no people.
         self.people = [torch.zeros(0, 4 + 3 * len(self.sigmas), dtype=torch.float64, device=self.device)]
 
     def update(

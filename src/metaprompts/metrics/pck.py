@@ -8,7 +8,7 @@ from metaprompts.errors import InputError
 
 
 class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
-    """PCK: the share of labelled joints that lie within ``threshold`` times the long side of the person's box.
+    """PCK: the share of labeled joints that lie within ``threshold`` times the long side of the person's box.
 
     Joints are pooled over people and processes before dividing.
 
@@ -19,13 +19,13 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
     full_state_update = False
     higher_is_better = True
     correct: Tensor
-    labelled: Tensor
+    labeled: Tensor
 
     def __init__(self, threshold: float = 0.2) -> None:
         super().__init__()
         self.threshold = threshold
         self.add_state("correct", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("labelled", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("labeled", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, target: Tensor, box_xywh: Tensor) -> None:
         """Count the joints of a batch.
@@ -45,10 +45,10 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
                 f"{tuple(box_xywh.shape)}; expected (B,J,2), (B,J,3) and (B,4)"
             )
         reach = self.threshold * box_xywh[:, 2:].amax(1, keepdim=True)
-        labelled = target[..., 2] > 0
+        labeled = target[..., 2] > 0
         near = (predicted - target[..., :2]).square().sum(-1).sqrt() <= reach
-        self.correct += (near & labelled).sum().to(self.correct.device)
-        self.labelled += labelled.sum().to(self.labelled.device)
+        self.correct += (near & labeled).sum().to(self.correct.device)
+        self.labeled += labeled.sum().to(self.labeled.device)
 
     def compute(self) -> dict[str, float]:
         """The share of correct joints over all processes; see `scores`."""
@@ -58,6 +58,6 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
         """The share of correct joints of this process.
 
         Returns:
-            ``pck@THRESHOLD`` in 0..1, nan if no joint was labelled
+            ``pck@THRESHOLD`` in 0..1, nan if no joint was labeled
         """
-        return {f"pck@{self.threshold:g}": (self.correct.double() / self.labelled).item()}
+        return {f"pck@{self.threshold:g}": (self.correct.double() / self.labeled).item()}

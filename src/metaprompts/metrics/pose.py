@@ -78,25 +78,25 @@ class PoseScores:
         return {**self.precision.scores(), **self.correct.scores()}
 
     def compute(self) -> dict[str, float]:
-        """The same of all processes."""
+        """The same over all processes."""
         return {**self.precision.compute(), **self.correct.compute()}
 
     def reset(self) -> None:
-        """Forget every prediction."""
+        """Reset the metric."""
         self.precision.reset()
         self.correct.reset()
 
     def state(self) -> dict[str, Any]:
         """Everything counted so far as plain values: ``people``, `KeypointScores`' rows, and the joints counted."""
-        correct, labelled = int(self.correct.correct), int(self.correct.labelled)
-        return {"people": self.precision.rows().tolist(), "correct": correct, "labelled": labelled}
+        correct, labeled = int(self.correct.correct), int(self.correct.labeled)
+        return {"people": self.precision.rows().tolist(), "correct": correct, "labeled": labeled}
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Count what another's `state` holds."""
+        """Add the counts of another metric's `state`."""
         self.precision.add(state["people"])
         self.correct.correct += state["correct"]
-        self.correct.labelled += state["labelled"]
+        self.correct.labeled += state["labeled"]
 
     def summary(self) -> dict[str, float]:
-        """The scores of one person that stand beside its image's name: the final score, and PCK."""
+        """The per-person scores that are listed with the image's name: the final score, and PCK."""
         return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

@@ -31,7 +31,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             raise InputError(f"segmentation scores got {classes} classes; expected at least 1")
         self.classes = classes
         self.ignore_index = ignore_index
-        # The last column takes predictions that are no class at all: they miss, but count against no other class.
+        # The last column takes predictions that are not a class: they count as misses, but against no other class.
         self.add_state("confusion", torch.zeros(classes, classes + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
@@ -64,7 +64,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         return self.scores()
 
     def scores(self) -> dict[str, float | list[float]]:
-        """Scores of everything that this process counted.
+        """Scores of everything counted in this process.
 
         Returns:
             ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
@@ -73,12 +73,12 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         """
         confusion = self.confusion.double()
         right = confusion.diagonal()
-        labelled, predicted = confusion.sum(1), confusion.sum(0)[: self.classes]
-        iou = right / (labelled + predicted - right)
+        labeled, predicted = confusion.sum(1), confusion.sum(0)[: self.classes]
+        iou = right / (labeled + predicted - right)
         return {
             "mIoU": iou.nanmean().item(),
-            "aAcc": (right.sum() / labelled.sum()).item(),
-            "mAcc": (right / labelled).nanmean().item(),
+            "aAcc": (right.sum() / labeled.sum()).item(),
+            "mAcc": (right / labeled).nanmean().item(),
             "iou_per_class": iou.tolist(),
         }
 
@@ -89,12 +89,12 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         return {"confusion": torch.cat([pairs, counts[:, None]], 1).tolist()}
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Count what another's `state` holds."""
+        """Add the counts of another metric's `state`."""
         for label, predicted, pixels in state["confusion"]:
             self.confusion[label, predicted] += pixels
 
     def summary(self) -> dict[str, float]:
-        """The scores of an image that stand beside its name."""
+        """The per-image scores that are listed with its name."""
         return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
     def _check_known(self, labels: Tensor) -> None:

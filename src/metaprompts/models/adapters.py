@@ -1,4 +1,4 @@
-"""Several small trainings on one frozen backbone, side by side."""
+"""Several adapters trained on one frozen backbone, loaded together."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from metaprompts.utils.device import pick_device
 def load_adapters(
     base: str, folders: Sequence[str | Path], device: str | torch.device | None = None
 ) -> list[MetaPromptModel]:
-    """Load models that were trained on a frozen backbone; they share its weights, and latents of the same image.
+    """Load adapters of one frozen backbone; they share its weights and the latents of an image.
 
     Args:
         base: the backbone, see `load_backbone`
@@ -26,7 +26,7 @@ def load_adapters(
         InputError: a folder is no such training, is of another base, or two are of one task
     """
     chosen, backbone, latents = pick_device(device), load_backbone(base), LatentCache()
-    # Moved first: what is shared must not be copied for each model.
+    # Move the base first, so that shared weights are not copied for each model.
     backbone.unet.to(chosen)
     backbone.vae.to(chosen)
     models = [MetaPromptModel.from_pretrained(folder, base=backbone).to(chosen) for folder in folders]

@@ -1,4 +1,4 @@
-"""What a model is: the typed content of its config.json."""
+"""The model config: the typed content of config.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from metaprompts.tasks import TASKS, Task
 from metaprompts.utils.schema import Range, build, check_ranges, convert, plain, unknown_key
 
 NAME_PLACE = "{}"
-"""Where a label goes in a template."""
+"""The placeholder for a label in a template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompts:
-    """What the UNet is given in the place of a text, and pixels are compared with.
+    """The prompts: they replace the UNet's text context, and pixels are scored against them.
 
     Attributes:
         kind: "meta": learned embeddings (the paper's own). "label": names, read once by the backbone's text encoder.
@@ -61,12 +61,14 @@ class Prompts:
                 "set it to true, or leave per_step out"
             )
         if self.labels is not None and not all(label.strip() for label in self.labels or ("",)):
-            raise InputError(f"prompts.labels is {list(self.labels)}; wanted a name for each prompt")
+            raise InputError(f"prompts.labels is {list(self.labels)}; expected a name for each prompt")
         for template in self.templates if self.templates is not None else (NAME_PLACE,):
             if template.count(NAME_PLACE) != 1:
-                raise InputError(f"prompts.templates has {template!r}; wanted sentences with {NAME_PLACE} once in each")
+                raise InputError(
+                    f"prompts.templates has {template!r}; expected sentences with {NAME_PLACE} once in each"
+                )
         if self.templates == ():
-            raise InputError(f"prompts.templates is empty; wanted sentences with {NAME_PLACE} in each, or none")
+            raise InputError(f"prompts.templates is empty; expected sentences with {NAME_PLACE} in each, or none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ class Rearrangement:
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The frozen backbone that a small training was made on; its weights are not saved with the model.
+    """The frozen backbone of an adapter; its weights are not saved with the model.
 
     Attributes:
         source: where it comes from, see `load_backbone`
@@ -117,7 +119,7 @@ class Base:
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """Low-rank changes of the UNet's attention.
+    """Low-rank adapters (LoRA) on the UNet's attention.
 
     Attributes:
         rank: of the change of each projection
@@ -133,7 +135,7 @@ class Lora:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """All that is needed to build a model.
+    """Everything needed to build a model.
 
     Attributes:
         task: settings of the task
@@ -145,7 +147,7 @@ class ModelConfig:
             UNet's own training; the released models do without
         working_size: (height, width) of the images it was trained on; `predict` brings images to that area
         base: the backbone, where it stayed frozen; None where it was trained and is saved with the rest
-        lora: what was trained beside its attention; None for nothing
+        lora: the low-rank layers trained next to its attention; None for none
     """
 
     task: Task
@@ -201,8 +203,8 @@ def build_task(values: Mapping[str, Any]) -> Task:
         InputError: the task or one of its settings is unknown or wrong
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"task is {values!r}; wanted a section of keys")
+        raise InputError(f"task is {values!r}; expected a section of keys")
     name = values.get("name")
     if name not in TASKS:
-        raise InputError(f"task.name is {name!r}; wanted one of {', '.join(TASKS)}")
+        raise InputError(f"task.name is {name!r}; expected one of {', '.join(TASKS)}")
     return build(TASKS[name], {key: value for key, value in values.items() if key != "name"}, "task")

@@ -1,4 +1,4 @@
-"""Models by the name of where they are."""
+"""Load a model from a folder, the Hub or the package."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def load(
 
 
 def model_folder(source: str | Path) -> Path:
-    """The folder of a model; that of a hub id is brought into the cache.
+    """The folder of a model; a hub id is downloaded to the cache.
 
     Args:
         source: a folder, a hub id, or the name of an embedded model
@@ -58,4 +58,4 @@ def _check_not_run_folder(folder: Path) -> None:
     models = [name for name in ("best", "last") if (folder / name / CONFIG_FILE).is_file()]
     if models and not (folder / CONFIG_FILE).exists():
         found = " or ".join(str(folder / name) for name in models)
-        raise InputError(f"{folder} is the folder of a training, not of a model: give {found}")
+        raise InputError(f"{folder} is a run folder, not a model folder: give {found}")

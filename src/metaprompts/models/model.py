@@ -89,7 +89,7 @@ class MetaPromptModel(
             context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
 
         Returns:
-            depth (B, 1, 8 * (H // 8), 8 * (W // 8)) in metres, segmentation logits (B, classes, H, W), or pose
+            depth (B, 1, 8 * (H // 8), 8 * (W // 8)) in meters, segmentation logits (B, classes, H, W), or pose
             heatmaps (B, J, H / 4, W / 4)
         """
         return self.head(self.prompt_maps(images, context), _size(images))  # type: ignore[no-any-return]
@@ -154,7 +154,7 @@ class MetaPromptModel(
         if not every_step:
             return self._read(self.refinement(self.unet, latent, prompts), prompts[-1], _size(images))
         pyramids = self.refinement.pyramids(self.unet, latent, prompts)
-        # The first step brings the latent to whole pixels of the coarsest level, so all have the same sizes.
+        # The first step rounds the latent to whole pixels of the coarsest level, so all steps have the same sizes.
         joined = [torch.cat(levels) for levels in zip(*pyramids, strict=True)]
         return recomputed(self._read, self, joined, torch.cat(prompts), _size(images))
 
@@ -169,11 +169,11 @@ class MetaPromptModel(
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' precision, in which images are looked at."""
+        """The weights' precision, in which images are predicted."""
         return next(self.parameters()).dtype
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
-        """What the model's text encoder makes of captions; it is loaded the first time, see `load_text_encoder`.
+        """Encode captions with the model's text encoder, which is loaded on first use, see `load_text_encoder`.
 
         Args:
             captions: B texts
@@ -182,21 +182,21 @@ class MetaPromptModel(
             (B, N, D) float32, where the model is
 
         Raises:
-            InputError: the prompts are no captions, or the text encoder is not to be had
+            InputError: the prompts are not captions, or the text encoder is unavailable
         """
         encoder = self._text_encoder or self.load_text_encoder()
         encoder.network.to(self.device)  # type: ignore[arg-type]
         return encoder.captions(captions)
 
     def load_text_encoder(self, source: str | None = None) -> "TextEncoder":
-        """Load what reads captions; it is no part of the model's weights.
+        """Load the text encoder; it is not part of the model's weights.
 
         Args:
             source: where from, see `load_text_encoder` of `metaprompts.modules.backbone.text_encoder`; by default where
                 config.json says
 
         Raises:
-            InputError: the prompts are no captions, or there is no such text encoder, or another than in training
+            InputError: the prompts are not captions, or there is no such text encoder, or another than in training
         """
         prompts = self.config.prompts
         if prompts.kind != "caption":
@@ -215,7 +215,7 @@ class MetaPromptModel(
     ) -> Any:
         """Predict one image of any size, at the image's own size.
 
-        It is resized to what the model was trained on, unless it is looked at in windows.
+        It is resized to what the model was trained on, unless it is predicted in windows.
 
         Args:
             image: path, PIL image, or uint8 array (H, W, 3)
@@ -224,14 +224,14 @@ class MetaPromptModel(
             caption: what is to be seen, where the prompts are captions: a text, or what `encode_captions` made of it
                 (N, D)
             window: segmentation and depth: (height, width) in pixels of overlapping parts in which the image is
-                looked at as it is, see `metaprompts.inference.windowed`
+                predicted at its own size, see `metaprompts.inference.windowed`
             stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
 
         Returns:
             DepthPrediction, SegmentationPrediction or PosePrediction
 
         Raises:
-            InputError: the image cannot be read, a caption is missing or not wanted, or windows do not fit
+            InputError: the image cannot be read, a caption is missing or unexpected, or windows do not fit
         """
         from metaprompts.data.io.images import as_image
 
@@ -256,7 +256,7 @@ class MetaPromptModel(
 
     @classmethod
     def from_backbone(cls, source: str | Backbone, **settings: Any) -> Self:
-        """A model to be trained: a backbone's weights, its text encoder's tokens, and everything else fresh.
+        """Build a model for training: a backbone's weights, its text encoder's tokens, and fresh prompts and heads.
 
         Args:
             source: the backbone, or where it comes from, see `load_backbone`; the text encoder comes from there, too,

@@ -1,4 +1,4 @@
-"""A model's folder: config.json and model.safetensors, written whole and read with checks."""
+"""Save and load a model folder: config.json and model.safetensors, written atomically and validated on reading."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from metaprompts.utils.torch_modules import sharing_weights
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 BACKBONE_PARTS = ("unet.", "latent_encoder.")
-"""What the names of a model's tensors begin with that come from its backbone."""
+"""Prefixes of the tensors that come from the backbone."""
 
 _PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -42,9 +42,9 @@ class PretrainedModel(nn.Module, ModelHubMixin):
     def save(
         self, folder: str | Path, dtype: torch.dtype | None = None, state: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Write config.json and model.safetensors; each appears whole or not at all.
+        """Write config.json and model.safetensors; each is written atomically.
 
-        Of a model on a frozen base only what was trained beside it is written: config.json names the base.
+        For a model on a frozen base, only the trained tensors are written: config.json names the base.
 
         Args:
             folder: made if needed
@@ -61,7 +61,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         write_json(Path(folder) / CONFIG_FILE, self.config.plain())
 
     def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """What the model does not share with its frozen base; all there is where it has none.
+        """The tensors that the model does not share with its frozen base; all tensors without a base.
 
         Args:
             state: all tensors by name; by default the model's
@@ -115,10 +115,10 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         else:
             backbone = base or load_backbone(config.base.source)
             _check_base(config.base, backbone, folder)
-            # What is beside the base takes memory only once the file is known to have it.
+            # Allocate the tensors outside the base only once the file is known to have them.
             with _naming(path), torch.device("meta"):
                 model = cls(config, Backbone(sharing_weights(backbone.unet), backbone.vae))
-            load_tensors(model, _beside_base(model, read_tensors(weights), weights), origin=weights)
+            load_tensors(model, _outside_base(model, read_tensors(weights), weights), origin=weights)
             model.to(dtype)
         return model.eval()
 
@@ -135,21 +135,22 @@ class PretrainedModel(nn.Module, ModelHubMixin):
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the config file in errors that its content leads to."""
+    """Name the config file in errors caused by its content."""
     try:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # a value of a wrong kind or size can fail wherever a layer is built of it
         raise InputError(
-            f"{path} is no config of a metaprompts model: a section or value is of a wrong kind ({one_line(error)})"
+            f"{path} is not the config of a metaprompts model: a section or value is of a wrong kind "
+            f"({one_line(error)})"
         ) from error
 
 
 def _check_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
     if dtype is not None and dtype not in _PRECISIONS:
         names = ", ".join(map(str, _PRECISIONS))
-        raise InputError(f"weights were asked for as {dtype}; wanted one of {names}")
+        raise InputError(f"weights were asked for as {dtype}; expected one of {names}")
     if dtype is not None and shared:
         raise InputError(
             f"weights were asked for as {dtype}, but the base is shared with other models: leave the precision out"
@@ -165,7 +166,7 @@ def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
         )
 
 
-def _beside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
+def _outside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
     """A file's tensors and those of the frozen base, which the file must not have."""
     base = {name: each for name, each in model.state_dict().items() if name not in model.own_tensors()}
     if both := sorted(base.keys() & own.keys()):

@@ -26,7 +26,7 @@ _CLASSES = {"ade20k": ADE20K, "cityscapes": CITYSCAPES}
 _UNET = "unet.unet.diffusion_model."
 _VAE = "encoder_vq."
 _DEPTH_PREFIX = "encoder."
-# What a file is, by how the names of its UNet begin.
+# Kinds of files, by the prefix of their UNet's tensors.
 _KINDS = {
     _DEPTH_PREFIX + _UNET: "a released depth checkpoint: choose the preset nyu or kitti",
     _UNET: "a released segmentation checkpoint: choose the preset ade20k or cityscapes",
@@ -34,7 +34,7 @@ _KINDS = {
     "latent_encoder.": "a model of this package: use metaprompts.load",
     "down_blocks.": "a diffusers UNet: train on its model as a backbone",
 }
-# In the files but of no use: the noise schedule, the decoder's side of the VAE, the time MLP that the method replaces.
+# Unused tensors of the files: the noise schedule, the VAE's decoder, the time MLP that the method replaces.
 _UNUSED = re.compile(
     r"sd_model\..*|(encoder\.)?(encoder_vq\.post_quant_conv\..*|unet\.unet\.diffusion_model\.time_embed\..*)"
 )
@@ -111,7 +111,7 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
         model = MetaPromptModel.from_config(config)
     except Exception as error:  # PyTorch refuses sizes with errors of its own, wherever a layer is built of them
         raise InputError(
-            f"{origin} is no released checkpoint for {preset}: no model is built by its shapes ({one_line(error)})"
+            f"{origin} is not a released checkpoint for {preset}: no model is built by its shapes ({one_line(error)})"
         ) from error
     load_tensors(
         model,
@@ -133,9 +133,9 @@ def _config(tensors: Mapping[str, Tensor], preset: str, origin: str) -> ModelCon
         task, prompts = _depth(tensors, preset, steps) if is_depth else _segmentation(tensors, preset)
         counts = Prompts(count=prompts, per_step=is_depth, adapter=is_depth), Refinement(steps=steps)
     except KeyError as error:
-        raise InputError(f"{origin} is no released checkpoint for {preset}: it has no tensor {error}") from error
+        raise InputError(f"{origin} is not a released checkpoint for {preset}: it has no tensor {error}") from error
     except InputError as error:
-        raise InputError(f"{origin} is no released checkpoint for {preset}: {error}") from error
+        raise InputError(f"{origin} is not a released checkpoint for {preset}: {error}") from error
     return ModelConfig(
         task=task,
         backbone=Architecture(**configs),
@@ -150,15 +150,16 @@ def _prefix(preset: str) -> str:
 
 
 def _check_kind(tensors: Mapping[str, Tensor], preset: str, origin: str) -> None:
-    wanted = _prefix(preset) + _UNET
-    if any(name.startswith(wanted) for name in tensors):
+    prefix = _prefix(preset) + _UNET
+    if any(name.startswith(prefix) for name in tensors):
         return
     for start, kind in _KINDS.items():
         if any(name.startswith(start) for name in tensors):
-            raise InputError(f"{origin} is no released checkpoint for {preset} but {kind}")
+            raise InputError(f"{origin} is not a released checkpoint for {preset} but {kind}")
     first = ", ".join(sorted(tensors)[:3])
     raise InputError(
-        f"{origin} is no released checkpoint: wanted tensors called {wanted}*, found {len(tensors)} others ({first})"
+        f"{origin} is not a released checkpoint: expected tensors called {prefix}*, "
+        f"found {len(tensors)} others ({first})"
     )
 
 
@@ -208,7 +209,7 @@ def _class_names(classes: int, preset: str) -> tuple[str, ...]:
         return names
     for other, others in _CLASSES.items():
         if classes == len(others):
-            raise InputError(f"the checkpoint tells {classes} classes apart, {preset} has {len(names)}: choose {other}")
+            raise InputError(f"the checkpoint has {classes} classes, {preset} {len(names)}: choose {other}")
     return tuple(f"class {index}" for index in range(classes))
 
 
@@ -278,5 +279,5 @@ def _check_aliases(tensors: Mapping[str, Tensor], aliases: Mapping[str, str], or
 
 
 def _is_idle_output(name: str, config: ModelConfig) -> bool:
-    """With one step the output layer of the file was never used."""
+    """Whether the output layer of the file was unused, as with one step."""
     return config.refinement.steps == 1 and f"{_UNET}out." in name

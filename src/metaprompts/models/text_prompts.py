@@ -1,4 +1,4 @@
-"""From what a recipe says of prompts to what a model holds: names, sentences, and the text encoder's tokens."""
+"""Resolve a recipe's prompt config: names, sentences and the text encoder's tokens."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,11 +22,11 @@ TEMPLATES = (
     "there is a {} in the scene.",
     "{}.",
 )
-"""Sentences that say little beside the name; each sees it in another place."""
+"""Templates that add little to the name; each puts it in another position."""
 
 
 def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor | None]:
-    """Fill in what a recipe leaves open, by the text encoder where the prompts are text.
+    """Fill in defaults of the prompt config, by the text encoder where the prompts are text.
 
     Args:
         prompts: as a recipe has them

@@ -29,14 +29,14 @@ class Architecture:
     text_encoder: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for (taker, wants), (giver, gives) in (
+        for (taker, needs), (giver, gives) in (
             (("unet", "in_channels"), ("vae", "latent_channels")),
             (("unet", "out_channels"), ("vae", "latent_channels")),
             (("unet", "cross_attention_dim"), ("text_encoder", "hidden_size")),
         ):
-            wanted, given = getattr(self, taker).get(wants), getattr(self, giver).get(gives)
-            if wanted is None or wanted != given:
-                raise InputError(f"architecture: {taker}.{wants} is {wanted}, {giver}.{gives} {given}; make them one")
+            expected, given = getattr(self, taker).get(needs), getattr(self, giver).get(gives)
+            if expected is None or expected != given:
+                raise InputError(f"architecture: {taker}.{needs} is {expected}, {giver}.{gives} {given}; make them one")
 
 
 def read_architecture(path: Path | None) -> Architecture:
@@ -46,11 +46,11 @@ def read_architecture(path: Path | None) -> Architecture:
         path: a JSON file with "unet", "vae" and "text_encoder"; None for the miniature
 
     Raises:
-        InputError: the file is missing, is no JSON, or lacks a part
+        InputError: the file is missing, is not JSON, or lacks a part
     """
     if path is None:
         path = Path(str(resources.files("metaprompts.modules.backbone") / "configs" / "micro.json"))
     values = read_json(path)
     if not isinstance(values, dict) or sorted(values) != sorted(_PARTS):
-        raise InputError(f"{path} is no architecture: wanted a JSON object of {', '.join(_PARTS)}")
+        raise InputError(f"{path} is not an architecture: expected a JSON object of {', '.join(_PARTS)}")
     return Architecture(**values)

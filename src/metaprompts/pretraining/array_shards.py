@@ -57,8 +57,8 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
             continue
         found = _open(path).shape
         if found[1:] != shape:
-            raise InputError(f"{path} holds rows of shape {found[1:]}, wanted {shape}: choose another run folder")
-        # The last part of a shorter set grows when more are wanted.
+            raise InputError(f"{path} holds rows of shape {found[1:]}, expected {shape}: choose another run folder")
+        # The last shard of a shorter set grows when more rows are requested.
         if found[0] < len(rows):
             missing.append(rows)
     return missing
@@ -80,7 +80,7 @@ class Rows:
         self._parts = [_open(_path(folder, rows)) for rows in part_ranges(count)]
 
     def __len__(self) -> int:
-        """How many."""
+        """The number of rows."""
         return self._count
 
     def __getitem__(self, row: int) -> NDArray[Any]:
@@ -101,7 +101,7 @@ def read_notes(folder: Path, count: int) -> list[str]:
     """
     notes = [note for rows in part_ranges(count) for note in read_json(_path(folder, rows).with_suffix(".json"))]
     if len(notes) < count:
-        raise InputError(f"{folder} holds {counted(len(notes), 'caption')}, wanted {count}: run stage scenes again")
+        raise InputError(f"{folder} holds {counted(len(notes), 'caption')}, expected {count}: run stage scenes again")
     return notes[:count]
 
 

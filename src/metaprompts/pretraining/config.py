@@ -1,4 +1,4 @@
-"""What a pre-training is: one frozen dataclass a stage. Needs no PyTorch, so that --help is quick."""
+"""Pre-training configs: one frozen dataclass per stage. Needs no PyTorch, so that --help is quick."""
 
 import math
 from dataclasses import dataclass, field
@@ -32,15 +32,15 @@ class Scenes:
         _at_least(1, "scenes.", self, "count", "held_out", "workers")
         for name in ("height", "width"):
             if getattr(self, name) < 64 or getattr(self, name) % 64:
-                raise InputError(f"scenes.{name} is {getattr(self, name)}; wanted a multiple of 64")
+                raise InputError(f"scenes.{name} is {getattr(self, name)}; expected a multiple of 64")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """What both trained stages need to know."""
+    """The common config of both trained stages."""
 
     steps: int
-    """Optimizer steps; a larger number goes on with a finished training."""
+    """Optimizer steps; a larger number extends a finished run."""
     batch_size: int
     """Images (VAE: small crops) in a step."""
     lr: float
@@ -54,16 +54,16 @@ class Learning:
     decay_fraction: float = 0.2
     """Share of the steps, at the end, over which the learning rate falls to 0."""
     ema_decay: float = 0.999
-    """How slowly the averaged weights follow the trained ones."""
+    """EMA decay of the averaged weights."""
 
     def __post_init__(self) -> None:
         _at_least(1, self._prefix, self, "steps", "batch_size")
         _at_least(0, self._prefix, self, "lr", "weight_decay", "warmup_steps")
         if not self.max_grad_norm > 0:
-            raise InputError(f"{self._prefix}max_grad_norm is {self.max_grad_norm}; wanted more than 0")
+            raise InputError(f"{self._prefix}max_grad_norm is {self.max_grad_norm}; expected more than 0")
         for name in ("decay_fraction", "ema_decay"):
             if not 0 < getattr(self, name) < 1:
-                raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; wanted a share between 0 and 1")
+                raise InputError(f"{self._prefix}{name} is {getattr(self, name)}; expected a share between 0 and 1")
 
     @property
     def _prefix(self) -> str:
@@ -71,7 +71,7 @@ class Learning:
 
     @property
     def schedule(self) -> Schedule:
-        """The learning rate's course."""
+        """The learning-rate schedule."""
         return Schedule(kind="warmup_stable_decay", warmup_steps=self.warmup_steps, decay_fraction=self.decay_fraction)
 
 
@@ -85,7 +85,7 @@ class Vae(Learning):
     weight_decay: float = 0.0
     decay_fraction: float = 0.5
     scenes: int = 6_000
-    """How many of the scenes it is trained on."""
+    """Number of training scenes."""
     crop: int = 64
     """Side of the crops, pixels; a multiple of 8."""
     whole_share: float = 0.15
@@ -93,7 +93,7 @@ class Vae(Learning):
     chroma_weight: float = 2.0
     """Weight of the error in blue and red difference, against 1 for that in red, green and blue."""
     edge_weight: float = 1.0
-    """Weight of the error in differences between neighbours."""
+    """Weight of the error in differences between neighbors."""
     pooled_weight: float = 0.5
     """Weight of the error after averaging 2x2, 4x4 and 8x8 blocks, each."""
     kl_weight: float = 1e-4
@@ -108,11 +108,12 @@ class Vae(Learning):
         _at_least(1, "vae.", self, "scenes")
         _at_least(0, "vae.", self, "chroma_weight", "edge_weight", "pooled_weight", "kl_weight", "kl_warmup_steps")
         if self.crop < 16 or self.crop % 8:
-            raise InputError(f"vae.crop is {self.crop}; wanted a multiple of 8 from 16")
+            raise InputError(f"vae.crop is {self.crop}; expected a multiple of 8 from 16")
         if not 0 <= self.whole_share <= self.decay_fraction:
             # What is trained before the learning rate falls must not depend on the number of steps.
             raise InputError(
-                f"vae.whole_share is {self.whole_share}; wanted 0 to vae.decay_fraction, which is {self.decay_fraction}"
+                f"vae.whole_share is {self.whole_share}; expected 0 to vae.decay_fraction, "
+                f"which is {self.decay_fraction}"
             )
 
 
@@ -121,14 +122,14 @@ class Text:
     """The words."""
 
     merges: int = 500
-    """Words and parts of words that get a token of their own, besides all single letters."""
+    """Words and parts of words that get a token of their own, in addition to all single letters."""
     longest: int = 77
     """Largest number of tokens in a caption, beginning and end included; what is longer is cut."""
 
     def __post_init__(self) -> None:
         _at_least(1, "text.", self, "merges")
         if not self.longest >= 8:
-            raise InputError(f"text.longest is {self.longest}; wanted 8 or more")
+            raise InputError(f"text.longest is {self.longest}; expected 8 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,24 +152,24 @@ class Diffusion(Learning):
         super().__post_init__()
         _at_least(1, "diffusion.", self, "sample_every", "sample_steps", "guidance")
         if not 0 <= self.drop_caption < 1:
-            raise InputError(f"diffusion.drop_caption is {self.drop_caption}; wanted a share from 0 to below 1")
+            raise InputError(f"diffusion.drop_caption is {self.drop_caption}; expected a share from 0 to below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """A pre-training, whole."""
+    """The config of all pre-training stages."""
 
     out: Path
     """Folder of the run: scenes, checkpoints, sheets of samples, and the model."""
     architecture: Path | None = None
     """JSON file with the configs "unet", "vae" and "text_encoder"; by default the miniature that ships."""
     init_from: Path | None = None
-    """Diffusers folder, or "micro", the one that ships: go on with its UNet and text encoder, and keep its VAE and
+    """Diffusers folder, or "micro", the one that ships: start from its UNet and text encoder, and keep its VAE and
     words."""
     seed: int = 0
-    """Of all chance."""
+    """Random seed."""
     threads: int | None = None
-    """Of PyTorch, in each process; by default one for each core."""
+    """PyTorch threads of each process; by default one per core."""
     processes: int = 1
     """Train the UNet in so many, each on its share of a batch; a CPU is fastest with one of one thread a core."""
     checkpoint_seconds: float = 120.0
@@ -182,16 +183,16 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; wanted 0 or more")
+            raise InputError(f"seed is {self.seed}; expected 0 or more")
         if self.architecture and self.init_from:
             raise InputError("architecture and init_from exclude each other: the folder decides on the networks")
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}; wanted at least 1")
+            raise InputError(f"threads is {self.threads}; expected at least 1")
         if self.processes < 1 or self.diffusion.batch_size % self.processes:
             size = self.diffusion.batch_size
-            raise InputError(f"processes is {self.processes}; wanted a divisor of diffusion.batch_size, {size}")
+            raise InputError(f"processes is {self.processes}; expected a divisor of diffusion.batch_size, {size}")
         if self.vae.scenes > self.scenes.count:
-            raise InputError(f"vae.scenes is {self.vae.scenes}; wanted at most scenes.count, {self.scenes.count}")
+            raise InputError(f"vae.scenes is {self.vae.scenes}; expected at most scenes.count, {self.scenes.count}")
         if self.vae.crop > min(self.scenes.height, self.scenes.width):
             raise InputError(f"vae.crop is {self.vae.crop}, which is larger than the scenes")
 

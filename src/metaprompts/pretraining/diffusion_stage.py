@@ -1,4 +1,4 @@
-"""Stage diffusion: train the UNet and the text encoder to tell noise from image in the cached latents."""
+"""Stage diffusion: train the UNet and the text encoder to denoise the cached latents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Diffusion
 from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, make_pipeline
-from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
+from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.progress import ProgressReporter
@@ -22,8 +22,8 @@ from metaprompts.utils.torch_modules import channels_last
 _SAMPLE_SEED = 0
 
 
-class DiffusionLesson:
-    """Tell the noise from the image.
+class DiffusionObjective:
+    """Velocity prediction on noised latents.
 
     Args:
         text_to_image: is trained
@@ -32,7 +32,7 @@ class DiffusionLesson:
         empty: (L,), the empty caption's
         settings: of the stage
         seed: of images, noise and dropped captions
-        process_group: those who learn from the other rows of each batch
+        process_group: the processes that train on the other rows of each batch
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class DiffusionLesson:
     def losses(self, step: int) -> dict[str, Tensor]:
         """The mean squared error of the velocity (Salimans and Ho, 2022): of noise early, of the image late."""
         size = self._settings.batch_size
-        numbers, chance = step_generators(self._seed, step)
+        numbers, rng_state = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
         both = torch.from_numpy(self._latents.gather(rows)).float()
         # The whole batch is drawn, then shared out: it does not depend on the number of processes.
@@ -66,7 +66,7 @@ class DiffusionLesson:
         dropped = torch.from_numpy(numbers.random(size) < self._settings.drop_caption)
         tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
         timesteps = torch.from_numpy(numbers.integers(self._scheduler.config.num_train_timesteps, size=size))
-        noise = torch.randn(clean.shape, generator=chance)
+        noise = torch.randn(clean.shape, generator=rng_state)
         clean, noise, timesteps, tokens = map(self._process_group.share, (clean, noise, timesteps, tokens))
         noisy = self._scheduler.add_noise(clean, noise, timesteps).contiguous(memory_format=torch.channels_last)
         velocity = self._scheduler.get_velocity(clean, noise, timesteps)
@@ -102,7 +102,7 @@ def train_diffusion(
     train_config: TrainConfig,
     progress: ProgressReporter,
 ) -> None:
-    """Train, or go on with it, then write model/ and finished.json to the course's folder.
+    """Train or resume, then write model/ and finished.json to the run's folder.
 
     Now and then a sheet of samples goes to its samples/.
 
@@ -113,14 +113,14 @@ def train_diffusion(
         words: one caption for each row
         settings: of the stage
         train_config: how to train
-        progress: is told of every step
+        progress: called at every step
 
     Raises:
         InputError: the loss is no longer finite, or a checkpoint does not fit
     """
     channels_last(text_to_image)
     captions, empty = words.tokens(words.captions), words.tokens([""])[0]
-    objective = DiffusionLesson(
+    objective = DiffusionObjective(
         text_to_image,
         latents,
         captions,
@@ -138,7 +138,7 @@ def train_diffusion(
         drawn = generate_images(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
         write_image(train_config.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
 
-    average = learn(objective, train_config, progress, draw)
+    average = train(objective, train_config, progress, draw)
     if not train_config.process_group.is_first:
         return
     assert isinstance(average, TextToImageModel)
@@ -149,6 +149,6 @@ def train_diffusion(
 
 
 def diffusion_is_finished(folder: Path, settings: Diffusion) -> bool:
-    """Whether a training of at least so many steps is finished."""
+    """Whether a run of at least so many steps is finished."""
     path = folder / "finished.json"
     return path.is_file() and read_json(path).get("steps", 0) >= settings.steps

@@ -1,4 +1,4 @@
-"""Mean losses as JSON lines, cut back to the checkpoint when a training goes on."""
+"""Mean losses as JSON lines, truncated to the checkpoint when a run resumes."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ class LossLog:
 
     Args:
         path: the file
-        step: steps taken so far; lines of later steps, which a killed training left, are dropped
+        step: steps taken so far; lines of later steps, which a killed run left, are dropped
     """
 
     def __init__(self, path: Path, step: int) -> None:

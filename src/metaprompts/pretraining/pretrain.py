@@ -15,7 +15,7 @@ from metaprompts.pretraining.diffusion_stage import Words, diffusion_is_finished
 from metaprompts.pretraining.export_stage import export
 from metaprompts.pretraining.latents_stage import latents_of, vae_fingerprint, write_latents
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, Source, draw_scenes, generated_scene
-from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, build_painter
+from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, build_text_to_image
 from metaprompts.pretraining.tokenizer_stage import read_tokenizer, write_tokenizer
 from metaprompts.pretraining.train_loop import TrainConfig
 from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
@@ -38,7 +38,7 @@ class Run:
         settings: of every stage
         architecture: of the networks
         source: of the scenes
-        progress: is told of every step
+        progress: called at every step
         start: a Stable Diffusion folder to begin with; None for random weights
     """
 
@@ -49,11 +49,11 @@ class Run:
     start: Path | None
 
     def folder(self, stage: StageName) -> Path:
-        """Where a stage writes."""
+        """The output folder of a stage."""
         return self.settings.out / stage
 
     def train_config(self, stage: StageName, learning: Learning, identity: dict[str, object]) -> TrainConfig:
-        """How a stage is trained."""
+        """The train config of a stage."""
         return TrainConfig(
             settings=learning,
             seed=self.settings.seed,
@@ -75,7 +75,7 @@ class Run:
         return self.captions(HELD_OUT, self.settings.scenes.held_out)[:_SAMPLES]
 
     def diffusion_identity(self, vae: str) -> dict[str, object]:
-        """What a checkpoint of the diffusion stage must have been made with."""
+        """The values that a checkpoint of the diffusion stage must have been made with."""
         networks = {"unet": self.architecture.unet, "text_encoder": self.architecture.text_encoder}
         return {
             **({"init_from": published_fingerprint(self.start)} if self.start else networks),
@@ -96,7 +96,7 @@ def pretrain(
 
     Args:
         settings: of every stage
-        progress: is told of every step
+        progress: called at every step
         stage: only this one; None for all in order
         source: of the scenes
 
@@ -160,12 +160,12 @@ def _diffusion(run: Run) -> None:
     if latents_of(run.folder("latents")) != vae_fingerprint(vae_folder):
         raise InputError(f"{run.folder('latents')} was not made by the VAE in {vae_folder}: run stage latents first")
     with training_together(
-        run.settings.processes, _learn_diffusion, replace(run, progress=ProgressReporter())
+        run.settings.processes, _train_diffusion, replace(run, progress=ProgressReporter())
     ) as process_group:
-        _learn_diffusion(process_group, run)
+        _train_diffusion(process_group, run)
 
 
-def _learn_diffusion(process_group: ProcessGroup, run: Run) -> None:
+def _train_diffusion(process_group: ProcessGroup, run: Run) -> None:
     _use_threads(run.settings)
     vae_folder, count = run.folder("vae") / "model", run.settings.scenes.count
     tokenizer = read_tokenizer(run.folder("text"))
@@ -174,7 +174,7 @@ def _learn_diffusion(process_group: ProcessGroup, run: Run) -> None:
     )
     torch.manual_seed(run.settings.seed)
     train_diffusion(
-        TextToImageModel.read(run.start) if run.start else build_painter(run.architecture, tokenizer),
+        TextToImageModel.read(run.start) if run.start else build_text_to_image(run.architecture, tokenizer),
         AutoencoderKL.from_pretrained(vae_folder),
         Rows(run.folder("latents"), count),
         Words(tokenizer=tokenizer, captions=run.captions(TRAINING, count), samples=run.samples()),

@@ -1,4 +1,4 @@
-"""How good a reconstruction is, against two cheap ones."""
+"""Reconstruction metrics, compared with two cheap baselines."""
 
 import math
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def chroma_spread(images: Tensor) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruction:
-    """What was measured on held-out images.
+    """Metrics on held-out images.
 
     Attributes:
         psnr: of the reconstruction, dB
@@ -82,7 +82,7 @@ class Reconstruction:
         """
         found = []
         if not self.psnr >= self.psnr_blocky + margin_db:
-            found.append(f"PSNR {self.psnr:.2f} dB, wanted {self.psnr_blocky:.2f} (averaged blocks) + {margin_db:g}")
+            found.append(f"PSNR {self.psnr:.2f} dB, expected {self.psnr_blocky:.2f} (averaged blocks) + {margin_db:g}")
         for name, spread, true in zip(("blue", "red"), self.chroma, self.chroma_true, strict=True):
             if not abs(spread - true) <= chroma_tolerance * true:
                 found.append(f"spread of {name} difference {spread:.4f}, true {true:.4f} +- {chroma_tolerance:.0%}")

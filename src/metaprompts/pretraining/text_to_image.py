@@ -70,7 +70,7 @@ class TextToImageModel(nn.Module):
         return cls(unet, CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32))
 
 
-def build_painter(architecture: Architecture, tokenizer: CLIPTokenizer) -> TextToImageModel:
+def build_text_to_image(architecture: Architecture, tokenizer: CLIPTokenizer) -> TextToImageModel:
     """Build both networks with random weights; the tokenizer decides on the number of words and the longest caption."""
     config = CLIPTextConfig(
         **architecture.text_encoder,

@@ -23,7 +23,7 @@ def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> No
     """Learn a vocabulary and write it as transformers' CLIPTokenizer reads it.
 
     Args:
-        captions: to learn from
+        captions: the training text
         settings: of the stage
         folder: gets vocab.json, merges.txt and the rest
 
@@ -59,7 +59,7 @@ def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
     letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(letter + _END_OF_WORD for letter in letters), *map("".join, merges), *_SPECIAL]
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys(words))}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges)  # type: ignore[arg-type]  # pairs are what it wants
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=merges)  # type: ignore[arg-type]  # it expects pairs
     longest = max(len(numbers) for numbers in tokenizer(list(captions))["input_ids"])
     tokenizer.model_max_length = min(-(-longest // _LENGTH_STEP) * _LENGTH_STEP, settings.longest)
     return tokenizer

@@ -1,4 +1,4 @@
-"""A training that can be stopped at any time and goes on as if it had not been."""
+"""A training loop that can be stopped at any time and resumes as if it had not been."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,25 +21,25 @@ from metaprompts.utils.progress import ProgressReporter
 
 
 class Objective(Protocol):
-    """What a stage teaches, and to whom."""
+    """The objective of a stage: a model and its losses."""
 
     model: nn.Module
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """The parts of the loss of one step, 0 for the first; all chance is drawn from `step_generators`."""
+        """The parts of the loss of one step, 0 for the first; all random numbers come from `step_generators`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a lesson is taught.
+    """Training config of an objective.
 
     Attributes:
         settings: length, learning rate, average
-        seed: of all chance
+        seed: random seed
         folder: for checkpoints and losses.jsonl
         identity: plain values that a checkpoint must have been made with
         checkpoint_seconds: time between checkpoints
-        process_group: those who learn it together; only the first of them writes to the folder
+        process_group: the processes that train together; only rank 0 writes to the folder
     """
 
     settings: Learning
@@ -51,23 +51,23 @@ class TrainConfig:
 
 
 def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
-    """The chance of one step: it depends on nothing but the seed and the step, so nothing of it has to be saved."""
+    """The generators of one step: they depend only on the seed and the step, so no generator state is saved."""
     numbers = np.random.default_rng((seed, step))
     return numbers, torch.Generator().manual_seed(int(numbers.integers(2**63)))
 
 
-def learn(
+def train(
     objective: Objective,
     train_config: TrainConfig,
     progress: ProgressReporter,
     after_step: Callable[[int, nn.Module], None] = lambda step, average: None,
 ) -> nn.Module:
-    """Teach to the end, from where an earlier call got to.
+    """Train to the end, resuming where an earlier call stopped.
 
     Args:
         objective: its model is changed
         train_config: how
-        progress: is told of every step
+        progress: called at every step
         after_step: is given the number of steps taken and the averaged model, before they are saved
 
     Returns:
@@ -78,7 +78,7 @@ def learn(
     """
     settings = train_config.settings
     train_state = TrainState.start(objective.model, settings)
-    diary = _Diary(train_config, train_state)
+    run_log = _RunLog(train_config, train_state)
     progress.start(settings.steps, train_state.model)
     try:
         while train_state.step < settings.steps:
@@ -87,15 +87,15 @@ def learn(
             seconds = time.perf_counter() - started
             if train_config.process_group.is_first:
                 after_step(train_state.step, train_state.average.module)
-                diary.note(losses, lr)
+                run_log.note(losses, lr)
             progress.step(train_state.step, losses, lr=lr, images=settings.batch_size, seconds=seconds)
     finally:
         progress.finish()
     return train_state.average.module
 
 
-class _Diary:
-    """Brings a learner to where an earlier call got to, and keeps losses and checkpoints from there on."""
+class _RunLog:
+    """Resumes the run, then logs losses and saves checkpoints."""
 
     def __init__(self, train_config: TrainConfig, train_state: TrainState) -> None:
         self._train_config = train_config
@@ -106,7 +106,7 @@ class _Diary:
         self._saved = time.monotonic()
 
     def note(self, losses: dict[str, float], lr: float) -> None:
-        """Note what a step lost, and save where it is time."""
+        """Log the losses of a step, and save a checkpoint when one is due."""
         settings, step = self._train_config.settings, self._train_state.step
         self._log.add(step, losses, lr)
         must_save = step in (settings.steps, fall_start(settings.steps, settings.decay_fraction))

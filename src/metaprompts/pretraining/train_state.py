@@ -1,4 +1,4 @@
-"""The state of a training on disk: the newest, the one before it, and the last one before the learning rate fell."""
+"""The state of a run on disk: the newest, the one before it, and the last one before the learning rate fell."""
 
 import logging
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class TrainState:
         return cls(model, average, make_optimizer(model, rules))
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on; chance is not part of it, as it follows from the step."""
+        """Everything that the next step depends on, except random numbers, which follow from the step."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -86,7 +86,7 @@ class Checkpoints:
 
     Args:
         folder: where they are
-        identity: plain values that a checkpoint must have been made with to be of use
+        identity: plain values that a checkpoint must have been made with
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -112,7 +112,7 @@ class Checkpoints:
         """Continue from the newest checkpoint that is whole, if there is any.
 
         Where it was made with fewer steps in mind and its learning rate had begun to fall, from the last one before
-        that: so a training that is made longer ends as one that was as long from the start.
+        that: so a run that is made longer ends as one that was as long from the start.
 
         Raises:
             InputError: all checkpoints are damaged, or they are of another model
@@ -139,7 +139,7 @@ class Checkpoints:
     def _check(self, state: Mapping[str, Any], path: Path) -> None:
         found = state.get("identity") if isinstance(state, dict) else None
         if not isinstance(found, dict):
-            raise InputError(f"{path} is no checkpoint of a pre-training: delete it to begin again")
+            raise InputError(f"{path} is not a pre-training checkpoint: delete it to start over")
         with restoring(path):
             _check_numbers(state)
         keys = sorted({*found, *self._identity})

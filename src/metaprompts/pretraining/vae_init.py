@@ -1,6 +1,6 @@
-"""Where the VAE begins: at averaging 8x8 blocks, from where training adds detail.
+"""Initial weights of the VAE: it averages 8x8 blocks, and training adds detail.
 
-From random weights most of the training goes into finding the images' plain colors. They are lost and found again at
+From random weights, most of the training goes into finding the images' plain colors. They are lost and found again at
 the two norms before the output convolutions, which divide by an image's own contrast.
 """
 
@@ -46,7 +46,7 @@ def begin_at_block_averages(vae: AutoencoderKL) -> None:
     widths, latents = vae.config.block_out_channels, vae.config.latent_channels
     if min(widths) < _NARROWEST or latents < _CARRIED:
         raise InputError(
-            f"vae.block_out_channels {list(widths)} and vae.latent_channels {latents} are too few: wanted at least "
+            f"vae.block_out_channels {list(widths)} and vae.latent_channels {latents} are too few: expected at least "
             f"{_NARROWEST} in every block and {_CARRIED} in the latent"
         )
     _silence_branches(vae)

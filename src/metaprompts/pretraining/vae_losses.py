@@ -1,4 +1,4 @@
-"""What a reconstruction is blamed for. All terms but the last are linear in the error, so they take the error."""
+"""Reconstruction losses. All terms except the last are linear in the error, so they take the error."""
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +32,7 @@ def chroma_loss(error: Tensor) -> Tensor:
 
 
 def edge_loss(error: Tensor) -> Tensor:
-    """Mean absolute error in differences between neighbours, across plus down, (B, 3, H, W) -> scalar."""
+    """Mean absolute error in differences between neighbors, across plus down, (B, 3, H, W) -> scalar."""
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 

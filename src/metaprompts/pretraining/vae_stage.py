@@ -14,7 +14,7 @@ from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Vae
 from metaprompts.pretraining.latent_scaling import channel_moments, standardize
 from metaprompts.pretraining.reconstruction_metrics import Reconstruction, blocky
-from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
+from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
@@ -32,7 +32,7 @@ _MARGIN_DB = 1.0
 _CHROMA_TOLERANCE = 0.15
 
 
-class VaeLesson:
+class VaeObjective:
     """Reconstruct crops, at the end whole images.
 
     Args:
@@ -91,7 +91,7 @@ def train_vae(
     held_out: Rows,
     progress: ProgressReporter,
 ) -> Reconstruction:
-    """Train, or go on with it, then write model/, metrics.json and sheet.png to the course's folder.
+    """Train or resume, then write model/, metrics.json and sheet.png to the run's folder.
 
     Args:
         config: AutoencoderKL's
@@ -99,7 +99,7 @@ def train_vae(
         train_config: how to train
         images: to train on
         held_out: to measure on
-        progress: is told of every step
+        progress: called at every step
 
     Raises:
         InputError: the config cannot be built, the loss is no longer finite, or a checkpoint does not fit
@@ -107,7 +107,9 @@ def train_vae(
     torch.manual_seed(train_config.seed)
     vae = AutoencoderKL.from_config(config)
     begin_at_block_averages(vae)
-    average = learn(VaeLesson(channels_last(vae), images, settings, train_config.seed), train_config, progress).eval()
+    average = train(
+        VaeObjective(channels_last(vae), images, settings, train_config.seed), train_config, progress
+    ).eval()
     assert isinstance(average, AutoencoderKL)
     some = min(_STANDARDIZED_ON, len(images))
     mean, std = channel_moments(_encode_rows(average, images, some))
@@ -142,7 +144,7 @@ def _finish(vae: AutoencoderKL, settings: Vae, folder: Path, held_out: Rows, fac
 
 
 def vae_is_finished(folder: Path, settings: Vae) -> bool:
-    """Whether a training of at least so many steps has been measured."""
+    """Whether a run of at least so many steps has been measured."""
     path = folder / "metrics.json"
     return path.is_file() and read_json(path).get("steps", 0) >= settings.steps and (folder / "model").is_dir()
 
@@ -157,8 +159,8 @@ def check_vae_quality(folder: Path) -> None:
     measured = build(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})
     if found := measured.shortcomings(margin_db=_MARGIN_DB, chroma_tolerance=_CHROMA_TOLERANCE):
         raise InputError(
-            f"the VAE is not good enough to go on ({'; '.join(found)}): train it longer with --vae.steps, or go on "
-            "all the same with --ignore-gates"
+            f"the VAE is not good enough to continue ({'; '.join(found)}): train it longer with --vae.steps, or "
+            "continue all the same with --ignore-gates"
         )
 
 

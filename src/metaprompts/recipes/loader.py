@@ -1,4 +1,4 @@
-"""Read a recipe, from TOML or JSON, and change it by the words of a command line."""
+"""Read a recipe from TOML or JSON, and apply command-line overrides."""
 
 import logging
 from collections import Counter
@@ -24,18 +24,18 @@ from metaprompts.utils.schema import build, convert
 
 logger = logging.getLogger(__name__)
 
-# Who names the one on a command line means it in the place of the other, which the recipe may name: a trained model's
-# recipe says from which shards it was trained.
+# Setting one of these on the command line unsets the other, which the recipe may have: a trained model's recipe has
+# the shards that it was trained from.
 _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
-    # Other data, or another share of them, do not have the images that a training held out.
+    # Other data, or another share, do not contain the images that a run held out.
     "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",
 }
-# Kinds of prompts that have a use for a key.
+# Kinds of prompts that use a key.
 _OF_KINDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prompts.labels", "prompts.templates"), ("label",)),
     **dict.fromkeys(("prompts.text_source", "prompts.text_fingerprint"), ("label", "caption")),
@@ -44,13 +44,13 @@ _OF_KINDS: dict[str, tuple[str, ...]] = {
 
 
 def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and change it.
+    """Read a recipe and apply overrides.
 
     A recipe that begins with ``extends = "nyu"`` says only what differs from that one: a shipped recipe, or a file
-    beside it.
+    next to it.
 
     Args:
-        source: the name of a shipped recipe, a .toml file, or the recipe.json that training wrote
+        source: the name of a shipped recipe, a .toml file, or the recipe.json of a run
         overrides: "--section.key", "value", ... or "--section.key=value", ...
 
     Raises:
@@ -68,18 +68,18 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         if not name:
             raise InputError(f"unknown key --{key}: did you mean --{nearest_key(key)}?")
         if not isinstance(values.setdefault(section, {}), dict):
-            raise InputError(f"recipe {source}: {section} is {values[section]!r}; wanted a section of keys")
+            raise InputError(f"recipe {source}: {section} is {values[section]!r}; expected a section of keys")
         values[section][name] = value
     _complete_joints(values)
     try:
         return Recipe.from_plain(values)
     except InputError as error:
-        # Of a shipped recipe only what was changed can be wrong.
+        # In a shipped recipe, only overrides can be wrong.
         raise error if source in recipe_names() else InputError(f"recipe {source}: {error}") from error
 
 
 def _complete_joints(values: dict[str, Any]) -> None:
-    """Give a pose recipe that names no joints, or no skeleton, those of its annotation file, and say so."""
+    """Fill in the joints and skeleton of a pose recipe from its annotation file, and report it."""
     task = values.get("task")
     if not isinstance(task, dict) or task.get("name") != Pose.name or not isinstance(values.get("data", {}), Mapping):
         return
@@ -89,13 +89,13 @@ def _complete_joints(values: dict[str, Any]) -> None:
         data = build(PoseData, values.get("data", {}), "data")
         given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
     except InputError:
-        # Told with all else that is wrong.
+        # Reported together with the other errors.
         return
     found = file_joints(data)
-    wanted = {"joints": given, "skeleton": task.get("skeleton")}
-    added = {} if found is None else missing_joints(wanted, found, COCO_SKELETON)
+    expected = {"joints": given, "skeleton": task.get("skeleton")}
+    added = {} if found is None else missing_joints(expected, found, COCO_SKELETON)
     if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
-        # COCO's, the default, is of other joints.
+        # The default skeleton is COCO's, for other joints.
         task.setdefault("skeleton", [])
     task.update(added)
     if found is not None and added and is_first_process():
@@ -103,10 +103,10 @@ def _complete_joints(values: dict[str, Any]) -> None:
 
 
 def nearest_key(word: str, options: Sequence[str] = ()) -> str:
-    """The recipe key, of any task, or the option that somebody may have meant who gave a word without a section."""
+    """The recipe key, of any task, or the option that a word without a section may stand for."""
     meant = {option: option for option in options}
     for task in TASKS.values():
-        # Length and batch before all else: "steps" are those of the training.
+        # The training section first: "steps" means training.steps.
         sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
         for section, kind in sections.items():
             for each in fields(kind):
@@ -117,7 +117,7 @@ def nearest_key(word: str, options: Sequence[str] = ()) -> str:
 
 
 def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
-    """Check that nobody asks for what the recipe's kind of prompts would pass over; a recipe's own file may have it.
+    """Check that no override sets a key that the recipe's kind of prompts ignores; the recipe file may.
 
     Args:
         recipe: as it was changed
@@ -132,13 +132,13 @@ def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
         value = getattr(getattr(recipe, section), name)
         if recipe.prompts.kind not in kinds and value is not None:
             raise InputError(
-                f"{key} is of use where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
+                f"{key} applies only where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
                 f"leave {key} out"
             )
 
 
 def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The sections of a recipe, laid over those of the recipe that it extends."""
+    """The sections of a recipe, merged into those of the recipe that it extends."""
     if source in extending:
         raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
     values = _read_file(source)
@@ -146,13 +146,13 @@ def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, An
     if base is None:
         return values
     if not isinstance(base, str):
-        raise InputError(f"recipe {source}: extends is {base!r}; wanted the name of a recipe or a .toml file")
+        raise InputError(f"recipe {source}: extends is {base!r}; expected the name of a recipe or a .toml file")
     place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
     return _laid_over(_read_sections(place, (*extending, source)), values)
 
 
 def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Each section key by key; what is no section is replaced, and refused later."""
+    """Merge each section key by key; a value that is not a section is replaced, and raises later."""
     merged = dict(base)
     for name, section in own.items():
         under = base.get(name)
@@ -170,7 +170,7 @@ def _read_file(source: str) -> dict[str, Any]:
     if path.suffix == ".json":
         values = read_json(path)
         if not isinstance(values, dict):
-            raise InputError(f"{path} is no recipe: wanted a JSON object of sections")
+            raise InputError(f"{path} is not a recipe: expected a JSON object of sections")
         return values
     return read_toml(path)
 

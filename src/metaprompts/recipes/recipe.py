@@ -1,4 +1,4 @@
-"""What a training is: a typed recipe, written beside the weights; `recipe_reading` reads it."""
+"""A typed recipe of a run, written next to the weights; `loader` reads it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,10 +34,10 @@ class BackboneChoice:
 
     Attributes:
         source: hub id, diffusers folder, single file, "micro", or "random:NAME"; see `load_backbone`
-        forget_unet: start from a random UNet behind the source's VAE, to see what pre-training is worth
+        forget_unet: start from a random UNet behind the source's VAE, to measure the effect of pre-training
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
             recipes do without
-        cache_latents: keep the frozen encoder's output in memory; of use where images repeat to the last bit
+        cache_latents: keep the frozen encoder's output in memory; helps only where images repeat to the last bit
         gradient_checkpointing: compute the UNet's layers again in the backward pass, to save memory
         channels_last: lay images out with channels last, which some GPUs prefer
     """
@@ -52,7 +52,7 @@ class BackboneChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How long and with what to train.
+    """Length, batch and output of training.
 
     Attributes:
         steps: optimizer steps; or give ``epochs``
@@ -76,7 +76,7 @@ class Training:
         ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share,
             of the first steps less, (1 + step) / (10 + step). None for the weights themselves
         report_to: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
-        seed: of all chance
+        seed: random seed
         trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
             and all that is not the UNet) or "prompts" (all that is not the UNet)
         lora_rank: of the low-rank changes
@@ -87,7 +87,7 @@ class Training:
         early_stopping: stop after so many validations in a row without a better score (mIoU, RMSE, AP); none for never
         val_batch_size: images in a pass of validation; images of different sizes need 1
         output_dir: folder for models, metrics, checkpoints and the resolved recipe
-        checkpoint_seconds: time between checkpoints, from which --resume auto goes on
+        checkpoint_seconds: time between checkpoints, from which --resume auto continues
         save_total_limit: how many of them stay
         device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
         num_threads: of PyTorch on the CPU; none for its own choice
@@ -126,7 +126,7 @@ class Training:
         check_ranges(self, "training")
         for name in self.report_to or ():
             if name not in _TRACKERS:
-                raise InputError(f"training.report_to has {name!r}; wanted some of {', '.join(_TRACKERS)}, or none")
+                raise InputError(f"training.report_to has {name!r}; expected some of {', '.join(_TRACKERS)}, or none")
         if self.trainable != "full" and self.init_from is not None:
             raise InputError(
                 f"training.init_from brings its own UNet; training.trainable {self.trainable} wants none: "
@@ -135,26 +135,26 @@ class Training:
 
     @property
     def lora(self) -> Lora | None:
-        """What is trained beside the UNet's attention, if anything."""
+        """The LoRA config, if the UNet is trained by low-rank layers."""
         return Lora(rank=self.lora_rank, alpha=self.lora_alpha) if self.trainable == "lora" else None
 
     def total_steps(self, images: int, batch: int | None = None) -> int:
-        """Optimizer steps of the whole training over a split of so many images, and in so large a step."""
+        """Optimizer steps of the whole run, for a split of ``images`` images and steps of ``batch`` images."""
         return self.steps or (self.epochs or 0) * max(images // (batch or self.batch_size), 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A training, whole.
+    """A complete recipe.
 
     Attributes:
-        task: what to learn
+        task: the task to train
         backbone: what to start from
         prompts: the meta prompts
         refinement: the recurrent refinement
         rearrangement: the rearrangement
         data: where the images are
-        augment: how training sees them
+        augment: random transforms in training
         optimizer: AdamW
         schedule: of the learning rate
         training: length, batch, output
@@ -175,7 +175,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
-            # UPerNet pools to one pixel, and batch norm has no variance of one value.
+            # UPerNet pools to one pixel, and the variance of a single value is undefined.
             raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
         if isinstance(self.task, Segmentation) and len(self.task.classes) == 1:
             raise InputError(
@@ -198,7 +198,7 @@ class Recipe:
 
     @property
     def images_repeat(self) -> bool:
-        """Whether training sees an image, or its mirror image, to the last bit as it saw it before."""
+        """Whether training sees each image, or its mirror image, bit-identical in every epoch."""
         augment = self.augment
         if isinstance(augment, PoseAugment):
             return augment.scale == (1, 1) and not augment.half_body and not augment.rotation
@@ -227,7 +227,7 @@ class Recipe:
 
 
 def section_types(task: str) -> dict[str, type[Any]]:
-    """The dataclass of each section of a task's recipes, but ``task`` itself."""
+    """The dataclass of each section of a task's recipes, except ``task`` itself."""
     return {
         "backbone": BackboneChoice,
         "prompts": Prompts,

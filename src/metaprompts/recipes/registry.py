@@ -1,4 +1,4 @@
-"""Which recipes ship with the package; apart, so that a command's help need not import PyTorch."""
+"""The shipped recipes; a separate module, so that a command's help need not import PyTorch."""
 
 from importlib import resources
 

@@ -79,7 +79,7 @@ class Schedule:
             )
 
     def warmup(self, steps: int) -> int:
-        """Steps of warm-up of a training of so many steps."""
+        """Warm-up steps of a run of ``steps`` steps."""
         if self.kind == "poly_one_cycle":
             return 0
         return self.warmup_steps if self.warmup_fraction is None else round(self.warmup_fraction * steps)

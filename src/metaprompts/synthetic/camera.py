@@ -56,7 +56,7 @@ class Camera:
         return (x_px - center_x) / self.focal_px, (center_y - y_px) / self.focal_px
 
     def project(self, x: Any, y: Any, z: Any) -> tuple[Any, Any, Any]:
-        """Where points of the world appear.
+        """Project points of the world into the image.
 
         Args:
             x: numbers or arrays, meters
@@ -77,10 +77,10 @@ class Camera:
         return center_x + self.focal_px * across, center_y - self.focal_px * above, depth
 
 
-def looking(
+def camera_from_angles(
     position: Vector, *, yaw_deg: float, pitch_deg: float, opening_deg: float, height: int, width: int
 ) -> Camera:
-    """A camera by its horizontal opening angle, which any image size keeps."""
+    """A camera by its horizontal field of view, which does not depend on the image size."""
     cosine, sine = cosine_and_sine(opening_deg / 2)
     return Camera(
         position=position,

@@ -1,6 +1,6 @@
 """Colors with names, and materials made of them."""
 
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.solids import Color
 
 NAMED: dict[str, Color] = {
@@ -21,17 +21,17 @@ SKIN: tuple[Color, ...] = ((0.93, 0.76, 0.64), (0.82, 0.62, 0.48), (0.6, 0.42, 0
 HAIR: tuple[Color, ...] = ((0.12, 0.09, 0.07), (0.3, 0.19, 0.1), (0.62, 0.45, 0.22), (0.5, 0.2, 0.1), (0.6, 0.6, 0.6))
 
 
-def named_color(chance: Chance, names: tuple[str, ...] = tuple(NAMED)) -> tuple[str, Color]:
+def named_color(rng: Rng, names: tuple[str, ...] = tuple(NAMED)) -> tuple[str, Color]:
     """A color's name and one of its shades."""
-    name = chance.choice(names)
-    return name, shade(chance, NAMED[name])
+    name = rng.choice(names)
+    return name, shade(rng, NAMED[name])
 
 
-def shade(chance: Chance, color: Color, spread: float = 0.06) -> Color:
+def shade(rng: Rng, color: Color, spread: float = 0.06) -> Color:
     """The color, a little different."""
-    brightness = chance.uniform(1 - 2 * spread, 1 + spread)
+    brightness = rng.uniform(1 - 2 * spread, 1 + spread)
     red, green, blue = (
-        min(max(part * brightness + chance.uniform(-spread / 2, spread / 2), 0.02), 0.98) for part in color
+        min(max(part * brightness + rng.uniform(-spread / 2, spread / 2), 0.02), 0.98) for part in color
     )
     return red, green, blue
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.synthetic.colors import HAIR, NAMED, SKIN, named_color, shade
 from metaprompts.synthetic.poses import Posture, random_posture
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.skeleton import Skeleton
 from metaprompts.synthetic.solids import Material, Solid, ball, ellipsoid, limb, rod, without_shadow
 from metaprompts.synthetic.vectors import Vector
@@ -52,45 +52,43 @@ class Clothes:
     long_hair: bool = False
 
 
-def random_clothes(chance: Chance, *, seated: bool = False) -> Clothes:
-    """Clothes of random colors; nobody sits in a skirt."""
-    shirt_name, shirt = named_color(chance)
-    trousers = shade(
-        chance, chance.choice([NAMED[name] for name in ("blue", "black", "gray", "brown", "green", "white")])
-    )
+def random_clothes(rng: Rng, *, seated: bool = False) -> Clothes:
+    """Clothes of random colors; seated people wear no skirt."""
+    shirt_name, shirt = named_color(rng)
+    trousers = shade(rng, rng.choice([NAMED[name] for name in ("blue", "black", "gray", "brown", "green", "white")]))
     return Clothes(
         shirt_name=shirt_name,
         shirt=Material(
             color=shirt,
-            second=shade(chance, NAMED["white"]),
-            pattern="bands" if chance.happens(0.15) else "plain",
+            second=shade(rng, NAMED["white"]),
+            pattern="bands" if rng.happens(0.15) else "plain",
             size=0.07,
         ),
         trousers=Material(color=trousers),
-        skin=Material(color=shade(chance, chance.choice(SKIN), 0.04)),
-        hair=Material(color=shade(chance, chance.choice(HAIR), 0.03)),
-        shoes=Material(color=shade(chance, chance.choice((NAMED["black"], NAMED["brown"], NAMED["white"])))),
-        long_sleeves=chance.happens(0.5),
-        skirt=not seated and chance.happens(0.2),
-        long_hair=chance.happens(0.35),
+        skin=Material(color=shade(rng, rng.choice(SKIN), 0.04)),
+        hair=Material(color=shade(rng, rng.choice(HAIR), 0.03)),
+        shoes=Material(color=shade(rng, rng.choice((NAMED["black"], NAMED["brown"], NAMED["white"])))),
+        long_sleeves=rng.happens(0.5),
+        skirt=not seated and rng.happens(0.2),
+        long_hair=rng.happens(0.35),
     )
 
 
 def random_person(
-    chance: Chance, spot: Vector, facing_deg: float, *, seated: bool = False, seat_m: float | None = None
+    rng: Rng, spot: Vector, facing_deg: float, *, seated: bool = False, seat_m: float | None = None
 ) -> Figure:
     """A person of random size, clothes and posture.
 
     Args:
-        chance: of everything random
+        rng: source of all randomness
         spot: on the ground, below the hips
-        facing_deg: 0 looks away from an unturned camera, 180 toward it
+        facing_deg: 0 faces away from an unturned camera, 180 toward it
         seated: sits, instead of standing, walking, ...
         seat_m: height of the seat; None for what the legs make
     """
-    tall_m = chance.uniform(1.52, 1.92) if seated or chance.happens(0.85) else chance.uniform(1.0, 1.4)
-    clothes = random_clothes(chance, seated=seated)
-    posture = random_posture(chance, seated=seated)
+    tall_m = rng.uniform(1.52, 1.92) if seated or rng.happens(0.85) else rng.uniform(1.0, 1.4)
+    clothes = random_clothes(rng, seated=seated)
+    posture = random_posture(rng, seated=seated)
     detail = f"{posture.doing} in a {clothes.shirt_name} shirt".strip()
     return build_person(spot, facing_deg, tall_m, posture, clothes, detail=detail, seat_m=seat_m)
 

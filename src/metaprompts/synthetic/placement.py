@@ -1,4 +1,4 @@
-"""Where on the ground there is still room."""
+"""Find free space on the ground."""
 
 from dataclasses import dataclass, field
 

@@ -1,13 +1,13 @@
-"""What bodies do: where arms and legs point."""
+"""Body poses: the directions of arms and legs."""
 
 from dataclasses import dataclass
 
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Where an arm points: degrees away from the body to its side, and forward."""
+    """An arm's direction: degrees away from the body to its side, and forward."""
 
     upper_side: float
     upper_front: float
@@ -17,7 +17,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Leg:
-    """How far the thigh swings forward, and the knee bends back, in degrees."""
+    """A leg's pose: forward swing of the thigh, and backward bend of the knee, in degrees."""
 
     swing: float
     bend: float
@@ -25,7 +25,7 @@ class Leg:
 
 @dataclass(frozen=True, kw_only=True)
 class Posture:
-    """What a body does. Left and right are the person's own.
+    """A body pose. Left and right are the person's own.
 
     Attributes:
         doing: for captions; empty for standing
@@ -44,34 +44,29 @@ class Posture:
     head_turn_deg: float = 0.0
 
 
-def random_posture(chance: Chance, *, seated: bool = False) -> Posture:
+def random_posture(rng: Rng, *, seated: bool = False) -> Posture:
     """Standing, walking, waving, reaching out or sitting."""
-    doing = "sitting" if seated else chance.choice(("", "", "walking", "walking", "waving", "reaching"))
-    hanging = [
-        Arm(chance.uniform(4, 18), chance.uniform(-12, 15), chance.uniform(0, 12), chance.uniform(0, 45))
-        for _ in range(2)
-    ]
-    legs = [Leg(chance.uniform(-4, 8), chance.uniform(0, 8)) for _ in range(2)]
+    doing = "sitting" if seated else rng.choice(("", "", "walking", "walking", "waving", "reaching"))
+    hanging = [Arm(rng.uniform(4, 18), rng.uniform(-12, 15), rng.uniform(0, 12), rng.uniform(0, 45)) for _ in range(2)]
+    legs = [Leg(rng.uniform(-4, 8), rng.uniform(0, 8)) for _ in range(2)]
     if doing == "walking":
-        stride = chance.uniform(14, 30) * (1 if chance.happens(0.5) else -1)
+        stride = rng.uniform(14, 30) * (1 if rng.happens(0.5) else -1)
         legs = [Leg(stride, max(stride, 0) * 0.3), Leg(-stride, max(-stride, 0) * 0.3 + 12)]
         hanging = [Arm(7, -stride, 4, -stride + 22), Arm(7, stride, 4, stride + 22)]
     elif doing == "waving":
-        raised = Arm(
-            chance.uniform(95, 150), chance.uniform(-10, 20), chance.uniform(150, 195), chance.uniform(-10, 20)
-        )
-        hanging[chance.whole(0, 1)] = raised
+        raised = Arm(rng.uniform(95, 150), rng.uniform(-10, 20), rng.uniform(150, 195), rng.uniform(-10, 20))
+        hanging[rng.whole(0, 1)] = raised
     elif doing == "reaching":
-        both = Arm(chance.uniform(10, 95), chance.uniform(0, 85), chance.uniform(10, 95), chance.uniform(20, 90))
+        both = Arm(rng.uniform(10, 95), rng.uniform(0, 85), rng.uniform(10, 95), rng.uniform(20, 90))
         hanging = [both, both]
     elif doing == "sitting":
-        legs = [Leg(chance.uniform(80, 90), chance.uniform(75, 92)) for _ in range(2)]
-        hanging = [Arm(8, chance.uniform(10, 30), 2, chance.uniform(60, 85)) for _ in range(2)]
+        legs = [Leg(rng.uniform(80, 90), rng.uniform(75, 92)) for _ in range(2)]
+        hanging = [Arm(8, rng.uniform(10, 30), 2, rng.uniform(60, 85)) for _ in range(2)]
     return Posture(
         doing=doing,
         left_arm=hanging[0],
         right_arm=hanging[1],
         left_leg=legs[0],
         right_leg=legs[1],
-        head_turn_deg=chance.uniform(-35, 35),
+        head_turn_deg=rng.uniform(-35, 35),
     )

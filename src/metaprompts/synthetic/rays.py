@@ -1,6 +1,6 @@
-"""Where rays meet the unit shapes, and how their surfaces stand there.
+"""Intersections of rays with the unit shapes, and the surface normals there.
 
-All rays of an image start in the camera; those that look for shadows start in the light. Lengths are counted in units
+All rays of an image start in the camera; shadow rays start in the light. Lengths are counted in units
 of the direction, so a camera ray whose direction goes one meter forward meets things at their depth. Numbers that
 belong to a solid may be arrays, one a ray.
 """
@@ -21,7 +21,7 @@ _NEVER = np.inf
 def distances(
     shape: str, origin: tuple[Number, Number, Number], rays: Arrays, taper: tuple[Number, Number], half_length: Number
 ) -> Array:
-    """How far along each ray a solid begins.
+    """The distance along each ray to a solid.
 
     Args:
         shape: of the solid, or "wedge" for a box that tapers
@@ -73,7 +73,7 @@ def _meet_wedge(origin: tuple[Number, Number, Number], rays: Arrays, taper: tupl
 
 
 def _slab(start: Number, direction: Array) -> tuple[Array, Array]:
-    """Where rays enter and leave the space between -1 and 1."""
+    """The distances at which rays enter and leave the slab between -1 and 1."""
     inverse = 1 / direction
     one, other = (-1 - start) * inverse, (1 - start) * inverse
     return np.minimum(one, other), np.maximum(one, other)

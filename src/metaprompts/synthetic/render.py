@@ -42,7 +42,7 @@ class Rendering:
 
 
 def render(world: World, camera: Camera) -> Rendering:
-    """Cast a ray through every pixel, and look around its center for other solids where neighbors differ in color."""
+    """Cast a ray through every pixel, and supersample around its center where neighbors differ in color."""
     solids = [solid for thing in world.things for solid in thing.solids]
     owner = np.repeat(np.arange(len(world.things)), [len(thing.solids) for thing in world.things])
     table = SolidTable(solids)
@@ -96,7 +96,7 @@ class _View:
 
 
 def _views(table: SolidTable, camera: Camera) -> list[_View]:
-    """What may be seen of each solid, the nearest first: those they hide need not be looked for."""
+    """The visible part of each solid, the nearest first: hidden solids need not be intersected."""
     corners = _corners(table)
     x_px, y_px, depth = camera.project(*corners)
     nearest_m = np.where(table.shapes == "plane", 0, depth.min(axis=0))
@@ -302,12 +302,12 @@ def _borrowed(
     """(3, n) colors of samples: interpolated between the four centers around each, as far as they show its solid."""
     height, width = which.shape
     share_x, share_y = abs(shift[0]), abs(shift[1])
-    beside_x = np.clip(x_px + (1 if shift[0] > 0 else -1), 0, width - 1)
-    beside_y = np.clip(y_px + (1 if shift[1] > 0 else -1), 0, height - 1)
+    neighbor_x = np.clip(x_px + (1 if shift[0] > 0 else -1), 0, width - 1)
+    neighbor_y = np.clip(y_px + (1 if shift[1] > 0 else -1), 0, height - 1)
     total = np.zeros((3, len(x_px)), dtype=colors.dtype)
     weights = np.zeros(len(x_px), dtype=colors.dtype)
-    for x, weight_x in ((x_px, 1 - share_x), (beside_x, share_x)):
-        for y, weight_y in ((y_px, 1 - share_y), (beside_y, share_y)):
+    for x, weight_x in ((x_px, 1 - share_x), (neighbor_x, share_x)):
+        for y, weight_y in ((y_px, 1 - share_y), (neighbor_y, share_y)):
             weight = (which[y, x] == found) * np.float32(weight_x * weight_y)
             total += colors[:, y, x] * weight
             weights += weight

@@ -1,4 +1,4 @@
-"""Random draws that come out the same on every machine."""
+"""Random numbers that are the same on every machine."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -8,8 +8,8 @@ import numpy as np
 Item = TypeVar("Item")
 
 
-class Chance:
-    """Draws from a seed, with arithmetic that no compiler may round differently.
+class Rng:
+    """A seeded random generator whose arithmetic rounds the same on every machine.
 
     Args:
         seed: 0 or more
@@ -28,7 +28,7 @@ class Chance:
         return low + int(self._bits.random() * (high - low + 1))
 
     def happens(self, probability: float) -> bool:
-        """Whether something of this probability happens."""
+        """True with this probability."""
         return float(self._bits.random()) < probability
 
     def choice(self, items: Sequence[Item]) -> Item:

@@ -12,7 +12,7 @@ from metaprompts.synthetic.camera import Camera
 from metaprompts.synthetic.captions import caption
 from metaprompts.synthetic.people import Figure
 from metaprompts.synthetic.render import Rendering, render
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.rooms import build_room
 from metaprompts.synthetic.skeleton import JOINT_RADII_M
 from metaprompts.synthetic.streets import build_street
@@ -101,15 +101,15 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
         InputError: a negative seed, a size outside 16 to 8192, or an unknown kind
     """
     if seed < 0:
-        raise InputError(f"scene seed is {seed}; wanted 0 or more")
+        raise InputError(f"scene seed is {seed}; expected 0 or more")
     if not (16 <= height <= _LARGEST_SIDE and 16 <= width <= _LARGEST_SIDE):
-        raise InputError(f"scene size is {height} x {width}; wanted 16 to {_LARGEST_SIDE} each way")
+        raise InputError(f"scene size is {height} x {width}; expected 16 to {_LARGEST_SIDE} each way")
     if kind not in (None, "room", "street"):
-        raise InputError(f"scene kind is {kind!r}; wanted 'room' or 'street'")
-    chance = Chance(seed)
-    drawn: Kind = "room" if chance.happens(0.5) else "street"
+        raise InputError(f"scene kind is {kind!r}; expected 'room' or 'street'")
+    rng = Rng(seed)
+    drawn: Kind = "room" if rng.happens(0.5) else "street"
     kind = kind or drawn
-    world, camera, figures, opening = (build_room if kind == "room" else build_street)(chance, height, width)
+    world, camera, figures, opening = (build_room if kind == "room" else build_street)(rng, height, width)
     rendering = render(world, camera)
     return Scene(
         seed=seed,

@@ -1,4 +1,4 @@
-"""Which points of an image the light reaches."""
+"""Shadows: which points of an image are lit."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ _GROUP = 64
 def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.bool_]) -> Array:
     """1 where the light reaches a point, 0 where a solid is between.
 
-    Points are tried in groups of neighbors: a solid is only looked for along the rays of those groups that it can
+    Points are tried in groups of neighbors: a solid is only intersected with the rays of those groups that it can
     shade at all. The answer does not depend on the grouping.
 
     Args:

@@ -1,4 +1,4 @@
-"""All solids of a world side by side in arrays, so that many rays and many solids are dealt with at once."""
+"""All solids of a world in arrays, for vectorized intersection with many rays."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""What a world is built of: five solid shapes, each a unit shape placed, turned and stretched."""
+"""The solids of a world: five unit shapes, each translated, rotated and scaled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ Pattern = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """How a surface looks.
+    """The appearance of a surface.
 
     Attributes:
         color: RGB in [0, 1]

@@ -1,7 +1,7 @@
 """Buildings, trees, poles and signs, built around the origin on y = 0."""
 
 from metaprompts.synthetic.colors import NAMED, mixed, named_color, shade
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.solids import Color, Material, Solid, box, ellipsoid, rod, without_shadow
 from metaprompts.synthetic.vectors import Vector
 from metaprompts.synthetic.world import Thing
@@ -20,28 +20,28 @@ _AUTUMN: tuple[Color, ...] = ((0.72, 0.42, 0.1), (0.66, 0.24, 0.1), (0.76, 0.6, 
 _BARK = Material(color=(0.32, 0.23, 0.16), grain=0.3, grain_size=0.1)
 
 
-def building(chance: Chance, facing: float, wide: float, facade: tuple[str, Color]) -> Thing:
+def building(rng: Rng, facing: float, wide: float, facade: tuple[str, Color]) -> Thing:
     """A house of the row along a street.
 
     Args:
-        chance: of everything random
+        rng: source of all randomness
         facing: the street's side: 1 if the street lies toward +x, -1 if toward -x
         wide: along the street (z), meters
         facade: name and color
     """
     color = facade[1]
-    high, deep = chance.uniform(5.5, 17), 10.0
-    color = shade(chance, color)
-    panes = mixed((0.2, 0.26, 0.33), (0.75, 0.85, 0.95), chance.uniform(0, 0.5))
+    high, deep = rng.uniform(5.5, 17), 10.0
+    color = shade(rng, color)
+    panes = mixed((0.2, 0.26, 0.33), (0.75, 0.85, 0.95), rng.uniform(0, 0.5))
     wall = Material(
-        color=color, second=panes, pattern="windows", size=chance.uniform(1.9, 2.9), grain=0.08, grain_size=0.6
+        color=color, second=panes, pattern="windows", size=rng.uniform(1.9, 2.9), grain=0.08, grain_size=0.6
     )
     middle = -facing * deep / 2
     solids = [box(Vector(middle, high / 2, 0), (deep, high, wide), wall)]
     trim = Material(color=mixed(color, (1, 1, 1), 0.4))
-    if chance.happens(0.45):
+    if rng.happens(0.45):
         roof = Material(
-            color=shade(chance, chance.choice(((0.5, 0.22, 0.16), (0.3, 0.3, 0.34)))),
+            color=shade(rng, rng.choice(((0.5, 0.22, 0.16), (0.3, 0.3, 0.34)))),
             second=(0.15, 0.12, 0.12),
             pattern="bands",
             size=0.25,
@@ -49,58 +49,56 @@ def building(chance: Chance, facing: float, wide: float, facade: tuple[str, Colo
         solids.append(box(Vector(middle, high + 1.2, 0), (deep + 0.5, 2.4, wide), roof, taper=(0.05, 1.0)))
     else:
         solids += without_shadow([box(Vector(middle, high + 0.15, 0), (deep + 0.5, 0.35, wide), trim)])
-    if chance.happens(0.6):
-        solids += _shop(chance, facing, wide)
+    if rng.happens(0.6):
+        solids += _shop(rng, facing, wide)
     return Thing(label="building", solids=tuple(solids))
 
 
-def _shop(chance: Chance, facing: float, wide: float) -> list[Solid]:
+def _shop(rng: Rng, facing: float, wide: float) -> list[Solid]:
     dark = Material(color=(0.14, 0.16, 0.2), second=(0.5, 0.42, 0.3), pattern="painting", size=1.1)
-    awning = Material(color=named_color(chance)[1], second=shade(chance, NAMED["white"]), pattern="stripes", size=0.4)
+    awning = Material(color=named_color(rng)[1], second=shade(rng, NAMED["white"]), pattern="stripes", size=0.4)
     solids = without_shadow([box(Vector(facing * 0.03, 1.25, 0), (0.1, 2.2, wide * 0.8), dark)])
-    if chance.happens(0.7):
+    if rng.happens(0.7):
         solids.append(box(Vector(facing * 0.6, 2.75, 0), (1.3, 0.5, wide * 0.8), awning, taper=(0.2, 1.0)))
     return solids
 
 
-def shop_sign(chance: Chance, facing: float) -> Thing:
+def shop_sign(rng: Rng, facing: float) -> Thing:
     """A board that stands out from a wall."""
-    name, color = named_color(chance, ("red", "blue", "green", "yellow", "white", "orange", "black"))
+    name, color = named_color(rng, ("red", "blue", "green", "yellow", "white", "orange", "black"))
     board = Material(
-        color=color, second=shade(chance, NAMED["white" if name != "white" else "red"]), pattern="bands", size=0.22
+        color=color, second=shade(rng, NAMED["white" if name != "white" else "red"]), pattern="bands", size=0.22
     )
-    solid = box(Vector(facing * 0.6, chance.uniform(3.2, 4.0), 0), (1.0, chance.uniform(0.8, 1.5), 0.14), board)
+    solid = box(Vector(facing * 0.6, rng.uniform(3.2, 4.0), 0), (1.0, rng.uniform(0.8, 1.5), 0.14), board)
     return Thing(label="sign", solids=(solid,), noun="sign", detail=name)
 
 
-def tree(chance: Chance) -> Thing:
+def tree(rng: Rng) -> Thing:
     """A tree with a crown of leaves, or a fir."""
-    is_fir = chance.happens(0.25)
-    autumn = not is_fir and chance.happens(0.15)
-    color = shade(chance, chance.choice(_AUTUMN if autumn else _LEAVES))
+    is_fir = rng.happens(0.25)
+    autumn = not is_fir and rng.happens(0.15)
+    color = shade(rng, rng.choice(_AUTUMN if autumn else _LEAVES))
     leaves = Material(
         color=mixed(color, (0, 0, 0), 0.45), second=mixed(color, (0.8, 0.85, 0.3), 0.3), pattern="leaves", size=0.5
     )
     if is_fir:
-        return Thing(label="tree", solids=tuple(_fir(chance, leaves)), noun="fir")
-    trunk, spread = chance.uniform(1.7, 2.8), chance.uniform(1.0, 1.7)
-    solids = [
-        rod(Vector(0, 0, 0), Vector(0, trunk + spread * 0.6, 0), chance.uniform(0.13, 0.22), _BARK, end_radius=0.1)
-    ]
+        return Thing(label="tree", solids=tuple(_fir(rng, leaves)), noun="fir")
+    trunk, spread = rng.uniform(1.7, 2.8), rng.uniform(1.0, 1.7)
+    solids = [rod(Vector(0, 0, 0), Vector(0, trunk + spread * 0.6, 0), rng.uniform(0.13, 0.22), _BARK, end_radius=0.1)]
     solids.append(ellipsoid(Vector(0, trunk + spread * 0.8, 0), (spread, spread * 1.05, spread), leaves))
-    for _ in range(chance.whole(1, 3)):
+    for _ in range(rng.whole(1, 3)):
         shift = Vector(
-            chance.uniform(-0.6, 0.6) * spread,
-            trunk + spread * chance.uniform(0.4, 1.5),
-            chance.uniform(-0.6, 0.6) * spread,
+            rng.uniform(-0.6, 0.6) * spread,
+            trunk + spread * rng.uniform(0.4, 1.5),
+            rng.uniform(-0.6, 0.6) * spread,
         )
-        size = spread * chance.uniform(0.5, 0.75)
+        size = spread * rng.uniform(0.5, 0.75)
         solids.append(ellipsoid(shift, (size, size * 0.9, size), leaves))
     return Thing(label="tree", solids=tuple(solids), noun="autumn tree" if autumn else "tree")
 
 
-def _fir(chance: Chance, leaves: Material) -> list[Solid]:
-    high, radius = chance.uniform(3.5, 6.0), chance.uniform(1.0, 1.5)
+def _fir(rng: Rng, leaves: Material) -> list[Solid]:
+    high, radius = rng.uniform(3.5, 6.0), rng.uniform(1.0, 1.5)
     solids = [rod(Vector(0, 0, 0), Vector(0, high * 0.4, 0), 0.15, _BARK)]
     for level in range(3):
         low = high * (0.15 + 0.24 * level)
@@ -109,21 +107,21 @@ def _fir(chance: Chance, leaves: Material) -> list[Solid]:
     return solids
 
 
-def hedge(chance: Chance, long: float) -> Thing:
+def hedge(rng: Rng, long: float) -> Thing:
     """A low row of bushes."""
-    color = shade(chance, chance.choice(_LEAVES))
+    color = shade(rng, rng.choice(_LEAVES))
     leaves = Material(
         color=mixed(color, (0, 0, 0), 0.4), second=mixed(color, (0.7, 0.8, 0.3), 0.3), pattern="leaves", size=0.3
     )
-    high = chance.uniform(0.8, 1.4)
+    high = rng.uniform(0.8, 1.4)
     return Thing(label="tree", solids=(box(Vector(0, high / 2, 0), (0.9, high, long), leaves),), noun="hedge")
 
 
-def street_lamp(chance: Chance, facing: float) -> Thing:
+def street_lamp(rng: Rng, facing: float) -> Thing:
     """A tall pole with an arm over the road."""
-    color = shade(chance, chance.choice((NAMED["gray"], (0.2, 0.25, 0.22), (0.3, 0.3, 0.32))))
+    color = shade(rng, rng.choice((NAMED["gray"], (0.2, 0.25, 0.22), (0.3, 0.3, 0.32))))
     metal = Material(color=color, shine=0.2)
-    high, radius = chance.uniform(4.5, 6.5), chance.uniform(0.08, 0.12)
+    high, radius = rng.uniform(4.5, 6.5), rng.uniform(0.08, 0.12)
     arm = Vector(facing * 1.2, high + 0.15, 0)
     solids = (
         rod(Vector(0, 0, 0), Vector(0, high, 0), radius, metal, end_radius=radius * 0.7),
@@ -134,30 +132,30 @@ def street_lamp(chance: Chance, facing: float) -> Thing:
     return Thing(label="pole", solids=solids, noun="street lamp")
 
 
-def bollard(chance: Chance) -> Thing:
+def bollard(rng: Rng) -> Thing:
     """A short post."""
     paint = Material(
-        color=named_color(chance, ("red", "black", "gray", "yellow"))[1],
+        color=named_color(rng, ("red", "black", "gray", "yellow"))[1],
         second=NAMED["white"],
         pattern="bands",
         size=0.22,
     )
-    high = chance.uniform(0.8, 1.1)
+    high = rng.uniform(0.8, 1.1)
     return Thing(label="pole", solids=(rod(Vector(0, 0, 0), Vector(0, high, 0), 0.1, paint),), noun="post")
 
 
-def traffic_sign(chance: Chance) -> tuple[Thing, Thing]:
+def traffic_sign(rng: Rng) -> tuple[Thing, Thing]:
     """A plate, and the pole it is on; the plate faces the viewer (-z)."""
-    name, color = named_color(chance, ("red", "blue", "yellow", "green"))
-    high, size = chance.uniform(2.2, 2.9), chance.uniform(0.36, 0.5)
+    name, color = named_color(rng, ("red", "blue", "yellow", "green"))
+    high, size = rng.uniform(2.2, 2.9), rng.uniform(0.36, 0.5)
     metal = Material(color=(0.55, 0.56, 0.58), shine=0.2)
     post = Thing(label="pole", solids=(rod(Vector(0, 0, 0), Vector(0, high, 0), 0.055, metal),))
-    edge, face = Material(color=color), Material(color=shade(chance, NAMED["white"]))
+    edge, face = Material(color=color), Material(color=shade(rng, NAMED["white"]))
     front, back = Vector(0, high, -0.08), Vector(0, high, -0.04)
     nearer = Vector(0, high, -0.1)
-    if chance.happens(0.5):
+    if rng.happens(0.5):
         plate = [rod(back, front, size, edge)]
-        if name == "red" or chance.happens(0.3):
+        if name == "red" or rng.happens(0.3):
             plate.append(rod(front, nearer, size * 0.7, face))
         else:
             plate.append(box(nearer, (size * 1.2, size * 0.35, 0.03), face))

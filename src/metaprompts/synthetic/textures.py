@@ -81,7 +81,7 @@ def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arr
 
 
 def pulse(position: Array, share: float, width: Array) -> Array:
-    """How much of an interval lies on the marks of a ruler.
+    """The share of an interval that lies on the marks of a ruler.
 
     Args:
         position: middle of the interval; the ruler's marks begin at whole numbers

@@ -1,7 +1,7 @@
 """Cars and vans, built around the origin: they stand on y = 0 and drive toward +z."""
 
 from metaprompts.synthetic.colors import mixed, named_color
-from metaprompts.synthetic.rng import Chance
+from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.solids import Material, Solid, box, rod, without_shadow
 from metaprompts.synthetic.vectors import Vector
 from metaprompts.synthetic.world import Thing
@@ -13,19 +13,19 @@ _TAILLIGHT = Material(color=(0.75, 0.06, 0.05), glows=True)
 _GLASS = (0.16, 0.22, 0.28)
 
 
-def car(chance: Chance) -> Thing:
+def car(rng: Rng) -> Thing:
     """A sedan, a hatchback or a van."""
-    name, color = named_color(chance, ("red", "blue", "green", "yellow", "white", "black", "gray", "orange"))
+    name, color = named_color(rng, ("red", "blue", "green", "yellow", "white", "black", "gray", "orange"))
     paint = Material(color=color, shine=0.45)
     cabin = Material(color=mixed(color, (1, 1, 1), 0.05), second=_GLASS, pattern="glass", shine=0.5)
-    if chance.happens(0.2):
-        return Thing(label="car", solids=tuple(_van(chance, paint, cabin)), noun="van", detail=name)
-    return Thing(label="car", solids=tuple(_sedan(chance, paint, cabin)), noun="car", detail=name)
+    if rng.happens(0.2):
+        return Thing(label="car", solids=tuple(_van(rng, paint, cabin)), noun="van", detail=name)
+    return Thing(label="car", solids=tuple(_sedan(rng, paint, cabin)), noun="car", detail=name)
 
 
-def _sedan(chance: Chance, paint: Material, cabin: Material) -> list[Solid]:
-    long, wide = chance.uniform(3.7, 4.6), chance.uniform(1.68, 1.85)
-    hatch = chance.happens(0.5)
+def _sedan(rng: Rng, paint: Material, cabin: Material) -> list[Solid]:
+    long, wide = rng.uniform(3.7, 4.6), rng.uniform(1.68, 1.85)
+    hatch = rng.happens(0.5)
     roof_long, back = (0.58 * long, -0.13 * long) if hatch else (0.5 * long, -0.06 * long)
     solids = [
         box(Vector(0, 0.62, 0), (wide, 0.58, long), paint, taper=(0.93, 0.97)),
@@ -34,8 +34,8 @@ def _sedan(chance: Chance, paint: Material, cabin: Material) -> list[Solid]:
     return solids + _wheels(long, wide, 0.33) + _lights(long, wide, 0.68)
 
 
-def _van(chance: Chance, paint: Material, cabin: Material) -> list[Solid]:
-    long, wide, high = chance.uniform(4.6, 5.4), chance.uniform(1.9, 2.05), chance.uniform(1.5, 1.8)
+def _van(rng: Rng, paint: Material, cabin: Material) -> list[Solid]:
+    long, wide, high = rng.uniform(4.6, 5.4), rng.uniform(1.9, 2.05), rng.uniform(1.5, 1.8)
     solids = [
         box(Vector(0, 0.38 + high / 2, -0.45), (wide, high, long - 0.9), paint, taper=(0.95, 0.98)),
         box(Vector(0, 0.68, long / 2 - 0.75), (wide, 0.62, 1.5), paint),

@@ -24,7 +24,7 @@ CLASSES = (
     "pole",
     "sign",
 )
-"""What a pixel of a scene can show; ``labels`` holds the places in this list."""
+"""The classes of a scene's pixels; ``labels`` holds indices into this list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,8 @@ class Thing:
     Attributes:
         label: one of `CLASSES`
         solids: what it is made of
-        noun: what a caption calls it, such as "car"; empty for what captions pass over
-        detail: what tells it from its like, such as "red" or "in a green shirt"
+        noun: what a caption calls it, such as "car"; empty for what captions skip
+        detail: what distinguishes it from others of its class, such as "red" or "in a green shirt"
     """
 
     label: str
@@ -67,7 +67,7 @@ class Light:
 
 @dataclass(frozen=True, kw_only=True)
 class Sky:
-    """What rays see that meet nothing.
+    """The background of rays that hit nothing.
 
     Attributes:
         zenith: color straight up

@@ -1,4 +1,4 @@
-"""Segmentation, depth and pose, each behind the same small contract."""
+"""Segmentation, depth and pose, each behind the same small interface."""
 
 from metaprompts.tasks.base import Task
 from metaprompts.tasks.depth import Depth

@@ -1,4 +1,4 @@
-"""The contract of a task: what one kind of perception adds to the shared model."""
+"""The task interface: what each perception task adds to the shared model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ModelInput:
-    """An image, or a part of one, as the model sees it.
+    """An image, or a part of one, as the model's input.
 
     Attributes:
         image: (3, h, w) float in [0, 1]
@@ -40,7 +40,7 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """Head, loss, metric and decoding of one task. A frozen value: it has settings but no state.
+    """Head, loss, metric and decoding of one task. A frozen dataclass without state.
 
     Raw outputs are what `MetaPromptModel.forward` gives; targets are the tensors that ``data`` gives in a batch.
     """
@@ -49,7 +49,7 @@ class Task(ABC):
     fused: ClassVar[bool] = False
     """Whether the head reads one map of all levels, or a map of each level."""
     metrics: ClassVar[tuple[str, ...]]
-    """Names of the numbers by which models can be compared, among those that `scorer` gives."""
+    """Names of the metrics by which models can be compared, among those of `metric`."""
 
     @property
     @abstractmethod
@@ -57,7 +57,7 @@ class Task(ABC):
         """Channels of the raw output."""
 
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
-        """What makes the head's maps of a pyramid with these channels: here, a map of each level."""
+        """The rearrangement module for a pyramid with these channels: here, one map per level."""
         return LevelRearrangement(levels, prompt_channels, enabled=enabled)
 
     @abstractmethod
@@ -65,12 +65,12 @@ class Task(ABC):
         """The head, for maps of this many channels: (maps, (H, W)) -> raw output."""
 
     def auxiliary_head(self, channels: int) -> nn.Module | None:
-        """A second head that is used in training only, if the task has one."""
+        """An auxiliary head that is used only in training, if the task has one."""
         del channels
         return None
 
     def resize_for_backbone(self, images: Tensor) -> Tensor:
-        """Bring images (B, 3, H, W) to the size that the backbone shall see."""
+        """Resize images (B, 3, H, W) to the backbone's input size."""
         return images
 
     @abstractmethod
@@ -79,25 +79,25 @@ class Task(ABC):
 
     @abstractmethod
     def encode(self, batch: Batch) -> Tensor:
-        """The raw output (B, ...) that would be right for a batch's targets."""
+        """The ideal raw output (B, ...) for a batch's targets."""
 
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
-        """What a raw output says, in the units of the targets."""
+        """A raw output in the units of the targets."""
 
     @abstractmethod
     def metric(self, **metric_kwargs: Any) -> Any:
-        """A fresh metric over a split; ``metric_kwargs`` are what it needs to know of the split."""
+        """A fresh metric over a split; ``metric_kwargs`` describe the split."""
 
     @abstractmethod
     def score(self, metric: Any, raw: Tensor, batch: Batch) -> None:
-        """Count a batch's raw output in the metric."""
+        """Update the metric with a batch's raw output."""
 
     @abstractmethod
     def views(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
-        """The views of an image (H, W, 3) that the model must see to predict it, each made when it is asked for.
+        """Yield the views of an image (H, W, 3) that the model predicts, each computed lazily.
 
         Args:
             image: uint8 RGB
@@ -139,12 +139,12 @@ class FusedTask(Task):
     upsample: Upsampling = "transposed"
 
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
-        """What makes the head's map of a pyramid with these channels."""
+        """The rearrangement module for a pyramid with these channels."""
         return FusedRearrangement(levels, prompt_channels, enabled=enabled, upsample=self.upsample)
 
 
 def check_names_are_lines(key: str, names: Sequence[str]) -> None:
-    """Check that names of classes or joints fit into one line of a message or table.
+    """Check that names of classes or joints fit on one line of a message or table.
 
     Args:
         key: of the recipe, for the error

@@ -20,7 +20,7 @@ from metaprompts.utils.schema import Range, check_ranges
 
 _BLOCK = 64
 _SMALLEST_SPREAD = 1e-12
-# The head's sigmoid reaches its maximum nowhere.
+# The head's sigmoid never reaches its maximum.
 _SKY_SHARE = 0.98
 _GRADIENT_SCALES = 4
 
@@ -30,8 +30,8 @@ class Depth(FusedTask):
     """Settings of metric depth.
 
     Attributes:
-        max_depth_m: largest depth the head can give, in metres
-        min_depth_m: ground truth must lie above to be scored, in metres
+        max_depth_m: largest depth the head can give, in meters
+        min_depth_m: ground truth must lie above to be scored, in meters
         mask_out_of_range: leave out of the loss what is not scored: ground truth that does not lie between min_depth_m
             and max_depth_m. False for the released code's rule, which trains on everything above 0
         margin_blocks: how many blocks of 64 pixels beyond H // 64 the image is enlarged to before the backbone sees
@@ -39,7 +39,7 @@ class Depth(FusedTask):
         filters: channels of the head's transposed convolutions
         width: channels of the head's convolutions
         variance_focus: see `silog`
-        gradient_weight: of the gradient-matching term beside SILog, see `gradient_matching`; 0 leaves it out
+        gradient_weight: of the gradient-matching term added to SILog, see `gradient_matching`; 0 leaves it out
     """
 
     name: ClassVar[str] = "depth"
@@ -57,8 +57,8 @@ class Depth(FusedTask):
     def __post_init__(self) -> None:
         if not 0 < self.min_depth_m < self.max_depth_m:
             raise InputError(
-                f"task.min_depth_m is {self.min_depth_m} and task.max_depth_m {self.max_depth_m}; wanted "
-                "0 < min_depth_m < max_depth_m, in metres"
+                f"task.min_depth_m is {self.min_depth_m} and task.max_depth_m {self.max_depth_m}; expected "
+                "0 < min_depth_m < max_depth_m, in meters"
             )
         check_ranges(self, "task")
 
@@ -106,7 +106,7 @@ class Depth(FusedTask):
         return batch["depth_m"].unsqueeze(1)
 
     def decode(self, raw: Tensor) -> Tensor:
-        """Raw output (B, 1, H, W) to metres (B, H, W)."""
+        """Raw output (B, 1, H, W) to meters (B, H, W)."""
         return raw.squeeze(1)
 
     def metric(self, **metric_kwargs: Any) -> DepthScores:
@@ -147,8 +147,8 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     """The scale-invariant log loss of `evaluation.silog`, over the measured pixels of a batch.
 
     Args:
-        predicted_m: metres, above 0, any shape
-        target_m: metres, the same shape; pixels at 0 are left out
+        predicted_m: meters, above 0, any shape
+        target_m: meters, the same shape; pixels at 0 are left out
         variance_focus: f; 1 ignores a wrong scale, 0 does not
 
     Returns:
@@ -157,14 +157,14 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     measured = target_m > 0
     if not measured.any():
         return predicted_m.sum() * 0
-    # The root's slope at 0 is infinite, so training stops just above it.
+    # The root's slope at 0 is infinite, so the value is clamped just above it.
     return evaluation.silog(
         predicted_m[measured], target_m[measured], variance_focus=variance_focus, smallest=_SMALLEST_SPREAD
     )
 
 
 def gradient_matching(predicted_m: Tensor, target_m: Tensor) -> Tensor:
-    """How far the slopes of log depth are from the target's, at four scales: keeps edges where they are.
+    """The difference of log-depth gradients to the target's, at four scales; keeps edges sharp.
 
     The mean over pairs of neighbors, both measured, of |d(q) - d(p)|, d = ln prediction - ln target; summed over both
     directions and over every 1st, 2nd, 4th and 8th pixel. Source: MiDaS (Ranftl et al., TPAMI 2020), equation 11, which

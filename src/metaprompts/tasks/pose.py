@@ -32,7 +32,7 @@ COCO_SKELETON = (
 # COCO's sigma of the joint nearest in kind, for joints that COCO does not have.
 _OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
 OTHER_SIGMA = 0.079
-"""Of joints that nothing is known of: COCO's of the shoulders."""
+"""The sigma of unknown joints: COCO's for shoulders."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Pose(FusedTask):
         _check_names(self.joints)
         if self.crop_height % 8 or self.crop_width % 8:
             raise InputError(
-                f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; wanted multiples of 8"
+                f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; expected multiples of 8"
             )
         if any(joint >= len(self.joints) for edge in self.skeleton for joint in edge):
             raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
@@ -105,7 +105,7 @@ class Pose(FusedTask):
 
     @property
     def _crop_size(self) -> tuple[int, int]:
-        """(width, height), as OpenCV wants it."""
+        """(width, height), as OpenCV expects it."""
         return self.crop_width, self.crop_height
 
     @property
@@ -122,7 +122,7 @@ class Pose(FusedTask):
         return HeatmapHead(channels, filters=self.filters, joints=len(self.joints), upsample=self.upsample)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
-        """Mean squared error over all heatmap pixels; joints that are not labelled add nothing but count.
+        """Mean squared error over all heatmap pixels; unlabeled joints have zero loss but count in the mean.
 
         Args:
             raw: heatmaps (B, J, h, w)
@@ -135,7 +135,7 @@ class Pose(FusedTask):
         return {"heatmaps": (weights * errors).mean()}
 
     def encode(self, batch: Batch) -> Tensor:
-        """Keypoints (B, J, 3) in crop pixels to heatmaps (B, J, h, w); joints that are not labelled stay empty."""
+        """Keypoints (B, J, 3) in crop pixels to heatmaps (B, J, h, w); joints that are not labeled stay empty."""
         keypoints = batch["keypoints"]
         heatmaps = encode_heatmaps(self._to_heatmap(keypoints[..., :2]), self.heatmap_size, sigma=self.heatmap_sigma)
         return heatmaps * (keypoints[..., 2] > 0)[..., None, None]
@@ -177,7 +177,7 @@ class Pose(FusedTask):
         del working_size
         height, width = image.shape[:2]
         if boxes is None:
-            # The whole image is taken to be the padded crop already.
+            # The whole image is treated as the padded crop.
             yield self._crop(image, (0.0, 0.0, width, height), 1.0, padding=1.0)
             return
         for box in boxes:

@@ -1,4 +1,4 @@
-"""What a model says about one image: small frozen values that can be shown and saved."""
+"""Predictions for one image: small frozen dataclasses that can be shown and saved."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from metaprompts.visualize.segmentation import class_legend, overlay_bands, over
 
 _logger = logging.getLogger(__name__)
 
-# 16-bit millimetres end here.
+# The largest value of 16-bit millimeters.
 _FARTHEST_MM = 65535
 
 
@@ -31,8 +31,8 @@ class DepthPrediction:
     """Metric depth of one image.
 
     Attributes:
-        depth_m: (H,W) float32, metres along the camera's axis
-        image: (H,W,3) uint8 RGB, what was looked at
+        depth_m: (H,W) float32, meters along the camera's axis
+        image: (H,W,3) uint8 RGB, the input image
         valid: (H,W) bool, False where ``depth_m`` means nothing; None: it is valid everywhere
     """
 
@@ -67,7 +67,7 @@ class DepthPrediction:
         """
         path = folder / f"{stem}_depth.png"
         paths = [
-            write_png(path, self.depth_m.shape, self._millimetres(path)),
+            write_png(path, self.depth_m.shape, self._millimeters(path)),
             _write_framed(
                 folder / f"{stem}_depth_color.png",
                 self.depth_m.shape,
@@ -85,16 +85,16 @@ class DepthPrediction:
         notes = color_notes(self.depth_m, self.valid)
         return depth_legend(near, far, self.depth_m.shape[1], size_px=size_px, notes=notes)
 
-    def _millimetres(self, path: Path) -> Iterator[NDArray[np.uint16]]:
-        """The depth as it is stored, in bands of rows."""
+    def _millimeters(self, path: Path) -> Iterator[NDArray[np.uint16]]:
+        """The depth in 16-bit millimeters, in bands of rows."""
         beyond = 0
         for rows in row_bands(*self.depth_m.shape):
             depth_m, valid = self.depth_m[rows], True if self.valid is None else self.valid[rows]
             measured = (depth_m > 0) & valid
-            millimetres = np.where(measured, np.rint(np.float64(depth_m) * 1000), 0)
-            beyond += int((millimetres > _FARTHEST_MM).sum())
-            # 0 means no measurement, so what is measured never becomes 0.
-            yield np.where(measured, np.clip(millimetres, 1, _FARTHEST_MM), 0).astype(np.uint16)
+            millimeters = np.where(measured, np.rint(np.float64(depth_m) * 1000), 0)
+            beyond += int((millimeters > _FARTHEST_MM).sum())
+            # 0 means no measurement, so a measured value is never rounded to 0.
+            yield np.where(measured, np.clip(millimeters, 1, _FARTHEST_MM), 0).astype(np.uint16)
         if beyond:
             _logger.warning(
                 "%s: %s farther than 65.535 m and saved as that; --raw (raw=True) keeps them",
@@ -110,7 +110,7 @@ class SegmentationPrediction:
     Attributes:
         labels: (H,W) uint8 or uint16, index into ``classes``
         classes: names
-        image: (H,W,3) uint8 RGB, what was looked at
+        image: (H,W,3) uint8 RGB, the input image
         confidence: (H,W) float32 in 0..1, probability of the label; None: not kept
     """
 
@@ -127,7 +127,7 @@ class SegmentationPrediction:
             _check_size("confidence", self.confidence, self.image)
 
     def shares(self) -> dict[str, float]:
-        """How much of the image each class covers, 0..1; classes that do not occur are left out."""
+        """The share of the image that each class covers, 0..1; classes that do not occur are left out."""
         return {self.classes[index]: share for index, share in self._present().items()}
 
     def show(self, *, legend: bool = True) -> Image.Image:
@@ -227,10 +227,10 @@ class PosePrediction:
     """The people of one image.
 
     Attributes:
-        people: one entry a person, none if nobody was found
+        people: one entry a person, empty if no one was found
         joints: names of the J joints
         skeleton: pairs of joint indices that a limb connects
-        image: (H,W,3) uint8 RGB, what was looked at
+        image: (H,W,3) uint8 RGB, the input image
     """
 
     people: tuple[PersonPose, ...]
@@ -277,15 +277,15 @@ class PosePrediction:
         return [path, _write_framed(folder / f"{stem}_skeleton.png", self.image.shape[:2], drawn, strip)]
 
     def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
-        """A line on people of whom nothing is drawn, and why; None if there are none."""
+        """A line on people who are not drawn, with the reason; None if there are none."""
         if not self.people:
-            return "no people to look at: nothing is drawn"
+            return "no people given: nothing is drawn"
         best = self._scores().max(axis=1, initial=-np.inf, where=~np.isnan(self._scores()))
         hidden = int((best < min_score).sum())
         if hidden == len(best):
             return f"no joint scores at least {min_score:g} (the highest {best.max():.2g}): nothing is drawn"
-        nobody = f"no joint of {hidden} of {len(best)} people scores at least {min_score:g}: not drawn"
-        return nobody if hidden else None
+        hidden_note = f"no joint of {hidden} of {len(best)} people scores at least {min_score:g}: not drawn"
+        return hidden_note if hidden else None
 
     def _drawn(self, min_score: float) -> NDArray[np.uint8]:
         shape = (len(self.people), len(self.joints))
@@ -329,13 +329,13 @@ def coco_results(prediction: PosePrediction, image_id: int, category_id: int = 1
 
 
 def coco_keypoints(images: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
-    """Predicted people in the form of a COCO keypoint annotation file, which says all about itself.
+    """Predicted people as a self-contained COCO keypoint annotation file.
 
     Args:
         images: (image id, file name, prediction) of each image, all with the same joints
 
     Returns:
-        images, annotations and categories. Each annotation has, besides COCO's entries, ``score`` and
+        images, annotations and categories. Each annotation has, in addition to COCO's entries, ``score`` and
         ``keypoint_scores``; every joint counts as visible (2).
     """
     people = [(image_id, person) for image_id, _, prediction in images for person in prediction.people]

@@ -1,4 +1,4 @@
-"""How an image of any size is brought to one that the model can look at."""
+"""Resize an image of any size to one that the backbone accepts."""
 
 import math
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from metaprompts.utils.row_bands import row_bands
 _MULTIPLE = 64
 # Without a working size of the model's own: about one megapixel, which a laptop can still attend over.
 _LARGEST_AREA = 1024 * 1024
-# Pixels of an image from which on results come in bands.
+# Above this number of pixels, results are computed in bands.
 _LARGE = 2**25
 
 
 def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> tuple[int, int]:
-    """The size at which to look at an image: the area of the training images, the image's own shape.
+    """The size at which to predict an image: the area of the training images, the image's own aspect ratio.
 
     Args:
         height: of the image, at least 1
@@ -34,7 +34,7 @@ def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> 
     """
     area = working_size[0] * working_size[1] if working_size else min(height * width, _LARGEST_AREA)
     scale = math.sqrt(area / (height * width))
-    # A very thin image keeps its area, not its shape: its long side is cut back as its short side is stretched.
+    # A very thin image keeps its area, not its shape: its long side shrinks as its short side is stretched.
     long_side = max(area // _MULTIPLE, _MULTIPLE)
     return _round(min(height * scale, long_side)), _round(min(width * scale, long_side))
 
@@ -49,7 +49,7 @@ def whole_view(image: ImageArray, working_size: tuple[int, int] | None) -> Model
 
 
 def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Resize a map bilinearly to an image's own size; a large result in bands of rows, which differ by rounding alone.
+    """Resize a map bilinearly to an image's own size; a large result in bands of rows, which differ only by rounding.
 
     Args:
         map_: (h, w)
@@ -64,7 +64,7 @@ def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice,
         return
     wide = _resized(map_, (len(map_), width))
     for rows in row_bands(height, width):
-        # Where pixels have their middle at halves, as without align_corners.
+        # Pixel centers are at half-integers, as with align_corners=False.
         centers = (torch.arange(rows.start, rows.stop, device=wide.device) + 0.5) * (len(wide) / height) - 0.5
         centers = centers.clamp(0, len(wide) - 1)
         above = centers.long()

@@ -19,7 +19,7 @@ from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.utils.schema import Range, check_ranges
 
 IGNORED = 255
-# Rows whose probabilities are in memory at a time.
+# Rows whose probabilities are in memory at once.
 _BAND = 64
 
 
@@ -94,7 +94,7 @@ class Segmentation(Task):
         return None if self.class_weights is None else like.new_tensor(self.class_weights)
 
     def encode(self, batch: Batch) -> Tensor:
-        """Logits (B, classes, H, W) that are sure of the labels; ignored pixels are undecided."""
+        """Logits (B, classes, H, W) that are confident in the labels; ignored pixels are uniform."""
         labels = batch["labels"]
         known = labels.clamp_max(len(self.classes) - 1)
         one_hot = F.one_hot(known, len(self.classes)).movedim(-1, 1).float()
@@ -134,7 +134,7 @@ class Segmentation(Task):
         return self._prediction(image, labels, confidence)
 
     def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
-        # Of as many bytes a number as the prediction keeps: the image is large.
+        # The dtype of the result, as the image is large.
         labels, confidence = np.zeros(image.shape[:2], self._label_type), np.zeros(image.shape[:2], np.float32)
         for first, logits in rows:
             for start in range(0, logits.shape[1], _BAND):
@@ -159,7 +159,7 @@ class Segmentation(Task):
 
 
 def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Cross entropy, its mean taken over ALL pixels: ignored ones add nothing but count (mmsegmentation's default).
+    """Cross entropy, averaged over ALL pixels: ignored ones have zero loss but count (mmsegmentation's default).
 
     Args:
         logits: (B, classes, H, W)
@@ -173,7 +173,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
 
 
 def _check_names(classes: Sequence[str]) -> None:
-    """Names are how classes of data and of other models are found."""
+    """Check class names, by which classes of data and of other models are matched."""
     places: dict[str, int] = {}
     for place, name in enumerate(plain_names(classes)):
         first = places.setdefault(name, place)

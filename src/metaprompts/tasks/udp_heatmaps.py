@@ -28,11 +28,11 @@ def encode_heatmaps(points: Tensor, size: tuple[int, int], *, sigma: float) -> T
 
 
 def decode_heatmaps(heatmaps: Tensor, *, sigma: float) -> tuple[Tensor, Tensor]:
-    """Find each heatmap's peak to a fraction of a pixel: a Gaussian of known width is fitted around its largest pixel.
+    """Find each heatmap's peak with subpixel accuracy by fitting a Gaussian of known width around its largest pixel.
 
-    The logarithm of a Gaussian is a parabola, whose curvature sigma gives: what is left is a plane, and its slope tells
-    the position. Least squares, weighted by the squared heatmap as the logarithm's noise wants it (Guo 2011), find the
-    slope. A clean heatmap gives its point exactly, beside the border too, where smoothing the heatmap first (DARK,
+    The logarithm of a Gaussian is a parabola, whose curvature sigma gives: what is left is a plane, and its slope gives
+    the position. Least squares, weighted by the squared heatmap to match the logarithm's noise (Guo 2011), find the
+    slope. A clean heatmap gives its point exactly, next to the border too, where smoothing the heatmap first (DARK,
     Zhang et al. 2020) pulls points inward by up to half a sigma.
 
     Args:
@@ -65,6 +65,6 @@ def decode_heatmaps(heatmaps: Tensor, *, sigma: float) -> tuple[Tensor, Tensor]:
     slope_x, slope_y = yy * rise_x - xy * rise_y, xx * rise_y - xy * rise_x
     determinant = (xx * yy - xy * xy).flatten(2)
     offsets = torch.cat([slope_x.flatten(2), slope_y.flatten(2)], dim=-1) * sigma**2 / determinant
-    # Where nothing was found, or the fit points out of what it has seen, keep the largest pixel.
+    # Without a peak, or if the fit lies outside its window, keep the largest pixel.
     usable = (scores > 0).unsqueeze(-1) & (determinant > 0) & (offsets.abs() <= radius).all(dim=-1, keepdim=True)
     return torch.where(usable, peaks + offsets, peaks), scores

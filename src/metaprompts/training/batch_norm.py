@@ -1,4 +1,4 @@
-"""Where batch norm takes its statistics from in training."""
+"""Batch norm statistics in training: local, synchronized or frozen."""
 
 from itertools import pairwise
 from typing import Any, Literal, Self
@@ -10,10 +10,10 @@ Statistics = Literal["local", "sync", "frozen"]
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm that keeps the statistics it has; its weight and bias are trained."""
+    """Batch norm with frozen statistics; its weight and bias are trained."""
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever the rest of the model does."""
+        """Stay in evaluation mode, regardless of the rest of the model."""
         del mode
         return super().train(False)
 
@@ -48,7 +48,7 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 
 
 def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
-    """Make every batch norm of a model take its statistics from there; names, weights and statistics stay.
+    """Set the mode of every batch norm of a model; names, weights and statistics stay.
 
     Where they are those of the pass, a bias in front of batch norm changes nothing, and is not trained: its gradient is
     0 but for rounding, which AdamW would blow up to steps of full length, other ones on every machine.
@@ -81,14 +81,14 @@ def _leave_biases_without_effect(model: nn.Module) -> None:
 
 
 def _of_kind(kind: type[nn.BatchNorm2d], former: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    # On the meta device: it gets the former's tensors.
+    # On the meta device: it gets the tensors of the layer it replaces.
     norm = kind(former.num_features, former.eps, former.momentum, device="meta")
     norm.load_state_dict(former.state_dict(keep_vars=True), assign=True)
     return norm.train(former.training)
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes: what one has adds to the losses of all."""
+    """Differentiable sum over all processes."""
 
     @staticmethod
     def forward(context: Any, own: Tensor) -> Tensor:

@@ -61,8 +61,8 @@ class BatchPlan:
         micro_batch = min(micro_batch or share, share)
         if share % micro_batch:
             raise InputError(
-                f"each of {processes} processes has {share} images of a step, which are no whole number of passes of "
-                f"training.micro_batch_size {micro_batch}: choose a divisor of {share}"
+                f"each of {processes} processes has {share} images of a step, which are not a whole number of "
+                f"passes of training.micro_batch_size {micro_batch}: choose a divisor of {share}"
             )
         group = min(loss_batch or micro_batch, batch)
         if fits and micro_batch != batch and micro_batch % group:
@@ -88,7 +88,7 @@ class BatchPlan:
         return self.share // self.micro_batch
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """The plan in one line."""
         of = f"{self.processes} process{'es' if self.processes > 1 else ''}"
         fitted = f" (fitted: {self.fitted})" if self.fitted else ""
         return (
@@ -98,7 +98,7 @@ class BatchPlan:
 
 
 def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
-    """How so many processes split a recipe's step.
+    """Split a recipe's step over processes.
 
     Raises:
         InputError: it does not come out even, or batch norm would see too little
@@ -111,11 +111,11 @@ def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
         loss_batch=settings.loss_group_size,
         fits=settings.fit_processes,
     )
-    # UPerNet pools to one pixel, and batch norm has no variance of one value.
+    # UPerNet pools to one pixel, and the variance of a single value is undefined.
     seen = split.micro_batch * (processes if settings.batch_norm == "sync" else 1)
     if isinstance(recipe.task, Segmentation) and settings.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
         raise InputError(
-            "a pass has 1 image, and segmentation's batch norm wants at least 2: choose a larger "
+            "a pass has 1 image, and segmentation's batch norm needs at least 2: choose a larger "
             "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
         )
     return split

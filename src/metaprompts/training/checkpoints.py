@@ -1,4 +1,4 @@
-"""The checkpoints of a training: from the newest whole one it goes on as if it had never stopped."""
+"""The checkpoints of a run: it resumes from the newest intact one as if it had never stopped."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ from metaprompts.utils.checkpoint_files import check_parts, check_tensors, first
 logger = logging.getLogger(__name__)
 
 Resume = Literal["ask", "auto", "never"]
-"""What to do with an unfinished training in the folder: refuse to touch it, go on with it, or begin anew."""
+"""What to do with an unfinished run in the folder: raise an error, resume it, or start over."""
 
-# What a training may be changed in while it is stopped: nothing here changes what it learns, but for rounding.
+# Keys that may change between stopping and resuming a run: they do not change the result, except for rounding.
 _FREE = {
     "data": ("root", "shards", "num_workers", "prefetch", "max_bad_samples", "cache"),
     "training": (
@@ -30,23 +30,23 @@ _FREE = {
         *("micro_batch_size", "fsdp", "compile", "report_to"),
     ),
 }
-# What errors advise to change: from there on it learns otherwise, and a warning says so.
+# Keys that errors advise to change: training differs from there on, and a warning says so.
 _CURES = (
     *("data.on_error", "optimizer.max_grad_norm", "optimizer.lr"),
     *("training.early_stopping", "training.validate_every"),
 )
-# How long it is: the schedule of the new length holds from there on, and a warning restates it.
+# The length of the run: the schedule of the new length holds from there on, and a warning restates it.
 _LENGTH = ("training.steps", "training.epochs")
 
 
 class Checkpoints:
-    """The checkpoints of one training, in OUT/checkpoints.
+    """The checkpoints of one run, in OUT/checkpoints.
 
     Args:
-        recipe: of the training; a checkpoint must have been made with the same, but for folders and machines
-        steps: of the whole training
-        samples: it is trained on
-        dist: the processes; the first of them writes
+        recipe: of the run; a checkpoint must have been made with the same, except for folders and machines
+        steps: of the whole run
+        samples: the training samples
+        dist: the processes; rank 0 writes
     """
 
     def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, dist: DistributedContext) -> None:
@@ -59,14 +59,14 @@ class Checkpoints:
         self._folder = recipe.training.output_dir / "checkpoints"
 
     def resume(self, train_state: TrainState, resume: Resume) -> None:
-        """Bring a train_state to where an earlier call got to, if it is to go on.
+        """Load the newest intact checkpoint into ``train_state``, if the run is to be resumed.
 
         Raises:
-            InputError: there is an unfinished training and nobody said what to do with it; or it cannot go on, as the
-                recipe or the number of images differs, all checkpoints are damaged, or processes see different ones
+            InputError: there is an unfinished run and ``resume`` is "ask"; or it cannot be resumed because the recipe
+                or the number of images differs, all checkpoints are damaged, or processes see different ones
         """
         found = None if resume == "never" else first_whole_state(self._paths())
-        # Nobody may write or remove before everybody has read.
+        # No process may write or remove files before all have read them.
         self._check_same_names(self._dist.gather(None if found is None else found[0].name))
         if found is not None:
             with restoring(found[0]):
@@ -78,29 +78,29 @@ class Checkpoints:
         path, state = found
         if resume == "ask":
             raise InputError(
-                f"{self._folder.parent} holds a training that stopped at step {state['step']} of {state['steps']}: say "
-                "--resume auto to go on, --resume never to begin anew, or choose another --training.output_dir"
+                f"{self._folder.parent} holds a run that stopped at step {state['step']} of {state['steps']}: say "
+                "--resume auto to resume, --resume never to start over, or choose another --training.output_dir"
             )
         is_changed = self._check_same_recipe(state["recipe"], path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
-        # Damaged ones, which would count as newer than what is still to be written.
+        # Damaged checkpoints would count as newer than those still to be written.
         self._remove(newer for newer in self._paths() if newer > path)
         with restoring(path):
             train_state.step = state["step"]
             train_state.history = History(**state["history"])
             if not train_state.is_finished:
                 train_state.load(state["state"])
-                self._restore_rng_state(state["rng_state"])
+                self._restore_rng_states(state["rng_state"])
                 if isinstance(self._samples, SkipBadSamples):
                     self._samples.note(state["skipped"])
 
     def save(self, train_state: TrainState, *, finished: bool = False) -> None:
-        """Write a checkpoint, then remove those that are too old; all processes must call this.
+        """Write a checkpoint, then remove outdated ones; all processes must call this.
 
         Raises:
-            InputError: it cannot be written; the former ones stay
+            InputError: it cannot be written; earlier checkpoints stay
         """
         skipped = skipped_by_all(self._samples, self._dist) or []
         state, generators = train_state.state(), self._dist.gather(rng_state())
@@ -108,7 +108,7 @@ class Checkpoints:
         self._remove(self._paths()[1 if finished else self._keep :])
 
     def finish(self, train_state: TrainState) -> None:
-        """Keep one checkpoint, which knows that the training is finished and from which more steps go on."""
+        """Keep one checkpoint, marked as finished, from which the run can be extended by more steps."""
         self.save(train_state, finished=True)
 
     def _write(self, train_state: TrainState, **more: Any) -> None:
@@ -124,7 +124,7 @@ class Checkpoints:
             for path in paths:
                 path.unlink()
 
-    def _restore_rng_state(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
+    def _restore_rng_states(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
         if len(of_processes) != self._dist.count:
             logger.warning(
                 "the checkpoint is of %d processes, now there are %d: dropout draws differently from here on, batch "
@@ -140,37 +140,37 @@ class Checkpoints:
         return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
-        """Refuse another recipe than the checkpoint's; say whether anything differs that may."""
+        """Check that the recipe is the checkpoint's; return whether an allowed key differs."""
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
-                f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to begin anew"
+                f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to start over"
             )
         if changed and self._dist.is_first:
-            logger.warning("going on with another %s than before", ", ".join(changed))
+            logger.warning("resuming with another %s than before", ", ".join(changed))
         return bool(changed)
 
     def _check_length(self, state: Mapping[str, Any], path: Path) -> None:
-        """Refuse what is not longer than what is done already, and say what another length changes."""
+        """Check that the run is longer than what is done already, and report what a new length changes."""
         step, steps = state["step"], state["steps"]
         if steps == self._steps:
             return
         if self._steps < step:
             raise InputError(
-                f"{path} has {step} steps already, and this training would have {self._steps}: give more "
-                "(--training.steps), or say --resume never to begin anew"
+                f"{path} has {step} steps already, and this run would have {self._steps}: give more "
+                "(--training.steps), or say --resume never to start over"
             )
         if self._dist.is_first:
-            course = describe_schedule(
+            schedule = describe_schedule(
                 self._settings.schedule, min(step, self._steps - 1), steps=self._steps, lr=self._settings.optimizer.lr
             )
-            logger.warning("going on from step %d to %d, not to %d as before: %s", step, self._steps, steps, course)
+            logger.warning("resuming from step %d to %d, not to %d as before: %s", step, self._steps, steps, schedule)
 
     def _check_same_images(self, found: int, path: Path) -> None:
         if found != len(self._samples):
             raise InputError(
-                f"{path} is of a training on {found} images, now there are {len(self._samples)}: give the same, or "
-                "say --resume never to begin anew"
+                f"{path} is of a run on {found} images, now there are {len(self._samples)}: give the same, or "
+                "say --resume never to start over"
             )
 
     def _check_same_names(self, names: Sequence[str | None]) -> None:
@@ -183,10 +183,10 @@ class Checkpoints:
 
 
 def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int] | None:
-    """The places of samples that any process found to be bad, which from now on all know; all must call this.
+    """The indices of samples that any process found to be bad, shared with all; all processes must call this.
 
     Returns:
-        None where bad samples are not passed over
+        None where bad samples are not skipped
     """
     if not isinstance(samples, SkipBadSamples):
         return None
@@ -195,13 +195,13 @@ def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int
     return sorted(found)
 
 
-def changed_keys(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The keys in which two recipes differ, as the command line spells them, less those that a training may change."""
+def changed_keys(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The keys in which two recipes differ, as the command line spells them, without those that a run may change."""
     return [
         f"{section}.{key}"
-        for section in sorted({*found, *wanted})
-        for key in sorted({*found.get(section, {}), *wanted.get(section, {})})
-        if key not in _FREE.get(section, ()) and found.get(section, {}).get(key) != wanted.get(section, {}).get(key)
+        for section in sorted({*found, *expected})
+        for key in sorted({*found.get(section, {}), *expected.get(section, {})})
+        if key not in _FREE.get(section, ()) and found.get(section, {}).get(key) != expected.get(section, {}).get(key)
     ]
 
 
@@ -214,16 +214,16 @@ def _check_facts(state: Mapping[str, Any]) -> None:
 
 
 def rng_state() -> dict[str, Any]:
-    """The generators of dropout; the order of images and what is done to them follow from seed and step."""
+    """The state of the generators that dropout uses; data order and augmentation follow from seed and step."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_rng_state(state: Mapping[str, Any]) -> None:
-    """Bring the generators back to what `rng_state` gave."""
+    """Restore the generators to a state that `rng_state` returned."""
     check_parts(state, ("cpu", "cuda"))
     check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "rng_state")
     torch.set_rng_state(state["cpu"])
-    # Elsewhere there may be another number of GPUs, or none.
+    # The other machine may have had another number of GPUs, or none.
     for number, of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(of_gpu, number)

@@ -17,7 +17,7 @@ _NAMED_AT_MOST = 24
 def with_class_weights(
     recipe: Recipe, samples: SampleDataset, share: Callable[[Any], list[Any]] = lambda value: [value]
 ) -> tuple[Recipe, list[str]]:
-    """A recipe whose "balanced" class weights are numbers, and lines that say which.
+    """Resolve "balanced" class weights of a recipe to numbers, and describe them in lines.
 
     Args:
         recipe: of the training

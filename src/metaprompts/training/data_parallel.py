@@ -48,7 +48,7 @@ class ProcessGroup:
         return values / self.count
 
     def in_pass(self, number: int, passes: int) -> AbstractContextManager[Any]:
-        """Forward and backward pass of this number, of so many in a step, belong into it."""
+        """The context of forward and backward pass ``number`` of ``count`` in a step."""
         del number, passes
         return nullcontext()
 
@@ -57,11 +57,11 @@ class ProcessGroup:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def exchange(self, model: nn.Module) -> None:
-        """After the last backward pass: make gradients the mean over all processes."""
+        """After the last backward pass: average gradients over all processes."""
         self.average([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
 
     def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
-        """Bring the norm of all gradients together down to a limit."""
+        """Clip the total gradient norm."""
         del optimizer
         torch.nn.utils.clip_grad_norm_(model.parameters(), largest_norm)
 
@@ -82,7 +82,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[ProcessGroup]:
-    """Start the other processes, which do ``work(peers, *arguments)`` while the body does the same here.
+    """Start the other processes, which run ``work(process_group, *arguments)`` while the body does the same here.
 
     Args:
         count: processes, this one included; 1 starts none
@@ -115,7 +115,7 @@ def training_together(count: int, work: Callable[..., None], *arguments: Any) ->
 
 
 class _Other:
-    """Another process, as the first one sees it."""
+    """Another process, as seen from the first."""
 
     def __init__(self, context: SpawnContext, rank: int, *arguments: Any) -> None:
         self._rank = rank
@@ -124,10 +124,10 @@ class _Other:
         self._process.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until it is about to meet the others: who waits for them there cannot see that one has ended."""
+        """Wait until the process is about to join the group: once inside, the others cannot see that it has ended."""
         while not self._ready.wait(_LOOK_SECONDS):
             if not self._process.is_alive():
-                raise RuntimeError(f"training process {self._rank} ended before it began (its own message is above)")
+                raise RuntimeError(f"training process {self._rank} exited during startup; see its output above")
 
     def end(self) -> None:
         self._process.terminate()
@@ -145,5 +145,5 @@ def _follow(
     ready.set()
     _init_process_group(rank, count, meeting)
     work(ProcessGroup(rank, count), *arguments)
-    # The first process ends this one: until then what it still sends must find somebody.
+    # The first process ends this one; until then this process must receive what the first still sends.
     threading.Event().wait()

@@ -34,18 +34,18 @@ from metaprompts.utils.distributed_env import local_device
 logger = logging.getLogger(__name__)
 
 HELD_OUT_BY = "held_out_by_seed"
-"""What shards know of the seed by which their validation split was held out."""
+"""The key in shards for the seed by which their validation split was held out."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A split and how to see it.
+    """A split and its transforms.
 
     Attributes:
         samples: what is read
         transforms: what is done to each sample
         metric_kwargs: what the task's metric needs to know
-        stored: the samples as they are stored: no captions, and none passed over
+        stored: the samples as they are stored: no captions, and none skipped
     """
 
     samples: SampleDataset
@@ -77,19 +77,19 @@ def training_split(recipe: Recipe) -> Split:
 
 
 def validation_split(recipe: Recipe) -> Split:
-    """The validation split, seen plainly."""
+    """The validation split, without augmentation."""
     task, samples = recipe.task, samples_of(recipe, "val")
     captioned = _captioned(recipe, samples, "val", tolerant=False)
     if not isinstance(task, Pose):
         return Split(captioned, recipe.data.val_transforms(), {}, samples)
     assert isinstance(samples, People)
     if recipe.test.flip:
-        # Names that tell no left from right are refused before anything is predicted.
+        # Joint names that do not distinguish left from right raise here, before anything is predicted.
         mirror_pairs(task.joints, task.flip_pairs)
     if unknown := task.without_sigma():
         logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    # Held out of a file that has more images than these, the others must not count as missed.
+    # Where the images are held out of a larger file, the other images must not count as missed.
     images = {} if recipe.data.val_share is None else {"images": image_ids(samples)}
     return Split(captioned, [crop], {"annotations": samples.annotation_path, **images}, samples)
 
@@ -120,7 +120,7 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
 
 
 def with_held_out(recipe: Recipe, validation: Split | None) -> Recipe:
-    """A recipe that names the images that are held out, so that whoever reads it holds out the same."""
+    """The recipe with the held-out images listed, so that reading it again holds out the same images."""
     if validation is None or recipe.data.val_share is None:
         return recipe
     names = image_names(validation.stored, recipe.data.names_from("val"))
@@ -128,7 +128,7 @@ def with_held_out(recipe: Recipe, validation: Split | None) -> Recipe:
 
 
 def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | None:
-    """Say where the validation images come from, if not from a split of their own.
+    """Describe the source of the validation images, if it is not a split of its own.
 
     Args:
         recipe: of the training
@@ -150,7 +150,7 @@ def _images(samples: SampleDataset) -> int:
 
 
 def _shards_hold_out(recipe: Recipe) -> bool:
-    """Whether the recipe's shards were written with the same share held out, so that it is not to be held out again.
+    """Whether the recipe's shards were written with the same share held out, in which case it is not held out again.
 
     Raises:
         InputError: they were written with another share, or by another seed
@@ -172,7 +172,7 @@ def _captioned(
     recipe: Recipe, samples: SampleDataset, split: Literal["train", "val"], *, tolerant: bool
 ) -> SampleDataset:
     if recipe.prompts.kind != "caption":
-        # Not to read an index of shards for nothing.
+        # Do not read an index of shards unnecessarily.
         return samples
     return with_contexts(recipe, samples, recipe.data.names_from(split), tolerant=tolerant)
 
@@ -191,7 +191,7 @@ def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, toleran
     """
     if recipe.prompts.kind != "caption":
         return samples
-    # Only here: captions need transformers, which all else does without.
+    # Imported here: only captions need transformers.
     from metaprompts.captioning.caption_tokens import prepare_contexts
 
     prompts = replace(recipe.prompts, text_source=recipe.prompts.text_source or recipe.backbone.source)
@@ -201,7 +201,7 @@ def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, toleran
 
 
 class InfiniteDataLoader:
-    """Batches of the training split without end: every epoch is shuffled anew, and the seed decides how.
+    """Endless batches of the training split: every epoch is reshuffled, determined by the seed.
 
     Args:
         split: what to read
@@ -231,9 +231,9 @@ class InfiniteDataLoader:
             sampler=self._order,
             persistent_workers=workers > 0,
             prefetch_factor=recipe.data.prefetch if workers > 0 else None,
-            # Pages that a GPU can fetch by itself, beside its work.
+            # Pinned memory, which a GPU copies asynchronously.
             pin_memory=torch.cuda.is_available() and recipe.training.device != "cpu",
-            # One of its own: what a loader draws must not depend on how often the training was stopped.
+            # A separate generator: a loader's random numbers must not depend on how often the run was stopped.
             generator=torch.Generator(),
         )
 
@@ -242,11 +242,11 @@ class InfiniteDataLoader:
         return self._order.steps
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Yield this process's passes, epoch after epoch; one pass is a batch, where it is not split."""
+        """Yield this process's passes, epoch after epoch; without splitting, a pass is a batch."""
         return self._passes(0)
 
     def after(self, batches: int) -> Iterator[list[dict[str, Tensor]]]:
-        """Yield the passes of each batch that comes after so many; nothing is read of those."""
+        """Skip the first ``batches`` batches without loading them, then yield the passes of each batch."""
         passes = self._passes(batches)
         while True:
             yield list(islice(passes, self._step.passes))
@@ -260,13 +260,13 @@ class InfiniteDataLoader:
             epoch, over = epoch + 1, 0
 
     def files(self, batch: int) -> list[str]:
-        """The images of a batch that this process has, 0 being the first batch of all; they are read anew."""
+        """The files of this process's images of a batch, 0 for the first; the images are read again."""
         epoch, number = divmod(batch, len(self))
         return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
 
 
 class _Order(Sampler[int]):
-    """One process's part of an epoch's order, or what is left of it; the seed decides."""
+    """Sampler of one process's share of the rest of an epoch, determined by the seed."""
 
     def __init__(self, count: int, seed: int, step: BatchPlan, rank: int) -> None:
         self._count = count
@@ -277,7 +277,7 @@ class _Order(Sampler[int]):
         self.begin(0, 0)
 
     def begin(self, epoch: int, over: int) -> None:
-        """Choose the epoch, and how many batches of it are over."""
+        """Set the epoch, and how many of its batches are done."""
         self._epoch = epoch
         self._over = over
 
@@ -290,7 +290,7 @@ class _Order(Sampler[int]):
             yield from self._part(order, number)
 
     def of_batch(self, epoch: int, number: int) -> list[int]:
-        """This process's places of a batch."""
+        """This process's indices of a batch."""
         return self._part(self._of_epoch(epoch), number)
 
     def _part(self, order: list[int], number: int) -> list[int]:
@@ -304,7 +304,7 @@ class _Order(Sampler[int]):
 
 
 def validation_batches(split: Split, recipe: Recipe) -> ShapeBatches:
-    """The validation split in order; images of different sizes are never together."""
+    """The validation split in order; a batch has images of one size."""
     images = Transformed(split.samples, split.transforms, seed=0)
     batch_size = recipe.training.val_batch_size
     return ShapeBatches(Reader(images, list, workers=recipe.data.num_workers, batch_size=batch_size))

@@ -1,4 +1,4 @@
-"""What training says of depth out of range before its first step."""
+"""Check for depth out of range before the first step."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ _TRIED = 8
 
 
 def check_depth_range(recipe: Recipe, *, warns: bool = True, **splits: SampleDataset) -> None:
-    """Check that splits have depth that can be trained on and scored; nothing for other tasks.
+    """Check that splits have depth that can be trained on and scored; no-op for other tasks.
 
-    A few samples of each are read. What cannot be read is passed over here.
+    A few samples of each are read. What cannot be read is skipped here.
 
     Args:
         recipe: says the range
@@ -45,7 +45,7 @@ def check_depth_range(recipe: Recipe, *, warns: bool = True, **splits: SampleDat
 
 
 def _check_any_usable(name: str, samples: SampleDataset, statistics: DepthStatistics) -> None:
-    """Go on to the first sample that has depth in range."""
+    """Check that at least one sample has depth in range."""
     found = DepthStatistics(min_depth_m=statistics.min_depth_m, max_depth_m=statistics.max_depth_m)
     for sample in _readable(samples, range(len(samples))):
         found.update(sample)

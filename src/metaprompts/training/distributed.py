@@ -1,4 +1,4 @@
-"""The processes that train one model together, as torchrun starts them; mostly there is one."""
+"""Distributed training of one model over the processes that torchrun starts; usually a single process."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from metaprompts.recipes.recipe import Training
 
-# While the first process saves, the others wait for it.
+# While rank 0 saves, the others wait.
 _PATIENCE = timedelta(hours=2)
 _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -45,13 +45,13 @@ class DistributedContext(ProcessGroup):
         self._sharded: MetaPromptModel | None = None
 
     def shard(self, model: MetaPromptModel) -> None:
-        """Split a model among the processes, where they are to."""
+        """Shard a model over the processes, if FSDP is on."""
         if self.shards:
             shard(model, self.device.type)
             self._sharded = model
 
     def wrap_ddp(self, one_pass: nn.Module) -> nn.Module:
-        """The pass with gradients that are means over the processes."""
+        """Wrap the module in DDP, so that gradients are means over the processes."""
         if self.count > 1 and not self.shards:
             self._joined = one_pass = self.accelerator.prepare_model(one_pass, device_placement=False)
         return one_pass
@@ -78,16 +78,16 @@ class DistributedContext(ProcessGroup):
         self.accelerator.backward(loss)
 
     def exchange(self, model: nn.Module) -> None:
-        """Nothing is left to do: DDP and FSDP exchange during the backward pass."""
+        """No-op: DDP and FSDP exchange gradients during the backward pass."""
 
     def clip(self, model: nn.Module, optimizer: torch.optim.Optimizer, largest_norm: float) -> None:
-        """Bring the norm of all gradients of the whole model down to a limit."""
+        """Clip the gradient norm of the whole model."""
         if self.accelerator.scaler is not None:
             self.accelerator.unscale_gradients(optimizer)
         super().clip(model, optimizer, largest_norm)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Within it is computed in the precision of the recipe."""
+        """Autocast to the recipe's precision."""
         context: AbstractContextManager[Any] = self.accelerator.autocast()
         return context
 
@@ -108,17 +108,17 @@ class DistributedContext(ProcessGroup):
         return values
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait for all processes."""
         if self.count > 1:
             distributed.barrier()
 
 
 @contextmanager
 def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
-    """Meet the other processes that torchrun started; alone without torchrun.
+    """Join the process group that torchrun started; a single process without torchrun.
 
     Raises:
-        InputError: the device or the precision is not to be had, or another process ended
+        InputError: the device or the precision is unavailable, or another process ended
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -127,7 +127,7 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
     check_trackers(settings.report_to)
     device = pick_device(local_device(settings.device))
     if settings.precision == "fp16" and device.type == "cpu":
-        raise InputError("training.precision fp16 wants a GPU: choose bf16 or fp32 on a CPU")
+        raise InputError("training.precision fp16 needs a GPU: choose bf16 or fp32 on a CPU")
     count = process_count()
     if count > 1:
         _init_process_group(device)
@@ -142,7 +142,7 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
         with _naming_the_lost():
             yield DistributedContext(accelerator, device, fsdp=settings.fsdp)
     finally:
-        # Accelerate keeps the first precision it hears of for the whole process.
+        # Accelerate keeps the first precision that it is given for the whole process.
         AcceleratorState._reset_state(reset_partial_state=True)
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -151,18 +151,18 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
 def _init_process_group(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # What is no tensor, and numbers on the CPU, go over gloo.
+    # Python objects and CPU tensors go over gloo.
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
 
 
 @contextmanager
 def _naming_the_lost() -> Iterator[None]:
-    """Say in a line that another process has ended: what the network says of it helps nobody."""
+    """Replace opaque collective errors after another process has ended with one clear line."""
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, distributed.DistError) or "gloo" in str(error):
             raise InputError(
-                "another process of this training has ended (see its own message): start all again with --resume auto"
+                "another process of this run has ended (see its own message): start all again with --resume auto"
             ) from error
         raise

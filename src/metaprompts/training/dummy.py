@@ -1,4 +1,4 @@
-"""A recipe's model and batch without their content: to measure a training, or to compute what it would take."""
+"""A recipe's model and batch without content, to measure or estimate the cost of a run."""
 
 from pathlib import Path
 
@@ -24,11 +24,11 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
     source = recipe.backbone.source
     base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
     model = model_on(recipe, stand_in_backbone(source), base)
-    # It is of no use for images that come for the first time.
+    # A cache does not help images that occur once.
     model.latent_encoder.cache = None
     model.train()
     if recipe.training.batch_norm != "local":
-        # With statistics from elsewhere it keeps as much, and a single image will do.
+        # Frozen statistics need the same memory, and allow a single image.
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
@@ -48,7 +48,7 @@ def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
 
 
 def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
-    """What training gives the model and its losses, without content."""
+    """A training batch without content."""
     height, width = original_size(recipe)
     batch = {"image": torch.empty(images, 3, height, width)}
     if isinstance(recipe.task, Segmentation):
@@ -74,7 +74,7 @@ def stand_in_backbone(source: str) -> Backbone:
 
 
 def architecture(source: str) -> str:
-    """What a source is taken to be: Stable Diffusion 1.5, unless it is embedded, random, or a diffusers folder."""
+    """The architecture of a source: Stable Diffusion 1.5 unless it is embedded, random or a diffusers folder."""
     if source.startswith(RANDOM):
         return source.removeprefix(RANDOM)
     return source if source == BACKBONE or Path(source).expanduser().is_dir() else _STAND_IN

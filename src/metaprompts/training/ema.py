@@ -1,4 +1,4 @@
-"""The exponential average of a training's weights, which is often better than the weights (EMA)."""
+"""The exponential moving average (EMA) of a run's weights, which often scores better than the weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Follows the trained weights of a model; batch norm's statistics are averages already.
+    """EMA of the trained weights of a model; batch norm's statistics are averages already.
 
     Args:
         model: begins with its weights
@@ -22,13 +22,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Count the weights as they are after so many steps."""
+        """Update the averages with the weights after ``step`` steps."""
         averages, own = list(self._average.values()), list[Tensor](self._own.values())
         torch._foreach_lerp_(averages, own, 1 - decay_at(step, self._decay))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While the body runs, the model has the averages; afterwards its own weights, bit for bit."""
+        """While the body runs, the model has the averages; afterwards its own weights again, bit for bit."""
         self._exchange()
         try:
             yield
@@ -41,7 +41,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from what `state` gave."""
+        """Load a state that `state` returned."""
         for name, average in self._average.items():
             average.copy_(state[name])
 
@@ -55,8 +55,8 @@ class WeightAverage:
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The decay after so many steps, from 1: it rises to its own value, so that the average forgets the first weights.
+    """The decay after ``step`` steps, from 1: it rises to ``decay``, so that the average forgets the first weights.
 
-    With 0.999 from the start, a thousand steps would leave them a share of 0.37.
+    With 0.999 from the start, they would still have a share of 0.37 after a thousand steps.
     """
     return min(decay, (1 + step) / (10 + step))

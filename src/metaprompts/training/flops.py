@@ -1,4 +1,4 @@
-"""Count floating-point operations while tensors, or fake ones, are computed with."""
+"""Count floating-point operations of real or fake tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from torch.utils.flop_counter import flop_registry
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums PyTorch's own formulas for matrix products, convolutions and attention; the rest counts for nothing.
 
-    `torch.utils.flop_counter.FlopCounterMode` also tells modules apart, and for that keeps activations alive, which may
+    `torch.utils.flop_counter.FlopCounterMode` also counts per module, and for that keeps activations alive, which may
     not be where bytes are counted, too.
 
     Attributes:
@@ -24,7 +24,7 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Compute, and count."""
+        """Execute the operation and count it."""
         result = func(*args, **(kwargs or {}))
         if (formula := flop_registry.get(func._overloadpacket)) is not None:
             self.total += formula(*args, **(kwargs or {}), out_val=result)

@@ -1,4 +1,4 @@
-"""A model that several processes split among them: each holds a part of every weight (FSDP2)."""
+"""Sharding a model over several processes, each of which holds a part of every weight (FSDP2)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,16 +23,16 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def shard(model: MetaPromptModel, device: str) -> None:
-    """Split a model's trained weights, layer by layer of the UNet, and all else together.
+    """Shard a model's trained weights, one unit per layer of the UNet and one for the rest.
 
-    A layer's weights are put together before its first look and stay so until its gradients are there: all K looks
-    use the same ones. The frozen encoder stays whole in every process.
+    A layer's weights are gathered before the first refinement step and stay so until its gradients are computed: all K
+    steps use the same weights. The frozen encoder is replicated in every process.
 
     Args:
         model: on its device, the same in every process; is changed
         device: kind of device, such as "cuda"
     """
-    # It splits nothing that lies in memory in another order.
+    # FSDP does not shard tensors of another memory format.
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
     unet = model.unet
@@ -41,13 +41,13 @@ def shard(model: MetaPromptModel, device: str) -> None:
         for layer in [*block.resnets, *(getattr(block, "attentions", None) or ())]:
             fully_shard(layer, mesh=mesh, reshard_after_forward=False)
     fully_shard(model, mesh=mesh, ignored_params=set(model.latent_encoder.parameters()))
-    # Beside forward, this is how training calls it.
+    # Training calls this method in addition to forward.
     register_fsdp_forward_method(model, "training_outputs")
 
 
 @contextmanager
 def summon_full_params(model: nn.Module) -> Iterator[None]:
-    """While the body runs, every process has all weights, and calls of the model need no other process."""
+    """While the body runs, every process has all weights and can call the model without the others."""
     parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for part in parts:
         part.unshard()
@@ -60,33 +60,33 @@ def summon_full_params(model: nn.Module) -> Iterator[None]:
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """A model's whole tensors, in the first process, whoever holds which parts; all processes must call this."""
+    """A model's full tensors, on rank 0, whichever process holds which shards; all processes must call this."""
     return get_model_state_dict(model, options=_WHOLE)  # type: ignore[return-value]
 
 
 def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: bool = True) -> None:
-    """Give a model whole tensors, of which each process keeps its parts."""
+    """Load full tensors into a model; each process keeps its shards."""
     options = StateDictOptions(full_state_dict=True, strict=strict)
     set_model_state_dict(model, dict(state), options=options)
 
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's whole state by parameter name, as `model_state`."""
+    """An optimizer's full state by parameter name, as `model_state`."""
     return get_optimizer_state_dict(model, optimizer, options=_WHOLE)
 
 
 def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Give an optimizer the state that `optimizer_state` gave."""
+    """Load a state that `optimizer_state` returned."""
     set_optimizer_state_dict(model, optimizer, dict(state), options=StateDictOptions(full_state_dict=True))
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor, on the CPU; all processes must call this if it is split."""
+    """The full tensor, on the CPU; all processes must call this if the tensor is sharded."""
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
 def shard_like(tensor: Tensor, split: Tensor) -> Tensor:
-    """The part of a whole tensor that this process has of another one that is split."""
+    """This process's shard of a full tensor, sharded like ``split``."""
     tensor = tensor.to(split.device)
     if not isinstance(split, DTensor):
         return tensor

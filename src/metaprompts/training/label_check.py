@@ -20,7 +20,7 @@ def check_labels(recipe: Recipe, *, warns: bool = True, **splits: SampleDataset)
 
     Args:
         recipe: names the classes
-        warns: whether to count, and to log classes that never occur and values that are no class
+        warns: whether to count, and to log classes that never occur and values that are not classes
         splits: the samples of each split, by its name
 
     Returns:

@@ -1,4 +1,4 @@
-"""The metrics of a run: log.jsonl always, TensorBoard and other trackers where wanted."""
+"""The metrics of a run: log.jsonl always, TensorBoard and other trackers on request."""
 
 import json
 import logging

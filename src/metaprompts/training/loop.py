@@ -71,8 +71,8 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
 
     Args:
         recipe: what to do
-        progress: is told of every step
-        resume: what to do with an unfinished training in that folder
+        progress: called at every step
+        resume: what to do with an unfinished run in that folder
 
     Returns:
         every validation
@@ -88,7 +88,7 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
 
 
 def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[None]:
-    """The first process writes; nothing is read or removed before it may."""
+    """Only rank 0 writes, and nothing is read or removed before it holds the lock."""
     return writing_into(out, "train", deep=True) if dist.is_first else nullcontext()
 
 
@@ -105,8 +105,8 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
     recipe = with_held_out(recipe, val_split)
     recipe, lines = with_class_weights(recipe, train_split.stored, dist.gather)
     progress.note(lines)
-    if (told := describe_validation(recipe, splits)) is not None:
-        progress.note([told])
+    if (line := describe_validation(recipe, splits)) is not None:
+        progress.note([line])
     if dist.is_first:
         warn_of_overlap(stored)
     check_depth_range(recipe, warns=dist.is_first, **stored)
@@ -122,13 +122,13 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
         trim_malloc(model)
     train_state = TrainState(model, recipe, dist, split)
     if not dist.is_first:
-        # All begin with the same weights, and then draw their own dropout.
+        # All processes start from the same weights, but draw their own dropout.
         torch.manual_seed(settings.seed * 1_000_003 + dist.rank)
     checkpoints = Checkpoints(recipe, steps, train_split.samples, dist)
     checkpoints.resume(train_state, resume)
     if train_state.is_finished:
         progress.note(
-            [f"nothing to do: this training has ended at step {train_state.step}; more --training.steps go on"]
+            [f"nothing to do: this run has ended at step {train_state.step}; raise --training.steps to continue"]
         )
         return train_state.history
     if dist.is_first:
@@ -180,11 +180,11 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
                 )
                 is_due = dist.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
                 must_stop, must_save = dist.any(request.signal is not None, is_due)
-                # A validation may take long, and may fail: the steps before it must not be lost with it.
+                # A validation may take long and may fail: the steps before it must not be lost with it.
                 if must_stop or must_save or train_state.validation_due:
                     checkpoints.save(train_state)
                     saved = time.perf_counter()
-                    # A validation that follows draws them, too.
+                    # Otherwise the validation that follows draws the curves.
                     if dist.is_first and (must_stop or not train_state.validation_due):
                         _draw_curves(recipe)
                 if must_stop:
@@ -203,13 +203,13 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
 def _warn_of_useless_cache(recipe: Recipe) -> None:
     if recipe.backbone.cache_latents and not recipe.images_repeat:
         logger.warning(
-            "backbone.cache_latents is of use where images repeat to the last bit; this recipe's crops, colors or "
-            "scales are random, so it fills up to 1 GiB of memory for nothing: set it to false"
+            "backbone.cache_latents helps only where images repeat to the last bit; this recipe's crops, colors or "
+            "scales are random, so the cache fills up to 1 GiB of memory for nothing: set it to false"
         )
 
 
 def _is_stalled(history: History, recipe: Recipe) -> bool:
-    """Whether so many validations have brought nothing that the training is to stop."""
+    """Whether early stopping applies: too many validations in a row without improvement."""
     patience = recipe.training.early_stopping
     return patience is not None and validations_since_best(recipe.task.name, history.validations) >= patience
 
@@ -220,18 +220,18 @@ def _early_stop(train_state: TrainState, steps: int, recipe: Recipe) -> str:
     return (
         f"stopped early at step {train_state.step} of {steps}: {metric} was no better in {patience} "
         f"validation{'s' if patience != 1 else ''} in a row (best {best.get(metric, math.nan):.4f} at step "
-        f"{best.get('step')}); --training.early_stopping none --resume auto goes on"
+        f"{best.get('step')}); --training.early_stopping none --resume auto continues"
     )
 
 
 def _until(is_over: Callable[[], bool], batches: Iterator[Passes]) -> Iterator[Passes]:
-    """Batches until something is over; it is asked before each is read."""
+    """Batches until ``is_over`` returns True; it is called before each batch is read."""
     while not is_over() and (batch := next(batches, None)) is not None:
         yield batch
 
 
 def _with_waits(batches: Iterable[Passes]) -> Iterator[tuple[Passes, float]]:
-    """Batches, each with the seconds that it was waited for."""
+    """Batches, each with the seconds spent waiting for it."""
     asked = time.perf_counter()
     for batch in batches:
         yield batch, time.perf_counter() - asked
@@ -252,7 +252,7 @@ def _take_step(
     recipe: Recipe,
     dist: DistributedContext,
 ) -> tuple[dict[str, float], float]:
-    """One step; where its loss is not finite, the weights stay, and what it follows from is kept."""
+    """One step; where its loss is not finite, the weights stay and the step's inputs are dumped."""
     before, max_grad_norm = rng_state(), recipe.optimizer.max_grad_norm
     lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
     losses_of = [partial(train_state.one_pass, batch) for batch in passes]
@@ -285,9 +285,9 @@ def _validate(
     notes: MetricLogger,
     between: Callable[[], None],
 ) -> dict[str, Any]:
-    """Score the validation split as the recipe tests, but with one look at each image.
+    """Score the validation split as the recipe tests, but with one forward pass per image.
 
-    What is to be done ``between`` two batches may end it.
+    ``between`` is called between batches and may raise to end the validation.
     """
     test = recipe.test.quick()
     images = EvalDataset(split.samples, split.transforms, test)
@@ -334,7 +334,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
         base=base,
         lora=recipe.training.lora,
     )
-    # Training does not notice the encoder's rounding, but its time.
+    # The encoder's rounding does not affect training, but the time it takes does.
     model.latent_encoder.precise = False
     model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
     model.unet.gradient_checkpointing = choice.gradient_checkpointing

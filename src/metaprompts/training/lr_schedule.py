@@ -1,4 +1,4 @@
-"""Learning rate by step: poly with warm-up, rise and fall, steps down, and hold and fall."""
+"""Learning rate by step: poly with warm-up, poly one-cycle, step decay and warmup-stable-decay."""
 
 import math
 
@@ -10,9 +10,9 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
 
     Args:
         step: 0 for the first
-        steps: of the whole training
-        lr: at the schedule's height
-        schedule: its course
+        steps: of the whole run
+        lr: the schedule's peak
+        schedule: its shape
     """
     if schedule.kind == "poly_one_cycle":
         # The released code counts its steps from 1.
@@ -37,9 +37,9 @@ def poly_one_cycle(step: int, *, top: int, lr: float, min_lr: float, power: floa
 
     Args:
         step: 1 for the first
-        top: the step of the height
-        lr: there
-        min_lr: at both ends, and ever after
+        top: the step of the peak
+        lr: at the peak
+        min_lr: at both ends and from then on
         power: exponent of the rise; below 1 it is steep at first
     """
     if step < top:
@@ -67,7 +67,7 @@ def warmup_factor(step: int, *, steps: int, ratio: float) -> float:
 
 
 def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -> str:
-    """The rest of a course in words: what it is, and the learning rate of the next step and the last."""
+    """The rest of a schedule in words: its kind, and the learning rate of the next and the last step."""
     warmup = schedule.warmup(steps)
     rates = [learning_rate(place, steps=steps, lr=lr, schedule=schedule) for place in (step, steps - 1)]
     risen = f", warm-up of {warmup}" if warmup else ""
@@ -77,7 +77,7 @@ def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -
 
 
 def check_warmup(schedule: Schedule, steps: int) -> str | None:
-    """What is wrong with the warm-up of a training of so many steps; None if it ends before the training."""
+    """A warning if the warm-up is as long as the whole run or longer; else None."""
     warmup = schedule.warmup(steps)
     if warmup < steps or warmup == 0:
         return None

@@ -32,7 +32,7 @@ _8BIT_BLOCK, _8BIT_SMALLEST = 256, 4096
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPeak:
-    """What is held in the fullest moment of a training step, in bytes.
+    """Memory in use at the peak of a training step, in bytes.
 
     Attributes:
         weights: all weights and statistics, of the frozen encoder too
@@ -62,7 +62,7 @@ class MemoryPeak:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingMemory:
-    """The memory of one training, in one process.
+    """The memory of one run, in one process.
 
     Attributes:
         peak: at the fullest moment of a step
@@ -111,9 +111,9 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
         InputError: the step cannot be shared so
     """
     if isinstance(recipe.task, Segmentation):
-        # Weights of classes take no memory, and balanced ones are not known before masks are counted.
+        # Class weights take no memory, and balanced ones are unknown before masks are counted.
         recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
-    # Which images share a loss or statistics takes no memory: passes may be smaller here than training would accept.
+    # Loss grouping and batch statistics do not affect memory, so smaller micro-batches are allowed here.
     alone = replace(recipe, training=replace(recipe.training, loss_group_size=None, batch_norm="frozen"))
     split = batch_plan(alone, processes)
     images, passes = split.micro_batch, split.passes
@@ -141,10 +141,10 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
 
 
 def _peak(model: MetaPromptModel, recipe: Recipe, held: Mapping[str, int], passes: int, processes: int) -> MemoryPeak:
-    """What was held at a pass's peak, and what is held all the time."""
+    """Memory at a pass's peak, and memory in use throughout."""
     trained = [each for each in model.parameters() if each.requires_grad]
     weights, gradients = _bytes([*model.parameters(), *model.buffers()]), _bytes(trained)
-    # FSDP: beside its part a process has all weights while passes run, as each look of the UNet needs them.
+    # FSDP: in addition to its shard, a process has all weights during a pass, as every refinement step needs them.
     share = processes if recipe.training.fsdp else 1
     return MemoryPeak(
         weights=weights + (gradients // share if share > 1 else 0),
@@ -164,7 +164,7 @@ def pass_bytes(
     earlier_gradients: bool = False,
     answers: AbstractContextManager[object] | None = None,
 ) -> tuple[MemoryTracker, int]:
-    """Go once forward and backward, and count.
+    """Run one forward and backward pass, and count.
 
     Args:
         model: in training, of fake tensors or of real ones

@@ -1,4 +1,4 @@
-"""A step whose loss was not finite, kept so that it can be looked at again."""
+"""Dump a step whose loss was not finite, so that it can be replayed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,13 +42,13 @@ class NonFiniteStep:
 
 
 def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str, Tensor], recipe: Recipe) -> Path:
-    """Write all that a step's loss follows from.
+    """Write everything that determines a step's loss.
 
     Args:
         kept: the step
         model: that took it
         tensors: its whole weights, as they were
-        recipe: of the training
+        recipe: of the run
 
     Returns:
         the file, for `replay`
@@ -63,10 +63,10 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
 
 
 def replay(path: str | Path) -> dict[str, Tensor]:
-    """Compute the losses of a kept step again, with their graph, on the CPU in float32.
+    """Recompute the losses of a dumped step, with their graph, on the CPU in float32.
 
     Args:
-        path: not_finite_STEP.pt, which a training wrote
+        path: not_finite_STEP.pt, written by a run
 
     Returns:
         the loss's parts by name, means over the passes of that process
@@ -76,7 +76,7 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     """
     found = first_whole_state([Path(path)])
     if found is None:
-        raise InputError(f"no file {path}: give the not_finite_STEP.pt that a training wrote")
+        raise InputError(f"no file {path}: give the not_finite_STEP.pt that a run wrote")
     state = found[1]
     recipe = Recipe.from_plain(state["recipe"])
     model = MetaPromptModel(ModelConfig.from_plain(state["config"]))
@@ -92,6 +92,6 @@ def replay(path: str | Path) -> dict[str, Tensor]:
 
 
 def shown_files(files: Sequence[str]) -> str:
-    """The first files' names."""
+    """The names of the first files."""
     more = len(files) - _NAMED_AT_MOST
     return ", ".join(files[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

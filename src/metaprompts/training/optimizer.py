@@ -39,7 +39,7 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimiz
     """AdamW over `parameter_groups`, with the released betas (0.9, 0.999).
 
     Raises:
-        InputError: 8-bit moments are wanted where they are not to be had
+        InputError: 8-bit Adam is unavailable on this device
     """
     groups = parameter_groups(model, settings)
     if settings.kind == "adamw_8bit":
@@ -49,7 +49,7 @@ def make_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimiz
 
 def _adamw_8bit(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if not torch.cuda.is_available():
-        raise InputError("optimizer.kind adamw_8bit wants an NVIDIA GPU: choose adamw")
+        raise InputError("optimizer.kind adamw_8bit needs an NVIDIA GPU: choose adamw")
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
@@ -64,7 +64,7 @@ def _rates(name: str, parameter: nn.Parameter, settings: Optimizer) -> tuple[flo
         return 1.0, 0.0
     is_vector = parameter.ndim == 1 or name.endswith(".bias")
     decay = 0.0 if is_vector and not settings.decay_bias_and_norm else settings.weight_decay
-    # What LoRA adds to the UNet begins at nothing and has to learn as fast as the head.
+    # LoRA layers start at zero and have to learn as fast as the head.
     is_pretrained = name.startswith("unet.") and LORA_MARK not in name
     return (settings.backbone_lr_mult if is_pretrained else 1.0), decay
 

@@ -1,4 +1,4 @@
-"""A training's log as an image: loss, learning rate, and the number that validations are compared by."""
+"""Plot a run's log: loss, learning rate and the main validation metric."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The same few validation samples, predicted again at each validation, to see a training's progress by eye."""
+"""Preview images: the same few validation samples, predicted at each validation."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Ending a training between two steps when the system or the user asks for it."""
+"""Stop a run between two steps on SIGINT or SIGTERM."""
 
 import signal
 import time
@@ -8,17 +8,17 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Where a signal goes to all processes of a terminal or a job, torchrun hands it on to those that it started, too.
+# Where a signal goes to all processes of a terminal or a job, torchrun also forwards it to those that it started.
 _SAME_SECONDS = 3.0
 
 
 class TrainingStopped(Exception):  # noqa: N818  # it is no error
-    """A training was asked to stop, and did, after it had saved its state.
+    """A run stopped on a signal, after it had saved its state.
 
     Attributes:
         step: steps done
-        steps: of the whole training
-        signal: the one that asked
+        steps: of the whole run
+        signal: the one that was received
     """
 
     def __init__(self, step: int, steps: int, number: int) -> None:
@@ -29,10 +29,10 @@ class TrainingStopped(Exception):  # noqa: N818  # it is no error
 
 
 class StopRequest:
-    """Whether somebody has asked.
+    """Whether a signal has asked the run to stop.
 
     Attributes:
-        signal: the one that asked, if any
+        signal: the one that was received, if any
         noticed: when, by the monotonic clock
     """
 

@@ -45,12 +45,12 @@ def check_trackers(names: tuple[str, ...] | None) -> None:
 
 
 def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> None:
-    """Start the trackers of a run that goes on after a step.
+    """Start the trackers of a run that resumes after a step.
 
     Raises:
         InputError: one cannot be started
     """
-    # Of a training that was killed TensorBoard may know steps that will be taken again.
+    # TensorBoard may hold steps of a killed run that will be taken again.
     options = {"tensorboard": {"purge_step": step + 1}}
     try:
         accelerator.init_trackers(_PROJECT, config=_flat(recipe), init_kwargs=options)

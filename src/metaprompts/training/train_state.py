@@ -1,4 +1,4 @@
-"""What changes while training: weights, moments, averages, and what was measured."""
+"""The state of a run: weights, optimizer moments, weight averages and validations."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ from metaprompts.utils.checkpoint_files import check_moments, check_parts, check
 
 @dataclass
 class History:
-    """How good a training has become so far; metrics.json holds it. The losses are in log.jsonl.
+    """The validations of a run so far; stored in metrics.json. The losses are in log.jsonl.
 
     Attributes:
         validations: {"step", and the metric's numbers}
@@ -58,7 +58,7 @@ class TrainState:
         split: how a step is split among processes and passes
         step: optimizer steps taken
         validation_due: whether the validation that is due after this step is still to come
-        is_finished: whether an earlier call has done all steps that are asked for, or has stopped early
+        is_finished: whether an earlier call has taken all requested steps or has stopped early
     """
 
     def __init__(self, model: MetaPromptModel, recipe: Recipe, dist: DistributedContext, split: BatchPlan) -> None:
@@ -88,7 +88,7 @@ class TrainState:
 
     @contextmanager
     def ema_weights(self) -> Iterator[None]:
-        """While the body runs, the weights are their average, where one is kept."""
+        """While the body runs, the model has its averaged (EMA) weights, if the run keeps them."""
         if self._average is None:
             yield
         else:
@@ -102,11 +102,11 @@ class TrainState:
             yield
 
     def tensors(self) -> dict[str, Tensor]:
-        """The model's whole tensors; all processes must call this, and the first gets them."""
+        """The model's full tensors; all processes must call this, and rank 0 gets them."""
         return model_state(self.model) if self._dist.shards else self.model.state_dict()
 
     def state(self) -> dict[str, Any]:
-        """All of it but the history, for `load`; all processes must call this, and the first gets it."""
+        """The full state without the history, for `load`; all processes must call this, and rank 0 gets it."""
         average = {} if self._average is None else self._average.state()
         scaler = self._dist.accelerator.scaler
         return {
@@ -118,7 +118,7 @@ class TrainState:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` gave.
+        """Load a state that `state` returned.
 
         Raises:
             InputError: a part or a tensor is missing or of another shape
@@ -128,7 +128,7 @@ class TrainState:
         check_tensors(state["model"], self.model.own_tensors(own), "model")
         check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
         check_tensors(state["average"], {} if self._average is None else self._average.state(), "average")
-        # Of a frozen base nothing is stored.
+        # A frozen base is not stored.
         load_model_state(self.model, state["model"], strict=self.model.config.base is None)
         load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
         if self._average is not None:

@@ -1,4 +1,4 @@
-"""One optimizer step, as every training here does it."""
+"""One optimizer step, shared by all training loops."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,17 +27,17 @@ def optimizer_step(
     max_grad_norm: float | None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
-    """Go one step down the mean of the passes' losses; where it is not finite, the weights stay.
+    """Take one optimizer step on the mean of the passes' losses; where it is not finite, the weights stay.
 
     Args:
         model: its gradients are clipped
         optimizer: of its parameters
         passes: each computes losses, scalars with a graph, of equally many images
         max_grad_norm: largest norm of all gradients together; None to leave them
-        process_group: those who take the same step, on other rows of the batch
+        process_group: the processes that take the same step on other rows of the batch
 
     Returns:
-        the loss's parts and their sum, "total", means over all passes and peers
+        the loss's parts and their sum, "total", means over all passes and processes
     """
     optimizer.zero_grad(set_to_none=True)
     means: dict[str, float] = {}
@@ -46,7 +46,7 @@ def optimizer_step(
             losses = losses_of()
             parts = torch.stack(list(losses.values()))
             total = parts.sum()
-            # Before the backward pass: all peers must see the same, and go down together or not at all.
+            # Before the backward pass: all processes must see the same loss and step together or not at all.
             shown = process_group.mean(torch.cat([total.detach()[None], parts.detach()])).tolist()
             means = {
                 name: means.get(name, 0.0) + value / len(passes)
@@ -63,7 +63,7 @@ def optimizer_step(
 
 
 def check_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
-    """Stop a training that has diverged.
+    """Stop a run that has diverged.
 
     Raises:
         InputError: a loss is infinite or NaN
@@ -73,7 +73,7 @@ def check_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
 
 
 class LossModule(nn.Module):
-    """A model and its losses as one module, for what wraps modules: DistributedDataParallel and torch.compile.
+    """A model and its losses as one module, so that DistributedDataParallel and torch.compile can wrap it.
 
     Args:
         model: is trained
@@ -107,7 +107,7 @@ class LossModule(nn.Module):
             raw, auxiliary = self.model.training_outputs(
                 batch["image"], batch.get("context"), every_step=self._step_decay is not None
             )
-        # Sums over many pixels, and logarithms: what half precision does badly.
+        # Half precision is too coarse for sums over many pixels and for logarithms.
         with torch.autocast(raw.device.type, enabled=False):
             return step_losses(
                 self.model.task, raw.float(), _float(auxiliary), batch, self._loss_batch, self._step_decay
@@ -153,7 +153,7 @@ def grouped_losses(
 ) -> dict[str, Tensor]:
     """The losses of consecutive groups of images, their mean weighted by the groups' sizes.
 
-    Some losses, SILog and Lovasz, are no means over images, so it matters which images share one.
+    Some losses, SILog and Lovasz, are not means over images, so it matters which images share one.
 
     Args:
         task: whose losses

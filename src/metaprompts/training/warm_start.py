@@ -1,4 +1,4 @@
-"""Weights that a training starts from: those of another training."""
+"""Start a run from the weights of another."""
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ _NAMED_AT_MOST = 6
 
 
 def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
-    """Put a trained model's weights into a model, as far as they fit; the file stays as it is.
+    """Copy a trained model's weights into a model, as far as they fit; the file stays as it is.
 
     The UNet and the encoder must be of one architecture. Prompts, times, rearrangement and heads may be of another
     number or width: they stay as they are, and one warning names them. Of a head, the outputs of classes or joints that
@@ -43,10 +43,10 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
         source: a folder that training wrote, a hub id, or the name of an embedded model
 
     Returns:
-        the modules of the model that nothing fitted, or not all
+        the modules of the model that stay fresh, in whole or in part
 
     Raises:
-        InputError: no such model, or no readable one, another backbone, or weights that are not finite
+        InputError: the model does not exist, cannot be read, has another backbone, or has weights that are not finite
     """
     folder = model_folder(source)
     config = _read_config(folder)
@@ -55,12 +55,14 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     _warn_of_other_labels(model, config, source)
     _warn_of_other_depth(model, config, source)
     # Labels stay this model's own, whatever those of the other were.
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
-    fitting = {name: found for name, found in tensors.items() if name in wanted and found.shape == wanted[name].shape}
-    misfits = [name for name in wanted if name not in fitting]
-    _check_backbone(misfits, wanted, tensors, source)
+    expected = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
+    fitting = {
+        name: found for name, found in tensors.items() if name in expected and found.shape == expected[name].shape
+    }
+    misfits = [name for name in expected if name not in fitting]
+    _check_backbone(misfits, expected, tensors, source)
     if broken := [name for name, tensor in fitting.items() if not is_finite(tensor)]:
-        raise InputError(f"{source} holds NaN or infinity in {_listed(broken)}: start from another training")
+        raise InputError(f"{source} holds NaN or infinity in {_listed(broken)}: start from another run")
     model.load_state_dict(fitting, strict=False)
     fresh = sorted({name.rpartition(".")[0] for name in misfits})
     if fresh:
@@ -69,7 +71,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
 
 
 def _warn(text: str, *parts: str | Path) -> None:
-    """Log a warning, once for all processes of a training."""
+    """Log a warning, once for all processes of a run."""
     if is_first_process():
         logger.warning(text, *parts)
 
@@ -96,18 +98,18 @@ def _outputs_by_name(
         if other is None or not name.startswith(layers):
             continue
         is_alike = other.shape == (len(found), *own.shape[1:])
-        # Where nothing is taken, what has another number of outputs is told as all else that does not fit.
+        # Where nothing is copied, layers with another number of outputs are reported like all others that do not fit.
         changed.pop(name)
         if rows and is_alike:
             changed[name], taken = own.detach().clone(), True
             for row, place in rows.items():
                 changed[name][row] = other[place]
     shared = [name for row, name in enumerate(names) if taken and row in rows]
-    _tell_outputs(key, shared, [name for name in names if name not in shared], source)
+    _report_outputs(key, shared, [name for name in names if name not in shared], source)
     return changed
 
 
-def _tell_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
+def _report_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
     _warn(
         "%s has other task.%s, or another order: copied by name are the outputs of %s; new are those of %s",
         source,
@@ -118,20 +120,20 @@ def _tell_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source:
 
 
 def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
-    """A head reads a map of each prompt: of label prompts, in the order of the labels."""
+    """Warn if the order of label prompts differs: a head reads one map per prompt, in the order of the labels."""
     prompts, found = model.config.prompts, _section(config, "prompts")
     labels = found.get("labels")
     if prompts.kind == found.get("kind") == "label" and labels is not None and tuple(labels) != prompts.labels:
         _warn(
             "%s has other labels as prompts, or another order, but its head is taken as it is: set prompts.labels to %s"
-            " to go on with what it learned",
+            " to use what it learned",
             source,
             ",".join(map(str, labels)),
         )
 
 
 def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], source: str | Path) -> None:
-    """A head says which share of the largest depth a pixel has."""
+    """Warn if the largest depth differs: a head predicts a pixel's share of it."""
     own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
     if own is not None and isinstance(other, int | float) and other > 0 and own != other:
         _warn(
@@ -152,12 +154,12 @@ def _check_not_adapter(source: str | Path, config: Mapping[str, Any]) -> None:
     if config.get("base") is not None:
         raise InputError(
             f"training.init_from {source} was trained on a frozen backbone and saved without it: start from "
-            "a training of all weights (training.trainable full)"
+            "a run of all weights (training.trainable full)"
         )
 
 
 def _check_backbone(
-    misfits: Iterable[str], wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
+    misfits: Iterable[str], expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str | Path
 ) -> None:
     other = [name for name in misfits if name.startswith(BACKBONE_PARTS) and not name.startswith(_OUTPUT_LAYER)]
     if not other:
@@ -166,7 +168,7 @@ def _check_backbone(
     own = "nothing of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
     raise InputError(
         f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
-        f"wanted {tuple(wanted[name].shape)}, there is {own}; choose the backbone.source of that training"
+        f"expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that training"
     )
 
 

@@ -1,4 +1,4 @@
-"""Where things are kept that take long to make, and can be made again."""
+"""The cache folder for results that are slow to compute and can be recomputed."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""States of a training on disk: each appears whole or not at all, and a damaged one is passed over."""
+"""States of a run on disk: each appears whole or not at all, and a damaged one is skipped."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -36,7 +36,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
     """Read the first state that is whole; every damaged one before it gets a warning.
 
     Args:
-        paths: in order; those that do not exist are passed over
+        paths: in order; those that do not exist are skipped
 
     Returns:
         the file and what it holds; None if there is no file
@@ -70,8 +70,8 @@ def restoring(path: Path) -> Iterator[None]:
     except Exception as error:
         text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         raise InputError(
-            f"{path} is no whole checkpoint of this training ({' '.join(text.split())}): delete it to go on from "
-            "another one"
+            f"{path} is not an intact checkpoint of this run ({' '.join(text.split())}): delete it to resume "
+            "from another one"
         ) from error
 
 
@@ -129,7 +129,7 @@ def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
 
 
 def _check_checksums(path: Path) -> None:
-    """PyTorch writes a check sum of each of its entries, but does not look at it when it reads them."""
+    """Verify entry checksums, which PyTorch writes but does not verify when it reads."""
     with checked_archive(path) as file:
         changed = file.testzip()
     if changed is not None:

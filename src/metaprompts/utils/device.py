@@ -19,5 +19,5 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         # A meta device has no numbers.
         torch.empty(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device!r} is not to be had here; wanted cpu, cuda, cuda:0, mps, ...") from error
+        raise InputError(f"device {device!r} is unavailable; expected cpu, cuda, cuda:0, mps, ...") from error
     return chosen

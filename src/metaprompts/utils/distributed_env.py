@@ -17,7 +17,7 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """Which of how many processes this is.
+    """The rank of this process and the world size.
 
     Attributes:
         rank: 0 for the one that writes and speaks
@@ -34,10 +34,10 @@ class Processes:
 
 
 def process_count() -> int:
-    """How many processes torchrun started; 1 without it.
+    """The number of processes that torchrun started; 1 without it.
 
     Raises:
-        InputError: WORLD_SIZE is no count, or what else torchrun sets is missing
+        InputError: WORLD_SIZE is not a count, or what else torchrun sets is missing
     """
     count = _from_environment("WORLD_SIZE", "1", least=1)
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
@@ -52,20 +52,20 @@ def process_rank() -> int:
     """The number of this one of them.
 
     Raises:
-        InputError: RANK is no number
+        InputError: RANK is not a number
     """
     return _from_environment("RANK", "0", least=0)
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks, of those that torchrun started."""
+    """Whether this is rank 0, which reports for all processes of torchrun."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _from_environment(name: str, default: str, *, least: int) -> int:
     text = os.environ.get(name, default)
     if not text.isdecimal() or int(text) < least:
-        raise InputError(f"the environment has {name}={text!r}; wanted what torchrun sets, {least} or more: unset it")
+        raise InputError(f"the environment has {name}={text!r}; expected what torchrun sets, {least} or more: unset it")
     return int(text)
 
 

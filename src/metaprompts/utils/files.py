@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the readers of text that anybody may have written."""
+"""Atomic file writes, and readers of user-written text files."""
 
 import codecs
 import errno
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from metaprompts.errors import InputError
-from metaprompts.utils.scratch import scratch_beside
+from metaprompts.utils.scratch import scratch_next_to
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ _PIECE = 2**20
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[Path]:
-    """Yield a scratch path beside ``path``; when the block ends well, it becomes ``path`` in one step.
+    """Yield a scratch path next to ``path``; when the block succeeds, it is renamed to ``path`` atomically.
 
     If the block raises, ``path`` is left as it was and the scratch file is removed. An OSError of the block counts as
     a failure to write ``path``.
@@ -67,7 +67,7 @@ def check_writable(folder: Path) -> None:
     """
     there = next(place for place in (folder / "result").absolute().parents if place.exists())
     if not there.is_dir():
-        raise InputError(f"cannot write to {folder}: {there} is no folder")
+        raise InputError(f"cannot write to {folder}: {there} is not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"cannot write to {folder}: this user may not write to {there}")
 
@@ -97,7 +97,7 @@ def write_image(path: Path, image: "NDArray[np.uint8]") -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file at a path that somebody has written down; none is where no name is so long.
+    """Whether a user-given path is a file; False for names that are too long.
 
     Raises:
         InputError: it cannot be found out
@@ -182,11 +182,11 @@ def parse_json(text: str, where: str) -> Any:
             # Names of files that are not UTF-8 are written with surrogates, too, and can be encoded that way.
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise InputError(f"{where} is no valid JSON: a string has half of a surrogate pair") from error
+        raise InputError(f"{where} is not valid JSON: a string has half of a surrogate pair") from error
     except RecursionError as error:
-        raise InputError(f"{where} is no valid JSON: nested more than {_DEPTH} levels deep") from error
+        raise InputError(f"{where} is not valid JSON: nested more than {_DEPTH} levels deep") from error
     except ValueError as error:
-        raise InputError(f"{where} is no valid JSON: {error}") from error
+        raise InputError(f"{where} is not valid JSON: {error}") from error
     return value
 
 
@@ -214,9 +214,9 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         values = tomllib.loads(text)
         _check_depth(values)
     except RecursionError as error:
-        raise InputError(f"{where} is no valid TOML: nested more than {_DEPTH} levels deep") from error
+        raise InputError(f"{where} is not valid TOML: nested more than {_DEPTH} levels deep") from error
     except ValueError as error:
-        raise InputError(f"{where} is no valid TOML: {error}") from error
+        raise InputError(f"{where} is not valid TOML: {error}") from error
     return values
 
 
@@ -239,17 +239,17 @@ def _check_depth(value: Any) -> None:
 
 
 def write_failure(error: BaseException, folder: Path) -> OSError | None:
-    """What the system said, where a writer in C++ says something else; None if it is not for the disk.
+    """The system error behind another error, such as one of a C++ writer; None if it is not a disk error.
 
     Args:
         error: what the writer raised
         folder: in which it wrote
     """
-    told: BaseException | None = error
-    while told is not None:
-        if isinstance(told, OSError) and told.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            return told
-        told = told.__cause__ or told.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            return cause
+        cause = cause.__cause__ or cause.__context__
     with suppress(OSError):
         if shutil.disk_usage(folder).free < _FULL:
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -258,7 +258,7 @@ def write_failure(error: BaseException, folder: Path) -> OSError | None:
 
 def _new_scratch(path: Path) -> Path:
     """Make an empty file with the rights that the umask and the folder give a new file."""
-    scratch = scratch_beside(path)
+    scratch = scratch_next_to(path)
     os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return scratch
 
@@ -273,7 +273,7 @@ def _flush(path: Path, mode: int) -> None:
 
 def _reason(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
-        return f"{error.filename} is no folder"
+        return f"{error.filename} is not a folder"
     return error.strerror or " ".join(str(error).split())
 
 
@@ -289,12 +289,12 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def write_folder_whole(folder: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside ``folder``; when the block ends well, it takes the place of ``folder``.
+    """Yield a scratch folder next to ``folder``; when the block succeeds, it replaces ``folder``.
 
     Raises:
         InputError: the folder cannot be written
     """
-    scratch = scratch_beside(folder)
+    scratch = scratch_next_to(folder)
     former = scratch.with_name(f"{scratch.name}-former")
     try:
         scratch.mkdir(parents=True)

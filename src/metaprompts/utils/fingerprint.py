@@ -64,10 +64,10 @@ def file_fingerprint(*paths: Path) -> str:
 
 
 def files_stamp(files: Mapping[str, Path]) -> str:
-    """Sixteen hexadecimal digits that change when one of the files is another, written anew or gone.
+    """Sixteen hexadecimal digits that change when one of the files is another, rewritten or gone.
 
     Args:
-        files: by the names they go by; they are not read: their size and the time of their last change tell
+        files: by name; they are identified by size and modification time and not read
     """
     digest = hashlib.sha256()
     for name, path in files.items():

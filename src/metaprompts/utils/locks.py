@@ -41,7 +41,7 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
         deep: whether subfolders, too, are searched for what is left
 
     Raises:
-        InputError: somebody else writes into it or into a folder that it lies in, or it cannot be written
+        InputError: another process writes into it or into a parent folder, or it cannot be written
     """
     made = _made(folder)
     key = os.path.realpath(folder)
@@ -69,9 +69,9 @@ def _made(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise InputError(f"cannot write to {folder}: {error.filename} is no folder") from error
+        raise InputError(f"cannot write to {folder}: {error.filename} is not a folder") from error
     except NotADirectoryError as error:
-        raise InputError(f"cannot write to {folder}: a part of it is no folder") from error
+        raise InputError(f"cannot write to {folder}: a part of it is not a folder") from error
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
     return missing
@@ -104,21 +104,21 @@ def _check_parents(key: str, folder: Path) -> None:
         with suppress(OSError):
             handle = os.open(parent / LOCK_FILE, os.O_RDONLY)
             try:
-                told = _told(handle)
-                if not _is_of_starter(told) and _is_held(handle, told):
-                    raise _refusal(parent, told, inside=folder)
+                owner = _read_owner(handle)
+                if not _is_of_starter(owner) and _is_held(handle, owner):
+                    raise _refusal(parent, owner, inside=folder)
             finally:
                 os.close(handle)
 
 
-def _is_of_starter(told: dict[str, str] | None) -> bool:
-    """Whether a lock is of the process that started this one, as ablate starts trainings below its own folder."""
-    return told is not None and told["pid"] == str(os.getppid()) and bool(is_alive(told["owner"]))
+def _is_of_starter(owner: dict[str, str] | None) -> bool:
+    """Whether a lock is of the process that started this one, as ablate starts runs below its own folder."""
+    return owner is not None and owner["pid"] == str(os.getppid()) and bool(is_alive(owner["owner"]))
 
 
-def _is_held(handle: int, told: dict[str, str] | None) -> bool:
+def _is_held(handle: int, owner: dict[str, str] | None) -> bool:
     """Whether another process holds the lock of a file, which is not taken meanwhile where its holder is known."""
-    alive = is_alive(told["owner"]) if told else None
+    alive = is_alive(owner["owner"]) if owner else None
     if _fcntl is None or alive is False:
         return bool(alive)
     try:
@@ -155,12 +155,12 @@ def _lock(handle: int, folder: Path) -> None:
             raise OSError(errno.ENOSYS, "no POSIX locks")
         _fcntl.lockf(handle, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
     except OSError as error:
-        told = _told(handle)
+        owner = _read_owner(handle)
         if error.errno in (errno.EACCES, errno.EAGAIN):
-            raise _refusal(folder, told) from error
-        if told and is_alive(told["owner"]):
-            raise _refusal(folder, told) from error
-        logger.warning("%s has no locks (%s): see to it that nobody else writes there", folder, error.strerror)
+            raise _refusal(folder, owner) from error
+        if owner and is_alive(owner["owner"]):
+            raise _refusal(folder, owner) from error
+        logger.warning("%s has no locks (%s): make sure that no other process writes there", folder, error.strerror)
 
 
 def _is_still(handle: int, path: Path) -> bool:
@@ -171,7 +171,7 @@ def _is_still(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int, command: str) -> None:
-    """Say who holds the lock; that there is no room for this is no reason to stop."""
+    """Write the lock's owner; a full disk is ignored."""
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     facts = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since, "owner": owner()}
     with suppress(OSError):
@@ -182,16 +182,16 @@ def _sign(handle: int, command: str) -> None:
         os.pwrite(handle, json_line(facts).encode(), 0)
 
 
-def _told(handle: int) -> dict[str, str] | None:
+def _read_owner(handle: int) -> dict[str, str] | None:
     with suppress(OSError, InputError, UnicodeDecodeError, KeyError, TypeError):
         facts = parse_json(os.pread(handle, 4096, 0).decode(), "lock")
         return {name: str(facts[name]) for name in ("command", "pid", "host", "since", "owner")}
     return None
 
 
-def _refusal(folder: Path, told: dict[str, str] | None, *, inside: Path | None = None) -> InputError:
+def _refusal(folder: Path, owner: dict[str, str] | None, *, inside: Path | None = None) -> InputError:
     who = "another process"
-    if told:
-        who = f"metaprompts {told['command']} (process {told['pid']} on {told['host']} since {told['since']})"
+    if owner:
+        who = f"metaprompts {owner['command']} (process {owner['pid']} on {owner['host']} since {owner['since']})"
     where = folder if inside is None else f"{folder}, in which {inside} lies,"
     return InputError(f"{where} is being written by {who}: wait until it has ended, or choose another folder")

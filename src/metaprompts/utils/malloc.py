@@ -1,4 +1,4 @@
-"""How the C library gives memory back while a large model trains on a CPU."""
+"""Make the C library return freed memory while a large model trains on a CPU."""
 
 import ctypes
 import sys
@@ -15,7 +15,7 @@ def trim_malloc(model: nn.Module) -> bool:
     """Let freed tensors of a large model leave the process at once, where the C library is glibc.
 
     By itself glibc soon keeps freed blocks of up to 32 MiB. What loading the model has freed, and activations and
-    gradients of many sizes, then leave gaps that little fits into: more than half a GiB in a training of Stable
+    gradients of many sizes, then leave gaps that little fits into: more than half a GiB in a run of Stable
     Diffusion's size. A small model is faster without.
 
     Args:

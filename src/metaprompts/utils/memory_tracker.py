@@ -1,4 +1,4 @@
-"""How many bytes of tensors are alive while something is computed; on fake tensors nothing is allocated."""
+"""Track the bytes of live tensors during a computation; with fake tensors nothing is allocated."""
 
 import weakref
 from collections import Counter
@@ -20,11 +20,11 @@ aten = torch.ops.aten
 class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the tensors that are made within it for as long as they live, and remembers the largest moment.
 
-    What an operation needs while it runs is seen only if it is told, the allocator's gaps are not.
+    Temporary memory of an operation is counted only if ``passing`` gives it; the allocator's gaps are not counted.
 
     Args:
         weights: are there already and not counted; a copy of one in another precision is counted as "copies"
-        passing: an operation, its arguments and its result -> bytes that it needs beside them while it runs
+        passing: an operation, its arguments and its result -> bytes of temporary memory while it runs
 
     Attributes:
         label: as what tensors are counted that are made from now on
@@ -75,9 +75,9 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now[label] += size
         self._note({})
 
-    def _note(self, beside: Mapping[str, int]) -> None:
-        if (total := self.now.total() + sum(beside.values())) > self._largest:
-            self._largest, self.peak, self.peak_phase = total, {**self.now, **beside}, self.phase
+    def _note(self, temporary: Mapping[str, int]) -> None:
+        if (total := self.now.total() + sum(temporary.values())) > self._largest:
+            self._largest, self.peak, self.peak_phase = total, {**self.now, **temporary}, self.phase
 
     def _forget(self, address: int, size: int, label: str, reference: Any) -> None:
         del reference, self._alive[address]
@@ -127,20 +127,20 @@ def backward_within_modes(loss: Tensor) -> None:
     )
 
 
-def call_at_first_gradient(loss: Tensor, tell: Callable[[nn.Parameter], None]) -> None:
-    """During the coming backward pass, tell of each parameter as soon as a part of its gradient is there.
+def call_at_first_gradient(loss: Tensor, on_gradient: Callable[[nn.Parameter], None]) -> None:
+    """During the coming backward pass, call back for each parameter as soon as a part of its gradient is computed.
 
     Args:
         loss: with a graph
-        tell: is called with the parameter
+        on_gradient: called with the parameter
     """
-    told: set[int] = set()
+    seen: set[int] = set()
 
     def first(parameter: nn.Parameter, *gradients: Any) -> None:
         del gradients
-        if id(parameter) not in told:
-            told.add(id(parameter))
-            tell(parameter)
+        if id(parameter) not in seen:
+            seen.add(id(parameter))
+            on_gradient(parameter)
 
     for node in _nodes(loss.grad_fn):
         for following, _ in node.next_functions:

@@ -83,7 +83,7 @@ class ConsoleProgress(ProgressReporter):
         if about:
             self._console.print(about, highlight=False)
         self._steps = steps
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
         self._recent.clear()
         self._waited.clear()
         self._bar.start()
@@ -108,9 +108,9 @@ class ConsoleProgress(ProgressReporter):
         if waited is not None:
             facts += f"  {sum(self._waited) / sum(entry[1] for entry in self._recent):.0%} waiting"
         self._bar.update(self._task, completed=step, facts=facts)
-        is_due = time.monotonic() - self._told >= _LOG_SECONDS or step % _LOG_EVERY == 0 or step == self._steps
+        is_due = time.monotonic() - self._reported >= _LOG_SECONDS or step % _LOG_EVERY == 0 or step == self._steps
         if self._bar.disable and is_due:
-            self._told = time.monotonic()
+            self._reported = time.monotonic()
             seconds_left = (self._steps - step) * sum(entry[1] for entry in self._recent) / len(self._recent)
             left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
             self._console.print(f"step {step}/{self._steps}  {facts}  {left}", highlight=False)
@@ -141,7 +141,7 @@ class SampleBar:
     Args:
         title: what is done
         samples: how many there are
-        quiet: tell nothing, as all processes but the first
+        quiet: report nothing, as on non-zero ranks
     """
 
     def __init__(self, title: str, samples: int, *, quiet: bool = False) -> None:
@@ -155,15 +155,15 @@ class SampleBar:
             disable=quiet or not sys.stderr.isatty(),
         )
         self._title, self._samples, self._done = title, samples, 0
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
         self._task = self._bar.add_task(title, total=samples)
 
     def advance(self, samples: int) -> None:
         """So many more are done."""
         self._done += samples
         self._bar.advance(self._task, samples)
-        if self._bar.disable and time.monotonic() - self._told >= _LOG_SECONDS:
-            self._told = time.monotonic()
+        if self._bar.disable and time.monotonic() - self._reported >= _LOG_SECONDS:
+            self._reported = time.monotonic()
             self._console.print(f"{self._title}: {self._done}/{self._samples}", highlight=False)
 
     def goes_on(self, samples: int) -> None:
@@ -183,7 +183,7 @@ class SampleBar:
 
 
 def tracked(items: Iterable[T], total: int, *, what: str) -> Iterator[T]:
-    """Pass on items and tell how many are done.
+    """Yield items and report how many are done.
 
     Args:
         items: yielded as they come
@@ -194,10 +194,10 @@ def tracked(items: Iterable[T], total: int, *, what: str) -> Iterator[T]:
     if sys.stderr.isatty():
         yield from track(items, total=total, description=what, console=console)
         return
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - told >= _LOG_SECONDS or done == total:
-            told, left = now, (now - started) / done * (total - done)
+        if now - reported >= _LOG_SECONDS or done == total:
+            reported, left = now, (now - started) / done * (total - done)
             console.print(f"{what}: {done}/{total}  {int(left) // 60}:{int(left) % 60:02d} left", highlight=False)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a key may have; stands beside its type: ``Annotated[int, Range(1, 64)]``.
+    """The range of a numeric key, given with its type: ``Annotated[int, Range(1, 64)]``.
 
     Attributes:
         low: the smallest
@@ -45,7 +45,7 @@ class Range:
 
 
 def check_ranges(settings: Any, where: str) -> None:
-    """Check every number of a dataclass against the `Range` beside its type; called by its ``__post_init__``.
+    """Check every number of a dataclass against the `Range` of its type; called by its ``__post_init__``.
 
     Args:
         settings: an instance
@@ -69,7 +69,7 @@ def _ranged(hint: Any, value: Any) -> Iterator[tuple[Any, Range]]:
     if origin is Annotated:
         yield from ((value, part) for part in parts[1:] if isinstance(part, Range))
     elif origin in (Union, types.UnionType):
-        # A text that may be one is no number out of its range.
+        # A text that may be one is not a number out of its range.
         is_text = isinstance(value, str) and str in parts
         for part in () if is_text else parts:
             yield from _ranged(part, value)
@@ -95,14 +95,14 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
     Args:
         kind: a dataclass; its fields are plain types, tuples, Literals, optional ones, paths or dataclasses
-        values: key -> value; strings are read as the field's type wants, so a command line's words will do
+        values: key -> value; strings are parsed as the field's type, so words of a command line are accepted
         where: dotted name of this part, for errors
 
     Raises:
         InputError: an unknown key (with the nearest known one), a missing key or a value of the wrong type
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"{where} is {values!r}; wanted a section of keys")
+        raise InputError(f"{where} is {values!r}; expected a section of keys")
     known = {field.name: field for field in fields(kind) if field.init}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
@@ -156,7 +156,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     except InputError:
         raise
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise InputError(f"{where} is {_shown(repr(value))}; wanted {_describe(kind)}") from error
+        raise InputError(f"{where} is {_shown(repr(value))}; expected {_describe(kind)}") from error
 
 
 def _convert_unchecked(kind: Any, value: Any, where: str) -> Any:

@@ -1,4 +1,4 @@
-"""Names of files and folders that are not finished yet: they tell their owner, so that only those of the dead go."""
+"""Names of unfinished files and folders: each names its owner, so that only those of ended processes are removed."""
 
 import hashlib
 import os
@@ -19,8 +19,8 @@ _LONGEST_STEM, _LONGEST_SUFFIX = 40, 16
 _FOREIGN_AGE_S = 3600.0
 
 
-def scratch_beside(path: Path) -> Path:
-    """A name beside ``path``, with its suffix, that nobody else has; nothing is made."""
+def scratch_next_to(path: Path) -> Path:
+    """A unique name next to ``path``, with its suffix; nothing is created."""
     # Image writers choose the format by the suffix.
     suffix = path.suffix if len(path.suffix) <= _LONGEST_SUFFIX else ""
     return path.with_name(f".{path.stem[:_LONGEST_STEM]}-{owner()}-{secrets.token_hex(4)}{suffix}")
@@ -35,8 +35,8 @@ def remove_scratch(folder: Path, *, deep: bool = False) -> None:
     """Remove what processes that were killed have left in a folder; what another one is writing stays.
 
     Args:
-        folder: where to look; there may be none
-        deep: look in its subfolders, too
+        folder: the folder to search; it may be missing
+        deep: also search subfolders
     """
     for path in list(folder.rglob(".*") if deep else folder.glob(".*")):
         match = _NAME.fullmatch(path.name)
@@ -94,7 +94,7 @@ def _machine() -> str:
 
 
 def _birth(pid: int) -> int | None:
-    """When a process began, in ticks since the machine did: -1 for one that has ended, None where nobody knows."""
+    """When a process began, in ticks since the machine did: -1 for one that has ended, None where unknown."""
     try:
         # The name in brackets may hold anything.
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()

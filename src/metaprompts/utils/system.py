@@ -1,4 +1,4 @@
-"""What the system says of this process, of its memory, and of what is installed."""
+"""Facts from the operating system: the process, memory, and installed packages."""
 
 import ctypes
 import mmap
@@ -35,7 +35,7 @@ def peak_bytes() -> int:
 
 
 def memory_bytes(what: Literal["MemTotal", "MemAvailable"]) -> int | None:
-    """All of the system's memory in bytes, or what can be taken without swapping; None where it does not say."""
+    """All of the system's memory in bytes, or what is available without swapping; None where unknown."""
     found = fact(Path("/proc/meminfo"), what)
     return None if found is None else int(found.split()[0]) * _KIB
 
@@ -80,7 +80,7 @@ def package_version(package: str) -> str | None:
 
 
 def fact(path: Path, key: str) -> str | None:
-    """What follows ``key:`` in a file of the system; None if there is no such file or line."""
+    """The value of ``key:`` in a system file; None if there is no such file or line."""
     if not path.exists():
         return None
     lines = (line.partition(":") for line in path.read_text().splitlines())
@@ -113,7 +113,7 @@ def _of_process(what: str) -> int:
     # Unlike getrusage's, this peak does not begin with the parent's.
     if found := fact(Path("/proc/self/status"), what):
         return int(found.split()[0]) * _KIB
-    # Not everywhere to be had.
+    # Not available on every system.
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else _KIB)

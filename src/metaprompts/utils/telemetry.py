@@ -15,7 +15,7 @@ _OPENVINO_S = "openvino_telemetry"
 def switch_off_telemetry() -> None:
     """Let no library send usage data; to be called before they are imported. What the user has set stays so.
 
-    OpenVINO and NNCF report every import, and make a file that tells users apart in their home folder, unless
+    OpenVINO and NNCF report every import, and write a file with a user id in the home folder, unless
     openvino_telemetry cannot be imported; they have no other switch that needs no file.
     """
     for name, value in _VARIABLES.items():

@@ -45,7 +45,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file or a PyTorch checkpoint; the tensors stay on disk until they are used.
 
     A checkpoint may hold its tensors under ``state_dict`` or ``model``. Nothing that a file names is imported or run:
-    settings, scores, callbacks and other objects beside the tensors are passed over, and a file that would run a
+    settings, scores, callbacks and other objects next to the tensors are skipped, and a file that would run a
     function of the standard library is refused.
 
     Args:
@@ -58,14 +58,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         InputError: the file is missing, damaged, holds code, holds no tensors, or tensors larger than itself
     """
     if not is_file(path):
-        what = "is a folder" if path.is_dir() else "is no file"
+        what = "is a folder" if path.is_dir() else "is not a file"
         raise InputError(f"no weights at {path}, which {what}: give a .safetensors, .pth or .ckpt file")
     if path.suffix == ".safetensors":
         try:
             tensors = load_file(path)
         except Exception as error:  # the header names types and sizes that PyTorch may not take
             raise InputError(
-                f"{path} is no readable .safetensors file ({one_line(error)}): copy or download it again"
+                f"{path} is not a readable .safetensors file ({one_line(error)}): copy or download it again"
             ) from error
     else:
         tensors = state_dict_in(_read_pickle(path), path)
@@ -127,7 +127,7 @@ def _read_pickle(path: Path) -> Any:
         with path.open("rb") as file:
             head = file.read(len(MAGIC))
         is_archive = head == MAGIC
-        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+        # Files from before PyTorch 1.6 are not archives and cannot be mapped.
         return read_archive(path) if is_archive else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
         found = error.args[0] if isinstance(error, CodeError) else None
@@ -138,7 +138,7 @@ def _read_pickle(path: Path) -> Any:
                 f"{path} was refused: it holds a Python object or code ({found}), which would have to run to be "
                 "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
             ) from error
-        # Of what is no pickle PyTorch says nothing helpful, or advises to switch off its safety.
+        # For files that are not pickles, PyTorch's error is unhelpful, or advises to switch off its safety.
         reason = one_line(error)[:100] if head.startswith((b"\x80", MAGIC)) else "it does not begin as one"
         raise InputError(f"{path} is damaged or no PyTorch checkpoint ({reason}): copy or download it again") from error
 
@@ -155,7 +155,7 @@ def load_tensors(
 ) -> None:
     """Put tensors into a module that may still be on the meta device, taking them as they are where types agree.
 
-    Other floating types are converted to the module's. All numbers are looked at, and those of a file not kept in
+    Other floating types are converted to the module's. All values are checked, and those of a file not kept in
     memory for that.
 
     Args:
@@ -170,48 +170,48 @@ def load_tensors(
         InputError: one line with every missing, unexpected, mis-shaped and mis-typed name, or every tensor that is not
             finite
     """
-    wanted = module.state_dict(keep_vars=True)
-    names = {name: spell(name) for name in wanted}
-    if problems := mismatches(wanted, tensors, names, unused=unused, required=required):
+    target = module.state_dict(keep_vars=True)
+    names = {name: spell(name) for name in target}
+    if problems := mismatches(target, tensors, names, unused=unused, required=required):
         raise InputError(f"{origin} does not fit this model: {'; '.join(problems)}")
-    broken = [names[name] for name in wanted if not is_finite(tensors[names[name]])]
+    broken = [names[name] for name in target if not is_finite(tensors[names[name]])]
     if broken:
         raise InputError(f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged or diverged")
-    found = {name: tensors[names[name]].detach() for name in wanted}
-    fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in wanted.items()}
+    found = {name: tensors[names[name]].detach() for name in target}
+    fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in target.items()}
     # What is trainable stays so: the tensors are assigned, the parameters' flags are kept.
     module.load_state_dict(fitting, strict=True, assign=True)
 
 
 def mismatches(
-    wanted: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
     tensors: Mapping[str, Tensor],
     names: Mapping[str, str],
     *,
     unused: Callable[[str], bool] = lambda name: False,
     required: Iterable[str] = (),
 ) -> list[str]:
-    """How a file's tensors differ from the wanted ones: a phrase for each kind of difference, with all names.
+    """How a file's tensors differ from the expected ones: a phrase for each kind of difference, with all names.
 
     Args:
-        wanted: our name -> tensor of the wanted shape and type
+        target: our name -> tensor of the expected shape and type
         tensors: the file's name -> tensor
         names: our name -> the file's name
         unused: which of the file's names are known to be of no use here
-        required: names that the file must have although no wanted tensor goes by them
+        required: names that the file must have although no target tensor has them
     """
     expected = set(names.values())
-    pairs = [(names[name], tensors[names[name]], tensor) for name, tensor in wanted.items() if names[name] in tensors]
+    pairs = [(names[name], tensors[names[name]], tensor) for name, tensor in target.items() if names[name] in tensors]
     listed = {
         "missing": sorted((expected | set(required)) - tensors.keys()),
         "unexpected": sorted(name for name in tensors.keys() - expected if not unused(name)),
         "of another shape": [
-            f"{name} is {_shape(found)}, wanted {_shape(tensor)}"
+            f"{name} is {_shape(found)}, expected {_shape(tensor)}"
             for name, found, tensor in pairs
             if not _same_shape(found, tensor)
         ],
         "of another type": [
-            f"{name} is {str(found.dtype).removeprefix('torch.')}, wanted a floating type"
+            f"{name} is {str(found.dtype).removeprefix('torch.')}, expected a floating type"
             for name, found, tensor in pairs
             if tensor.is_floating_point() and not found.is_floating_point()
         ],
@@ -219,10 +219,10 @@ def mismatches(
     return [f"{len(found)} {kind}: {', '.join(found)}" for kind, found in listed.items() if found]
 
 
-def _same_shape(tensor: Tensor, wanted: Tensor) -> bool:
+def _same_shape(tensor: Tensor, target: Tensor) -> bool:
     """Equal shapes, or a 1x1 convolution for a linear layer, as in older VAE files."""
     shape = tuple(tensor.shape)
-    return shape == tuple(wanted.shape) or (wanted.ndim == 2 and shape == (*wanted.shape, 1, 1))
+    return shape == tuple(target.shape) or (target.ndim == 2 and shape == (*target.shape, 1, 1))
 
 
 def _shape(tensor: Tensor) -> str:

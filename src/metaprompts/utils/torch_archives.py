@@ -1,8 +1,8 @@
 """The zip archives that torch.save writes, read without running anything that they name.
 
 Tensors and plain values are read; objects of training frameworks (Lightning's callbacks, OmegaConf's settings, NumPy's
-scores) are passed over. No class or function of a file is ever looked up, so a file cannot run code, and what it can
-allocate is bounded by its own size.
+scores) are skipped. No class or function that a file names is ever resolved, so a file cannot run code, and the memory
+it can allocate is bounded by its own size.
 """
 
 import io
@@ -57,7 +57,7 @@ class PassedOver:
     """Stands where an object of foreign code was; takes whatever the file does to that object."""
 
     def __new__(cls, *values: object, **named: object) -> Self:
-        """Pass over what it would be made of."""
+        """Ignore constructor arguments."""
         del values, named
         return super().__new__(cls)
 
@@ -65,17 +65,17 @@ class PassedOver:
         del values, named
 
     def append(self, value: object) -> None:
-        """Pass over an item of a list."""
+        """Ignore an item of a list."""
 
     def extend(self, values: object) -> None:
-        """Pass over items of a list."""
+        """Ignore items of a list."""
 
 
 def checked_archive(path: Path) -> zipfile.ZipFile:
     """Open an archive whose entries are no larger than the file, as torch.save never compresses.
 
     Raises:
-        ValueError: it is no archive, or entries are compressed or overlap, as in a zip bomb
+        ValueError: it is not an archive, or entries are compressed or overlap, as in a zip bomb
         OSError: it cannot be read
     """
     try:
@@ -96,7 +96,7 @@ def read_archive(path: Path) -> Any:
     """Read an archive; the tensors stay on disk until they are used, and changing them does not change the file.
 
     Returns:
-        what was saved, with `PassedOver` in the place of foreign objects, and dicts without keys that are neither text
+        what was saved, with `PassedOver` in place of foreign objects, and dicts without keys that are neither text
         nor whole numbers
 
     Raises:
@@ -180,7 +180,7 @@ class _Reader(pickle._Unpickler):
         self._file, self._places = file, places
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a global of the file; nothing is imported."""
+        """A stand-in for a global of the file; nothing is imported."""
         # As Python's own reader does: old protocols spell modules as Python 2 did.
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         if module in ("torch", "torch.storage") and name in _STORAGES:
@@ -240,7 +240,7 @@ class _Reader(pickle._Unpickler):
 
 
 def _is_code(module: str, name: str) -> bool:
-    """Whether a global of a file is something of the standard library that is no data."""
+    """Whether a global of a file is something of the standard library that is not data."""
     root = module.partition(".")[0]
     if root == "builtins":
         return name not in _DATA_BUILTINS

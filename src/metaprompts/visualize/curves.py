@@ -75,7 +75,7 @@ def _draw(axes: "Axes", curve: Curve) -> None:
     steps, values = steps[np.isfinite(values)], np.clip(values[np.isfinite(values)], -_LARGEST, _LARGEST)
     axes.set_ylabel(curve.unit)
     axes.grid(alpha=0.3)
-    # All panels have their own numbers below: who looks at one need not look down for them.
+    # All panels have their own tick labels, so that each can be read alone.
     axes.tick_params(labelbottom=True)
     if not len(values):
         axes.set_title(curve.title, loc="left", fontsize=10)

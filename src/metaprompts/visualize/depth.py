@@ -1,4 +1,4 @@
-"""Depth as color: near is bright, far is dark, black is no measurement."""
+"""Depth as color: near is bright, far is dark, black is not a measurement."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import sentences, strip_width
 from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_size, write_texts
 
-# Inferno's darkest part would look like the black of pixels without depth.
+# Inferno's darkest colors are too close to the black of pixels without depth.
 _DARKEST = 0.12
 _ENOUGH = 2**25
 
@@ -20,13 +20,13 @@ def depth_range(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     """The range that colors should span: from the 1st to the 99th percentile, so that few outliers cost no contrast.
 
     Args:
-        depth_m: (H,W) metres
+        depth_m: (H,W) meters
         valid: (H,W), False where depth means nothing; NaN, infinite and non-positive depth never counts
 
     Returns:
-        near and far end, metres; (0, 1) if no pixel is valid
+        near and far end, meters; (0, 1) if no pixel is valid
     """
-    # Of very many pixels some tell the range as well, without gigabytes of copies.
+    # A subset of very many pixels gives the same range without gigabytes of copies.
     every = 1 + depth_m.size // _ENOUGH
     depth_m, valid = depth_m[::every], None if valid is None else valid[::every]
     measured = depth_m[_measured(depth_m, valid)]
@@ -45,9 +45,9 @@ def color_depth(
     """Color a depth map with inferno, reversed: brightness falls evenly with distance, also in gray print.
 
     Args:
-        depth_m: (H,W) metres
-        minimum: depth of the brightest color, metres; None: from ``depth_range``
-        maximum: depth of the darkest color, metres; None: from ``depth_range``
+        depth_m: (H,W) meters
+        minimum: depth of the brightest color, meters; None: from ``depth_range``
+        maximum: depth of the darkest color, meters; None: from ``depth_range``
         valid: (H,W), False pixels are black; so are NaN, infinite and non-positive ones
 
     Returns:
@@ -57,7 +57,7 @@ def color_depth(
         InputError: the map has no two dimensions
     """
     if depth_m.ndim != 2:
-        raise InputError(f"depth to color is {depth_m.shape}; expected (height, width) in metres")
+        raise InputError(f"depth to color is {depth_m.shape}; expected (height, width) in meters")
     colors = np.empty((*depth_m.shape, 3), np.uint8)
     for rows, band in colored_bands(depth_m, minimum, maximum, valid):
         colors[rows] = band
@@ -130,7 +130,7 @@ def add_depth_legend(colored: ImageArray, minimum: float, maximum: float) -> Ima
 
 
 def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> list[str]:
-    """What has to be known to read the colors of a depth map, in sentences.
+    """Notes for reading the colors of a depth map, in sentences.
 
     Args:
         depth_m: (H,W) meters

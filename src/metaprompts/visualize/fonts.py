@@ -1,4 +1,4 @@
-"""Which font draws a text: Pillow's own where it has all letters, else one of the system's."""
+"""Choose the font of a text: Pillow's own where it has all letters, else a system font."""
 
 import os
 import sys
@@ -65,15 +65,15 @@ def _path_for(letters: frozenset[str], needs_shaping: bool) -> Path | None:
     visible = letters - set(_JOINERS)
     if not all(letter.isprintable() for letter in visible) or (needs_shaping and not features.check_feature("raqm")):
         return None
-    wanted = np.array(sorted(ord(letter) for letter in visible))
+    codes = np.array(sorted(ord(letter) for letter in visible))
     for path in _font_files():
-        if np.isin(wanted, _letters_of(path)).all() and _draws(path, "".join(sorted(visible))):
+        if np.isin(codes, _letters_of(path)).all() and _draws(path, "".join(sorted(visible))):
             return path
     return None
 
 
 def _draws(path: Path, text: str) -> bool:
-    """Whether Pillow gets ink out of a font; fonts of colored images have sizes of their own, or no outlines."""
+    """Whether Pillow can render a font; fonts of colored images have fixed sizes, or no outlines."""
     try:
         font = _system_font(path, _PROBE_PX)
         image = Image.new("L", (_PROBE_PX * (2 + len(text)), 2 * _PROBE_PX))

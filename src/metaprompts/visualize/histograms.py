@@ -1,4 +1,4 @@
-"""How much of a data set each class covers, as bars."""
+"""Bar charts of the share of each class in a data set."""
 
 from collections.abc import Sequence
 

@@ -27,14 +27,14 @@ _TICKS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is known of one variant.
+    """The numbers of one variant.
 
     Attributes:
         name: written to the left
         values: of single seeds
         mean: NaN for none
         half_width: of the interval around the mean; NaN for none
-        note: written beside the numbers
+        note: written next to the numbers
         lost: why seeds have no value, written in red; "" for none
     """
 
@@ -151,7 +151,7 @@ def _draw_row(sheet: ImageArray, row: Row, axis: _Axis, y: int, color: Color) ->
         left, right = axis.x(row.mean - row.half_width), axis.x(row.mean + row.half_width)
         _line(sheet, (left, y), (right, y), color)
         for end, value in ((left, row.mean - row.half_width), (right, row.mean + row.half_width)):
-            # No cap where the interval goes on beyond the axis.
+            # No cap where the interval extends beyond the axis.
             if axis.low <= value <= axis.high:
                 _line(sheet, (end, y - 5), (end, y + 5), color)
     if not math.isnan(row.mean):

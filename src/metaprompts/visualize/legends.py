@@ -9,7 +9,7 @@ from metaprompts.visualize.text import Color, ImageArray, blank, fitted, text_si
 
 _NARROWEST = 160
 _SMALLEST_PX = 11
-# Lines of text that fit beside each other on a square image, so that it is readable when the whole is on a screen.
+# Entries that fit next to each other on a square image, so that it is readable when the whole is on a screen.
 _SHARE = 50
 _OUTLINE: Color = (150, 150, 156)
 
@@ -72,9 +72,9 @@ def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) ->
     if strip is None:
         yield from bands
         return
-    beside = strip.shape[1] - width
+    rest = strip.shape[1] - width
     for band in bands:
-        yield np.concatenate([band, blank(len(band), beside)], axis=1) if beside else band
+        yield np.concatenate([band, blank(len(band), rest)], axis=1) if rest else band
     yield strip
 
 

@@ -47,7 +47,7 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
 
 
 def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) -> ImageArray:
-    """Draw a bar a number, from the middle to the right (red, above 0) or to the left (blue), the number beside it.
+    """Draw a bar for each number, to the right (red, above 0) or left (blue), with the number next to it.
 
     Args:
         values: (R,); NaN has no bar

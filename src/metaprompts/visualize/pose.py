@@ -40,7 +40,7 @@ def draw_skeleton(
         scores: (P,J)
         skeleton: pairs of joint indices that a limb connects
         threshold: joints scored below are left out, and limbs that need them
-        joints: J names, which tell the side, see `read_names`; None: all are middle
+        joints: J names, which give the side, see `read_names`; None: all are middle
 
     Returns:
         (H,W,3)

@@ -15,14 +15,14 @@ from metaprompts.visualize.text import ImageArray, drawn_name
 # Found by search among 1300 colors: of any two, mixed with dark, middle and light gray as an overlay is, the difference
 # (CIEDE2000) is as large as can be had, to all eyes and to those that lack red or green receptors. Their order keeps
 # the first ones apart even where one lies over a dark and another over a light part of an image. Further ones are
-# computed: nobody can tell many more apart.
+# computed: many more are indistinguishable.
 _FIRST = (
     *((59, 59, 137), (177, 255, 0), (255, 59, 0), (0, 59, 20), (235, 235, 216), (255, 137, 177), (177, 0, 255)),
     *((137, 235, 235), (235, 216, 118), (98, 0, 78), (137, 196, 255), (0, 157, 39), (0, 0, 196), (78, 39, 59)),
     *((196, 157, 118), (98, 98, 59), (39, 98, 118), (157, 118, 255), (59, 137, 118), (78, 118, 177)),
 )
 OPACITY = 0.6
-"""Of the tint of an overlay."""
+"""The opacity of an overlay's tint."""
 _COMPUTED = 256
 
 
@@ -125,7 +125,7 @@ def _spread_colors() -> ImageArray:
     lab = _lab(candidates)
     chosen = np.array(_FIRST, dtype=np.uint8)
     distance = np.linalg.norm(lab[:, None] - _lab(chosen)[None], axis=-1).min(1)
-    # Very dark and very light tints can be told from neither each other nor the image.
+    # Very dark and very light tints are hard to distinguish from each other and from the image.
     distance[(lab[:, 0] < 25) | (lab[:, 0] > 92)] = -1
     further = []
     for _ in range(_COMPUTED - len(chosen)):
@@ -136,7 +136,7 @@ def _spread_colors() -> ImageArray:
 
 
 def _further_colors(taken: ImageArray, count: int) -> ImageArray:
-    """Beyond what eyes can tell apart: merely distinct, by a walk that meets each 24-bit color once."""
+    """More colors than eyes distinguish: merely distinct, by a walk that visits each 24-bit color once."""
     seen = {tuple(color) for color in taken.tolist()}
     walk = (color for color in _all_colors() if color not in seen)
     return np.array([next(walk) for _ in range(count)], dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Bars made of parts, and beside each a second bar."""
+"""Stacked bars, and next to each a second bar."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ _COLORS: tuple[Color, ...] = (
     *((148, 148, 156), (47, 116, 181), (222, 150, 58), (196, 110, 34), (160, 76, 18), (74, 148, 92), (134, 94, 170)),
     *((90, 190, 196), (204, 92, 128)),
 )
-_BESIDE: Color = (120, 132, 150)
+_SECOND: Color = (120, 132, 150)
 _SIZE_PX, _GAP, _ROW, _BAR = 13, 10, 30, 18
-_WIDEST_NAME, _LONGEST, _LONGEST_BESIDE = 200, 480, 200
+_WIDEST_NAME, _LONGEST, _LONGEST_SECOND = 200, 480, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +23,15 @@ class Stack:
         name: to the left
         parts: by name, at least 0; the names of the first row that has them are the legend's
         note: behind the bar
-        beside: the second bar's length
-        beside_note: behind that
+        second: the second bar's length
+        second_note: text behind it
     """
 
     name: str
     parts: Mapping[str, float]
     note: str
-    beside: float
-    beside_note: str
+    second: float
+    second_note: str
 
 
 def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
@@ -39,7 +39,7 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
 
     Args:
         stacks: the rows
-        titles: of the bars and of those beside them
+        titles: of the stacked bars and of the second bars
 
     Returns:
         (height, width, 3)
@@ -48,15 +48,15 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
         InputError: there are no rows
     """
     if not stacks:
-        raise InputError("no bars to draw; wanted at least one")
+        raise InputError("no bars to draw; expected at least one")
     left = 2 * _GAP + min(max(text_size(stack.name, _SIZE_PX)[0] for stack in stacks), _WIDEST_NAME)
     middle = left + _LONGEST + _widest(stack.note for stack in stacks) + 3 * _GAP
-    width = middle + _LONGEST_BESIDE + _widest(stack.beside_note for stack in stacks) + 2 * _GAP
+    width = middle + _LONGEST_SECOND + _widest(stack.second_note for stack in stacks) + 2 * _GAP
     colors = _colors(stacks)
     sheet = blank(2 * _ROW + len(stacks) * _ROW + _GAP, width)
     texts = [(left, _GAP, titles[0]), (middle, _GAP, titles[1])]
     scale = _LONGEST / (max(sum(stack.parts.values()) for stack in stacks) or 1)
-    scale_beside = _LONGEST_BESIDE / (max(stack.beside for stack in stacks) or 1)
+    scale_second = _LONGEST_SECOND / (max(stack.second for stack in stacks) or 1)
     for row, stack in enumerate(stacks):
         top = (row + 1) * _ROW + (_ROW - _BAR) // 2
         end, reached = left, 0.0
@@ -64,10 +64,10 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
             reached += value * scale
             start, end = end, left + round(reached)
             sheet[top : top + _BAR, start:end] = colors[name]
-        beside_end = middle + round(stack.beside * scale_beside)
-        sheet[top : top + _BAR, middle:beside_end] = _BESIDE
+        second_end = middle + round(stack.second * scale_second)
+        sheet[top : top + _BAR, middle:second_end] = _SECOND
         texts += [(_GAP, top, fitted(stack.name, _WIDEST_NAME, _SIZE_PX)), (end + _GAP // 2, top, stack.note)]
-        texts.append((beside_end + _GAP // 2, top, stack.beside_note))
+        texts.append((second_end + _GAP // 2, top, stack.second_note))
     return _with_legend(sheet, texts, colors, left)
 
 

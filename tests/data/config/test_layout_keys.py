@@ -52,10 +52,10 @@ class TestSegmentation:
             ({"layout": "ade20k"}, ADE20K),
         ):
             data = SegmentationData(root=root / settings["layout"], **settings)
-            wanted, found = (data.dataset("val", order)[0].labels for order in (names, names[::-1]))
-            counted = wanted != 255
+            expected, found = (data.dataset("val", order)[0].labels for order in (names, names[::-1]))
+            counted = expected != 255
             assert np.array_equal(counted, found != 255)
-            assert np.array_equal(found[counted], len(names) - 1 - wanted[counted])
+            assert np.array_equal(found[counted], len(names) - 1 - expected[counted])
             assert f"{settings['layout']}'s: labels are numbered by name" in caplog.text
 
     def test_names_are_compared_as_people_spell_them(self, root):
@@ -65,7 +65,9 @@ class TestSegmentation:
 
     def test_foreign_classes_are_refused(self, root):
         names = ("auto", *CITYSCAPES[1:])
-        with pytest.raises(InputError, match=r"'auto', which is no class of data.layout cityscapes, and lacks 'road'"):
+        with pytest.raises(
+            InputError, match=r"'auto', which is not a class of data.layout cityscapes, and lacks 'road'"
+        ):
             SegmentationData(root=root / "cityscapes", layout="cityscapes").dataset("val", names)
         with pytest.raises(InputError, match="a class twice, and lacks 'road'"):
             SegmentationData(root=root / "cityscapes", layout="cityscapes").dataset("val", ("sky", *CITYSCAPES[1:]))
@@ -112,7 +114,7 @@ class TestSegmentation:
             SegmentationData(**settings)
 
     def test_unknown_layout(self):
-        with pytest.raises(InputError, match=r"data.layout is 'voc'; wanted one of lists, ade20k"):
+        with pytest.raises(InputError, match=r"data.layout is 'voc'; expected one of lists, ade20k"):
             build(SegmentationData, {"layout": "voc"}, "data")
 
 

@@ -96,7 +96,7 @@ class TestAnnotations:
         [{"num_keypoints": 0}, {"iscrowd": 1}, {"bbox": [1, 2, 0, 4]}, {"keypoints": [0] * 9}, {"category_id": 2}],
     )
     def test_left_out(self, write, entries):
-        """The unfit person is passed over beside a good one, and alone is an error."""
+        """The unfit person is skipped beside a good one, and alone is an error."""
         alone = changed(**entries)
         with pytest.raises(InputError, match="no person"):
             CocoKeypoints(write(alone), "persons.json", "images")
@@ -107,7 +107,7 @@ class TestAnnotations:
     @pytest.mark.parametrize(
         ("content", "words"),
         [
-            ("{", "no valid JSON"),
+            ("{", "not valid JSON"),
             ([], "holds a JSON list"),
             ({"images": []}, "no list 'annotations'"),
             ({**CONTENT, "categories": []}, "no categories"),
@@ -244,7 +244,7 @@ class TestAnnotations:
             CocoKeypoints(root, "persons.json", "images")
 
     def test_missing_file(self, tmp_path):
-        with pytest.raises(InputError, match=r"annotation file \S+/persons.json does not exist; wanted a COCO"):
+        with pytest.raises(InputError, match=r"annotation file \S+/persons.json does not exist; expected a COCO"):
             CocoKeypoints(tmp_path, "persons.json", "images")
 
     def test_missing_image(self, write):

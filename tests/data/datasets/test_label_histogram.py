@@ -36,7 +36,7 @@ class TestCounting:
             "  255 (ignored)   25.00%      2",
         ]
         (line,) = counted.warnings()
-        assert line.startswith("7 is no class and not ignored: 2 pixels in 1 of 3 masks; say what it is")
+        assert line.startswith("7 is not a class and not ignored: 2 pixels in 1 of 3 masks; say what it is")
 
     def test_an_object_of_255_is_pointed_out(self, tmp_path):
         """A mask of 0/255 trained to loss 0.0000 and mIoU 1.0000 without a word: 255 was ignored."""
@@ -85,7 +85,7 @@ class TestCounting:
         label_map = {"0,0,0": 0, "255,0,0": 1}
         samples = folder(tmp_path, [[[0, 0, 0], [255, 0, 0], [1, 2, 3]]], label_map=label_map)
         (line,) = count_labels(samples, NAMES).warnings()
-        assert line.startswith("#010203 is no class")
+        assert line.startswith("#010203 is not a class")
 
     def test_the_best_guess_of_one_who_sees_nothing(self, tmp_path):
         assert count_labels(folder(tmp_path, [[0, 0, 0, 1, 255]]), NAMES).best_guess() == ("background", 0.75 / 2)
@@ -127,7 +127,7 @@ class TestDataCheck:
     def test_values_beyond_the_samples_that_were_read_are_found(self, tmp_path, capsys):
         folder(tmp_path, *[[[0, 9 if number == 3 else 1]] for number in range(30)])
         assert self.check(tmp_path) == 1
-        assert "bad: 9 is no class and not ignored: 1 pixel in 1 of 30 masks" in capsys.readouterr().out
+        assert "bad: 9 is not a class and not ignored: 1 pixel in 1 of 30 masks" in capsys.readouterr().out
 
     def test_nothing_but_ignored(self, tmp_path, capsys):
         folder(tmp_path, [[255]])

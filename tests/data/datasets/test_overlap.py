@@ -85,6 +85,6 @@ def test_empty_class_names(text):
     """--task.classes bg,,obj trained two classes without a word."""
     with pytest.raises(InputError, match=r"task.classes has an empty name, number [12] of 3"):
         Segmentation(classes=convert(tuple[str, ...], text, "task.classes"))
-    with pytest.raises(InputError, match=r"x is ''; wanted a whole number"):
+    with pytest.raises(InputError, match=r"x is ''; expected a whole number"):
         convert(tuple[int, ...], "1,,2", "x")
     assert convert(tuple[str, ...], "bg,obj,", "task.classes") == ("bg", "obj")

@@ -36,9 +36,9 @@ def opened(root, **settings):
 def test_sky_is_infinitely_far(root, sky_class, rows):
     """A mask of the sky, or the number of its class; everything else stays as measured."""
     sample = opened(root, sky="classes", sky_class=sky_class)[1]
-    wanted = np.full(SIZE, 5.0, np.float32)
-    wanted[rows] = np.inf
-    np.testing.assert_array_equal(sample.depth_m, wanted)
+    expected = np.full(SIZE, 5.0, np.float32)
+    expected[rows] = np.inf
+    np.testing.assert_array_equal(sample.depth_m, expected)
 
 
 def test_masks_count_among_a_samples_files(root):

@@ -88,19 +88,19 @@ def test_a_bare_name_is_of_one_image(tmp_path, names):
 
 
 @pytest.mark.parametrize(
-    ("content", "wanted"),
+    ("content", "expected"),
     [
         ("[]", "holds no captions"),
         ("{}", "holds no captions"),
         ('{"a": 3}', "caption of 'a' is 3"),
-        ('{"": "a"}', "'' is no file's name"),
-        (r'{"\u0000": "a"}', "no file's name"),
-        ("x", "no valid"),
+        ('{"": "a"}', "'' is not a file's name"),
+        (r'{"\u0000": "a"}', "not a file's name"),
+        ("x", "not valid"),
     ],
 )
-def test_a_file_of_something_else_is_one_line(tmp_path, content, wanted):
+def test_a_file_of_something_else_is_one_line(tmp_path, content, expected):
     (tmp_path / "captions.json").write_text(content)
-    with pytest.raises(InputError, match=wanted):
+    with pytest.raises(InputError, match=expected):
         CaptionFile(tmp_path / "captions.json", tmp_path)
 
 

@@ -70,7 +70,7 @@ class TestDepth:
     @pytest.mark.parametrize("content", [b"text", b"\x93NUMPY\x01\x00"])
     def test_broken_arrays(self, tmp_path, content):
         (tmp_path / "a.npy").write_bytes(content)
-        with pytest.raises(InputError, match=r"a\.npy is no .npy array"):
+        with pytest.raises(InputError, match=r"a\.npy is not an .npy array"):
             read_depth_m(tmp_path / "a.npy", DepthEncoding(depth_scale=1000))
 
     def test_missing_array(self, tmp_path):

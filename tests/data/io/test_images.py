@@ -188,7 +188,7 @@ class TestBadFiles:
 
     def test_pipe(self, tmp_path):
         os.mkfifo(tmp_path / "a.png")
-        refuse(tmp_path / "a.png", "no regular file")
+        refuse(tmp_path / "a.png", "not a regular file")
 
     def test_impossible_name(self, tmp_path):
         refuse(tmp_path / ("a" * 300), "cannot be read")

@@ -103,10 +103,10 @@ def test_a_square_image(tmp_path):
     (tmp_path / "labels").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "images/a.jpg", exif=exif(6))
     Image.new("L", (8, 8)).save(tmp_path / "labels/a.png")
-    with pytest.raises(InputError, match=r"orientation 6 .*does not tell"):
+    with pytest.raises(InputError, match=r"orientation 6 .*does not show"):
         SegmentationFolder(tmp_path, "images", "labels", classes=1)[0]
     Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(tmp_path / "labels/a.png")
-    with pytest.raises(InputError, match=r"orientation 6 .*does not tell"):
+    with pytest.raises(InputError, match=r"orientation 6 .*does not show"):
         DepthFolder(tmp_path, "images", "labels")[0]
 
 

@@ -36,8 +36,8 @@ def make_extra(root, folder, name):
 
 
 def test_table_is_the_official_one():
-    wanted = {number: label.trainId for number, label in id2label.items() if 0 <= label.trainId < 255}
-    assert wanted == CLASS_OF_ID
+    expected = {number: label.trainId for number, label in id2label.items() if 0 <= label.trainId < 255}
+    assert expected == CLASS_OF_ID
 
 
 @pytest.mark.parametrize("kind", ["labelTrainIds", "labelIds"])
@@ -56,24 +56,24 @@ def test_genuine_sample(formats, tmp_path, kind):
 @pytest.mark.parametrize(("split", "count"), [("train", 4), ("val", 1)])
 def test_scenes(copy, split, count, ids_only):
     root = copy("cityscapes")
-    wanted = [np.array(Image.open(path)) for path in masks(root / "gtFine" / split, "labelTrainIds")]
+    expected = [np.array(Image.open(path)) for path in masks(root / "gtFine" / split, "labelTrainIds")]
     if ids_only:
         keep_only(root, "labelIds", "labelTrainIds")
     dataset = pickle.loads(pickle.dumps(Cityscapes(root, split)))
     assert len(dataset) == count
-    assert all(np.array_equal(sample.labels, labels) for sample, labels in zip(dataset, wanted, strict=True))
+    assert all(np.array_equal(sample.labels, labels) for sample, labels in zip(dataset, expected, strict=True))
 
 
 def test_classes_are_preferred_image_by_image(copy):
     """A class 11 and an id 11 are not the same: each file is read by its own table."""
     root = copy("cityscapes")
     first, *others = masks(root / "gtFine/train", "labelTrainIds")
-    wanted = [np.array(Image.open(path)) for path in (first, *others)]
+    expected = [np.array(Image.open(path)) for path in (first, *others)]
     first.unlink()
-    assert all(np.array_equal(s.labels, w) for s, w in zip(Cityscapes(root, "train"), wanted, strict=True))
+    assert all(np.array_equal(s.labels, w) for s, w in zip(Cityscapes(root, "train"), expected, strict=True))
     for path in masks(root / "gtFine/train", "labelIds")[1:]:
         Image.new("L", (96, 64), 3).save(path)
-    assert all(np.array_equal(s.labels, w) for s, w in zip(Cityscapes(root, "train"), wanted, strict=True))
+    assert all(np.array_equal(s.labels, w) for s, w in zip(Cityscapes(root, "train"), expected, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_classes_are_preferred_image_by_image(copy):
 )
 def test_train_extra(copy, labels, folder, name):
     root = copy("cityscapes")
-    wanted = [np.array(Image.open(path)) for path in masks(root / "gtFine/train", "labelTrainIds")]
+    expected = [np.array(Image.open(path)) for path in masks(root / "gtFine/train", "labelTrainIds")]
     make_extra(root, folder, name)
     found = [sample.labels for sample in Cityscapes(root, "train_extra", labels=labels)]
-    assert np.array_equal(found, wanted)
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("folder", ["leftImg8bit/val", "gtFine/val"])

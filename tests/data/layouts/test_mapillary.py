@@ -73,10 +73,10 @@ def test_evaluated_labels_in_their_order(every_label, version, labels, evaluated
     """Which labels are evaluated, the data set's own config file says."""
     root, ids = every_label(version, labels)
     flags = [label["evaluate"] for label in json.loads((root / f"config_{version}.json").read_text())["labels"]]
-    wanted = np.where(flags, np.cumsum(flags) - 1, 255)
+    expected = np.where(flags, np.cumsum(flags) - 1, 255)
     (sample,) = Mapillary(root, "val", classes=evaluated, version=version)
     assert sum(flags) == evaluated
-    assert np.array_equal(sample.labels, wanted[ids])
+    assert np.array_equal(sample.labels, expected[ids])
 
 
 def test_release_without_a_folder_for_the_version(copy):

@@ -63,7 +63,7 @@ def test_missing_file(root, name):
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("nyu_depth_v2_labeled.mat", r"no MATLAB 7.3 \(HDF5\) file"), ("splits.mat", "no MATLAB 5 file")],
+    [("nyu_depth_v2_labeled.mat", r"not a MATLAB 7.3 \(HDF5\) file"), ("splits.mat", "not a MATLAB 5 file")],
 )
 def test_broken_file(root, name, words):
     (root / name).write_bytes(b"<html>not found</html>" * 20)

@@ -10,7 +10,7 @@ from metaprompts.errors import InputError
 
 class TestOpenFiles:
     def test_too_few_are_refused(self):
-        """With `ulimit -n 64` and processes that read, a training waited for ever."""
+        """With `ulimit -n 64` and processes that read, a run waited for ever."""
         code = (
             "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
             "from metaprompts.data.loading.loader_limits import check_open_files\n"

@@ -62,7 +62,7 @@ def bits(value):
     return type(value), value
 
 
-def assert_same_samples(samples, wanted):
-    assert len(samples) == len(wanted)
-    for index in range(len(wanted)):
-        assert bits(samples[index]) == bits(wanted[index])
+def assert_same_samples(samples, expected):
+    assert len(samples) == len(expected)
+    for index in range(len(expected)):
+        assert bits(samples[index]) == bits(expected[index])

@@ -129,5 +129,5 @@ class TestTargets:
         people = [person(number) for number in range(20)]
         sample = self.sample(person=people[0])
         members = stored(sample, Path("a"), people)
-        for number, wanted in enumerate(people):
-            assert bits(decode(members, number, root=Path("a")).person) == bits(wanted)
+        for number, expected in enumerate(people):
+            assert bits(decode(members, number, root=Path("a")).person) == bits(expected)

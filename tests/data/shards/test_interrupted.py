@@ -18,13 +18,13 @@ from metaprompts.errors import InputError
 
 
 class TestInterrupted:
-    def wanted(self, nyu, tmp_path):
+    def expected(self, nyu, tmp_path):
         shard(nyu, tmp_path / "straight", shard_bytes=10_000)
         return files(tmp_path / "straight")
 
     @pytest.mark.parametrize("stop", [0, 1, 3, 5])
     def test_it_goes_on_with_the_shard_it_was_at(self, nyu, tmp_path, stop):
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
         out, told, stopped = tmp_path / "out", [], []
 
         def interrupted(samples):
@@ -46,14 +46,14 @@ class TestInterrupted:
             change=lambda samples: again.append(Spoiled(samples, KeyError(), ())) or again[-1],
             on_earlier=told.append,
         )
-        assert files(out) == wanted
+        assert files(out) == expected
         records = [len(each.records) for each in read_index(out).splits["train"].shards[:whole]]
         assert told == [sum(records), 0]
         assert again[0].read == list(range(sum(records), 6))
 
     def test_killed(self, nyu, tmp_path):
         """Between a shard and what is noted of it, and within a shard, too."""
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
         out = tmp_path / "out"
         with pytest.raises(KeyboardInterrupt):
             shard(nyu, out, shard_bytes=10_000, change=lambda samples: Spoiled(samples, KeyboardInterrupt(), {5}))
@@ -63,10 +63,10 @@ class TestInterrupted:
         for folder in (out, out / ".unfinished"):
             (folder / dead_scratch("train-000003.tar")).write_bytes(b"half")
         shard(nyu, out, shard_bytes=10_000)
-        assert files(out) == wanted
+        assert files(out) == expected
 
     def test_killed_when_all_is_written(self, nyu, tmp_path, monkeypatch):
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
 
         def stop(*_):
             raise KeyboardInterrupt
@@ -77,10 +77,10 @@ class TestInterrupted:
                 shard(nyu, tmp_path / "out", shard_bytes=10_000)
         assert (tmp_path / "out/.unfinished").is_dir()
         shard(nyu, tmp_path / "out", shard_bytes=10_000)
-        assert files(tmp_path / "out") == wanted
+        assert files(tmp_path / "out") == expected
 
     def test_finished_shards_are_not_written_again(self, nyu, tmp_path):
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
         told = []
         shard(
             nyu,
@@ -89,7 +89,7 @@ class TestInterrupted:
             change=lambda samples: Spoiled(samples, AssertionError("read"), set(range(6))),
             on_earlier=told.append,
         )
-        assert files(tmp_path / "straight") == wanted
+        assert files(tmp_path / "straight") == expected
         assert told == [6, 1]
 
     @pytest.mark.parametrize(
@@ -97,19 +97,19 @@ class TestInterrupted:
     )
     @pytest.mark.parametrize("name", ["train-000000.tar", "train-000001.tar", "val-000000.tar"])
     def test_what_got_lost_is_written_again(self, nyu, tmp_path, spoil, name):
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
         spoil(tmp_path / "straight" / name)
         shard(nyu, tmp_path / "straight", shard_bytes=10_000)
-        assert files(tmp_path / "straight") == wanted
+        assert files(tmp_path / "straight") == expected
 
     def test_several_processes_write_the_same(self, nyu, tmp_path):
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
         shard(nyu, tmp_path / "out", shard_bytes=10_000, workers=2)
-        assert files(tmp_path / "out") == wanted
+        assert files(tmp_path / "out") == expected
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_a_bad_sample_stops_it_until_it_is_mended(self, nyu, tmp_path, workers):
-        wanted = self.wanted(nyu, tmp_path)
+        expected = self.expected(nyu, tmp_path)
         path = nyu.dataset("train")[4].path
         good = nyu.root.parent / "good.jpg"
         shutil.move(path, good)
@@ -118,7 +118,7 @@ class TestInterrupted:
             shard(nyu, tmp_path / "out", shard_bytes=10_000, workers=workers)
         shutil.move(good, path)
         shard(nyu, tmp_path / "out", shard_bytes=10_000, workers=workers)
-        assert files(tmp_path / "out") == wanted
+        assert files(tmp_path / "out") == expected
 
 
 class TestLeftOut:
@@ -169,7 +169,7 @@ class TestLeftOut:
             return Spoiled(samples, InputError("bad"), {1, 4} if len(samples) == 6 else ())
 
         shard(nyu, tmp_path / "out", change=spoil, at_most=2)
-        wanted = files(tmp_path / "out")
+        expected = files(tmp_path / "out")
         (tmp_path / "out/train-000002.tar").unlink()
         shard(nyu, tmp_path / "out", change=spoil, at_most=2)
-        assert files(tmp_path / "out") == wanted
+        assert files(tmp_path / "out") == expected

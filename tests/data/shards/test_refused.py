@@ -74,8 +74,8 @@ class TestRefused:
         assert not list(out.glob("val-*.tar"))
         other = of_two(nyu)
         shard(other, out, restart=True)
-        shard(other, tmp_path / "wanted")
-        assert files(out) == files(tmp_path / "wanted")
+        shard(other, tmp_path / "expected")
+        assert files(out) == files(tmp_path / "expected")
 
     @pytest.mark.parametrize("restart", [False, True])
     def test_a_folder_of_something_else_is_left_alone(self, nyu, tmp_path, restart):
@@ -83,7 +83,7 @@ class TestRefused:
         (tmp_path / "out/thesis.tex").write_text("years")
         with pytest.raises(InputError, match=r"is not empty and holds no shards.json: give a new or empty folder"):
             begin(tmp_path / "out", origin(nyu), restart=restart)
-        with pytest.raises(InputError, match=r"thesis.tex is no folder"):
+        with pytest.raises(InputError, match=r"thesis.tex is not a folder"):
             begin(tmp_path / "out/thesis.tex", origin(nyu), restart=restart)
         assert files(tmp_path / "out") == {"thesis.tex": b"years"}
 
@@ -119,7 +119,7 @@ class TestDamaged:
         ):
             made.dataset("train")
         assert len(made.dataset("val")) == 1
-        # Who wants bad samples to be passed over gets the others.
+        # Who wants bad samples to be skipped gets the others.
         samples = replace(made, on_error="skip").dataset("train")
         with pytest.raises(
             InputError, match=rf"^{first:08d}\.\w+ of shard {re.escape(str(path))} (cannot be read|is cut)"
@@ -152,7 +152,7 @@ class TestDamaged:
         ("spoil", "words"),
         [
             (lambda path: path.unlink(), "holds no shards.json: give a folder that metaprompts data shard wrote"),
-            (lambda path: path.write_text("{"), "is no valid JSON"),
+            (lambda path: path.write_text("{"), "is not valid JSON"),
             (lambda path: path.write_text("[]"), "is of version None"),
             (lambda path: path.write_text(path.read_text().replace('"version":1', '"version":2')), "is of version 2"),
             (lambda path: path.write_text(path.read_text().replace('"samples":[3]', '"samples":[2]')), "is damaged"),
@@ -193,7 +193,7 @@ class TestDamaged:
         changed, times = re.subn(old, new, path.read_text(), count=1)
         assert times == 1
         path.write_text(changed)
-        with pytest.raises(InputError, match=r"shards.json is damaged|no valid JSON") as caught:
+        with pytest.raises(InputError, match=r"shards.json is damaged|not valid JSON") as caught:
             made.dataset("train")
         assert "\n" not in str(caught.value)
 

@@ -41,13 +41,13 @@ class TestSame:
         data = kind(root=roots / name.partition(",")[0], **keys)
         made = shard(data, tmp_path / "out", classes, shard_bytes=shard_bytes)
         for split in SPLITS:
-            found, wanted = dataset(made, split, classes), dataset(data, split, classes)
-            assert_same_samples(found, wanted)
+            found, expected = dataset(made, split, classes), dataset(data, split, classes)
+            assert_same_samples(found, expected)
             assert list(made.parts(split, *([] if classes is None else [classes]))) == [split]
             if kind is PoseData:
-                assert (found.joint_names, found.skeleton) == (wanted.joint_names, wanted.skeleton)
+                assert (found.joint_names, found.skeleton) == (expected.joint_names, expected.skeleton)
                 assert found.annotation_path.parent == tmp_path / "out"
-                assert found.annotation_path.read_bytes() == wanted.annotation_path.read_bytes()
+                assert found.annotation_path.read_bytes() == expected.annotation_path.read_bytes()
             with pytest.raises(IndexError):
                 found[len(found)]
         assert made.names_from("train") == data.names_from("train") == data.root
@@ -93,17 +93,17 @@ class TestSame:
     def test_any_process_in_any_order(self, nyu, tmp_path, workers):
         """Workers are forked from a process that reads the same shard: they must not move its place in the file."""
         made = shard(nyu, tmp_path / "out", shard_bytes=10**9, workers=workers)
-        wanted = [bits(sample) for sample in nyu.dataset("train")]
+        expected = [bits(sample) for sample in nyu.dataset("train")]
         found = made.dataset("train")
-        assert bits(found[0]) == wanted[0]
+        assert bits(found[0]) == expected[0]
         loader = DataLoader(
             found, batch_size=None, sampler=[5, 0, 3, 1, 4, 2] * 5, num_workers=workers, collate_fn=bits
         )
         read = []
         for number, sample in enumerate(loader):
             read.append(sample)
-            assert bits(found[number % 6]) == wanted[number % 6]
-        assert read == [wanted[index] for index in [5, 0, 3, 1, 4, 2] * 5]
+            assert bits(found[number % 6]) == expected[number % 6]
+        assert read == [expected[index] for index in [5, 0, 3, 1, 4, 2] * 5]
 
     def test_pickled(self, nyu, tmp_path):
         found = shard(nyu, tmp_path / "out").dataset("train")

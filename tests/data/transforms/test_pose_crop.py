@@ -243,7 +243,7 @@ class TestHalfBody:
         assert crop.size == pytest.approx(np.array([side, side]))
 
     def test_unlabeled_joints_do_not_count(self, script):
-        """The chest, at (90, 90) but not labeled, is no part of the upper body: x 10..30, y 10..20 as before."""
+        """The chest, at (90, 90) but not labeled, is not part of the upper body: x 10..30, y 10..20 as before."""
         sample = self.person(labeled=8)
         sample.person.keypoints[8] = (90, 90, 0)
         transform = PoseCrop(100, 100, self.NAMES, augment=True, scale=(1.0, 1.0), half_body_joints=7)
@@ -254,7 +254,7 @@ class TestHalfBody:
     @pytest.mark.parametrize("joints", [tuple("abcdefghi"), tuple(f"hip{number}" for number in range(9))])
     def test_names_that_do_not_tell_upper_from_lower(self, joints):
         """LHip and RKNEE were joints of the upper body, and half a body was the whole one."""
-        with pytest.raises(InputError, match=r"half bodies, .* do not tell .* --task.lower_body INDEX"):
+        with pytest.raises(InputError, match=r"half bodies, .* do not distinguish .* --task.lower_body INDEX"):
             PoseCrop(100, 100, joints, augment=True, flip_probability=0)
         PoseCrop(100, 100, joints, augment=True, flip_probability=0, lower_body=(3, 4))
         PoseCrop(100, 100, joints[:8], augment=True, flip_probability=0)

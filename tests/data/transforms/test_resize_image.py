@@ -32,14 +32,14 @@ def test_larger_images_are_blended():
 
 
 @pytest.mark.parametrize(
-    ("own", "wanted", "expected"),
+    ("own", "bounds", "expected"),
     [
         ((40, 20), (10, 30), (20, 10)),
         ((20, 40), (30, 10), (10, 20)),
         ((20, 20), (10, 30), (10, 10)),
     ],
 )
-def test_sides_as_bounds(own, wanted, expected):
+def test_sides_as_bounds(own, bounds, expected):
     """The longer bound is of the longer side, whichever that is; the aspect stays."""
-    assert resized(np.zeros((*own, 3), np.uint8), *wanted, keeps_aspect=True).shape[:2] == expected
-    assert resized(np.zeros((*own, 3), np.uint8), *wanted).shape[:2] == wanted
+    assert resized(np.zeros((*own, 3), np.uint8), *bounds, keeps_aspect=True).shape[:2] == expected
+    assert resized(np.zeros((*own, 3), np.uint8), *bounds).shape[:2] == bounds

@@ -123,7 +123,7 @@ def test_coco_results_are_taken_by_pycocotools(submit, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "wanted"),
+    ("changed", "expected"),
     [
         ({"bbox": [5, float("nan"), 40, 60]}, "bbox is [5, nan, 40, 60], which is not finite"),
         ({"bbox": [5, 5, float("inf"), 60]}, "bbox is [5, 5, inf, 60], which is not finite"),
@@ -131,12 +131,12 @@ def test_coco_results_are_taken_by_pycocotools(submit, tmp_path):
         ({"category_id": 3}, "2 boxes, 0 of category 1"),
     ],
 )
-def test_boxes_that_are_none_are_refused(tmp_path, changed, wanted):
-    """The results were written with NaN in them, which is no JSON."""
+def test_boxes_that_are_none_are_refused(tmp_path, changed, expected):
+    """The results were written with NaN in them, which is not JSON."""
     cat = {"image_id": 1, "category_id": 3, "bbox": [5, 5, 40, 60], "score": 0.9}
     (tmp_path / "info.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "a.png"}]}))
     (tmp_path / "boxes.json").write_text(json.dumps([cat, {**cat, "category_id": 1, **changed}]))
-    with pytest.raises(InputError, match=re.escape(wanted)) as caught:
+    with pytest.raises(InputError, match=re.escape(expected)) as caught:
         DetectedPeople(tmp_path, tmp_path / "info.json", tmp_path / "boxes.json", joints=17)
     assert "boxes.json" in str(caught.value)
 
@@ -154,24 +154,24 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     out = ["--out", str(tmp_path / "results")]
     (tmp_path / "folder.zip").mkdir()
     assert submit("cityscapes", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
-    assert "2 classes; the server wants 19" in capsys.readouterr().err
+    assert "2 classes; the server expects 19" in capsys.readouterr().err
     assert submit("cityscapes", "segmentation", ["a.png"], sized(*CITYSCAPES), *out) == 2
     assert "not named as Cityscapes' images" in capsys.readouterr().err
     assert submit("kitti", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
     assert "kitti is a benchmark of depth" in capsys.readouterr().err
     assert submit("coco", "pose", ["a.png"], [], *out) == 2
-    assert "coco wants --info FILE" in capsys.readouterr().err
+    assert "coco needs --info FILE" in capsys.readouterr().err
     files = ["--info", "gone.json", "--boxes", "gone.json"]
     assert submit("coco", "pose", ["a.png"], [], *files, *out) == 2
     assert "results ends in neither .json nor .zip" in capsys.readouterr().err
     folder = ["--out", str(tmp_path / "folder.zip")]
     assert submit("kitti", "depth", ["a.png"], ["--data.image_size", "none"], *folder) == 2
-    assert "folder.zip is a folder; wanted the name of a file" in capsys.readouterr().err
+    assert "folder.zip is a folder; expected the name of a file" in capsys.readouterr().err
     assert submit("kitti", "depth", ["a.png", "sub/a.png"], ["--data.image_size", "none"], *out) == 2
     assert "two images would become a.png" in capsys.readouterr().err
     # Told before anything is predicted, not in the middle.
     assert not (tmp_path / "results").exists()
     assert submit("voc", "depth", ["a.png"], [], *out) == 2
-    assert "wanted one of cityscapes, ade20k, kitti, coco" in capsys.readouterr().err
+    assert "expected one of cityscapes, ade20k, kitti, coco" in capsys.readouterr().err
     assert main(["submit", "model"]) == 2
     assert "metaprompts submit MODEL FORMAT" in capsys.readouterr().err

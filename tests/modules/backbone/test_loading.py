@@ -116,7 +116,7 @@ class TestSingleFiles:
             f"{tmp_path / 'x.safetensors'} does not fit this model: 2 missing: "
             "first_stage_model.encoder.norm_out.bias, model.diffusion_model.input_blocks.0.0.weight; "
             "1 unexpected: model.diffusion_model.label_emb.weight; 1 of another shape: "
-            "model.diffusion_model.middle_block.0.out_layers.0.weight is 7, wanted 64"
+            "model.diffusion_model.middle_block.0.out_layers.0.weight is 7, expected 64"
         )
 
     def test_a_model_for_inpainting(self, tmp_path):
@@ -136,11 +136,11 @@ class TestSingleFiles:
     def test_other_files(self, tmp_path):
         path = tmp_path / "x.safetensors"
         save_file({"weight": torch.ones(1)}, path)
-        assert "holds no Stable Diffusion model in LDM names: wanted tensors called" in refusal(path)
+        assert "holds no Stable Diffusion model in LDM names: expected tensors called" in refusal(path)
         write_tensors(path, {n: t for n, t in ldm_state(made()).items() if not n.startswith("first_stage_model.")})
         assert "and 0 of them among" in refusal(path)
         path.write_text("no weights")
-        assert "is no readable .safetensors file" in refusal(path)
+        assert "is not a readable .safetensors file" in refusal(path)
 
     def test_objects_of_lightning_are_passed_over(self, tmp_path, monkeypatch):
         """Stable Diffusion's own .ckpt files hold their training's callbacks and settings, and were refused."""
@@ -230,7 +230,7 @@ class TestFolders:
         assert "holds NaN or infinity in quant_conv.bias" in refusal(tmp_path)
 
     def test_incomplete_or_damaged(self, tmp_path):
-        assert refusal(tmp_path).endswith("is no diffusers folder: it lacks unet/config.json and vae/config.json")
+        assert refusal(tmp_path).endswith("is not a diffusers folder: it lacks unet/config.json and vae/config.json")
         save_folder(tmp_path, made())
         weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
@@ -243,7 +243,7 @@ class TestFolders:
     def test_broken_config(self, tmp_path):
         save_folder(tmp_path, made())
         (tmp_path / "unet" / "config.json").write_text("{")
-        assert "config.json is no valid JSON" in refusal(tmp_path)
+        assert "config.json is not valid JSON" in refusal(tmp_path)
 
     @pytest.mark.parametrize(
         ("change", "complaint"),
@@ -354,7 +354,7 @@ class TestHub:
     def test_not_in_the_cache(self, hub_cache):
         start = time.monotonic()
         assert refusal("nobody/nothing") == (
-            "no nobody/nothing: neither a folder here nor to be had from the hub (LocalEntryNotFoundError): check the "
+            "no nobody/nothing: neither a local folder nor available on the hub (LocalEntryNotFoundError): check the "
             "name and the network"
         )
         assert time.monotonic() - start < 5

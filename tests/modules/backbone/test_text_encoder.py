@@ -47,8 +47,8 @@ def test_captions_are_what_stable_diffusion_is_conditioned_on():
     pipeline = StableDiffusionPipeline.from_pretrained(embedded_folder("micro"))
     encoder = load_text_encoder("micro")
     for caption in CAPTIONS:
-        wanted, _ = pipeline.encode_prompt(caption, "cpu", 1, False)
-        assert torch.equal(encoder.captions([caption]), wanted)
+        expected, _ = pipeline.encode_prompt(caption, "cpu", 1, False)
+        assert torch.equal(encoder.captions([caption]), expected)
 
 
 def test_a_folder_in_the_format_of_stable_diffusion(tmp_path):
@@ -125,9 +125,9 @@ def with_broken_config(folder):
 
 
 @pytest.mark.parametrize(
-    ("damage", "wanted"),
+    ("damage", "expected"),
     [
-        (without_tokenizer, "has no text encoder: wanted tokenizer/"),
+        (without_tokenizer, "has no text encoder: expected tokenizer/"),
         (without_weights, "cannot be loaded"),
         (without_a_tensor, "lacks 1 tensors"),
         (with_nan, "NaN or infinity"),
@@ -138,15 +138,15 @@ def with_broken_config(folder):
         (with_config(hidden_size=-8), "hidden_size is -8"),
     ],
 )
-def test_a_damaged_folder_is_one_line(tmp_path, damage, wanted):
+def test_a_damaged_folder_is_one_line(tmp_path, damage, expected):
     damage(write_text_encoder(tmp_path))
-    with pytest.raises(InputError, match=wanted) as caught:
+    with pytest.raises(InputError, match=expected) as caught:
         load_text_encoder(str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted"),
+    ("source", "expected"),
     [
         ("random:micro", "random weights and no text encoder: set prompts.text_source"),
         ("model.safetensors", "no text encoder is read from a single file"),
@@ -154,8 +154,8 @@ def test_a_damaged_folder_is_one_line(tmp_path, damage, wanted):
         ("/nowhere/at/all", "no text encoder at /nowhere/at/all"),
     ],
 )
-def test_what_is_no_source_is_one_line(tmp_path, monkeypatch, source, wanted):
+def test_what_is_no_source_is_one_line(tmp_path, monkeypatch, source, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(InputError, match=wanted):
+    with pytest.raises(InputError, match=expected):
         load_text_encoder(source)

@@ -52,10 +52,10 @@ def test_output_is_diffusers_own(changes):
     latent, time, prompts = inputs(unet)
     ours = PyramidUNet(unet, refines=True)
     with torch.no_grad():
-        wanted = unet(latent, 371, encoder_hidden_states=prompts).sample
+        expected = unet(latent, 371, encoder_hidden_states=prompts).sample
         pyramid = ours(latent, time, prompts)
         got = ours.to_latent(pyramid[0])
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     assert [level.shape[1] for level in pyramid] == list(ours.channels) == list(unet.config.block_out_channels)
     assert [tuple(level.shape[-2:]) for level in pyramid] == [(16 >> i, 24 >> i) for i in range(len(pyramid))]
 
@@ -134,8 +134,8 @@ def test_gradient_checkpointing_changes_no_gradient():
         leaves = [tensor.clone().requires_grad_() for tensor in (latent, time, prompts)]
         pyramid = ours(*leaves)
         loss = ours.to_latent(pyramid[0]).square().mean() + sum(level.square().mean() for level in pyramid)
-        wanted = [*leaves, *ours.parameters()]
-        gradients.append(torch.autograd.grad(loss, wanted))
+        expected = [*leaves, *ours.parameters()]
+        gradients.append(torch.autograd.grad(loss, expected))
     for plain, checkpointed in zip(*gradients, strict=True):
         assert plain.abs().max() > 0
         torch.testing.assert_close(checkpointed, plain, rtol=1e-5, atol=1e-9)

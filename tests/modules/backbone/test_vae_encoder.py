@@ -17,18 +17,18 @@ def test_latent_is_the_mode_of_the_posterior_unscaled(changes, size):
     vae = build(**changes).eval()
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        wanted = vae.encode(images * 2 - 1).latent_dist.mode()
+        expected = vae.encode(images * 2 - 1).latent_dist.mode()
     encoder = LatentEncoder(vae)
     encoder.precise = False
-    torch.testing.assert_close(encoder(images), wanted, rtol=1e-5, atol=1e-6)
-    assert wanted.shape == (2, 16, size[0] // 8, size[1] // 8)
+    torch.testing.assert_close(encoder(images), expected, rtol=1e-5, atol=1e-6)
+    assert expected.shape == (2, 16, size[0] // 8, size[1] // 8)
 
 
 def test_the_encoder_alone_is_kept_and_never_trained():
     vae = build(norm_num_groups=8)
     encoder = LatentEncoder(vae)
-    wanted = {name for name, _ in vae.named_parameters() if name.startswith(("encoder.", "quant_conv."))}
-    assert {name for name, _ in encoder.named_parameters()} == wanted
+    expected = {name for name, _ in vae.named_parameters() if name.startswith(("encoder.", "quant_conv."))}
+    assert {name for name, _ in encoder.named_parameters()} == expected
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     images = torch.rand(1, 3, 64, 64, requires_grad=True)
     assert not encoder(images).requires_grad

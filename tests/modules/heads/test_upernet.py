@@ -70,10 +70,10 @@ def test_upernet_is_transformers_own(pool_scales, sizes, training):
     share_weights(ours, theirs, UPERNET_NAMES)
     size = (100, 150)
     with torch.no_grad():
-        wanted = F.interpolate(theirs(maps(sizes)), size=size, mode="bilinear", align_corners=False)
+        expected = F.interpolate(theirs(maps(sizes)), size=size, mode="bilinear", align_corners=False)
         got = ours(maps(sizes), size)
     assert got.shape == (2, CLASSES, *size)
-    torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_auxiliary_head_is_transformers_own():
@@ -82,8 +82,8 @@ def test_auxiliary_head_is_transformers_own():
     share_weights(ours, theirs, [("convolve.", "convs.0."), ("classify.", "classifier.")])
     given = maps(SIZES["odd"])
     with torch.no_grad():
-        wanted = F.interpolate(theirs(given), size=(64, 90), mode="bilinear", align_corners=False)
-        torch.testing.assert_close(ours(given, (64, 90)), wanted, rtol=1e-5, atol=1e-5)
+        expected = F.interpolate(theirs(given), size=(64, 90), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(ours(given, (64, 90)), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("head", [UPerNet, FCNHead])

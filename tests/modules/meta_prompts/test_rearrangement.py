@@ -21,8 +21,8 @@ def test_each_image_meets_its_own_prompts():
     features, prompts = torch.randn(2, 5, 3, 4), torch.randn(2, 7, 5)
     together = rearrange(features, prompts)
     for index in range(2):
-        wanted = (prompts[index] @ features[index].flatten(1)).view(7, 3, 4)
-        torch.testing.assert_close(together[index], wanted)
+        expected = (prompts[index] @ features[index].flatten(1)).view(7, 3, 4)
+        torch.testing.assert_close(together[index], expected)
 
 
 @pytest.mark.parametrize(("enabled", "channels"), [(True, 7), (False, 16)])

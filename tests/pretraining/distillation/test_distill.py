@@ -151,16 +151,16 @@ def test_images_of_a_folder_are_held_out_or_learned_from(tmp_path):
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(InputError, match="holds 0 images; wanted a folder with at least 2"):
+    with pytest.raises(InputError, match="holds 0 images; expected a folder with at least 2"):
         FolderImages(tmp_path / "missing", held_out=1, crop=32)
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "shorter", "wanted"),
+    ("height", "width", "shorter", "expected"),
     [(100, 200, 50, (50, 100)), (100, 200, 150, (100, 200)), (20, 31, 50, (32, 50)), (64, 32, 32, (64, 32))],
 )
-def test_images_shrink_and_grow_only_to_the_crop(height, width, shorter, wanted):
-    assert scaled(np.zeros((height, width, 3), np.uint8), shorter, least=32).shape[:2] == wanted
+def test_images_shrink_and_grow_only_to_the_crop(height, width, shorter, expected):
+    assert scaled(np.zeros((height, width, 3), np.uint8), shorter, least=32).shape[:2] == expected
 
 
 def test_crops_are_squares_of_the_image():

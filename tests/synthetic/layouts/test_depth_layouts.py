@@ -102,8 +102,8 @@ class TestKitti:
         whole = np.array(Image.open(next(kitti.folder.rglob("val/*/proj_depth/**/0000000005.png"))))
         assert np.array_equal(depth, whole[4:, 1:129])
         matrix = np.loadtxt(selection / f"intrinsics/{drive}_image_{frame}.txt").reshape(3, 3)
-        wanted = scene.intrinsics - [[0, 0, 1], [0, 0, 4], [0, 0, 0]]
-        np.testing.assert_allclose(matrix, wanted, atol=1e-6)
+        expected = scene.intrinsics - [[0, 0, 1], [0, 0, 4], [0, 0, 0]]
+        np.testing.assert_allclose(matrix, expected, atol=1e-6)
 
     def test_every_tenth_test_image_has_no_depth(self):
         layout = Kitti()

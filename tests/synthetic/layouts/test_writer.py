@@ -134,7 +134,7 @@ def test_the_readmes_command_reads_the_data(written, name):
 
 
 @pytest.mark.parametrize(("name", "ending"), [("coco", "2017"), ("plain", "")])
-def test_every_split_shows_somebody(tmp_path, name, ending):
+def test_every_split_shows_people(tmp_path, name, ending):
     """Nobody was to be seen in the two validation scenes, and the reader refused what had just been written."""
     write_scenes(name, 10, tmp_path, height=64, width=96)
     before = contents(tmp_path)
@@ -148,9 +148,9 @@ def test_every_split_shows_somebody(tmp_path, name, ending):
     assert contents(tmp_path) == before
 
 
-def test_scenes_that_show_nobody_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("metaprompts.synthetic.layouts.people_splits._shows_somebody", lambda place, plan: False)
-    with pytest.raises(InputError, match=r"nobody is to be seen in any of the train scenes.*another seed"):
+def test_scenes_without_people_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("metaprompts.synthetic.layouts.people_splits._shows_people", lambda place, plan: False)
+    with pytest.raises(InputError, match=r"no person is visible in any of the train scenes.*another seed"):
         write_scenes("coco", 3, tmp_path / "new", **SMALL)
     assert not (tmp_path / "new").exists()
 
@@ -182,8 +182,8 @@ def test_splits_have_no_common_seed_whatever_the_count():
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"layout": "imagenet"}, "layout is 'imagenet'; wanted one of nyu, kitti"),
-        ({"count": 2}, "count is 2; wanted 3"),
+        ({"layout": "imagenet"}, "layout is 'imagenet'; expected one of nyu, kitti"),
+        ({"count": 2}, "count is 2; expected 3"),
         ({"seed": -1}, "seed is -1"),
         ({"height": 0}, "images are 0 x 48"),
         ({"width": 9000}, "32 x 9000"),
@@ -217,6 +217,6 @@ def test_folder_of_something_else(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"is not empty and has no scenes\.json"):
         write_scenes("nyu", 3, tmp_path, **SMALL)
-    with pytest.raises(InputError, match=r"photo\.jpg is no folder"):
+    with pytest.raises(InputError, match=r"photo\.jpg is not a folder"):
         write_scenes("nyu", 3, tmp_path / "photo.jpg", **SMALL)
     assert contents(tmp_path).keys() == {"photo.jpg"}

@@ -1,4 +1,4 @@
-"""What a recipe says of data and augmentation, one file a task."""
+"""The data and augment sections of recipes, one file per task."""
 
 from metaprompts.data.config.base import Openers
 from metaprompts.data.config.depth import DepthAugment, DepthData

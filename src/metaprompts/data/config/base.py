@@ -1,4 +1,4 @@
-"""What the data sections of all tasks have."""
+"""The common keys of all tasks' data sections."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,11 +20,11 @@ from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
 from metaprompts.utils.schema import Range, check_ranges, plain
 
-# They change the pixels that shards hold.
+# Keys that change the pixels in shards.
 _IMAGE_KEYS = ("exif", "white_level")
 
 Openers = dict[str, Callable[[], SampleDataset]]
-"""The parts of a split by name; each is looked for only when it is called."""
+"""The parts of a split by name; each is searched for only when it is called."""
 
 Probability = Annotated[float, Range(0, 1)]
 Factor = Annotated[float, Range(0, 100, above=True)]
@@ -37,11 +37,11 @@ _Side = Annotated[int, Range(SMALLEST_SIDE, 65536)]
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What every data section has.
+    """The common data section.
 
     Attributes:
         root: folder that everything is relative to
-        shards: folder that metaprompts data shard wrote, whose splits are read in the place of those in root; keys
+        shards: folder that metaprompts data shard wrote, whose splits are read in place of those in root; keys
             that name files and folders are of no effect on them. A --data.root without --data.shards unsets it
         num_workers: processes that read and transform
         prefetch: batches that each of them has ready in training
@@ -56,7 +56,7 @@ class Section:
         captioner: in its place a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b
         cache: folder where captions and what a text encoder made of them are kept; none for
             $METAPROMPTS_CACHE, and without that for ~/.cache/metaprompts
-        held_out: names, below root, of the images that a share of data.val held out. A training writes them into its
+        held_out: names, below root, of the images that a share of data.val held out. A run writes them into its
             recipe.json, so that the same ones are held out again; none to draw them
     """
 
@@ -74,9 +74,9 @@ class Section:
     held_out: tuple[str, ...] | None = None
 
     task: ClassVar[str]
-    # Shards must have been made with the same: it decides what is in a split, and no file shows it.
+    # Shards must have been made with the same values: they decide what is in a split, and no file shows them.
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
-    # What reads and looks at samples, but does not change them.
+    # Keys of reading and checking samples that do not change them.
     reading_keys: ClassVar[tuple[str, ...]] = (
         *("shards", "num_workers", "on_error", "max_bad_samples"),
         *("captions", "captioner", "cache"),
@@ -105,10 +105,10 @@ class Section:
         return getattr(self, "val", "") is not None
 
     def _read_val(self, **unused: Any) -> None:
-        """Tell a share from a name in ``val``; what says where a validation split lies must not be given beside it.
+        """Distinguish a share from a name in ``val``; a share excludes keys that locate a validation split.
 
         Raises:
-            InputError: a number that is no share, or ``unused`` keys have values
+            InputError: a number that is not a share, or ``unused`` keys have values
         """
         value = getattr(self, "val", None)
         share = _number(value)
@@ -121,7 +121,7 @@ class Section:
             )
         if self.held_out is not None and self.val_share is None:
             raise InputError(
-                f"data.held_out names {len(self.held_out)} images, but data.val is no share of the training images: "
+                f"data.held_out names {len(self.held_out)} images, but data.val is not a share of the training images: "
                 "say --data.held_out none"
             )
         if isinstance(getattr(self, "val", None), str):
@@ -162,13 +162,13 @@ class Section:
         """The root.
 
         Raises:
-            InputError: it was not given, or is no folder
+            InputError: it was not given, or is not a folder
         """
         if self.root is None:
-            beside = "" if self.shards is None else f", and {self.shards} does not hold this split"
-            raise InputError(f"data.root is not set{beside}: say --data.root DIR, the folder of the images")
+            note = "" if self.shards is None else f", and {self.shards} does not hold this split"
+            raise InputError(f"data.root is not set{note}: say --data.root DIR, the folder of the images")
         if not self.root.is_dir():
-            raise InputError(f"data.root {self.root} is no folder: give the folder of the images")
+            raise InputError(f"data.root {self.root} is not a folder: give the folder of the images")
         return self.root
 
     def searched_folders(self) -> list[Path]:
@@ -176,7 +176,7 @@ class Section:
         return []
 
     def check_output(self, out: Path) -> None:
-        """Check that a folder of results is none that is searched for data.
+        """Check that the output folder is not searched for data.
 
         Raises:
             InputError: it lies in one
@@ -210,15 +210,17 @@ class Section:
         for path in places or [Path(self.captions)]:
             if is_file(path):
                 return path
-        raise InputError(f"data.captions {' or '.join(map(str, places)) or self.captions} is no file: check the name")
+        raise InputError(
+            f"data.captions {' or '.join(map(str, places)) or self.captions} is not a file: check the name"
+        )
 
     def resolved(self) -> Self:
-        """The same with whole paths: seen from another folder the same data have another relative name."""
+        """A copy with absolute paths: relative paths depend on the working directory."""
         paths = {name: getattr(self, name) for name in ("root", "shards")}
         return replace(self, **{name: path.resolve() for name, path in paths.items() if path is not None})
 
     def sample_settings(self) -> dict[str, Any]:
-        """Plain values that decide what samples there are."""
+        """Plain values that determine the samples."""
         return {key: value for key, value in plain(self).items() if key not in self.reading_keys}
 
     def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
@@ -235,16 +237,16 @@ class Section:
         return {split: lambda: open_shards(folder, index, split, checks_files=checks_files)}
 
     def _shard_index(self, split: Split) -> ShardIndex | None:
-        """What shards hold, if they hold a split."""
+        """The shard index of a split, if the shards hold it."""
         index = None if self.shards is None else read_index(self.shards)
         return index if index is not None and split in index.splits else None
 
     def _check_same_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
         own, count = plain(self), None if classes is None else len(classes)
         keys = (*_IMAGE_KEYS, *self.shard_keys[split])
-        wanted = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
+        expected = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
         came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}
-        for name, value in wanted.items():
+        for name, value in expected.items():
             if came.get(name) != value:
                 key = f"data.{name}" if name in own else name
                 raise InputError(
@@ -259,7 +261,7 @@ class Section:
             )
 
     def check_defaults_unless(self, layouts: tuple[str, ...], *names: str) -> None:
-        """Keys that say nothing to a layout must have their defaults, or a wish would be passed over."""
+        """Check that keys a layout does not use have their defaults, or they would be silently ignored."""
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
@@ -358,4 +360,6 @@ def check_factor_ranges(**values: tuple[float, float]) -> None:
     """
     for name, (lowest, highest) in values.items():
         if not lowest <= highest:
-            raise InputError(f"augment.{name} is {lowest},{highest}; wanted LOWEST,HIGHEST with 0 < lowest <= highest")
+            raise InputError(
+                f"augment.{name} is {lowest},{highest}; expected LOWEST,HIGHEST with 0 < lowest <= highest"
+            )

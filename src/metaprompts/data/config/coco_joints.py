@@ -16,7 +16,7 @@ from metaprompts.utils.files import is_file, read_json
 
 @dataclass(frozen=True, kw_only=True)
 class FileJoints:
-    """What an annotation file says of joints.
+    """The joints of an annotation file.
 
     Attributes:
         path: of the file
@@ -53,7 +53,7 @@ def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tu
 
 
 def describe_joints(added: Mapping[str, Any], path: Path) -> str:
-    """Say in a line what was taken from a file."""
+    """A line on what was taken from a file."""
     lines = []
     if "joints" in added:
         lines.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
@@ -68,7 +68,7 @@ def file_joints(data: PoseData) -> FileJoints | None:
     """Read what the training annotations, or where there are none those of validation, say of joints.
 
     Returns:
-        None where there are none, or none that can be read: who reads the samples tells more of that
+        None where there are none, or none that can be read: reading the samples reports why
     """
     try:
         if data.shards is not None:

@@ -19,7 +19,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range, check_ranges
 
 _CUT_EVERY = 4
-# What is meaningful for lists alone.
+# Keys that apply only to lists.
 _LIST_KEYS = ("depth_scale", "depth_kind", "focal_baseline", "sky", "sky_class")
 
 
@@ -84,7 +84,7 @@ class DepthData(PairedSection):
 
     @property
     def stored_units_per_meter(self) -> float:
-        """What stored integers of depth are divided by."""
+        """The divisor of stored integer depth."""
         if self.depth_scale is not None and self.depth_kind == "depth":
             return self.depth_scale
         return kitti.DEPTH_SCALE if self.layout == "kitti" else nyu.DEPTH_SCALE

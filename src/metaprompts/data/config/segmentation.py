@@ -37,7 +37,7 @@ class SegmentationData(PairedSection):
         labels: folder of masks; cityscapes: gtFine (none), gtCoarse or another; mapillary: v1.2 (none) or v2.0
         extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, which are trained on as well
         as_cityscapes: mapillary v1.2: turn its labels into the 19 classes of Cityscapes
-        ignored: mask values that are no class, besides 255; none may be that of a class
+        ignored: mask values that are not classes, in addition to 255; none may be that of a class
         label_map: what mask values or colors stand for, VALUE=CLASS,...; a value is a number, a color (255,0,0 or
             #ff0000; then masks are read as colors) or * for every other; a class is a name of task.classes, its index
             or "ignored". Values that are not named keep their meaning, unless another one is named for their class
@@ -74,7 +74,7 @@ class SegmentationData(PairedSection):
     def parts(self, split: Split, classes: Sequence[str]) -> Openers:
         """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
         if self.layout == "lists":
-            # What is in shards cannot show that a class was left out when they were written.
+            # Shards do not show whether a class was left out when they were written.
             self._label_table(classes)
         found = self.sharded(split, classes)
         if found:

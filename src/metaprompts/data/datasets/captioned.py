@@ -1,4 +1,4 @@
-"""Samples with what a text encoder made of their images' captions."""
+"""Samples with encoded captions of their images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +11,14 @@ from metaprompts.data.sample import Sample, SampleDataset
 
 
 class ContextOf(Protocol):
-    """What is kept of images' captions, by the images' paths."""
+    """A store of encoded captions, by image path."""
 
     def __call__(self, path: str) -> NDArray[np.float32]:
         """The tokens (L, D) of an image's caption."""
         ...
 
     def file(self, path: str) -> Path:
-        """The file that holds them; of another caption it is another."""
+        """The file that holds the tokens; it differs for each caption."""
         ...
 
 

@@ -54,7 +54,7 @@ class Persons:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeypointFile:
-    """What a COCO keypoint file holds.
+    """The content of a COCO keypoint file.
 
     Attributes:
         joint_names: the J joints in order
@@ -97,7 +97,7 @@ def read_keypoints(path: Path) -> KeypointFile:
 
     Raises:
         InputError: no such file, broken JSON, entries that are missing or of the wrong kind, images or people that
-            are not told apart, or no person left
+            are ambiguous, or no person is left
     """
     content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
     found = parse_annotations(content, path)
@@ -176,7 +176,7 @@ def read_detections(
     odd = odd_boxes(
         persons.boxes_xywh, _sizes(persons, keypoint_file.images), lambda row: f"entry {persons.annotation_ids[row]}"
     )
-    # Files of all COCO's categories and test images are the rule: what is not people's says nothing.
+    # Most files have all of COCO's categories and test images: entries of other categories are skipped silently.
     empty = counts["below one pixel"]
     remarks = [*([f"{counted(empty, 'box', 'boxes')} below one pixel left out"] if empty else []), *odd]
     annotated = set(keypoint_file.persons.image_ids.tolist())
@@ -189,7 +189,7 @@ def read_detections(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectedBox:
-    """What a detector found: box_xywh is (4,) in pixels."""
+    """A detection: box_xywh is (4,) in pixels."""
 
     image_id: int
     category_id: int
@@ -205,16 +205,16 @@ def read_boxes(content: Any, path: Path) -> list[DetectedBox]:
         path: of the file, for the error
 
     Raises:
-        InputError: it is no list, or entries are missing or of the wrong kind
+        InputError: it is not a list, or entries are missing or of the wrong kind
     """
     if not isinstance(content, list):
         raise InputError(f"{path} holds a JSON {type(content).__name__}; expected a list of detections")
     return parse_each(content, _box, path, "boxes", _BOX)
 
 
-def _content(path: Path, what: str, wanted: str) -> Any:
+def _content(path: Path, what: str, expected: str) -> Any:
     if not path.is_file():
-        raise InputError(f"{what} {path} does not exist; wanted {wanted}")
+        raise InputError(f"{what} {path} does not exist; expected {expected}")
     return read_json(path)
 
 

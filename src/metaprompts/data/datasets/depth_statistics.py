@@ -1,4 +1,4 @@
-"""What depth maps hold: shares of pixels that no loss and no metric counts, and maps that look like a mistake."""
+"""What depth maps hold: shares of pixels that no loss and no metric counts, and maps that are probably wrong."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import numpy as np
 from metaprompts.data.sample import Sample
 from metaprompts.utils.wording import counted
 
-# No camera measures so many meters; of millimeters it is the next step.
+# No camera measures this many meters, so the unit is probably millimeters.
 _MILLIMETERS = 500.0
 # Nor so few, outside of laboratories.
 _NEAR_M = 0.1
@@ -35,7 +35,7 @@ class DepthStatistics:
         self._repeated: list[tuple[str, str]] = []
 
     def update(self, sample: Sample) -> None:
-        """Count a sample; one without depth is passed over."""
+        """Count a sample; one without depth is skipped."""
         depth_m = sample.depth_m
         if depth_m is None or not depth_m.size:
             return
@@ -80,7 +80,7 @@ class DepthStatistics:
         return ""
 
     def lines(self) -> list[str]:
-        """All that was found, a line each; nothing where no sample has depth."""
+        """The findings, one per line; empty where no sample has depth."""
         if not self.images:
             return []
         lines, maps = [self.range_line()], counted(self.images, "depth map")

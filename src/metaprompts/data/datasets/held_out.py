@@ -65,12 +65,12 @@ class SubsetOfPeople(Subset, People):
         return list(groups.values())
 
     def person(self, index: int) -> Person:
-        """The person of a sample, without its image where that can be."""
+        """The person of a sample, without loading its image where possible."""
         return person_of(self.samples, self.places[index])
 
 
 def person_of(samples: SampleDataset, index: int) -> Person:
-    """The person of a sample of people, without its image where that can be."""
+    """The person of a sample of people, without loading its image where possible."""
     read = getattr(samples, "person", None)
     person: Person | None = samples[index].person if read is None else read(index)
     assert person is not None, "samples of people have a person each"
@@ -108,7 +108,7 @@ def hold_out(
     Raises:
         InputError: there is only one image, or images that have been drawn before are not there
     """
-    # An image may be spelled in several ways, or be reached by links: it must not be in both parts.
+    # An image may be spelled in several ways, or be reached by links, but must not be in both parts.
     places: dict[str, list[int]] = {}
     files: dict[str, str] = {}
     for place, path in enumerate(paths):
@@ -143,6 +143,6 @@ def _drawn(names: Collection[str], share: float, seed: int) -> list[str]:
 
 
 def _name(path: str, root: Path) -> str:
-    # Links stay: a data set of links is known by its own names.
+    # Links are not resolved: a data set of links has its own names.
     whole, folder = (Path(os.path.normpath(each.absolute())) for each in (Path(path), root))
     return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else whole.as_posix()

@@ -19,7 +19,7 @@ _NAMED_AT_MOST = 5
 
 
 class People(SampleDataset):
-    """What a data set of people offers besides its samples.
+    """What a data set of people offers in addition to its samples.
 
     Attributes:
         annotation_path: the annotation file, for COCO's own evaluation
@@ -115,7 +115,7 @@ class CocoKeypoints(People, ReadsImages):
         return str(self._path(int(self._persons.image_ids[index])))
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The image of a person, and the files that say where people are."""
+        """The image of a person, and the annotation files."""
         return (self._path(int(self._persons.image_ids[index])), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
@@ -139,7 +139,7 @@ class CocoKeypoints(People, ReadsImages):
         return listed_file(name, [self._folder]) or self._folder / name
 
     def _check_none_missing(self) -> None:
-        # Hours into a training is no time to learn of a missing file.
+        # Report a missing file now, not hours into a run.
         image_ids = dict.fromkeys(self._persons.image_ids.tolist())
         missing = [path for path in map(self._path, image_ids) if not is_file(path)]
         if missing:

@@ -65,13 +65,13 @@ class LabelHistogram:
         return [self.pixels[index] / total for index in range(len(self.classes))]
 
     def title(self) -> str:
-        """What the shares are of."""
+        """A description of the counted pixels."""
         ignored = 1 - sum(self.shares())
-        beside = f", {ignored:.1%} without a class" if ignored > 1e-9 else ""
-        return f"share of pixels by class in {self._which()}{beside}"
+        note = f", {ignored:.1%} without a class" if ignored > 1e-9 else ""
+        return f"share of pixels by class in {self._which()}{note}"
 
     def best_guess(self) -> tuple[str, float] | None:
-        """The class that is best said of every pixel, and the mIoU of saying so; None without any class."""
+        """The best constant prediction, and its mIoU; None without any class."""
         counts = [self.pixels[index] for index in range(len(self.classes))]
         if not sum(counts):
             return None
@@ -90,11 +90,11 @@ class LabelHistogram:
         return [title, *(f"  {name:{width}}  {share:>7}  {masks:>5}" for name, (share, masks) in rows)]
 
     def warnings(self) -> list[str]:
-        """What is likely to be a mistake, a line each."""
+        """Likely mistakes, one per line."""
         return [*self.never_lines(), *self.unknown_lines()]
 
     def never_lines(self) -> list[str]:
-        """A line on the classes that never occur; none where that may be the sample's chance."""
+        """A line on the classes that never occur; none where random sampling may explain it."""
         is_suspicious = self.is_whole or 2 * len(self.never) > len(self.classes)
         return [self._never_line(self.never)] if self.never and is_suspicious and self.read else []
 
@@ -117,7 +117,7 @@ class LabelHistogram:
     def _unknown_line(self, key: tuple[int, str]) -> str:
         cure = shlex.quote(f"{key[1]}=CLASS")
         return (
-            f"{key[1]} is no class and not ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
+            f"{key[1]} is not a class and not ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
             f"{counted(self.read, 'mask')}; say what it is, --data.label_map {cure} (or =ignored)"
         )
 
@@ -150,7 +150,7 @@ def count_labels(
     at_most: int | None = None,
     progress: Callable[[Iterable[int], int], Iterable[int]] | None = None,
 ) -> LabelHistogram:
-    """Count the labels of a split; masks that cannot be read are left to who reads the samples.
+    """Count the labels of a split; unreadable masks are skipped, as reading the samples reports them.
 
     Args:
         samples: of the split
@@ -187,7 +187,7 @@ def check_any_label(samples: SampleDataset, what: str) -> None:
         try:
             values = label_values(samples, place)
         except InputError:
-            # Who reads the sample will tell.
+            # Reading the sample reports it.
             return
         if any(value.label != IGNORED_LABEL for value in values):
             return

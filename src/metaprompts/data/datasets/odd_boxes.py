@@ -1,4 +1,4 @@
-"""Boxes that are probably no boxes [x, y, width, height] in pixels, and say so by where they lie."""
+"""Detect boxes that are probably not [x, y, width, height] in pixels, by their positions."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def outside(boxes_xywh: NDArray[np.floating], sizes_wh: NDArray[np.floating]) ->
 def odd_boxes(
     boxes_xywh: NDArray[np.floating], sizes_wh: NDArray[np.floating], name: Callable[[int], str]
 ) -> list[str]:
-    """Say which boxes are odd.
+    """Report suspicious boxes.
 
     Args:
         boxes_xywh: (P, 4), of positive size

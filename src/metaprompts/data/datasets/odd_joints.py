@@ -1,4 +1,4 @@
-"""Labeled joints that are probably no x, y in pixels of their image."""
+"""Detect labeled joints that are probably not x, y in pixels of their image."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,7 +17,7 @@ def odd_joints(
     boxes_xywh: NDArray[np.floating],
     name: Callable[[int], str],
 ) -> Iterator[str]:
-    """Say which labeled joints are odd.
+    """Report suspicious labeled joints.
 
     Args:
         keypoints: (P, J, 3): x, y, visibility; 0 is not labeled

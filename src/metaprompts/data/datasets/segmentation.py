@@ -63,7 +63,7 @@ class SegmentationPairs(ReadsImages):
 
         Raises:
             InputError: a file is bad, sizes differ, an EXIF orientation leaves open what belongs where, or the mask
-                holds values that are no class
+                holds values that are not classes
         """
         image_path, label_path = self._pairs[index]
         image, labels = read_pair(
@@ -144,7 +144,7 @@ def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
         (H, W) 0 to classes - 1, 255 = ignored
 
     Raises:
-        InputError: the file is bad, or holds values that are no class
+        InputError: the file is bad, or holds values that are not classes
     """
     stored = _read_stored(path, table)
     labels = classes_of(stored, table)

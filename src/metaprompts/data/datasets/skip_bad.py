@@ -1,4 +1,4 @@
-"""Samples that cannot be read, passed over instead of ending a training of days."""
+"""Samples that cannot be read, skipped instead of ending a run of days."""
 
 import logging
 from collections.abc import Iterable
@@ -25,18 +25,18 @@ class SkipBadSamples:
     def __init__(self, samples: SampleDataset, at_most: int) -> None:
         self._samples = samples
         self._at_most = at_most
-        # Shared memory: each worker marks what it found, and nothing is counted twice.
+        # Shared memory: each worker marks bad samples, and none is counted twice.
         self._is_bad = torch.zeros(len(samples), dtype=torch.uint8)
         self._is_bad.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def bad(self) -> list[int]:
-        """The places of the samples that were found to be bad, by this process or by those that read for it."""
+        """The indices of bad samples found by this process or its workers."""
         places: list[int] = self._is_bad.nonzero().flatten().tolist()
         return places
 
     def note(self, places: Iterable[int]) -> None:
-        """Count samples that others have found to be bad, or that were found before the training was stopped."""
+        """Mark samples as bad that other processes found, or that were found before the run was stopped."""
         self._is_bad[list(places)] = 1
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Depth data whose sky is known: no sensor measures it, yet it is farther than anything."""
+"""Depth data with sky masks: no sensor measures the sky, which is farther than anything else."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +52,7 @@ class WithSky:
 
 
 def with_sky(samples: SampleDataset, folder: Path, sky_class: int | None) -> WithSky:
-    """Find the sky mask of each sample: the file in ``folder`` with the image's name, but for the ending.
+    """Find the sky mask of each sample: the file in ``folder`` with the image's name, except for the ending.
 
     Of an image a/b/c.jpg it is a/b/c.png, b/c.png or c.png, the first of them that there is.
 

@@ -16,7 +16,7 @@ from metaprompts.errors import InputError
 
 
 class Transformed(Dataset[dict[str, Tensor]]):
-    """Apply transforms to every sample; chance depends on seed, epoch and index alone.
+    """Apply transforms to every sample; random numbers depend only on seed, epoch and index.
 
     Args:
         dataset: what to read from
@@ -38,7 +38,7 @@ class Transformed(Dataset[dict[str, Tensor]]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, 0 or more, in this process and in all workers; call it between two epochs."""
+        """Set the epoch, 0 or more, in this process and in all workers; call it between two epochs."""
         if epoch < 0:
             raise ValueError(f"epoch is {epoch}; expected 0 or more")
         self._epoch[0] = epoch

@@ -1,4 +1,4 @@
-"""A file that says in words what is to be seen in images."""
+"""A file of image captions."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ class CaptionFile:
         root: what the file's names are relative to
 
     Raises:
-        InputError: it cannot be read, or is no object of texts
+        InputError: it cannot be read, or is not an object of texts
     """
 
     def __init__(self, path: Path, root: Path) -> None:
@@ -96,7 +96,7 @@ def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
 
 
 def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
-    """Those paths that have one caption, as text: a file may have very many."""
+    """The paths that have one caption, as text: a file may have very many."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, caption in captions:
         found[same_form(path.as_posix())].add(caption)
@@ -105,10 +105,10 @@ def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
 
 def _checked(content: object, path: Path) -> Mapping[str, str]:
     if not isinstance(content, dict) or not content:
-        raise InputError(f'{path} holds no captions: wanted a JSON object such as {{"images/a.png": "a red car"}}')
+        raise InputError(f'{path} holds no captions: expected a JSON object such as {{"images/a.png": "a red car"}}')
     for name, caption in content.items():
         if not name.strip("./ ") or "\0" in name:
-            raise InputError(f"{path}: {name!r} is no file's name; wanted such as images/a.png")
+            raise InputError(f"{path}: {name!r} is not a file's name; expected such as images/a.png")
         if not isinstance(caption, str):
-            raise InputError(f"{path}: the caption of {name!r} is {caption!r}; wanted a text")
+            raise InputError(f"{path}: the caption of {name!r} is {caption!r}; expected a text")
     return content

@@ -1,4 +1,4 @@
-"""The one reader of COCO keypoint annotations, for training and for scoring: typed, or refused with place and field."""
+"""The typed reader of COCO keypoint annotations, for training and scoring; errors name position and field."""
 
 import posixpath
 from collections import Counter
@@ -35,7 +35,7 @@ _ANNOTATION = "id, image_id, bbox [x, y, width, height] and keypoints [x, y, vis
 
 @dataclass(frozen=True, kw_only=True)
 class CocoImage:
-    """An image as the annotation file describes it; the size is None where it says nothing."""
+    """An image as the annotation file describes it; the size is None where it is missing."""
 
     file_name: str
     width: int | None
@@ -64,7 +64,7 @@ class Annotation:
     """An annotation of a category with the joints.
 
     Attributes:
-        id: -1 where a crowd, or somebody without labeled joints, has none
+        id: -1 where a crowd, or a person without labeled joints, has none
         image_id: of its image
         box_xywh: (4,)
         keypoints: (J, 3): x, y, visibility
@@ -112,7 +112,7 @@ def parse_annotations(content: Any, where: Path | str, joints: int | None = None
         joints: how many there are, where categories need not name them; None: the first that has names counts
 
     Raises:
-        InputError: it is no COCO keypoint file, or an entry is wrong
+        InputError: it is not a COCO keypoint file, or an entry is wrong
     """
     if not isinstance(content, dict):
         raise InputError(f"{where} holds a JSON {type(content).__name__}; expected a COCO keypoint file")
@@ -168,7 +168,7 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
 
 
 def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
-    """Check that no two people have the same id, by which what was predicted is matched to them.
+    """Check that no two people have the same id, by which predictions are matched to them.
 
     Raises:
         InputError: some have
@@ -177,9 +177,9 @@ def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
 
 
 def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, Any]:
-    """The annotations as COCO's own evaluation wants them: of one category, all entries there, numbered from 1.
+    """The annotations as COCO's own evaluation expects them: of one category, all entries there, numbered from 1.
 
-    It takes 0 for nobody. An annotation's own id is its source_id.
+    COCO's evaluation treats 0 as no match. An annotation's own id is its source_id.
 
     Args:
         content: of a COCO keypoint file; it is not changed
@@ -187,7 +187,7 @@ def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, A
         joints: how many there are
 
     Raises:
-        InputError: it is no COCO keypoint file, or an entry is wrong
+        InputError: it is not a COCO keypoint file, or an entry is wrong
     """
     found = parse_annotations(content, where, joints)
     images = parse_each(content["images"], lambda entry: {"id": whole_of(entry, "id")}, where, "images", "id")
@@ -256,7 +256,7 @@ def _remarks(annotations: Sequence[Annotation]) -> list[str]:
 
 def _has_odd_area(person: Annotation) -> bool:
     box = float(person.box_xywh[2] * person.box_xywh[3])
-    # Rounding, and outlines through the middle of pixels.
+    # Tolerance for rounding, and for outlines through pixel centers.
     return not _SMALLEST_PART * box <= person.area <= 1.1 * box + 2
 
 
@@ -307,7 +307,7 @@ def _annotation(entry: dict[str, Any], joints: int) -> Annotation:
     counted = 0 if given == 0 else labeled
     area = area_of(entry)
     return Annotation(
-        # Nobody is matched to those whom COCO passes over.
+        # People whom COCO ignores are not matched.
         id=-1 if (crowd or not counted) and entry.get("id") is None else whole_of(entry, "id"),
         image_id=whole_of(entry, "image_id"),
         box_xywh=box,

@@ -1,4 +1,4 @@
-"""Entries of COCO files, read one by one: what is wrong with one is told with its file, its place and its id."""
+"""Entries of COCO files, read one by one: an error names the file, the position and the id of the entry."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 
 _Entry = TypeVar("_Entry")
 
-# No image is as wide, and squares of larger numbers leave float32.
+# No image is this wide, and squares of larger numbers overflow float32.
 _LARGEST_PX = 10**6
 # In single precision.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
@@ -22,7 +22,7 @@ _LARGEST_ID = 2**53
 
 
 def parse_each(
-    entries: Sequence[Any], parse: Callable[[dict[str, Any]], _Entry], where: Path | str, what: str, wanted: str
+    entries: Sequence[Any], parse: Callable[[dict[str, Any]], _Entry], where: Path | str, what: str, expected: str
 ) -> list[_Entry]:
     """Parse the entries of a file's list.
 
@@ -31,23 +31,23 @@ def parse_each(
         parse: from an entry to what is made of it; what it raises becomes the error
         where: the file, for the error
         what: the entries are, for the error ("annotations", "boxes", ...)
-        wanted: of an entry, for the error ("id and file_name")
+        expected: of an entry, for the error ("id and file_name")
 
     Raises:
-        InputError: an entry is no object, lacks something, or holds something of the wrong kind; file, place and id
+        InputError: an entry is not an object, lacks something, or holds something of the wrong kind; file, place and id
             are named
     """
     parsed = []
     for place, entry in enumerate(entries):
         if not isinstance(entry, dict):
             kind = type(entry).__name__
-            raise InputError(f"{where}: entry {place} of the {what} is wrong: it is a JSON {kind}; wanted {wanted}")
+            raise InputError(f"{where}: entry {place} of the {what} is wrong: it is a JSON {kind}; expected {expected}")
         try:
             parsed.append(parse(entry))
         except KeyError as error:
-            raise InputError(f"{_named(where, place, what, entry)} has no {error}; wanted {wanted}") from error
+            raise InputError(f"{_named(where, place, what, entry)} has no {error}; expected {expected}") from error
         except ValueError as error:
-            raise InputError(f"{_named(where, place, what, entry)} is wrong: {error}; wanted {wanted}") from error
+            raise InputError(f"{_named(where, place, what, entry)} is wrong: {error}; expected {expected}") from error
     return parsed
 
 
@@ -64,7 +64,7 @@ def shown(value: Any) -> str:
 
 
 def check_unique(values: Iterable[Hashable], where: Path | str, what: str, key: str, cure: str) -> None:
-    """Check that no two entries have the same value, by which they are told apart.
+    """Check that no two entries have the same value of the key that identifies them.
 
     Args:
         values: of all entries
@@ -99,7 +99,7 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
 
     Raises:
         KeyError: it has none
-        ValueError: it is something else, or too large to be told from its neighbors
+        ValueError: it is something else, or too large to be exact as a float
     """
     value = entry[key]
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
@@ -150,7 +150,7 @@ def has_size(box_xywh: NDArray[np.floating]) -> bool:
 
 
 def is_crowd(entry: dict[str, Any]) -> bool:
-    """Whether an annotation is of a crowd: COCO scores nobody for it.
+    """Whether an annotation is of a crowd: COCO ignores it in scoring.
 
     Raises:
         ValueError: its iscrowd is neither 0 nor 1
@@ -166,7 +166,7 @@ def score_of(entry: dict[str, Any]) -> float:
 
     Raises:
         KeyError: it has none
-        ValueError: it is no number from 0 to 1
+        ValueError: it is not a number from 0 to 1
     """
     score = _finite(entry["score"], "score")
     if not 0 <= score <= 1:
@@ -178,7 +178,7 @@ def area_of(entry: dict[str, Any]) -> float | None:
     """An entry's area in square pixels; None where it has none above 0.
 
     Raises:
-        ValueError: it is no finite number
+        ValueError: it is not a finite number
     """
     area = None if entry.get("area") is None else _finite(entry["area"], "area")
     return area if area is not None and area > 0 else None
@@ -189,7 +189,7 @@ def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float6
 
     Raises:
         KeyError: it has none
-        ValueError: there are not so many, or they are no finite numbers
+        ValueError: there are not so many, or they are not finite numbers
     """
     value = entry[key]
     if not isinstance(value, list) or len(value) != count:

@@ -17,14 +17,14 @@ from metaprompts.errors import InputError, one_line
 from metaprompts.utils.row_bands import row_bands
 
 ExifRule = Literal["check", "apply", "ignore"]
-"""What is done about an image's EXIF orientation where labels belong to it; see `metaprompts.data.io.orientation`."""
+"""How to apply an image's EXIF orientation where it has labels; see `metaprompts.data.io.orientation`."""
 
 _logger = logging.getLogger(__name__)
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
 _LARGEST = 65535
-# A 14-bit camera's white; an image of 16 bits that stays below is dark, or of fewer bits.
+# The white level of a 14-bit camera; a 16-bit image below it is dark, or has fewer bits.
 _DARK = 16383
 # Floats that stay below this share of white are nearly black.
 _DIM = 1 / 16
@@ -80,7 +80,7 @@ def decode(
         path: the file
         white_level: see `ImageReading`
         kind: what the file should be, for errors
-        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
+        check_size: judges width and height before anything is decoded, in place of Pillow's limit
 
     Raises:
         InputError: missing, a folder, empty, no image, too large, or broken off; or no such white level
@@ -103,7 +103,7 @@ def decode(
     )
     orientation = exif_orientation(image)
     if is_deep_color and white_level is not None:
-        # Of these Pillow keeps the upper 8 bits alone.
+        # Pillow keeps only the upper 8 bits of these.
         image = _deep_color(path, kind, white_level)
     has_maximum = maximum not in (None, _LARGEST)
     pixels = to_rgb(
@@ -115,7 +115,7 @@ def decode(
 
 
 def check_white_level(white_level: int | None) -> None:
-    """Check that a white level is one.
+    """Check a white level.
 
     Raises:
         InputError: it is not within 1 to 65535
@@ -150,7 +150,7 @@ def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> 
             for rows, band in _bands(image):
                 pixels[rows] = _eight_bits(band)
         return pixels
-    # A PIL image may be lazy, and then its file is decoded only here.
+    # A lazy PIL image is decoded only here.
     except Exception as error:
         raise InputError(f"{name} of mode {image.mode} cannot be turned into RGB ({one_line(error)})") from error
 
@@ -241,12 +241,12 @@ def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
     return rounded
 
 
-# For which white levels, and of which kind, there was a warning in this process.
+# White levels and kinds that this process has warned of.
 _advised: set[int | str] = set()
 
 
 def _advise_of_range(smallest: float, largest: float, name: str, white_level: int | None, *, is_float: bool) -> None:
-    """Say once for each kind that values of one channel do not fit what is read as black to white."""
+    """Warn once per kind that single-channel values do not fit the range from black to white."""
     if smallest < 0:
         _warn_once("negative", f"{name} has values from {smallest:g} to {largest:g}: those below 0 become black")
     if white_level is None and is_float:
@@ -262,7 +262,7 @@ def _advise_of_range(smallest: float, largest: float, name: str, white_level: in
 
 
 def _advise_of_floats(largest: float, name: str) -> None:
-    """Say once that floats are neither shares, 0 to 1, nor 0 to 255."""
+    """Warn once that floats are neither in 0 to 1 nor in 0 to 255."""
     what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
     if 255 < largest <= _LARGEST:
         white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)
@@ -280,7 +280,7 @@ def _advise_of_floats(largest: float, name: str) -> None:
 
 
 def _advise(largest: int, white_level: int | None, name: str) -> None:
-    """Say once that a white level would help, or is too low."""
+    """Warn once that a white level would help, or is too low."""
     if white_level is None and 0 < largest <= _DARK:
         white = next(level for level in _WHITE_LEVELS if largest <= level)
         advice = f"set the white level to {white} (--white-level, data.white_level) if it has {white.bit_length()} bits"

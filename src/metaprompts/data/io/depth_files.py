@@ -30,7 +30,7 @@ _EXR_CHANNELS = ("z", "y", "v", "depth", "d")
 
 @dataclass(frozen=True, kw_only=True)
 class DepthEncoding:
-    """What the numbers in depth files mean. 0, NaN and infinity are "no measurement" in all of them.
+    """The encoding of depth files. 0, NaN and infinity mean "no measurement" in all of them.
 
     Attributes:
         depth_scale: what stored numbers are divided by, integers and floats alike; None for 1000 for integers of
@@ -61,7 +61,7 @@ class DepthEncoding:
             raise InputError(f"focal_baseline is {self.focal_baseline}, depth_kind {self.kind}; expected disparity")
 
     def meters(self, stored: NDArray[Any], path: Path) -> NDArray[np.float32]:
-        """Turn stored numbers into depth.
+        """Convert stored numbers to depth.
 
         Args:
             stored: (H, W) integers or floats
@@ -89,12 +89,12 @@ class DepthEncoding:
             return values
         with np.errstate(over="ignore", divide="ignore"):
             meters = np.float32(self.focal_baseline or 1.0) / values
-        # What lies beyond the largest float32, or at disparity 0, is as good as infinitely far: not measured.
+        # Values beyond the largest float32, or at disparity 0, are infinitely far: not measured.
         meters[~np.isfinite(meters)] = 0
         return meters
 
     def unit(self) -> str:
-        """What integers are to be stored in, for errors."""
+        """The unit of stored integers, for errors."""
         unit = {"depth": "meters", "inverse": "1/m", "disparity": "pixels of disparity"}[self.kind]
         if self.kind == "depth" and self.depth_scale in (None, _MILLIMETERS):
             return "millimeters"
@@ -107,7 +107,7 @@ class DepthEncoding:
             raise InputError(
                 f"depth file {path} holds integers of {self.kind}; say data.depth_scale, what they are to be divided by"
             )
-        # Of millimeters 8 bits reach 0.255 m: these are other units, or an image of depth.
+        # 8-bit millimeters reach only 0.255 m: these are other units, or a rendering of depth.
         if dtype.itemsize == 1:
             raise InputError(
                 f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "
@@ -148,7 +148,7 @@ def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
         raise InputError(f"depth file {path} has {channels} floats a pixel; expected one: save a single channel")
     if bits != 32:
         return _read_other_floats(path, bits)
-    # Depth of 8 bits or fewer is refused: there is nothing to divide.
+    # Depth of 8 bits or fewer raises: it has no useful unit.
     image = load_image(path, kind="depth file", expected=DEPTH_FORMATS, inspect=keep_stored_values)
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         raise InputError(
@@ -159,9 +159,9 @@ def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
 
 
 def _float_layout(path: Path) -> tuple[int, int] | None:
-    """Bits of the floats of a TIFF or PFM, and floats a pixel; None where it is something else.
+    """Bits per float and floats per pixel of a TIFF or PFM; None for other files.
 
-    Pillow reads single floats of 32 bits only.
+    Pillow reads only single 32-bit floats.
     """
     try:
         with path.open("rb") as file:
@@ -176,7 +176,7 @@ def _float_layout(path: Path) -> tuple[int, int] | None:
                 directory.get(tag, 1) for tag in (TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLESPERPIXEL)
             )
             return (_first(bits), _first(channels)) if is_float else None
-    # No TIFF, or a broken one: whoever reads the image says so.
+    # No TIFF, or a broken one: reading the image reports it.
     except Exception:
         return None
 
@@ -212,15 +212,15 @@ def _read_exr(path: Path) -> NDArray[Any]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"depth file {path} is no EXR image ({one_line(error)}): export it again") from error
+        raise InputError(f"depth file {path} is not an EXR image ({one_line(error)}): export it again") from error
     return _exr_channel(channels, path)
 
 
 def _exr_channel(channels: Mapping[str, NDArray[Any]], path: Path) -> NDArray[Any]:
     """The channel that holds depth: the only one, one called Z or alike, or red where all colors are equal."""
-    for wanted in _EXR_CHANNELS:
+    for needed in _EXR_CHANNELS:
         for name, values in channels.items():
-            if name.rpartition(".")[2].lower() == wanted:
+            if name.rpartition(".")[2].lower() == needed:
                 return values
     first, *others = channels.values()
     if all(np.array_equal(first, other, equal_nan=True) for other in others):

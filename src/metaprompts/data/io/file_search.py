@@ -1,4 +1,4 @@
-"""Find files by their endings in folders, and count what is passed over."""
+"""Find files by their endings in folders, and count what is skipped."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ from metaprompts.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
-# Links between folders may lead to the same place in very many ways.
+# Links between folders may lead to the same place along very many paths.
 _VISITS_AT_MOST = 16
 _ENDINGS_NAMED_AT_MOST = 8
-# What predict and heatmaps write.
+# Result names of predict and heatmaps.
 _RESULT = re.compile(r"(.+)_(depth|depth_color|labels|overlay|skeleton|prompts|prompt\d{3})\.png")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         files: sorted, links that lead nowhere included
@@ -48,18 +48,18 @@ def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path]
     """Search a folder and its subfolders, links included; hidden files and folders count as not there.
 
     Args:
-        folder: where to look
+        folder: the folder to search
         suffixes: endings to find, in lower case with the dot
         without: folders that are not searched, however they are spelled
 
     Raises:
         InputError: a folder cannot be read, or links lead to one again and again
     """
-    wanted = frozenset(suffixes)
+    endings = frozenset(suffixes)
     left_out = {os.path.realpath(each) for each in without}
     files, passed_over = [], Counter[str]()
     for path in _walk(folder, left_out, (), Counter()):
-        if path.suffix.lower() in wanted:
+        if path.suffix.lower() in endings:
             files.append(path)
         else:
             passed_over[path.suffix.lower()] += 1
@@ -84,7 +84,7 @@ def check_outside(out: Path, folder: Path) -> None:
 
 
 def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
-    """Log how many files were passed over, and their endings.
+    """Log how many files were skipped, and their endings.
 
     Args:
         passed_over: ending -> count
@@ -95,7 +95,7 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     named = [f"{ending or 'none'} ({count})" for ending, count in sorted(passed_over.items())]
     more = ", ..." if len(named) > _ENDINGS_NAMED_AT_MOST else ""
     logger.warning(
-        "%s in %s without an ending of an image passed over: %s%s",
+        "%s in %s without an ending of an image skipped: %s%s",
         counted(passed_over.total(), "file"),
         where,
         ", ".join(named[:_ENDINGS_NAMED_AT_MOST]),
@@ -114,7 +114,7 @@ def without_results(images: Sequence[Path], where: str) -> list[Path]:
     kept = [path for path in images if not _is_result(path, stems)]
     if len(kept) < len(images):
         results = counted(len(images) - len(kept), "image")
-        logger.warning("%s in %s passed over: named like results of others there", results, where)
+        logger.warning("%s in %s skipped: named like results of others there", results, where)
     return kept
 
 
@@ -124,14 +124,14 @@ def _is_result(path: Path, stems: set[str]) -> bool:
 
 
 def _stems(path: Path) -> tuple[str, ...]:
-    """What names of results begin with."""
+    """Prefixes of result names."""
     stem, with_ending, folder = path.stem, f"{path.stem}_{path.suffix[1:]}", path.absolute().parent.name
     return stem, with_ending, f"{folder}_{stem}", f"{folder}_{with_ending}"
 
 
 def _walk(folder: Path, left_out: set[str], above: tuple[str, ...], visits: Counter[str]) -> Iterator[Path]:
     real = os.path.realpath(folder)
-    # A link to a folder above would be followed for ever.
+    # A link to a parent folder would be followed forever.
     if real in left_out or real in above:
         return
     visits[real] += 1

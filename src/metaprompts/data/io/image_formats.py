@@ -1,4 +1,4 @@
-"""Files that Pillow alone does not read: what they are, by their first bytes, and what reads them."""
+"""Formats that Pillow alone does not read, detected by their first bytes, and their plugins."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _STARTS = {
 
 
 def prepare_for(path: Path, kind: str) -> None:
-    """Register what reads a file with Pillow, if it is no format that Pillow reads by itself.
+    """Register the Pillow plugin for a file, if Pillow does not read its format by itself.
 
     Args:
         path: a file that is there
@@ -54,7 +54,7 @@ def prepare_for(path: Path, kind: str) -> None:
 
 
 def other_format(path: Path) -> str | None:
-    """What a file is that is no image that can be read, such as "an MP4 or QuickTime video"; None if nobody knows."""
+    """The kind of a file that is not a readable image, such as "an MP4 or QuickTime video"; None if unknown."""
     head = _head(path)
     brand = _brand(head)
     if brand in (b"avif", b"avis"):
@@ -70,10 +70,10 @@ def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
-    except OSError:  # to be told by who reads it
+    except OSError:  # reading the file reports it
         return b""
 
 
 def _brand(head: bytes) -> bytes | None:
-    """What an ISO media file says it is."""
+    """The brand of an ISO media file."""
     return head[8:12] if head[4:8] == b"ftyp" else None

@@ -1,4 +1,4 @@
-"""Which image of a file an image on disk is: by as much of its path as the file has."""
+"""Match images on disk to the images of an annotation file, by as much of the path as the file has."""
 
 import os
 import unicodedata
@@ -10,7 +10,7 @@ from metaprompts.errors import InputError
 
 
 def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) -> dict[Path, int]:
-    """Find the image of each image by its file name, and where several have that, by the folders before it.
+    """Match images by file name, and where several share it, by parent folders.
 
     Args:
         paths: of the images
@@ -44,7 +44,7 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
 
 
 def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
-    """Find the image of each image in COCO's way: its name, or what follows its last underscore, is the number.
+    """Match images in COCO's way: the name, or what follows its last underscore, is the image id.
 
     Args:
         paths: of the images
@@ -71,7 +71,7 @@ def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
 
 
 def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Path:
-    """The image that an image is: the only one, or the only one with all of its folders."""
+    """The match of an image: the only one, or the only one with all of its folders."""
     whole = [path for path, length in found.items() if length == parts]
     if len(found) > 1 and (len(whole) != 1 or parts == 1):
         first, second = list(found)[:2]
@@ -82,13 +82,13 @@ def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Pat
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """Folders and name; of Windows, too, and letters with accents in one form."""
+    """Folders and name, also of Windows paths, with accented letters in one form."""
     path = PurePosixPath(unicodedata.normalize("NFC", name.replace("\\", "/")))
     return path.parts or ("",)
 
 
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many last parts are the same."""
+    """The number of equal trailing parts."""
     length = 0
     while length < min(len(one), len(other)) and one[-1 - length] == other[-1 - length]:
         length += 1

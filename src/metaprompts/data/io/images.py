@@ -34,7 +34,7 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
     Args:
         path: the file
         white_level: the value that is white in images of more than 8 bits; None for 65535, of floats for 1 or 255
-        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
+        check_size: judges width and height before anything is decoded, in place of Pillow's limit
 
     Returns:
         (H, W, 3) uint8 RGB
@@ -78,12 +78,12 @@ def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]
 
     A file is taken whatever its ending. Folders are searched with all their subfolders, links included, patterns
     (``*``, ``?``, ``[]``, ``**``) are expanded; from both come only files with an ending of `IMAGE_SUFFIXES`,
-    sorted, none hidden; how many others were passed over is logged. What leads to nothing stays in the list as it is,
-    so that `read_image` says why while the others go on.
+    sorted, none hidden; how many others were skipped is logged. What leads to nothing stays in the list as it is,
+    so that `read_image` reports why while the others continue.
 
     Args:
         inputs: paths and patterns as a user writes them
-        out: folder of the results: what it holds is no input, nor is what is named like a result of another input
+        out: folder of the results: what it holds is not input, nor is what is named like a result of another input
 
     Returns:
         the paths in the order of the inputs, each file once
@@ -112,7 +112,7 @@ def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: b
     """List the files of a folder and its subfolders, links included, sorted, without hidden ones.
 
     Args:
-        folder: where to look
+        folder: the folder to search
         suffixes: endings to keep, in lower case with the dot
         warn: whether to log how many files have others
 
@@ -129,7 +129,7 @@ def _expand(text: str, out: Path | None) -> list[Path]:
     path = Path(text)
     if _is_folder(path):
         return _searched([path], text, out) or [path]
-    # A file may have brackets in its name: what exists is no pattern.
+    # A file may have brackets in its name: what exists is not a pattern.
     if _exists(path) or not _is_pattern(text):
         return [path]
     # Path.glob takes no absolute pattern.

@@ -1,4 +1,4 @@
-"""Which class the values, or the colors, of a mask stand for."""
+"""Tables from the values, or colors, of a mask to classes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 
 STORED_VALUES = 65536
 UNKNOWN = -1
-"""In a table: a value that is no class and is not ignored either."""
+"""In a table: a value that is not a class and is not ignored either."""
 
 _HEX = re.compile(r"#([0-9a-fA-F]{6})")
 _RGB = re.compile(r"[(\[]?\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[)\]]?")
@@ -150,11 +150,11 @@ def label_table(
 
     Args:
         classes: their names in order, or how many there are
-        ignored: stored values that are no class
+        ignored: stored values that are not classes
         reduce_zero_label: stored 0 is ignored and stored 1 to ``classes`` become 0 to classes - 1
         label_map: stored value ("255"), color ("#ff0000" or "255,0,0") or "*" (every other one) -> index of a class,
             its name, or "ignored"; values and colors cannot be mixed
-        ignore_index: one more stored value that is no class, unless ``label_map`` says so
+        ignore_index: one more stored value that is not a class, unless ``label_map`` says so
 
     Raises:
         InputError: a value is out of range or said twice, or nothing stands for one of the classes
@@ -248,7 +248,7 @@ def _class_of(target: Any, names: Sequence[str], key: str) -> int:
 
 
 def _check_every_class(names: Sequence[str], table: LabelTable, ignored: set[int], *, reduce_zero_label: bool) -> None:
-    """A class that no value stands for would silently be trained on nothing."""
+    """Check that every class has a value: one without would silently never be trained."""
     present = set(np.unique(table.classes if isinstance(table, ColorTable) else table).tolist())
     if isinstance(table, ColorTable):
         present.add(table.others)

@@ -19,7 +19,7 @@ DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".pfm", ".exr", ".n
 _EXPECTED = "a PNG, TIFF, BMP, GIF or PGM file"
 _COLOR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
 
-# Formats that are lossy, or whose files do not readily say whether they are.
+# Formats that are lossy, or may be without showing it.
 _LOSSY = {
     "JPEG": "a JPEG",
     "MPO": "a JPEG",
@@ -43,7 +43,7 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
         (H, W) uint8, or int32 for 16-bit files
 
     Raises:
-        InputError: the file is no image, holds colors, or its format is lossy
+        InputError: the file is not an image, holds colors, or its format is lossy
     """
     factors: list[int] = []
     image = load_image(
@@ -71,7 +71,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
         (H, W) int32, red x 65536 + green x 256 + blue
 
     Raises:
-        InputError: the file is no image, has no such colors, or its format is lossy
+        InputError: the file is not an image, has no such colors, or its format is lossy
     """
     image = load_image(path, kind="label file", expected=_EXPECTED)
     _check_lossless(image, path)
@@ -91,7 +91,7 @@ def _check_lossless(image: Image.Image, path: Path) -> None:
 
 
 def _lossy_format(image: Image.Image, path: Path) -> str | None:
-    """What an image that is, or may be, lossily compressed is stored as; None for a lossless one."""
+    """The storage format of an image that is, or may be, lossy; None for a lossless one."""
     if image.format == "TIFF":
         # Pillow's names: "jpeg", "tiff_jpeg" (the older kind) and "webp".
         compression = str(image.info.get("compression"))

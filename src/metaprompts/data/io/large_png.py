@@ -1,4 +1,4 @@
-"""PNG files, of images too large to be held once more by Pillow, too."""
+"""Write PNG files, also of images too large for another copy by Pillow."""
 
 import struct
 import zlib
@@ -13,20 +13,20 @@ from PIL import Image
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.row_bands import row_bands
 
-# Pixels from which on images are written band by band: Pillow would hold them once more, with 4 bytes a pixel.
+# Above this number of pixels, images are written in bands: Pillow would copy them with 4 bytes per pixel.
 _LARGE = 2**25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB, _PALETTE = 0, 2, 3
-# A row is stored as its difference to the one above, byte by byte.
+# The "up" filter: a row is stored as its difference to the one above, byte by byte.
 _UP = 2
-# Of zlib's nine levels: at the default one, hundreds of megapixels take minutes.
+# zlib level: at the default one, hundreds of megapixels take minutes.
 _COMPRESSION = 3
 
 
 def write_png(
     path: Path, size: tuple[int, ...], bands: Iterable[NDArray[Any]], *, palette: bytes | None = None
 ) -> Path:
-    """Write a PNG whole, with Pillow or band by band; arguments as for `write_large_png`.
+    """Write a PNG atomically, with Pillow or in bands; arguments as for `write_large_png`.
 
     Returns:
         ``path``
@@ -50,7 +50,7 @@ def write_png(
 def write_large_png(
     path: Path, size: tuple[int, int], bands: Iterable[NDArray[Any]], *, palette: bytes | None = None
 ) -> None:
-    """Write a PNG band by band.
+    """Write a PNG in bands.
 
     Args:
         path: of the file

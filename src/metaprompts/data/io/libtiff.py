@@ -1,4 +1,4 @@
-"""What libtiff has to say of a file: it prints errors itself, and goes on with pixels that it could not decode."""
+"""Capture libtiff's messages: it prints errors itself, and continues with pixels that it could not decode."""
 
 import ctypes
 import re
@@ -14,7 +14,7 @@ _MAPS = Path("/proc/self/maps")
 _LIBRARY = re.compile(r"(/\S*libtiff[^/\s]*\.so[^/\s]*)$", re.MULTILINE)
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _PLACEHOLDER = re.compile(r"%[-+ #0-9.*]*(?:hh|h|ll|l|j|z|t|L)?[a-zA-Z]")
-# What is said of tags that nobody may need.
+# Messages about optional tags.
 _OF_TAGS = ("TIFFReadDirectory", "TIFFFetch", "_TIFFVSetField", "TIFFVGetField", "TIFFReadCustom")
 
 _said: list[str] = []
@@ -24,7 +24,7 @@ _said: list[str] = []
 def quiet_libtiff() -> Iterator[list[str]]:
     """Keep libtiff from printing in this block; yields a list, into which go the errors of pixels when it ends.
 
-    Where the library is not found, it goes on printing and the list stays empty.
+    Where the library is not found, it keeps printing and the list stays empty.
     """
     _take_over()
     _said.clear()
@@ -38,7 +38,7 @@ def quiet_libtiff() -> Iterator[list[str]]:
 
 @cache
 def _take_over() -> list[Any]:
-    """Give the libtiff that Pillow uses another handler of errors."""
+    """Replace the error handler of the libtiff that Pillow uses."""
     return [_with_handler(path) for path in sorted(_libraries())]
 
 
@@ -58,16 +58,16 @@ def _libraries() -> set[str]:
     try:
         return set(_LIBRARY.findall(_MAPS.read_text()))
     except OSError:
-        beside = Path(Image.__file__).parent / ".dylibs"
-        return {str(path) for path in beside.glob("libtiff*.dylib")}
+        libraries = Path(Image.__file__).parent / ".dylibs"
+        return {str(path) for path in libraries.glob("libtiff*.dylib")}
 
 
 def _note(module: bytes | None, text: bytes | None, arguments: int | None) -> None:
-    # The arguments are of C's va_list, which differs from one platform to the next: the text alone says enough.
+    # The arguments are a C va_list, which differs between platforms: the format string is enough.
     del arguments
     words = _PLACEHOLDER.sub("?", (text or b"").decode(errors="replace"))
     _said.append(f"{(module or b'').decode(errors='replace')}: {' '.join(words.split())}")
 
 
-# Lives as long as the process: libtiff calls it.
+# Kept alive as long as the process, as libtiff calls it.
 _handler = _HANDLER(_note)

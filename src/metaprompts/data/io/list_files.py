@@ -1,4 +1,4 @@
-"""Which image goes with which label file."""
+"""Pair images with label files."""
 
 import csv
 import logging
@@ -43,7 +43,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
 def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
     """Read a list file: one ``image label`` a line.
 
-    Columns are separated, and lines passed over, as `read_columns` says; paths are found as `listed_file` says.
+    Columns are separated, and lines skipped, as `read_columns` says; paths are found as `listed_file` says.
 
     Args:
         list_file: the list
@@ -67,14 +67,14 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
     if not pairs:
         raise InputError(f"{list_file} names no images; expected one `image label` a line")
     found = [(image, label) for image, label in pairs]
-    tell_twice(found, list_file)
+    report_duplicates(found, list_file)
     return found
 
 
-def tell_twice(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
-    """Say in the log how many lines name an image that an earlier one has, or another image's label file.
+def report_duplicates(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
+    """Log how many lines repeat an image, or the label file of another image.
 
-    They count each time.
+    Each line counts.
     """
     if repeated := len(pairs) - len({image for image, _ in pairs}):
         others = len(set(pairs)) - len({image for image, _ in pairs})
@@ -137,13 +137,13 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
     """Read the columns of a list file: tabs separate them or, in lines without one, spaces.
 
     Names with spaces may also stand in double quotes. In files that end in .csv commas separate columns, and a first
-    row without any name of a file is a header. Blank lines and lines that begin with ``#`` are passed over.
+    row without any name of a file is a header. Blank lines and lines that begin with ``#`` are skipped.
 
     Yields:
         the line's number, from 1, and its columns
 
     Raises:
-        InputError: it cannot be read, or is no text
+        InputError: it cannot be read, or is not text
     """
     separates = _cells if list_file.suffix.lower() == ".csv" else _words
     lines = enumerate(map(str.strip, read_text(list_file).split("\n")), start=1)
@@ -179,7 +179,7 @@ def _cells(line: str) -> list[str]:
 
 def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
     path = listed_file(name, [root])
-    # Hours into a training is no time to learn of a missing file.
+    # Report a missing file now, not hours into a run.
     if path is None:
         raise InputError(
             f"{list_file}, line {number}: {root / name.lstrip('/')} does not exist; paths are relative to {root}, or "

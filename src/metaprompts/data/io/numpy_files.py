@@ -11,7 +11,7 @@ from metaprompts.data.io.open_image import check_regular_file
 from metaprompts.errors import InputError, one_line
 
 _NPZ_NAMES = ("depth", "depth_m", "arr_0")
-# Of a compressed file: one of a megabyte can claim to hold a gigabyte.
+# Limit for compressed files: one of a megabyte can claim to hold a gigabyte.
 _MOST_PIXELS = 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -36,9 +36,9 @@ def read_npy(path: Path, *, kind: str) -> NDArray[Any]:
             return _read_array(file, path.stat().st_size, name)
     except InputError:
         raise
-    # NumPy's parser of headers lets through whatever it stumbles on.
+    # NumPy's header parser raises errors of any type.
     except Exception as error:
-        raise InputError(f"{name} is no .npy array ({one_line(error)}): write it with numpy.save") from error
+        raise InputError(f"{name} is not an .npy array ({one_line(error)}): write it with numpy.save") from error
 
 
 def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
@@ -66,16 +66,16 @@ def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{name} is no .npz file ({one_line(error)}): write it with numpy.savez") from error
+        raise InputError(f"{name} is not an .npz file ({one_line(error)}): write it with numpy.savez") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     members = {each.filename.removesuffix(".npy"): each for each in archive.infolist()}
     if len(members) == 1:
         return next(iter(members.values()))
-    for wanted in _NPZ_NAMES:
-        if wanted in members:
-            return members[wanted]
+    for known in _NPZ_NAMES:
+        if known in members:
+            return members[known]
     held = ", ".join(repr(each) for each in list(members)[:5]) or "nothing"
     raise InputError(f"{name} holds {held}; expected a single array, or one called {' or '.join(_NPZ_NAMES)}")
 
@@ -91,12 +91,12 @@ def _read_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
     if len(shape) != 2 or dtype.kind not in "iuf" or min(shape) < 1:
         raise InputError(f"{name} is {dtype} {shape}; expected one number a pixel, (H, W)")
     height, width = shape
-    wanted, left = height * width * dtype.itemsize, size - file.tell()
-    if wanted != left:
-        raise ValueError(f"{left} bytes of numbers instead of the {wanted} of {dtype} {height}x{width}")
+    expected, left = height * width * dtype.itemsize, size - file.tell()
+    if expected != left:
+        raise ValueError(f"{left} bytes of numbers instead of the {expected} of {dtype} {height}x{width}")
     if isinstance(file, zipfile.ZipExtFile) and height * width > _MOST_PIXELS:
         raise InputError(f"{name} is {height}x{width}; expected at most {_MOST_PIXELS} pixels")
-    content = file.read(wanted)
-    if len(content) != wanted:
+    content = file.read(expected)
+    if len(content) != expected:
         raise ValueError("it is cut off")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")

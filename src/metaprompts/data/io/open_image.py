@@ -18,7 +18,7 @@ _SUBFILE_TYPE = 254
 _PREVIEW_OR_MASK = 1 | 4
 
 CheckSize = Callable[[int, int], None]
-"""Judges the width and height of an image; raises InputError if it is too large."""
+"""Checks the width and height of an image; raises InputError if it is too large."""
 
 
 def _check_single_frame(sentence: str) -> None:
@@ -40,7 +40,7 @@ def load_image(
         path: the file
         kind: what the file should be, for the error's first words ("image", "label file", ...)
         expected: formats to give instead, for the error
-        check_size: judges width and height before anything is decoded, in the place of Pillow's limit
+        check_size: judges width and height before anything is decoded, in place of Pillow's limit
         inspect: called with the image before it is decoded
         further_frames: called with a sentence that says how many frames there are, where there are several; by
             default that is an error
@@ -76,7 +76,7 @@ def load_image(
         raise InputError(
             f"{kind} {path} is too large to decode safely ({one_line(error)}): make it smaller first"
         ) from error
-    # Pillow's many readers let through whatever their parsers stumble on, not only OSError.
+    # Pillow's readers raise errors of any type, not only OSError.
     except Exception as error:
         raise InputError(
             f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
@@ -88,13 +88,13 @@ def _count_frames(image: Image.Image, path: Path) -> int:
     if image.format not in _WITH_FRAMES:
         return 1
     try:
-        # Counting moves from frame to frame, which is not to happen to the image that is given back.
+        # Counting seeks through the frames, which must not affect the returned image.
         with Image.open(path) as frames:
             count = getattr(frames, "n_frames", 1)
             if image.format != "TIFF" or count == 1:
                 return int(count)
             return sum(_is_full_frame(frames, place) for place in range(count))
-    # The first frame is whole: what is broken comes after it.
+    # The first frame is intact: the damage comes after it.
     except Exception:
         return 1
 
@@ -140,7 +140,7 @@ def _any_size() -> Iterator[None]:
 
 
 def check_regular_file(path: Path, kind: str) -> None:
-    """Check that there is a file that can be read to its end.
+    """Check that a file exists and can be read to its end.
 
     Args:
         path: the file
@@ -160,7 +160,7 @@ def check_regular_file(path: Path, kind: str) -> None:
         raise InputError(f"{kind} {path} is a folder: give a file")
     # A pipe or a device would block or never end.
     if not path.is_file():
-        raise InputError(f"{kind} {path} is no regular file: give an image file")
+        raise InputError(f"{kind} {path} is not a regular file: give an image file")
     if status.st_size == 0:
         raise InputError(f"{kind} {path} is empty (0 bytes): copy or export the file again")
 
@@ -177,7 +177,7 @@ def check_pixels(width: int, height: int, name: str) -> None:
 
 
 def read_with_opencv(path: Path) -> NDArray[Any] | None:
-    """Read what Pillow does not, such as channels of 16 bits, without OpenCV's own lines on stderr.
+    """Read images that Pillow does not, such as 16-bit channels, with OpenCV but without its output on stderr.
 
     Returns:
         (H, W) or (H, W, C), of the stored type, channels in OpenCV's order; None where it cannot be read

@@ -1,7 +1,7 @@
-"""Images whose EXIF data say that they are to be turned, and labels that may or may not be.
+"""Images with an EXIF orientation, and labels that may or may not be turned.
 
 A viewer shows such an image upright, and so do most annotation tools; others annotate the pixels as they are stored.
-Where sizes do not tell which, labels that do not lie on the image would be trained on without a word.
+Where sizes do not show which, misaligned labels would be trained on silently.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def read_pair(
         (H, W, 3) uint8 RGB and (H, W) labels
 
     Raises:
-        InputError: a file is bad, sizes differ, or whether the labels are turned cannot be told
+        InputError: a file is bad, sizes differ, or it is unknown whether the labels are turned
     """
     image, labels = decode(image_path, white_level=reading.white_level), read_label(label_path)
     own = _orientation_of_file(label_path)
@@ -82,7 +82,7 @@ def read_annotated(
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: the file is bad, the image has another size, or whether the annotations are turned cannot be told
+        InputError: the file is bad, the image has another size, or it is unknown whether the annotations are turned
     """
     image = decode(path, white_level=reading.white_level)
     if reading.exif == "ignore":
@@ -119,11 +119,11 @@ def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | Non
 
 def _check_size(path: Path, found: tuple[int, ...], size: tuple[int | None, int | None]) -> None:
     height, width = found
-    wanted = (size[0] or height, size[1] or width)
-    if (height, width) != wanted:
+    expected = (size[0] or height, size[1] or width)
+    if (height, width) != expected:
         raise InputError(
-            f"image {path} is {height}x{width} but its annotations are for {wanted[0]}x{wanted[1]} (height x width): "
-            "use the image that was annotated"
+            f"image {path} is {height}x{width} but its annotations are for {expected[0]}x{expected[1]} "
+            "(height x width): use the image that was annotated"
         )
 
 
@@ -155,15 +155,15 @@ def _fitting(
             )
         return image.upright()
     raise InputError(
-        f"{oriented}, and the size of {labels} does not tell whether the labels are turned, too: {_CHOICE}"
+        f"{oriented}, and the size of {labels} does not show whether the labels are turned, too: {_CHOICE}"
     )
 
 
 def _orientation_of_file(path: Path) -> int:
-    """The EXIF orientation of an image file, by its header alone; 1 of what is no image."""
+    """The EXIF orientation of an image file, by its header alone; 1 of what is not an image."""
     try:
         with Image.open(path) as image:
-            # Of a PNG, Pillow would decode all pixels to look for orientation behind them.
+            # Pillow would decode all pixels of a PNG to find an orientation stored behind them.
             return exif_orientation(image) if image.format != "PNG" or "exif" in image.info else 1
     except Exception:
         return 1

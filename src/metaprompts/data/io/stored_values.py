@@ -4,7 +4,7 @@ from typing import Any
 
 from PIL import Image
 
-# Pillow multiplies gray of few bits up to 255.
+# Pillow scales gray of fewer than 8 bits to 255.
 _FACTORS = {"L;2": 85, "L;4": 17}
 
 

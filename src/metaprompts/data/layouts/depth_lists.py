@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, separator_hint, tell_twice
+from metaprompts.data.io.list_files import HOW_SEPARATED, read_columns, report_duplicates, separator_hint
 from metaprompts.data.unicode_names import listed_file
 from metaprompts.errors import InputError
 
@@ -27,8 +27,8 @@ class DepthList:
 def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]) -> DepthList:
     """Read ``image depth`` or ``image depth focal`` lines.
 
-    Columns are separated, and lines passed over, as in other lists: see `read_columns`. A leading ``/`` is dropped and
-    the focal length passed over.
+    Columns are separated, and lines skipped, as in other lists: see `read_columns`. A leading ``/`` is dropped and
+    the focal length skipped.
 
     Args:
         list_file: the list
@@ -49,7 +49,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
             pairs.append((_find(image, image_roots, where), _find(depth, depth_roots, where)))
     if not pairs:
         raise InputError(f"{list_file} names no image with depth; expected one `image depth` a line")
-    tell_twice(pairs, list_file)
+    report_duplicates(pairs, list_file)
     return DepthList(pairs=pairs, unmeasured=unmeasured)
 
 

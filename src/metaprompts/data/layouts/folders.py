@@ -1,4 +1,4 @@
-"""Find the folders of a data set, or say which one is missing and what it comes from."""
+"""Find the folders of a data set, or raise an error that names the missing one and its source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from metaprompts.utils.files import is_file
 
 
 def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
-    """Take the first folder that is there.
+    """The first existing folder.
 
     Args:
         candidates: at least one; the first is the official one and is named in the error
@@ -24,11 +24,11 @@ def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
 
 
 def find_file(candidates: Sequence[Path], *, what: str) -> Path:
-    """Take the first file that is there.
+    """The first existing file.
 
     Args:
         candidates: at least one, all named in the error
-        what: is looked for, such as "the list of KITTI's training images"
+        what: name of the searched file, such as "the list of KITTI's training images"
 
     Raises:
         InputError: none is there

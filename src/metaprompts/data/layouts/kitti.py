@@ -27,7 +27,7 @@ class KittiEigen(DepthPairs):
     """Images of ``raw_data/`` and depth of ``data_depth_annotated/``, as a list file of Eigen's split names them.
 
     Lists of two columns are relative to the root. In those with the focal length, images are relative to raw_data,
-    and depth to data_depth_annotated or to its train or val. Lines with ``None`` for depth are passed over.
+    and depth to data_depth_annotated or to its train or val. Lines with ``None`` for depth are skipped.
 
     Args:
         root: the folder of raw_data and data_depth_annotated, and of the lists
@@ -35,7 +35,7 @@ class KittiEigen(DepthPairs):
         list_file: None for the first that is there of the usual names
 
     Attributes:
-        unmeasured: lines that were passed over
+        unmeasured: lines that were skipped
 
     Raises:
         InputError: a list or a file that it names is missing, or a line is wrong

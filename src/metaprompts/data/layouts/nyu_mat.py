@@ -67,7 +67,7 @@ class NyuMat:
             InputError: the file is broken
         """
         place = self._places[index]
-        # Opened for each sample: an open HDF5 file survives neither pickling nor a fork.
+        # Opened for each sample: an open HDF5 file survives neither pickling nor forking.
         with _opened(self._labeled) as file:
             try:
                 stored, depth = file["images"][place], file["rawDepths"][place]
@@ -84,9 +84,9 @@ def _read_split(path: Path, name: str) -> NDArray[np.int64]:
     loadmat = _library("scipy.io", path).loadmat
     try:
         content = loadmat(str(path))
-    # SciPy's parser lets through whatever it stumbles on.
+    # SciPy's parser raises errors of any type.
     except Exception as error:
-        raise InputError(f"{path} is no MATLAB 5 file ({one_line(error)}): get it again") from error
+        raise InputError(f"{path} is not a MATLAB 5 file ({one_line(error)}): get it again") from error
     if name not in content:
         raise InputError(f"{path} has no {name}; expected trainNdxs and testNdxs: get it again")
     return np.asarray(content[name]).ravel().astype(np.int64)
@@ -96,7 +96,7 @@ def _opened(path: Path) -> Any:
     try:
         return _library("h5py", path).File(path, "r")
     except OSError as error:
-        raise InputError(f"{path} is no MATLAB 7.3 (HDF5) file ({one_line(error)}): get it again") from error
+        raise InputError(f"{path} is not a MATLAB 7.3 (HDF5) file ({one_line(error)}): get it again") from error
 
 
 def _array(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> Any:

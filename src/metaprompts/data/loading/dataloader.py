@@ -1,4 +1,4 @@
-"""Samples read in groups, by processes of their own if wanted."""
+"""Samples loaded in batches, optionally by worker processes."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ G = TypeVar("G")
 
 
 class Samples(Protocol[S]):
-    """What can be read by number."""
+    """A map-style data set."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -27,7 +27,7 @@ class Samples(Protocol[S]):
 
 
 class Reader(Generic[G]):
-    """A DataLoader whose errors are those of the samples, whoever reads them.
+    """A DataLoader that raises the samples' own errors, whichever process reads them.
 
     Args:
         samples: what is read
@@ -65,7 +65,7 @@ class Reader(Generic[G]):
 
 
 class _Outcomes(Dataset[Any]):
-    """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+    """Returns errors instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
 
     def __init__(self, samples: Samples[Any]) -> None:
         self._samples = samples
@@ -81,7 +81,7 @@ class _Outcomes(Dataset[Any]):
 
 
 class _Collate:
-    """A group of samples; or the error of the first that cannot be read."""
+    """A batch of samples, or the error of the first unreadable one."""
 
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self._collate = collate

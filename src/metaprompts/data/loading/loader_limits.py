@@ -1,4 +1,4 @@
-"""What processes that read need of the system, and what is said where they do not get it."""
+"""System limits of DataLoader workers, and errors where they are too low."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ _FEW = "data.num_workers 0 reads in this process alone"
 
 
 def check_open_files(workers: int, prefetch: int = 2) -> None:
-    """Raise the limit of open files to what reading needs: where there are too few, PyTorch waits for ever.
+    """Raise the limit of open files as needed: with too low a limit, PyTorch hangs.
 
     Args:
         workers: processes that read
@@ -40,7 +40,7 @@ def check_open_files(workers: int, prefetch: int = 2) -> None:
 
 
 def read_all(loader: Iterable[T]) -> Iterator[T]:
-    """What a DataLoader gives, its workers' ends told in a line.
+    """Iterate over a DataLoader, with a one-line error when a worker dies.
 
     Raises:
         InputError: a process that reads was killed, or could not hand over what it had read
@@ -57,7 +57,7 @@ def read_all(loader: Iterable[T]) -> Iterator[T]:
 
 @contextmanager
 def naming_lost_workers() -> Iterator[None]:
-    """Say in a line that a process that reads was killed, or could not hand over what it had read.
+    """A one-line error for a worker that was killed, or could not hand over its batch.
 
     Raises:
         InputError: that happened

@@ -1,4 +1,4 @@
-"""An image and all that is known of it as files of a shard, and back, to the last bit."""
+"""Encode an image and its targets as files of a shard, and decode them bit-exactly."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _LARGEST_UNIT = 65535
 
 
 def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale: float | None) -> Members:
-    """Turn an image, its targets and its people into files.
+    """Encode an image, its targets and its people as files.
 
     Args:
         sample: its image, labels and depth are stored; its person is only if ``people`` has it
@@ -57,7 +57,7 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
 
 
 def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
-    """Make the sample again.
+    """Decode the sample.
 
     Args:
         members: what `encode` gave
@@ -128,7 +128,7 @@ def _npy(array: NDArray[np.float32]) -> bytes:
 def _whole_units(depth_m: NDArray[np.float32], depth_scale: float) -> NDArray[np.uint16] | None:
     """Depth as stored integers; None if it is not exactly so many units."""
     units = np.rint(depth_m * np.float32(depth_scale))
-    # What is not finite is not below either.
+    # Non-finite values fail the comparison.
     if not ((units >= 0) & (units <= _LARGEST_UNIT)).all():
         return None
     stored = units.astype(np.uint16)

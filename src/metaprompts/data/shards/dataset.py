@@ -20,7 +20,7 @@ _CURE = "copy it again, or delete it and run the same metaprompts data shard, wh
 class ShardedSamples:
     """The samples of a split as the reader of its folders gave them, in the same order.
 
-    In the place of a sample that was left out stands the next one, as in a training that passes over it.
+    In the place of a sample that was left out stands the next one, as in a run that passes over it.
 
     Args:
         folder: of the shards
@@ -40,7 +40,7 @@ class ShardedSamples:
         found = index.splits[split]
         if not found.is_whole:
             raise InputError(
-                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard, which goes on"
+                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard, which resumes"
             )
         self.shards, self.left_out = found.shards, found.left_out
         self._folder, self._root = folder, index.origin.root

@@ -1,4 +1,4 @@
-"""Files that stay open between reads, in every process its own."""
+"""Files that stay open between reads, separately in every process."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ class OpenFiles:
         """
         file = self._opened(path)
         file.seek(offset)
-        # Reading takes the memory for all that it is asked for first.
+        # Reading allocates the requested size first.
         return file.read(max(min(size, os.fstat(file.fileno()).st_size - offset), 0))
 
     def _opened(self, path: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""What a folder of shards holds: shards.json."""
+"""The index of a shard folder: shards.json."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Place(NamedTuple):
-    """Where a file lies in a shard.
+    """The position of a file in a shard.
 
     Attributes:
         offset: of its first byte
@@ -66,7 +66,7 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """An image that could not be read, and was to be passed over.
+    """An image that could not be read, and was to be skipped.
 
     Attributes:
         key: that its record would have
@@ -81,7 +81,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class PeopleFacts:
-    """What is known of a split of people besides its samples.
+    """Metadata of a split of people in addition to its samples.
 
     Attributes:
         annotations: name of the copy of the annotation file
@@ -115,7 +115,7 @@ class SplitIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What shards were made from, and how.
+    """The source and settings of shards.
 
     Attributes:
         task: of the recipe
@@ -139,7 +139,7 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:
-    """All of a folder of shards.
+    """The index of a shard folder.
 
     Attributes:
         origin: what it was made from
@@ -171,7 +171,7 @@ def read_index(folder: Path) -> ShardIndex:
 
 
 def write_index(folder: Path, index: ShardIndex) -> None:
-    """Write shards.json, whole or not at all.
+    """Write shards.json atomically.
 
     Raises:
         InputError: it cannot be written
@@ -191,7 +191,7 @@ def read_part(path: Path) -> tuple[Shard, tuple[LeftOut, ...]]:
 
 
 def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
-    """Write down one shard of an unfinished split.
+    """Record one shard of an unfinished split.
 
     Args:
         path: of the file
@@ -235,7 +235,7 @@ def _split(values: Mapping[str, Any]) -> SplitIndex:
         shards=tuple(map(_shard, _of(list, values["shards"]))),
         left_out=_left_out(values["left_out"]),
     )
-    # Nothing may be as many as the file says, but as many as it lists.
+    # Counts are those of listed entries, not those that the file claims.
     listed = [record.samples for shard in found.shards for record in shard.records]
     listed += [each.samples for each in found.left_out]
     if found.is_whole and sum(map(len, listed)) != found.samples:

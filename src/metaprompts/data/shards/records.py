@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """A record to be.
+    """A record before encoding.
 
     Attributes:
         key: what its files' names begin with
@@ -79,7 +79,7 @@ def encoded(
 
 
 class _Records(Dataset[Encoded | LeftOut]):
-    """Hands errors out instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+    """Returns errors instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
 
     def __init__(
         self, samples: SampleDataset, groups: Sequence[tuple[int, ...]], root: Path, depth_scale: float | None

@@ -1,4 +1,4 @@
-"""Write the samples of a split into shards; stopped at any time, the same call goes on."""
+"""Write the samples of a split into shards; the same call resumes after an interruption."""
 
 import logging
 import re
@@ -38,13 +38,13 @@ from metaprompts.utils.scratch import is_scratch, remove_scratch
 
 logger = logging.getLogger(__name__)
 
-# What is known of the shards of an unfinished split, a file each.
+# Metadata of the shards of an unfinished split, one file each.
 _PARTS = ".unfinished"
 _SHARD = re.compile(r"(train|val)-\d{6}\.tar")
 
 
 def begin(folder: Path, origin: Origin, *, restart: bool = False) -> None:
-    """Make a folder one of shards, or see that it is one of these.
+    """Create a shard folder, or check that an existing one is of the same data.
 
     Args:
         folder: a new or empty one, or one that was begun with the same ``origin``
@@ -75,7 +75,7 @@ def write_split(
     on_done: Callable[[int], None] = lambda samples: None,
     on_earlier: Callable[[int], None] = lambda samples: None,
 ) -> SplitIndex:
-    """Write what earlier calls have not written of a split.
+    """Write the part of a split that earlier calls have not written.
 
     Args:
         folder: that `begin` has seen
@@ -99,7 +99,7 @@ def write_split(
     remaining = _remaining(groups, begun)
     on_earlier(sum(map(len, groups)) - sum(map(len, remaining)))
     if begun.is_whole:
-        # The call that finished it may have been killed before it had tidied up.
+        # The call that finished the split may have been killed before its cleanup.
         _remove_parts(folder, split)
         return begun
     write_index(folder, _with_split(index, split, begun))
@@ -123,14 +123,14 @@ def _is_begun(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     except NotADirectoryError as error:
-        raise InputError(f"{folder} is no folder: give a new or empty one") from error
+        raise InputError(f"{folder} is not a folder: give a new or empty one") from error
     if found and not (folder / INDEX_FILE).is_file():
         raise InputError(f"{folder} is not empty and holds no {INDEX_FILE}: give a new or empty folder")
     return bool(found)
 
 
-def _check_same(folder: Path, found: Origin, wanted: Origin) -> None:
-    came, new = _flat(found), _flat(wanted)
+def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
+    came, new = _flat(found), _flat(expected)
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
             f"{folder} holds shards made with another {', '.join(differing)}: give the same, another --out, or "
@@ -139,7 +139,7 @@ def _check_same(folder: Path, found: Origin, wanted: Origin) -> None:
 
 
 def _flat(origin: Origin) -> dict[str, Any]:
-    """Its values by names that a user knows."""
+    """The values by user-facing names."""
     values = plain(origin)
     named: dict[str, Any] = {
         "task": origin.task,
@@ -151,7 +151,7 @@ def _flat(origin: Origin) -> dict[str, Any]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a killed or discarded writer has left, and nothing knows of."""
+    """Leftover files of a killed or discarded writer."""
     known = {shard.file for split in read_index(folder).splits.values() for shard in split.shards}
     known |= {path.with_suffix(".tar").name for path in (folder / _PARTS).glob("*.json")}
     remove_scratch(folder, deep=True)
@@ -161,7 +161,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset) -> SplitIndex:
-    """What there is of a split: its shards up to the first that is missing or of another size."""
+    """The finished shards of a split, up to the first that is missing or of another size."""
     found = index.splits.get(split) or SplitIndex(samples=len(samples))
     if found.samples != len(samples):
         raise InputError(
@@ -182,7 +182,7 @@ def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset
 
 
 def _people(folder: Path, split: Split, samples: SampleDataset, *, is_new: bool) -> PeopleFacts | None:
-    """What is to be known of people besides samples; evaluation wants the annotation file itself."""
+    """Metadata of people in addition to samples; evaluation needs the annotation file itself."""
     if not isinstance(samples, People):
         return None
     path = folder / f"{split}_annotations.json"
@@ -194,7 +194,7 @@ def _people(folder: Path, split: Split, samples: SampleDataset, *, is_new: bool)
 
 def _part(folder: Path, split: Split, number: int) -> tuple[Shard, tuple[LeftOut, ...]] | None:
     path = _part_path(_shard_path(folder, split, number))
-    # A shard is quickly written anew.
+    # A shard is quickly rewritten.
     with suppress(InputError):
         shard, left_out = read_part(path)
         return (shard, left_out) if _is_there(folder, shard) else None
@@ -221,7 +221,7 @@ def _good(
     samples: int,
     on_done: Callable[[int], None],
 ) -> Iterator[Encoded]:
-    """Pass on the records that could be read, and add the others to ``left_out``."""
+    """Yield the records that could be read, and add the others to ``left_out``."""
     for record in records:
         if isinstance(record, Encoded):
             yield record
@@ -243,7 +243,7 @@ def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) 
 
 
 def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Shard:
-    """Write records until they are so many bytes, or all."""
+    """Write records up to a number of bytes, or all."""
     with write_whole(path) as scratch:
         samples, checksums = _fill(scratch, records, shard_bytes)
         members: dict[str, dict[str, Place]] = {key: {} for key in samples}
@@ -291,6 +291,6 @@ def _remove_parts(folder: Path, split: Split) -> None:
     parts = folder / _PARTS
     for path in parts.glob(f"{split}-*.json"):
         path.unlink()
-    # Another split's may be left.
+    # Files of another split may be left.
     with suppress(OSError):
         parts.rmdir()

@@ -17,7 +17,7 @@ def box_center_scale(
 
     Args:
         box_xywh: (4,) left, top, width, height in pixels
-        aspect: wanted width / height
+        aspect: target width / height
         padding: factor of both sides afterwards
 
     Returns:
@@ -33,7 +33,7 @@ def fit_aspect(size: NDArray[np.float32], aspect: float) -> NDArray[np.float32]:
 
     Args:
         size: (2,) width and height
-        aspect: wanted width / height
+        aspect: target width / height
 
     Returns:
         (2,) width and height

@@ -18,7 +18,7 @@ _HUES = 180
 class PhotometricDistortion:
     """mmsegmentation's photometric distortion: brightness, contrast, saturation and hue, each with probability 0.5.
 
-    Contrast comes, by chance, before or after saturation and hue.
+    Contrast comes randomly before or after saturation and hue.
 
     Args:
         brightness: highest change, in gray levels
@@ -51,7 +51,7 @@ class PhotometricDistortion:
 
 @dataclass(frozen=True)
 class DepthColor:
-    """The color changes of the depth recipes: three groups, each with its own chance.
+    """The color changes of the depth recipes: three groups, each with its own probability.
 
     Brightness with contrast; gamma; hue with saturation and value. Every amount is drawn uniformly.
 
@@ -98,7 +98,7 @@ def scale_levels(image: NDArray[np.uint8], factor: float, offset: float) -> NDAr
     """
     if factor == 1 and offset == 0:
         return image
-    return _look_up(image, _LEVELS * factor + offset)
+    return _lookup(image, _LEVELS * factor + offset)
 
 
 def raise_levels(image: NDArray[np.uint8], gamma: float) -> NDArray[np.uint8]:
@@ -108,7 +108,7 @@ def raise_levels(image: NDArray[np.uint8], gamma: float) -> NDArray[np.uint8]:
         image: uint8 of any shape
         gamma: above 0; below 1 brightens
     """
-    return _look_up(image, (_LEVELS / 255) ** gamma * 255)
+    return _lookup(image, (_LEVELS / 255) ** gamma * 255)
 
 
 def shift_hsv(
@@ -147,7 +147,7 @@ def shift_hsv(
     return rgb
 
 
-def _look_up(image: NDArray[np.uint8], levels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+def _lookup(image: NDArray[np.uint8], levels: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     changed: NDArray[np.uint8] = cv2.LUT(image, levels.clip(0, 255).astype(np.uint8))
     return changed
 

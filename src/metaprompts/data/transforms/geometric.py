@@ -15,7 +15,7 @@ from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.data.transforms.transform import change_all, check_probability
 
 _CROP_TRIES = 10
-# 0 where a model sees -1..1, up to half a level: the exact 127.5 is no 8-bit value.
+# 0 where a model sees -1..1, up to half a level: the exact 127.5 is not an 8-bit value.
 _MID_GRAY = 128
 
 
@@ -197,13 +197,13 @@ def resize(sample: Sample, height: int, width: int) -> Sample:
 def pad(sample: Sample, height: int, width: int) -> Sample:
     """Pad at the right and bottom to at least a height and width: image mid-gray, labels 255, depth 0."""
     below = max(0, height - sample.image.shape[0])
-    beside = max(0, width - sample.image.shape[1])
-    if not below and not beside:
+    right = max(0, width - sample.image.shape[1])
+    if not below and not right:
         return sample
 
     def pad_with(array: NDArray[Any], value: int) -> NDArray[Any]:
         fill = (value,) * 4
-        padded: NDArray[Any] = cv2.copyMakeBorder(array, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=fill)
+        padded: NDArray[Any] = cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=fill)
         return padded
 
     return change_all(sample, lambda image: pad_with(image, _MID_GRAY), pad_with)

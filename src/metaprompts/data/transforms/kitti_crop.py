@@ -31,7 +31,7 @@ class KittiCrop:
         height, width = sample.image.shape[:2]
         if height < self.height or width < self.width:
             raise InputError(
-                f"{sample.path} is {height}x{width}; KITTI's crop wants at least {self.height}x{self.width}: "
+                f"{sample.path} is {height}x{width}; KITTI's crop needs at least {self.height}x{self.width}: "
                 "set test.kitti_crop false for other images"
             )
         return crop(sample, height - self.height, (width - self.width) // 2, self.height, self.width)

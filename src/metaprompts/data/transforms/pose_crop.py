@@ -106,11 +106,11 @@ class PoseCrop:
         is_labeled = person.keypoints[:, 2] > 0
         if is_labeled.sum() <= self.half_body_joints or generator.random() >= self.half_body_probability:
             return center, size
-        wants_upper = generator.random() < _UPPER_BODY_PROBABILITY
+        prefers_upper = generator.random() < _UPPER_BODY_PROBABILITY
         is_lower = np.isin(np.arange(len(self.joint_names)), body_half(self.joint_names, self.lower_body))
         upper, lower = (person.keypoints[is_labeled & part, :2] for part in (~is_lower, is_lower))
-        wanted = upper if wants_upper else lower
-        half = wanted if len(wanted) >= _FEWEST_HALF_JOINTS else max(upper, lower, key=len)
+        preferred = upper if prefers_upper else lower
+        half = preferred if len(preferred) >= _FEWEST_HALF_JOINTS else max(upper, lower, key=len)
         extent = half.max(axis=0) - half.min(axis=0)
         if not extent.any():
             return center, size

@@ -1,4 +1,4 @@
-"""From a sample to the tensors a model is trained on."""
+"""Convert a sample to training tensors."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from metaprompts.data.sample import Person, Sample
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:
-    """Turn a sample into tensors; what it does not have is not among them.
+    """Convert a sample to tensors; missing targets are left out.
 
     Args:
         sample: any

@@ -1,4 +1,4 @@
-"""What a transform is, and the pieces that several share."""
+"""The transform interface, and helpers shared by several transforms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from metaprompts.data.sample import Sample
 
 
 class Transform(Protocol):
-    """A change of a sample; all chance comes from the generator."""
+    """A transform of a sample; all random numbers come from the generator."""
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
         """Return the changed sample; the given one stays as it is."""

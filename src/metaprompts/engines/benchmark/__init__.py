@@ -1,1 +1,1 @@
-"""How long each part of a prediction takes, and how much memory, by each engine."""
+"""Benchmark: time and memory of each part of a prediction, by each engine."""

@@ -1,4 +1,4 @@
-"""The whole measurement: what is measured, and the files that tell of it."""
+"""The whole benchmark: what is measured, and the files of its results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,13 +7,13 @@ from typing import Any
 
 from metaprompts.engines.benchmark.compare import Plan, compare
 from metaprompts.engines.benchmark.cost_curve import CostCurve, measure_curve
-from metaprompts.engines.benchmark.engine_specs import default_contestants, read_contestants
+from metaprompts.engines.benchmark.engine_specs import default_specs, parse_specs
 from metaprompts.engines.benchmark.environment import machine_facts
 from metaprompts.engines.benchmark.plots import comparison_figure, curve_figure
 from metaprompts.engines.benchmark.results import Comparison
 from metaprompts.engines.benchmark.synthetic_weights import RECIPES, full_width_config, rule_made_folder
 from metaprompts.engines.benchmark.tables import Rows, curve_rows, memory_rows, seconds_rows
-from metaprompts.engines.benchmark.workload import setting_for
+from metaprompts.engines.benchmark.workload import workload_for
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import load
@@ -28,7 +28,7 @@ _SIDE, _QUICK_SIDE = 2048, 256
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asks for; None is for the default.
+    """A benchmark request; None means the default.
 
     Attributes:
         model: a model folder, a hub id, or the name of an embedded model; None for the published model of ``task`` with
@@ -37,7 +37,7 @@ class Request:
         engines: ENGINE or ENGINE:PRECISION
         size: (height, width) of the image
         batch: B
-        rounds: how often each engine is asked
+        rounds: predictions per engine
         threads: to compute with
         device: where to
         together: whether all engines stay open; None for as long as there is memory for that
@@ -60,7 +60,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was measured, and where.
+    """The results of a benchmark, with the machine.
 
     Attributes:
         subject: what was measured, in words
@@ -82,11 +82,11 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What one must know to read the tables."""
-        shown, flops, speeds = self.comparison.setting, self.comparison.flops, self.comparison.speeds
+        """Notes for reading the tables."""
+        shown, flops, speeds = self.comparison.workload, self.comparison.flops, self.comparison.speeds
         machine, versions = self.machine, self.machine["versions"]
         reached = " and ".join(f"{speed / 1e9:.0f} GFLOP/s in {name}" for name, speed in speeds.items())
-        opened = "all engines were open" if self.comparison.kept_open else "each was opened anew in every round"
+        opened = "all engines were open" if self.comparison.kept_open else "each was reopened in every round"
         return [
             f"{self.subject}; images of {shown.size[0]}x{shown.size[1]}, of which the backbone sees "
             f"{flops.seen[0]}x{flops.seen[1]}; B = {shown.batch}, K = {shown.steps}, N = {shown.prompts}.",
@@ -94,7 +94,7 @@ class Report:
             + ", ".join(f"{name} {found}" for name, found in versions.items() if found)
             + f"; load before {machine['load_before']}.",
             f"{flops.total / 1e9:.4g} GFLOP by the plain path (VAE {flops.encode / 1e9:.4g}, a step "
-            f"{flops.steps[0] / 1e9:.4g}, head {flops.finish / 1e9:.4g}); matrix products reach {reached} here.",
+            f"{flops.steps[0] / 1e9:.4g}, head {flops.decode / 1e9:.4g}); matrix products reach {reached} here.",
             f"Engines were asked in turn, round after round; {opened}. plain encodes in single precision, as the "
             "released code does. Differences are of raw outputs, in standard deviations of plain's. Peak memory is the "
             "process's from its beginning, opening included; predicting leaves opening and the first prediction out.",
@@ -117,7 +117,7 @@ class Report:
 
 
 def measure(request: Request, on_stage: Callable[[str], None] = lambda what: None) -> Report:
-    """Measure what is asked for.
+    """Run a benchmark.
 
     Args:
         request: what that is
@@ -128,15 +128,15 @@ def measure(request: Request, on_stage: Callable[[str], None] = lambda what: Non
     """
     _check(request)
     device = pick_device(request.device)
-    contestants = default_contestants(device) if request.engines is None else read_contestants(request.engines, device)
-    curve_by = None if request.curve is None else read_contestants([request.curve], device, "--curve-engine")[0]
+    specs = default_specs(device) if request.engines is None else parse_specs(request.engines, device)
+    curve_by = None if request.curve is None else parse_specs([request.curve], device, "--curve-engine")[0]
     on_stage("making weights, unless that has been done before")
     source, config, size, subject = _subject(request)
     plan = Plan(
         source=source,
         config=config,
         weights_bytes=_weights_bytes(config),
-        setting=setting_for(config, request.size, default=size, batch=request.batch),
+        workload=workload_for(config, request.size, default=size, batch=request.batch),
         rounds=request.rounds,
         threads=request.threads,
         device=device,
@@ -147,20 +147,20 @@ def measure(request: Request, on_stage: Callable[[str], None] = lambda what: Non
     return Report(
         subject=subject,
         machine=machine_facts(device, request.threads),
-        comparison=compare(plan, contestants),
+        comparison=compare(plan, specs),
         curve=None if curve_by is None else measure_curve(plan, curve_by, quick=request.quick),
     )
 
 
 def _check(request: Request) -> None:
     if request.task not in RECIPES:
-        raise InputError(f"--task is {request.task!r}; wanted one of {', '.join(RECIPES)}")
+        raise InputError(f"--task is {request.task!r}; expected one of {', '.join(RECIPES)}")
     if request.quick and request.model is not None:
         raise InputError("--quick measures an embedded miniature: leave MODEL or --quick out")
     for name in ("rounds", "threads"):
         value = getattr(request, name)
         if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}; wanted at least 1")
+            raise InputError(f"--{name} is {value}; expected at least 1")
     if request.engines is not None and not request.engines:
         raise InputError("--engines names none: give such as plain eager openvino:bf16, or leave it out")
 

@@ -1,4 +1,4 @@
-"""The asking side of a worker process."""
+"""The client side of a benchmark worker process."""
 
 import json
 import os
@@ -12,17 +12,17 @@ from typing import Any, Protocol, Self
 import metaprompts
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.runner import Timing
-from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.errors import InputError
 
 _GRACE_S = 10
 
 
 class BenchmarkClient(Protocol):
-    """Whoever answers, see `worker.Worker`."""
+    """Interface of a benchmark worker, see `worker.Worker`."""
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
-        """Have something done; the answer."""
+        """Send a request; returns the answer."""
 
     def close(self) -> None:
         """End it."""
@@ -54,7 +54,7 @@ class WorkerProcess:
         )
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
-        """Have something done; the answer.
+        """Send a request; returns the answer.
 
         Raises:
             InputError: it cannot be done, or the process has died
@@ -96,24 +96,24 @@ class WorkerProcess:
 
 
 class OpenedEngine:
-    """One engine, opened in a process, that waits to be asked.
+    """One engine, opened in a process, that waits for requests.
 
     Args:
         process: that has nothing open yet
         source: of the model
-        contestant: engine and precision
-        setting: what is predicted
+        spec: engine and precision
+        workload: what is predicted
         device: where to
     """
 
     def __init__(
-        self, process: BenchmarkClient, source: str, contestant: EngineSpec, setting: Setting, device: str
+        self, process: BenchmarkClient, source: str, spec: EngineSpec, workload: Workload, device: str
     ) -> None:
         self._process = process
-        what = {"source": source, "contestant": [contestant.engine, contestant.precision], "device": device}
-        self.seconds: dict[str, float] = process.ask("open", setting=setting.plain(), **what)
+        what = {"source": source, "spec": [spec.engine, spec.precision], "device": device}
+        self.seconds: dict[str, float] = process.ask("open", workload=workload.plain(), **what)
 
-    def lap(self) -> Timing:
+    def timing(self) -> Timing:
         """Predict once."""
         return Timing.from_plain(self._process.ask("predict"))
 
@@ -136,15 +136,15 @@ class OpenedEngine:
         self.close()
 
 
-def convert(source: str, contestant: EngineSpec, setting: Setting, device: str, threads: int | None) -> None:
-    """Make what a contestant predicts by, in a process of its own, and keep it.
+def convert(source: str, spec: EngineSpec, workload: Workload, device: str, threads: int | None) -> None:
+    """Convert the model for an engine, in a process of its own, and cache the result.
 
     Raises:
-        InputError: it cannot be made
+        InputError: the model cannot be converted
     """
-    process = WorkerProcess(f"{contestant.name} while converting", threads)
+    process = WorkerProcess(f"{spec.name} while converting", threads)
     try:
-        what = {"source": source, "contestant": [contestant.engine, contestant.precision], "device": device}
-        process.ask("convert", setting=setting.plain(), **what)
+        what = {"source": source, "spec": [spec.engine, spec.precision], "device": device}
+        process.ask("convert", workload=workload.plain(), **what)
     finally:
         process.close()

@@ -1,4 +1,4 @@
-"""Engines compared in alternation: whatever else the machine does meets all alike."""
+"""Compare engines; they run interleaved so that background load affects all equally."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.flops import PEAK_TYPES, count_flops, multiply_speed
 from metaprompts.engines.benchmark.results import Comparison, Measured, difference
 from metaprompts.engines.benchmark.runner import Timing
-from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.models.config import ModelConfig
 from metaprompts.utils.system import memory_bytes
 
-# An open engine holds the weights, twice where the file's are not given back, and what a prediction needs.
+# An open engine holds the weights, twice where the file's pages are not released, and the memory of a prediction.
 _HELD_OF_WEIGHTS = 2.5
 
 
@@ -30,7 +30,7 @@ class Plan:
         source: of the model
         config: its
         weights_bytes: of its file
-        setting: what is predicted
+        workload: what is predicted
         rounds: how often each engine is asked
         threads: to compute with; None for PyTorch's choice
         device: where to
@@ -42,7 +42,7 @@ class Plan:
     source: str
     config: ModelConfig
     weights_bytes: int
-    setting: Setting
+    workload: Workload
     rounds: int
     threads: int | None
     device: torch.device
@@ -55,81 +55,81 @@ class Plan:
         return WorkerProcess(name, self.threads)
 
     def opened(
-        self, contestant: EngineSpec, process: BenchmarkClient | None = None, setting: Setting | None = None
+        self, spec: EngineSpec, process: BenchmarkClient | None = None, workload: Workload | None = None
     ) -> OpenedEngine:
         """An engine, opened in a process of its own or in the given one.
 
         Raises:
             InputError: it does not open
         """
-        process = process or self.process(contestant.name)
+        process = process or self.process(spec.name)
         try:
-            return OpenedEngine(process, self.source, contestant, setting or self.setting, str(self.device))
+            return OpenedEngine(process, self.source, spec, workload or self.workload, str(self.device))
         except BaseException:
             process.close()
             raise
 
 
-def compare(plan: Plan, contestants: Sequence[EngineSpec]) -> Comparison:
+def compare(plan: Plan, specs: Sequence[EngineSpec]) -> Comparison:
     """Measure all engines.
 
     Args:
         plan: how
-        contestants: the engines
+        specs: the engines
 
     Raises:
         InputError: an engine does not open, or its process dies
     """
-    convert_all(plan, contestants, [plan.setting])
-    laps: dict[EngineSpec, list[Timing]] = {each: [] for each in contestants}
+    convert_all(plan, specs, [plan.workload])
+    timings: dict[EngineSpec, list[Timing]] = {each: [] for each in specs}
     speeds = dict.fromkeys(PEAK_TYPES, 0.0)
     with TemporaryDirectory() as folder, _threads(plan.threads):
-        race = _Runner(plan, Path(folder), keep_open=_stay_open(plan, len(contestants)))
+        runner = _Runner(plan, Path(folder), keep_open=_stay_open(plan, len(specs)))
         try:
             for turn in range(plan.rounds):
                 for name, dtype in PEAK_TYPES.items():
                     speeds[name] = max(speeds[name], multiply_speed(dtype, plan.device, plan.side))
-                for each in contestants:
+                for each in specs:
                     plan.on_stage(f"round {turn + 1} of {plan.rounds}: {each.name}")
-                    laps[each].append(race.lap(each))
-            race.finish()
+                    timings[each].append(runner.timing(each))
+            runner.finish()
         finally:
-            race.close()
-        outputs = {each: np.load(race.raw(each)) for each in contestants}
+            runner.close()
+        outputs = {each: np.load(runner.raw(each)) for each in specs}
     plain = next((output for each, output in outputs.items() if each.engine == PLAIN), None)
     return Comparison(
-        setting=plan.setting,
-        flops=count_flops(plan.config, plan.setting),
+        workload=plan.workload,
+        flops=count_flops(plan.config, plan.workload),
         speeds=speeds,
         engines=[
             Measured(
-                contestant=each,
-                laps=laps[each],
-                memory=race.memory[each],
-                opening=race.opening[each],
+                spec=each,
+                timings=timings[each],
+                memory=runner.memory[each],
+                opening=runner.opening[each],
                 difference=None if plain is None else difference(outputs[each], plain),
             )
-            for each in contestants
+            for each in specs
         ],
-        kept_open=race.keeps_open,
+        kept_open=runner.keeps_open,
     )
 
 
-def convert_all(plan: Plan, contestants: Iterable[EngineSpec], settings: Iterable[Setting]) -> None:
-    """Make and keep what is predicted by, so that nothing of that is measured.
+def convert_all(plan: Plan, specs: Iterable[EngineSpec], workloads: Iterable[Workload]) -> None:
+    """Convert and cache the models in advance, so that conversion is not measured.
 
     Raises:
-        InputError: it cannot be made
+        InputError: a model cannot be converted
     """
-    by_prompts = {setting.prompts: setting for setting in settings}
-    for contestant in contestants:
-        for setting in by_prompts.values() if contestant.converts else ():
-            plan.on_stage(f"converting for {contestant.name}, unless that has been done before")
-            convert(plan.source, contestant, setting, str(plan.device), plan.threads)
+    by_prompts = {workload.prompts: workload for workload in workloads}
+    for spec in specs:
+        for workload in by_prompts.values() if spec.converts else ():
+            plan.on_stage(f"converting for {spec.name}, unless that has been done before")
+            convert(plan.source, spec, workload, str(plan.device), plan.threads)
 
 
 class _Runner:
-    """Engines that stay open, or are opened anew for each prediction.
+    """Runs engines that stay open, or are reopened for each prediction.
 
     Args:
         plan: how to open
@@ -143,31 +143,31 @@ class _Runner:
         self.memory: dict[EngineSpec, dict[str, int]] = {}
         self.opening: dict[EngineSpec, dict[str, float]] = {}
 
-    def lap(self, contestant: EngineSpec) -> Timing:
+    def timing(self, spec: EngineSpec) -> Timing:
         """Predict once; the first time after having opened the engine."""
-        if contestant not in self._open:
-            self._open[contestant] = opened = self._plan.opened(contestant)
-            self.opening.setdefault(contestant, opened.seconds)
-        lap = self._open[contestant].lap()
+        if spec not in self._open:
+            self._open[spec] = opened = self._plan.opened(spec)
+            self.opening.setdefault(spec, opened.seconds)
+        timing = self._open[spec].timing()
         if not self.keeps_open:
             self.finish()
-        return lap
+        return timing
 
     def finish(self) -> None:
-        """Note the memory of what is open, and end it."""
-        for contestant, opened in self._open.items():
-            found, known = opened.memory(self.raw(contestant)), self.memory.get(contestant, {})
-            self.memory[contestant] = {name: max(value, known.get(name, 0)) for name, value in found.items()}
+        """Record the memory of open engines, and close them."""
+        for spec, opened in self._open.items():
+            found, known = opened.memory(self.raw(spec)), self.memory.get(spec, {})
+            self.memory[spec] = {name: max(value, known.get(name, 0)) for name, value in found.items()}
         self.close()
 
     def close(self) -> None:
-        """End what is open."""
+        """Close all open engines."""
         while self._open:
             self._open.popitem()[1].close()
 
-    def raw(self, contestant: EngineSpec) -> Path:
-        """Where a raw output is."""
-        return self._folder / f"{contestant.engine}-{contestant.precision}.npy"
+    def raw(self, spec: EngineSpec) -> Path:
+        """The file of an engine's raw output."""
+        return self._folder / f"{spec.engine}-{spec.precision}.npy"
 
 
 def _stay_open(plan: Plan, engines: int) -> bool:
@@ -179,7 +179,7 @@ def _stay_open(plan: Plan, engines: int) -> bool:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Let this process, too, compute with so many threads."""
+    """Set the number of threads of this process."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

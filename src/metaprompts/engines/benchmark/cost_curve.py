@@ -1,4 +1,4 @@
-"""What a prediction costs when one thing about it changes."""
+"""The cost of a prediction along one axis of the workload."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Any
 from metaprompts.engines.benchmark.compare import Plan, convert_all
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.flops import count_flops
-from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.tasks import Depth, Pose
 
 AXES: Mapping[str, str] = {
@@ -18,7 +18,7 @@ AXES: Mapping[str, str] = {
     "batch": "B, images at once",
     "windows": "windows, one after the other",
 }
-"""What is changed -> what it is."""
+"""Axis -> its description."""
 
 _SIDES, _SMALL_SIDES = (256, 384, 512, 768), (64, 128)
 _PROMPTS, _FEW_PROMPTS = (50, 100, 150), (4, 8)
@@ -28,17 +28,17 @@ _BLOCK = 64
 
 @dataclass(frozen=True, kw_only=True)
 class CostPoint:
-    """What one setting costs.
+    """The cost of one workload.
 
     Attributes:
-        setting: what was predicted
+        workload: what was predicted
         seen: (height, width) of the images that the backbone sees
         seconds: of each prediction
         memory: bytes, see `asking.OpenedEngine.memory`
         flops: by the plain path
     """
 
-    setting: Setting
+    workload: Workload
     seen: tuple[int, int]
     seconds: Sequence[float]
     memory: Mapping[str, int]
@@ -50,13 +50,13 @@ class CostPoint:
         return median(self.seconds)
 
     def place(self, axis: str) -> int:
-        """Where it lies on an axis."""
-        return self.seen[0] * self.seen[1] if axis == "pixels" else int(getattr(self.setting, axis))
+        """The position on an axis."""
+        return self.seen[0] * self.seen[1] if axis == "pixels" else int(getattr(self.workload, axis))
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            **self.setting.plain(),
+            **self.workload.plain(),
             "seen": list(self.seen),
             "seconds": self.typical_s,
             "rounds_s": list(self.seconds),
@@ -67,47 +67,47 @@ class CostPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class CostCurve:
-    """What settings cost that differ in one thing.
+    """The cost of workloads that differ in one axis.
 
     Attributes:
-        contestant: by what they were predicted
+        spec: by what they were predicted
         axes: what is changed -> the points, ascending
     """
 
-    contestant: EngineSpec
+    spec: EngineSpec
     axes: Mapping[str, Sequence[CostPoint]]
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""
         points = {axis: [point.plain() for point in points] for axis, points in self.axes.items()}
-        return {"engine": self.contestant.engine, "precision": self.contestant.precision, "axes": points}
+        return {"engine": self.spec.engine, "precision": self.spec.precision, "axes": points}
 
 
-def measure_curve(plan: Plan, contestant: EngineSpec, *, quick: bool) -> CostCurve:
+def measure_curve(plan: Plan, spec: EngineSpec, *, quick: bool) -> CostCurve:
     """Measure all points, each once, also where axes cross.
 
     Args:
         plan: how
-        contestant: by what to predict
+        spec: by what to predict
         quick: a few tiny points in one process, instead of each in a fresh one
 
     Raises:
         InputError: the engine does not open, or its process dies
     """
-    axes = settings_of_axes(plan, quick=quick)
-    settings = list(dict.fromkeys(setting for of_axis in axes.values() for setting in of_axis))
-    convert_all(plan, [contestant], settings)
-    shared = plan.process(contestant.name) if quick else None
+    axes = workloads_of_axes(plan, quick=quick)
+    workloads = list(dict.fromkeys(workload for of_axis in axes.values() for workload in of_axis))
+    convert_all(plan, [spec], workloads)
+    shared = plan.process(spec.name) if quick else None
     points = {}
     try:
-        for number, setting in enumerate(settings, 1):
-            plan.on_stage(f"cost curve, point {number} of {len(settings)}")
-            flops = count_flops(plan.config, setting)
-            opened = plan.opened(contestant, shared, setting)
+        for number, workload in enumerate(workloads, 1):
+            plan.on_stage(f"cost curve, point {number} of {len(workloads)}")
+            flops = count_flops(plan.config, workload)
+            opened = plan.opened(spec, shared, workload)
             try:
-                seconds = [opened.lap().total for _ in range(plan.rounds)]
-                points[setting] = CostPoint(
-                    setting=setting, seen=flops.seen, seconds=seconds, memory=opened.memory(), flops=flops.total
+                seconds = [opened.timing().total for _ in range(plan.rounds)]
+                points[workload] = CostPoint(
+                    workload=workload, seen=flops.seen, seconds=seconds, memory=opened.memory(), flops=flops.total
                 )
             finally:
                 if shared is None:
@@ -116,19 +116,19 @@ def measure_curve(plan: Plan, contestant: EngineSpec, *, quick: bool) -> CostCur
         if shared is not None:
             shared.close()
     return CostCurve(
-        contestant=contestant,
-        axes={axis: [points[setting] for setting in of_axis] for axis, of_axis in axes.items()},
+        spec=spec,
+        axes={axis: [points[workload] for workload in of_axis] for axis, of_axis in axes.items()},
     )
 
 
-def settings_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Setting]]:
-    """The settings on each axis; axes that the model does not have are left out.
+def workloads_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Workload]]:
+    """The workloads on each axis; axes that the model does not have are left out.
 
     Args:
-        plan: the axes cross in its setting
+        plan: the axes cross in its workload
         quick: tiny ones
     """
-    base, config = plan.setting, plan.config
+    base, config = plan.workload, plan.config
     counts = _FEW_COUNTS if quick else _COUNTS
     axes = {
         "pixels": [base.at(_original_size(plan, side)) for side in (_SMALL_SIDES if quick else _SIDES)],
@@ -146,7 +146,7 @@ def settings_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Setting]]:
 
 
 def _original_size(plan: Plan, side: int) -> tuple[int, int]:
-    """Of an image that the backbone sees as a square."""
+    """A square input of the backbone."""
     task = plan.config.task
     if isinstance(task, Depth):
         side = max(side - _BLOCK * task.margin_blocks, _BLOCK)

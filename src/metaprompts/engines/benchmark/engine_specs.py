@@ -1,4 +1,4 @@
-"""Which engines are compared."""
+"""The engines to compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,16 +31,16 @@ class EngineSpec:
         return self.engine in CONVERTING
 
 
-def default_contestants(device: torch.device) -> list[EngineSpec]:
+def default_specs(device: torch.device) -> list[EngineSpec]:
     """Every engine that is installed and needs no compiling before each run, and OpenVINO in 16 bits."""
     names = [PLAIN, "eager"]
     if device.type == "cpu":
         names += [name for name in CONVERTING if installed(name)]
         names += ["openvino:bf16"] if installed("openvino") else []
-    return read_contestants(names, device)
+    return parse_specs(names, device)
 
 
-def read_contestants(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[EngineSpec]:
+def parse_specs(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[EngineSpec]:
     """Read ENGINE or ENGINE:PRECISION, each once.
 
     Args:
@@ -57,11 +57,11 @@ def read_contestants(names: Sequence[str], device: torch.device, option: str = "
 def _read(name: str, device: torch.device, option: str) -> EngineSpec:
     engine, _, precision = name.partition(":")
     if engine not in _ENGINES:
-        raise InputError(f"{option} has {name!r}; wanted {', '.join(_ENGINES)}, or such as eager:bf16")
+        raise InputError(f"{option} has {name!r}; expected {', '.join(_ENGINES)}, or such as eager:bf16")
     precision = precision or "fp32"
-    contestant = EngineSpec(engine, precision)
+    spec = EngineSpec(engine, precision)
     if engine != PLAIN:
         check_engine(engine, precision, device)  # type: ignore[arg-type]
     elif precision != "fp32":
         raise InputError(f"engine {PLAIN} has fp32, not {precision}: take one of these")
-    return contestant
+    return spec

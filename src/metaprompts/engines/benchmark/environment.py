@@ -1,4 +1,4 @@
-"""What this machine is."""
+"""Facts about the machine."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a prediction must compute, and how fast this machine multiplies matrices."""
+"""Operations of a prediction, and the matrix-product speed of this machine."""
 
 import time
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, wait_for_gpu
-from metaprompts.engines.benchmark.workload import Setting, config_for
+from metaprompts.engines.benchmark.workload import Workload, config_for
 from metaprompts.engines.optimized import run
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
@@ -26,52 +26,52 @@ class Flops:
     Attributes:
         encode: of the VAE
         steps: of each step
-        finish: of rearrangement and head
+        decode: of rearrangement and head
         seen: (height, width) of the images that the backbone sees
     """
 
     encode: float
     steps: list[float]
-    finish: float
+    decode: float
     seen: tuple[int, int]
 
     @property
     def total(self) -> float:
         """All parts together."""
-        return self.encode + sum(self.steps) + self.finish
+        return self.encode + sum(self.steps) + self.decode
 
 
 @torch.no_grad()
-def count_flops(config: ModelConfig, setting: Setting) -> Flops:
-    """Count, on tensors that have a shape and no numbers.
+def count_flops(config: ModelConfig, workload: Workload) -> Flops:
+    """Count operations on meta tensors.
 
     Args:
         config: of the model
-        setting: what is predicted
+        workload: what is predicted
     """
-    config = config_for(config, setting)
-    # Gradients would be followed by the counter, and prompts made without them have none.
+    config = config_for(config, workload)
+    # Frozen, as the counter would track gradients, and prompts created under no_grad have none.
     model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
-    parts = MeteredParts(plain := PlainParts(model), flops_of, setting.steps)
-    (view,) = config.task.views(setting.images()[0], setting.looked_at(), None)
-    height, width = view.image.shape[-2], view.image.shape[-1] // setting.windows
-    images = torch.empty(setting.batch, 3, height, width, device="meta")
-    context = torch.empty(setting.batch, config.prompts.count, model.unet.prompt_channels, device="meta")
+    parts = MeteredParts(plain := PlainParts(model), flops_of, workload.steps)
+    (view,) = config.task.views(workload.images()[0], workload.full_working_size(), None)
+    height, width = view.image.shape[-2], view.image.shape[-1] // workload.windows
+    images = torch.empty(workload.batch, 3, height, width, device="meta")
+    context = torch.empty(workload.batch, config.prompts.count, model.unet.prompt_channels, device="meta")
     conditioning = plain.conditions(
-        setting.batch, context if isinstance(model.prompts, CaptionPrompts) else None, setting.steps
+        workload.batch, context if isinstance(model.prompts, CaptionPrompts) else None, workload.steps
     )
     run(parts, config.task, images, conditioning)
     seen = config.task.resize_for_backbone(images).shape
     return Flops(
-        encode=parts.amounts["encode"] * setting.windows,
-        steps=[amount * setting.windows for amount in parts.of_steps()],
-        finish=parts.amounts["finish"] * setting.windows,
+        encode=parts.amounts["encode"] * workload.windows,
+        steps=[amount * workload.windows for amount in parts.of_steps()],
+        decode=parts.amounts["decode"] * workload.windows,
         seen=(seen[-2], seen[-1]),
     )
 
 
 def multiply_speed(dtype: torch.dtype, device: torch.device, side: int) -> float:
-    """Operations a second in the best of a few products of square matrices.
+    """The best rate, in operations per second, over a few products of square matrices.
 
     Args:
         dtype: of the matrices

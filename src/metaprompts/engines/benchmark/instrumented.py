@@ -1,4 +1,4 @@
-"""The three parts of a prediction as the plain model has them, and any parts with a meter on each."""
+"""The three parts of a prediction by the plain model, and parts instrumented with a meter."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ class Meter(Protocol):
     """Measures work."""
 
     def __call__(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Do it; its result, and how much it took."""
+        """Run ``work``; returns its result and its measured cost."""
 
 
 class PlainParts:
-    """A model as it is, with nothing computed beforehand: each look reads the time vector and the prompts themselves.
+    """A model as it is, with nothing precomputed: each step reads the time vector and the prompts themselves.
 
-    Unlike the model it turns the last look's pyramid into a latent, too, which is one small convolution.
+    Unlike the model, it also turns the last step's pyramid into a latent, which is one small convolution.
 
     Args:
         model: its encoder's ``precise`` decides in what precision a CPU encodes
@@ -34,12 +34,12 @@ class PlainParts:
         self._model = model
 
     def conditions(self, batch: int, context: Tensor | None, steps: int) -> StepConditions:
-        """Tell the steps; the time vectors are in the place of the shifts, the prompts in that of keys and values.
+        """The conditioning of the steps, with time vectors in place of shifts, and prompts in place of keys and values.
 
         Args:
             batch: B
             context: (B, N, D), where the prompts are captions; else None
-            steps: how often to look
+            steps: K
         """
         times = list(self._model.refinement.time)
         prompts = self._model.prompts(batch, context)[:steps]
@@ -49,8 +49,8 @@ class PlainParts:
         """Images to latents."""
         return self._model.latent_encoder(images)  # type: ignore[no-any-return]
 
-    def look(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
-        """One step, told a time vector (1, T) and prompts (B, N, D)."""
+    def unet_step(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
+        """One step, conditioned on a time vector (1, T) and prompts (B, N, D)."""
         unet = self._model.unet
         pyramid = unet(latent, time, prompts)
         return [
@@ -58,7 +58,7 @@ class PlainParts:
             latent if unet.conv_out is None else self._model.refinement.next_latent(unet, pyramid[0], latent),
         ]
 
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+    def decode(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Pyramid to raw output."""
         maps = self._model.rearrangement(pyramid, prompts)
         return self._model.head(maps, (images.shape[-2], images.shape[-1]))  # type: ignore[no-any-return]
@@ -73,27 +73,27 @@ class MeteredParts:
         steps: K
 
     Attributes:
-        amounts: by part: "encode", each step's number from "0" on, "finish"
+        amounts: by part: "encode", each step's number from "0" on, "decode"
     """
 
     def __init__(self, parts: Parts, meter: Meter, steps: int) -> None:
         self._parts, self._meter, self._steps = parts, meter, steps
-        self._looks = 0
-        self.amounts: dict[str, float] = dict.fromkeys(["encode", *map(str, range(steps)), "finish"], 0.0)
+        self._steps_done = 0
+        self.amounts: dict[str, float] = dict.fromkeys(["encode", *map(str, range(steps)), "decode"], 0.0)
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to latents."""
         return self._metered("encode", lambda: self._parts.encode(images))
 
-    def look(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
+    def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
         """One step."""
-        step = str(self._looks % self._steps)
-        self._looks += 1
-        return self._metered(step, lambda: self._parts.look(latent, shifts, keys_values))
+        step = str(self._steps_done % self._steps)
+        self._steps_done += 1
+        return self._metered(step, lambda: self._parts.unet_step(latent, shifts, keys_values))
 
-    def finish(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
+    def decode(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
         """Pyramid to raw output."""
-        return self._metered("finish", lambda: self._parts.finish(pyramid, prompts, images))
+        return self._metered("decode", lambda: self._parts.decode(pyramid, prompts, images))
 
     def of_steps(self) -> list[float]:
         """The amounts of each step."""
@@ -122,6 +122,6 @@ def flops_of(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def wait_for_gpu() -> None:
-    """Wait until a GPU, if there is one in use, has done what it was told."""
+    """Synchronize with the GPU, if one is in use."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()

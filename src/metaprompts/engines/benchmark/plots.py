@@ -1,4 +1,4 @@
-"""What was measured as images."""
+"""Figures of benchmark results."""
 
 from metaprompts.engines.benchmark.cost_curve import AXES, CostCurve
 from metaprompts.engines.benchmark.results import Comparison
@@ -11,26 +11,26 @@ _GIB = 2**30
 
 
 def comparison_figure(comparison: Comparison) -> ImageArray:
-    """Seconds by part, and beside them peak memory, a bar of each for every engine."""
+    """Seconds by part, and next to them peak memory, one bar of each per engine."""
     stacks = []
     for each in comparison.engines:
-        lap = each.typical
-        named = {f"step {number}": of_step for number, of_step in enumerate(lap.steps, 1)}
-        parts = {"pre": lap.pre, "VAE": lap.encode, **named, "head": lap.finish, "post": lap.post}
+        timing = each.typical
+        named = {f"step {number}": of_step for number, of_step in enumerate(timing.steps, 1)}
+        parts = {"pre": timing.pre, "VAE": timing.encode, **named, "head": timing.decode, "post": timing.post}
         stacks.append(
             Stack(
-                name=each.contestant.name,
+                name=each.spec.name,
                 parts=parts,
-                note=f"{seconds(lap.total)} s",
-                beside=each.memory["peak"] / _GIB,
-                beside_note=f"{gib(each.memory['peak'])} GiB",
+                note=f"{seconds(timing.total)} s",
+                second=each.memory["peak"] / _GIB,
+                second_note=f"{gib(each.memory['peak'])} GiB",
             )
         )
     return draw_stacks(stacks, titles=("seconds", "peak memory, GiB"))
 
 
 def curve_figure(curve: CostCurve) -> ImageArray:
-    """Seconds and peak memory over what is changed, a row of panels for each axis."""
+    """Seconds and peak memory along each axis, one row of panels per axis."""
     rows = []
     for axis, points in curve.axes.items():
         places = [float(point.place(axis)) for point in points]

@@ -1,4 +1,4 @@
-"""What was measured, and what follows from it."""
+"""Benchmark results and derived numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.flops import Flops
 from metaprompts.engines.benchmark.runner import Timing
-from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.engines.benchmark.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +19,16 @@ class Measured:
     """One engine's results.
 
     Attributes:
-        contestant: engine and precision
-        laps: of each round
+        spec: engine and precision
+        timings: of each round
         memory: bytes, see `asking.OpenedEngine.memory`
         opening: seconds of loading and opening, and of the first prediction
         difference: from the plain path's raw output: "max_of_std" and "mean_of_std", in units of the standard
             deviation of that; None where plain was not measured
     """
 
-    contestant: EngineSpec
-    laps: Sequence[Timing]
+    spec: EngineSpec
+    timings: Sequence[Timing]
     memory: Mapping[str, int]
     opening: Mapping[str, float]
     difference: Mapping[str, float] | None
@@ -36,33 +36,33 @@ class Measured:
     @property
     def typical(self) -> Timing:
         """The median of each part; that of the total is not their sum."""
-        return typical_lap(self.laps)
+        return typical_timing(self.timings)
 
     @property
     def computing(self) -> float:
         """Seconds of VAE, steps and head, median."""
-        return median(lap.encode + sum(lap.steps) + lap.finish for lap in self.laps)
+        return median(timing.encode + sum(timing.steps) + timing.decode for timing in self.timings)
 
     @property
     def spread(self) -> tuple[float, float]:
         """Seconds of the fastest and of the slowest prediction."""
-        totals = [lap.total for lap in self.laps]
+        totals = [timing.total for timing in self.timings]
         return min(totals), max(totals)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The results of all engines on one setting.
+    """The results of all engines on one workload.
 
     Attributes:
-        setting: what was predicted
+        workload: what was predicted
         flops: by the plain path
         speeds: precision -> operations a second that matrix products reach here
         engines: in the order that was asked for
         kept_open: whether all engines were open all the time, or each anew in every round
     """
 
-    setting: Setting
+    workload: Workload
     flops: Flops
     speeds: Mapping[str, float]
     engines: Sequence[Measured]
@@ -71,27 +71,27 @@ class Comparison:
     @property
     def base(self) -> Measured | None:
         """The plain path, which the others are compared with."""
-        return next((each for each in self.engines if each.contestant.engine == PLAIN), None)
+        return next((each for each in self.engines if each.spec.engine == PLAIN), None)
 
     def time_ratio(self, of: Measured) -> float | None:
-        """Total seconds by those of the plain path."""
+        """Total seconds relative to the plain path."""
         return None if self.base is None else of.typical.total / self.base.typical.total
 
     def memory_ratio(self, of: Measured) -> float | None:
-        """Peak bytes by those of the plain path."""
+        """Peak bytes relative to the plain path."""
         return None if self.base is None else of.memory["peak"] / self.base.memory["peak"]
 
     def share_of_peak(self, of: Measured) -> float:
-        """What an engine makes of this machine's matrix products: operations a second by their speed.
+        """An engine's operations per second, relative to this machine's matrix products.
 
         The operations are those of the plain path, also for engines that get by with fewer.
         """
         return self.flops.total / of.computing / self._speed(of)
 
     def plain(self) -> dict[str, Any]:
-        """As plain values, with all that follows from what was measured."""
+        """As plain values, including derived numbers."""
         return {
-            "setting": self.setting.plain(),
+            "workload": self.workload.plain(),
             "seen": list(self.flops.seen),
             "flops": {**asdict(self.flops), "total": self.flops.total},
             "matrix_products_flops_per_second": dict(self.speeds),
@@ -102,12 +102,12 @@ class Comparison:
     def _engine(self, of: Measured) -> dict[str, Any]:
         low, high = of.spread
         return {
-            "engine": of.contestant.engine,
-            "precision": of.contestant.precision,
+            "engine": of.spec.engine,
+            "precision": of.spec.precision,
             "seconds": of.typical.plain(),
             "fastest_s": low,
             "slowest_s": high,
-            "rounds": [lap.plain() for lap in of.laps],
+            "rounds": [timing.plain() for timing in of.timings],
             "opening_s": dict(of.opening),
             "memory_bytes": dict(of.memory),
             "time_of_plain": self.time_ratio(of),
@@ -121,35 +121,35 @@ class Comparison:
         def share(flops: float, seconds: float) -> float:
             return flops / seconds / self._speed(of)
 
-        lap = of.typical
+        timing = of.typical
         return {
-            "encode": share(self.flops.encode, lap.encode),
-            "steps": [share(flops, seconds) for flops, seconds in zip(self.flops.steps, lap.steps, strict=True)],
-            "finish": share(self.flops.finish, lap.finish),
+            "encode": share(self.flops.encode, timing.encode),
+            "steps": [share(flops, seconds) for flops, seconds in zip(self.flops.steps, timing.steps, strict=True)],
+            "decode": share(self.flops.decode, timing.decode),
         }
 
     def _speed(self, of: Measured) -> float:
         # 8-bit weights are multiplied in float32.
-        return self.speeds.get(of.contestant.precision, self.speeds["fp32"])
+        return self.speeds.get(of.spec.precision, self.speeds["fp32"])
 
 
-def typical_lap(laps: Sequence[Timing]) -> Timing:
+def typical_timing(timings: Sequence[Timing]) -> Timing:
     """The median of each part."""
 
     def middle(of: Callable[[Timing], float]) -> float:
-        return median(map(of, laps))
+        return median(map(of, timings))
 
     return Timing(
-        pre=middle(lambda lap: lap.pre),
-        encode=middle(lambda lap: lap.encode),
-        steps=tuple(median(of_step) for of_step in zip(*(lap.steps for lap in laps), strict=True)),
-        finish=middle(lambda lap: lap.finish),
-        post=middle(lambda lap: lap.post),
-        total=middle(lambda lap: lap.total),
+        pre=middle(lambda timing: timing.pre),
+        encode=middle(lambda timing: timing.encode),
+        steps=tuple(median(of_step) for of_step in zip(*(timing.steps for timing in timings), strict=True)),
+        decode=middle(lambda timing: timing.decode),
+        post=middle(lambda timing: timing.post),
+        total=middle(lambda timing: timing.total),
     )
 
 
 def difference(found: NDArray[np.float32], plain: NDArray[np.float32]) -> dict[str, float]:
-    """How far a raw output is from the plain path's, in units of its standard deviation."""
+    """The difference of a raw output to the plain path's, in units of its standard deviation."""
     apart, scale = np.abs(found.astype(np.float64) - plain), float(plain.std(dtype=np.float64)) or 1.0
     return {"max_of_std": float(apart.max()) / scale, "mean_of_std": float(apart.mean()) / scale}

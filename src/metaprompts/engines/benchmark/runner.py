@@ -1,4 +1,4 @@
-"""A model that is opened by an engine, and what one prediction of it takes."""
+"""Time one prediction of a model by an engine."""
 
 import gc
 import time
@@ -14,7 +14,7 @@ from torch import Tensor
 from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.engines.benchmark.synthetic_weights import rule_made_tensors
-from metaprompts.engines.benchmark.workload import Setting, config_for
+from metaprompts.engines.benchmark.workload import Workload, config_for
 from metaprompts.engines.factory import Approximation, open_engine, weights_type
 from metaprompts.engines.optimized import Parts, StepConditions, run
 from metaprompts.inference.sliding_window import predict_windows, slide_logits
@@ -24,7 +24,7 @@ from metaprompts.modules.meta_prompts import CaptionPrompts
 from metaprompts.tasks import Depth
 from metaprompts.utils.tensor_files import load_tensors
 
-Tell = Callable[[], StepConditions]
+MakeConditions = Callable[[], StepConditions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,10 @@ class Timing:
     """Seconds of one prediction.
 
     Attributes:
-        pre: images to tensors, and what the steps are told
+        pre: images to tensors, and the conditioning of the steps
         encode: the VAE
         steps: each step
-        finish: rearrangement and head
+        decode: rearrangement and head
         post: raw output to a prediction of the image's size
         total: from beginning to end, with what lies between the parts
     """
@@ -43,7 +43,7 @@ class Timing:
     pre: float
     encode: float
     steps: tuple[float, ...]
-    finish: float
+    decode: float
     post: float
     total: float
 
@@ -53,17 +53,17 @@ class Timing:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> Self:
-        """Read what `plain` gave, also after it has been JSON."""
+        """Read the output of `plain`, also after a round trip through JSON."""
         return cls(**{**values, "steps": tuple(values["steps"])})
 
 
 class Subject:
-    """What is measured.
+    """A model opened by an engine, whose predictions are timed.
 
     Args:
         source: a model folder, a hub id, or the name of an embedded model
-        contestant: by what it is opened
-        setting: what is predicted
+        spec: by what it is opened
+        workload: what is predicted
         device: where to
 
     Attributes:
@@ -73,35 +73,33 @@ class Subject:
         InputError: the model does not load, or the engine does not open it
     """
 
-    def __init__(self, source: str, contestant: EngineSpec, setting: Setting, device: str) -> None:
-        model = subject_model(source, contestant, setting, device)
+    def __init__(self, source: str, spec: EngineSpec, workload: Workload, device: str) -> None:
+        model = subject_model(source, spec, workload, device)
         self.raw: Tensor | None = None
-        self._setting, self._task, self._config, self._device = setting, model.task, model.config, model.device
-        context = _context(model, setting)
+        self._workload, self._task, self._config, self._device = workload, model.task, model.config, model.device
+        context = _context(model, workload)
         self._parts, self._conditions = (
-            _plain(model, setting, context)
-            if contestant.engine == PLAIN
-            else _opened(model, contestant, setting, context)
+            _plain(model, workload, context) if spec.engine == PLAIN else _opened(model, spec, workload, context)
         )
         del model
-        # A converted model needs none of the weights that were mapped to name it.
+        # A converted model no longer needs the weights that were mapped to compute its key.
         gc.collect()
 
     @torch.inference_mode()
     def predict(self) -> Timing:
-        """Predict the setting's images once."""
-        images, setting = self._setting.images(), self._setting
+        """Predict the workload's images once."""
+        images, workload = self._workload.images(), self._workload
         wait_for_gpu()
         started = time.perf_counter()
-        views = [next(self._task.views(image, setting.looked_at(), None)) for image in images]
+        views = [next(self._task.views(image, workload.full_working_size(), None)) for image in images]
         tensors = torch.stack([view.image for view in views]).to(self._device)
         conditioning = self._conditions()
         wait_for_gpu()
         prepared = time.perf_counter()
-        parts = MeteredParts(self._parts, seconds_of, setting.steps)
-        raws = self._looked(tensors, lambda window: run(parts, self._task, window, conditioning)).float()
+        parts = MeteredParts(self._parts, seconds_of, workload.steps)
+        raws = self._forward(tensors, lambda window: run(parts, self._task, window, conditioning)).float()
         wait_for_gpu()
-        looked = time.perf_counter()
+        predicted = time.perf_counter()
         for image, view, raw in zip(images, views, raws, strict=True):
             self._task.assemble(image, [(view, raw)])
         done = time.perf_counter()
@@ -110,8 +108,8 @@ class Subject:
             pre=prepared - started,
             encode=parts.amounts["encode"],
             steps=tuple(parts.of_steps()),
-            finish=parts.amounts["finish"],
-            post=done - looked,
+            decode=parts.amounts["decode"],
+            post=done - predicted,
             total=done - started,
         )
 
@@ -120,8 +118,8 @@ class Subject:
         assert self.raw is not None
         np.save(path, self.raw.numpy())
 
-    def _looked(self, images: Tensor, predict: Callable[[Tensor], Tensor]) -> Tensor:
-        windows = self._setting.windows
+    def _forward(self, images: Tensor, predict: Callable[[Tensor], Tensor]) -> Tensor:
+        windows = self._workload.windows
         if windows == 1:
             return predict(images)
         if isinstance(self._task, Depth):
@@ -130,50 +128,52 @@ class Subject:
         return slide_logits(predict, images, window=size, stride=size)
 
 
-def subject_model(source: str, contestant: EngineSpec, setting: Setting, device: str) -> MetaPromptModel:
-    """A model with a setting's number of prompts; what there are no weights for is made by the rule."""
-    model = load(source, device, weights_type(contestant.engine, contestant.precision, torch.device(device)))
-    config = config_for(model.config, setting)
+def subject_model(source: str, spec: EngineSpec, workload: Workload, device: str) -> MetaPromptModel:
+    """A model with a workload's number of prompts; missing weights are rule-made."""
+    model = load(source, device, weights_type(spec.engine, spec.precision, torch.device(device)))
+    config = config_for(model.config, workload)
     if config == model.config:
         return model
     changed = MetaPromptModel.from_config(config).to(model.dtype)
-    wanted = changed.state_dict()
+    expected = changed.state_dict()
     own = {
-        name: each for name, each in model.state_dict().items() if name in wanted and each.shape == wanted[name].shape
+        name: each
+        for name, each in model.state_dict().items()
+        if name in expected and each.shape == expected[name].shape
     }
     load_tensors(changed, {**own, **rule_made_tensors(changed, but=own)}, origin=source)
     return changed.eval().to(model.device)
 
 
-def _plain(model: MetaPromptModel, setting: Setting, context: Tensor | None) -> tuple[Parts, Tell]:
+def _plain(model: MetaPromptModel, workload: Workload, context: Tensor | None) -> tuple[Parts, MakeConditions]:
     # The released code encodes in single precision; in double this model agrees with it more closely, but slower.
     model.latent_encoder.precise = False
     parts = PlainParts(model)
-    return parts, lambda: parts.conditions(setting.batch, context, setting.steps)
+    return parts, lambda: parts.conditions(workload.batch, context, workload.steps)
 
 
 def _opened(
-    model: MetaPromptModel, contestant: EngineSpec, setting: Setting, context: Tensor | None
-) -> tuple[Parts, Tell]:
-    engine: Any = contestant.engine
-    precision: Any = contestant.precision
-    fast = open_engine(model, engine=engine, precision=precision, approximation=Approximation(steps=setting.steps))
-    if not contestant.converts:
-        return fast.parts, lambda: fast.conditions(setting.batch, context)
-    # What is told may be part of the mapped weights, and would hold all of them.
-    conditioning = fast.conditions(setting.batch, context)
+    model: MetaPromptModel, spec: EngineSpec, workload: Workload, context: Tensor | None
+) -> tuple[Parts, MakeConditions]:
+    engine: Any = spec.engine
+    precision: Any = spec.precision
+    fast = open_engine(model, engine=engine, precision=precision, approximation=Approximation(steps=workload.steps))
+    if not spec.converts:
+        return fast.parts, lambda: fast.conditions(workload.batch, context)
+    # The conditioning may be views of the memory-mapped weights, and would keep all of them alive.
+    conditioning = fast.conditions(workload.batch, context)
     kept = StepConditions(conditioning.shifts.clone(), _cloned(conditioning.keys_values), conditioning.prompts.clone())
     return fast.parts, lambda: kept
 
 
 def _cloned(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies; what is there several times is copied once."""
+    """Copies; a tensor that occurs several times is copied once."""
     copies = {id(each): each.clone() for each in tensors}
     return [copies[id(each)] for each in tensors]
 
 
-def _context(model: MetaPromptModel, setting: Setting) -> Tensor | None:
+def _context(model: MetaPromptModel, workload: Workload) -> Tensor | None:
     if not isinstance(model.prompts, CaptionPrompts):
         return None
-    shape = (setting.batch, setting.prompts, model.unet.prompt_channels)
+    shape = (workload.batch, workload.prompts, model.unet.prompt_channels)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)

@@ -1,4 +1,4 @@
-"""Weights made by a rule: as good as trained ones for measuring, the same on every machine, and never downloaded."""
+"""Deterministic weights for benchmarks: equivalent to trained ones for timing, and never downloaded."""
 
 import math
 import zlib
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaprompts.engines.artifact_cache import artefact
+from metaprompts.engines.artifact_cache import artifact
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.pretrained import BACKBONE_PARTS
@@ -20,7 +20,7 @@ from metaprompts.training.dummy import stand_in_model
 RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
 """Task -> the recipe whose model is measured by default."""
 
-# Counted up when the rule changes: folders of another rule are then not found.
+# Incremented when the rule changes, so that folders of an older rule are not used.
 _RULE = 2
 
 
@@ -46,7 +46,7 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
 
     Args:
         name: in the model
-        like: of the wanted shape and type; its numbers are not read
+        like: of the expected shape and type; its values are not read
         spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
 
     Returns:
@@ -87,7 +87,7 @@ def spreads(model: nn.Module) -> dict[str, float]:
 
 
 def full_width_config(task: str) -> ModelConfig:
-    """The published model of a task on Stable Diffusion 1.5; it looks at images of any size as they are.
+    """The published model of a task on Stable Diffusion 1.5; it predicts images of any size without resizing.
 
     Args:
         task: "depth", "segmentation" or "pose"
@@ -98,7 +98,7 @@ def full_width_config(task: str) -> ModelConfig:
 
 
 def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
-    """A model folder with weights made by the rule; made once and kept, so that processes map the same file.
+    """A model folder with rule-made weights, created once and cached, so that processes map the same file.
 
     Args:
         config: of the model
@@ -108,7 +108,7 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
         InputError: the folder cannot be written
     """
     what: dict[str, Any] = {"rule": _RULE, "config": config.plain()}
-    return artefact(what, lambda folder: _save(config, folder), cache)
+    return artifact(what, lambda folder: _save(config, folder), cache)
 
 
 def _save(config: ModelConfig, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What was measured as rows of a table, in Markdown and for a terminal."""
+"""Tables of benchmark results, in Markdown and for a terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ def seconds_rows(comparison: Comparison) -> Rows:
     head = ["engine", "pre", "VAE", "steps", "head", "post", "total", "fastest to slowest", "of plain"]
     cells = []
     for of in comparison.engines:
-        lap, (low, high) = of.typical, of.spread
-        steps = " + ".join(map(seconds, lap.steps))
-        of_parts = [seconds(lap.pre), seconds(lap.encode), steps, seconds(lap.finish), seconds(lap.post)]
+        timing, (low, high) = of.typical, of.spread
+        steps = " + ".join(map(seconds, timing.steps))
+        of_parts = [seconds(timing.pre), seconds(timing.encode), steps, seconds(timing.decode), seconds(timing.post)]
         spread = f"{seconds(low)} to {seconds(high)}"
         cells.append(
-            [of.contestant.name, *of_parts, seconds(lap.total), spread, _ratio(comparison.time_ratio(of))],
+            [of.spec.name, *of_parts, seconds(timing.total), spread, _ratio(comparison.time_ratio(of))],
         )
     return Rows("Median seconds", head, cells)
 
@@ -77,11 +77,11 @@ def curve_rows(curve: CostCurve) -> Rows:
         for point in points
     ]
     head = ["changed", "value", "backbone sees", "seconds", "GFLOP", "peak GiB", "predicting GiB"]
-    return Rows(f"Cost of a prediction by {curve.contestant.name}", head, cells)
+    return Rows(f"Cost of a prediction by {curve.spec.name}", head, cells)
 
 
 def seconds(value: float) -> str:
-    """Three digits that count, not below a millisecond."""
+    """Three significant digits, but at least a millisecond of resolution."""
     return f"{value:.3f}" if value < 1 else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
@@ -93,7 +93,7 @@ def gib(size: float) -> str:
 def _memory_row(comparison: Comparison, of: Measured) -> list[str]:
     apart = of.difference
     return [
-        of.contestant.name,
+        of.spec.name,
         gib(of.memory["peak"]),
         _ratio(comparison.memory_ratio(of)),
         gib(of.memory["predicting"]),

@@ -1,6 +1,6 @@
-"""A process that opens one engine and predicts when it is told to: JSON lines in, JSON lines out.
+"""A process that opens one engine and predicts on request: JSON lines in, JSON lines out.
 
-    {"do": "open", "source": ..., "contestant": [engine, precision], "setting": {...}, "device": ...}
+    {"do": "open", "source": ..., "spec": [engine, precision], "workload": {...}, "device": ...}
     {"do": "predict"}
     {"do": "report", "raw": file for the last raw output}
 
@@ -21,12 +21,12 @@ import torch
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.environment import MemoryMeter
 from metaprompts.engines.benchmark.runner import Subject
-from metaprompts.engines.benchmark.workload import Setting
+from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.errors import InputError
 
 
 class Worker:
-    """Does what it is told; see above."""
+    """Executes requests; see above."""
 
     def __init__(self) -> None:
         self._subject: Subject | None = None
@@ -34,7 +34,7 @@ class Worker:
         self._before = self._opening_peak = 0
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do one thing; what is to be answered.
+        """Execute one request; returns the answer.
 
         Raises:
             InputError: the model does not load, or the engine does not open it
@@ -59,7 +59,7 @@ class Worker:
         return self._subject
 
     def _open(self, **what: Any) -> dict[str, Any]:
-        # Of an earlier one nothing shall stay.
+        # Release an earlier engine completely.
         self._subject = None
         gc.collect()
         self._memory = MemoryMeter(torch.device(what["device"]))
@@ -75,8 +75,8 @@ class Worker:
         self._memory.restart()
         return {"opening": opened - started, "first_prediction": warm - opened}
 
-    def _make(self, *, source: str, contestant: list[str], setting: dict[str, Any], device: str) -> None:
-        self._subject = Subject(source, EngineSpec(*contestant), Setting.from_plain(setting), device)
+    def _make(self, *, source: str, spec: list[str], workload: dict[str, Any], device: str) -> None:
+        self._subject = Subject(source, EngineSpec(*spec), Workload.from_plain(workload), device)
 
     def _report(self, *, raw: str | None) -> dict[str, Any]:
         if raw is not None:
@@ -91,10 +91,10 @@ class Worker:
 
 
 def serve() -> None:
-    """Answer lines until there are no more, as when the asking process is gone."""
+    """Answer requests until the input ends, as when the client is gone."""
     # Ctrl-C goes to every process of a terminal: the first one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What a library prints must not come between the answers.
+    # Output of libraries must not mix with the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         worker = Worker()

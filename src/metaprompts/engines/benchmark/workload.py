@@ -1,4 +1,4 @@
-"""What is predicted when something is measured."""
+"""The workload of a benchmark: what is predicted."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +18,12 @@ _COARSE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class Workload:
     """What is predicted, and by how large a model.
 
     Attributes:
         size: (height, width) of an image, or of one of its windows where there are several
-        working_size: (height, width) at whose area the model looks at it, as in config.json; None for its own
+        working_size: (height, width) whose area images are resized to, as in config.json; None for their own size
         batch: B, how many images go through the model together
         steps: K
         prompts: N
@@ -42,13 +42,13 @@ class Setting:
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> "Setting":
-        """Read what `plain` gave, also after it has been JSON."""
+    def from_plain(cls, values: dict[str, Any]) -> "Workload":
+        """Read the output of `plain`, also after a round trip through JSON."""
         working_size = None if values["working_size"] is None else tuple(values["working_size"])
         return cls(**{**values, "size": tuple(values["size"]), "working_size": working_size})
 
-    def at(self, size: tuple[int, int]) -> "Setting":
-        """The same with images of another size, seen as `seen_size` says."""
+    def at(self, size: tuple[int, int]) -> "Workload":
+        """The same workload with images of another size, resized as `seen_size` says."""
         return replace(self, size=size, working_size=None if self.working_size is None else seen_size(size))
 
     def images(self) -> list[NDArray[np.uint8]]:
@@ -56,13 +56,15 @@ class Setting:
         height, width = self.size
         return [_image(seed, height, width * self.windows) for seed in range(self.batch)]
 
-    def looked_at(self) -> tuple[int, int] | None:
+    def full_working_size(self) -> tuple[int, int] | None:
         """The working size of the whole image with all of its windows."""
         return None if self.working_size is None else (self.working_size[0], self.working_size[1] * self.windows)
 
 
-def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: tuple[int, int], batch: int) -> Setting:
-    """What is predicted by default.
+def workload_for(
+    config: ModelConfig, size: tuple[int, int] | None, *, default: tuple[int, int], batch: int
+) -> Workload:
+    """The default workload.
 
     Args:
         config: of the model
@@ -74,7 +76,7 @@ def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: t
         InputError: the image is too small, or there is none
     """
     if batch < 1:
-        raise InputError(f"--batch is {batch}; wanted at least 1")
+        raise InputError(f"--batch-size is {batch}; expected at least 1")
     working_size = config.working_size
     if isinstance(config.task, Pose):
         size = size or (config.task.crop_height, config.task.crop_width)
@@ -85,10 +87,10 @@ def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: t
     else:
         size = working_size
     if min(size) < _BLOCK:
-        raise InputError(f"--size is {size[0]} {size[1]}; wanted at least {_BLOCK} each")
+        raise InputError(f"--size is {size[0]} {size[1]}; expected at least {_BLOCK} each")
     if isinstance(config.task, Pose) and any(side % _CROP_MULTIPLE for side in size):
-        raise InputError(f"--size is {size[0]} {size[1]}; wanted multiples of 8: it is that of people's crops")
-    return Setting(
+        raise InputError(f"--size is {size[0]} {size[1]}; expected multiples of 8: it is that of people's crops")
+    return Workload(
         size=size,
         working_size=working_size,
         batch=batch,
@@ -97,12 +99,12 @@ def setting_for(config: ModelConfig, size: tuple[int, int] | None, *, default: t
     )
 
 
-def config_for(config: ModelConfig, setting: Setting) -> ModelConfig:
-    """A model's config with the prompts, and for pose the crops, of a setting."""
-    if setting.prompts != config.prompts.count:
-        config = replace(config, prompts=replace(config.prompts, count=setting.prompts))
+def config_for(config: ModelConfig, workload: Workload) -> ModelConfig:
+    """A model's config with the prompts, and for pose the crops, of a workload."""
+    if workload.prompts != config.prompts.count:
+        config = replace(config, prompts=replace(config.prompts, count=workload.prompts))
     if isinstance(config.task, Pose):
-        config = replace(config, task=replace(config.task, crop_height=setting.size[0], crop_width=setting.size[1]))
+        config = replace(config, task=replace(config.task, crop_height=workload.size[0], crop_width=workload.size[1]))
     return config
 
 

@@ -1,4 +1,4 @@
-"""Export a model, compare the file with the model, and write what is needed to use it."""
+"""Export a model, compare the file with the model, and write example code."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Pose
 from metaprompts.utils.files import read_json, write_failure, write_json, write_text
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.scratch import scratch_beside
+from metaprompts.utils.scratch import scratch_next_to
 from metaprompts.utils.wording import counted
 
 _MULTIPLE = 64
@@ -34,7 +34,7 @@ STAGES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What an export wrote.
+    """The files of an export.
 
     Attributes:
         files: all of them, the model's first
@@ -62,7 +62,7 @@ def export_model(
         out: folder; the files of an earlier export in it go
         kind: "onnx", "openvino" or "torch"
         size: (height, width) of its images; by default what the model was trained on
-        steps: how often it looks, if fewer times than K
+        steps: refinement steps, if fewer than K
         images: (H, W, 3) uint8, by which the file is compared with the model
         on_stage: called with a description of each of the `STAGES` as it begins
 
@@ -110,7 +110,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
         raise InputError("the model does not say on what size it was trained: give --size HEIGHT WIDTH")
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
-            raise InputError(f"--size is {_shown(size)}; wanted multiples of {_MULTIPLE}")
+            raise InputError(f"--size is {_shown(size)}; expected multiples of {_MULTIPLE}")
         size = (
             max(_MULTIPLE, round(size[0] / _MULTIPLE) * _MULTIPLE),
             max(_MULTIPLE, round(size[1] / _MULTIPLE) * _MULTIPLE),
@@ -126,7 +126,7 @@ def _shown(size: tuple[int, int]) -> str:
 def _parity(
     model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], images: Sequence[NDArray[np.uint8]]
 ) -> dict[str, Any]:
-    """How far the file's raw output is from the model's, image by image and for all as one batch."""
+    """The difference of the file's raw output to the model's, image by image and for all as one batch."""
     resized = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
     batch = np.stack([each.astype(np.float32).transpose(2, 0, 1) / 255 for each in resized])
     run = chosen.open(file)
@@ -149,17 +149,17 @@ def _parity(
 
 
 def _example(chosen: Format, task: str) -> dict[str, str]:
-    """Name -> text of the two files that predict an image: what is the format's, and what is the task's."""
-    beside = resources.files("metaprompts.engines.export.standalone")
-    predict = Template((beside / "predict.txt").read_text(encoding="utf-8"))
-    processing = (beside / ("pose.py" if task == "pose" else "dense.py")).read_text(encoding="utf-8")
+    """Name -> text of the two example files: the format's and the task's."""
+    standalone = resources.files("metaprompts.engines.export.standalone")
+    predict = Template((standalone / "predict.txt").read_text(encoding="utf-8"))
+    processing = (standalone / ("pose.py" if task == "pose" else "dense.py")).read_text(encoding="utf-8")
     return {"predict.py": predict.substitute(chosen.example, runtime=chosen.runtime), "processing.py": processing}
 
 
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
-    """An empty folder in ``out``, whose files become those of ``out`` when the block ends well."""
-    scratch = scratch_beside(out / "export")
+    """An empty folder in ``out``, whose files are moved to ``out`` when the block succeeds."""
+    scratch = scratch_next_to(out / "export")
     try:
         scratch.mkdir()
         yield scratch
@@ -181,7 +181,7 @@ def _folder(out: Path) -> Iterator[Path]:
 
 
 def _model_files(folder: Path) -> set[str]:
-    """Names of the model's files in a folder that an export wrote; none of any other folder."""
+    """Names of the model's files in an export folder; empty for any other folder."""
     try:
         names = read_json(folder / "model.json")["files"]
         return {name for name in names if Path(name).name == name and name.startswith("model.")}

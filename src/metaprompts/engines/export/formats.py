@@ -1,4 +1,4 @@
-"""The formats: how each is written, and how a file of it is run to be compared."""
+"""Export formats: how each is written, and how its file is run for comparison."""
 
 import io
 import logging
@@ -65,7 +65,7 @@ def _write_torch(model: WholeModel, size: tuple[int, int], path: Path) -> None:
 
 
 class _Patient(io.RawIOBase):
-    """A file that fails only when it is asked: PyTorch's writer aborts the whole process where writing raises."""
+    """A file whose write errors are raised later: PyTorch's writer aborts the process if writing raises."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -78,7 +78,7 @@ class _Patient(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        # It goes back to the beginning when all is written, for those who would read.
+        # The writer seeks to the beginning at the end, for readers.
         return offset
 
     def write(self, content: Any) -> int:
@@ -90,7 +90,7 @@ class _Patient(io.RawIOBase):
         return memoryview(content).nbytes
 
     def check(self) -> None:
-        """Raise what went wrong, if anything."""
+        """Raise the deferred error, if any."""
         if self._failure is not None:
             raise self._failure
         self._file.flush()
@@ -108,7 +108,7 @@ def _open_torch(path: Path) -> Run:
 
 
 def _write_onnx(model: WholeModel, size: tuple[int, int], path: Path) -> None:
-    # It warns of libraries that nothing here needs.
+    # Ignore warnings about libraries that are not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     shapes = ({0: Dim("batch", min=1)},)
     layers = sharing_weights(model)

@@ -1,4 +1,4 @@
-"""All K steps in one network, and what has to be known to use it."""
+"""All K steps in one network, and its pre- and post-processing."""
 
 from typing import Any
 

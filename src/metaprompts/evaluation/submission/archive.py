@@ -60,7 +60,7 @@ def check_suffix(out: Path) -> None:
         InputError: it ends in neither .json nor .zip, or there is a folder of this name
     """
     if out.suffix.lower() not in (".json", ".zip"):
-        raise InputError(f"--out {out} ends in neither .json nor .zip; wanted the name of a JSON file or an archive")
+        raise InputError(f"--out {out} ends in neither .json nor .zip; expected the name of a JSON file or an archive")
     check_not_folder(out)
 
 
@@ -82,7 +82,7 @@ def check_not_folder(out: Path) -> None:
         InputError: there is a folder of this name
     """
     if out.is_dir():
-        raise InputError(f"--out {out} is a folder; wanted the name of a file")
+        raise InputError(f"--out {out} is a folder; expected the name of a file")
 
 
 def _new(name: str, taken: set[str]) -> str:

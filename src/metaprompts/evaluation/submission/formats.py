@@ -1,4 +1,4 @@
-"""How each benchmark's server wants a prediction: the file's name, and its content."""
+"""The submission format of each benchmark server: a prediction's file name and content."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -101,10 +101,10 @@ def _own_name(path: Path) -> str:
     return f"{path.stem}.png"
 
 
-def _wants_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
+def _check_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
     def check(task: Any) -> None:
         if len(task.classes) != len(names):
-            raise InputError(f"the model has {len(task.classes)} classes; the server wants {len(names)}")
+            raise InputError(f"the model has {len(task.classes)} classes; the server expects {len(names)}")
         if class_order(task.classes, names, server) is not None:
             raise InputError(
                 f"the model has the classes of {server} in another order ({describe_difference(task.classes, names)}), "
@@ -114,10 +114,10 @@ def _wants_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
     return check
 
 
-def _wants_coco_joints(task: Any) -> None:
+def _check_coco_joints(task: Any) -> None:
     if read_names(task.joints) != read_names(COCO_JOINTS):
         raise InputError(
-            f"the model finds {len(task.joints)} joints, {', '.join(task.joints)}; the server wants COCO's "
+            f"the model finds {len(task.joints)} joints, {', '.join(task.joints)}; the server expects COCO's "
             f"{len(COCO_JOINTS)} in their order, {', '.join(COCO_JOINTS)}"
         )
 
@@ -128,12 +128,12 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
             task="segmentation",
             name=cityscapes_name,
             encode=cityscapes_ids,
-            check=_wants_classes(CITYSCAPES, "Cityscapes"),
+            check=_check_classes(CITYSCAPES, "Cityscapes"),
         ),
         "ade20k": Format(
-            task="segmentation", name=_own_name, encode=ade20k_ids, check=_wants_classes(ADE20K, "ADE20K")
+            task="segmentation", name=_own_name, encode=ade20k_ids, check=_check_classes(ADE20K, "ADE20K")
         ),
         "kitti": Format(task="depth", name=_own_name, encode=kitti_depth, check=lambda task: None),
-        "coco": Format(task="pose", name=_own_name, encode=None, check=_wants_coco_joints),
+        "coco": Format(task="pose", name=_own_name, encode=None, check=_check_coco_joints),
     }
 )

@@ -53,7 +53,7 @@ def submit_maps(
         InputError: an image is bad or wrongly named, or ``out`` cannot be written
     """
     assert form.encode is not None
-    # A wrong name is told before hours of work, not after.
+    # Report a wrong name before hours of work, not after.
     check_unique_names([form.name(Path(samples.path(index))) for index in range(len(samples))])
     with packed(out) as add:
         for image in _reader(EvalDataset(samples, transforms, test), 1, workers):
@@ -111,8 +111,8 @@ class _Found:
     """Takes what `Pose.score` finds."""
 
     def __init__(self, people: DetectedPeople, task: Pose, test: PoseProtocol) -> None:
-        nobody = {"images": people.images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
-        self.scores = KeypointScores(nobody, task.oks_sigmas, nms_threshold=test.oks_nms)
+        no_people = {"images": people.images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+        self.scores = KeypointScores(no_people, task.oks_sigmas, nms_threshold=test.oks_nms)
 
     def update(self, points: Tensor, scores: Tensor, batch: Mapping[str, Tensor]) -> None:
         self.scores.update(batch["image_id"], points, scores, batch["score"], batch["size"].prod(dim=1))

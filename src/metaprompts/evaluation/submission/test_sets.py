@@ -29,7 +29,7 @@ class ImageFolder(ReadsImages):
     """The images of a folder and its subfolders, sorted.
 
     Args:
-        folder: where to look
+        folder: the folder to search
 
     Raises:
         InputError: there is none
@@ -74,7 +74,7 @@ class DetectedPeople(ReadsImages):
         images: the entries of the images in ``info``
 
     Raises:
-        InputError: a file is broken, an entry is no box, or no box of a listed image is left
+        InputError: a file is broken, an entry is not a box, or no box of a listed image is left
     """
 
     def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:

@@ -1,4 +1,4 @@
-"""What is borrowed: diffusers' UNet and VAE, with the forward pass that the method needs."""
+"""The backbone: diffusers' UNet and VAE, with the forward pass that the method needs."""
 
 from metaprompts.modules.backbone.loading import Backbone, build_backbone, load_backbone, with_random_unet
 from metaprompts.modules.backbone.unet import PyramidUNet

@@ -1,4 +1,4 @@
-"""A small convolutional encoder in place of a VAE's, which learned to give the same latents (in the way of TAESD)."""
+"""A small convolutional encoder distilled from a VAE's (in the way of TAESD)."""
 
 import copy
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _SMALLEST_WIDTH, _MOST_HALVINGS = 8, 8
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderShape:
-    """What a small encoder is built of.
+    """The architecture of a small encoder.
 
     Attributes:
         widths: channels after each halving of the image, finest first
@@ -59,7 +59,7 @@ class EncoderShape:
 
 
 class SmallEncoder(nn.Module):
-    """Image to latent, as `LatentEncoder` without its scale, but by a few convolutions and nearly.
+    """Image to latent: approximates `LatentEncoder` without its scale by a few convolutions.
 
     No norm and no attention: each latent depends on its neighborhood alone, and an image may be of any size.
 
@@ -105,7 +105,7 @@ class SmallEncoder(nn.Module):
         return replacement
 
     def save(self, folder: Path) -> None:
-        """Write encoder.safetensors and encoder.json; each appears whole or not at all.
+        """Write encoder.safetensors and encoder.json; each is written atomically.
 
         Raises:
             InputError: the folder cannot be written
@@ -129,13 +129,15 @@ class SmallEncoder(nn.Module):
             raise InputError(f"no small encoder at {folder}: give a folder that metaprompts distill-encoder wrote")
         values = read_json(path)
         if not isinstance(values, dict) or not isinstance(values.get("vae"), str):
-            raise InputError(f"{path} does not say which VAE is imitated: wanted a file of metaprompts distill-encoder")
+            raise InputError(
+                f"{path} does not say which VAE is imitated: expected a file of metaprompts distill-encoder"
+            )
         vae = values.pop("vae")
         try:
             shape = build(EncoderShape, values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        # What it says takes memory only once the other file is known to have it.
+        # Allocate what the config describes only once the weights file is known to have it.
         with torch.device("meta"):
             encoder = cls(shape, vae)
         load_tensors(encoder, read_tensors(weights), origin=weights)
@@ -143,7 +145,7 @@ class SmallEncoder(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, added to what they read."""
+    """A residual block of two convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

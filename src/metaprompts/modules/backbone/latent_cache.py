@@ -1,4 +1,4 @@
-"""Latents that are kept, for trainings that see the same images again and again."""
+"""A cache of latents, for runs that see the same images repeatedly."""
 
 import hashlib
 from collections.abc import Callable
@@ -11,7 +11,7 @@ _LARGEST_BYTES = 2**30
 
 
 class LatentCache:
-    """Remembers what the frozen encoder made of each image, by the image's pixels.
+    """Caches the frozen encoder's latent of each image, keyed by the image's pixels.
 
     Worth its memory only where images repeat to the last bit: fixed crops, whole or mirrored, in unchanged colors.
     Once it is full nothing more is kept.
@@ -35,7 +35,7 @@ class LatentCache:
             (B, C, h, w)
         """
         keys = [_fingerprint(image) for image in images]
-        # Each by itself: in the last bit a latent depends on its batch, and what is kept must not.
+        # One image at a time: the last bit of a latent depends on its batch, but cached values must not.
         fresh = {place: encode(images[place : place + 1])[0] for place, key in enumerate(keys) if key not in self._kept}
         found = [
             fresh[place] if place in fresh else self._kept[key].to(images.device) for place, key in enumerate(keys)
@@ -52,7 +52,7 @@ class LatentCache:
 
 
 def _fingerprint(image: Tensor) -> bytes:
-    """The same for the same pixels, size and precision only."""
+    """A cache key of pixels, size and precision."""
     content = hashlib.blake2b(digest_size=16)
     content.update(f"{tuple(image.shape)} {image.dtype}".encode())
     content.update(image.detach().cpu().contiguous().view(torch.uint8).numpy().data)

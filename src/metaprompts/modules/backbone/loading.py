@@ -1,4 +1,4 @@
-"""Where a backbone comes from: the hub, a diffusers folder, a single file, or its bare architecture."""
+"""Load a backbone from the hub, a diffusers folder, a single file, or build it from its architecture."""
 
 import json
 import logging
@@ -27,11 +27,11 @@ STABLE_DIFFUSION = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 RANDOM = "random:"
 
 _PARTS = ("unet", "vae")
-# Numbers at both ends of a tensor that its fingerprint is made of: a whole model takes long to read.
+# Values at both ends of a tensor that enter its fingerprint: reading a whole model takes long.
 HASHED = 256
 _LDM_UNET = "model.diffusion_model."
 _LDM_VAE = "first_stage_model."
-# Channels that the UNets of Stable Diffusion's other models take beside the latent's 4.
+# Channels that the UNets of Stable Diffusion's other models take in addition to the latent's 4.
 _OTHER_INPUTS = {
     5: "a depth-to-image model",
     7: "an upscaling model",
@@ -61,8 +61,8 @@ _HALF_PICKLED = (
     f"diffusion_pytorch_model.bin.index.{_HALF}.json",
 )
 _VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
-# Sizes of a network: that no file of a kilobyte may command gigabytes or hours. Stable Diffusion XL is 1280 wide, has 2
-# layers a block, and 10 transformers in each.
+# Size limits of a network, so that a small config cannot demand gigabytes or hours. Stable Diffusion XL is 1280 wide,
+# has 2 layers a block, and 10 transformers in each.
 _LARGEST, _MOST_LEVELS = 65536, 8
 _MOST = {
     "layers_per_block": 8,
@@ -74,7 +74,7 @@ _MOST = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """The two borrowed networks, as diffusers built them.
+    """The UNet and the VAE, as diffusers built them.
 
     Raises:
         InputError: they do not fit together, or the UNet needs more than a latent and prompts
@@ -104,7 +104,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
             - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (whole, in shards, or only
               an fp16 variant)
             - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
-              copy and its text encoder are passed over.
+              copy and its text encoder are skipped.
             - "micro": the miniature Stable Diffusion inside this package
             - "random:sd15" or "random:micro": the architecture with random weights
 
@@ -159,7 +159,7 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
 
 
 def check_sizes(config: Any, where: str) -> None:
-    """Check that the numbers of a diffusers config are sizes that a network may have.
+    """Check that the numbers of a diffusers config are plausible sizes of a network.
 
     Args:
         config: the config, or a value in it
@@ -183,7 +183,7 @@ def check_sizes(config: Any, where: str) -> None:
 
 
 def with_random_unet(backbone: Backbone) -> Backbone:
-    """The backbone's VAE with a UNet of the same shape that has learned nothing."""
+    """The backbone's VAE with a randomly initialized UNet of the same shape."""
     return Backbone(UNet2DConditionModel.from_config(backbone.unet.config), backbone.vae)
 
 
@@ -214,14 +214,14 @@ def named_config(name: str) -> dict[str, Any]:
     if name not in config_names():
         raise InputError(f"no architecture called {name!r}: choose one of {', '.join(config_names())}")
     text = (resources.files("metaprompts.modules.backbone") / "configs" / f"{name}.json").read_text(encoding="utf-8")
-    # The miniature has a text encoder, too, which perception does without.
+    # The miniature also has a text encoder, which perception does not use.
     return {part: config for part, config in json.loads(text).items() if part in _PARTS}
 
 
 def _load_folder(folder: Path) -> Backbone:
     missing = [f"{part}/config.json" for part in _PARTS if not (folder / part / "config.json").is_file()]
     if missing:
-        raise InputError(f"{folder} is no diffusers folder: it lacks {' and '.join(missing)}")
+        raise InputError(f"{folder} is not a diffusers folder: it lacks {' and '.join(missing)}")
     return Backbone(_load_part(UNet2DConditionModel, folder / "unet"), _load_part(AutoencoderKL, folder / "vae"))
 
 
@@ -245,7 +245,7 @@ def _load_part(kind: Any, folder: Path) -> Any:
             )
     except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
         raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    # diffusers only warns of these, and leaves what is missing at random.
+    # diffusers only warns of these, and leaves missing weights random.
     problems = [
         f"{len(report[key])} {what}: {', '.join(sorted(map(str, report[key])))}"
         for key, what in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"))
@@ -267,7 +267,7 @@ def _variant(folder: Path) -> tuple[bool, bool]:
 
 
 def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled: bool) -> None:
-    """Check that the files may hold what the config describes, before memory is taken for it."""
+    """Check that the files are large enough for what the config describes, before memory is allocated."""
     with torch.device("meta"):
         network = kind.from_config(config)
     numbers = sum(tensor.numel() for tensor in network.state_dict().values())
@@ -276,14 +276,14 @@ def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled:
     if files and numbers > size:
         raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
     for path in files if pickled else ():
-        # diffusers would take a view that repeats one number for as many as it says.
+        # diffusers would count a view that repeats one number at its full size.
         if path.suffix == ".bin":
             read_tensors(path)
 
 
 @contextmanager
 def _quiet_diffusers() -> Iterator[None]:
-    """While the body runs, diffusers logs nothing: what matters of it is in its errors and in what it returns."""
+    """Silence diffusers' logging while the body runs: its errors and return values suffice."""
     logger = logging.getLogger("diffusers")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -302,8 +302,8 @@ def _load_single_file(path: Path) -> Backbone:
     unet, vae = _part(tensors, _LDM_UNET), _part(tensors, _LDM_VAE)
     if not unet or not vae:
         raise InputError(
-            f"{path} holds no Stable Diffusion model in LDM names: wanted tensors called {_LDM_UNET}* and {_LDM_VAE}*, "
-            f"found {len(unet)} and {len(vae)} of them among {len(tensors)}"
+            f"{path} holds no Stable Diffusion model in LDM names: expected tensors called {_LDM_UNET}* and "
+            f"{_LDM_VAE}*, found {len(unet)} and {len(vae)} of them among {len(tensors)}"
         )
     taken = unet.get("input_blocks.0.0.weight")
     if taken is not None and taken.ndim == 4 and taken.shape[1] in _OTHER_INPUTS:
@@ -326,7 +326,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str, *, strip: bool = True) -> 
 
 
 def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fill what the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
+    """Load the tensors that the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
     encoder = nn.ModuleDict({"encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv})
     spell_unet = ldm_unet_speller(backbone.unet.config)
 

@@ -1,16 +1,16 @@
-"""Low-rank changes of the UNet's attention, beside frozen weights (LoRA, Hu et al., 2022; by peft)."""
+"""Low-rank adapters on the UNet's attention, with frozen weights (LoRA, Hu et al., 2022; by peft)."""
 
 from torch import nn
 
 LORA_MARK = ".lora_"
-"""What the names of its tensors have, and no others."""
+"""Marks the names of LoRA tensors."""
 
 # Queries, keys, values and outputs of self- and cross-attention.
 _TARGETS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 
 
 def add_lora(unet: nn.Module, rank: int, alpha: float) -> None:
-    """Put low-rank layers beside the attention's projections; at first they change nothing.
+    """Add low-rank layers to the attention's projections; at first they change nothing.
 
     Args:
         unet: is changed: a projection's own weight is then named ``base_layer.weight``

@@ -1,4 +1,4 @@
-"""A backbone's own text encoder: captions and names to the tokens that its UNet was trained to listen to."""
+"""A backbone's own text encoder: captions and names to the tokens that its UNet was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("vocab_size", "max_position_embeddings", "projection_dim"),
 )
-# What a tokenizer makes of this tells it from others: letters, numbers, signs, a word that none has whole.
+# The tokens of this text identify a tokenizer: letters, numbers, signs, a word that no vocabulary has whole.
 _PROBE = "A photo of 2 traffic lights, quirky jinxed zebras & a fjord's bowl; naïve! xylqwv"
 _AT_ONCE = 32
 
@@ -63,7 +63,7 @@ class TextEncoder:
 
     @torch.no_grad()
     def captions(self, texts: Sequence[str]) -> Tensor:
-        """Every token of every caption, padded or cut to L: what Stable Diffusion's UNet listens to.
+        """Every token of every caption, padded or cut to L: the context of Stable Diffusion's UNet.
 
         The last hidden state after the final layer norm; padding is not masked.
 
@@ -98,7 +98,7 @@ class TextEncoder:
         return self.network(input_ids=read["input_ids"].to(self.network.device))
 
     def fingerprint(self) -> str:
-        """A short name for the weights, and for what the tokenizer makes of a text."""
+        """A fingerprint of the weights and of the tokenizer's output."""
         # Whether the names begin with text_model depends on the version of transformers.
         tensors = named_tensors("text_encoder", getattr(self.network, "text_model", self.network))
         numbers = self.tokenizer([_PROBE], padding="max_length", max_length=self.length, truncation=True)["input_ids"]
@@ -149,7 +149,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     config = folder / _ENCODER / "config.json"
     if not config.is_file() or not _has_any(folder / _TOKENIZER, _TOKENIZER_FILES):
         raise InputError(
-            f"{folder} has no text encoder: wanted {_TOKENIZER}/ with one of {', '.join(_TOKENIZER_FILES)}, and "
+            f"{folder} has no text encoder: expected {_TOKENIZER}/ with one of {', '.join(_TOKENIZER_FILES)}, and "
             f"{_ENCODER}/ with config.json and weights"
         )
     only_half = _has_any(folder / _ENCODER, _HALF_WEIGHTS) and not _has_any(folder / _ENCODER, _WEIGHTS)
@@ -165,7 +165,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     except Exception as error:  # transformers, safetensors and pickle raise errors of their own
         raise InputError(f"the text encoder in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     network, report = loaded
-    # transformers only warns of these, and leaves what is missing at random.
+    # transformers only warns of these, and leaves missing weights random.
     if missing := sorted(map(str, report["missing_keys"])):
         raise InputError(f"the text encoder in {folder} lacks {len(missing)} tensors: {', '.join(missing)}")
     if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:
@@ -174,7 +174,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
 
 
 def _check_files(config: Any, folder: Path) -> None:
-    """Check that the files may hold what the config describes, before memory is taken for it."""
+    """Check that the files are large enough for what the config describes, before memory is allocated."""
     check_sizes({key: config[key] for key in _SIZES if key in config}, "config.json")
     with torch.device("meta"):
         network = CLIPTextModel(CLIPTextConfig.from_dict(config))
@@ -184,7 +184,7 @@ def _check_files(config: Any, folder: Path) -> None:
     if files and numbers > size:
         raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
     for path in files:
-        # A view that repeats one number would be taken for as many as it says.
+        # A view that repeats one number would be counted at its full size.
         if path.suffix == ".bin":
             read_tensors(path)
 

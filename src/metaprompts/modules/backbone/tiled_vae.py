@@ -1,8 +1,8 @@
-"""The VAE's encoder over horizontal strips: the same numbers, but for rounding, in a fraction of the memory.
+"""The VAE's encoder over horizontal strips: the same numbers, except for rounding, in a fraction of the memory.
 
-Between two layers there is one whole map; inside a layer only a strip of rows and its neighbours. A norm needs the
+Between two layers there is one whole map; inside a layer only a strip of rows and its neighbors. A norm needs the
 statistics of the whole map, so a residual layer computes its first convolution twice: once to know the second norm's
-statistics, once to go on. That costs half as much time again.
+statistics, once to use them. That costs half as much time again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ Activate = Callable[[Tensor], Tensor]
 
 
 class StripEncoder(nn.Module):
-    """An encoder that is gone through in strips.
+    """An encoder that runs in horizontal strips.
 
     At every level a strip has the same number of rows: what levels lose in width they gain in channels.
 
@@ -37,7 +37,7 @@ class StripEncoder(nn.Module):
     def __init__(self, layers: Encoder, rows: int) -> None:
         super().__init__()
         if rows < 1:
-            raise InputError(f"strips of {rows} rows were asked for; wanted at least 1")
+            raise InputError(f"strips of {rows} rows were asked for; expected at least 1")
         _check_layers(layers)
         self.layers = layers
         self.rows = rows
@@ -94,7 +94,7 @@ class _Norm:
 
 
 def _moments(strips: Iterable[Tensor], groups: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance (B, groups) of a map that comes in strips, in double precision where there is such.
+    """Mean and variance (B, groups) of a map given in strips, in double precision where supported.
 
     Strips are joined by the formula of Chan, Golub and LeVeque (1979): nothing cancels, however far the mean is from 0.
     """
@@ -125,13 +125,13 @@ def _convolved(layer: nn.Conv2d, features: Tensor, rows: int, activate: Activate
 
 
 def _changed(layer: ResnetBlock2D, features: Tensor, rows: int) -> Tensor:
-    """What a residual layer makes of a map, which it overwrites where the number of channels stays."""
+    """A residual layer applied to a map, in place where the number of channels stays."""
     first_norm = _Norm(layer.norm1, _slices(features, rows))
 
     def hidden(strip: Tensor, above: int, below: int) -> Tensor:
         return _convolve(layer.conv1, layer.nonlinearity(first_norm(strip)), above, below)
 
-    second_norm = _Norm(layer.norm2, (hidden(*each) for each in _with_neighbours(features, rows)))
+    second_norm = _Norm(layer.norm2, (hidden(*each) for each in _with_neighbors(features, rows)))
     height = features.shape[2]
     out = features
     if layer.conv_shortcut is not None:
@@ -164,7 +164,7 @@ def _halved(layer: Downsample2D, features: Tensor, rows: int) -> Tensor:
 
 
 def _attend(layer: Attention, features: Tensor, rows: int) -> None:
-    """Add to every pixel of a map what it finds by looking at all others; queries come strip by strip."""
+    """Self-attention over all pixels of a map, added to it; queries are computed strip by strip."""
     norm = _Norm(layer.group_norm, _slices(features, rows))
 
     def pixels(strip: Tensor) -> Tensor:
@@ -183,14 +183,14 @@ def _attend(layer: Attention, features: Tensor, rows: int) -> None:
 
 
 def _convolve(layer: nn.Conv2d, strip: Tensor, above: int, below: int) -> Tensor:
-    """A 3x3 convolution of rows that brings its own neighbours; at the map's ends there are zeros in their place."""
+    """A 3x3 convolution of rows that brings its own neighbors; at the map's ends there are zeros in their place."""
     if above or below:
         strip = F.pad(strip, (0, 0, above, below))
     return F.conv2d(strip, layer.weight, layer.bias, padding=(0, 1))
 
 
-def _with_neighbours(features: Tensor, rows: int) -> Iterator[tuple[Tensor, int, int]]:
-    """Strips with a row more above and below, and how many of these two are beyond the map."""
+def _with_neighbors(features: Tensor, rows: int) -> Iterator[tuple[Tensor, int, int]]:
+    """Strips with one more row above and below, and how many of these two rows are outside the map."""
     height = features.shape[2]
     for first, last in _bounds(height, rows):
         top, bottom = max(first - 1, 0), min(last + 1, height)

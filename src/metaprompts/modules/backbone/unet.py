@@ -19,7 +19,7 @@ _UP_BLOCKS = {"CrossAttnUpBlock2D", "UpBlock2D"}
 
 
 class PyramidUNet(nn.Module):
-    """The layers of diffusers' UNet under a forward of our own.
+    """The layers of diffusers' UNet with our own forward pass.
 
     Differs from diffusers' own forward in three ways: a learned vector takes the place of the time MLP's output, the
     four levels of the up path are returned, and a skip whose size does not match is resized to the upsampled map
@@ -52,7 +52,7 @@ class PyramidUNet(nn.Module):
         self.prompt_channels: int = unet.config.cross_attention_dim
 
     def forward(self, latent: Tensor, time: Tensor, prompts: Tensor) -> list[Tensor]:
-        """Look once at the latent.
+        """Run one refinement step on the latent.
 
         Args:
             latent: (B, 4, h, w)
@@ -138,13 +138,13 @@ def _check_fits(unet: UNet2DConditionModel, *, refines: bool) -> None:
     foreign = (set(config.down_block_types) - _DOWN_BLOCKS) | (set(config.up_block_types) - _UP_BLOCKS)
     if foreign:
         raise InputError(
-            f"the UNet is built of {', '.join(sorted(foreign))}; wanted a Stable Diffusion UNet of plain and "
+            f"the UNet is built of {', '.join(sorted(foreign))}; expected a Stable Diffusion UNet of plain and "
             "cross-attention blocks"
         )
     if config.mid_block_type != "UNetMidBlock2DCrossAttn":
-        raise InputError(f"the UNet's middle block is {config.mid_block_type}; wanted UNetMidBlock2DCrossAttn")
+        raise InputError(f"the UNet's middle block is {config.mid_block_type}; expected UNetMidBlock2DCrossAttn")
     if not isinstance(config.cross_attention_dim, int) or config.encoder_hid_dim is not None:
-        raise InputError("the UNet has no single cross-attention size; wanted one context width for all blocks")
+        raise InputError("the UNet has no single cross-attention size; expected one context width for all blocks")
     if refines and config.in_channels != config.out_channels:
         raise InputError(
             f"the UNet takes {config.in_channels} channels and gives {config.out_channels}, so its output cannot be "

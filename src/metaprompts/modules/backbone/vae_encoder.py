@@ -14,8 +14,8 @@ from metaprompts.modules.backbone.tiled_vae import StripEncoder
 class LatentEncoder(nn.Module):
     """Image to latent: the mode of the posterior, never trained, never in the graph.
 
-    The decoder is no part of it. The released code does not multiply by the VAE's scaling factor, and neither does
-    this unless told to.
+    The decoder is not part of it. The released code does not multiply by the VAE's scaling factor, and neither does
+    this unless asked to.
 
     On a CPU float32 images are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
     amplify the encoder's rounding a hundredfold, and it would be the largest part of the difference from the released
@@ -44,7 +44,7 @@ class LatentEncoder(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode, whatever the rest of the model does."""
+        """Stay in evaluation mode, regardless of the rest of the model."""
         del mode
         return super().train(False)
 
@@ -58,7 +58,7 @@ class LatentEncoder(nn.Module):
         Returns:
             (B, 4, H // 8, W // 8); the number of channels and the stride are the VAE's
         """
-        # Scaled last: models of one VAE share the cache, and need not scale alike.
+        # Scale last: models of one VAE share the cache, but may scale differently.
         latents = self._encoded(images) if self.cache is None else self.cache.latents(images, self._encoded)
         return latents if self.scale == 1 else latents * self.scale
 

@@ -18,7 +18,7 @@ class DepthHead(nn.Module):
         in_channels: channels of the map
         filters: channels of the three convolutions that double the size
         width: channels of the convolutions after them
-        max_depth_m: depth that the sigmoid's 1 stands for, in metres
+        max_depth_m: depth that the sigmoid's 1 stands for, in meters
         upsample: how they double it; released models are "transposed"
     """
 
@@ -47,7 +47,7 @@ class DepthHead(nn.Module):
             size: (H, W) of the image, each at least 8
 
         Returns:
-            metres (B, 1, 8 * (H // 8), 8 * (W // 8)), in (0, max_depth_m)
+            meters (B, 1, 8 * (H // 8), 8 * (W // 8)), in (0, max_depth_m)
         """
         features = self.convolve(self.enlarge(_at_latent_size(maps, size)))
         return torch.sigmoid(self.regress(features)) * self.max_depth_m

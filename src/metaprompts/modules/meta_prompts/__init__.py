@@ -1,4 +1,4 @@
-"""What the paper adds: meta prompts, recurrent refinement, rearrangement."""
+"""The paper's contributions: meta prompts, recurrent refinement, rearrangement."""
 
 from metaprompts.modules.meta_prompts.prompts import CaptionPrompts, LabelPrompts, MetaPrompts
 from metaprompts.modules.meta_prompts.rearrangement import FusedRearrangement, LevelRearrangement, rearrange

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Upsampling = Literal["resize", "transposed"]
-"""How a map is doubled: bilinear resize and a 3x3 convolution, or a transposed convolution."""
+"""Upsampling by two: bilinear resize and a 3x3 convolution, or a transposed convolution."""
 
 
 class ResizeConv2d(nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Prompts: learned embeddings in the place of text (paper section 3.2.1), and the two kinds of text they replace.
+"""Prompts: learned embeddings in place of text (paper section 3.2.1), and the two kinds of text they replace.
 
 All three are called alike and give K tensors (B, N, D), so refinement and rearrangement know nothing of the kind.
 """
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 
 LABEL_TOKENS = "prompts.tokens"
-"""Under which name a model keeps what the text encoder made of its labels."""
+"""The name of the buffer with the text encoder's tokens of the labels."""
 
 _SMALL = 1e-4
 
@@ -72,7 +72,7 @@ class LabelPrompts(nn.Module):
         self.adapters = _StepAdapters(channels, steps=steps, per_step=per_step, adapter=adapter)
 
     def take(self, tokens: Tensor) -> None:
-        """Keep what a text encoder made of the names.
+        """Set the text encoder's tokens of the names.
 
         Args:
             tokens: (N, D)
@@ -125,12 +125,13 @@ class CaptionPrompts(nn.Module):
         Raises:
             InputError: there is no context, or one of another shape
         """
-        wanted = (batch, *self.shape)
-        if context is None or tuple(context.shape) != wanted:
+        expected = (batch, *self.shape)
+        if context is None or tuple(context.shape) != expected:
             came = "nothing" if context is None else "x".join(map(str, context.shape))
             raise InputError(
-                f"this model reads a caption of each image, but its context is {came}; wanted "
-                f"{'x'.join(map(str, wanted))}: give predict a caption, or the model what encode_captions makes of them"
+                f"this model reads a caption of each image, but its context is {came}; expected "
+                f"{'x'.join(map(str, expected))}: give predict a caption, or the model "
+                "what encode_captions makes of them"
             )
         return self.adapters(context)  # type: ignore[no-any-return]
 
@@ -153,7 +154,7 @@ class TextAdapter(nn.Module):
 
 
 class _StepAdapters(nn.Module):
-    """The same text for each of K steps, or what adapters make of it."""
+    """The same text tokens for each of K steps, or the adapters' outputs."""
 
     def __init__(self, channels: int, *, steps: int, per_step: bool, adapter: bool) -> None:
         super().__init__()

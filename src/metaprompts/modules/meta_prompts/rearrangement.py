@@ -26,7 +26,7 @@ def rearrange(features: Tensor, prompts: Tensor) -> Tensor:
 
 
 class LevelRearrangement(nn.Module):
-    """Each level of the pyramid on its own, at twice its size (released segmentation model).
+    """Rearrange each level of the pyramid separately, at twice its size (released segmentation model).
 
     Args:
         pyramid_channels: C_l of each level, finest first
@@ -58,7 +58,7 @@ class LevelRearrangement(nn.Module):
 
 
 class FusedRearrangement(nn.Module):
-    """All levels brought to the finest one's size, joined, and rearranged once (released depth model).
+    """Resize all levels to the finest one's size, concatenate and rearrange them once (released depth model).
 
     Args:
         pyramid_channels: C_l of each level, finest first

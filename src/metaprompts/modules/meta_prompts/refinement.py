@@ -11,7 +11,7 @@ _SMALLEST_STD = 1e-5
 
 
 class RecurrentRefinement(nn.Module):
-    """UNetStep K times: the UNet's output goes back in, and each step has its own learned time vector.
+    """Run the UNet K times: its output is the input of the next step, and each step has its own learned time vector.
 
     Gradients flow through all K steps unless ``detach`` is set; the UNet's weights are the same in each.
 
@@ -43,7 +43,7 @@ class RecurrentRefinement(nn.Module):
         """The last step's pyramid.
 
         Args:
-            unet: the UNet to look with
+            unet: the UNet of all steps
             latent: (B, 4, h, w)
             prompts: K tensors (B, N, D)
 

@@ -1,4 +1,4 @@
-"""What a distillation is. Needs no PyTorch, so that --help is quick."""
+"""The distillation config. Needs no PyTorch, so that --help is quick."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ _SMALLEST_CROP = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation(Learning):
-    """How a small encoder is trained to give a VAE's latents."""
+    """Config of distilling a VAE's encoder into a small one."""
 
     source: str
-    """Where the VAE is: a model, or a backbone."""
+    """Source of the VAE: a model, or a backbone."""
     out: Path
-    """Folder for the encoder, and for what its training needs."""
+    """Folder for the encoder and the intermediate files of its training."""
     data: Path | None = None
-    """Folder of images to learn from; by default generated scenes."""
+    """Folder of training images; by default generated scenes."""
     steps: int = 1_500
     batch_size: int = 8
     """Crops in a step."""
@@ -31,9 +31,9 @@ class Distillation(Learning):
     crop: int = 128
     """Side of the crops it learns from, pixels."""
     scenes: int = 1_000
-    """Generated scenes to learn from, where no data are given."""
+    """Number of generated training scenes, where no data are given."""
     held_out: int = 64
-    """Images to measure on, which it does not learn from; at most a fifth of the data."""
+    """Held-out images to measure on; at most a fifth of the data."""
     workers: int = 1
     """Processes that draw scenes."""
     width: int = 64
@@ -41,11 +41,11 @@ class Distillation(Learning):
     blocks: int = 1
     """Residual blocks at each level."""
     seed: int = 0
-    """Of all chance."""
+    """Random seed."""
     resume: Literal["auto", "never"] = "auto"
-    """Go on with what the same command began, or begin anew."""
+    """Resume what the same command began, or start over."""
     threads: int | None = None
-    """Of PyTorch; by default one for each core."""
+    """PyTorch threads; by default one per core."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     checkpoint_seconds: float = 60.0
@@ -57,9 +57,9 @@ class Distillation(Learning):
         for name, least in {**lowest, "checkpoint_seconds": 0}.items():
             # NaN is neither below nor above.
             if not getattr(self, name) >= least:
-                raise InputError(f"{name} is {getattr(self, name)}; wanted at least {least}")
+                raise InputError(f"{name} is {getattr(self, name)}; expected at least {least}")
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"threads is {self.threads}; wanted at least 1")
+            raise InputError(f"threads is {self.threads}; expected at least 1")
 
     @property
     def _prefix(self) -> str:

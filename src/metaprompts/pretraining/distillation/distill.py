@@ -26,7 +26,7 @@ from metaprompts.pretraining.distillation.images import (
     middle_crop,
     random_crop,
 )
-from metaprompts.pretraining.train_loop import TrainConfig, learn, step_generators
+from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
@@ -39,7 +39,7 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True, kw_only=True)
 class LatentError:
-    """How far a small encoder's latents are from the VAE's, on images that it did not learn from.
+    """The error of a small encoder's latents on held-out images.
 
     Attributes:
         images: how many
@@ -58,7 +58,7 @@ class LatentError:
     vae_parameters: int
 
 
-class DistillationLesson:
+class DistillationObjective:
     """Give the latents of crops.
 
     Args:
@@ -89,14 +89,14 @@ class DistillationLesson:
 
 
 def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
-    """Train, or go on with it; write encoder.safetensors, encoder.json and report.json.
+    """Train or resume; write encoder.safetensors, encoder.json and report.json.
 
     Args:
         settings: of the distillation
-        progress: is told of every step
+        progress: called at every step
 
     Raises:
-        InputError: the VAE or the images cannot be read, the folder holds the training of another encoder, or the
+        InputError: the VAE or the images cannot be read, the folder holds the run of another encoder, or the
             loss or what was learned is no longer finite
     """
     if settings.threads is not None:
@@ -109,7 +109,7 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
 
 def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
     device = pick_device(settings.device)
-    # A folder is looked at before the VAE is read; scenes are drawn after, as that takes long, too.
+    # A folder is checked before the VAE is read; scenes are drawn after, as that also takes long.
     found = None if settings.data is None else _images(settings)
     teacher, scaling = read_teacher(settings.source)
     teacher.to(device)
@@ -127,7 +127,7 @@ def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         checkpoint_seconds=settings.checkpoint_seconds,
     )
     write_json(settings.out / "settings.json", plain(settings))
-    average = learn(DistillationLesson(student, teacher, images, settings), train_config, progress)
+    average = train(DistillationObjective(student, teacher, images, settings), train_config, progress)
     assert isinstance(average, SmallEncoder)
     return _finish(average.eval(), teacher, images, settings)
 
@@ -187,7 +187,7 @@ def _student(settings: Distillation, teacher: LatentEncoder, scaling: float) -> 
 def _finish(encoder: SmallEncoder, teacher: LatentEncoder, images: Images, settings: Distillation) -> LatentError:
     measured = measure(encoder, teacher, [middle_crop(each, settings.crop) for each in images.held_out()])
     if not math.isfinite(measured.unexplained):
-        raise InputError("the encoder's latents are not finite: begin anew with a lower learning rate")
+        raise InputError("the encoder's latents are not finite: start over with a lower learning rate")
     encoder.save(settings.out)
     write_json(settings.out / REPORT_FILE, {"steps": settings.steps, **asdict(measured)})
     return measured

@@ -1,4 +1,4 @@
-"""What a small encoder learns from: generated scenes, or the images of a folder."""
+"""Training images of a small encoder: generated scenes, or the images of a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ class Images(Protocol):
     """Images of any size from the crop's."""
 
     def draw(self, generator: np.random.Generator) -> ImageArray:
-        """One to learn from, (H, W, 3) RGB in 0..255."""
+        """A training image, (H, W, 3) RGB in 0..255."""
 
     def held_out(self) -> Sequence[ImageArray]:
         """Those to measure on, (H, W, 3) RGB in 0..255."""
@@ -38,7 +38,7 @@ class SceneImages:
 
     Args:
         folder: for the scenes
-        count: to learn from
+        count: number of training images
         held_out: to measure on
         crop: the smallest height, pixels
         workers: processes that draw
@@ -53,7 +53,7 @@ class SceneImages:
         self._rows, self._held_out = Rows(folder / TRAINING, count), Rows(folder / HELD_OUT, held_out)
 
     def draw(self, generator: np.random.Generator) -> ImageArray:
-        """One to learn from, (H, W, 3) RGB in 0..255."""
+        """A training image, (H, W, 3) RGB in 0..255."""
         return self._rows[int(generator.integers(len(self._rows)))]
 
     def held_out(self) -> Sequence[ImageArray]:
@@ -76,8 +76,8 @@ class FolderImages:
     def __init__(self, folder: Path, *, held_out: int, crop: int) -> None:
         paths = images_in(folder, warn=True) if folder.is_dir() else []
         if len(paths) < 2:
-            raise InputError(f"{folder} holds {counted(len(paths), 'image')}; wanted a folder with at least 2")
-        # In another order than by name, as names often tell of what is shown.
+            raise InputError(f"{folder} holds {counted(len(paths), 'image')}; expected a folder with at least 2")
+        # Shuffled, as names often reveal the content.
         order = np.random.default_rng(0).permutation(len(paths))
         apart = min(held_out, max(len(paths) // _HELD_OUT_OF, 1))
         self._held_out = [paths[place] for place in order[:apart]]
@@ -85,7 +85,7 @@ class FolderImages:
         self._crop = crop
 
     def draw(self, generator: np.random.Generator) -> ImageArray:
-        """One to learn from, (H, W, 3) RGB in 0..255, its shorter side of one to two crops."""
+        """A training image, (H, W, 3) RGB in 0..255, its shorter side of one to two crops."""
         image = read_image(self._paths[int(generator.integers(len(self._paths)))])
         return scaled(image, round(self._crop * generator.uniform(1.0, _LARGEST_SCALE)), least=self._crop)
 
@@ -104,11 +104,11 @@ def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
         least: pixels
     """
     height, width = image.shape[:2]
-    wanted = max(min(shorter, height, width), least)
-    factor = wanted / min(height, width)
+    expected = max(min(shorter, height, width), least)
+    factor = expected / min(height, width)
     if factor == 1:
         return image
-    size = max(round(width * factor), wanted), max(round(height * factor), wanted)
+    size = max(round(width * factor), expected), max(round(height * factor), expected)
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, size, interpolation=method)  # type: ignore[no-any-return]
 

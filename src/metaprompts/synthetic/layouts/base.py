@@ -12,12 +12,12 @@ from metaprompts.synthetic import Scene
 Split = Literal["train", "val", "test"]
 Kind = Literal["room", "street"]
 Record = dict[str, Any]
-"""What the files of the data set as a whole need of one scene; plain JSON."""
+"""The entry of one scene in the data set's common files; plain JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Which scene of the data set.
+    """The position of a scene in the data set.
 
     Attributes:
         split: that it belongs to

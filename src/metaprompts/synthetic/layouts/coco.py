@@ -39,9 +39,9 @@ train2017/, val2017/          images
 annotations/                  person_keypoints_*2017.json: keypoints, boxes, masks as polygons
 person_detection_results/     boxes as a detector might give them, for the validation images
 
-Masks are exact; a polygon goes on to the holes in it and back the same way. A detected box is the true one with each
+Masks are exact; a polygon goes around its holes along a path there and back. A detected box is the true one with each
 edge moved by up to 5 % of the box's size, and a score of 0.6 to 1; in half of the images there is also a false box,
-with a score below 0.4. Images in which nobody is to be seen are listed, too; of a split that
+with a score below 0.4. Images without people are listed, too; of a split that
 would have no others, the last is of a further seed. Dates and addresses say nothing.
 
     metaprompts train micro_pose --data.root DIR \\
@@ -72,7 +72,7 @@ would have no others, the last is of a further seed. Dates and addresses say not
 
 
 def person_records(scene: Scene, place: Place) -> Record:
-    """What annotation files say of a scene: its size, and its people."""
+    """The annotation entry of a scene: its size, and its people."""
     height, width, _ = scene.image.shape
     people = [_annotation(scene, person, place, number) for number, person in enumerate(scene.people, start=1)]
     return {"height": height, "width": width, "people": people}
@@ -93,26 +93,25 @@ def _annotation(scene: Scene, person: ScenePerson, place: Place, number: int) ->
 
 
 def _detections(scene: Scene, place: Place) -> list[dict[str, Any]]:
-    """Boxes near the true ones, and now and then one of nobody."""
-    chance = np.random.Generator(np.random.PCG64(scene.seed))
+    """Boxes near the true ones, and occasional false positives."""
+    rng = np.random.Generator(np.random.PCG64(scene.seed))
     height, width, _ = scene.image.shape
     found = [
-        (_moved(person.box_xywh.astype(float).tolist(), chance), 0.6 + 0.399 * chance.random())
-        for person in scene.people
+        (_moved(person.box_xywh.astype(float).tolist(), rng), 0.6 + 0.399 * rng.random()) for person in scene.people
     ]
-    if chance.random() < _FALSE_SHARE:
-        wide, high = (0.1 + 0.2 * chance.random()) * width, (0.2 + 0.4 * chance.random()) * height
-        nobody = [chance.random() * (width - wide), chance.random() * (height - high), wide, high]
-        found.append((nobody, 0.05 + 0.3 * chance.random()))
+    if rng.random() < _FALSE_SHARE:
+        wide, high = (0.1 + 0.2 * rng.random()) * width, (0.2 + 0.4 * rng.random()) * height
+        no_people = [rng.random() * (width - wide), rng.random() * (height - high), wide, high]
+        found.append((no_people, 0.05 + 0.3 * rng.random()))
     return [
         {"bbox": box, "category_id": _PERSON, "image_id": place.index + 1, "score": score}
         for box, score in sorted(found, key=lambda item: -item[1])
     ]
 
 
-def _moved(box: list[float], chance: np.random.Generator) -> list[float]:
+def _moved(box: list[float], rng: np.random.Generator) -> list[float]:
     left, top, wide, high = box
-    shifts = [(2 * chance.random() - 1) * _JITTER * side for side in (wide, high, wide, high)]
+    shifts = [(2 * rng.random() - 1) * _JITTER * side for side in (wide, high, wide, high)]
     return [left + shifts[0], top + shifts[1], wide - shifts[0] + shifts[2], high - shifts[1] + shifts[3]]
 
 

@@ -58,7 +58,7 @@ sky or farther than 80 m. There is one drive for each split, only the left color
 
     def __post_init__(self) -> None:
         if not 0 < self.density <= 1:
-            raise InputError(f"density is {self.density}; wanted more than 0 and at most 1")
+            raise InputError(f"density is {self.density}; expected more than 0 and at most 1")
 
     def image(self, place: Place) -> str:
         """Path of an image."""

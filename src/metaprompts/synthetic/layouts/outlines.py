@@ -12,7 +12,7 @@ Polygon = list[list[int]]
 
 
 def painted_outlines(pieces: NDArray[Any]) -> list[tuple[int, Polygon]]:
-    """Outline the pieces of an image, as a painter needs them: corners are pixel centers, holes are painted over.
+    """Outline the pieces of an image, in painting order: corners are pixel centers, holes are painted over.
 
     Args:
         pieces: (H, W) a number for every pixel
@@ -44,8 +44,8 @@ def _outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.int32]]:
 def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
     """Outline a mask along the edges of its pixels, as COCO counts: pixel (x, y) reaches from x to x + 1.
 
-    A polygon goes on to the holes in it and back the same way: where lines lie double, inside and outside exchange
-    twice.
+    A polygon includes its holes by a path there and back along the same line: where lines lie double, inside and
+    outside exchange twice.
 
     Args:
         mask: (H, W)
@@ -53,7 +53,7 @@ def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
     Returns:
         x and y in turn, one list for each part; rasterized by COCO's rules, they give the mask again
     """
-    # In an image of double size, the pixels at an edge tell which of their sides is outside.
+    # In an image of double size, the pixels at an edge show which of their sides is outside.
     double = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
     found, tree = cv2.findContours(double, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     polygons = []

@@ -1,4 +1,4 @@
-"""Splits in which somebody is to be seen, as readers of people want them."""
+"""Splits that contain at least one person, which readers of pose data require."""
 
 from dataclasses import replace
 from itertools import chain
@@ -8,12 +8,12 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.synthetic.layouts.base import Place
 from metaprompts.synthetic.layouts.plan import Plan
 
-# Of scenes of usual sizes, every third shows somebody.
+# About every third scene of the usual sizes shows a person.
 _FURTHER_SEEDS = 30
 
 
 def peopled(plan: Plan) -> dict[Place, Place]:
-    """Find the splits in whose scenes nobody is to be seen, and a scene with somebody for each.
+    """Find the splits whose scenes show no person, and a replacement scene with a person for each.
 
     The same plan always gives the same scenes.
 
@@ -21,19 +21,19 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         plan: of a layout with people
 
     Returns:
-        a split's last place -> the same place with a further seed; empty if there is somebody in every split
+        a split's last place -> the same place with a further seed; empty if every split shows a person
 
     Raises:
-        InputError: nobody is to be seen in many further scenes either
+        InputError: many further scenes show no person either
     """
     others = {}
     for split in dict.fromkeys(place.split for place in plan.places):
         places = [place for place in plan.places if place.split == split]
         further = [replace(places[-1], seed=places[-1].seed + step) for step in range(1, _FURTHER_SEEDS + 1)]
-        found = next((place for place in chain(places, further) if _shows_somebody(place, plan)), None)
+        found = next((place for place in chain(places, further) if _shows_people(place, plan)), None)
         if found is None:
             raise InputError(
-                f"nobody is to be seen in any of the {split} scenes, nor in {_FURTHER_SEEDS} further ones, of "
+                f"no person is visible in any of the {split} scenes, nor in {_FURTHER_SEEDS} further ones, of "
                 f"{plan.height} x {plan.width} pixels: give more scenes (count), another seed, or larger images"
             )
         if found not in places:
@@ -41,6 +41,6 @@ def peopled(plan: Plan) -> dict[Place, Place]:
     return others
 
 
-def _shows_somebody(place: Place, plan: Plan) -> bool:
+def _shows_people(place: Place, plan: Plan) -> bool:
     scene = generate_scene(place.seed, plan.height, plan.width, plan.layout.kind)
     return any(person.keypoints[:, 2].any() for person in scene.people)

@@ -23,7 +23,7 @@ def save_image(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
     """
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     with write_whole(path) as scratch:
-        # PNG knows no quality and passes over it.
+        # PNG has no quality setting and ignores it.
         image.save(scratch, quality=_JPEG_QUALITY)
 
 

@@ -1,4 +1,4 @@
-"""Which scenes a data set has."""
+"""The scenes of a data set."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -41,16 +41,16 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not _SMALLEST_COUNT <= self.count <= _LARGEST_COUNT:
-            raise InputError(f"count is {self.count}; wanted {_SMALLEST_COUNT} to {_LARGEST_COUNT} scenes")
+            raise InputError(f"count is {self.count}; expected {_SMALLEST_COUNT} to {_LARGEST_COUNT} scenes")
         if self.val_count is not None and not 1 <= self.val_count < self.count - self._test_count:
             raise InputError(
-                f"val-count is {self.val_count}; wanted at least 1 of {self.count} scenes, and 1 left to train on"
+                f"val-count is {self.val_count}; expected at least 1 of {self.count} scenes, and 1 left to train on"
             )
         if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; wanted 0 or more")
+            raise InputError(f"seed is {self.seed}; expected 0 or more")
         if not (_SMALLEST_SIDE <= self.height <= _LARGEST_SIDE and _SMALLEST_SIDE <= self.width <= _LARGEST_SIDE):
             raise InputError(
-                f"images are {self.height} x {self.width}; wanted {_SMALLEST_SIDE} to {_LARGEST_SIDE} each way"
+                f"images are {self.height} x {self.width}; expected {_SMALLEST_SIDE} to {_LARGEST_SIDE} each way"
             )
 
     @cached_property
@@ -70,7 +70,7 @@ class Plan:
         return max(1, round(self.count * _TEST_SHARE)) if self.layout.has_test else 0
 
     def plain(self) -> dict[str, Any]:
-        """What the data set is made from, as JSON; the same plan gives the same files."""
+        """The plan as JSON; the same plan gives the same files."""
         return {
             "layout": self.name,
             "count": self.count,
@@ -82,7 +82,7 @@ class Plan:
         }
 
     def readme(self) -> str:
-        """What someone shall know who finds the folder."""
+        """The README of the data set folder."""
         settings = self.plain()
         command = "metaprompts scenes " + " ".join(f"--{name} {value}" for name, value in settings.items())
         firsts = {place.split: place for place in reversed(self.places)}
@@ -97,5 +97,5 @@ class Plan:
             f"{self.layout.about}\n"
             "captions.json               image -> what is to be seen in it\n"
             f"{_ABOUT_PAIRS if self.layout.has_targets else ''}"
-            "scenes.json                 the settings; the same command goes on with an unfinished data set\n"
+            "scenes.json                 the settings; the same command resumes an unfinished data set\n"
         )

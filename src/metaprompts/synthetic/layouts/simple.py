@@ -35,7 +35,7 @@ train.txt, val.txt                     image and mask
 depth_train.txt, depth_val.txt         image and depth
 annotations/person_keypoints_*.json    people, as in COCO
 
-Where nobody would be to be seen in a split, its last scene is of a further seed.
+Where a split would show no person, its last scene is of a further seed.
 
     metaprompts train scenes_segmentation --data.root DIR
     metaprompts train scenes_depth --data.root DIR

@@ -1,4 +1,4 @@
-"""Draw a data set of scenes; stopped at any time, the same call goes on."""
+"""Draw a data set of scenes; the same call resumes after an interruption."""
 
 import shutil
 from collections.abc import Callable, Iterable
@@ -74,11 +74,11 @@ def write_scenes(
         progress: passes on one item for each scene drawn, of this many
 
     Raises:
-        InputError: a value is out of range, the folder holds something else or cannot be written, or nobody is to be
+        InputError: a value is out of range, the folder holds something else or cannot be written, or no person is to be
             seen in the scenes of a layout with people
     """
     if workers < 1:
-        raise InputError(f"workers is {workers}; wanted at least 1")
+        raise InputError(f"workers is {workers}; expected at least 1")
     made = _layout(layout, density)
     plan = Plan(
         name=layout,
@@ -111,7 +111,7 @@ def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Pro
 
 def _layout(name: str, density: float | None) -> Layout:
     if name not in LAYOUTS:
-        raise InputError(f"layout is {name!r}; wanted one of {', '.join(LAYOUTS)}")
+        raise InputError(f"layout is {name!r}; expected one of {', '.join(LAYOUTS)}")
     if density is None:
         return LAYOUTS[name]()
     if name != "kitti":
@@ -126,7 +126,7 @@ def _claim(out: Path, plan: Plan) -> None:
     except FileNotFoundError:
         found = []
     except NotADirectoryError as error:
-        raise InputError(f"{out} is no folder: give a new or empty one") from error
+        raise InputError(f"{out} is not a folder: give a new or empty one") from error
     settings = out / _SETTINGS
     if not found:
         write_json(settings, plan.plain())
@@ -136,14 +136,14 @@ def _claim(out: Path, plan: Plan) -> None:
 
 
 def _check_same(settings: Path, plan: Plan) -> None:
-    found, wanted = read_json(settings), plan.plain()
-    if found == wanted:
+    found, expected = read_json(settings), plan.plain()
+    if found == expected:
         return
-    names = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+    names = [name for name in expected if not isinstance(found, dict) or found.get(name) != expected[name]]
     name = names[0] if names else "layout"
     came = found.get(name) if isinstance(found, dict) else found
     raise InputError(
-        f"{settings.parent} holds scenes with {name} {came}, not {wanted.get(name)}: "
+        f"{settings.parent} holds scenes with {name} {came}, not {expected.get(name)}: "
         "give another folder, or the settings that it was begun with"
     )
 

@@ -1,1 +1,1 @@
-"""What is written beside an exported model, word for word; it needs NumPy and Pillow, and no metaprompts."""
+"""The code written next to an exported model, verbatim; it needs NumPy and Pillow, but not metaprompts."""
