@@ -337,7 +337,7 @@ def test_a_damaged_result_is_refused_with_a_cure(content, tmp_path):
     prompts = two_studies()[0]
     (tmp_path / "c--full--0.json").write_text(content)
     cure = "remove it; the same command trains it again$"
-    with pytest.raises(InputError, match=rf"c--full--0\.json is not a .*{cure}"):
+    with pytest.raises(InputError, match=rf"c--full--0\.json is not .*{cure}"):
         read_results(prompts, tmp_path)
 
 

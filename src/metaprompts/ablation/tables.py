@@ -81,7 +81,7 @@ def spelled(known: Estimate, *, signed: bool = False) -> str:
 
 
 def markdown(study: Study, results: Results) -> str:
-    """A table with a row for each variant of each cell, and what is to be known of it below."""
+    """A table with a row for each variant of each cell, and notes below."""
     has_paper = any(variant.paper for variant in study.variants)
     heads = [f"{head} {study.variants[0].name}" if head.startswith("difference") else head for head in _HEADS]
     heads += ["the paper's"] if has_paper else []

@@ -1,4 +1,4 @@
-"""A model that says what is to be seen in an image."""
+"""An image captioning model."""
 
 import hashlib
 import os

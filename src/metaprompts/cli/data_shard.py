@@ -143,7 +143,7 @@ class ShardData:
                 at_most=data.max_bad_samples if skips else None,
                 workers=data.num_workers,
                 on_done=bar.advance,
-                on_earlier=bar.goes_on,
+                on_earlier=bar.resumed,
             )
 
 

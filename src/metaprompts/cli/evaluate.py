@@ -162,7 +162,7 @@ class Evaluate:
                 restart=self.resume == "never",
                 processes=together,
                 on_done=bar.advance,
-                on_earlier=bar.goes_on,
+                on_earlier=bar.resumed,
             )
         if together.rank == 0:
             write_worst(predictor, evaluation, self.worst)

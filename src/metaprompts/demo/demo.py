@@ -61,7 +61,7 @@ class DemoReporter(Protocol):
         """Pass on batches that are scored."""
 
     def live(self, point: Point, seconds: float) -> None:
-        """A step of the live training is done, out of so many seconds."""
+        """Called after each step of the live training."""
 
 
 def run_demo(settings: DemoConfig, reporter: DemoReporter) -> Path:

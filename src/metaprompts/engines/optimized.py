@@ -121,7 +121,7 @@ class OptimizedModel(nn.Module):
         encoder: a small one to take the place of the VAE's; that approximates
 
     Raises:
-        InputError: there are not so many steps, the UNet has layers that read time in another way, the share is none,
+        InputError: the model has fewer steps, the UNet has layers that read time in another way, the share is none,
             or the small encoder imitates another VAE
 
     Attributes:

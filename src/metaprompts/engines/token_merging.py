@@ -152,7 +152,7 @@ class Merging:
         Args:
             tokens: (B, h w, C)
             size: (h, w)
-            count: how many to merge; if there are not so many, all but the destinations
+            count: number of tokens to merge; at most all except the destinations
         """
         at_destinations, at_others = split_places(size, tokens.device)
         destinations, others = tokens[:, at_destinations], tokens[:, at_others]

@@ -120,7 +120,7 @@ def seen_batches(
 
     Args:
         images: the split
-        batch_size: at most so many images together; those of different sizes never are
+        batch_size: the largest number of images in a batch; all of a batch have one size
         workers: processes that read
         share: number of the process, and how many there are
     """

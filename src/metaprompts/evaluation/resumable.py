@@ -99,10 +99,10 @@ def _evaluate(
     *,
     restart: bool,
 ) -> dict[str, Any]:
-    goes_on = belongs_to(evaluation.out, evaluation.what, restart=restart)
+    resumed = belongs_to(evaluation.out, evaluation.what, restart=restart)
     together.wait()
     if together.rank == 0:
-        if goes_on:
+        if resumed:
             drop_damaged(evaluation.out)
             _forget_changed(evaluation)
         else:

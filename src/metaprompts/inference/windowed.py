@@ -94,7 +94,7 @@ def predict_in_windows(
         image: uint8 RGB (H, W, 3)
         windows: their grid
         boxes: are refused, as with them pose is
-        caption: what is to be seen in the whole image, a text or encoded (N, D), where the prompts are captions
+        caption: of the whole image, a text or encoded (N, D), where the prompts are captions
         batch: windows that go through the model together
 
     Returns:

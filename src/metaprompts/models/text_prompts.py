@@ -65,7 +65,7 @@ def text_encoder_of(prompts: Prompts) -> "TextEncoder":
     """Load the text encoder that prompts name.
 
     Raises:
-        InputError: none is named, it cannot be loaded, or it is another than it was
+        InputError: none is named, it cannot be loaded, or it differs from the one in training
     """
     from metaprompts.modules.backbone.text_encoder import load_text_encoder
 

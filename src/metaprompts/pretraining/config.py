@@ -171,7 +171,7 @@ class Pretraining:
     threads: int | None = None
     """PyTorch threads of each process; by default one per core."""
     processes: int = 1
-    """Train the UNet in so many, each on its share of a batch; a CPU is fastest with one of one thread a core."""
+    """Processes that train the UNet, each on its share of a batch; a CPU is fastest with one per core of one thread."""
     checkpoint_seconds: float = 120.0
     """Time between checkpoints."""
     ignore_gates: bool = False

@@ -149,6 +149,6 @@ def train_diffusion(
 
 
 def diffusion_is_finished(folder: Path, settings: Diffusion) -> bool:
-    """Whether a run of at least so many steps is finished."""
+    """Whether a run of at least this many steps is finished."""
     path = folder / "finished.json"
     return path.is_file() and read_json(path).get("steps", 0) >= settings.steps

@@ -10,7 +10,7 @@ _EVERY = 50
 
 
 class LossLog:
-    """A file of lines {"step", "lr", "over", and the mean of each part over so many steps}.
+    """A file of lines {"step", "lr", "over", and the mean of each part over that many steps}.
 
     Args:
         path: the file

@@ -144,7 +144,7 @@ def _finish(vae: AutoencoderKL, settings: Vae, folder: Path, held_out: Rows, fac
 
 
 def vae_is_finished(folder: Path, settings: Vae) -> bool:
-    """Whether a run of at least so many steps has been measured."""
+    """Whether a run of at least this many steps has been measured."""
     path = folder / "metrics.json"
     return path.is_file() and read_json(path).get("steps", 0) >= settings.steps and (folder / "model").is_dir()
 

@@ -84,7 +84,7 @@ class Training:
         init_from: a trained model whose weights are taken as far as they fit: a folder such as runs/first/best, a hub
             id, or an embedded model such as micro-segmentation; none for the backbone's alone
         validate_every: steps between validations; the last step is always validated
-        early_stopping: stop after so many validations in a row without a better score (mIoU, RMSE, AP); none for never
+        early_stopping: stop after this many validations in a row without a better mIoU, RMSE or AP; none for never
         val_batch_size: images in a pass of validation; images of different sizes need 1
         output_dir: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto continues

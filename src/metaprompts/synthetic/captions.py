@@ -1,4 +1,4 @@
-"""True captions: what is to be seen, largest first."""
+"""Ground-truth captions of scenes: the visible objects, largest first."""
 
 from collections import defaultdict
 

@@ -55,7 +55,7 @@ class Scene:
         things: (H, W) int32, a number for each thing; -1 for the sky
         people: those of whom enough is to be seen
         intrinsics: (3, 3) float64: pixel = intrinsics @ (x right, y down, z forward) / z; pixel centers are whole
-        caption: what is to be seen, in English
+        caption: the visible objects, in English
     """
 
     seed: int

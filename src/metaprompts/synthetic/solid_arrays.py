@@ -83,7 +83,7 @@ class SolidTable:
     def _half_sides(self) -> Array:
         half_sides = self.sizes.copy()
         half_sides[0] *= np.maximum(self.taper[0], 1)
-        # A frustum tapers alike in both directions, and says so once.
+        # A frustum tapers equally in both directions, and stores the taper once.
         is_round = self.shapes == "frustum"
         half_sides[2] *= np.maximum(np.where(is_round, self.taper[0], self.taper[1]), 1)
         half_sides[1] *= np.where(self.shapes == "capsule", 1 + self.half_length, 1)

@@ -118,7 +118,7 @@ class MetricLogger:
         """Note a validation's scores."""
 
     def stopped_early(self, step: int, patience: int) -> None:
-        """Note that so many validations in a row were no better."""
+        """Log that this many validations in a row were no better."""
 
     def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
         """Note images (H, W, 3) by name."""

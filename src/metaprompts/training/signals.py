@@ -12,7 +12,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SAME_SECONDS = 3.0
 
 
-class TrainingStopped(Exception):  # noqa: N818  # it is no error
+class TrainingStopped(Exception):  # noqa: N818  # not an error
     """A run stopped on a signal, after it had saved its state.
 
     Attributes:

@@ -166,8 +166,8 @@ class SampleBar:
             self._reported = time.monotonic()
             self._console.print(f"{self._title}: {self._done}/{self._samples}", highlight=False)
 
-    def goes_on(self, samples: int) -> None:
-        """So many were done before; says so, because numbers of an earlier run may come as a surprise."""
+    def resumed(self, samples: int) -> None:
+        """Report how many were done by an earlier run."""
         if samples:
             self._console.print(
                 f"{self._title}: {samples} of {self._samples} done before; --resume never discards them"

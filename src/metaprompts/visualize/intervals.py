@@ -125,7 +125,7 @@ class _Axis:
 
 
 def _draw_axis(sheet: ImageArray, axis: _Axis, bottom: int) -> list[tuple[int, int, str]]:
-    """Draw lines at round numbers; returns what is to be written below them."""
+    """Draw lines at round numbers; returns the tick labels below them."""
     ticks = axis.ticks()
     places = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9)) if len(ticks) > 1 else 3
     texts = []

@@ -185,7 +185,7 @@ class Section:
             check_outside(out, folder)
 
     def names_from(self, split: Split) -> Path:
-        """Folder that a split's paths are relative to: the root, or that which its shards were made from.
+        """Folder that a split's paths are relative to: the root, or the folder that its shards were made from.
 
         Raises:
             InputError: shards or root are missing
@@ -265,7 +265,7 @@ class Section:
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
-            # A share of the training images, or none, is said of any data set.
+            # A share of the training images, or none, is allowed for any data set.
             is_said = name != "val" or isinstance(getattr(self, name), str)
             if layout not in layouts and is_said and getattr(self, name) != defaults[name]:
                 raise InputError(

@@ -189,7 +189,7 @@ def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float6
 
     Raises:
         KeyError: it has none
-        ValueError: there are not so many, or they are not finite numbers
+        ValueError: the number of values is wrong, or they are not finite
     """
     value = entry[key]
     if not isinstance(value, list) or len(value) != count:

@@ -83,7 +83,7 @@ def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]
 
     Args:
         inputs: paths and patterns as a user writes them
-        out: folder of the results: what it holds is not input, nor is what is named like a result of another input
+        out: output folder: its files are not input, nor are files named like a result of another input
 
     Returns:
         the paths in the order of the inputs, each file once

@@ -126,7 +126,7 @@ def _npy(array: NDArray[np.float32]) -> bytes:
 
 
 def _whole_units(depth_m: NDArray[np.float32], depth_scale: float) -> NDArray[np.uint16] | None:
-    """Depth as stored integers; None if it is not exactly so many units."""
+    """Depth as stored integers; None if it is not an exact multiple of the unit."""
     units = np.rint(depth_m * np.float32(depth_scale))
     # Non-finite values fail the comparison.
     if not ((units >= 0) & (units <= _LARGEST_UNIT)).all():

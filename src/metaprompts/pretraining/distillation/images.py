@@ -17,7 +17,7 @@ from metaprompts.utils.wording import counted
 
 ImageArray = NDArray[np.uint8]
 
-# One image in so many may be held out.
+# At most one image in this many is held out.
 _HELD_OUT_OF = 5
 _LARGEST_SCALE = 2.0
 _SCENE_MULTIPLE = 64
@@ -96,7 +96,7 @@ class FolderImages:
 
 
 def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
-    """Shrink an image so that its shorter side has so many pixels; enlarge it only where it has fewer than the least.
+    """Shrink an image to a shorter side of ``shorter`` pixels; enlarge it only where that is below ``least``.
 
     Args:
         image: (H, W, 3)
@@ -104,11 +104,11 @@ def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
         least: pixels
     """
     height, width = image.shape[:2]
-    expected = max(min(shorter, height, width), least)
-    factor = expected / min(height, width)
+    target = max(min(shorter, height, width), least)
+    factor = target / min(height, width)
     if factor == 1:
         return image
-    size = max(round(width * factor), expected), max(round(height * factor), expected)
+    size = max(round(width * factor), target), max(round(height * factor), target)
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, size, interpolation=method)  # type: ignore[no-any-return]
 

@@ -39,7 +39,7 @@ class Layout(ABC):
     kind: ClassVar[Kind | None]
     """The only kind of scene that belongs there; None for both."""
     size: ClassVar[tuple[int, int]]
-    """(height, width) of images where nothing else is said."""
+    """The default (height, width) of images."""
     has_test: ClassVar[bool] = False
     """Whether there are images without labels, for a benchmark's test."""
     has_targets: ClassVar[bool] = True
