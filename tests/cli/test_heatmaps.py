@@ -81,7 +81,7 @@ def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
     [
         (["depth", "a.png", "--prompts", "4"], "no prompt 4: this model has the prompts 0 to 3"),
         (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; expected numbers"),
-        (["depth", "a.png", "--prompts", ""], "list of prompts is empty"),
+        (["depth", "a.png", "--prompts", ""], "--prompts is empty: give a value"),
         (["depth", "a.png", "--prompts", "1", "--top", "2"], "--prompts and --top were both given"),
         (["depth", "a.png", "--top", "0"], "expected at least 1"),
         (["depth", "a.png", "--level", "1"], "no level 1: this model has only level 0"),

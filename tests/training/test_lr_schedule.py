@@ -64,8 +64,8 @@ def test_the_shortest_trainings_have_a_learning_rate(kind, steps):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rise": 0.0}, "schedule.pct_start"),
-        ({"rise": 1.5}, "schedule.pct_start"),
+        ({"pct_start": 0.0}, "schedule.pct_start"),
+        ({"pct_start": 1.5}, "schedule.pct_start"),
         ({"milestones": (170.0,)}, "schedule.milestones"),
     ],
 )

@@ -85,7 +85,7 @@ def test_values_of_any_size_are_drawn(values, cut):
 def test_nothing_but_drawing_needs_matplotlib():
     """Half a second for each prediction and each --help."""
     code = (
-        "import sys, metaprompts.cli, metaprompts.tasks.predictions, metaprompts.training.plots, "
+        "import sys, metaprompts.cli, metaprompts.training.plots, metaprompts.visualize.curves, "
         "metaprompts.visualize.fonts"
     )
     subprocess.run([sys.executable, "-c", f"{code}; assert 'matplotlib' not in sys.modules"], check=True)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from metaprompts.data.sample import SampleDataset
-from metaprompts.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[Sam
     if not shared:
         return None
     return (
-        f"{len(shared)} of {counted(len(held), 'validation image')} are training images, too (the first: {shared[0]}): "
+        f"{len(shared)} of {len(held)} validation images are training images, too (the first: {shared[0]}): "
         "scores on them say little about new images"
     )
 
