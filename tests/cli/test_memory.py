@@ -53,7 +53,7 @@ def test_short_forms_mean_recipe_keys():
         (["--batch-size", "2"], "no recipe given"),
         (["nothing"], "no recipe 'nothing'"),
         (["micro_depth", "--batch-size", "many"], "training.micro_batch_size is 'many'"),
-        (["micro_depth", "--batch-size", "3"], "no whole number of passes of training.micro_batch_size 3"),
+        (["micro_depth", "--batch-size", "3"], "not a whole number of passes of training.micro_batch_size 3"),
         (["micro_depth", "--batch-size"], "--batch-size has no value"),
         (["micro_depth", "--precision", "fp8"], "training.precision is 'fp8'"),
         (["micro_depth", "--processes", "0"], "--processes is 0"),

@@ -255,7 +255,7 @@ def test_poses_are_boxes_of_the_same_images(models, tmp_path, capsys):
         (("a.jpg",), listed("a.jpg", "a.jpg"), "2 images have the file_name a.jpg"),
         (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "cat"}] * 2), "2 categories have the id 1"),
         (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "x"}, {"id": 2}]), "x, 2, of which none is person"),
-        (("a.jpg",), [{"image_id": 1, "category_id": 0, "bbox": LEFT}], "no box that .*: 1 of category 0; .*--box-cat"),
+        (("a.jpg",), [{"image_id": 1, "category_id": 0, "bbox": LEFT}], "no usable box: 1 of category 0; .*--box-cat"),
     ],
 )
 def test_images_and_people_that_are_not_told_apart(pose, tmp_path, images, content, words):
