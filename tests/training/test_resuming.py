@@ -224,8 +224,8 @@ def stopped(images, tmp_path_factory):
         ),
         (lambda s: s["rng_state"][0].update(cpu=torch.ones(3)), "its rng_state has 1 of another shape"),
         (lambda s: s.update(step=-1), "its numbers are"),
-        (lambda s: s.update(recipe=5), "no whole checkpoint"),
-        (lambda s: s.update(history={"odd": 1}), "no whole checkpoint"),
+        (lambda s: s.update(recipe=5), "not an intact checkpoint"),
+        (lambda s: s.update(history={"odd": 1}), "not an intact checkpoint"),
     ],
 )
 def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message):

@@ -81,7 +81,10 @@ class Checkpoints:
                 f"{self._folder.parent} holds a run that stopped at step {state['step']} of {state['steps']}: say "
                 "--resume auto to resume, --resume never to start over, or choose another --training.output_dir"
             )
-        is_changed = self._check_same_recipe(state["recipe"], path)
+        with restoring(path):
+            # An older version may have known fewer keys: those have their defaults.
+            found_recipe = Recipe.from_plain(state["recipe"]).plain()
+        is_changed = self._check_same_recipe(found_recipe, path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
