@@ -38,14 +38,14 @@ def fit_in_single(monkeypatch):
     beside them, and three steps of an untrained UNet make a hundredfold of that.
     """
     fit = Depth.resize_for_backbone
-    monkeypatch.setattr(Depth, "fit", lambda task, images: fit(task, images.float()).to(images.dtype))
+    monkeypatch.setattr(Depth, "resize_for_backbone", lambda task, images: fit(task, images.float()).to(images.dtype))
 
 
 @pytest.mark.parametrize("name", golden_names("tiny"))
 def test_every_tensor_on_the_way_is_the_released_one(name, fit_in_single):
     """In double precision, where only the golden file's own rounding is left: up to 5.7e-5 of the std."""
     golden = read_golden(name)
-    seen = tapped(model_of(golden.metric_kwargs["task"], torch.float64), golden.images.double())
+    seen = tapped(model_of(golden.facts["task"], torch.float64), golden.images.double())
     compared = errors(seen, golden)
     assert {"latent", "val/pred", "val/vae_moments", "val/step3_feat3"} <= {error.key for error in compared}
     worst = max(compared, key=lambda error: error.largest)
@@ -58,7 +58,7 @@ def test_every_tensor_on_the_way_is_the_released_one(name, fit_in_single):
 def test_single_precision_keeps_the_released_numbers(name):
     """As users run it, with one or two threads. What is left is rounding, of the golden file and ours: up to 8.9e-5."""
     golden = read_golden(name)
-    seen = tapped(model_of(golden.metric_kwargs["task"]), golden.images)
+    seen = tapped(model_of(golden.facts["task"]), golden.images)
     for error in errors(seen, golden):
         assert error.largest <= TOLERANCE, error
         assert error.root_mean_square <= ROUNDING, error

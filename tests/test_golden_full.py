@@ -29,7 +29,7 @@ def model_of(task):
 @pytest.mark.parametrize("name", golden_names("full"))
 def test_every_tensor_on_the_way_is_the_released_one(name):
     golden = read_golden(name)
-    seen = tapped(model_of(golden.metric_kwargs["task"]), golden.images)
+    seen = tapped(model_of(golden.facts["task"]), golden.images)
     compared = errors(seen, golden)
     worst = max(compared, key=lambda error: error.largest)
     assert worst.largest <= TOLERANCE, worst

@@ -47,7 +47,7 @@ def trained(request, images, tmp_path_factory):
 def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_path):
     """With processes that read, in the second epoch."""
     _, expected, recipe = trained
-    made = at(recipe, tmp_path / "run", workers=2)
+    made = at(recipe, tmp_path / "run", num_workers=2)
     with pytest.raises(TrainingStopped, match="stopped at step 2 of 3"):
         train(made, SignalAt(2), resume="auto")
     train(made, ProgressReporter(), resume="auto")
