@@ -76,8 +76,8 @@ def test_a_image_without_caption_does_not_stop_the_others(reader, images, tmp_pa
     assert main(words) == 1
     captured = capsys.readouterr()
     assert "1 of 2 images predicted" in captured.out
-    error_line, line = captured.err.splitlines()
-    assert error_line.startswith("engine: ")
+    engine, line = captured.err.splitlines()
+    assert engine.startswith("engine: ")
     assert str(captions) in line
     assert "b.png" in line
 
@@ -97,9 +97,9 @@ def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path
     captioner = str(tmp_path / source) if source == "empty" else source
     assert main([command, str(reader), str(images), "--captioner", captioner, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    error_line = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-    assert len(error_line) == 1
-    assert error_line[0].startswith(f"error: captioner {captioner} cannot be loaded: ")
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: captioner {captioner} cannot be loaded: ")
     assert not captured.out
 
 

@@ -34,9 +34,9 @@ def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):
 
     assert code_of(*words) == 2
 
-    error_line = capsys.readouterr().err
-    assert message in error_line
-    assert "Traceback" not in error_line
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(

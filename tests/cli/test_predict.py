@@ -48,8 +48,8 @@ def test_one_bad_file_does_not_stop_the_others(models, images, tmp_path, capsys)
     captured = capsys.readouterr()
     assert code == 1
     assert "5 of 9 images predicted" in captured.out
-    error_line, *errors = captured.err.splitlines()
-    assert error_line.startswith("engine: eager, fp32 (")
+    engine, *errors = captured.err.splitlines()
+    assert engine.startswith("engine: eager, fp32 (")
     assert [line.startswith("error: ") for line in errors] == [True] * 4
     assert all(name in captured.err for name in ("cut.jpg", "empty.png", "text.png", "gone.png"))
     assert len(list(out.iterdir())) == 5 * 3
@@ -61,9 +61,9 @@ def test_many_images_in_windows_of_any_size_are_not_converted_for(models, tmp_pa
         Image.new("RGB", (80, 70), (number, 0, 0)).save(tmp_path / f"{number}.png")
     words = ["predict", str(models / "depth"), f"{tmp_path}/*.png", "--window", "70,80", "--out", str(tmp_path / "out")]
     assert main(words) == 0
-    error_line = capsys.readouterr().err
-    assert "engine: eager, fp32 (" in error_line
-    assert "asked for" not in error_line
+    printed = capsys.readouterr().err
+    assert "engine: eager, fp32 (" in printed
+    assert "asked for" not in printed
 
 
 def test_nothing_readable_is_bad_input(models, images, tmp_path, capsys):

@@ -89,8 +89,8 @@ def test_help_of_any_recipe_lists_every_key_with_default_and_meaning(capsys, mon
     for task, kind in TASKS.items():
         for section, keys in {"task": kind, **section_types(task)}.items():
             for key in fields(keys):
-                error_line = rf"--{section}\.{key.name} +(?!\(default)\S.* \(default: .+\)"
-                assert not key.init or re.search(error_line, printed), key.name
+                pattern = rf"--{section}\.{key.name} +(?!\(default)\S.* \(default: .+\)"
+                assert not key.init or re.search(pattern, printed), key.name
     assert re.search(r"--training\.save_total_limit +how many of them stay.* \(default: 2\)", printed)
     assert re.search(r"--training\.batch_size +images in a step.* \(default: to be given\)", printed)
 

@@ -44,8 +44,8 @@ class HereAndNow:
         self._worker = Worker()
 
     def ask(self, do: str, **what: object) -> dict:
-        conditioning = json.loads(json.dumps({"do": do, **what}))
-        return json.loads(json.dumps(self._worker.answer(conditioning)))
+        request = json.loads(json.dumps({"do": do, **what}))
+        return json.loads(json.dumps(self._worker.answer(request)))
 
     def close(self) -> None:
         pass
@@ -86,8 +86,8 @@ def test_files_tell_what_was_measured(
     assert "round 1 of 1: eager:fp32" in watched
     assert "plain:fp32" in printed
     assert "GFLOP by the plain path" in printed
-    conditioning = json.loads((tmp_path / "bench.json").read_text())
-    plain, eager = conditioning["engines"]
+    report = json.loads((tmp_path / "bench.json").read_text())
+    plain, eager = report["engines"]
     for engine in (plain, eager):
         (timing,) = engine["rounds"]
         parts = [timing["pre"], timing["encode"], *timing["steps"], timing["decode"], timing["post"]]
@@ -96,16 +96,16 @@ def test_files_tell_what_was_measured(
         memory = engine["memory_bytes"]
         assert 0 < memory["before"] <= memory["peak"] == max(memory["opening"], memory["predicting"])
         computing = timing["encode"] + sum(timing["steps"]) + timing["decode"]
-        speed = conditioning["matrix_products_flops_per_second"]["fp32"]
-        assert engine["share_of_peak"] == pytest.approx(conditioning["flops"]["total"] / computing / speed)
+        speed = report["matrix_products_flops_per_second"]["fp32"]
+        assert engine["share_of_peak"] == pytest.approx(report["flops"]["total"] / computing / speed)
     assert plain["time_of_plain"] == plain["memory_of_plain"] == 1
     assert plain["difference_from_plain"] == {"max_of_std": 0, "mean_of_std": 0}
     assert eager["time_of_plain"] == pytest.approx(eager["seconds"]["total"] / plain["seconds"]["total"])
     assert eager["memory_of_plain"] == pytest.approx(eager["memory_bytes"]["peak"] / plain["memory_bytes"]["peak"])
     assert 0 < eager["difference_from_plain"]["mean_of_std"] < 1e-3
-    flops = conditioning["flops"]
+    flops = report["flops"]
     assert flops["total"] == flops["encode"] + sum(flops["steps"]) + flops["decode"]
-    assert (conditioning["seen"], conditioning["curve"]) == ([64, 64], None)
+    assert (report["seen"], report["curve"]) == ([64, 64], None)
     assert "| eager:fp32 |" in (tmp_path / "bench.md").read_text()
     assert Image.open(tmp_path / "bench.png").width > 600
 
@@ -285,8 +285,8 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
 def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *words, "--quick"]) == 2
 
-    (conditioning,) = capsys.readouterr().err.splitlines()[-1:]
-    assert conditioning.startswith(f"error: {line}")
+    (last,) = capsys.readouterr().err.splitlines()[-1:]
+    assert last.startswith(f"error: {line}")
 
 
 def test_a_file_in_the_place_of_the_folder_is_told_at_once(

@@ -13,7 +13,6 @@ from metaprompts.tasks.predictions import (
     PersonPose,
     PosePrediction,
     SegmentationPrediction,
-    coco_results,
 )
 from metaprompts.visualize.segmentation import palette
 
@@ -234,13 +233,6 @@ def test_pose_of_nobody_is_the_image(tmp_path):
     assert not np.asarray(pose(people=0).show(legend=False)).any()
     assert np.asarray(pose().show(legend=False)).any()
     assert json.loads(pose(people=0).save(tmp_path, "a")[0].read_text())["annotations"] == []
-
-
-def test_coco_results_are_what_coco_reads():
-    keypoints = [1.5, 2.0, 0.5, 3.0, 4.0, 0.25]
-    assert coco_results(pose(), 7) == [{"image_id": 7, "category_id": 1, "keypoints": keypoints, "score": 0.75}]
-    assert coco_results(pose(people=0), 7) == []
-    json.dumps(coco_results(pose(), 7))
 
 
 def test_people_must_have_the_joints_that_are_named():

@@ -305,29 +305,6 @@ class PosePrediction:
 Prediction = DepthPrediction | SegmentationPrediction | PosePrediction
 
 
-def coco_results(prediction: PosePrediction, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
-    """The people of an image as entries of a COCO keypoint-results file.
-
-    Args:
-        prediction: of one image
-        image_id: the image's id in the annotations
-        category_id: 1 is COCO's person
-
-    Returns:
-        a dict for each person: image_id, category_id, keypoints (x, y, score, x, ...), score; no bbox, because COCO's
-        evaluation would then measure boxes
-    """
-    return [
-        {
-            "image_id": image_id,
-            "category_id": category_id,
-            "keypoints": _flat_keypoints(person),
-            "score": float(person.score),
-        }
-        for person in prediction.people
-    ]
-
-
 def coco_keypoints(images: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
     """Predicted people as a self-contained COCO keypoint annotation file.
 

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from metaprompts.data.io.decoding import ReadsImages
+from metaprompts.data.datasets.pairs import FilePairs
 from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
 from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.io.orientation import read_pair
 from metaprompts.data.sample import Sample
 
 
-class DepthPairs(ReadsImages):
+class DepthPairs(FilePairs):
     """Images and depth files that are known.
 
     Args:
@@ -19,20 +19,8 @@ class DepthPairs(ReadsImages):
     """
 
     def __init__(self, pairs: Sequence[tuple[Path, Path]], encoding: DepthEncoding) -> None:
+        super().__init__(pairs)
         self.encoding = encoding
-        self._pairs = list(pairs)
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._pairs)
-
-    def path(self, index: int) -> str:
-        """The path of a sample's image."""
-        return str(self._pairs[index][0])
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """A sample's image and depth file."""
-        return self._pairs[index]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its depth.

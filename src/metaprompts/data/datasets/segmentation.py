@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaprompts.data.io.decoding import ReadsImages
+from metaprompts.data.datasets.pairs import FilePairs
 from metaprompts.data.io.label_tables import (
     STORED_VALUES,
     UNKNOWN,
@@ -31,7 +31,7 @@ from metaprompts.errors import InputError
 _NAMED_AT_MOST = 10
 
 
-class SegmentationPairs(ReadsImages):
+class SegmentationPairs(FilePairs):
     """Images and masks of class indices, whose files are known.
 
     Args:
@@ -40,20 +40,8 @@ class SegmentationPairs(ReadsImages):
     """
 
     def __init__(self, pairs: Sequence[tuple[Path, Path]], table: LabelTable) -> None:
-        self._pairs = list(pairs)
+        super().__init__(pairs)
         self._table = table
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._pairs)
-
-    def path(self, index: int) -> str:
-        """The path of a sample's image."""
-        return str(self._pairs[index][0])
-
-    def files(self, index: int) -> tuple[Path, ...]:
-        """A sample's image and mask."""
-        return self._pairs[index]
 
     def __getitem__(self, index: int) -> Sample:
         """Read one image and its mask.
