@@ -270,7 +270,7 @@ def test_a_norm_by_rows_keeps_its_digits_in_onnx(tmp_path: Path) -> None:
 def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
     parts = OpenVinoParts(tmp_path, "fp32", multiple_of(OptimizedModel(small_model("pose"))))
 
-    with pytest.raises(InputError, match=r"multiples of 64, not at 64x72: choose another size, or the engine eager"):
+    with pytest.raises(InputError, match=r"multiples of 64, not 64x72: choose another size, or the engine eager"):
         parts.encode(smooth_images(1, 64, 72))
 
 

@@ -62,5 +62,8 @@ def test_alone_nothing_is_shared():
 
 
 def test_a_process_that_cannot_begin_is_not_waited_for():
-    with pytest.raises(RuntimeError, match="training process 1 ended"), training_together(2, print, DiesOnArrival()):
+    with (
+        pytest.raises(RuntimeError, match="training process 1 exited during startup"),
+        training_together(2, print, DiesOnArrival()),
+    ):
         pass

@@ -147,7 +147,7 @@ def test_the_miniature_fits_together(tmp_path):
     with pytest.raises(InputError, match=r"unet\.in_channels is 4, vae\.latent_channels 16"):
         read_architecture(path)
     path.write_text("{}")
-    with pytest.raises(InputError, match="no architecture"):
+    with pytest.raises(InputError, match="is not an architecture: expected a JSON object of unet, vae, text_encoder"):
         read_architecture(path)
 
 
