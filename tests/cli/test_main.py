@@ -69,6 +69,8 @@ IMAGE = str(Path(__file__).parents[2] / "docs/pictures/demo.jpg")
         (["train", "micro_depth", "--batch-size=4"], "did you mean --training.batch_size?"),
         (["memory", "micro_depth", "--precison", "bf16"], "unknown option --precison: did you mean --precision?"),
         (["evaluate", "micro-depth", "--resmue"], "unknown option --resmue: did you mean --resume?"),
+        (["evaluate", "micro-depth", "--restart"], "unknown option --restart: expected one of --"),
+        (["train", "micro_depth", "--training.ema", "0.9"], "did you mean training.ema_decay?"),
         (["train", "micro_depth"], "data.root is not set"),
         (["train", "micro_depth", "--data.root", "/nowhere"], "/nowhere is not a folder"),
         (["import-released", "/nowhere.pth", "--preset", "nyu", "--out", "o"], "/nowhere.pth"),

@@ -96,8 +96,9 @@ def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
         # Imports PyTorch, which nothing else here needs.
         from metaprompts.recipes.loader import nearest_key
 
-        near = nearest_key(given[2:].replace("-", "_"), [option.removeprefix("--") for option in options])
-        raise InputError(f"unknown option {given}: did you mean --{near}?")
+        near = nearest_key(given[2:], [option.removeprefix("--") for option in options], cutoff=0.7)
+        expected = f"did you mean --{near}?" if near else f"expected one of {', '.join(options)} or --section.key"
+        raise InputError(f"unknown option {given}: {expected}")
 
 
 def spell_out(words: Sequence[str]) -> list[str]:

@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from metaprompts.tasks import TASKS, Pose
 from metaprompts.tasks.pose import COCO_SKELETON
 from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import is_file, parse_toml, read_json, read_toml
-from metaprompts.utils.schema import build, convert
+from metaprompts.utils.schema import build, convert, nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -102,9 +101,9 @@ def _complete_joints(values: dict[str, Any]) -> None:
         logger.warning("%s", describe_joints(added, found.path))
 
 
-def nearest_key(word: str, options: Sequence[str] = ()) -> str:
-    """The recipe key, of any task, or the option that a word without a section may stand for."""
-    meant = {option: option for option in options}
+def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> str | None:
+    """The recipe key, of any task, or the option that a word without a section may stand for; none is near: None."""
+    meant = {option.replace("-", "_"): option for option in options}
     for task in TASKS.values():
         # The training section first: "steps" means training.steps.
         sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
@@ -113,7 +112,8 @@ def nearest_key(word: str, options: Sequence[str] = ()) -> str:
                 key = f"{section}.{each.name}"
                 meant.setdefault(each.name, key)
                 meant.setdefault(key, key)
-    return meant[get_close_matches(word, list(meant), n=1, cutoff=0.0)[0]]
+    near = nearest_name(word.replace("-", "_"), list(meant), cutoff)
+    return near and meant[near]
 
 
 def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import math
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -49,7 +49,7 @@ def check_ranges(settings: Any, where: str) -> None:
 
     Args:
         settings: an instance
-        where: the section's name, for errors; "" for none
+        where: the section's name, for errors; "" for
 
     Raises:
         InputError: a number is out of its range, or no number
@@ -117,8 +117,14 @@ def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 def unknown_key(key: str, known: list[str]) -> str:
     """The line that says a key is unknown and which known one is nearest."""
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-    return f"unknown key {key}: did you mean {near[0]}?" if near else f"unknown key {key}: no keys are known here"
+    near = nearest_name(key, known)
+    return f"unknown key {key}: did you mean {near}?" if near else f"unknown key {key}: no keys are known here"
+
+
+def nearest_name(word: str, known: Sequence[str], cutoff: float = 0.0) -> str | None:
+    """The name nearest a word: of those that begin with it, else of all; None: the likeness is below `cutoff`."""
+    longer = [name for name in known if name.startswith(word)]
+    return next(iter(difflib.get_close_matches(word, longer or known, n=1, cutoff=0.0 if longer else cutoff)), None)
 
 
 def plain(value: Any) -> Any:
