@@ -17,7 +17,6 @@ import numpy as np
 from caption_presence import Presence, presence
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
-from rich.progress import track
 
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.models.loading import load
@@ -25,6 +24,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.pretraining.sampling import generate_images
 from metaprompts.synthetic import generate_scene
 from metaprompts.utils.files import write_json
+from metaprompts.utils.progress import tracked
 
 FIRST_SEED = 6_000_000
 # What a caption names covers at least this.
@@ -45,7 +45,7 @@ def main() -> int:
     drawn = np.concatenate(
         [
             generate_images(pipeline, captions[start : start + 8], start, arguments.steps, arguments.guidance)
-            for start in track(range(0, len(captions), 8), description="drawing")
+            for start in tracked(range(0, len(captions), 8), what="drawing")
         ]
     )
     model = load("micro-segmentation", "cpu")
@@ -64,7 +64,7 @@ def main() -> int:
 
 def _labels(model: MetaPromptModel, images: list[NDArray[np.uint8]]) -> list[NDArray[np.integer]]:
     found = model.predict_many(((image, None) for image in images), batch_size=8)
-    return [prediction.labels for prediction in track(found, description="judging", total=len(images))]
+    return [prediction.labels for prediction in tracked(found, len(images), what="judging")]
 
 
 def _markdown(drawn: dict[str, Presence], true: dict[str, Presence]) -> str:

@@ -1,7 +1,6 @@
 """Captions of a split's images, encoded before its first sample is read: samples only look them up."""
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,8 @@ from metaprompts.errors import InputError
 from metaprompts.models.config import Prompts
 from metaprompts.models.text_prompts import text_encoder_of
 from metaprompts.utils.cache import cache_folder
-from metaprompts.utils.distributed_env import process_count, process_rank
-from metaprompts.utils.progress import SampleBar
+from metaprompts.utils.distributed_env import is_first_process, process_count, process_rank
+from metaprompts.utils.progress import ProgressBar
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: 
     if missing:
         encoder = encoder or text_encoder_of(prompts)
         encoder.network.to(device)  # type: ignore[arg-type]
-        with _bar("encoding captions", len(missing)) as bar:
+        with ProgressBar("encoding captions", len(missing), quiet=not is_first_process()) as bar:
             store.fill(missing, encoder.captions, bar.advance)
     return store
 
@@ -165,7 +164,7 @@ def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Capt
     """Ask a captioner about every image; where some may be unreadable, about those that are not."""
     captions: dict[str, str] = {}
     places = list(paths.items())
-    with _bar("captioning", len(places)) as bar:
+    with ProgressBar("captioning", len(places), quiet=not is_first_process()) as bar:
         for first in range(0, len(places), _AT_ONCE):
             part = places[first : first + _AT_ONCE]
             images = dict(_readable(samples, part, tolerant=tolerant))
@@ -184,7 +183,3 @@ def _readable(
         except InputError:
             if not tolerant:
                 raise
-
-
-def _bar(title: str, count: int) -> SampleBar:
-    return SampleBar(title, count, quiet=os.environ.get("RANK", "0") != "0")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -150,7 +151,7 @@ class Ablate:
                 out / "data" / SCENES,
                 processes=self.processes,
                 quick=self.quick,
-                progress=lambda drawn, total: tracked(drawn, total, what="drawing scenes"),
+                progress=partial(tracked, what="drawing scenes"),
             )
         return roots
 

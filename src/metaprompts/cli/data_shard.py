@@ -130,11 +130,11 @@ class ShardData:
     def _write(self, recipe: "Recipe", split: Literal["train", "val"]) -> "SplitIndex":
         from metaprompts.data.shards.writer import write_split
         from metaprompts.training.dataloaders import samples_of
-        from metaprompts.utils.progress import SampleBar
+        from metaprompts.utils.progress import ProgressBar
 
         data, samples = recipe.data, samples_of(recipe, split)
         skips = split == "train" and data.on_error == "skip"
-        with SampleBar(f"writing {split}", len(samples)) as bar:
+        with ProgressBar(f"writing {split}", len(samples)) as bar:
             return write_split(
                 self.out,
                 split,

@@ -132,7 +132,7 @@ class Evaluate:
         from metaprompts.training.dataloaders import validation_split
         from metaprompts.training.label_check import check_labels
         from metaprompts.utils.distributed_env import is_first_process, local_device, processes
-        from metaprompts.utils.progress import SampleBar
+        from metaprompts.utils.progress import ProgressBar
 
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
         out = self.out or _default_out(self.model)
@@ -154,7 +154,7 @@ class Evaluate:
         predictor: Any = opened(model, self.engine, self.precision, images=len(evaluation.images))
         with (
             processes() as together,
-            SampleBar("evaluating", len(evaluation.images), quiet=together.rank > 0) as bar,
+            ProgressBar("evaluating", len(evaluation.images), quiet=together.rank > 0) as bar,
         ):
             scores = evaluate_split(
                 predictor,

@@ -1,6 +1,5 @@
 """``metaprompts heatmaps``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -125,8 +124,6 @@ class Heatmaps:
         return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
 
     def _draw(self) -> int:
-        from rich.console import Console
-        from rich.progress import track
 
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
@@ -142,6 +139,7 @@ class Heatmaps:
         # Imports torch.
         from metaprompts.analysis.prompts import chosen_prompts, image_prompt_maps
         from metaprompts.models.loading import load
+        from metaprompts.utils.progress import tracked
 
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = (
@@ -154,8 +152,7 @@ class Heatmaps:
             [model], caption=self.caption, file=self.captions, captioner=self.captioner, text_source=self.text_source
         )
         chosen = chosen_prompts(model, numbers, top)
-        console = Console(stderr=True)
-        for path in track(names, description="drawing", console=console, disable=not sys.stderr.isatty()):
+        for path in tracked(names, what="drawing"):
             try:
                 image = read_image(path, white_level=self.white_level)
                 found = None if boxes is None else boxes.of(path, image.shape[:2])

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +120,6 @@ class Predict:
         return self._predict_paths(paths)
 
     def _predict_paths(self, paths: list[Path]) -> int:
-        from rich.console import Console
-        from rich.progress import track
-
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.engines import opened
         from metaprompts.cli.inference_options import InferenceOptions
@@ -132,6 +128,7 @@ class Predict:
         from metaprompts.models.adapters import load_adapters
         from metaprompts.models.loading import load
         from metaprompts.utils.device import pick_device
+        from metaprompts.utils.progress import tracked
 
         inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()
@@ -168,9 +165,7 @@ class Predict:
         named = list(names)
         groups = [named[start : start + self.batch_size] for start in range(0, len(named), self.batch_size)]
         predicted: list[tuple[Path, Prediction]] = []
-        for group in track(
-            groups, description="predicting", console=Console(stderr=True), disable=not sys.stderr.isatty()
-        ):
+        for group in tracked(groups, what="predicting"):
             for path, prediction in _predict_group(inference, group, boxes, captions, self.white_level, failures):
                 if self._save(prediction, path, names[path], failures):
                     _keep_pose(predicted, path, prediction)

@@ -39,13 +39,13 @@ def measure(
     from metaprompts.cli.model_and_recipe import load_with_recipe
     from metaprompts.training.dataloaders import validation_batches, validation_split
     from metaprompts.training.label_check import check_labels
-    from metaprompts.utils.progress import SampleBar
+    from metaprompts.utils.progress import ProgressBar
 
     model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: device or own)
     split = validation_split(read)
     for counted in check_labels(read, validation=split.stored).values():
         show_missing_classes(counted)
-    with SampleBar("measuring", len(split.samples)) as bar:
+    with ProgressBar("measuring", len(split.samples)) as bar:
         responses = prompt_responses(model, _counted(validation_batches(split, read), bar.advance), level=level)
     _write(responses, out, f"{source}, level {level}, {len(split.samples)} validation samples")
     return 0

@@ -1,7 +1,7 @@
 """``metaprompts scenes``."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,6 +45,7 @@ class Scenes:
     def run(self) -> int:
         """Draw what is not drawn yet."""
         from metaprompts.synthetic.layouts import write_scenes
+        from metaprompts.utils.progress import tracked
 
         write_scenes(
             self.layout,
@@ -56,13 +57,7 @@ class Scenes:
             width=self.width,
             density=self.density,
             workers=self.workers,
-            progress=_tracked,
+            progress=partial(tracked, what="drawing scenes"),
         )
         say(f"{counted(self.count, 'scene')} in {self.out}\n")
         return 0
-
-
-def _tracked(drawn: Iterable[None], total: int) -> Iterable[None]:
-    from metaprompts.utils.progress import tracked
-
-    return tracked(drawn, total, what="drawing scenes")

@@ -116,14 +116,14 @@ class Submit:
         from metaprompts.evaluation.submission.submit import submit_maps
         from metaprompts.evaluation.submission.test_sets import ImageFolder
         from metaprompts.training.dataloaders import with_contexts
-        from metaprompts.utils.progress import SampleBar
+        from metaprompts.utils.progress import ProgressBar
 
         if self.out.suffix.lower() != ".zip":
             check_outside(self.out, self.images)
         folder, transforms = ImageFolder(self.images), recipe.data.val_transforms()
         folder.reading = recipe.data.reading
         samples = with_contexts(recipe, folder, self.images)
-        with SampleBar("predicting", len(samples)) as bar:
+        with ProgressBar("predicting", len(samples)) as bar:
             submit_maps(
                 model,
                 samples,
@@ -141,7 +141,7 @@ class Submit:
         from metaprompts.evaluation.submission.test_sets import DetectedPeople
         from metaprompts.tasks import Pose
         from metaprompts.training.dataloaders import with_contexts
-        from metaprompts.utils.progress import SampleBar
+        from metaprompts.utils.progress import ProgressBar
 
         if self.info is None or self.boxes is None:
             raise InputError("coco needs --info FILE, the images' image_info JSON, and --boxes FILE, detected boxes")
@@ -149,7 +149,7 @@ class Submit:
         assert isinstance(recipe.test, PoseProtocol)
         people = DetectedPeople(self.images, self.info, self.boxes, joints=len(model.task.joints))
         people.reading = recipe.data.reading
-        with SampleBar("predicting", len(people)) as bar:
+        with ProgressBar("predicting", len(people)) as bar:
             submit_people(
                 model,
                 people,

@@ -1,10 +1,11 @@
 """The demonstration: draw scenes, score the embedded models, train one live, visualize prompts, write the report."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from metaprompts.analysis.prompts import prompt_responses
 from metaprompts.data.sample import Sample, SampleDataset
@@ -20,6 +21,7 @@ from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.dataloaders import validation_batches, validation_split
 from metaprompts.utils.files import write_image
 from metaprompts.utils.locks import writing_into
+from metaprompts.utils.progress import ProgressBar, report_lines, tracked
 from metaprompts.utils.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -48,28 +50,11 @@ _COMMANDS = (
 )
 
 
-class DemoReporter(Protocol):
-    """Callback interface for the demo's progress."""
-
-    def stage(self, title: str) -> None:
-        """Something begins."""
-
-    def scenes(self, drawn: Iterable[None], total: int) -> Iterable[None]:
-        """Pass on the scenes as they are drawn."""
-
-    def batches(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Pass on batches that are scored."""
-
-    def live(self, point: Point, seconds: float) -> None:
-        """Called after each step of the live training."""
-
-
-def run_demo(settings: DemoConfig, reporter: DemoReporter) -> Path:
+def run_demo(settings: DemoConfig) -> Path:
     """Run the whole demo; writes the report, and next to it the image at its top.
 
     Args:
         settings: how much of it
-        reporter: called as the demo progresses
 
     Returns:
         the report's path
@@ -78,13 +63,13 @@ def run_demo(settings: DemoConfig, reporter: DemoReporter) -> Path:
         InputError: the folder cannot be used
     """
     with writing_into(settings.out, "demo"):
-        return _run(settings, reporter)
+        return _run(settings)
 
 
-def _run(settings: DemoConfig, reporter: DemoReporter) -> Path:
+def _run(settings: DemoConfig) -> Path:
     # Another seed or size finds its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
-    reporter.stage(f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}")
+    report_lines([f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}"])
     write_scenes(
         "plain",
         settings.training_scenes + settings.scenes,
@@ -92,16 +77,16 @@ def _run(settings: DemoConfig, reporter: DemoReporter) -> Path:
         seed=settings.seed,
         val_count=settings.scenes,
         workers=settings.workers,
-        progress=reporter.scenes,
+        progress=partial(tracked, what="drawing"),
     )
     subjects = {task: subject_of(task, scenes) for task in METRICS}
     scores = []
     for task, subject in subjects.items():
-        reporter.stage(f"scoring {task}")
-        scores += scores_of(subject, reporter.batches)
-    galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject, reporter)]
-    reporter.stage(f"fine-tuning depth for {settings.live_seconds:.0f} seconds")
-    curve, live, live_gallery = _live(scenes, settings.live_seconds, reporter)
+        report_lines([f"scoring {task}"])
+        scores += scores_of(subject)
+    galleries = [gallery for subject in subjects.values() for gallery in _galleries(subject)]
+    report_lines([f"fine-tuning depth for {settings.live_seconds:.0f} seconds"])
+    curve, live, live_gallery = _live(scenes, settings.live_seconds)
     people = subjects["pose"].split.samples
     seen = overview({task: each.model for task, each in subjects.items()}, _some(people, _SHOWN))
     report = Report(
@@ -121,9 +106,9 @@ def _run(settings: DemoConfig, reporter: DemoReporter) -> Path:
     return path
 
 
-def _galleries(subject: Subject, reporter: DemoReporter) -> Iterator[Gallery]:
+def _galleries(subject: Subject) -> Iterator[Gallery]:
     model, split = subject.model, subject.split
-    reporter.stage(f"visualizing the prompts of {model.task.name}")
+    report_lines([f"visualizing the prompts of {model.task.name}"])
     samples = _some(split.samples, len(split.samples))
     yield task_gallery(model, samples)
     # Steps that only the last one's loss trained cannot be read.
@@ -133,19 +118,18 @@ def _galleries(subject: Subject, reporter: DemoReporter) -> Iterator[Gallery]:
         and model.task.name != "pose"
     ):
         yield steps_gallery(model, samples)
-    batches = reporter.batches(validation_batches(split, subject.recipe))
+    batches = tracked(validation_batches(split, subject.recipe), what="measuring")
     yield prompts_gallery(model, prompt_responses(model, batches), samples)
 
 
-def _live(
-    scenes: Path, seconds: float, reporter: DemoReporter
-) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
+def _live(scenes: Path, seconds: float) -> tuple[list[Point], list[tuple[str, float, float]], Gallery]:
     """Train depth from the miniature's weights, scored before and after; with K = 1, as there is only a minute."""
     recipe = on_scenes(f"scenes_{_LIVE_TASK}", scenes, "--refinement.steps=1")
     split = validation_split(recipe)
     few = replace(split, samples=_First(split.samples, _LIVE_CHECK))
     untrained = starting_model(recipe).eval()
-    model, curve = fine_tune(recipe, seconds, lambda point: reporter.live(point, seconds))
+    with ProgressBar("training", seconds) as bar:
+        model, curve = fine_tune(recipe, seconds, lambda point: bar.update(point.seconds, f"loss {point.loss:.3f}"))
     before, after = (
         evaluate(each, validation_batches(few, recipe), metric_kwargs=few.metric_kwargs) for each in (untrained, model)
     )

@@ -1,9 +1,7 @@
 """Scores of the embedded models and of constant baselines."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from metaprompts.demo.baselines import best_constant
 from metaprompts.demo.report import Score
@@ -14,6 +12,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.dataloaders import Split, training_split, validation_batches, validation_split
+from metaprompts.utils.progress import tracked
 
 METRICS: dict[str, tuple[tuple[tuple[str, str, str], ...], str]] = {
     "segmentation": (
@@ -73,19 +72,12 @@ def on_scenes(recipe: str, scenes: Path, *overrides: str) -> Recipe:
     return read_recipe(recipe, [*data, *overrides])
 
 
-def scores_of(
-    subject: Subject, watched: Callable[[Iterable[Any]], Iterable[Any]] = lambda batches: batches
-) -> list[Score]:
-    """Score a model and the best constant of the training split, both on the validation split.
-
-    Args:
-        subject: the model
-        watched: passes on the model's batches
-    """
+def scores_of(subject: Subject) -> list[Score]:
+    """Score a model and the best constant of the training split, both on the validation split."""
     task = subject.model.task
     metrics, baseline_name = METRICS[task.name]
     batches = validation_batches(subject.split, subject.recipe)
-    found = evaluate(subject.model, watched(batches), metric_kwargs=subject.split.metric_kwargs)
+    found = evaluate(subject.model, tracked(batches, what="scoring"), metric_kwargs=subject.split.metric_kwargs)
     plainly = replace(training_split(subject.recipe), transforms=subject.split.transforms)
     constant = best_constant(task, validation_batches(plainly, subject.recipe))
     without = evaluate(constant, batches, metric_kwargs=subject.split.metric_kwargs)

@@ -4,19 +4,109 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn, track
-from rich.progress import Progress as Bar
-from torch import nn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from metaprompts.utils.wording import counted, shown_score
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _WINDOW = 50
 _LOG_EVERY = 50
 _LOG_SECONDS = 30.0
+_CONSOLE = Console(stderr=True, soft_wrap=True)
 T = TypeVar("T")
+
+
+class ProgressBar:
+    """A bar in a terminal; a line every half minute in a log file.
+
+    Args:
+        title: what is done
+        total: how much there is to do
+        quiet: report nothing, as on non-zero ranks
+        below: a running bar, under which this one is shown
+    """
+
+    def __init__(
+        self, title: str, total: float | None, *, quiet: bool = False, below: "ProgressBar | None" = None
+    ) -> None:
+        self._title, self._total, self._done, self._quiet, self._below = title, total, 0.0, quiet, below
+        self._progress: Progress = below._progress if below else _new_progress(disable=quiet or not sys.stderr.isatty())
+        self._reported = time.monotonic()
+        self._task = self._progress.add_task(title, total=total, facts="")
+
+    def advance(self, count: int = 1) -> None:
+        """So many more are done."""
+        self.update(self._done + count)
+
+    def update(self, done: float, facts: str = "", *, is_due: bool = False) -> None:
+        """So much is done; ``is_due`` asks for a line in a log file now."""
+        self._done = done
+        self._progress.update(self._task, completed=done, facts=facts)
+        is_due = is_due or time.monotonic() - self._reported >= _LOG_SECONDS
+        if is_due and self._progress.disable and not self._quiet:
+            self._reported = time.monotonic()
+            seconds = self._progress.tasks[-1].time_remaining
+            left = "" if seconds is None else f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"
+            count = f"{self._title} {int(done)}/{'?' if self._total is None else int(self._total)}"
+            report_lines(["  ".join(filter(None, (count, facts, left)))])
+
+    def resumed(self, count: int) -> None:
+        """Report how many were done by an earlier run."""
+        if count and not self._quiet:
+            report_lines([f"{self._title}: {count} of {self._total} done before; --resume never discards them"])
+        self.advance(count)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._below:
+            self._progress.remove_task(self._task)
+        else:
+            self._progress.stop()
+
+
+def tracked(
+    items: Iterable[T], total: int | None = None, *, what: str, below: ProgressBar | None = None
+) -> Iterator[T]:
+    """Yield items and report how many are done.
+
+    Args:
+        items: yielded as they come
+        total: how many; None for their own count
+        what: is being done, such as "drawing scenes"
+        below: a running bar, under which this one is shown
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with ProgressBar(what, total, below=below) as bar:
+        for item in items:
+            yield item
+            bar.advance()
+
+
+def report_lines(lines: Iterable[str]) -> None:
+    """Print lines to the standard error, above a running bar."""
+    for line in lines:
+        _CONSOLE.print(line, markup=False, highlight=False)
+
+
+def _new_progress(*, disable: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=_CONSOLE,
+        disable=disable,
+    )
 
 
 class ProgressReporter:
@@ -25,7 +115,7 @@ class ProgressReporter:
     def note(self, lines: Sequence[str]) -> None:
         """Report lines about the data, before the first step."""
 
-    def start(self, steps: int, model: nn.Module, about: str = "") -> None:
+    def start(self, steps: int, model: "nn.Module", about: str = "") -> None:
         """Report the start; ``about`` describes the batch."""
 
     def step(
@@ -54,40 +144,19 @@ class ProgressReporter:
 class ConsoleProgress(ProgressReporter):
     """A bar in a terminal; a line every 50 steps, or every half minute, in a log file."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, soft_wrap=True)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(compact=True),
-            console=self._console,
-            disable=not sys.stderr.isatty(),
-        )
-        self._recent: deque[tuple[int, float, float]] = deque(maxlen=_WINDOW)
-        self._waited: deque[float] = deque(maxlen=_WINDOW)
-
     def note(self, lines: Sequence[str]) -> None:
         """Print the lines."""
-        for line in lines:
-            self._console.print(line, markup=False, highlight=False)
+        report_lines(lines)
 
-    def start(self, steps: int, model: nn.Module, about: str = "") -> None:
+    def start(self, steps: int, model: "nn.Module", about: str = "") -> None:
         """Show the size of the model and an empty bar."""
         total = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        self._console.print(
-            f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {counted(steps, 'step')}"
-        )
-        if about:
-            self._console.print(about, highlight=False)
+        sizes = f"{total / 1e6:.1f} M parameters, {trainable / 1e6:.1f} M trained, {counted(steps, 'step')}"
+        report_lines([sizes, about] if about else [sizes])
         self._steps = steps
-        self._reported = time.monotonic()
-        self._recent.clear()
-        self._waited.clear()
-        self._bar.start()
-        self._task = self._bar.add_task("training", total=steps, facts="")
+        self._recent: deque[tuple[int, float, float, float]] = deque(maxlen=_WINDOW)
+        self._bar = ProgressBar("step", steps).__enter__()
 
     def step(
         self,
@@ -100,104 +169,23 @@ class ConsoleProgress(ProgressReporter):
         waited: float | None = None,
     ) -> None:
         """Move the bar, or print a line now and then."""
-        self._recent.append((images, seconds, losses["total"]))
-        self._waited.append(waited or 0.0)
-        loss = sum(entry[2] for entry in self._recent) / len(self._recent)
-        rate = sum(entry[0] for entry in self._recent) / sum(entry[1] for entry in self._recent)
-        facts = f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} images/s"
+        self._recent.append((images, seconds, losses["total"], waited or 0.0))
+        all_images, all_seconds, loss, all_waited = map(sum, zip(*self._recent, strict=True))
+        facts = f"loss {loss / len(self._recent):.4f}  lr {lr:.2e}  {all_images / all_seconds:.1f} images/s"
         if waited is not None:
-            facts += f"  {sum(self._waited) / sum(entry[1] for entry in self._recent):.0%} waiting"
-        self._bar.update(self._task, completed=step, facts=facts)
-        is_due = time.monotonic() - self._reported >= _LOG_SECONDS or step % _LOG_EVERY == 0 or step == self._steps
-        if self._bar.disable and is_due:
-            self._reported = time.monotonic()
-            seconds_left = (self._steps - step) * sum(entry[1] for entry in self._recent) / len(self._recent)
-            left = f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"
-            self._console.print(f"step {step}/{self._steps}  {facts}  {left}", highlight=False)
+            facts += f"  {all_waited / all_seconds:.0%} waiting"
+        self._bar.update(step, facts, is_due=step % _LOG_EVERY == 0 or step == self._steps)
 
     def validating(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Show a second bar while validating."""
-        total = len(batches) if isinstance(batches, Sized) else None
-        task = self._bar.add_task("validating", total=total, facts="")
-        for batch in batches:
-            yield batch
-            self._bar.advance(task)
-        self._bar.remove_task(task)
+        return tracked(batches, what="validating", below=self._bar)
 
     def validated(self, step: int, scores: dict[str, Any]) -> None:
         """Print the scores."""
         numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
         shown = "  ".join(f"{name} {shown_score(name, value)}" for name, value in numbers.items() if name != "step")
-        self._console.print(f"validation at step {step}: {shown}", highlight=False)
+        report_lines([f"validation at step {step}: {shown}"])
 
     def finish(self) -> None:
         """Close the bar."""
-        self._bar.stop()
-
-
-class SampleBar:
-    """A bar in a terminal; a line every half minute in a log file.
-
-    Args:
-        title: what is done
-        samples: how many there are
-        quiet: report nothing, as on non-zero ranks
-    """
-
-    def __init__(self, title: str, samples: int, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, soft_wrap=True, quiet=quiet)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            console=self._console,
-            disable=quiet or not sys.stderr.isatty(),
-        )
-        self._title, self._samples, self._done = title, samples, 0
-        self._reported = time.monotonic()
-        self._task = self._bar.add_task(title, total=samples)
-
-    def advance(self, samples: int) -> None:
-        """So many more are done."""
-        self._done += samples
-        self._bar.advance(self._task, samples)
-        if self._bar.disable and time.monotonic() - self._reported >= _LOG_SECONDS:
-            self._reported = time.monotonic()
-            self._console.print(f"{self._title}: {self._done}/{self._samples}", highlight=False)
-
-    def resumed(self, samples: int) -> None:
-        """Report how many were done by an earlier run."""
-        if samples:
-            self._console.print(
-                f"{self._title}: {samples} of {self._samples} done before; --resume never discards them"
-            )
-            self.advance(samples)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-
-def tracked(items: Iterable[T], total: int, *, what: str) -> Iterator[T]:
-    """Yield items and report how many are done.
-
-    Args:
-        items: yielded as they come
-        total: how many
-        what: is being done, such as "drawing scenes"
-    """
-    console = Console(stderr=True, soft_wrap=True)
-    if sys.stderr.isatty():
-        yield from track(items, total=total, description=what, console=console)
-        return
-    started = reported = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if now - reported >= _LOG_SECONDS or done == total:
-            reported, left = now, (now - started) / done * (total - done)
-            console.print(f"{what}: {done}/{total}  {int(left) // 60}:{int(left) % 60:02d} left", highlight=False)
+        self._bar.__exit__()
