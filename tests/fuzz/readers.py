@@ -320,7 +320,7 @@ def checkpoints(folder: Path) -> dict[str, Reader]:
     settings = Vae(steps=9)
 
     def learner() -> TrainState:
-        return TrainState.start(nn.Linear(2, 2), settings)
+        return TrainState(nn.Linear(2, 2), settings)
 
     made = learner()
     made.model(torch.ones(1, 2)).sum().backward()
@@ -332,7 +332,7 @@ def checkpoints(folder: Path) -> dict[str, Reader]:
     def read(folder: Path) -> Any:
         return Checkpoints(folder, {"data": "x"}).resume(learner(), settings)
 
-    return {"checkpoint": Reader(files=files, target="checkpoint.pt", read=read)}
+    return {"checkpoint": Reader(files=files, target="00000001.pt", read=read)}
 
 
 def records(folder: Path) -> dict[str, Reader]:

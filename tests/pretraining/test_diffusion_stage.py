@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from metaprompts.pretraining.array_shards import Rows, write_part
-from metaprompts.pretraining.config import Diffusion
+from metaprompts.pretraining.config import Diffusion, Vae
 from metaprompts.pretraining.diffusion_stage import DiffusionObjective
 from metaprompts.pretraining.sampling import captioned_sheet
 from metaprompts.pretraining.train_loop import step_generators
-from metaprompts.pretraining.train_state import _Average
+from metaprompts.pretraining.train_state import TrainState
 from metaprompts.recipes.sections import Schedule
 from metaprompts.training.data_parallel import ProcessGroup
 from metaprompts.training.lr_schedule import fall_start, learning_rate
@@ -101,12 +102,19 @@ def test_chance_follows_from_seed_and_step_alone():
     assert len(set(numbers)) == 3
 
 
-def test_the_average_forgets_its_beginning():
-    average, value = [torch.zeros(1)], [torch.ones(1)]
-    _Average(0.9)(average, value, 0)
-    assert average[0].item() == pytest.approx(0.9)
-    _Average(0.9)(average, [torch.zeros(1)], 1000)
-    assert average[0].item() == pytest.approx(0.81)
+def test_the_average_begins_after_the_first_step_as_pytorchs_does():
+    model = torch.nn.Linear(3, 2)
+
+    def average_of(averages, values, count):
+        torch._foreach_lerp_(averages, values, 1 - min(0.3, (1 + int(count)) / (10 + int(count))))
+
+    expected, train_state = AveragedModel(model, multi_avg_fn=average_of), TrainState(model, Vae(ema_decay=0.3))
+    for _ in range(5):
+        with torch.no_grad():
+            model.weight += torch.rand(2, 3)
+        expected.update_parameters(model)
+        train_state.after_step()
+    assert torch.equal(train_state.average.state()["weight"], expected.module.weight)
 
 
 def test_the_learning_rate_holds_and_then_falls():

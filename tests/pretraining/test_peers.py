@@ -28,7 +28,7 @@ def learn_diffusion(run, out, **changes):
     progress = Losses()
     settings = small_settings(out, diffusion={"steps": STEPS, "batch_size": 4, "lr": 1e-2}, **changes)
     pretrain(settings, progress, stage="diffusion", source=rectangle)
-    return progress.seen, torch.load(out / "diffusion/checkpoint.pt", weights_only=True)
+    return progress.seen, torch.load(out / f"diffusion/{STEPS:08d}.pt", weights_only=True)
 
 
 def test_two_processes_learn_what_one_does(run, tmp_path):

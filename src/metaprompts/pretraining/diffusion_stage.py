@@ -15,6 +15,7 @@ from metaprompts.pretraining.sampling import captioned_sheet, generate_images
 from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, make_pipeline
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
+from metaprompts.training.ema import WeightAverage
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
@@ -130,20 +131,19 @@ def train_diffusion(
         process_group=train_config.process_group,
     )
 
-    def draw(step: int, average: nn.Module) -> None:
+    def draw(step: int, average: WeightAverage) -> None:
         if step % settings.sample_every and step != settings.steps:
             return
-        assert isinstance(average, TextToImageModel)
-        pipeline = make_pipeline(average, vae, words.tokenizer)
-        drawn = generate_images(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
+        pipeline = make_pipeline(text_to_image, vae, words.tokenizer)
+        with average.in_place():
+            drawn = generate_images(pipeline, words.samples, _SAMPLE_SEED, settings.sample_steps, settings.guidance)
         write_image(train_config.folder / f"samples/{step:06d}.png", captioned_sheet(drawn, words.samples))
 
-    average = train(objective, train_config, progress, draw)
+    train(objective, train_config, progress, draw)
     if not train_config.process_group.is_first:
         return
-    assert isinstance(average, TextToImageModel)
     with write_folder_whole(train_config.folder / "model") as scratch:
-        average.save(scratch)
+        text_to_image.save(scratch)
     # This comes last: where it is, the stage is finished.
     write_json(train_config.folder / "finished.json", {"steps": settings.steps})
 

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from metaprompts.pretraining.config import Learning
-from metaprompts.pretraining.loss_log import LossLog
 from metaprompts.pretraining.train_state import Checkpoints, TrainState
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
+from metaprompts.training.ema import WeightAverage
+from metaprompts.training.logger import JsonlFile
 from metaprompts.training.lr_schedule import fall_start, learning_rate
 from metaprompts.training.train_step import apply_learning_rate, check_finite, optimizer_step
 from metaprompts.utils.progress import ProgressReporter
@@ -60,60 +61,44 @@ def train(
     objective: Objective,
     train_config: TrainConfig,
     progress: ProgressReporter,
-    after_step: Callable[[int, nn.Module], None] = lambda step, average: None,
-) -> nn.Module:
-    """Train to the end, resuming where an earlier call stopped.
+    after_step: Callable[[int, WeightAverage], None] = lambda step, average: None,
+) -> None:
+    """Train to the end, resuming where an earlier call stopped; the model then has its averaged weights.
 
     Args:
         objective: its model is changed
         train_config: how
         progress: called at every step
-        after_step: is given the number of steps taken and the averaged model, before they are saved
-
-    Returns:
-        the averaged model
+        after_step: is given the number of steps taken and the averaged weights, before they are saved
 
     Raises:
         InputError: the checkpoints are damaged or of another model, or the loss is no longer finite
     """
-    settings = train_config.settings
-    train_state = TrainState.start(objective.model, settings)
-    run_log = _RunLog(train_config, train_state)
+    settings, is_first = train_config.settings, train_config.process_group.is_first
+    train_state = TrainState(objective.model, settings)
+    checkpoints = Checkpoints(train_config.folder, train_config.identity)
+    checkpoints.resume(train_state, settings)
+    due = (settings.steps, fall_start(settings.steps, settings.decay_fraction))
+    saved = time.monotonic()
+    log = JsonlFile(train_config.folder / "losses.jsonl", train_state.step) if is_first else None
     progress.start(settings.steps, train_state.model)
     try:
         while train_state.step < settings.steps:
             started = time.perf_counter()
             losses, lr = _take_step(objective, train_config, train_state)
             seconds = time.perf_counter() - started
-            if train_config.process_group.is_first:
-                after_step(train_state.step, train_state.average.module)
-                run_log.note(losses, lr)
+            if log:
+                after_step(train_state.step, train_state.average)
+                log.add(train_state.step, {"lr": lr, **losses})
+                if train_state.step in due or time.monotonic() - saved >= train_config.checkpoint_seconds:
+                    checkpoints.save(train_state, settings)
+                    saved = time.monotonic()
             progress.step(train_state.step, losses, lr=lr, images=settings.batch_size, seconds=seconds)
     finally:
         progress.finish()
-    return train_state.average.module
-
-
-class _RunLog:
-    """Resumes the run, then logs losses and saves checkpoints."""
-
-    def __init__(self, train_config: TrainConfig, train_state: TrainState) -> None:
-        self._train_config = train_config
-        self._train_state = train_state
-        self._checkpoints = Checkpoints(train_config.folder, train_config.identity)
-        self._checkpoints.resume(train_state, train_config.settings)
-        self._log = LossLog(train_config.folder / "losses.jsonl", train_state.step)
-        self._saved = time.monotonic()
-
-    def note(self, losses: dict[str, float], lr: float) -> None:
-        """Log the losses of a step, and save a checkpoint when one is due."""
-        settings, step = self._train_config.settings, self._train_state.step
-        self._log.add(step, losses, lr)
-        must_save = step in (settings.steps, fall_start(settings.steps, settings.decay_fraction))
-        if must_save or time.monotonic() - self._saved >= self._train_config.checkpoint_seconds:
-            self._log.flush()
-            self._checkpoints.save(self._train_state, settings)
-            self._saved = time.monotonic()
+        if log:
+            log.close()
+    train_state.average.swap()
 
 
 def _take_step(
@@ -128,6 +113,5 @@ def _take_step(
     )
     cure = f"delete {train_config.folder} and begin the stage again with a lower learning rate"
     check_finite(losses, train_state.step + 1, cure)
-    train_state.average.update_parameters(train_state.model)
-    train_state.step += 1
+    train_state.after_step()
     return losses, lr

@@ -1,66 +1,63 @@
-"""The state of a run on disk: the newest, the one before it, and the last one before the learning rate fell."""
+"""The state of a pre-training stage: model, average and optimizer, in memory and on disk."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.config import Learning
 from metaprompts.recipes.sections import Optimizer
-from metaprompts.training.ema import decay_at
+from metaprompts.training.ema import WeightAverage
 from metaprompts.training.lr_schedule import fall_start
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.utils.checkpoint_files import (
     check_moments,
     check_parts,
     check_tensors,
+    checkpoint_path,
+    checkpoints_in,
     first_whole_state,
     restoring,
     write_state,
 )
 
-_Tensors = tuple[Tensor, ...] | list[Tensor]
-
 logger = logging.getLogger(__name__)
 
-_NEWEST, _FORMER, _BEFORE_FALL = "checkpoint.pt", "former.pt", "before_fall.pt"
 
-
-@dataclass
 class TrainState:
     """A model in training.
 
-    Attributes:
+    Args:
         model: the weights that the optimizer changes
-        average: their running average
+        settings: of the optimizer and the average
+
+    Attributes:
+        average: the weights' running average
         optimizer: AdamW with its moments
         step: optimizer steps taken
     """
 
-    model: nn.Module
-    average: AveragedModel
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-
-    @classmethod
-    def start(cls, model: nn.Module, settings: Learning) -> "TrainState":
-        """Begin with a model as it is."""
+    def __init__(self, model: nn.Module, settings: Learning) -> None:
+        self.model = model
+        self.average = WeightAverage(model, settings.ema_decay)
         rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_bias_and_norm=False)
-        average = AveragedModel(model, multi_avg_fn=_Average(settings.ema_decay))
-        return cls(model, average, make_optimizer(model, rules))
+        self.optimizer = make_optimizer(model, rules)
+        self.step = 0
+
+    def after_step(self) -> None:
+        """Count an optimizer step; the average begins with the weights after the first."""
+        self.average.update(self.step)
+        self.step += 1
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, except random numbers, which follow from the step."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.average.state(),
             "optimizer": self.optimizer.state_dict(),
         }
 
@@ -72,11 +69,11 @@ class TrainState:
         """
         check_parts(state, ("step", "model", "average", "optimizer"))
         check_tensors(state["model"], self.model.state_dict(), "model")
-        check_tensors(state["average"], self.average.state_dict(), "average")
+        check_tensors(state["average"], self.average.state(), "average")
         parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
         check_moments(state["optimizer"], dict(enumerate(parameters)))
         self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        self.average.load(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
 
@@ -94,19 +91,14 @@ class Checkpoints:
         self._identity = dict(identity)
 
     def save(self, train_state: TrainState, settings: Learning) -> None:
-        """Write the newest checkpoint, whole, and keep the one before it."""
-        newest = self._folder / _NEWEST
-        state = {
-            **train_state.state(),
-            "steps": settings.steps,
-            "decay_fraction": settings.decay_fraction,
-            "identity": self._identity,
-        }
-        if newest.exists():
-            newest.replace(self._folder / _FORMER)
-        write_state(newest, state)
-        if train_state.step == fall_start(settings.steps, settings.decay_fraction):
-            write_state(self._folder / _BEFORE_FALL, state)
+        """Write the newest checkpoint; keep the one before it, and the last one before the learning rate fell."""
+        facts = {"steps": settings.steps, "decay_fraction": settings.decay_fraction, "identity": self._identity}
+        newest = checkpoint_path(self._folder, train_state.step)
+        write_state(newest, {**train_state.state(), **facts})
+        before_fall = checkpoint_path(self._folder, fall_start(settings.steps, settings.decay_fraction))
+        former = [path for path in checkpoints_in(self._folder) if path < newest][:1]
+        for path in {*checkpoints_in(self._folder)} - {newest, before_fall, *former}:
+            path.unlink()
 
     def resume(self, train_state: TrainState, settings: Learning) -> None:
         """Continue from the newest checkpoint that is whole, if there is any.
@@ -117,21 +109,22 @@ class Checkpoints:
         Raises:
             InputError: all checkpoints are damaged, or they are of another model
         """
-        found = self._first_whole(_NEWEST, _FORMER)
+        paths = checkpoints_in(self._folder)
+        found = self._first_whole(paths)
         if found is None:
             return
         path, state = found
-        begun_to_fall = state["step"] > fall_start(state["steps"], state["decay_fraction"])
-        if begun_to_fall and settings.steps > state["steps"]:
-            before = self._first_whole(_BEFORE_FALL)
+        fall = fall_start(state["steps"], state["decay_fraction"])
+        if state["step"] > fall and settings.steps > state["steps"]:
+            before = self._first_whole(each for each in paths if each <= checkpoint_path(self._folder, fall))
             if before is None:
                 logger.warning("no checkpoint from before the learning rate fell: it rises again")
             path, state = before or found
         with restoring(path):
             train_state.restore(state)
 
-    def _first_whole(self, *names: str) -> tuple[Path, dict[str, Any]] | None:
-        found = first_whole_state(self._folder / name for name in names)
+    def _first_whole(self, paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
+        found = first_whole_state(paths)
         if found is not None:
             self._check(found[1], found[0])
         return found
@@ -155,14 +148,3 @@ def _check_numbers(state: Mapping[str, Any]) -> None:
     numbers = {name: state[name] for name in ("step", "steps", "decay_fraction")}
     if any(type(number) not in (int, float) or number < 0 for number in numbers.values()):
         raise InputError(f"its numbers are {numbers}; expected none below 0")
-
-
-class _Average:
-    """An exponential average that forgets its beginning."""
-
-    def __init__(self, decay: float) -> None:
-        self._decay = decay
-
-    @torch.no_grad()
-    def __call__(self, averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
-        torch._foreach_lerp_(averages, values, 1 - decay_at(int(count), self._decay))

@@ -107,17 +107,15 @@ def train_vae(
     torch.manual_seed(train_config.seed)
     vae = AutoencoderKL.from_config(config)
     begin_at_block_averages(vae)
-    average = train(
-        VaeObjective(channels_last(vae), images, settings, train_config.seed), train_config, progress
-    ).eval()
-    assert isinstance(average, AutoencoderKL)
+    train(VaeObjective(channels_last(vae), images, settings, train_config.seed), train_config, progress)
+    vae.eval()
     some = min(_STANDARDIZED_ON, len(images))
-    mean, std = channel_moments(_encode_rows(average, images, some))
+    mean, std = channel_moments(_encode_rows(vae, images, some))
     # A channel that the encoder leaves alone has no spread to divide by.
     each = std.clamp_min(_LEAST_SPREAD)
-    standardize(average, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
+    standardize(vae, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
     latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
-    return _finish(average, settings, train_config.folder, held_out, latent)
+    return _finish(vae, settings, train_config.folder, held_out, latent)
 
 
 def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:

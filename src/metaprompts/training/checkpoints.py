@@ -15,7 +15,15 @@ from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.distributed import DistributedContext
 from metaprompts.training.lr_schedule import describe_schedule
 from metaprompts.training.train_state import History, TrainState
-from metaprompts.utils.checkpoint_files import check_parts, check_tensors, first_whole_state, restoring, write_state
+from metaprompts.utils.checkpoint_files import (
+    check_parts,
+    check_tensors,
+    checkpoint_path,
+    checkpoints_in,
+    first_whole_state,
+    restoring,
+    write_state,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +73,7 @@ class Checkpoints:
             InputError: there is an unfinished run and ``resume`` is "ask"; or it cannot be resumed because the recipe
                 or the number of images differs, all checkpoints are damaged, or processes see different ones
         """
-        found = None if resume == "never" else first_whole_state(self._paths())
+        found = None if resume == "never" else first_whole_state(checkpoints_in(self._folder))
         # No process may write or remove files before all have read them.
         self._check_same_names(self._dist.gather(None if found is None else found[0].name))
         if found is not None:
@@ -73,7 +81,7 @@ class Checkpoints:
                 _check_facts(found[1])
         is_finished = found is not None and bool(found[1]["finished"])
         if found is None or (is_finished and resume == "ask"):
-            self._remove(self._paths())
+            self._remove(checkpoints_in(self._folder))
             return
         path, state = found
         if resume == "ask":
@@ -89,7 +97,7 @@ class Checkpoints:
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
         # Damaged checkpoints would count as newer than those still to be written.
-        self._remove(newer for newer in self._paths() if newer > path)
+        self._remove(newer for newer in checkpoints_in(self._folder) if newer > path)
         with restoring(path):
             train_state.step = state["step"]
             train_state.history = History(**state["history"])
@@ -108,7 +116,7 @@ class Checkpoints:
         skipped = skipped_by_all(self._samples, self._dist) or []
         state, generators = train_state.state(), self._dist.gather(rng_state())
         self._write(train_state, state=state, rng_state=generators, skipped=skipped, finished=finished)
-        self._remove(self._paths()[1 if finished else self._keep :])
+        self._remove(checkpoints_in(self._folder)[1 if finished else self._keep :])
 
     def finish(self, train_state: TrainState) -> None:
         """Keep one checkpoint, marked as finished, from which the run can be extended by more steps."""
@@ -118,9 +126,8 @@ class Checkpoints:
         if not self._dist.is_first:
             return
         facts = {"step": train_state.step, "steps": self._steps, "images": len(self._samples), "recipe": self._recipe}
-        write_state(
-            self._folder / f"{train_state.step:08d}.pt", {**facts, "history": asdict(train_state.history), **more}
-        )
+        path = checkpoint_path(self._folder, train_state.step)
+        write_state(path, {**facts, "history": asdict(train_state.history), **more})
 
     def _remove(self, paths: Iterable[Path]) -> None:
         if self._dist.is_first:
@@ -137,10 +144,6 @@ class Checkpoints:
             )
         if self._dist.rank < len(of_processes):
             restore_rng_state(of_processes[self._dist.rank])
-
-    def _paths(self) -> list[Path]:
-        """The newest first."""
-        return sorted(self._folder.glob("[0-9]*.pt"), reverse=True)
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
         """Check that the recipe is the checkpoint's; return whether an allowed key differs."""

@@ -29,11 +29,11 @@ class WeightAverage:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """While the body runs, the model has the averages; afterwards its own weights again, bit for bit."""
-        self._exchange()
+        self.swap()
         try:
             yield
         finally:
-            self._exchange()
+            self.swap()
 
     def state(self) -> dict[str, Tensor]:
         """The averages by parameter name; `load` takes them."""
@@ -46,7 +46,8 @@ class WeightAverage:
             average.copy_(state[name])
 
     @torch.no_grad()
-    def _exchange(self) -> None:
+    def swap(self) -> None:
+        """Exchange the model's weights and the averages."""
         for name, average in self._average.items():
             own = self._own[name]
             kept = own.detach().clone()
@@ -55,8 +56,8 @@ class WeightAverage:
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The decay after ``step`` steps, from 1: it rises to ``decay``, so that the average forgets the first weights.
+    """The decay after ``step`` steps: it rises from 0 to ``decay``, so that the average forgets the first weights.
 
     With 0.999 from the start, they would still have a share of 0.37 after a thousand steps.
     """
-    return min(decay, (1 + step) / (10 + step))
+    return min(decay, (1 + step) / (10 + step)) if step else 0.0

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 class JsonlFile:
     """A file that gets a line for each step and each validation as soon as it is over.
 
-    Lines hold "step"; a step's also "lr", "total", the parts of the loss, "seconds", and "waited", those of them that
-    were spent waiting for images; a validation's hold the scores under "validation".
+    Lines hold "step"; a step's also "lr", "total" and the parts of the loss, in training also "seconds", and "waited",
+    those of them that were spent waiting for images; a validation's hold the scores under "validation".
 
     Args:
         path: the file

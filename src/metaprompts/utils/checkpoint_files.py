@@ -17,6 +17,16 @@ from metaprompts.utils.torch_archives import checked_archive
 logger = logging.getLogger(__name__)
 
 
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """The checkpoint after this many steps."""
+    return folder / f"{step:08d}.pt"
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(folder.glob("[0-9]*.pt"), reverse=True)
+
+
 def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values.
 

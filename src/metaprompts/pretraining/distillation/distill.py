@@ -127,9 +127,8 @@ def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         checkpoint_seconds=settings.checkpoint_seconds,
     )
     write_json(settings.out / "settings.json", plain(settings))
-    average = train(DistillationObjective(student, teacher, images, settings), train_config, progress)
-    assert isinstance(average, SmallEncoder)
-    return _finish(average.eval(), teacher, images, settings)
+    train(DistillationObjective(student, teacher, images, settings), train_config, progress)
+    return _finish(student.eval(), teacher, images, settings)
 
 
 def read_teacher(source: str) -> tuple[LatentEncoder, float]:
