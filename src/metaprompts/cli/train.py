@@ -1,9 +1,8 @@
 """``metaprompts train``."""
 
-import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metaprompts.cli.console import complain, say
@@ -105,7 +104,7 @@ class Train:
         from metaprompts.cli.scored import report_undefined
         from metaprompts.training.loop import train
         from metaprompts.training.signals import TrainingStopped
-        from metaprompts.utils.distributed_env import is_first_process
+        from metaprompts.utils.distributed_env import is_first_process, launch_command
         from metaprompts.utils.progress import ConsoleProgress
 
         try:
@@ -113,7 +112,7 @@ class Train:
         except TrainingStopped as stopped:
             command = ["metaprompts", "train", self.recipe, *self.overrides, "--resume", "auto"]
             if is_first_process():
-                complain(f"{stopped}; resume with: {shlex.join([*_launcher(os.environ), *command])}\n")
+                complain(f"{stopped}; resume with: {shlex.join([*launch_command(), *command])}\n")
             return _SIGNALED + stopped.signal
         if is_first_process():
             if not recipe.data.validates:
@@ -121,18 +120,6 @@ class Train:
                 return 0
             say(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.output_dir / 'best'}\n")
         return report_undefined(recipe.task.name, history.best or {}) if recipe.data.validates else 0
-
-
-def _launcher(environment: Mapping[str, str]) -> list[str]:
-    """The torchrun command line, from the environment of its processes; empty without torchrun."""
-    if "WORLD_SIZE" not in environment:
-        return []
-    machines, processes = environment.get("GROUP_WORLD_SIZE", "1"), environment.get("LOCAL_WORLD_SIZE", "1")
-    # With several machines, each has its own rank.
-    meeting = ["--nnodes", machines, "--node-rank", "NUMBER"] if machines != "1" else []
-    for option, name in (("--master-addr", "MASTER_ADDR"), ("--master-port", "MASTER_PORT")) if meeting else ():
-        meeting += [option, environment.get(name, name)]
-    return ["torchrun", *(meeting or ["--standalone"]), "--nproc-per-node", processes, "-m"]
 
 
 def _shown(scores: dict[str, object] | None) -> str:

@@ -13,27 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from metaprompts.utils.distributed_env import Processes
 from metaprompts.utils.multiprocessing import prepare_worker
 
 _LOOK_SECONDS = 0.5
 
 
-class ProcessGroup:
-    """One process among those that train together; by default the only one.
-
-    Args:
-        rank: its number; number 0 writes the files
-        count: of all
-    """
-
-    def __init__(self, rank: int = 0, count: int = 1) -> None:
-        self.rank = rank
-        self.count = count
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this process writes the files."""
-        return self.rank == 0
+class ProcessGroup(Processes):
+    """One process among those that train together; by default the only one."""
 
     def share(self, batch: Tensor) -> Tensor:
         """This process's rows of (B, ...); B is a multiple of the count."""

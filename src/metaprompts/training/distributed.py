@@ -14,7 +14,7 @@ from metaprompts.training.data_parallel import ProcessGroup
 from metaprompts.training.fsdp import shard
 from metaprompts.training.trackers import TRACKED_FOLDER, check_trackers
 from metaprompts.utils.device import pick_device
-from metaprompts.utils.distributed_env import local_device, process_count
+from metaprompts.utils.distributed_env import local_device, process_count, processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -107,11 +107,6 @@ class DistributedContext(ProcessGroup):
         distributed.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
-        """Wait for all processes."""
-        if self.count > 1:
-            distributed.barrier()
-
 
 @contextmanager
 def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
@@ -128,31 +123,23 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
     device = pick_device(local_device(settings.device))
     if settings.precision == "fp16" and device.type == "cpu":
         raise InputError("training.precision fp16 needs a GPU: choose bf16 or fp32 on a CPU")
-    count = process_count()
-    if count > 1:
-        _init_process_group(device)
-    try:
-        accelerator = Accelerator(
-            cpu=device.type == "cpu",
-            mixed_precision=_MIXED[settings.precision],
-            device_placement=False,
-            log_with=list(settings.report_to or ()) or None,
-            project_config=ProjectConfiguration(logging_dir=str(settings.output_dir / TRACKED_FOLDER)),
-        )
-        with _naming_the_lost():
-            yield DistributedContext(accelerator, device, fsdp=settings.fsdp)
-    finally:
-        # Accelerate keeps the first precision that it is given for the whole process.
-        AcceleratorState._reset_state(reset_partial_state=True)
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-
-
-def _init_process_group(device: torch.device) -> None:
-    if device.type == "cuda":
+    if device.type == "cuda" and process_count() > 1:
         torch.cuda.set_device(device)
     # Python objects and CPU tensors go over gloo.
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    with processes("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", _PATIENCE):
+        try:
+            accelerator = Accelerator(
+                cpu=device.type == "cpu",
+                mixed_precision=_MIXED[settings.precision],
+                device_placement=False,
+                log_with=list(settings.report_to or ()) or None,
+                project_config=ProjectConfiguration(logging_dir=str(settings.output_dir / TRACKED_FOLDER)),
+            )
+            with _naming_the_lost():
+                yield DistributedContext(accelerator, device, fsdp=settings.fsdp)
+        finally:
+            # Accelerate keeps the first precision that it is given for the whole process.
+            AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""Several processes that share an evaluation, as torchrun starts them."""
+"""The processes that torchrun starts, as the environment describes them."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
@@ -15,17 +14,22 @@ from metaprompts.errors import InputError
 _PATIENCE = timedelta(days=7)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Processes:
     """The rank of this process and the world size.
 
-    Attributes:
+    Args:
         rank: 0 for the one that writes and speaks
         count: how many there are
     """
 
-    rank: int = 0
-    count: int = 1
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank = rank
+        self.count = count
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -69,18 +73,30 @@ def _from_environment(name: str, default: str, *, least: int) -> int:
     return int(text)
 
 
+def launch_command() -> list[str]:
+    """The torchrun command line that started this process; empty without torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        return []
+    machines, here = os.environ.get("GROUP_WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE", "1")
+    # With several machines, each has its own rank.
+    meeting = ["--nnodes", machines, "--node-rank", "NUMBER"] if machines != "1" else []
+    for option, name in (("--master-addr", "MASTER_ADDR"), ("--master-port", "MASTER_PORT")) if meeting else ():
+        meeting += [option, os.environ.get(name, name)]
+    return ["torchrun", *(meeting or ["--standalone"]), "--nproc-per-node", here, "-m"]
+
+
 @contextmanager
-def processes() -> Iterator[Processes]:
-    """Meet the other processes that torchrun started, over gloo; alone without torchrun."""
+def processes(backend: str = "gloo", timeout: timedelta = _PATIENCE) -> Iterator[Processes]:
+    """Join the process group that torchrun started; alone without torchrun."""
     count = process_count()
-    if count == 1:
-        yield Processes()
-        return
-    distributed.init_process_group("gloo", timeout=_PATIENCE)
+    if count > 1:
+        distributed.init_process_group(backend, timeout=timeout)
     try:
-        yield Processes(rank=distributed.get_rank(), count=count)
+        yield Processes(distributed.get_rank() if count > 1 else 0, count)
     finally:
-        distributed.destroy_process_group()
+        # Accelerate makes a group of a single process, too.
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def local_device(device: str | None) -> str | None:
