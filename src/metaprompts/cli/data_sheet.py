@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from metaprompts.analysis.drawing import draw_sample
 from metaprompts.data.check import PartReport
 from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Depth, Pose, Segmentation
-from metaprompts.utils.files import write_whole
+from metaprompts.utils.files import write_image
 from metaprompts.utils.scratch import remove_scratch
 from metaprompts.visualize.histograms import class_histogram
 from metaprompts.visualize.segmentation import class_legend, palette
@@ -50,8 +49,7 @@ def write_sheet(reports: Sequence[PartReport], recipe: Recipe, out: Path) -> Non
             title, colors = f"{report.name}: {counts.title()}", palette(len(names))
             sheet = stack_down(sheet, class_histogram(title, names, colors, counts.shares(), sheet.shape[1]))
     remove_scratch(out.parent)
-    with write_whole(out) as scratch:
-        Image.fromarray(sheet).save(scratch)
+    write_image(out, sheet)
 
 
 def _labels(sample: Sample) -> list[int]:

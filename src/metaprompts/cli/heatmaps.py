@@ -213,7 +213,7 @@ def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", promp
     import numpy as np
     from PIL import Image
 
-    from metaprompts.utils.files import write_whole
+    from metaprompts.utils.files import write_image
     from metaprompts.visualize.heatmaps import overlay_heat
     from metaprompts.visualize.sheets import contact_sheet
 
@@ -221,8 +221,7 @@ def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", promp
     for prompt in prompts:
         heatmap = maps.heatmap(prompt)
         drawn = Image.fromarray(overlay_heat(image, heatmap.map, heatmap.seen))
-        with write_whole(out / f"{stem}_prompt{prompt:03d}.png") as scratch:
-            drawn.save(scratch)
+        write_image(out / f"{stem}_prompt{prompt:03d}.png", drawn)
         drawn.thumbnail(_CELL[::-1])
         small.append(np.asarray(drawn))
     if small:
@@ -230,5 +229,4 @@ def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", promp
         rows = [slice(start, start + columns) for start in range(0, len(small), columns)]
         captions = [f"prompt {prompt}" for prompt in prompts]
         sheet = contact_sheet([small[row] for row in rows], [captions[row] for row in rows], cell=_CELL)
-        with write_whole(out / f"{stem}_prompts.png") as scratch:
-            Image.fromarray(sheet).save(scratch)
+        write_image(out / f"{stem}_prompts.png", sheet)

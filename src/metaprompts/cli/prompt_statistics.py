@@ -58,13 +58,12 @@ def _counted(batches: Iterable[dict[str, Any]], on_done: Callable[[int], None]) 
 
 
 def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -> None:
-    from metaprompts.utils.files import write_json, write_text, write_whole
+    from metaprompts.utils.files import write_image, write_json, write_text
 
     table = responses.table()
     write_json(out / "responses.json", responses.plain())
     write_text(out / "responses.md", f"# What the prompts respond to\n\n{title}\n\n{table}")
-    with write_whole(out / "responses.png") as scratch:
-        responses.show().save(scratch)
+    write_image(out / "responses.png", responses.show())
     lines = table.splitlines(keepends=True)
     say("".join(lines[: _SHOWN + 2]))
     if len(lines) > _SHOWN + 2:

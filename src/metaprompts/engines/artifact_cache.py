@@ -10,9 +10,9 @@ from pathlib import Path
 
 from metaprompts.errors import InputError
 from metaprompts.utils.cache import CACHE_VARIABLE, cache_folder
-from metaprompts.utils.files import read_json, write_failure, write_json
+from metaprompts.utils.files import read_json, scratch_folder, write_json
 from metaprompts.utils.fingerprint import file_fingerprint
-from metaprompts.utils.scratch import is_scratch, remove_scratch, scratch_next_to
+from metaprompts.utils.scratch import is_scratch, remove_scratch
 
 _LIST = "artifact.json"
 
@@ -36,24 +36,12 @@ def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
     if _is_whole(place, what):
         return place
     remove_scratch(place.parent)
-    scratch = scratch_next_to(place)
-    try:
-        scratch.mkdir(parents=True)
+    advice = f"name another by {CACHE_VARIABLE}"
+    with scratch_folder(place, f"cannot write to the cache {place.parent}", advice) as scratch:
         build(scratch)
         files = {path.name: file_fingerprint(path) for path in sorted(scratch.iterdir())}
         write_json(scratch / _LIST, {"what": dict(what), "files": files})
         _take_place(scratch, place, what)
-    except InputError:
-        raise
-    except Exception as error:  # converters write in C++, and raise their own
-        failure = error if isinstance(error, OSError) else write_failure(error, place.parent)
-        if failure is None:
-            raise
-        raise InputError(
-            f"cannot write to the cache {place.parent}: {failure.strerror or failure}; name another by {CACHE_VARIABLE}"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return place
 
 

@@ -18,8 +18,8 @@ from metaprompts.errors import InputError
 from metaprompts.utils.scratch import scratch_next_to
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _DEPTH = 64
@@ -47,8 +47,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = _new_scratch(path)
         yield scratch
-        _flush(scratch, os.O_RDWR)
-        scratch.replace(path)
+        take_place(scratch, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {_reason(error)}; nothing there was changed") from error
     finally:
@@ -57,6 +56,56 @@ def write_whole(path: Path) -> Iterator[Path]:
     # The new name itself reaches the disk with its folder, where the platform lets a folder be flushed.
     with suppress(OSError):
         _flush(path.parent, os.O_RDONLY)
+
+
+def take_place(scratch: Path, path: Path) -> None:
+    """Rename a file that has been written to the name of another, which it replaces, once it has reached the disk."""
+    _flush(scratch, os.O_RDWR)
+    scratch.replace(path)
+
+
+@contextmanager
+def scratch_folder(place: Path, failed: str, advice: str = "nothing there was changed") -> Iterator[Path]:
+    """Yield a new folder next to ``place``, which is removed in the end unless the block has renamed it.
+
+    Args:
+        place: what shall come of the folder or of its files
+        failed: how the error of a disk that is full or cannot be written begins
+        advice: how it ends
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    scratch = scratch_next_to(place)
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+    except InputError:
+        raise
+    except Exception as error:  # writers in C++ raise their own
+        failure = error if isinstance(error, OSError) else write_failure(error, place.parent)
+        if failure is None:
+            raise
+        raise InputError(f"{failed}: {_reason(failure)}; {advice}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def write_folder_whole(folder: Path) -> Iterator[Path]:
+    """Yield a scratch folder; when the block succeeds, it replaces ``folder``.
+
+    Raises:
+        InputError: the folder cannot be written
+    """
+    with scratch_folder(folder, f"cannot write {folder}") as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        # A folder that is not empty cannot be replaced in one step.
+        if folder.exists():
+            folder.rename(scratch / "former")
+        new.rename(folder)
 
 
 def check_writable(folder: Path) -> None:
@@ -88,12 +137,12 @@ def json_line(value: Any) -> str:
     return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def write_image(path: Path, image: "NDArray[np.uint8]") -> None:
-    """Write (H, W, 3) RGB as an image of the kind that the suffix says, whole or not at all."""
-    from PIL import Image
+def write_image(path: Path, image: "NDArray[Any] | Image", **options: Any) -> None:
+    """Write an image, or its (H, W) or (H, W, C) pixels, in the format that the suffix says, whole or not at all."""
+    from PIL.Image import Image, fromarray
 
     with write_whole(path) as scratch:
-        Image.fromarray(image).save(scratch)
+        (image if isinstance(image, Image) else fromarray(image)).save(scratch, **options)
 
 
 def is_file(path: Path) -> bool:
@@ -285,26 +334,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-@contextmanager
-def write_folder_whole(folder: Path) -> Iterator[Path]:
-    """Yield a scratch folder next to ``folder``; when the block succeeds, it replaces ``folder``.
-
-    Raises:
-        InputError: the folder cannot be written
-    """
-    scratch = scratch_next_to(folder)
-    former = scratch.with_name(f"{scratch.name}-former")
-    try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        # A folder that is not empty cannot be replaced in one step.
-        if folder.exists():
-            folder.rename(former)
-        scratch.rename(folder)
-    except OSError as error:
-        raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
-    finally:
-        for left in (scratch, former):
-            shutil.rmtree(left, ignore_errors=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 LOCK_FILE = ".metaprompts-lock"
 _OWNER = re.compile(r"([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)")
-_NAME = re.compile(r"\..*-(?P<owner>[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]+)-[0-9a-f]{8}(\.\w+)?(-former)?")
+_NAME = re.compile(r"\..*-(?P<owner>[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]+)-[0-9a-f]{8}(\.\w+)?")
 _LONGEST_STEM, _LONGEST_SUFFIX = 40, 16
 # Whether a process of another machine lives cannot be seen; one that writes changes its file all the time.
 _FOREIGN_AGE_S = 3600.0

@@ -1,7 +1,5 @@
 """Export a model, compare the file with the model, and write example code."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +20,8 @@ from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Pose
-from metaprompts.utils.files import read_json, write_failure, write_json, write_text
+from metaprompts.utils.files import read_json, scratch_folder, take_place, write_json, write_text
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.scratch import scratch_next_to
 from metaprompts.utils.wording import counted
 
 _MULTIPLE = 64
@@ -159,25 +156,13 @@ def _example(chosen: Format, task: str) -> dict[str, str]:
 @contextmanager
 def _folder(out: Path) -> Iterator[Path]:
     """An empty folder in ``out``, whose files are moved to ``out`` when the block succeeds."""
-    scratch = scratch_next_to(out / "export")
-    try:
-        scratch.mkdir()
+    with scratch_folder(out / "export", f"cannot write {out}") as scratch:
         yield scratch
         outdated = _model_files(out) - _model_files(scratch)
         for path in scratch.iterdir():
-            _flush(path)
-            path.replace(out / path.name)
+            take_place(path, out / path.name)
         for name in outdated:
             (out / name).unlink(missing_ok=True)
-    except InputError:
-        raise
-    except Exception as error:  # PyTorch's and OpenVINO's writers raise their own
-        failure = error if isinstance(error, OSError) else write_failure(error, out)
-        if failure is None:
-            raise
-        raise InputError(f"cannot write {out}: {failure.strerror or failure}; nothing there was changed") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _model_files(folder: Path) -> set[str]:
@@ -187,8 +172,3 @@ def _model_files(folder: Path) -> set[str]:
         return {name for name in names if Path(name).name == name and name.startswith("model.")}
     except (InputError, KeyError, TypeError):
         return set()
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())

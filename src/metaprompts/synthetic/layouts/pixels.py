@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.synthetic import CLASSES, Scene
-from metaprompts.utils.files import write_whole
+from metaprompts.utils.files import write_image
 
 _JPEG_QUALITY = 95
 
@@ -21,10 +21,8 @@ def save_image(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
         path: where; missing folders are made
         pixels: (H, W), (H, W, 3) or (H, W, 4) uint8, (H, W) uint16, or an image
     """
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    with write_whole(path) as scratch:
-        # PNG has no quality setting and ignores it.
-        image.save(scratch, quality=_JPEG_QUALITY)
+    # PNG has no quality setting and ignores it.
+    write_image(path, pixels, quality=_JPEG_QUALITY)
 
 
 def class_ids(ids: Mapping[str, int], *, void: int) -> NDArray[np.uint8]:
