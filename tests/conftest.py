@@ -1,7 +1,9 @@
+import importlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SHARED_DATA = Path(__file__).parents[1].parent / "shared" / "data"
@@ -12,6 +14,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real data set samples (../shared/data) are not here")
     return SHARED_DATA
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings write curves.png without matplotlib, which takes longer than a step of a tiny model."""
+    # By name: most tests import nothing of the trainings.
+    loop = importlib.import_module("metaprompts.training.loop")
+    monkeypatch.setattr(loop, "training_curves", lambda lines, metric: np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.fixture

@@ -1,8 +1,15 @@
 """Models of a few thousand parameters, for tests of what is around a model."""
 
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
 import torch
 
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.modules.backbone.loading import build_backbone
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
 
@@ -18,6 +25,35 @@ def small_model(task: str) -> MetaPromptModel:
     sized = [] if task == "pose" else ["--data.image_size", "64,64"]
     words = [*SMALL[task], *sized, "--prompts.count", "4", "--backbone.source", "random:micro"]
     return build_model(read_recipe(f"micro_{task}", words)).eval()
+
+
+@cache
+def tiny_backbone() -> str:
+    """A diffusers folder whose UNet has three levels: built, trained and saved in half of the miniature's time."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny_backbone"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    unet = {
+        "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "CrossAttnUpBlock2D"],
+        "block_out_channels": [16, 16, 32],
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "attention_head_dim": 8,
+        # That of the miniature's text encoder.
+        "cross_attention_dim": 64,
+    }
+    vae = {
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "block_out_channels": [8] * 4,
+        "norm_num_groups": 4,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        backbone = build_backbone(unet, vae)
+    backbone.unet.save_pretrained(folder / "unet")
+    backbone.vae.save_pretrained(folder / "vae")
+    return str(folder)
 
 
 def smooth_images(count: int, height: int, width: int) -> torch.Tensor:

@@ -3,6 +3,12 @@ import pytest
 from PIL import Image
 
 
+@pytest.fixture(autouse=True)
+def _quick(request):
+    if "draws_curves" not in request.keywords:
+        request.getfixturevalue("no_curves")
+
+
 @pytest.fixture(scope="session")
 def images(tmp_path_factory):
     """Five training and two validation images of 64x64 with depth in millimeters and two classes."""

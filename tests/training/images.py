@@ -1,7 +1,7 @@
 """Recipes for the few images of these tests."""
 
 from metaprompts.recipes.loader import read_recipe
-from small import SMALL
+from small import SMALL, tiny_backbone
 
 
 def made_recipe(task, images, out, *overrides):
@@ -12,6 +12,7 @@ def made_recipe(task, images, out, *overrides):
             *SMALL[task],
             *("--data.root", str(images), "--data.train", f"train_{kind}.txt", "--data.val", f"val_{kind}.txt"),
             *("--data.image_size", "64,64", "--augment.crop_size", "64,64", "--data.num_workers", "0"),
+            *("--backbone.source", tiny_backbone(), "--training.report_to", "none"),
             *("--prompts.count", "4", "--refinement.steps", "2", "--training.output_dir", str(out)),
             *("--training.device", "cpu", "--training.batch_size", "2", "--training.steps", "2"),
             *overrides,

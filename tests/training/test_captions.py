@@ -37,7 +37,7 @@ def recipe(task, images, captions, out, *overrides):
         task,
         images,
         out,
-        *("--prompts.kind", "caption", "--backbone.source", "micro", "--data.captions", str(captions)),
+        *("--prompts.kind", "caption", "--prompts.text_source", "micro", "--data.captions", str(captions)),
         *("--data.cache", str(captions.parent / "cache"), *overrides),
     )
 
@@ -223,7 +223,10 @@ def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
         (["--data.captions", "gone.json"], "gone.json is not a file"),
         (["--data.captioner", "a/b"], "data.captioner a/b: set one of them to none"),
         (["--data.captions", "none", "--data.captioner", "gone"], "no captioner at gone"),
-        (["--backbone.source", "random:micro"], "random weights and no text encoder: set prompts.text_source"),
+        (
+            ["--backbone.source", "random:micro", "--prompts.text_source", "none"],
+            "random weights and no text encoder: set prompts.text_source",
+        ),
     ],
 )
 def test_what_is_said_wrongly_is_one_line(images, captions, tmp_path, words, expected):

@@ -34,6 +34,7 @@ def test_the_same_recipe_gives_bitwise_the_same_model(task, images, tmp_path):
     assert not all(torch.equal(tensor, third[name]) for name, tensor in first.items())
 
 
+@pytest.mark.draws_curves
 def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_path):
     out = tmp_path / "out"
     made = recipe("depth", images, out, "--training.steps", "3", "--training.validate_every", "2")
@@ -197,7 +198,7 @@ def test_a_split_smaller_than_a_batch_is_refused(images, tmp_path):
 def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    words = ("--training.steps", "4", "--training.validate_every", "2")
+    words = ("--training.steps", "4", "--training.validate_every", "2", "--training.report_to", "tensorboard")
     train(recipe("depth", images, tmp_path, *words), ProgressReporter())
     events = EventAccumulator(str(tmp_path / "tensorboard/metaprompts"), size_guidance={"images": 0})
     events.Reload()
@@ -212,14 +213,14 @@ def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images,
 
 
 def test_no_tracker_and_one_that_is_missing(images, tmp_path):
-    train(recipe("depth", images, tmp_path / "none", "--training.report_to", "none"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "none"), ProgressReporter())
     assert not (tmp_path / "none/tensorboard").exists()
     with pytest.raises(InputError, match=r"names mlflow, which is not installed: pip install mlflow"):
         train(recipe("depth", images, tmp_path / "other", "--training.report_to", "mlflow"), ProgressReporter())
 
 
 def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
-    words = ("--training.steps", "3", "--training.report_to", "none")
+    words = ("--training.steps", "3")
     train(recipe("depth", images, tmp_path / "fp32", *words), ProgressReporter())
     train(recipe("depth", images, tmp_path / "bf16", *words, "--training.precision", "bf16"), ProgressReporter())
     full, half = (load(tmp_path / name / "last").state_dict() for name in ("fp32", "bf16"))
@@ -242,7 +243,7 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
         met.append((step, {name: each.detach().clone() for name, each in self._own.items()}))
 
     monkeypatch.setattr(WeightAverage, "update", noting)
-    words = ("--training.report_to", "none", "--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
+    words = ("--optimizer.lr", "0.01", "--schedule.warmup_steps", "0")
     made = recipe("depth", images, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
     fresh = loop.build_model(made)
@@ -267,7 +268,7 @@ def test_one_image_a_pass_is_too_few_for_segmentation(images, tmp_path):
 @pytest.mark.full
 def test_a_compiled_training_learns_the_same(images, tmp_path):
     """Slow: every kind of pass is compiled first."""
-    words = ("--training.report_to", "none", "--training.batch_norm", "frozen")
+    words = ("--training.batch_norm", "frozen")
     train(recipe("depth", images, tmp_path / "eager", *words), ProgressReporter())
     train(recipe("depth", images, tmp_path / "compiled", *words, "--training.compile", "true"), ProgressReporter())
     eager, compiled = (load(tmp_path / name / "last").state_dict() for name in ("eager", "compiled"))
