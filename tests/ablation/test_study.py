@@ -9,7 +9,7 @@ from ablation.made import study
 from metaprompts.ablation.study import Cell, GeneratedScenes, Run, Variant, changed_values, read_study
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.utils.schema import build
+from metaprompts.utils.schema import from_dict
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
@@ -112,7 +112,7 @@ def test_a_study_is_named_after_its_file(tmp_path):
     )
     read = read_study(tmp_path / "mine.toml")
     assert read.name == "mine"
-    assert read.scenes == build(GeneratedScenes, {"count": 9, "val_count": 3, "parts": [2]})
+    assert read.scenes == from_dict(GeneratedScenes, {"count": 9, "val_count": 3, "parts": [2]})
 
 
 def test_a_variant_that_a_cell_cannot_have_is_not_trained_there():
@@ -178,7 +178,7 @@ def test_lists_arrive_as_they_were_written(key, value):
     cell = Cell(name="c", recipe=recipe, data="here", metric=metric, settings=settings)
     run = Run(cell=cell, variant=Variant(name="v", settings={key: value}), seed=0)
     section, name = key.split(".")
-    assert run.recipe(Path("in"), Path("out")).plain()[section][name] == value
+    assert run.recipe(Path("in"), Path("out")).to_dict()[section][name] == value
 
 
 TINY = "title = 't'\nseeds = [0]\ncells = [{name='c', recipe='micro_depth', data='d', metric='d1'}]\n"

@@ -69,7 +69,7 @@ def test_what_is_at_a_place_in_the_image_comes_back_to_that_place(task, size):
     image = np.rint(np.broadcast_to(line[None, :, None], (*size, 3))).astype(np.uint8)
     for turned in (False, True):
         given = np.ascontiguousarray(image.transpose(1, 0, 2)) if turned else image
-        (view,) = task.views(given, (128, 192), None)
+        (view,) = task.model_inputs(given, (128, 192), None)
         cells = F.avg_pool2d(task.resize_for_backbone(view.image[None]), 8)[0, 0]
         found = on_image(cells, view, given.shape[:2]).numpy() * 255
         found = found.T if turned else found

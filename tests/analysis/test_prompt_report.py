@@ -36,7 +36,7 @@ def test_the_table_of_joints_has_the_peaks_distance():
 
 
 def test_json_has_every_number_and_null_for_none(tmp_path):
-    write_json(tmp_path / "x.json", classes().plain())
+    write_json(tmp_path / "x.json", classes().to_dict())
     content = json.loads((tmp_path / "x.json").read_text())
     assert content["kind"] == "class"
     assert content["prompts"][1] == {
@@ -71,7 +71,7 @@ def test_depth():
         ["| 0", "far", "0.250"],
         ["| 2", "-", "-"],
     ]
-    assert found.plain()["prompts"][1] == {"prompt": 1, "correlation": -0.5, "mean": 1, "std": 1}
+    assert found.to_dict()["prompts"][1] == {"prompt": 1, "correlation": -0.5, "mean": 1, "std": 1}
     drawn = np.asarray(found.show())
     red = np.argwhere((drawn == HIGH).all(axis=-1))
     assert red[:, 0].max() < 8 + 16  # the positive one is on top

@@ -23,7 +23,7 @@ def shared(task):
 
 def plain_maps(model):
     """What the model gives for the image, asked for without the code under test."""
-    (view,) = model.task.views(IMAGE, model.config.working_size, None)
+    (view,) = model.task.model_inputs(IMAGE, model.config.working_size, None)
     with torch.inference_mode():
         return model.prompt_maps(view.image[None])
 
@@ -99,14 +99,16 @@ def test_levels_are_counted():
 
 def changed(model, **changes):
     """A model of other settings with the same weights, as far as it has them."""
-    made = MetaPromptModel.from_config(ModelConfig.from_plain(model.config.plain() | changes))
+    made = MetaPromptModel.from_config(ModelConfig.from_dict(model.config.to_dict() | changes))
     known = model.state_dict()
     made.load_state_dict({name: known[name] for name in made.state_dict()}, assign=True)
     return made.eval()
 
 
 def test_without_rearrangement_there_are_no_prompt_maps():
-    model = MetaPromptModel.from_config(ModelConfig.from_plain(shared("depth").config.plain() | {"rearrangement": OFF}))
+    model = MetaPromptModel.from_config(
+        ModelConfig.from_dict(shared("depth").config.to_dict() | {"rearrangement": OFF})
+    )
     with pytest.raises(InputError, match="no map for each prompt"):
         prompt_heatmaps(model, IMAGE)
 

@@ -30,7 +30,7 @@ def recipe(task, folder):
     sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
     words = [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu", "--data.num_workers", "0"]
     path = folder / f"{task}.json"
-    path.write_text(json.dumps(read_recipe(f"micro_{task}", words).plain()))
+    path.write_text(json.dumps(read_recipe(f"micro_{task}", words).to_dict()))
     return str(path)
 
 

@@ -25,7 +25,7 @@ def home(models, tmp_path, monkeypatch):
         shutil.copytree(models / task, tmp_path / f"home/micro-{task}")
         sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
         recipe = read_recipe(f"micro_{task}", [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu"])
-        (tmp_path / f"home/micro-{task}/recipe.json").write_text(json.dumps(recipe.plain()))
+        (tmp_path / f"home/micro-{task}/recipe.json").write_text(json.dumps(recipe.to_dict()))
     monkeypatch.setattr(embedded, "_home", lambda: tmp_path / "home")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

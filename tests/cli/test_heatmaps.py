@@ -145,7 +145,7 @@ def test_the_recipe_is_found_beside_the_model(models, data, tmp_path):
     shutil.copytree(models / "depth", folder)
     overrides = [*SMALL["depth"], "--data.root", str(data), *VALIDATION["depth"], "--data.num_workers", "0"]
     recipe = read_recipe("micro_depth", overrides)
-    write_json(folder / "recipe.json", recipe.plain())
+    write_json(folder / "recipe.json", recipe.to_dict())
     assert (
         main(["heatmaps", str(folder), "--data.root", str(data), "--device=cpu", "--out", str(tmp_path / "out")]) == 0
     )

@@ -31,7 +31,7 @@ def home(tmp_path_factory):
     for task, words in SMALLER.items():
         recipe = read_recipe(f"scenes_{task}", [*words, "--backbone.source=random:micro"])
         build_model(recipe).save(folder / f"micro-{task}")
-        write_json(folder / f"micro-{task}" / "recipe.json", recipe.plain())
+        write_json(folder / f"micro-{task}" / "recipe.json", recipe.to_dict())
     return folder
 
 

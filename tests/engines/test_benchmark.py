@@ -124,7 +124,7 @@ def test_the_cost_curve_has_every_point_of_its_axes(
     one, two = found.axes["windows"]
     assert two.flops == 2 * one.flops
     assert (one.workload, two.place("windows")) == (plan.workload, 2)
-    assert one.plain()["seconds"] == median(one.seconds) > 0
+    assert one.to_dict()["seconds"] == median(one.seconds) > 0
     assert len(curve_rows(found).cells) == 2
     assert curve_figure(found).ndim == 3
 
@@ -231,7 +231,7 @@ def test_depth_of_480_is_seen_at_512() -> None:
 
     assert workload.full_working_size() == (448, 448)
     assert task.resize_for_backbone(torch.empty(1, 3, 448, 448, device="meta")).shape[-2:] == (512, 512)
-    assert Workload.from_plain(json.loads(json.dumps(workload.plain()))) == workload
+    assert Workload.from_dict(json.loads(json.dumps(workload.to_dict()))) == workload
 
 
 def test_crops_of_people_have_the_size() -> None:

@@ -181,7 +181,7 @@ def texts() -> dict[str, Reader]:
     pairs = {"list.txt": lines, **dict.fromkeys(("a.png", "m.png", "b/a.png", "b/m.png"), image_file("L"))}
     toml = b'extends = "micro_depth"\n[data]\nroot = "x"\nimage_size = [64, 96]\n[training]\nsteps = 9\n'
     toml += b'output_dir = "runs"\n'
-    recipe = json.dumps(read_recipe("micro_pose").plain()).encode()
+    recipe = json.dumps(read_recipe("micro_pose").to_dict()).encode()
     study = (Path(__file__).parents[2] / "studies/steps.toml").read_bytes()
     log = b'{"step":1,"total":0.5,"lr":0.1}\n{"step":2,"total":null,"lr":0.1}\n'
     return {

@@ -35,7 +35,7 @@ class Counting:
         self.passes.append((images.shape[-1], len(images)))
         return images[:, 0, 0, :1]
 
-    def views(self, image, working_size, boxes):
+    def model_inputs(self, image, working_size, boxes):
         for number, side in enumerate(boxes):
             view = ModelInput(image=torch.full((3, 1, side), float(number)), box_xywh=np.zeros(4, np.float32))
             self.alive.add(view)

@@ -44,7 +44,7 @@ def saved(tmp_path):
 @pytest.fixture
 def config_path(tmp_path):
     """The config of a model that is refused before its weights are looked for."""
-    write_json(tmp_path / "config.json", model().config.plain())
+    write_json(tmp_path / "config.json", model().config.to_dict())
     return tmp_path / "config.json"
 
 

@@ -92,7 +92,7 @@ def config(**settings):
 )
 def test_a_config_survives_being_written(settings):
     made = config(**settings)
-    assert ModelConfig.from_plain(made.plain()) == made
+    assert ModelConfig.from_dict(made.to_dict()) == made
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_config_survives_being_written(settings):
 )
 def test_a_wrong_config_is_told(changes, message):
     with pytest.raises(InputError, match=message):
-        ModelConfig.from_plain(config().plain() | changes)
+        ModelConfig.from_dict(config().to_dict() | changes)
 
 
 def test_no_attention_holds_the_matrix_of_all_scores():

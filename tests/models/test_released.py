@@ -122,7 +122,7 @@ class TestWholeFiles:
             assert len(config.task.classes) == (150 if preset == "ade20k" else 19)
             assert config.task.classes[0] == ("wall" if preset == "ade20k" else "road")
             assert (config.task.width, config.task.dropout) == (32, 0.0 if preset == "ade20k" else 0.1)
-        assert ModelConfig.from_plain(config.plain()) == config
+        assert ModelConfig.from_dict(config.to_dict()) == config
 
     @pytest.mark.parametrize(
         ("name", "preset", "total", "trainable"),

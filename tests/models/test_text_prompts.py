@@ -174,14 +174,14 @@ def test_what_cannot_be_read_is_one_line(tmp_path):
 def test_a_config_from_before_there_were_kinds_is_of_meta_prompts(tmp_path):
     values = json.loads((embedded_folder("micro-depth") / "config.json").read_text())
     values["prompts"] = {"count": 32, "per_step": True, "adapter": True}
-    assert ModelConfig.from_plain(values).prompts == Prompts(kind="meta", count=32, per_step=True, adapter=True)
+    assert ModelConfig.from_dict(values).prompts == Prompts(kind="meta", count=32, per_step=True, adapter=True)
     shutil.copytree(embedded_folder("micro-depth"), tmp_path / "model")
     (tmp_path / "model/config.json").write_text(json.dumps(values))
     assert load(tmp_path / "model", "cpu").config.prompts.kind == "meta"
 
 
 def test_a_config_with_too_few_labels_is_refused():
-    values = made().config.plain()
+    values = made().config.to_dict()
     values["prompts"]["labels"] = ["ground"]
     with pytest.raises(InputError, match="count is 2, but there are 1"):
-        ModelConfig.from_plain(values)
+        ModelConfig.from_dict(values)

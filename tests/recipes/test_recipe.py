@@ -12,9 +12,9 @@ from metaprompts.recipes.registry import recipe_names
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_reads_and_writes(name, tmp_path):
     recipe = read_recipe(name)
-    assert Recipe.from_plain(recipe.plain()) == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
     path = tmp_path / "recipe.json"
-    path.write_text(json.dumps(recipe.plain()))
+    path.write_text(json.dumps(recipe.to_dict()))
     assert read_recipe(str(path)) == recipe
 
 
@@ -36,12 +36,12 @@ def test_overrides_change_what_they_name_and_nothing_else():
     )
     assert (changed.training.batch_size, changed.optimizer.lr, changed.refinement.modulated_time) == (3, 2e-4, False)
     assert changed.data.root == Path("x")
-    back = changed.plain()
+    back = changed.to_dict()
     back["training"]["batch_size"] = plain.training.batch_size
     back["optimizer"]["lr"] = plain.optimizer.lr
     back["refinement"]["modulated_time"] = True
     back["data"]["root"] = None
-    assert Recipe.from_plain(back) == plain
+    assert Recipe.from_dict(back) == plain
 
 
 def test_negative_and_empty_values_pass_through_an_equals_sign():

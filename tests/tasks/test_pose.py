@@ -40,7 +40,7 @@ def test_what_is_found_in_a_crop_is_told_in_the_image(box):
     """A joint drawn at a pixel of the crop comes back where that pixel was taken from: there and here are alike."""
     rows, columns = np.mgrid[0:128, 0:200]
     image = np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8)
-    (view,) = TASK.views(image, None, None if box is None else [box])
+    (view,) = TASK.model_inputs(image, None, None if box is None else [box])
     assert view.image.shape == (3, 64, 128)
     x, y = 64, 32
     raw = TASK.encode(batch((x, y, 2), (x, y, 2)))[0]
@@ -58,7 +58,7 @@ def test_what_is_found_in_a_crop_is_told_in_the_image(box):
 def test_boxes_that_are_none(box):
     """Of an empty box there came NaN."""
     with pytest.raises(InputError, match=r"a person's box is .*; expected"):
-        list(TASK.views(np.zeros((9, 9, 3), np.uint8), None, [box]))
+        list(TASK.model_inputs(np.zeros((9, 9, 3), np.uint8), None, [box]))
 
 
 def test_sigmas_of_coco_are_cocos_however_joints_are_spelled():

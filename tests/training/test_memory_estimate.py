@@ -108,8 +108,8 @@ def test_what_is_frozen_has_neither_gradients_nor_moments(memory_of):
         assert memory.passes == 2
         assert memory.peak.gradients == 4 * memory.trained
         assert memory.peak.moments == 8 * memory.trained
-        parts = {name: size for name, size in memory.plain()["peak"].items() if name != "total"}
-        assert memory.peak.total == sum(parts.values()) == memory.plain()["peak"]["total"]
+        parts = {name: size for name, size in memory.to_dict()["peak"].items() if name != "total"}
+        assert memory.peak.total == sum(parts.values()) == memory.to_dict()["peak"]["total"]
     assert prompts.trained < lora.trained < full.trained / 4
     assert full.parameters == prompts.parameters
     # By hand: two attentions in each of four layers, queries, keys, values and outputs, from and to its width, but

@@ -271,7 +271,7 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tm
     """SIGKILL, while a checkpoint is written too."""
     task, expected = straight
     made = recipe(task, images, tmp_path / "run")
-    (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
+    (tmp_path / "recipe.json").write_text(json.dumps(made.to_dict()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
     folder = tmp_path / "run/checkpoints"
     # It takes seconds to begin; `make test-full` has twenty.
@@ -291,7 +291,7 @@ def test_twenty_kills_at_random_moments_change_nothing(images, tmp_path):
     words = ("--training.steps", "90", "--training.validate_every", "5")
     train(recipe("depth", images, tmp_path / "straight", *words), ProgressReporter())
     made = recipe("depth", images, tmp_path / "run", *words)
-    (tmp_path / "recipe.json").write_text(json.dumps(made.plain()))
+    (tmp_path / "recipe.json").write_text(json.dumps(made.to_dict()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
     log, moments = tmp_path / "run/log.jsonl", random.Random(0)
     for _ in range(20):

@@ -42,7 +42,7 @@ def trained(images, tmp_path_factory):
 def train_command(folder, task, images, out, processes, *words):
     made = made_recipe(task, images, out, *BATCH, *RARELY, *words)
     path = folder / f"{out.name}.json"
-    path.write_text(json.dumps(made.plain()))
+    path.write_text(json.dumps(made.to_dict()))
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]

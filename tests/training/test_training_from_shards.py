@@ -21,7 +21,7 @@ STEPS = ("--training.steps", "3")
 
 def sharded(recipe, folder):
     """The same recipe, which reads shards alone."""
-    (folder / "recipe.json").write_text(json.dumps(recipe.plain()))
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     assert main(["data", "shard", str(folder / "recipe.json"), "--out", str(folder / "shards")]) == 0
     return replace(recipe, data=replace(recipe.data, root=None, shards=folder / "shards"))
 

@@ -44,7 +44,7 @@ def test_a_share_of_the_training_images_is_held_out(task, images, tmp_path):
     assert validation_split(made).transforms == validation_split(made_recipe(task, images, tmp_path)).transforms
     # As recipe.json has it, also when images have been added.
     stored = with_held_out(made, validation_split(made))
-    again = type(made).from_plain(json.loads(json.dumps(stored.plain())))
+    again = type(made).from_dict(json.loads(json.dumps(stored.to_dict())))
     assert paths(validation_split(again).samples) == held
     more = [*every, *(str(images / f"new{number}.png") for number in range(20))]
     _, places = hold_out(more, 0.4, 0, images, again.data.held_out)
@@ -54,7 +54,7 @@ def test_a_share_of_the_training_images_is_held_out(task, images, tmp_path):
 
 
 def test_another_validation_takes_the_place_of_the_images_held_out(tmp_path):
-    recipe = read_recipe("micro_depth").plain()
+    recipe = read_recipe("micro_depth").to_dict()
     recipe["data"] |= {"val": 0.1, "held_out": ["a.png"]}
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
 

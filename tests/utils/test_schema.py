@@ -8,7 +8,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.config import Lora, ModelConfig, Prompts, Refinement
 from metaprompts.recipes.recipe import section_types
 from metaprompts.tasks import TASKS
-from metaprompts.utils.schema import Range, build, check_ranges, convert, plain, type_hints
+from metaprompts.utils.schema import Range, check_ranges, convert, from_dict, to_dict, type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Outer:
     ],
 )
 def test_a_value_is_read_as_its_field_wants(key, given, expected):
-    value = getattr(build(Outer, {"count": 1} | {key: given}), key)
+    value = getattr(from_dict(Outer, {"count": 1} | {key: given}), key)
     assert value == expected
     assert type(value) is type(expected)
 
@@ -87,21 +87,21 @@ def test_a_value_is_read_as_its_field_wants(key, given, expected):
 )
 def test_a_wrong_value_is_told_in_one_line(values, message):
     with pytest.raises(InputError) as caught:
-        build(Outer, values, "part")
+        from_dict(Outer, values, "part")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_section_is_told():
     with pytest.raises(InputError, match="part is 5; expected a section of keys"):
-        build(Outer, 5, "part")
+        from_dict(Outer, 5, "part")
 
 
 def test_plain_and_build_undo_each_other():
     value = Outer(count=2, size=(1, 2), edges=((0, 1),), path=Path("x/y"), inner=Inner(depth=3), facts={"a": [None]})
-    assert plain(value)["edges"] == [[0, 1]]
-    assert plain(value)["path"] == "x/y"
-    assert build(Outer, plain(value)) == value
+    assert to_dict(value)["edges"] == [[0, 1]]
+    assert to_dict(value)["path"] == "x/y"
+    assert from_dict(Outer, to_dict(value)) == value
 
 
 def test_a_single_value_converts():
@@ -136,13 +136,13 @@ class Ranged:
 def test_a_number_out_of_its_range_is_told_with_the_range(values, message):
     """refinement.steps = 1e18 ran for ever."""
     with pytest.raises(InputError) as caught:
-        build(Ranged, values, "part")
+        from_dict(Ranged, values, "part")
     assert message in str(caught.value)
     assert len(str(caught.value)) < 150
 
 
 def test_the_ends_of_a_range_are_allowed():
-    build(Ranged, {"count": 64, "share": 0, "sizes": "8,100", "pair": [2, 0]})
+    from_dict(Ranged, {"count": 64, "share": 0, "sizes": "8,100", "pair": [2, 0]})
     with pytest.raises(InputError, match=r"part\.share is nan"):
         Ranged(share=float("nan"))
 

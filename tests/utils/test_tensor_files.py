@@ -483,7 +483,7 @@ class TestLoadTensors:
         tensors = {f"old.{name}": tensor for name, tensor in fitting().items()}
         del tensors["old.linear.bias"]
         with pytest.raises(InputError, match=r"1 missing: old\.linear\.bias$"):
-            load_tensors(meta(), tensors, origin="x", spell=lambda name: f"old.{name}")
+            load_tensors(meta(), tensors, origin="x", rename_key=lambda name: f"old.{name}")
 
     def test_required_and_unused_names(self):
         tensors = fitting() | {"passed.over": torch.ones(1)}

@@ -7,8 +7,9 @@ from rich.console import Console
 
 import metaprompts
 from metaprompts.evaluation.report import score_table
+from metaprompts.utils.byte_size import shown_bytes
 from metaprompts.utils.progress import ConsoleProgress
-from metaprompts.utils.wording import counted, file_size, shown_score
+from metaprompts.utils.wording import counted, shown_score
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])
@@ -23,8 +24,8 @@ def test_plurals_of_their_own():
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB")])
 def test_sizes_have_the_unit_that_suits_them(size, text):
-    assert file_size(size) == text
-    assert file_size(3000 * 2**30) == "3000.0 GiB"
+    assert shown_bytes(size) == text
+    assert shown_bytes(3000 * 2**30) == "3000.0 GiB"
 
 
 def test_counts_are_whole_numbers_wherever_scores_are_shown(capsys):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from metaprompts.errors import InputError
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.files import read_toml
-from metaprompts.utils.schema import build, plain
+from metaprompts.utils.schema import from_dict, to_dict
 
 if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
@@ -301,7 +301,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
     """
     values = read_toml(path)
     try:
-        study = build(Study, {"name": path.stem, **values}, "study")
+        study = from_dict(Study, {"name": path.stem, **values}, "study")
         for run in study.runs():
             if trains or run.cell.has_recipe:
                 _ = run.settings
@@ -314,9 +314,9 @@ def changed_values(settings: Any) -> dict[str, Any]:
     """The fields of a dataclass that are not as they are by default, as plain values."""
     values = {}
     for one in fields(settings):
-        value = plain(getattr(settings, one.name))
+        value = to_dict(getattr(settings, one.name))
         default = one.default if one.default_factory is MISSING else one.default_factory()
-        if default is MISSING or value != plain(default):
+        if default is MISSING or value != to_dict(default):
             values[one.name] = value
     return values
 

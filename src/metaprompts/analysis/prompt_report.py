@@ -58,7 +58,7 @@ class Preferences:
                 by_place.setdefault(place, prompt)
         return [(prompt, place) for place, prompt in by_place.items()][:count]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All numbers as plain values, for JSON."""
         rows = []
         for prompt, place in enumerate(self.preferred):
@@ -122,7 +122,7 @@ class DepthPreferences:
         pairs = zip_longest(far, near)
         return [prompt for pair in pairs for prompt in pair if prompt is not None][:count]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """All numbers as plain values, for JSON."""
         numbers = zip(self.correlation.tolist(), self.mean.tolist(), self.std.tolist(), strict=True)
         rows = [

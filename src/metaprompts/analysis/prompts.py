@@ -79,7 +79,7 @@ def image_prompt_maps(
     context = context_of(model, caption)
     views, maps = list[ModelInput](), list[Tensor]()
     with eval_mode(model), torch.inference_mode():
-        for view in model.task.views(pixels, model.config.working_size, boxes):
+        for view in model.task.model_inputs(pixels, model.config.working_size, boxes):
             maps.append(one_level(model.prompt_maps(view.image[None].to(model.device), context), level)[0])
             views.append(replace(view, image=_blank(view.image)))
             _check_held(maps[0].nbytes * (1 if boxes is None else len(boxes)))
@@ -176,7 +176,7 @@ def predictions_by_step(
     context = context_of(model, caption)
     seen = list[tuple[ModelInput, list[Tensor]]]()
     with eval_mode(model), torch.inference_mode():
-        for view in model.task.views(pixels, model.config.working_size, boxes):
+        for view in model.task.model_inputs(pixels, model.config.working_size, boxes):
             raws = _outputs_by_step(model, view.image[None].to(model.device), context)
             seen.append((replace(view, image=_blank(view.image)), raws))
             _check_held(sum(raw.nbytes for raw in raws) * (1 if boxes is None else len(boxes)))

@@ -139,7 +139,7 @@ class ShardData:
                 self.out,
                 split,
                 samples,
-                depth_scale=getattr(data, "stored_units_per_meter", None),
+                depth_scale=getattr(data, "stored_depth_scale", None),
                 at_most=data.max_bad_samples if skips else None,
                 workers=data.num_workers,
                 on_done=bar.advance,

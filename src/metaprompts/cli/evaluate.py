@@ -189,14 +189,14 @@ def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out:
     from metaprompts.evaluation.dataset import EvalDataset
     from metaprompts.evaluation.resumable import Evaluation
     from metaprompts.utils.fingerprint import tensors_fingerprint
-    from metaprompts.utils.schema import plain
+    from metaprompts.utils.schema import to_dict
 
     images = EvalDataset(split.samples, split.transforms, recipe.test)
-    data: dict[str, Any] = plain(recipe.data.resolved())
+    data: dict[str, Any] = to_dict(recipe.data.resolved())
     what = {
         "weights": tensors_fingerprint(sorted(model.state_dict().items())),
-        "task": model.config.plain()["task"],
-        "test": plain(recipe.test),
+        "task": model.config.to_dict()["task"],
+        "test": to_dict(recipe.test),
         "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},
         "samples": len(images),
     }
@@ -219,6 +219,6 @@ def _show(scores: dict[str, Any], model: "MetaPromptModel", out: Path) -> None:
 
     console = Console()
     if "iou_per_class" in scores:
-        console.print(class_table(model.config.plain()["task"]["classes"], scores["iou_per_class"]))
+        console.print(class_table(model.config.to_dict()["task"]["classes"], scores["iou_per_class"]))
     console.print(score_table(scores, model.task.name))
     console.print(f"results in {out}", markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from metaprompts.cli.console import printable, say
 from metaprompts.errors import InputError
-from metaprompts.utils.wording import counted, file_size
+from metaprompts.utils.byte_size import shown_bytes
+from metaprompts.utils.wording import counted
 
 _SCENES = 4
 
@@ -69,7 +70,7 @@ class Export:
             )
         parity = exported.parity
         width = max(len(str(path)) for path in exported.files)
-        say("".join(f"{path!s:<{width}}  {file_size(path.stat().st_size):>10}\n" for path in exported.files))
+        say("".join(f"{path!s:<{width}}  {shown_bytes(path.stat().st_size):>10}\n" for path in exported.files))
         say(
             f"on {counted(parity['images'], 'image')} the output differs from the model's by at most "
             f"{parity['max_difference']:.1e}, on average by {parity['mean_difference']:.1e} (its standard deviation "

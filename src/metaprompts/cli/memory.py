@@ -94,7 +94,7 @@ class Memory:
 
         computed = {name: training_memory(recipe, self.processes) for name, recipe in recipes.items()}
         if self.as_json:
-            say(f"{json.dumps({name: memory.plain() for name, memory in computed.items()}, indent=2)}\n")
+            say(f"{json.dumps({name: memory.to_dict() for name, memory in computed.items()}, indent=2)}\n")
             return 0
         from rich.console import Console
 

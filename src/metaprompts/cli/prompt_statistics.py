@@ -61,7 +61,7 @@ def _write(responses: "Preferences | DepthPreferences", out: Path, title: str) -
     from metaprompts.utils.files import write_image, write_json, write_text
 
     table = responses.table()
-    write_json(out / "responses.json", responses.plain())
+    write_json(out / "responses.json", responses.to_dict())
     write_text(out / "responses.md", f"# What the prompts respond to\n\n{title}\n\n{table}")
     write_image(out / "responses.png", responses.show())
     lines = table.splitlines(keepends=True)

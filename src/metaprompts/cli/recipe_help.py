@@ -11,7 +11,7 @@ from rich.table import Table
 
 from metaprompts.recipes.recipe import Recipe, section_types
 from metaprompts.tasks import TASKS
-from metaprompts.utils.schema import plain
+from metaprompts.utils.schema import to_dict
 
 _REQUIRED = "to be given"
 
@@ -22,7 +22,7 @@ def print_recipe(name: str, recipe: Recipe) -> None:
     console.print(f"metaprompts train {name} [--section.key value ...]\n", markup=False)
     for section in ("task", *section_types(recipe.task.name)):
         settings = getattr(recipe, section)
-        values = {field.name: _shown(plain(getattr(settings, field.name))) for field in _fields(type(settings))}
+        values = {field.name: _shown(to_dict(getattr(settings, field.name))) for field in _fields(type(settings))}
         console.print(_section_table(section, section, type(settings), values))
 
 
@@ -66,8 +66,8 @@ def _fields(kind: type[Any]) -> list[Field[Any]]:
 
 def _default(field: Field[Any]) -> str:
     if field.default_factory is not MISSING:
-        return _shown(plain(field.default_factory()))
-    return _REQUIRED if field.default is MISSING else _shown(plain(field.default))
+        return _shown(to_dict(field.default_factory()))
+    return _REQUIRED if field.default is MISSING else _shown(to_dict(field.default))
 
 
 def _meanings(kind: type[Any]) -> dict[str, str]:

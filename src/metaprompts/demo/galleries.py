@@ -9,8 +9,9 @@ from PIL import Image
 from metaprompts.analysis.drawing import box_of, distinct_images, draw_prediction, draw_truth
 from metaprompts.analysis.prompts import predictions_by_step
 from metaprompts.data.sample import Sample
-from metaprompts.demo.report import Gallery, ImageArray
+from metaprompts.demo.report import Gallery
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.base import ImageArray
 from metaprompts.visualize.segmentation import class_legend, palette
 
 _ROWS, _STEP_ROWS = 4, 2

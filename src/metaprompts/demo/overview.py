@@ -6,8 +6,8 @@ import numpy as np
 
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import SCALE, enlarge
-from metaprompts.demo.report import ImageArray
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.base import ImageArray
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.visualize.sheets import contact_sheet
 

@@ -10,8 +10,9 @@ from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import enlarge, scene_name
-from metaprompts.demo.report import Gallery, ImageArray
+from metaprompts.demo.report import Gallery
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.base import ImageArray
 from metaprompts.visualize.heatmaps import overlay_heat
 
 _PROMPTS = 6

@@ -58,7 +58,7 @@ class Approximation:
     merged_tokens: float = 0.0
     encoder: Path | None = None
 
-    def plain(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, object]:
         """The values that converted networks depend on; the number of steps is not among them."""
         encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
         return {
@@ -193,9 +193,9 @@ class _Order:
         packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if self.precision == "int8" else ()))
         return {
             "weights": self._weights,
-            "config": self.model.config.plain(),
+            "config": self.model.config.to_dict(),
             "precision": self.precision,
-            "approximation": self.approximation.plain(),
+            "approximation": self.approximation.to_dict(),
             "versions": {"metaprompts": __version__, **{name: package_version(name) for name in packages}},
         }
 

@@ -73,7 +73,7 @@ def _seen(
 ) -> Iterator[_Seen]:
     """The views of all images, each made when it is asked for: an image may have very many."""
     for number, ((image, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
-        for view in model.task.views(image, model.config.working_size, boxes):
+        for view in model.task.model_inputs(image, model.config.working_size, boxes):
             yield _Seen(number, view, context)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from metaprompts.errors import InputError
 from metaprompts.tasks import TASKS, Task
-from metaprompts.utils.schema import Range, build, check_ranges, convert, plain, unknown_key
+from metaprompts.utils.schema import Range, check_ranges, convert, from_dict, to_dict, unknown_key
 
 NAME_PLACE = "{}"
 """The placeholder for a label in a template."""
@@ -169,7 +169,7 @@ class ModelConfig:
             raise InputError(f"prompts.count is {self.prompts.count}, but there are {len(labels)} prompts.labels")
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "ModelConfig":
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
         """Read the content of a config.json.
 
         Raises:
@@ -183,15 +183,17 @@ class ModelConfig:
         for key in values:
             if key not in known:
                 raise InputError(unknown_key(key, known))
-        made: dict[str, Any] = {key: build(kind, values.get(key, {}), key) for key, kind in parts.items()}
-        made |= {key: build(kind, values[key], key) for key, kind in optional.items() if values.get(key) is not None}
+        made: dict[str, Any] = {key: from_dict(kind, values.get(key, {}), key) for key, kind in parts.items()}
+        made |= {
+            key: from_dict(kind, values[key], key) for key, kind in optional.items() if values.get(key) is not None
+        }
         size = convert(tuple[int, int] | None, values.get("working_size"), "working_size")
         scaled = convert(bool, values.get("scaled_latent", False), "scaled_latent")
         return cls(task=build_task(values["task"]), scaled_latent=scaled, working_size=size, **made)
 
-    def plain(self) -> dict[str, Any]:
-        """The content of a config.json; `from_plain` reads it."""
-        values: dict[str, Any] = plain(self)
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a config.json; `from_dict` reads it."""
+        values: dict[str, Any] = to_dict(self)
         values["task"] = {"name": self.task.name, **values["task"]}
         return values
 
@@ -207,4 +209,4 @@ def build_task(values: Mapping[str, Any]) -> Task:
     name = values.get("name")
     if name not in TASKS:
         raise InputError(f"task.name is {name!r}; expected one of {', '.join(TASKS)}")
-    return build(TASKS[name], {key: value for key, value in values.items() if key != "name"}, "task")
+    return from_dict(TASKS[name], {key: value for key, value in values.items() if key != "name"}, "task")

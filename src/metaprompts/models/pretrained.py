@@ -58,7 +58,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         if dtype is not None:
             weights = {name: each.to(dtype) if each.is_floating_point() else each for name, each in weights.items()}
         write_tensors(Path(folder) / WEIGHTS_FILE, weights)
-        write_json(Path(folder) / CONFIG_FILE, self.config.plain())
+        write_json(Path(folder) / CONFIG_FILE, self.config.to_dict())
 
     def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The tensors that the model does not share with its frozen base; all tensors without a base.
@@ -107,7 +107,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         path, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
         values = read_json(path)
         with _naming(path):
-            config = ModelConfig.from_plain(values)
+            config = ModelConfig.from_dict(values)
             if config.base is None:
                 model = cls.from_config(config).to(dtype)
         if config.base is None:

@@ -14,7 +14,7 @@ from metaprompts.models.config import Architecture, ModelConfig, Prompts, Refine
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm, dimension
 from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import ldm_unet_speller
+from metaprompts.modules.backbone.loading import ldm_unet_released_renamer
 from metaprompts.tasks import Depth, Segmentation, Task
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, state_dict_in
 
@@ -117,7 +117,7 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
         model,
         tensors,
         origin=origin,
-        spell=_speller(config, preset),
+        rename_key=_released_renamer(config, preset),
         unused=lambda name: name in aliases or _UNUSED.fullmatch(name) is not None or _is_idle_output(name, config),
         required=aliases,
     )
@@ -239,14 +239,14 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _speller(config: ModelConfig, preset: str) -> Callable[[str], str]:
-    spell_unet = ldm_unet_speller(config.backbone.unet)
+def _released_renamer(config: ModelConfig, preset: str) -> Callable[[str], str]:
+    rename_unet_key = ldm_unet_released_renamer(config.backbone.unet)
     prefix = _prefix(preset)
     patterns = _DEPTH_NAMES if preset in _DEPTH_PRESETS else _SEGMENTATION_NAMES
 
-    def spell(name: str) -> str:
+    def rename_key(name: str) -> str:
         if name.startswith("unet."):
-            return prefix + _UNET + spell_unet(name.removeprefix("unet."))
+            return prefix + _UNET + rename_unet_key(name.removeprefix("unet."))
         if name.startswith("latent_encoder."):
             return prefix + _VAE + ldm_vae_name(name.removeprefix("latent_encoder."))
         for ours, theirs in patterns:
@@ -255,7 +255,7 @@ def _speller(config: ModelConfig, preset: str) -> Callable[[str], str]:
                 return found.expand(numbered)
         raise AssertionError(f"no released name for {name}")
 
-    return spell
+    return rename_key
 
 
 def _aliases(preset: str, steps: int) -> dict[str, str]:

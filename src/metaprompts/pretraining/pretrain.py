@@ -25,7 +25,7 @@ from metaprompts.utils.files import write_json
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.progress import ProgressReporter
-from metaprompts.utils.schema import plain
+from metaprompts.utils.schema import to_dict
 
 _SAMPLES = 8
 
@@ -112,7 +112,7 @@ def pretrain(
         start=published_folder(settings.init_from) if settings.init_from else None,
     )
     with writing_into(settings.out, "pretrain", deep=True):
-        write_json(settings.out / "settings.json", plain(settings))
+        write_json(settings.out / "settings.json", to_dict(settings))
         for name, work in _STAGES.items():
             if stage in (None, name):
                 work(run)

@@ -66,9 +66,9 @@ def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
 
 
 def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
-    spelling = CLIPTokenizer().backend_tokenizer
-    train_state = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
-    train_state.normalizer, train_state.pre_tokenizer = spelling.normalizer, spelling.pre_tokenizer
+    published = CLIPTokenizer().backend_tokenizer
+    tokenizer = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = published.normalizer, published.pre_tokenizer
     letters = ByteLevel.alphabet()
     # The trainer counts single letters too, those at the end of words apart.
     trainer = BpeTrainer(
@@ -77,5 +77,5 @@ def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
         end_of_word_suffix=_END_OF_WORD,
         show_progress=False,
     )
-    train_state.train_from_iterator(captions, trainer)
-    return [(left, right) for left, right in json.loads(train_state.to_str())["model"]["merges"]][:count]
+    tokenizer.train_from_iterator(captions, trainer)
+    return [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]][:count]

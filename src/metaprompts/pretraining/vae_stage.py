@@ -20,7 +20,7 @@ from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.progress import ProgressReporter
-from metaprompts.utils.schema import build
+from metaprompts.utils.schema import from_dict
 from metaprompts.utils.torch_modules import channels_last
 from metaprompts.visualize.sheets import contact_sheet
 
@@ -154,7 +154,7 @@ def check_vae_quality(folder: Path) -> None:
         InputError: it does not; the line names the figures
     """
     values = read_json(folder / "metrics.json")
-    measured = build(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})
+    measured = from_dict(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})
     if found := measured.shortcomings(margin_db=_MARGIN_DB, chroma_tolerance=_CHROMA_TOLERANCE):
         raise InputError(
             f"the VAE is not good enough to continue ({'; '.join(found)}): train it longer with --vae.steps, or "

@@ -19,7 +19,7 @@ from metaprompts.tasks import TASKS, Pose
 from metaprompts.tasks.pose import COCO_SKELETON
 from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import is_file, parse_toml, read_json, read_toml
-from metaprompts.utils.schema import build, convert, nearest_name
+from metaprompts.utils.schema import convert, from_dict, nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         values[section][name] = value
     _complete_joints(values)
     try:
-        return Recipe.from_plain(values)
+        return Recipe.from_dict(values)
     except InputError as error:
         # In a shipped recipe, only overrides can be wrong.
         raise error if source in recipe_names() else InputError(f"recipe {source}: {error}") from error
@@ -85,7 +85,7 @@ def _complete_joints(values: dict[str, Any]) -> None:
     if task.get("joints") is not None and task.get("skeleton") is not None:
         return
     try:
-        data = build(PoseData, values.get("data", {}), "data")
+        data = from_dict(PoseData, values.get("data", {}), "data")
         given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
     except InputError:
         # Reported together with the other errors.

@@ -18,7 +18,7 @@ from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from metaprompts.models.config import Lora, Prompts, Rearrangement, Refinement, build_task
 from metaprompts.recipes.sections import Optimizer, Schedule
 from metaprompts.tasks import Segmentation, Task
-from metaprompts.utils.schema import Range, build, check_ranges, plain, unknown_key
+from metaprompts.utils.schema import Range, check_ranges, from_dict, to_dict, unknown_key
 
 _DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}
 _AUGMENT: dict[str, type[Any]] = {"segmentation": SegmentationAugment, "depth": DepthAugment, "pose": PoseAugment}
@@ -206,7 +206,7 @@ class Recipe:
         return is_whole and not augment.color and getattr(augment, "cutdepth", None) is None
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "Recipe":
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
         """Make a recipe from sections of keys.
 
         Raises:
@@ -217,11 +217,11 @@ class Recipe:
         for key in values:
             if key != "task" and key not in sections:
                 raise InputError(unknown_key(key, ["task", *sections]))
-        return cls(task=task, **{key: build(kind, values.get(key, {}), key) for key, kind in sections.items()})
+        return cls(task=task, **{key: from_dict(kind, values.get(key, {}), key) for key, kind in sections.items()})
 
-    def plain(self) -> dict[str, Any]:
-        """Sections of keys; `from_plain` reads them."""
-        values: dict[str, Any] = plain(self)
+    def to_dict(self) -> dict[str, Any]:
+        """Sections of keys; `from_dict` reads them."""
+        values: dict[str, Any] = to_dict(self)
         values["task"] = {"name": self.task.name, **values["task"]}
         return values
 

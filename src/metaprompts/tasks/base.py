@@ -94,7 +94,7 @@ class Task(ABC):
         """Update the metric with a batch's raw output."""
 
     @abstractmethod
-    def views(
+    def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         """Yield the views of an image (H, W, 3) that the model predicts, each computed lazily.

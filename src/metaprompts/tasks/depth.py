@@ -116,7 +116,7 @@ class Depth(FusedTask):
         target_m = batch["depth_m"]
         metric.update(_at_size(raw, target_m.shape[-2:]), target_m)
 
-    def views(
+    def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         del boxes

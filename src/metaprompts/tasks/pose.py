@@ -171,7 +171,7 @@ class Pose(FusedTask):
         ]
         metric.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
 
-    def views(
+    def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         del working_size

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metaprompts.data.transforms.resize_image import resized
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.tasks.base import ImageArray, ModelInput
 from metaprompts.utils.row_bands import row_bands
@@ -43,9 +43,7 @@ def whole_view(image: ImageArray, working_size: tuple[int, int] | None) -> Model
     """The whole image, resized for the model."""
     height, width = image.shape[:2]
     size = view_size(height, width, working_size)
-    shrinks = size[0] * size[1] < height * width
-    resized = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return ModelInput(image=image_tensor(resized), box_xywh=np.array([0, 0, width, height], np.float32))
+    return ModelInput(image=image_tensor(resized(image, size)), box_xywh=np.array([0, 0, width, height], np.float32))
 
 
 def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:

@@ -114,7 +114,7 @@ class Segmentation(Task):
             raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         metric.update(self.decode(raw), labels)
 
-    def views(
+    def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
         del boxes

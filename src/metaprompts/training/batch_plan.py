@@ -6,6 +6,7 @@ from typing import Self
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Segmentation
+from metaprompts.utils.wording import counted
 
 _SEEN_AT_LEAST = 2
 
@@ -89,12 +90,10 @@ class BatchPlan:
 
     def __str__(self) -> str:
         """The plan in one line."""
-        of = f"{self.processes} process{'es' if self.processes > 1 else ''}"
+        of = counted(self.processes, "process", "processes")
         fitted = f" (fitted: {self.fitted})" if self.fitted else ""
-        return (
-            f"a step: {self.batch} image{'s' if self.batch > 1 else ''} = {of} x {self.passes} "
-            f"pass{'es' if self.passes > 1 else ''} x {self.micro_batch}; {self.loss_batch} share a loss{fitted}"
-        )
+        passes = f"{of} x {counted(self.passes, 'pass', 'passes')} x {self.micro_batch}"
+        return f"a step: {counted(self.batch, 'image')} = {passes}; {self.loss_batch} share a loss{fitted}"
 
 
 def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:

@@ -59,7 +59,7 @@ class Checkpoints:
 
     def __init__(self, recipe: Recipe, steps: int, samples: SampleDataset, dist: DistributedContext) -> None:
         self._settings = recipe
-        self._recipe = recipe.plain()
+        self._recipe = recipe.to_dict()
         self._steps = steps
         self._samples = samples
         self._dist = dist
@@ -91,7 +91,7 @@ class Checkpoints:
             )
         with restoring(path):
             # An older version may have known fewer keys: those have their defaults.
-            found_recipe = Recipe.from_plain(state["recipe"]).plain()
+            found_recipe = Recipe.from_dict(state["recipe"]).to_dict()
         is_changed = self._check_same_recipe(found_recipe, path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)

@@ -80,7 +80,7 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, sta
     set_optimizer_state_dict(model, optimizer, dict(state), options=StateDictOptions(full_state_dict=True))
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The full tensor, on the CPU; all processes must call this if the tensor is sharded."""
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 

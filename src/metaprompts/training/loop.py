@@ -53,6 +53,7 @@ from metaprompts.utils.locks import writing_into
 from metaprompts.utils.malloc import trim_malloc
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
+from metaprompts.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
         )
         return train_state.history
     if dist.is_first:
-        write_json(settings.output_dir / "recipe.json", recipe.plain())
+        write_json(settings.output_dir / "recipe.json", recipe.to_dict())
         _warn_of_useless_cache(recipe)
 
     train_state.model.train()
@@ -218,8 +219,8 @@ def _early_stop(train_state: TrainState, steps: int, recipe: Recipe) -> str:
     metric, patience = main_metric(recipe.task.name), recipe.training.early_stopping
     best = train_state.history.best or {}
     return (
-        f"stopped early at step {train_state.step} of {steps}: {metric} was no better in {patience} "
-        f"validation{'s' if patience != 1 else ''} in a row (best {best.get(metric, math.nan):.4f} at step "
+        f"stopped early at step {train_state.step} of {steps}: {metric} was no better in "
+        f"{counted(patience or 0, 'validation')} in a row (best {best.get(metric, math.nan):.4f} at step "
         f"{best.get('step')}); --training.early_stopping none --resume auto continues"
     )
 
@@ -383,7 +384,7 @@ def _record(
         return
     for folder in ("best", "last") if is_best else ("last",):
         train_state.model.save(out / folder, state=tensors)
-        write_json(out / folder / "recipe.json", recipe.plain())
+        write_json(out / folder / "recipe.json", recipe.to_dict())
     counted = {} if skipped is None else {"skipped": len(skipped)}
     write_json(out / "metrics.json", {"best": history.best, "validations": history.validations, **counted})
     _draw_curves(recipe)

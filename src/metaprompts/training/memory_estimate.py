@@ -89,7 +89,7 @@ class TrainingMemory:
     size: tuple[int, int]
     architecture: str
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain values, with the peak's total among its parts."""
         values = asdict(self)
         values["peak"]["total"] = self.peak.total

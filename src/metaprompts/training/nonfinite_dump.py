@@ -56,9 +56,14 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
     name = f"not_finite_{kept.step:08d}{f'_process{kept.rank}' if kept.rank else ''}.pt"
     path = recipe.training.output_dir / name
     passes = [{key: tensor.cpu() for key, tensor in batch.items()} for batch in kept.passes]
-    facts = {"step": kept.step, "files": list(kept.files), "rng_state": dict(kept.rng_state), "recipe": recipe.plain()}
+    facts = {
+        "step": kept.step,
+        "files": list(kept.files),
+        "rng_state": dict(kept.rng_state),
+        "recipe": recipe.to_dict(),
+    }
     facts["loss_batch"] = kept.loss_batch
-    write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.plain()})
+    write_state(path, {**facts, "passes": passes, "model": dict(tensors), "config": model.config.to_dict()})
     return path
 
 
@@ -78,8 +83,8 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     if found is None:
         raise InputError(f"no file {path}: give the not_finite_STEP.pt that a run wrote")
     state = found[1]
-    recipe = Recipe.from_plain(state["recipe"])
-    model = MetaPromptModel(ModelConfig.from_plain(state["config"]))
+    recipe = Recipe.from_dict(state["recipe"])
+    model = MetaPromptModel(ModelConfig.from_dict(state["config"]))
     model.load_state_dict(state["model"])
     model.latent_encoder.precise = False
     configure_batch_norm(model, recipe.training.batch_norm)

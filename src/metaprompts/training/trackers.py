@@ -64,6 +64,6 @@ def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> N
 def _flat(recipe: "Recipe") -> dict[str, Any]:
     return {
         f"{section}.{key}": value if isinstance(value, bool | int | float | str) else str(value)
-        for section, values in recipe.plain().items()
+        for section, values in recipe.to_dict().items()
         for key, value in values.items()
     }

@@ -15,13 +15,13 @@ from metaprompts.training.batch_plan import BatchPlan
 from metaprompts.training.distributed import DistributedContext
 from metaprompts.training.ema import WeightAverage
 from metaprompts.training.fsdp import (
+    full_tensor,
     load_model_state,
     load_optimizer_state,
     model_state,
     optimizer_state,
     shard_like,
     summon_full_params,
-    whole,
 )
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.train_step import LossModule
@@ -112,7 +112,7 @@ class TrainState:
         return {
             "model": self.model.own_tensors(self.tensors()),
             "optimizer": optimizer_state(self.model, self._plain_optimizer),
-            "average": {name: whole(tensor) for name, tensor in average.items()},
+            "average": {name: full_tensor(tensor) for name, tensor in average.items()},
             "scaler": None if scaler is None else scaler.state_dict(),
             "validation_due": self.validation_due,
         }

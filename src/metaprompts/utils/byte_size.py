@@ -24,3 +24,14 @@ def parse_bytes(text: str, option: str) -> int:
     if found is None or found[2].lower() not in units or float(found[1]) == 0:
         raise InputError(f"{option} is {text!r}; expected bytes, or a number with a unit, such as 8GB or 6.5GiB")
     return round(float(found[1]) * units[found[2].lower()])
+
+
+def shown_bytes(size: int) -> str:
+    """Bytes in the unit that suits them: "812 B", "3.4 KiB", "12.0 MiB"."""
+    if size < 1024:
+        return f"{size} B"
+    value, units = size / 1024, ["KiB", "MiB", "GiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        del units[0]
+    return f"{value:.1f} {units[0]}"

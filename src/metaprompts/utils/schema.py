@@ -90,7 +90,7 @@ def _shown(value: Any) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}..."
 
 
-def build(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
+def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
     """Make a dataclass from plain values.
 
     Args:
@@ -127,14 +127,14 @@ def nearest_name(word: str, known: Sequence[str], cutoff: float = 0.0) -> str | 
     return next(iter(difflib.get_close_matches(word, longer or known, n=1, cutoff=0.0 if longer else cutoff)), None)
 
 
-def plain(value: Any) -> Any:
-    """A dataclass as plain values, ready for JSON; the inverse of `build`."""
+def to_dict(value: Any) -> Any:
+    """A dataclass as plain values, ready for JSON; the inverse of `from_dict`."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.init}
+        return {field.name: to_dict(getattr(value, field.name)) for field in fields(value) if field.init}
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: to_dict(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
+        return [to_dict(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -147,10 +147,10 @@ def _join(where: str, key: str) -> str:
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:
-    """Make one value of a type; `build` does it for every field.
+    """Make one value of a type; `from_dict` does it for every field.
 
     Args:
-        kind: the type, as for a field of `build`'s dataclass
+        kind: the type, as for a field of `from_dict`'s dataclass
         value: a plain value
         where: dotted name of it, for errors
 
@@ -180,7 +180,7 @@ def _convert_unchecked(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         return _convert_tuple(kind, value, where)
     if is_dataclass(kind):
-        return build(kind, value, where)  # type: ignore[arg-type]
+        return from_dict(kind, value, where)  # type: ignore[arg-type]
     if origin is dict:
         return dict(value) if isinstance(value, Mapping) else _read_table(value)
     return _convert_scalar(kind, value)

@@ -149,7 +149,7 @@ def load_tensors(
     tensors: Mapping[str, Tensor],
     *,
     origin: object,
-    spell: Callable[[str], str] = lambda name: name,
+    rename_key: Callable[[str], str] = lambda name: name,
     unused: Callable[[str], bool] = lambda name: False,
     required: Iterable[str] = (),
 ) -> None:
@@ -162,7 +162,7 @@ def load_tensors(
         module: the module to fill; afterwards it shares memory with ``tensors``
         tensors: name -> tensor, in the names of the file
         origin: what to call the tensors in an error
-        spell: the module's own name of a tensor -> the file's name of it
+        rename_key: the module's own name of a tensor -> the file's name of it
         unused: which of the file's names are known to be of no use here
         required: names that the file must have although the module does not take them
 
@@ -171,7 +171,7 @@ def load_tensors(
             finite
     """
     target = module.state_dict(keep_vars=True)
-    names = {name: spell(name) for name in target}
+    names = {name: rename_key(name) for name in target}
     if problems := mismatches(target, tensors, names, unused=unused, required=required):
         raise InputError(f"{origin} does not fit this model: {'; '.join(problems)}")
     broken = [names[name] for name in target if not is_finite(tensors[names[name]])]

@@ -2,8 +2,6 @@
 
 import unicodedata
 
-_KIB = 1024
-
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 image", "3 images", "2 boxes".
@@ -19,17 +17,6 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def agreeing(count: int, noun: str, plural: str | None = None) -> str:
     """The noun, or its plural where ``count`` is not 1; as for `counted`."""
     return noun if count == 1 else plural or f"{noun}s"
-
-
-def file_size(size: int) -> str:
-    """Bytes in the unit that suits them: "812 B", "3.4 KiB", "12.0 MiB"."""
-    if size < _KIB:
-        return f"{size} B"
-    value, units = size / _KIB, ["KiB", "MiB", "GiB"]
-    while value >= _KIB and len(units) > 1:
-        value /= _KIB
-        del units[0]
-    return f"{value:.1f} {units[0]}"
 
 
 def shown_score(name: str, value: float) -> str:

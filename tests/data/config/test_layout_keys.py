@@ -13,7 +13,7 @@ from metaprompts.data.layouts.kitti import KittiEigen, KittiSelection
 from metaprompts.data.layouts.nyu import NyuDepth
 from metaprompts.errors import InputError
 from metaprompts.synthetic.layouts import write_scenes
-from metaprompts.utils.schema import build, plain
+from metaprompts.utils.schema import from_dict, to_dict
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ class TestSegmentation:
         data = SegmentationData(root=root / settings["layout"], **settings)
         assert len(data.dataset("train", classes)) == {"cityscapes": 2}.get(data.layout, 3)
         assert data.dataset("val", classes)[0].labels.shape == (64, 96)
-        assert build(SegmentationData, plain(data)) == data
+        assert from_dict(SegmentationData, to_dict(data)) == data
 
     def test_classes_in_another_order_are_numbered_by_name(self, root, caplog):
         """A model of the same classes in alphabetical order was scored against others: only numbers were compared."""
@@ -115,7 +115,7 @@ class TestSegmentation:
 
     def test_unknown_layout(self):
         with pytest.raises(InputError, match=r"data.layout is 'voc'; expected one of lists, ade20k"):
-            build(SegmentationData, {"layout": "voc"}, "data")
+            from_dict(SegmentationData, {"layout": "voc"}, "data")
 
 
 class TestDepth:
@@ -126,8 +126,8 @@ class TestDepth:
             samples = data.dataset(split)
             assert isinstance(samples, kind)
             assert len(samples) == count
-        assert samples.encoding.depth_scale == data.stored_units_per_meter == units
-        assert build(DepthData, plain(data)) == data
+        assert samples.encoding.depth_scale == data.stored_depth_scale == units
+        assert from_dict(DepthData, to_dict(data)) == data
 
     def test_selection(self, root):
         data = DepthData(root=root / "kitti", layout="kitti", val_selection=True)

@@ -8,7 +8,7 @@ from metaprompts.data.config import SegmentationData
 from metaprompts.data.datasets.segmentation import SegmentationFolder
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.utils.schema import build
+from metaprompts.utils.schema import from_dict
 
 COLORS = np.array([[[0, 0, 0], [255, 0, 0], [255, 255, 255]]], np.uint8)
 
@@ -116,20 +116,20 @@ class TestSpelling:
         ["0=background,255=object,7=1", " 0 = background , 255=object,7=1", '{0 = "background", 255="object", 7=1}'],
     )
     def test_on_a_command_line_as_in_toml(self, text):
-        assert build(SegmentationData, {"label_map": text}).label_map == WANTED
-        assert build(SegmentationData, {"label_map": WANTED}).label_map == WANTED
+        assert from_dict(SegmentationData, {"label_map": text}).label_map == WANTED
+        assert from_dict(SegmentationData, {"label_map": WANTED}).label_map == WANTED
 
     def test_commas_of_colors(self):
-        found = build(SegmentationData, {"label_map": "0,0,0=traffic light,255,0,0=1"}).label_map
+        found = from_dict(SegmentationData, {"label_map": "0,0,0=traffic light,255,0,0=1"}).label_map
         assert found == {"0,0,0": "traffic light", "255,0,0": 1}
 
     def test_none(self):
-        assert build(SegmentationData, {"label_map": "none"}).label_map is None
+        assert from_dict(SegmentationData, {"label_map": "none"}).label_map is None
 
     @pytest.mark.parametrize("text", ["0", "=1", "0=", "0=1,0=2", "0=1,2", ""])
     def test_what_is_no_map(self, text):
         with pytest.raises(InputError, match=r"data.label_map is .*KEY=VALUE"):
-            build(SegmentationData, {"label_map": text}, "data")
+            from_dict(SegmentationData, {"label_map": text}, "data")
 
     @pytest.mark.parametrize(
         ("label_map", "words"),

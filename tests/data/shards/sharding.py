@@ -27,7 +27,7 @@ def shard(data, out, classes=None, *, shard_bytes=1, restart=False, change=lambd
     Returns the section that reads them.
     """
     begin(out, origin(data, classes, shard_bytes), restart=restart)
-    settings["depth_scale"] = getattr(data, "stored_units_per_meter", None)
+    settings["depth_scale"] = getattr(data, "stored_depth_scale", None)
     for split in SPLITS:
         write_split(out, split, change(dataset(data, split, classes)), **settings)
     return replace(data, root=None, shards=out)

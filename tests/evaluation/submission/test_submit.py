@@ -31,7 +31,7 @@ def submit(tmp_path):
             Image.fromarray(generator.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(tmp_path / "images" / name)
         recipe = read_recipe(f"micro_{task}", [*SMALL[task], *overrides, "--prompts.count", "4"])
         build_model(recipe).save(tmp_path / "model")
-        (tmp_path / "model/recipe.json").write_text(json.dumps(recipe.plain()))
+        (tmp_path / "model/recipe.json").write_text(json.dumps(recipe.to_dict()))
         return main(["submit", str(tmp_path / "model"), form, "--images", str(tmp_path / "images"), *more])
 
     return run

@@ -8,7 +8,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm
 from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import ldm_unet_speller, named_config
+from metaprompts.modules.backbone.loading import ldm_unet_renamer, named_config
 
 CROSS, PLAIN = "CrossAttnDownBlock2D", "DownBlock2D"
 UNETS = {
@@ -68,8 +68,8 @@ def encoder_of(vae: AutoencoderKL) -> dict[str, torch.Tensor]:
 class TestUNet:
     def test_diffusers_converter_gives_the_names_back(self, name):
         unet = meta(UNet2DConditionModel, unet_config(name))
-        spell, state = ldm_unet_speller(unet.config), unet.state_dict()
-        spelled = {spell(ours): tensor for ours, tensor in state.items()}
+        rename_key, state = ldm_unet_renamer(unet.config), unet.state_dict()
+        spelled = {rename_key(ours): tensor for ours, tensor in state.items()}
         assert len(spelled) == len(state)
         assert not any("resnets" in theirs or "attentions" in theirs for theirs in spelled)
         prefixed = {f"model.diffusion_model.{theirs}": tensor for theirs, tensor in spelled.items()}
@@ -80,9 +80,9 @@ class TestUNet:
     def test_the_config_comes_back_from_the_shapes(self, name):
         config = unet_config(name)
         unet, vae = meta(UNet2DConditionModel, config), meta(AutoencoderKL, vae_config(config["in_channels"]))
-        spell = ldm_unet_speller(unet.config)
+        rename_key = ldm_unet_renamer(unet.config)
         read = configs_from_ldm(
-            {spell(ours): tensor for ours, tensor in unet.state_dict().items()},
+            {rename_key(ours): tensor for ours, tensor in unet.state_dict().items()},
             {ldm_vae_name(ours): tensor for ours, tensor in encoder_of(vae).items()},
             "the file",
         )
@@ -100,9 +100,9 @@ class TestUNet:
 def test_upsamplers_stand_behind_the_attention_if_there_is_one():
     """diffusers' converter takes either place, so it cannot tell."""
     with torch.device("meta"):
-        spell = ldm_unet_speller(UNet2DConditionModel.from_config(named_config("sd15")["unet"]).config)
-    assert spell("up_blocks.0.upsamplers.0.conv.weight") == "output_blocks.2.1.conv.weight"
-    assert spell("up_blocks.1.upsamplers.0.conv.weight") == "output_blocks.5.2.conv.weight"
+        rename_key = ldm_unet_renamer(UNet2DConditionModel.from_config(named_config("sd15")["unet"]).config)
+    assert rename_key("up_blocks.0.upsamplers.0.conv.weight") == "output_blocks.2.1.conv.weight"
+    assert rename_key("up_blocks.1.upsamplers.0.conv.weight") == "output_blocks.5.2.conv.weight"
 
 
 class TestVAE:
@@ -135,9 +135,9 @@ class TestTooLittle:
 def test_stable_diffusion_1_5_comes_back_from_its_shapes():
     configs = named_config("sd15")
     unet, vae = meta(UNet2DConditionModel, configs["unet"]), meta(AutoencoderKL, configs["vae"])
-    spell = ldm_unet_speller(unet.config)
+    rename_key = ldm_unet_renamer(unet.config)
     read = configs_from_ldm(
-        {spell(ours): tensor for ours, tensor in unet.state_dict().items()},
+        {rename_key(ours): tensor for ours, tensor in unet.state_dict().items()},
         {ldm_vae_name(ours): tensor for ours, tensor in encoder_of(vae).items()},
         "the file",
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone import Backbone, build_backbone, load_backbone
 from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import config_names, ldm_unet_speller, named_config
+from metaprompts.modules.backbone.loading import config_names, ldm_unet_renamer, named_config
 from metaprompts.utils.tensor_files import write_tensors
 
 UNET = {
@@ -47,8 +47,8 @@ def made(linear: bool = False) -> Backbone:
 
 def ldm_state(backbone: Backbone) -> dict[str, Tensor]:
     """The content of a single-file checkpoint of the backbone."""
-    spell = ldm_unet_speller(backbone.unet.config)
-    state = {f"model.diffusion_model.{spell(name)}": t for name, t in backbone.unet.state_dict().items()}
+    rename_key = ldm_unet_renamer(backbone.unet.config)
+    state = {f"model.diffusion_model.{rename_key(name)}": t for name, t in backbone.unet.state_dict().items()}
     for name, tensor in backbone.vae.state_dict().items():
         wide = "mid_block.attentions" in name and tensor.ndim == 2
         if name.startswith(("encoder.", "quant_conv.")):

@@ -18,7 +18,7 @@ from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
-from metaprompts.utils.schema import Range, check_ranges, plain
+from metaprompts.utils.schema import Range, check_ranges, to_dict
 
 # Keys that change the pixels in shards.
 _IMAGE_KEYS = ("exif", "white_level")
@@ -221,7 +221,7 @@ class Section:
 
     def sample_settings(self) -> dict[str, Any]:
         """Plain values that determine the samples."""
-        return {key: value for key, value in plain(self).items() if key not in self.reading_keys}
+        return {key: value for key, value in to_dict(self).items() if key not in self.reading_keys}
 
     def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
         """The one part of a split that shards hold; none where it is to be read from the root.
@@ -242,7 +242,7 @@ class Section:
         return index if index is not None and split in index.splits else None
 
     def _check_same_shards(self, index: ShardIndex, split: Split, classes: Sequence[str] | None) -> None:
-        own, count = plain(self), None if classes is None else len(classes)
+        own, count = to_dict(self), None if classes is None else len(classes)
         keys = (*_IMAGE_KEYS, *self.shard_keys[split])
         expected = {"task": self.task, "number of classes": count, **{key: own[key] for key in keys}}
         came = {**index.origin.data, "task": index.origin.task, "number of classes": index.origin.classes}

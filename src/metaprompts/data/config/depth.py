@@ -83,7 +83,7 @@ class DepthData(PairedSection):
             raise InputError(f"data.sky_class is {self.sky_class}, but data.sky names no folder of masks: give both")
 
     @property
-    def stored_units_per_meter(self) -> float:
+    def stored_depth_scale(self) -> float:
         """The divisor of stored integer depth."""
         if self.depth_scale is not None and self.depth_kind == "depth":
             return self.depth_scale
@@ -147,7 +147,7 @@ class DepthAugment:
         """The training transforms, in order."""
         cut: list[Transform] = []
         if self.cutdepth is not None:
-            strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, depth_scale=data.stored_units_per_meter)
+            strip = CutDepth(self.cutdepth, max_depth_m=max_depth_m, depth_scale=data.stored_depth_scale)
             cut = [EveryNth(strip, _CUT_EVERY)]
         return [
             *data.scale((1.0, 1.0)),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 from metaprompts.data.sample import Split
 from metaprompts.errors import InputError, one_line
 from metaprompts.utils.files import json_line, read_json, write_text
-from metaprompts.utils.schema import plain
+from metaprompts.utils.schema import to_dict
 
 INDEX_FILE = "shards.json"
 
@@ -176,7 +176,7 @@ def write_index(folder: Path, index: ShardIndex) -> None:
     Raises:
         InputError: it cannot be written
     """
-    write_text(folder / INDEX_FILE, json_line({"version": _VERSION, **plain(index)}))
+    write_text(folder / INDEX_FILE, json_line({"version": _VERSION, **to_dict(index)}))
 
 
 def read_part(path: Path) -> tuple[Shard, tuple[LeftOut, ...]]:
@@ -201,7 +201,7 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
     Raises:
         InputError: it cannot be written
     """
-    write_text(path, json_line({"shard": plain(shard), "left_out": plain(left_out)}))
+    write_text(path, json_line({"shard": to_dict(shard), "left_out": to_dict(left_out)}))
 
 
 @contextmanager

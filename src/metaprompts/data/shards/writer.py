@@ -33,7 +33,7 @@ from metaprompts.data.shards.index import (
 from metaprompts.data.shards.records import Encoded, encoded, groups_of, key_of
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_whole
-from metaprompts.utils.schema import plain
+from metaprompts.utils.schema import to_dict
 from metaprompts.utils.scratch import is_scratch, remove_scratch
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
 
 def _flat(origin: Origin) -> dict[str, Any]:
     """The values by user-facing names."""
-    values = plain(origin)
+    values = to_dict(origin)
     named: dict[str, Any] = {
         "task": origin.task,
         "number of classes": origin.classes,

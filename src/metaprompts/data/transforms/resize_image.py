@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from metaprompts.data.sample import Sample
 from metaprompts.data.transforms.geometric import keep_aspect
@@ -30,5 +31,11 @@ class ResizeImage:
         height, width = self.height, self.width
         if self.keeps_aspect:
             height, width = keep_aspect(*own, longest=max(height, width), shortest=min(height, width))
-        method = cv2.INTER_AREA if height * width < own[0] * own[1] else cv2.INTER_LINEAR
-        return replace(sample, image=cv2.resize(sample.image, (width, height), interpolation=method))
+        return replace(sample, image=resized(sample.image, (height, width)))
+
+
+def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image (H, W, 3) at another (height, width): averaged where it shrinks, else bilinear."""
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=method)  # type: ignore[no-any-return]

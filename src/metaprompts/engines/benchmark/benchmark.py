@@ -106,8 +106,8 @@ class Report:
         Raises:
             InputError: the folder cannot be written
         """
-        curve = None if self.curve is None else self.curve.plain()
-        facts = {"subject": self.subject, "machine": self.machine, **self.comparison.plain(), "curve": curve}
+        curve = None if self.curve is None else self.curve.to_dict()
+        facts = {"subject": self.subject, "machine": self.machine, **self.comparison.to_dict(), "curve": curve}
         write_json(out / "bench.json", facts)
         text = "\n\n".join(["# metaprompts bench", *self.notes, *(table.markdown().rstrip() for table in self.tables)])
         write_text(out / "bench.md", text + "\n")

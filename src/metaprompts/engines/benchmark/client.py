@@ -111,11 +111,11 @@ class OpenedEngine:
     ) -> None:
         self._process = process
         what = {"source": source, "spec": [spec.engine, spec.precision], "device": device}
-        self.seconds: dict[str, float] = process.ask("open", workload=workload.plain(), **what)
+        self.seconds: dict[str, float] = process.ask("open", workload=workload.to_dict(), **what)
 
     def timing(self) -> Timing:
         """Predict once."""
-        return Timing.from_plain(self._process.ask("predict"))
+        return Timing.from_dict(self._process.ask("predict"))
 
     def memory(self, raw: Path | None = None) -> dict[str, int]:
         """Bytes: "before" the model, peaks of "opening" and of "predicting", and the larger of them, "peak".
@@ -145,6 +145,6 @@ def convert(source: str, spec: EngineSpec, workload: Workload, device: str, thre
     process = WorkerProcess(f"{spec.name} while converting", threads)
     try:
         what = {"source": source, "spec": [spec.engine, spec.precision], "device": device}
-        process.ask("convert", workload=workload.plain(), **what)
+        process.ask("convert", workload=workload.to_dict(), **what)
     finally:
         process.close()

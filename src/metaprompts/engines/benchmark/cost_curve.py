@@ -53,10 +53,10 @@ class CostPoint:
         """The position on an axis."""
         return self.seen[0] * self.seen[1] if axis == "pixels" else int(getattr(self.workload, axis))
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            **self.workload.plain(),
+            **self.workload.to_dict(),
             "seen": list(self.seen),
             "seconds": self.typical_s,
             "rounds_s": list(self.seconds),
@@ -77,9 +77,9 @@ class CostCurve:
     spec: EngineSpec
     axes: Mapping[str, Sequence[CostPoint]]
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain values."""
-        points = {axis: [point.plain() for point in points] for axis, points in self.axes.items()}
+        points = {axis: [point.to_dict() for point in points] for axis, points in self.axes.items()}
         return {"engine": self.spec.engine, "precision": self.spec.precision, "axes": points}
 
 

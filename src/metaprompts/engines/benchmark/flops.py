@@ -53,7 +53,7 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
     # Frozen, as the counter would track gradients, and prompts created under no_grad have none.
     model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
     parts = MeteredParts(plain := PlainParts(model), flops_of, workload.steps)
-    (view,) = config.task.views(workload.images()[0], workload.full_working_size(), None)
+    (view,) = config.task.model_inputs(workload.images()[0], workload.full_working_size(), None)
     height, width = view.image.shape[-2], view.image.shape[-1] // workload.windows
     images = torch.empty(workload.batch, 3, height, width, device="meta")
     context = torch.empty(workload.batch, config.prompts.count, model.unet.prompt_channels, device="meta")

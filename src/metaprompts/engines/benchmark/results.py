@@ -88,10 +88,10 @@ class Comparison:
         """
         return self.flops.total / of.computing / self._speed(of)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As plain values, including derived numbers."""
         return {
-            "workload": self.workload.plain(),
+            "workload": self.workload.to_dict(),
             "seen": list(self.flops.seen),
             "flops": {**asdict(self.flops), "total": self.flops.total},
             "matrix_products_flops_per_second": dict(self.speeds),
@@ -104,10 +104,10 @@ class Comparison:
         return {
             "engine": of.spec.engine,
             "precision": of.spec.precision,
-            "seconds": of.typical.plain(),
+            "seconds": of.typical.to_dict(),
             "fastest_s": low,
             "slowest_s": high,
-            "rounds": [timing.plain() for timing in of.timings],
+            "rounds": [timing.to_dict() for timing in of.timings],
             "opening_s": dict(of.opening),
             "memory_bytes": dict(of.memory),
             "time_of_plain": self.time_ratio(of),

@@ -47,12 +47,12 @@ class Timing:
     post: float
     total: float
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values; `from_plain` reads them."""
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; `from_dict` reads them."""
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         """Read the output of `plain`, also after a round trip through JSON."""
         return cls(**{**values, "steps": tuple(values["steps"])})
 
@@ -91,7 +91,7 @@ class Subject:
         images, workload = self._workload.images(), self._workload
         wait_for_gpu()
         started = time.perf_counter()
-        views = [next(self._task.views(image, workload.full_working_size(), None)) for image in images]
+        views = [next(self._task.model_inputs(image, workload.full_working_size(), None)) for image in images]
         tensors = torch.stack([view.image for view in views]).to(self._device)
         conditioning = self._conditions()
         wait_for_gpu()

@@ -107,7 +107,7 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
     Raises:
         InputError: the folder cannot be written
     """
-    what: dict[str, Any] = {"rule": _RULE, "config": config.plain()}
+    what: dict[str, Any] = {"rule": _RULE, "config": config.to_dict()}
     return artifact(what, lambda folder: _save(config, folder), cache)
 
 

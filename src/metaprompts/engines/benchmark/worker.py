@@ -47,7 +47,7 @@ class Worker:
             case "open":
                 return self._open(**request)
             case "predict":
-                return self._opened.predict().plain()
+                return self._opened.predict().to_dict()
             case "report":
                 return self._report(**request)
             case unknown:
@@ -76,7 +76,7 @@ class Worker:
         return {"opening": opened - started, "first_prediction": warm - opened}
 
     def _make(self, *, source: str, spec: list[str], workload: dict[str, Any], device: str) -> None:
-        self._subject = Subject(source, EngineSpec(*spec), Workload.from_plain(workload), device)
+        self._subject = Subject(source, EngineSpec(*spec), Workload.from_dict(workload), device)
 
     def _report(self, *, raw: str | None) -> dict[str, Any]:
         if raw is not None:

@@ -37,12 +37,12 @@ class Workload:
     prompts: int
     windows: int = 1
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values; `from_plain` reads them."""
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values; `from_dict` reads them."""
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, values: dict[str, Any]) -> "Workload":
+    def from_dict(cls, values: dict[str, Any]) -> "Workload":
         """Read the output of `plain`, also after a round trip through JSON."""
         working_size = None if values["working_size"] is None else tuple(values["working_size"])
         return cls(**{**values, "size": tuple(values["size"]), "working_size": working_size})

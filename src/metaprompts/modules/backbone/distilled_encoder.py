@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.modules.backbone.vae_encoder import LatentEncoder
 from metaprompts.utils.files import read_json, write_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
-from metaprompts.utils.schema import Range, build, check_ranges, plain
+from metaprompts.utils.schema import Range, check_ranges, from_dict, to_dict
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 
 CONFIG_FILE = "encoder.json"
@@ -111,7 +111,7 @@ class SmallEncoder(nn.Module):
             InputError: the folder cannot be written
         """
         write_tensors(folder / WEIGHTS_FILE, self.state_dict())
-        write_json(folder / CONFIG_FILE, {"vae": self.vae, **plain(self.shape)})
+        write_json(folder / CONFIG_FILE, {"vae": self.vae, **to_dict(self.shape)})
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
@@ -134,7 +134,7 @@ class SmallEncoder(nn.Module):
             )
         vae = values.pop("vae")
         try:
-            shape = build(EncoderShape, values)
+            shape = from_dict(EncoderShape, values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         # Allocate what the config describes only once the weights file is known to have it.

@@ -328,27 +328,27 @@ def _part(tensors: Mapping[str, Tensor], prefix: str, *, strip: bool = True) -> 
 def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load the tensors that the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
     encoder = nn.ModuleDict({"encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv})
-    spell_unet = ldm_unet_speller(backbone.unet.config)
+    rename_unet_key = ldm_unet_released_renamer(backbone.unet.config)
 
-    def spell(name: str) -> str:
+    def rename_key(name: str) -> str:
         part, rest = name.split(".", 1)
-        return _LDM_UNET + spell_unet(rest) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
+        return _LDM_UNET + rename_unet_key(rest) if part == "unet" else _LDM_VAE + ldm_vae_name(rest)
 
     idle = tuple(_LDM_VAE + part for part in ("decoder.", "post_quant_conv.", "loss."))
     load_tensors(
         nn.ModuleDict({"unet": backbone.unet, "vae": encoder}),
         tensors,
         origin=path,
-        spell=spell,
+        rename_key=rename_key,
         unused=lambda name: name.startswith(idle),
     )
 
 
-def ldm_unet_speller(config: Mapping[str, Any]) -> Callable[[str], str]:
+def ldm_unet_released_renamer(config: Mapping[str, Any]) -> Callable[[str], str]:
     """A function that spells a UNet's diffusers names as LDM does, for the UNet of this config."""
     crossing = [index for index, kind in enumerate(config["up_block_types"]) if kind.startswith("CrossAttn")]
 
-    def spell(name: str) -> str:
+    def rename_key(name: str) -> str:
         return ldm_unet_name(name, layers_per_block=config["layers_per_block"], attention_blocks=crossing)
 
-    return spell
+    return rename_key

@@ -20,18 +20,18 @@ from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEn
 from metaprompts.pretraining.distillation.config import Distillation
 from metaprompts.pretraining.distillation.images import (
     FolderImages,
-    ImageArray,
     Images,
     SceneImages,
     middle_crop,
     random_crop,
 )
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
+from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.progress import ProgressReporter
-from metaprompts.utils.schema import plain
+from metaprompts.utils.schema import to_dict
 from metaprompts.utils.torch_modules import channels_last
 
 REPORT_FILE = "report.json"
@@ -123,10 +123,10 @@ def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         settings=settings,
         seed=settings.seed,
         folder=folder,
-        identity={"vae": student.vae, **plain(student.shape), "data": str(settings.data or "scenes")},
+        identity={"vae": student.vae, **to_dict(student.shape), "data": str(settings.data or "scenes")},
         checkpoint_seconds=settings.checkpoint_seconds,
     )
-    write_json(settings.out / "settings.json", plain(settings))
+    write_json(settings.out / "settings.json", to_dict(settings))
     train(DistillationObjective(student, teacher, images, settings), train_config, progress)
     return _finish(student.eval(), teacher, images, settings)
 

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from metaprompts.data.io.images import images_in, read_image
+from metaprompts.data.transforms.resize_image import resized
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Scenes
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, draw_scenes
+from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.wording import counted
-
-ImageArray = NDArray[np.uint8]
 
 # At most one image in this many is held out.
 _HELD_OUT_OF = 5
@@ -108,9 +106,7 @@ def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
     factor = target / min(height, width)
     if factor == 1:
         return image
-    size = max(round(width * factor), target), max(round(height * factor), target)
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    return cv2.resize(image, size, interpolation=method)  # type: ignore[no-any-return]
+    return resized(image, (max(round(height * factor), target), max(round(width * factor), target)))
 
 
 def random_crop(image: ImageArray, size: int, generator: np.random.Generator) -> ImageArray:

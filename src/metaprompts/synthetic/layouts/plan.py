@@ -69,7 +69,7 @@ class Plan:
     def _test_count(self) -> int:
         return max(1, round(self.count * _TEST_SHARE)) if self.layout.has_test else 0
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The plan as JSON; the same plan gives the same files."""
         return {
             "layout": self.name,
@@ -83,7 +83,7 @@ class Plan:
 
     def readme(self) -> str:
         """The README of the data set folder."""
-        settings = self.plain()
+        settings = self.to_dict()
         command = "metaprompts scenes " + " ".join(f"--{name} {value}" for name, value in settings.items())
         firsts = {place.split: place for place in reversed(self.places)}
         splits = [

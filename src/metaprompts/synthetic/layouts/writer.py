@@ -129,14 +129,14 @@ def _claim(out: Path, plan: Plan) -> None:
         raise InputError(f"{out} is not a folder: give a new or empty one") from error
     settings = out / _SETTINGS
     if not found:
-        write_json(settings, plan.plain())
+        write_json(settings, plan.to_dict())
     elif not settings.is_file():
         raise InputError(f"{out} is not empty and has no {_SETTINGS}: give a new or empty folder")
     _check_same(settings, plan)
 
 
 def _check_same(settings: Path, plan: Plan) -> None:
-    found, expected = read_json(settings), plan.plain()
+    found, expected = read_json(settings), plan.to_dict()
     if found == expected:
         return
     names = [name for name in expected if not isinstance(found, dict) or found.get(name) != expected[name]]
