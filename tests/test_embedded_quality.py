@@ -1,4 +1,4 @@
-"""The embedded models see: on scenes of other seeds, far above what needs no looking."""
+"""The embedded models see: on scenes of other seeds, far above constant predictions."""
 
 import json
 

@@ -34,8 +34,8 @@ def model_of(task, dtype=torch.float32):
 def fit_in_single(monkeypatch):
     """Resize the input as the released code did, in single precision.
 
-    interpolate finds its source positions in the images' own type, so a double model would look up to 4e-6 pixels
-    beside them, and three steps of an untrained UNet make a hundredfold of that.
+    interpolate finds its source positions in the images' own type, so a double model would be up to 4e-6 pixels
+    next to them, and three steps of an untrained UNet make a hundredfold of that.
     """
     fit = Depth.resize_for_backbone
     monkeypatch.setattr(Depth, "resize_for_backbone", lambda task, images: fit(task, images.float()).to(images.dtype))

@@ -57,7 +57,7 @@ def test_every_number_of_the_findings_is_that_of_the_results(text):
         said = quoted(*quote)
         assert said in findings
         findings = findings.replace(said, "")
-    # Nothing is said that was not looked for: the level is not a result.
+    # Only what was asked is reported: the level is not a result.
     assert re.findall(r"\d+\.\d+", findings) == ["0.05"]
 
 

@@ -250,11 +250,11 @@ def two_studies():
 @pytest.mark.parametrize("together", [True, False], ids=["one command", "two commands"])
 def test_a_training_of_two_studies_is_trained_once(together, trained, tmp_path):
     studies = two_studies()
-    told = []
+    reported = []
     for group in [studies] if together else [[one] for one in studies]:
-        train_all(group, tmp_path, {"here": tmp_path}, processes=2, on_done=lambda *found: told.append(found))
+        train_all(group, tmp_path, {"here": tmp_path}, processes=2, on_done=lambda *found: reported.append(found))
     assert len(trained) == len({run.key for run in trained}) == 6
-    assert len(told) == 8
+    assert len(reported) == 8
     for one in studies:
         assert len(read_results(one, results_folder(tmp_path, one))) == 4
     first, second = (

@@ -10,12 +10,12 @@ def test_running_sums_equal_numpy_on_all_at_once(offset):
     """Far from zero too, where sums of plain squares lose half their digits."""
     generator = np.random.default_rng(0)
     parts = [generator.normal(size=(3, size)) * [[1], [2], [0.1]] + offset for size in (5, 1, 40, 7)]
-    beside = [generator.normal(size=part.shape[1]) - part[0] + 2 * offset for part in parts]
+    companions = [generator.normal(size=part.shape[1]) - part[0] + 2 * offset for part in parts]
     moments = RunningMoments(3)
-    for part, companion in zip(parts, beside, strict=True):
+    for part, companion in zip(parts, companions, strict=True):
         moments.update(torch.tensor(part[:2]), torch.tensor(companion), part=slice(0, 2))
         moments.update(torch.tensor(part[2:]), torch.tensor(companion), part=slice(2, 3))
-    whole, companion = np.concatenate(parts, axis=1), np.concatenate(beside)
+    whole, companion = np.concatenate(parts, axis=1), np.concatenate(companions)
     np.testing.assert_allclose(moments.mean(), whole.mean(axis=1), rtol=1e-12)
     np.testing.assert_allclose(moments.std(), whole.std(axis=1), rtol=1e-7)
     expected = np.corrcoef(np.vstack([whole - offset, companion - 2 * offset]))[3, :3]
@@ -23,7 +23,7 @@ def test_running_sums_equal_numpy_on_all_at_once(offset):
 
 
 def test_by_hand():
-    """1, 2, 3 beside 2, 2, 5: covariance 1, variances 2/3 and 2, so r = 1 / sqrt(4/3)."""
+    """1, 2, 3 companions 2, 2, 5: covariance 1, variances 2/3 and 2, so r = 1 / sqrt(4/3)."""
     moments = RunningMoments(1)
     moments.update(torch.tensor([[1.0, 2.0]]).double(), torch.tensor([2.0, 2.0]).double())
     moments.update(torch.tensor([[3.0]]).double(), torch.tensor([5.0]).double())

@@ -91,7 +91,7 @@ def test_heatmaps_of_tokens(reader, images, tmp_path):
 @pytest.mark.parametrize("source", ["empty", "somebody/gone"])
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
 def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path, capsys, monkeypatch, command, source):
-    """It was tried for every image, and each told the same."""
+    """It was tried for every image, with the same message each time."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
     captioner = str(tmp_path / source) if source == "empty" else source

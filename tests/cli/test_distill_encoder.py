@@ -54,7 +54,7 @@ def test_wrong_words_end_with_2(words, message, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_numbers_that_make_no_sense_are_one_line(words, line, tmp_path, monkeypatch, capsys):
-    """tyro told of them in a box, and of some nobody did."""
+    """tyro reported some in a box, and others not at all."""
     monkeypatch.chdir(tmp_path)
 
     assert code_of("micro", "--out", "x", *words) == 2

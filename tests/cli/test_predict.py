@@ -56,7 +56,7 @@ def test_one_bad_file_does_not_stop_the_others(models, images, tmp_path, capsys)
 
 
 def test_many_images_in_windows_of_any_size_are_not_converted_for(models, tmp_path, capsys):
-    """OpenVINO, which auto takes for many images, looks at multiples of 64 only."""
+    """OpenVINO, which auto takes for many images, takes multiples of 64 only."""
     for number in range(20):
         Image.new("RGB", (80, 70), (number, 0, 0)).save(tmp_path / f"{number}.png")
     words = ["predict", str(models / "depth"), f"{tmp_path}/*.png", "--window", "70,80", "--out", str(tmp_path / "out")]
@@ -323,7 +323,7 @@ def test_categories_by_name(pose, tmp_path):
 
 
 def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
-    """They were looked at without a word."""
+    """They were predicted without a warning."""
     images = placed(tmp_path, "1.jpg")
     boxes = [{"image_id": 1, "category_id": 1, "bbox": box} for box in ([30, 20, 60, 60], [80, 5, 9, 9])]
     assert pose(images, boxes[:1])[1] == [(1, [30, 20, 60, 60])]
@@ -338,7 +338,7 @@ def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
     "box", [[-60, -60, 40, 40], [-9, 5, 9, 9], [5, -9, 9, 9], [64, 5, 9, 9], [5, 80, 9, 9], [-1e6, -1e6, 1e6, 1e6]]
 )
 def test_boxes_on_any_side_of_the_image(tmp_path, caplog, box):
-    """A box [-60, -60, 40, 40] was looked at, as only those to the right and below were left out."""
+    """A box [-60, -60, 40, 40] was predicted, as only those to the right and below were left out."""
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": each} for each in (LEFT, box)]))
     boxes = Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")])
     assert boxes.of(Path("1.jpg"), (80, 64)) == [(*LEFT, 1.0)]
@@ -390,7 +390,7 @@ def test_bad_boxes_are_one_line(models, data, tmp_path, capsys, content):
 
 @pytest.mark.parametrize("others", [(), ("b",), ("a/x.jpg",), ("y.png", "c/*.png")])
 def test_names_of_results_do_not_depend_on_the_other_inputs(tmp_path, others):
-    """x.png gave x_overlay.png, and beside x.jpg x_png_overlay.png: no script knew where its results were."""
+    """x.png gave x_overlay.png, and next to x.jpg x_png_overlay.png: no script knew where its results were."""
     placed(tmp_path, "a/x.png", "b/x.png", "a/x.jpg", "y.png", "c/b_x_png.png", "c/d/x.png")
     inputs = [str(tmp_path / name) for name in ("a/x.png", *others)]
     paths = list_images(inputs)
@@ -473,7 +473,7 @@ def test_says_what_an_engine_cannot_do(models, images, tmp_path, capsys, words, 
 
 
 def test_windows_are_looked_at_as_they_are(models, images, tmp_path):
-    """The image of 60 x 40 pixels is smaller than a window, and therefore looked at whole but not resized."""
+    """The image of 60 x 40 pixels is smaller than a window, and therefore predicted whole but not resized."""
     arguments = [str(images / "color.jpg"), "--out", str(tmp_path), "--raw"]
     words = ["--window", "64,96", "--stride", "32,48", "--engine", "plain"]
     assert main(["predict", str(models / "depth"), *arguments, *words]) == 0
@@ -542,7 +542,7 @@ def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_pa
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_depth.png", "b_depth_color.png"]
 
 
-class Looks:
+class FakeInference:
     """Predicts the width of images, and no wide ones."""
 
     models = (SimpleNamespace(config=SimpleNamespace(prompts=SimpleNamespace(kind="matrix"))),)
@@ -564,7 +564,7 @@ def test_one_image_too_large_does_not_stop_the_others(tmp_path, names):
     for path in paths:
         Image.new("L", (80 if path.stem.endswith("b") else 64, 8)).save(path)
     failures = []
-    pairs = _predict_group(Looks(), paths, None, None, None, failures)
+    pairs = _predict_group(FakeInference(), paths, None, None, None, failures)
     assert pairs == [(path, 64) for path in paths if not path.stem.endswith("b")]
     assert failures == [f"{path}: it takes too much memory" for path in paths if path.stem.endswith("b")]
 

@@ -35,16 +35,16 @@ def test_a_few_samples_from_the_first_to_the_last():
 
 
 def test_full_reads_all_and_tells_how_far_it_is():
-    samples, told = Numbered(20, bad=(3, 4)), []
+    samples, totals = Numbered(20, bad=(3, 4)), []
 
     def progress(items, total):
         for item in items:
-            told.append(total)
+            totals.append(total)
             yield item
 
     report = check_part("val", lambda: samples, official=21, full=True, progress=progress)
     assert samples.tried == list(range(20))
-    assert told == [20] * 20
+    assert totals == [20] * 20
     assert (report.tried, len(report.bad), len(report.shown)) == (20, 2, 4)
     assert report.line().split() == "val 20 images (published: 21); 20 read, 2 bad".split()
 

@@ -1,4 +1,4 @@
-"""Answers that do not look, by hand."""
+"""Constant predictions, checked by hand."""
 
 import math
 

@@ -9,7 +9,7 @@ import pytest
 from metaprompts.engines.benchmark.tables import gib, seconds
 
 DOCS = Path(__file__).parents[2] / "docs"
-TOLD = (DOCS / "performance.md").read_text(encoding="utf-8").splitlines()
+DOCUMENT = (DOCS / "performance.md").read_text(encoding="utf-8").splitlines()
 BENCH = json.loads((DOCS / "bench/bench.json").read_text())
 CURVE = json.loads((DOCS / "bench/curve.json").read_text())["curve"]
 
@@ -27,9 +27,9 @@ def test_engines_are_those_measured(engine: dict[str, Any]) -> None:
     apart = [f"{engine['difference_from_plain'][key]:.1e}" for key in ("max_of_std", "mean_of_std")]
     share = f"{100 * engine['share_of_peak']:.0f}%"
 
-    assert row(name, *parts, *ends, f"{engine['time_of_plain']:.2f}") in TOLD
+    assert row(name, *parts, *ends, f"{engine['time_of_plain']:.2f}") in DOCUMENT
     held = [gib(memory["peak"]), f"{engine['memory_of_plain']:.2f}", gib(memory["predicting"])]
-    assert row(name, *held, share, *apart) in TOLD
+    assert row(name, *held, share, *apart) in DOCUMENT
 
 
 @pytest.mark.parametrize(("axis", "points"), CURVE["axes"].items())
@@ -43,4 +43,4 @@ def test_the_curve_is_the_one_measured(axis: str, points: list[dict[str, Any]]) 
             gib(memory["peak"]),
             gib(memory["predicting"]),
         ]
-        assert row(axis, str(place), f"{height}x{width}", *cost) in TOLD
+        assert row(axis, str(place), f"{height}x{width}", *cost) in DOCUMENT

@@ -245,7 +245,7 @@ def test_pooling_by_products_is_adaptive_pooling(cells: int, height: int, width:
 
 @pytest.mark.parametrize("shape", [(6, 10), (60,)])
 def test_a_norm_by_rows_is_the_norm(shape: tuple[int, ...]) -> None:
-    """Of maps, and of the pixels that the encoder's attention looks at; with features far from zero."""
+    """Of maps, and of the pixels that the encoder's attention sees; with features far from zero."""
     layer, features = torch.nn.GroupNorm(4, 8).double(), 5 + torch.randn(2, 8, *shape).double()
     torch.nn.init.normal_(layer.weight)
     torch.nn.init.normal_(layer.bias)

@@ -247,7 +247,7 @@ def test_an_export_tells_its_stages_and_all_its_files(
 
 
 def test_another_export_takes_the_place_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of both formats lay side by side, one of them told of by nothing. What is not of an export stays."""
+    """Files of both formats lay side by side, one of them mentioned nowhere. What is not of an export stays."""
     out = tmp_path / "out"
     _export_quickly(monkeypatch, out, "openvino")
     for name in ("model.onnx", "notes.txt"):

@@ -113,18 +113,18 @@ def test_the_model_is_left_as_it_was() -> None:
     assert torch.equal(model(images), before)
 
 
-def look_of_a_small_model() -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
+def unet_step_of_a_small_model() -> tuple[nn.Module, tuple[Tensor, Tensor, Tensor]]:
     prepared = OptimizedModel(small_model("depth"), merged_tokens=0.5)
     conditioning = prepared.conditions(1, None)
     return prepared.unet_step, (torch.randn(1, 16, 5, 7), conditioning.shifts[0], conditioning.keys_values[0])
 
 
 def test_a_step_with_merged_tokens_can_be_exported() -> None:
-    look, example = look_of_a_small_model()
+    unet_step, example = unet_step_of_a_small_model()
 
     with torch.no_grad():
-        exported = torch.export.export(look, example).module()
-        for found, expected in zip(exported(*example), look(*example), strict=True):
+        exported = torch.export.export(unet_step, example).module()
+        for found, expected in zip(exported(*example), unet_step(*example), strict=True):
             assert torch.allclose(found, expected, rtol=0, atol=1e-6)
 
 

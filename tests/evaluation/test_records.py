@@ -36,7 +36,7 @@ def test_records_of_all_processes_become_one_file_in_order(tmp_path):
 
 @pytest.mark.parametrize("torn", ['{"index": 9', '{"index": 9, "name": "9.png", "state": [9, 0.1]}'])
 def test_a_line_that_was_being_written_is_forgotten_and_cut_off(tmp_path, torn):
-    """Without its line end even a line that looks whole may lack its last digits."""
+    """Without its line end even a line that seems whole may lack its last digits."""
     with RecordWriter(tmp_path, 0) as writer:
         writer.write(records(0)[0])
     (path,) = tmp_path.iterdir()

@@ -93,12 +93,12 @@ def test_an_interrupted_evaluation_goes_on_and_ends_with_the_same_numbers(task, 
     with pytest.raises(KeyboardInterrupt):
         evaluate_split(Oracle(TASKS[task]), evaluation_of(task, folder), on_done=interrupt_after(after))
     done = (after + 1) // 2 * 2
-    later, told = evaluation_of(task, folder), []
-    scores = evaluate_split(Oracle(TASKS[task]), later, on_done=told.append, on_earlier=told.append)
+    later, reported = evaluation_of(task, folder), []
+    scores = evaluate_split(Oracle(TASKS[task]), later, on_done=reported.append, on_earlier=reported.append)
     assert json.dumps(scores) == json.dumps(expected)
     assert later.images.samples.read == list(range(done, COUNT))
-    assert told[0] == done
-    assert sum(told) == COUNT
+    assert reported[0] == done
+    assert sum(reported) == COUNT
     assert records(folder) == records(tmp_path / "whole")
 
 

@@ -16,11 +16,11 @@ WANTED = IMAGES * torch.tensor([2.0, 30.0])[:, None, None, None]
 
 
 def test_every_window_is_seen_with_its_own_image_s_caption():
-    look = with_context(times_context, BATCH)
+    predictor = with_context(times_context, BATCH)
     for batch in (1, 4, 8):
-        segmented = slide_logits(look, IMAGES, window=(16, 16), stride=(8, 8), batch=batch)
+        segmented = slide_logits(predictor, IMAGES, window=(16, 16), stride=(8, 8), batch=batch)
         torch.testing.assert_close(segmented, WANTED)
-    gray = predict_windows(look, IMAGES[:, :1], windows=2, flip=True)
+    gray = predict_windows(predictor, IMAGES[:, :1], windows=2, flip=True)
     torch.testing.assert_close(gray, WANTED[:, :1])
 
 

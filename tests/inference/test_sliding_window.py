@@ -77,7 +77,7 @@ def test_windows_equal_the_released_inference_where_it_is_defined(size, windows,
 def test_windows_leave_out_the_columns_that_the_released_code_leaves_out(name, windows):
     path = GOLDEN / f"tta_depth_{name}.npz"
     if not path.exists():
-        pytest.skip("the outputs of the released code are not beside this checkout")
+        pytest.skip("the outputs of the released code are not next to this checkout")
     pred = np.load(path)["pred"]
     height, width = pred.shape[-2:]
     covered = np.zeros(width, dtype=bool)

@@ -33,7 +33,7 @@ def scored(predicted, target, **options):
     return scores.compute()
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="the outputs of the released code are not beside this checkout")
+@pytest.mark.skipif(not GOLDEN.exists(), reason="the outputs of the released code are not next to this checkout")
 @pytest.mark.parametrize(
     ("name", "dataset", "shape", "maximum", "crop"),
     [

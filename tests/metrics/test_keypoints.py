@@ -323,7 +323,7 @@ def people_of(split):
     return joints, torch.tensor([annotation["bbox"] for annotation in annotations]).double()
 
 
-@pytest.mark.skipif(not POSE.exists(), reason="the small pose data set is not beside this checkout")
+@pytest.mark.skipif(not POSE.exists(), reason="the small pose data set is not next to this checkout")
 def test_pck_of_the_mean_pose():
     """The mean of the training poses in units of their boxes: what a model must beat."""
     joints, boxes = people_of("train")

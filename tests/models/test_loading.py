@@ -43,7 +43,7 @@ def saved(tmp_path):
 
 @pytest.fixture
 def config_path(tmp_path):
-    """The config of a model that is refused before its weights are looked for."""
+    """The config of a model that is refused before its weights are searched."""
     write_json(tmp_path / "config.json", model().config.to_dict())
     return tmp_path / "config.json"
 

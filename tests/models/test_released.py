@@ -230,7 +230,7 @@ class TestWrongFiles:
     def test_no_single_missing_tensor_changes_what_the_file_is_read_as(self, preset):
         tensors = shapes(LAYOUTS[preset])
         expected = config_of(tensors, preset)
-        # What is inside the transformers looks alike in all of them.
+        # What is inside the transformers is alike in all of them.
         inside = re.compile(r"put_blocks\.[2-9]\d?\.1\.transformer_blocks\.0\.(norm|ff|attn1)|put_blocks.*\.bias$")
         for name in (name for name in tensors if not inside.search(name)):
             assert config_of({n: t for n, t in tensors.items() if n != name}, preset) == expected, name
@@ -487,8 +487,8 @@ def test_peak_memory_at_full_width(tmp_path, suffix):
         assert size > 3.6e9
         for arguments in (("import", path, out), ("load", out)):
             peak, seconds = run(MEASURE, *arguments)
-            told = f"{arguments[0]} {suffix}: peak {peak / 1e9:.2f} GB, {peak / size:.2f} x the file, {seconds:.0f} s"
-            print(told)  # noqa: T201
+            line = f"{arguments[0]} {suffix}: peak {peak / 1e9:.2f} GB, {peak / size:.2f} x the file, {seconds:.0f} s"
+            print(line)  # noqa: T201
             assert peak < 1.5 * size
     finally:
         for file in [path, path.with_suffix(".safetensors"), *out.glob("*")]:

@@ -1,4 +1,4 @@
-"""One whole pre-training for all tests to look at."""
+"""One whole pre-training for all tests."""
 
 from pathlib import Path
 

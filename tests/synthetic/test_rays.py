@@ -125,7 +125,7 @@ def test_nearest_of_two_solids_is_seen():
 
 
 def test_box_that_reaches_behind_the_camera_is_seen_whole():
-    """A wall beside the camera begins behind it: its corners there have no place in the image."""
+    """A wall next to the camera begins behind it: its corners there have no place in the image."""
     wall = box(Vector(2.0, 1.5, 5), (0.2, 3.0, 20.0), GRAY)
     depth = render(world_of(wall), camera()).depth_m
     # The inner face is at x = 1.9, met at z = 1.9 / slope as far as z = 15.

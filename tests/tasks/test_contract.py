@@ -76,7 +76,7 @@ def context_for(model, batch):
 
 
 def make_batch(name, size=(64, 128)):
-    """Two images of random blocks, and targets that can be told from them."""
+    """Two images of random blocks, and targets that follow from them."""
     generator = torch.Generator().manual_seed(0)
     blocks = torch.rand(2, 3, 4, 4, generator=generator)
     image = torch.nn.functional.interpolate(blocks, size=size)

@@ -49,7 +49,7 @@ def names(paths):
 
 
 def test_depth_is_saved_in_millimeters(tmp_path, caplog):
-    """Rounded; 0 for no depth only; what is farther than 16 bits reach saturates and is told."""
+    """Rounded; 0 for no depth only; what is farther than 16 bits reach saturates and is reported."""
     with caplog.at_level(logging.WARNING):
         paths = depth().save(tmp_path / "new", "a")
     assert names(paths) == ["a_depth.png", "a_depth_color.png"]

@@ -15,7 +15,7 @@ def test_a_gaussian_of_height_one_by_hand():
 @pytest.mark.parametrize("sigma", [1.0, 1.5, 2.0, 3.0, 4.5])
 @pytest.mark.parametrize("size", [(48, 40), (16, 64)])
 def test_points_come_back_from_everywhere_in_the_heatmap(size, sigma):
-    """Beside the border too, where smoothing before the fit pulled points inward by up to 1.9 pixels."""
+    """Near the border too, where smoothing before the fit pulled points inward by up to 1.9 pixels."""
     shares = torch.rand(1, 500, 2, generator=torch.Generator().manual_seed(0))
     corners = torch.tensor([[[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.0]]])
     points = torch.cat([shares, corners], dim=1) * torch.tensor([size[1] - 1.0, size[0] - 1.0])

@@ -58,10 +58,10 @@ class TestWriteWhole:
         path = tmp_path / "kept.txt"
         path.write_text("old")
 
-        def refuse(self, target):
+        def reject(self, target):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(Path, "replace", refuse)
+        monkeypatch.setattr(Path, "replace", reject)
         with pytest.raises(InputError, match="Permission denied"):
             write_text(path, "new")
         assert path.read_text() == "old"

@@ -79,7 +79,7 @@ class TestLock:
 
     @pytest.mark.parametrize("system", ["locks", "no locks"])
     def test_a_folder_in_one_that_another_process_writes(self, tmp_path, monkeypatch, system):
-        """While `train --training.output_dir T` ran, `predict --out T/best` wrote beside the model being saved."""
+        """While `train --training.output_dir T` ran, `predict --out T/best` wrote next to the model being saved."""
         if system == "no locks":
             monkeypatch.setattr("metaprompts.utils.locks._fcntl", None)
         (tmp_path / "link").symlink_to(tmp_path / "T")

@@ -8,7 +8,7 @@ from torch import nn
 from metaprompts.utils.malloc import trim_malloc
 
 # Of twenty blocks of 8 MiB every other one is freed. Prints how many MiB then leave the process: as it is, when it is
-# told to give back, and of further blocks after that, of 12 MiB: of 8 MiB some would fit into the gaps of the first.
+# asked to give back, and of further blocks after that, of 12 MiB: of 8 MiB some would fit into the gaps of the first.
 _GAPS = """
 import resource, torch
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_small_model_changes_nothing():
     assert not trim_malloc(nn.Linear(3, 3))
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
 def test_freed_blocks_leave_the_process():
     found = subprocess.run([sys.executable, "-c", _GAPS], capture_output=True, check=True, text=True).stdout.split()
     assert [float(each) for each in found] == pytest.approx([0, 80, 120], abs=20)

@@ -76,11 +76,11 @@ def test_what_is_computed_again_sees_the_same_norms():
 
 def test_a_parameter_used_twice_is_told_of_once_and_one_that_is_not_used_never():
     layer, idle = nn.Linear(3, 3), nn.Linear(3, 3)
-    told: list[nn.Parameter] = []
+    called: list[nn.Parameter] = []
     loss = layer(layer(torch.rand(2, 3))).sum()
-    call_at_first_gradient(loss, told.append)
-    assert told == []
+    call_at_first_gradient(loss, called.append)
+    assert called == []
     loss.backward()
-    assert {id(each) for each in told} == {id(each) for each in layer.parameters()}
-    assert len(told) == 2
+    assert {id(each) for each in called} == {id(each) for each in layer.parameters()}
+    assert len(called) == 2
     assert idle.weight.grad is None

@@ -1,4 +1,4 @@
-"""How different colors look, and to whom: CIEDE2000 (Sharma et al. 2005), Machado et al. 2009 for color-blind eyes."""
+"""Differences of colors, as seen by whom: CIEDE2000 (Sharma et al. 2005), Machado et al. 2009 for color-blind eyes."""
 
 import numpy as np
 

@@ -60,7 +60,7 @@ def test_a_log_is_drawn_with_its_validations(panels):
     [("mIoU", [0.411, 0.412], (0, 1.02)), ("AP", [-1, 0.3], (0, 1.02)), ("rmse", [2.0, 4.0], (0, 4.2))],
 )
 def test_scores_are_not_enlarged_to_their_noise(panels, metric, values, limits):
-    """mIoU 0.411, 0.412, 0.411 looked like a mountain: the axis went from the least to the largest."""
+    """mIoU 0.411, 0.412, 0.411 resembled a mountain: the axis went from the least to the largest."""
     training_curves([{"step": step, "validation": {metric: value}} for step, value in enumerate(values)], metric)
     scores = panels[2]
     assert scores.limits == pytest.approx(limits)

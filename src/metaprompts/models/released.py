@@ -14,7 +14,7 @@ from metaprompts.models.config import Architecture, ModelConfig, Prompts, Refine
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.ldm_config import configs_from_ldm, dimension
 from metaprompts.modules.backbone.ldm_names import ldm_vae_name
-from metaprompts.modules.backbone.loading import ldm_unet_released_renamer
+from metaprompts.modules.backbone.loading import ldm_unet_renamer
 from metaprompts.tasks import Depth, Segmentation, Task
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, state_dict_in
 
@@ -240,7 +240,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _released_renamer(config: ModelConfig, preset: str) -> Callable[[str], str]:
-    rename_unet_key = ldm_unet_released_renamer(config.backbone.unet)
+    rename_unet_key = ldm_unet_renamer(config.backbone.unet)
     prefix = _prefix(preset)
     patterns = _DEPTH_NAMES if preset in _DEPTH_PRESETS else _SEGMENTATION_NAMES
 

@@ -96,7 +96,7 @@ class TestAnnotations:
         [{"num_keypoints": 0}, {"iscrowd": 1}, {"bbox": [1, 2, 0, 4]}, {"keypoints": [0] * 9}, {"category_id": 2}],
     )
     def test_left_out(self, write, entries):
-        """The unfit person is skipped beside a good one, and alone is an error."""
+        """The unfit person is skipped next to a good one, and alone is an error."""
         alone = changed(**entries)
         with pytest.raises(InputError, match="no person"):
             CocoKeypoints(write(alone), "persons.json", "images")
@@ -248,7 +248,7 @@ class TestAnnotations:
             CocoKeypoints(tmp_path, "persons.json", "images")
 
     def test_missing_image(self, write):
-        """Told when the file is read, not hours later; images without people are not looked for."""
+        """Reported when the file is read, not hours later; images without people are not searched for."""
         root = write({**CONTENT, "images": [*CONTENT["images"], {"id": 8, "file_name": "empty.png"}]})
         assert len(CocoKeypoints(root, "persons.json", "images")) == 1
         (root / "images/a.png").unlink()

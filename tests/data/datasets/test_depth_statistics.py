@@ -61,7 +61,7 @@ def test_samples_without_depth():
 
 
 def test_the_sky_is_neither_unmeasured_nor_out_of_range():
-    """Sky, which data.sky makes infinitely far, was told as "at or beyond the maximum (up to inf m); masked"."""
+    """Sky, which data.sky makes infinitely far, was reported as "at or beyond the maximum (up to inf m); masked"."""
     statistics = counted([[np.inf, 1, 2, 3]], [[np.inf] * 4])
     assert statistics.range_line() == (
         "depth of 2 images: 0% of the pixels unmeasured, 0% at or beyond task.max_depth_m 10, 62.5% sky"

@@ -47,7 +47,7 @@ def test_masks_count_among_a_samples_files(root):
 
 
 def test_masks_that_two_images_would_share_are_refused(root):
-    """Of a/0.jpg and b/0.jpg without masks in subfolders it cannot be told whose mask 0.png is."""
+    """Of a/0.jpg and b/0.jpg without masks in subfolders it is unclear whose mask 0.png is."""
     save(root / "flat/0.png", np.zeros(SIZE, np.uint8))
     with pytest.raises(InputError, match=r"a/0\.jpg and .*b/0\.jpg have the same sky mask"):
         opened(root, sky="flat")

@@ -76,7 +76,7 @@ class TestRepeatable:
         assert same(later, dataset[-3])
 
     def test_seed_index_and_epoch_matter(self):
-        """One image, read as several: only the chance differs."""
+        """One image, read as several: only the random numbers differ."""
 
         class Same(Noise):
             def __getitem__(self, index):

@@ -35,7 +35,7 @@ def test_the_whole_path_comes_before_the_bare_name(tmp_path):
 
 @pytest.fixture
 def spelled(tmp_path):
-    """An image beside its namesake, and ways to its folder; a file of captions tells them apart."""
+    """An image next to its namesake, and ways to its folder; a file of captions distinguishes them."""
     for name in ("day", "night"):
         (tmp_path / "real" / name).mkdir(parents=True)
         (tmp_path / "real" / name / "a.png").touch()
@@ -49,7 +49,7 @@ def spelled(tmp_path):
     "image",
     ["night/a.png", "./night/a.png", "day/../night/a.png", "../linked/night/a.png", "../real/night/a.png", "b.png"],
 )
-def test_a_image_is_found_however_its_path_is_spelled(spelled, monkeypatch, root, image):
+def test_an_image_is_found_however_its_path_is_spelled(spelled, monkeypatch, root, image):
     """Paths were compared letter by letter: an image named from its own folder, or by a link, had no caption."""
     (spelled / "captions.json").write_text(json.dumps({"day/a.png": "day", "night/a.png": "night"}))
     captions = CaptionFile(spelled / "captions.json", spelled / root)
@@ -59,7 +59,7 @@ def test_a_image_is_found_however_its_path_is_spelled(spelled, monkeypatch, root
 
 
 @pytest.mark.parametrize("name", ["./night/a.png", "day/../night/a", "b.png"])
-def test_a_image_is_found_however_the_file_spells_it(spelled, name):
+def test_an_image_is_found_however_the_file_spells_it(spelled, name):
     captions = written(spelled / "real", {"day/a.png": "day", name: "night"})
     assert captions.of(spelled / "real/night/a.png") == "night"
 
@@ -142,10 +142,10 @@ def test_a_sample_has_its_context_and_so_has_a_batch():
 
 
 def test_a_sample_without_caption_can_be_passed_over():
-    skipping = SkipBadSamples(Captioned(Gray(), Sevens()), at_most=1)
-    assert skipping[1].path == "/data/0.png"
-    assert skipping.path(1) == "/data/1.png"
-    assert len(skipping.bad) == 1
+    samples = SkipBadSamples(Captioned(Gray(), Sevens()), at_most=1)
+    assert samples[1].path == "/data/0.png"
+    assert samples.path(1) == "/data/1.png"
+    assert len(samples.bad) == 1
 
 
 def test_paths_are_known_without_reading():

@@ -137,8 +137,8 @@ def test_size_is_judged_before_anything_is_decoded(tmp_path, monkeypatch):
     assert seen == [(5, 7)]
     assert Image.MAX_IMAGE_PIXELS == 4
 
-    def refuse(width, height):
+    def reject(width, height):
         raise InputError(f"{width} by {height}")
 
     with pytest.raises(InputError, match=r"image .*a\.png: 5 by 7"):
-        decode(tmp_path / "a.png", check_size=refuse)
+        decode(tmp_path / "a.png", check_size=reject)

@@ -14,7 +14,7 @@ from metaprompts.data.io.labels import read_index_mask
 from metaprompts.errors import InputError
 
 
-def refuse(path, words):
+def assert_error(path, words):
     with pytest.raises(InputError, match=words) as caught:
         read_image(path)
     message = str(caught.value)
@@ -150,22 +150,22 @@ class TestKinds:
 
 class TestBadFiles:
     def test_missing(self, tmp_path):
-        refuse(tmp_path / "a.png", "does not exist")
+        assert_error(tmp_path / "a.png", "does not exist")
 
     def test_folder(self, tmp_path):
-        refuse(tmp_path, "folder.*no images")
+        assert_error(tmp_path, "folder.*no images")
         Image.new("L", (1, 1)).save(tmp_path / "a.png")
-        refuse(tmp_path, "folder: give its files")
+        assert_error(tmp_path, "folder: give its files")
 
     def test_empty(self, tmp_path):
         path = tmp_path / "a.png"
         path.touch()
-        refuse(path, "empty")
+        assert_error(path, "empty")
 
     def test_text(self, tmp_path):
         path = tmp_path / "a.png"
         path.write_text("no image at all")
-        refuse(path, "not an image")
+        assert_error(path, "not an image")
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "gif", "bmp"])
     def test_cut_off(self, tmp_path, suffix):
@@ -175,7 +175,7 @@ class TestBadFiles:
         Image.fromarray(noise).save(buffer, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix))
         path = tmp_path / f"a.{suffix}"
         path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
-        refuse(path, "broken|not an image")
+        assert_error(path, "broken|not an image")
 
     def test_decompression_bomb(self, tmp_path):
         def chunk(kind, data):
@@ -184,14 +184,14 @@ class TestBadFiles:
         header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
         path = tmp_path / "a.png"
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
-        refuse(path, "too large")
+        assert_error(path, "too large")
 
     def test_pipe(self, tmp_path):
         os.mkfifo(tmp_path / "a.png")
-        refuse(tmp_path / "a.png", "not a regular file")
+        assert_error(tmp_path / "a.png", "not a regular file")
 
     def test_impossible_name(self, tmp_path):
-        refuse(tmp_path / ("a" * 300), "cannot be read")
+        assert_error(tmp_path / ("a" * 300), "cannot be read")
 
 
 class TestAsImage:
@@ -264,8 +264,8 @@ class TestList:
 
     def test_what_leads_to_nothing_says_why(self, folder):
         gone, none, pattern = list_images(["gone.png", "none", "*.bmp"])
-        refuse(gone, "does not exist")
-        refuse(none, "no images")
+        assert_error(gone, "does not exist")
+        assert_error(none, "no images")
         with pytest.raises(InputError, match=r"no image matches \*\.bmp"):
             read_image(pattern)
 

@@ -39,7 +39,7 @@ class TestListFile:
         ],
     )
     def test_as_people_write_them(self, root, name, text):
-        """Absolute paths were looked for below the root; commas, quotes and backslashes gave "1 paths" or "5 paths"."""
+        """Absolute paths were searched below the root; commas, quotes and backslashes gave "1 paths" or "5 paths"."""
         (root / name).write_text(text.format(root=root))
         assert read_pairs(root / name, root) == [(root / "my image.jpg", root / "labels/a.png")]
 

@@ -69,7 +69,7 @@ class TestLabels:
 
     @pytest.mark.parametrize("orientation", [2, 3, 4])
     def test_the_size_does_not_tell(self, tmp_path, depth, orientation):
-        """Mirrored images, and those on their head, matched in size and were trained with labels beside them."""
+        """Mirrored images, and those on their head, matched in size and were trained with misplaced labels."""
         save(tmp_path, orientation, stored(), depth=depth)
         with pytest.raises(InputError, match=rf"orientation {orientation} .*--data.exif apply .*--data.exif ignore"):
             sample(tmp_path, depth=depth)

@@ -80,7 +80,7 @@ class TestImages:
     @pytest.mark.parametrize("plain", [False, True])
     @pytest.mark.parametrize("white_level", [None, 4095])
     def test_gray(self, tmp_path, white_level, plain):
-        """A picture "P5 64 64 4095" read with --white-level 4095 was all but white."""
+        """An image "P5 64 64 4095" read with --white-level 4095 was all but white."""
         path = netpbm(tmp_path / "a.pgm", [[0, 819, 4095]], 4095, plain=plain)
         assert read_image(path, white_level=white_level)[0, :, 0].tolist() == [0, 51, 255]
 

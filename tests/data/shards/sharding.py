@@ -22,7 +22,7 @@ def origin(data, classes=None, shard_bytes=1):
 
 
 def shard(data, out, classes=None, *, shard_bytes=1, restart=False, change=lambda samples: samples, **settings):
-    """Write both splits, each record in a shard of its own unless told otherwise.
+    """Write both splits, each record in a shard of its own by default.
 
     Returns the section that reads them.
     """

@@ -13,11 +13,11 @@ from metaprompts.data.io.images import read_image
 from metaprompts.data.sample import Person, Sample
 from metaprompts.data.shards.codec import decode, encode
 
-CHANCE = np.random.default_rng(0)
+RNG = np.random.default_rng(0)
 
 
 def noise(*shape, dtype=np.uint8):
-    return CHANCE.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    return RNG.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
 
 
 def stored(sample, root, people=(), depth_scale=None):
@@ -102,7 +102,7 @@ class TestTargets:
     @pytest.mark.parametrize(
         "depth_m",
         [
-            CHANCE.uniform(0, 9, (20, 30)).astype(np.float32),
+            RNG.uniform(0, 9, (20, 30)).astype(np.float32),
             np.full((2, 2), 65.536, np.float32),
             np.full((2, 2), -0.0, np.float32),
             np.full((2, 2), np.inf, np.float32),
@@ -118,12 +118,12 @@ class TestTargets:
     def test_people(self):
         def person(number):
             return Person(
-                keypoints=CHANCE.normal(0, 500, (17, 3)).astype(np.float32),
-                box_xywh=(CHANCE.uniform(0, 1, 4) * 10.0 ** CHANCE.integers(-30, 30, 4)).astype(np.float32),
+                keypoints=RNG.normal(0, 500, (17, 3)).astype(np.float32),
+                box_xywh=(RNG.uniform(0, 1, 4) * 10.0 ** RNG.integers(-30, 30, 4)).astype(np.float32),
                 image_id=7,
                 annotation_id=2**40 + number,
-                score=float(CHANCE.random()),
-                area=float(np.float32(CHANCE.random())),
+                score=float(RNG.random()),
+                area=float(np.float32(RNG.random())),
             )
 
         people = [person(number) for number in range(20)]

@@ -25,7 +25,7 @@ class TestInterrupted:
     @pytest.mark.parametrize("stop", [0, 1, 3, 5])
     def test_it_goes_on_with_the_shard_it_was_at(self, nyu, tmp_path, stop):
         expected = self.expected(nyu, tmp_path)
-        out, told, stopped = tmp_path / "out", [], []
+        out, reported, stopped = tmp_path / "out", [], []
 
         def interrupted(samples):
             stopped.append(Spoiled(samples, KeyboardInterrupt(), {stop}))
@@ -44,11 +44,11 @@ class TestInterrupted:
             out,
             shard_bytes=10_000,
             change=lambda samples: again.append(Spoiled(samples, KeyError(), ())) or again[-1],
-            on_earlier=told.append,
+            on_earlier=reported.append,
         )
         assert files(out) == expected
         records = [len(each.records) for each in read_index(out).splits["train"].shards[:whole]]
-        assert told == [sum(records), 0]
+        assert reported == [sum(records), 0]
         assert again[0].read == list(range(sum(records), 6))
 
     def test_killed(self, nyu, tmp_path):
@@ -81,16 +81,16 @@ class TestInterrupted:
 
     def test_finished_shards_are_not_written_again(self, nyu, tmp_path):
         expected = self.expected(nyu, tmp_path)
-        told = []
+        reported = []
         shard(
             nyu,
             tmp_path / "straight",
             shard_bytes=10_000,
             change=lambda samples: Spoiled(samples, AssertionError("read"), set(range(6))),
-            on_earlier=told.append,
+            on_earlier=reported.append,
         )
         assert files(tmp_path / "straight") == expected
-        assert told == [6, 1]
+        assert reported == [6, 1]
 
     @pytest.mark.parametrize(
         "spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:99])]

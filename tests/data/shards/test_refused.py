@@ -126,9 +126,9 @@ class TestDamaged:
         ):
             samples[first]
         bad = [record.samples[0] for record in samples.shards[1].records]
-        skipping = SkipBadSamples(samples, len(bad))
-        assert_same_samples(skipping, SkipBadSamples(Spoiled(nyu.dataset("train"), InputError("bad"), bad), len(bad)))
-        assert skipping.bad == bad != []
+        skip_bad = SkipBadSamples(samples, len(bad))
+        assert_same_samples(skip_bad, SkipBadSamples(Spoiled(nyu.dataset("train"), InputError("bad"), bad), len(bad)))
+        assert skip_bad.bad == bad != []
 
     def test_one_bit(self, made):
         """An image of which a bit has changed may well be decoded, to something else."""

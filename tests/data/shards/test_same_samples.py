@@ -55,10 +55,10 @@ class TestSame:
     def test_matlab_file(self, tmp_path):
         h5py = pytest.importorskip("h5py", reason="reading MATLAB files needs the extra mat")
         scipy_io = pytest.importorskip("scipy.io", reason="reading MATLAB files needs the extra mat")
-        chance = np.random.default_rng(0)
+        rng = np.random.default_rng(0)
         with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
-            file["images"] = chance.integers(0, 256, (2, 3, 640, 480), dtype=np.uint8)
-            file["rawDepths"] = chance.uniform(0.5, 9, (2, 640, 480)).astype(np.float32)
+            file["images"] = rng.integers(0, 256, (2, 3, 640, 480), dtype=np.uint8)
+            file["rawDepths"] = rng.uniform(0.5, 9, (2, 640, 480)).astype(np.float32)
         scipy_io.savemat(tmp_path / "splits.mat", {"trainNdxs": np.array([[2]]), "testNdxs": np.array([[1]])})
         data = DepthData(root=tmp_path, layout="nyu_mat")
         made = shard(data, tmp_path / "out")
@@ -173,12 +173,12 @@ class TestFormat:
             content = (tmp_path / "out" / each.file).read_bytes()
             assert len(content) == each.size
             with tarfile.open(tmp_path / "out" / each.file) as tar:
-                told = {
+                expected = {
                     f"{record.key}.{ending}": content[place.offset : place.offset + place.size]
                     for record in each.records
                     for ending, place in record.members.items()
                 }
-                assert told == {info.name: tar.extractfile(info).read() for info in tar}
+                assert expected == {info.name: tar.extractfile(info).read() for info in tar}
 
     def test_a_shard_is_closed_when_it_is_large_enough(self, nyu, tmp_path):
         found = shard(nyu, tmp_path / "out", shard_bytes=10_000).dataset("train")

@@ -148,7 +148,7 @@ class TestCrop:
         assert largest_class_share(np.array(labels, np.uint8)) == share
 
     def test_share_of_a_window(self):
-        """A window is a view that is not contiguous: what lies beside it must not be counted."""
+        """A window is a view that is not contiguous: what lies next to it must not be counted."""
         labels = np.full((6, 8), 9, np.uint8)
         labels[1:3, 2:6] = [[0, 0, 1, 255], [0, 2, 3, 254]]
         assert largest_class_share(labels[1:3, 2:6]) == pytest.approx(3 / 7)

@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     assert "folder.zip is a folder; expected the name of a file" in capsys.readouterr().err
     assert submit("kitti", "depth", ["a.png", "sub/a.png"], ["--data.image_size", "none"], *out) == 2
     assert "two images would become a.png" in capsys.readouterr().err
-    # Told before anything is predicted, not in the middle.
+    # Reported before anything is predicted, not in the middle.
     assert not (tmp_path / "results").exists()
     assert submit("voc", "depth", ["a.png"], [], *out) == 2
     assert "expected one of cityscapes, ade20k, kitti, coco" in capsys.readouterr().err

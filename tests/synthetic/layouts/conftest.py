@@ -61,7 +61,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def shapes_of():
-    """What a folder's images look like, whatever their numbers: path without digits -> mode."""
+    """The kinds of a folder's images, whatever their numbers: path without digits -> mode."""
 
     def list_shapes(folder: Path, replaced: str = r"\d", by: str = "0") -> dict[str, str]:
         paths = [path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")]

@@ -133,7 +133,7 @@ class TestCityscapes:
 
 
 def other(path, kind):
-    """The file of another kind beside one of gtFine."""
+    """The file of another kind next to one of gtFine."""
     return path.with_name(path.stem.rpartition("_")[0] + f"_{kind}.png")
 
 

@@ -328,7 +328,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str, *, strip: bool = True) -> 
 def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Load the tensors that the model uses; the VAE's decoder stays on the meta device, where it takes no memory."""
     encoder = nn.ModuleDict({"encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv})
-    rename_unet_key = ldm_unet_released_renamer(backbone.unet.config)
+    rename_unet_key = ldm_unet_renamer(backbone.unet.config)
 
     def rename_key(name: str) -> str:
         part, rest = name.split(".", 1)
@@ -344,7 +344,7 @@ def _fill(backbone: Backbone, tensors: Mapping[str, Tensor], path: Path) -> None
     )
 
 
-def ldm_unet_released_renamer(config: Mapping[str, Any]) -> Callable[[str], str]:
+def ldm_unet_renamer(config: Mapping[str, Any]) -> Callable[[str], str]:
     """A function that spells a UNet's diffusers names as LDM does, for the UNet of this config."""
     crossing = [index for index, kind in enumerate(config["up_block_types"]) if kind.startswith("CrossAttn")]
 
