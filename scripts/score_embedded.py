@@ -1,4 +1,4 @@
-"""Score the embedded models on scenes that nothing was trained on, beside answers that do not look.
+"""Score the embedded models on scenes that nothing was trained on, next to constant predictions.
 
 python scripts/score_embedded.py --scenes DIR [--seed 8000000] [--count 256] [--training 512]
 

@@ -4,7 +4,7 @@
 
 
 Captions come from generated scenes that nothing was trained on. The embedded micro-segmentation judges the drawn
-images, and the true scenes beside them: what it misses in those, it cannot find in drawn ones.
+images, and the true scenes next to them: what it misses in those, it cannot find in drawn ones.
 """
 
 import argparse

@@ -51,7 +51,7 @@ def test_a_folder_of_that_name_comes_first(home, tmp_path, monkeypatch):
     assert metaprompts.load("micro-depth", "cpu").task.name == "pose"
 
 
-def test_unknown_names_are_told_the_known_ones(home):
+def test_unknown_names_list_the_known_ones(home):
     with pytest.raises(InputError, match=r"no model at micro-dept: .* a hub id, or one of micro-depth"):
         metaprompts.load("micro-dept", "cpu")
 

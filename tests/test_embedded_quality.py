@@ -23,7 +23,7 @@ def scenes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("task", METRICS)
-def test_it_beats_what_needs_no_looking(task, scenes):
+def test_it_beats_constant_predictions(task, scenes):
     metric, least, factor = WANTED[task]
     scores = {score.metric: score for score in scores_of(subject_of(task, scenes))}
     assert scores[metric].model > least

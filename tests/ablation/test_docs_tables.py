@@ -77,7 +77,7 @@ def test_a_result_of_other_settings_gets_into_no_table(folder):
         rebuilt(DOCUMENT, folder, folder / "results")
 
 
-def test_images_are_written_beside_the_document(folder):
+def test_images_are_written_next_to_the_document(folder):
     (folder / "docs").mkdir()
     (folder / "docs/one.md").write_text(DOCUMENT)
     assert rebuild(folder / "docs/one.md", folder, folder / "results") == ["mine", "other"]

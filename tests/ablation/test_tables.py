@@ -27,7 +27,7 @@ FOUND = results(
 )
 
 
-def test_mean_interval_and_losses_are_told():
+def test_mean_interval_and_losses_are_reported():
     assert str(Entry(values={0: 1.0, 1: 2.0, 2: 3.0}, diverged=(4,))) == "2.000 ± 2.484 (1 diverged)"
     assert str(Entry(values={}, diverged=(0, 1))) == "- (2 diverged)"
     assert str(Entry(values={4: 0.5})) == "0.500"

@@ -110,7 +110,7 @@ def test_joints_by_hand():
     assert found.preferred == [0]
 
 
-def test_nothing_to_measure_is_told():
+def test_nothing_to_measure_is_reported():
     classes = ClassResponses(1, ["a"])
     classes.update(torch.zeros(1, 1, 2, 2), {"labels": torch.full((1, 2, 2), 255)})
     depth = DepthResponses(1, min_depth_m=0.0, max_depth_m=1.0)

@@ -67,7 +67,7 @@ def test_the_most_distinct_are_chosen_for_every_task(task):
         assert each.map.max() == 1
 
 
-def test_pose_looks_only_into_its_boxes():
+def test_pose_reads_only_its_boxes():
     model = shared("pose")
     (found,) = prompt_heatmaps(model, IMAGE, [0], boxes=[(10, 10, 16, 16)])
     rows, columns = np.nonzero(found.seen)
@@ -87,7 +87,7 @@ def test_pose_looks_only_into_its_boxes():
         ({"level": 1}, "no level 1: this model has only level 0"),
     ],
 )
-def test_what_the_model_does_not_have_is_told(arguments, message):
+def test_what_the_model_does_not_have_is_reported(arguments, message):
     with pytest.raises(InputError, match=message):
         prompt_heatmaps(shared("depth"), IMAGE, **arguments)
 
@@ -114,14 +114,14 @@ def test_without_rearrangement_there_are_no_prompt_maps():
 
 
 @pytest.mark.parametrize("image", [np.full((4, 4, 3), np.nan), np.zeros((4, 4, 3), np.float32), 5])
-def test_what_is_no_image_is_told(image):
+def test_what_is_no_image_is_reported(image):
     model = shared("depth")
     for explain in (prompt_heatmaps, predictions_by_step):
         with pytest.raises(InputError, match="an image came as"):
             explain(model, image)
 
 
-def test_broken_weights_are_told():
+def test_broken_weights_are_reported():
     model = small_model("depth")
     with torch.no_grad():
         model.prompts.sets[2][1, 0] = torch.nan

@@ -64,7 +64,7 @@ def test_a_folder_without_a_model_is_one_line(images, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cache_that_cannot_be_written_is_told_once(captioner, images, tmp_path):
+def test_a_cache_that_cannot_be_written_is_reported_once(captioner, images, tmp_path):
     """As an error of one image it was reported for each, after the model had captioned it."""
     (tmp_path / "file").touch()
     with pytest.raises(CaptionerError, match="file"):

@@ -90,7 +90,9 @@ def test_heatmaps_of_tokens(reader, images, tmp_path):
 
 @pytest.mark.parametrize("source", ["empty", "somebody/gone"])
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
-def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path, capsys, monkeypatch, command, source):
+def test_a_captioner_that_cannot_be_loaded_is_reported_once(
+    reader, images, tmp_path, capsys, monkeypatch, command, source
+):
     """It was tried for every image, with the same message each time."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     (tmp_path / "empty").mkdir()
@@ -116,7 +118,7 @@ def test_a_captioner_that_cannot_be_loaded_is_told_once(reader, images, tmp_path
     ],
 )
 @pytest.mark.parametrize("command", ["predict", "heatmaps"])
-def test_what_is_said_wrongly_is_told(
+def test_what_is_said_wrongly_is_reported(
     models, reader, images, tmp_path, capsys, monkeypatch, command, model, words, expected
 ):
     monkeypatch.chdir(tmp_path)

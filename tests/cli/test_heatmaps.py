@@ -66,7 +66,7 @@ def test_a_bad_image_does_not_stop_the_others(models, tmp_path, capsys):
     assert len(list(out.iterdir())) == 6
 
 
-def test_people_are_looked_at_in_their_boxes(models, data, tmp_path):
+def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
     """The image is gray where no box is: x beyond 10 + 50 / 2 + 1.25 * 55 / 2."""
     words = ["heatmaps", str(models / "pose"), str(data / "images/001.png"), "--top", "1", "--out", str(tmp_path)]
     assert main([*words, "--boxes", str(data / "people.json")]) == 0
@@ -139,7 +139,7 @@ def test_a_data_set_is_measured(models, data, tmp_path, capsys, task, kind):
             assert 0 < abs(row["correlation"]) <= 1
 
 
-def test_the_recipe_is_found_beside_the_model(models, data, tmp_path):
+def test_the_recipe_is_found_next_to_the_model(models, data, tmp_path):
     """The numbers are those of all maps of the split at once."""
     folder = tmp_path / "best"
     shutil.copytree(models / "depth", folder)

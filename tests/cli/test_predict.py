@@ -114,7 +114,7 @@ def test_pose_of_boxes_is_a_coco_file(models, data, tmp_path):
     assert len(list(out.glob("*_skeleton.png"))) == 4
 
 
-def test_a_limit_for_joints_is_kept_and_told(models, data, tmp_path, capsys):
+def test_a_limit_for_joints_is_kept_and_reported(models, data, tmp_path, capsys):
     image = str(data / "images/002.png")
     words = ["predict", str(models / "pose"), image, "--out", str(tmp_path), "--engine", "plain", "--min-score"]
     assert main([*words, "1"]) == 0
@@ -258,7 +258,7 @@ def test_poses_are_boxes_of_the_same_images(models, tmp_path, capsys):
         (("a.jpg",), [{"image_id": 1, "category_id": 0, "bbox": LEFT}], "no usable box: 1 of category 0; .*--box-cat"),
     ],
 )
-def test_images_and_people_that_are_not_told_apart(pose, tmp_path, images, content, words):
+def test_images_and_people_that_are_not_distinguished(pose, tmp_path, images, content, words):
     code, people, _, error = pose(placed(tmp_path, *images), content)
     assert (code, people) == (2, [])
     assert re.search(words, error.splitlines()[-1])
@@ -296,7 +296,7 @@ def test_boxes_for_images_of_another_size(pose, tmp_path, capsys):
     assert "annotations are for 640x800" in capsys.readouterr().err
 
 
-def test_only_people_are_looked_at(pose, tmp_path, caplog):
+def test_only_people_are_predicted(pose, tmp_path, caplog):
     """Skeletons were found in chairs, in crowds and in boxes of score 0.01, and one empty box ended all."""
     box = {"image_id": 1, "category_id": 1, "bbox": LEFT, "score": 0.9}
     rest = [{"category_id": 62}, {"iscrowd": 1}, {"score": 0.01}, {"bbox": [5, 5, 0, 0]}]
@@ -360,7 +360,7 @@ def test_boxes_below_one_pixel(tmp_path, caplog):
     assert "boxes left out: 2 below one pixel" in caplog.text
 
 
-def test_boxes_of_no_image_are_told(pose, tmp_path, caplog):
+def test_boxes_of_no_image_are_reported(pose, tmp_path, caplog):
     assert pose(placed(tmp_path, "1.jpg"), [{"image_id": 7, "bbox": LEFT}])[:2] == (0, [])
     assert "boxes.json has no box of" in caplog.text
 
@@ -472,7 +472,7 @@ def test_says_what_an_engine_cannot_do(models, images, tmp_path, capsys, words, 
     assert not (tmp_path / "out").exists()
 
 
-def test_windows_are_looked_at_as_they_are(models, images, tmp_path):
+def test_windows_are_predicted_as_they_are(models, images, tmp_path):
     """The image of 60 x 40 pixels is smaller than a window, and therefore predicted whole but not resized."""
     arguments = [str(images / "color.jpg"), "--out", str(tmp_path), "--raw"]
     words = ["--window", "64,96", "--stride", "32,48", "--engine", "plain"]
@@ -518,7 +518,7 @@ def test_the_device_reaches_the_engine(models, images, tmp_path, capsys, monkeyp
     assert capsys.readouterr().err == "error: OpenVINO has no device 'gpu' here; expected one of cpu\n"
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_at_once(models, images, tmp_path, capsys, monkeypatch):
+def test_a_file_in_the_place_of_the_folder_is_reported_at_once(models, images, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("metaprompts.models.loading.load", None)
     (tmp_path / "file").touch()
     assert main(["predict", str(models / "depth"), str(images), "--out", str(tmp_path / "file")]) == 2

@@ -95,7 +95,7 @@ def test_help_of_any_recipe_lists_every_key_with_default_and_meaning(capsys, mon
     assert re.search(r"--training\.batch_size +images in a step.* \(default: to be given\)", printed)
 
 
-def test_help_of_a_recipe_shows_defaults_beside_other_values(capsys, monkeypatch):
+def test_help_of_a_recipe_shows_defaults_next_to_other_values(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "2000")
     assert main(["train", "nyu", "--help"]) == 0
     printed = capsys.readouterr().out

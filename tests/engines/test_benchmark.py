@@ -289,7 +289,7 @@ def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.Capt
     assert last.startswith(f"error: {line}")
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_at_once(
+def test_a_file_in_the_place_of_the_folder_is_reported_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was after minutes of measuring."""

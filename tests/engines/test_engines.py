@@ -96,7 +96,7 @@ def test_a_file_that_a_killed_process_left_is_compiled_anew(
 
 
 @pytest.mark.parametrize("error", [ValueError("no kernel"), ImportError("no library"), ImportError("bad", path="a.so")])
-def test_other_errors_of_compiling_are_told(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_other_errors_of_compiling_are_reported(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """The last is one that removing the file does not help against."""
 
     def encode() -> str:
@@ -283,7 +283,7 @@ class _Core:
 @pytest.mark.parametrize(
     ("name", "found"), [(None, "CPU"), ("cpu", "CPU"), ("GPU", "GPU"), ("gpu", "GPU"), ("gpu.1", "GPU.1")]
 )
-def test_openvino_runs_where_it_is_told_to(
+def test_openvino_runs_where_it_is_asked_to(
     name: str | None, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same converted network, on any device."""
@@ -340,7 +340,7 @@ def _cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("cuda:1", "CUDAExecutionProvider", {"device_id": 1, "use_tf32": 0}),
     ],
 )
-def test_onnx_runs_where_it_is_told_to(name: str | None, provider: str, options: dict[str, int]) -> None:
+def test_onnx_runs_where_it_is_asked_to(name: str | None, provider: str, options: dict[str, int]) -> None:
     parts = open_engine(small_model("depth"), engine="onnx", device=name).parts
 
     assert {(each.name, str(each.options)) for each in parts._sessions.values()} == {(provider, str(options))}

@@ -77,7 +77,7 @@ def test_the_description_fits_the_output(task: str) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_network_of_the_example_lies_beside_it(kind: str) -> None:
+def test_the_network_of_the_example_lies_next_to_it(kind: str) -> None:
     assert "HERE / facts['file']" in export_run._example(FORMATS[kind], "depth")["predict.py"]
 
 
@@ -282,7 +282,7 @@ def test_the_folder_may_be_the_one_where_the_user_is(tmp_path: Path, monkeypatch
     assert (tmp_path / "model.pt2").is_file()
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_at_once(
+def test_a_file_in_the_place_of_the_folder_is_reported_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It was after minutes of converting."""

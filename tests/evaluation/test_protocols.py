@@ -105,7 +105,7 @@ def test_a_flip_does_not_shift_joints():
     torch.testing.assert_close(found[..., :2], points, rtol=0, atol=2e-3)
 
 
-def test_training_validates_with_one_look_but_in_windows_and_crops():
+def test_training_validates_with_one_pass_but_in_windows_and_crops():
     segmentation = SegmentationProtocol(window=1024, stride=512, flip=True, scales=(0.5, 1.0), window_batch=4)
     assert segmentation.quick() == SegmentationProtocol(window=1024, stride=512, window_batch=4)
     depth = DepthProtocol(num_windows=16, flip=True, crop="garg", kitti_crop=True)

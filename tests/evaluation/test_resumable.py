@@ -183,7 +183,7 @@ def test_a_changed_record_is_evaluated_again(task, tmp_path):
     assert later.images.samples.read == [2, 3]
 
 
-def test_records_that_vanish_while_it_runs_are_told(tmp_path):
+def test_records_that_vanish_while_it_runs_are_reported(tmp_path):
     """A folder deleted meanwhile ended in an AssertionError."""
 
     def delete(count):

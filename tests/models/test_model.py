@@ -107,7 +107,7 @@ def test_a_config_survives_being_written(settings):
         ({"promts": {}}, "unknown key promts: did you mean prompts"),
     ],
 )
-def test_a_wrong_config_is_told(changes, message):
+def test_a_wrong_config_is_reported(changes, message):
     with pytest.raises(InputError, match=message):
         ModelConfig.from_dict(config().to_dict() | changes)
 

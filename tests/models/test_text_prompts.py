@@ -90,7 +90,7 @@ def test_a_label_model_needs_no_text_encoder_once_it_is_saved(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("trainable", ["lora", "prompts"])
-def test_tokens_are_saved_beside_a_frozen_base(tmp_path, trainable):
+def test_tokens_are_saved_next_to_a_frozen_base(tmp_path, trainable):
     model = made("depth", "--prompts.labels", "kitchen,street", "--training.trainable", trainable)
     assert LABEL_TOKENS in model.own_tensors()
     model.save(tmp_path)

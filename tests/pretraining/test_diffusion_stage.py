@@ -95,7 +95,7 @@ def test_a_step_always_draws_the_same_and_another_draws_anew(tmp_path):
     assert not torch.equal(seen[0], seen[1])
 
 
-def test_chance_follows_from_seed_and_step_alone():
+def test_rng_follows_from_seed_and_step_alone():
     drawn = [step_generators(seed, step) for seed, step in ((0, 1), (0, 1), (1, 0), (0, 2))]
     numbers = [(int(first.integers(2**40)), second.initial_seed()) for first, second in drawn]
     assert numbers[0] == numbers[1]

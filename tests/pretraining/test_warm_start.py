@@ -53,6 +53,6 @@ def test_a_folder_that_lacks_a_part_is_named(tmp_path):
         begun_with(tmp_path / "nothing", tmp_path / "run")
 
 
-def test_an_architecture_beside_it_is_refused(run, tmp_path):
+def test_an_architecture_next_to_it_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="architecture and init_from exclude each other"):
         dataclasses.replace(small_settings(tmp_path / "run"), init_from=run / "model")

@@ -98,7 +98,7 @@ def test_a_length_on_the_command_line_takes_the_place_of_the_recipes():
         (["--task.max_depth_m", "0"], "max_depth_m 0.0"),
     ],
 )
-def test_a_wrong_override_is_told(overrides, message):
+def test_a_wrong_override_is_reported(overrides, message):
     with pytest.raises(InputError) as caught:
         read_recipe("micro_depth", overrides)
     assert message in str(caught.value)
@@ -119,7 +119,7 @@ def test_a_wrong_override_is_told(overrides, message):
         ("a.json", "{", "not valid JSON"),
     ],
 )
-def test_a_broken_file_is_told(name, text, message, tmp_path):
+def test_a_broken_file_is_reported(name, text, message, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
         read_recipe(str(tmp_path / name))
@@ -163,7 +163,7 @@ def test_a_recipe_says_only_what_differs_from_the_one_it_extends(tmp_path):
         ('extends = "missing"', "no recipe"),
     ],
 )
-def test_a_recipe_that_extends_nothing_is_told(text, message, tmp_path):
+def test_a_recipe_that_extends_nothing_is_reported(text, message, tmp_path):
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(InputError, match=message):
         read_recipe(str(tmp_path / "a.toml"))

@@ -39,7 +39,7 @@ def test_turning_takes_forward_to_the_right_and_leaves_up():
     assert turned(Vector(1, 2, 3), 33).length() == pytest.approx(Vector(1, 2, 3).length())
 
 
-def test_chance_draws_all_of_its_range_and_repeats():
+def test_rng_draws_all_of_its_range_and_repeats():
     rng, again = Rng(7), Rng(7)
     draws = [rng.whole(2, 5) for _ in range(400)]
     assert draws == [again.whole(2, 5) for _ in range(400)]

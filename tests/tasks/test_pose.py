@@ -36,7 +36,7 @@ def test_joints_without_a_label_add_nothing_but_count():
 
 
 @pytest.mark.parametrize("box", [None, (20, 10, 60, 40, 0.5), (5.5, 3.25, 10, 80)])
-def test_what_is_found_in_a_crop_is_told_in_the_image(box):
+def test_what_is_found_in_a_crop_is_given_in_the_image(box):
     """A joint drawn at a pixel of the crop comes back where that pixel was taken from: there and here are alike."""
     rows, columns = np.mgrid[0:128, 0:200]
     image = np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8)

@@ -164,7 +164,7 @@ def test_the_legend_has_the_colors_of_the_classes_that_occur():
     assert road not in found
 
 
-def test_people_that_are_not_drawn_are_told(tmp_path):
+def test_people_that_are_not_drawn_are_reported(tmp_path):
     """A photograph came back as it was where all joints scored below 0.3: was there nobody, or nothing done?"""
     assert pose().unseen() is None
     assert pose().unseen(0.6) == "no joint scores at least 0.6 (the highest 0.5): nothing is drawn"
@@ -242,7 +242,7 @@ def test_people_must_have_the_joints_that_are_named():
         PersonPose(keypoints=np.zeros((3, 2)), scores=np.zeros(2), box_xywh=(0, 0, 1, 1), score=1)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot write"):
         depth().save(tmp_path / "file", "a")

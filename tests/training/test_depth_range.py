@@ -38,7 +38,7 @@ def check():
 
 
 @pytest.mark.parametrize(("mask", "words"), [(True, "; masked"), (False, "; trained on, as task.mask_out_of_range")])
-def test_depth_beyond_the_range_is_told(check, caplog, mask, words):
+def test_depth_beyond_the_range_is_reported(check, caplog, mask, words):
     """Depth beyond task.max_depth_m was trained on without a word: d1 0.995 fell to 0.069."""
     with caplog.at_level(logging.WARNING):
         check([1, 20], [2, 3], mask=mask)

@@ -126,7 +126,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_changes_nothing(images
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
 
 
-def test_a_step_whose_loss_is_not_finite_is_kept_to_be_looked_at(images, tmp_path):
+def test_a_step_whose_loss_is_not_finite_is_kept_for_inspection(images, tmp_path):
     overrides = ("--optimizer.lr", "1000", "--training.steps", "9", "--schedule.kind", "constant")
     made = recipe(
         "depth", images, tmp_path, *overrides, "--optimizer.max_grad_norm", "none", "--schedule.warmup_steps", "0"

@@ -92,7 +92,7 @@ def test_a_warm_up_by_fraction_is_that_of_as_many_steps():
     assert rates(Schedule(warmup_fraction=0.1), 3) == [1, 1, 1]
 
 
-def test_a_warm_up_that_lasts_to_the_end_is_told():
+def test_a_warm_up_that_lasts_to_the_end_is_reported():
     """Nothing said that a learning rate never reached the one that was asked for."""
     assert check_warmup(Schedule(warmup_steps=40), 41) is None
     warning = check_warmup(Schedule(warmup_steps=50), 40)

@@ -148,7 +148,7 @@ def test_moments_of_8_bit():
     assert moment_bytes(small, "adamw_8bit") == 8 * 4095
 
 
-def test_a_step_that_cannot_be_shared_is_told(recipe_of):
+def test_a_step_that_cannot_be_shared_is_reported(recipe_of):
     with pytest.raises(InputError, match="cannot be shared by 3 processes"):
         training_memory(recipe_of("depth", "--training.fit_processes", "false"), processes=3)
     with pytest.raises(InputError, match=r"not a whole number of passes of .*3: choose a divisor"):

@@ -85,7 +85,7 @@ def test_a_step_learns_the_same_however_it_is_split(trained, way):
 
 
 @pytest.mark.full
-def test_batch_norm_sees_all_processes_if_it_is_told_to(trained):
+def test_batch_norm_sees_all_processes_if_it_is_asked_to(trained):
     words = ("--training.batch_norm", "sync")
     (whole, _), (split, _) = trained("depth", 1, *words), trained("depth", 2, *words)
     assert furthest(whole, split) < 1e-6

@@ -101,7 +101,7 @@ def test_what_is_no_share_is_refused(value):
         ("kitti", ["--data.val_selection", "true"], "data.val_selection is True, but data.val is 0.1"),
     ],
 )
-def test_keys_of_another_validation_are_refused_beside_a_share(recipe, words, message):
+def test_keys_of_another_validation_are_refused_next_to_a_share(recipe, words, message):
     with pytest.raises(InputError, match=message):
         read_recipe(recipe, ["--data.val", "0.1", *words])
 

@@ -119,7 +119,7 @@ def test_a_hub_id_is_a_start(trained, monkeypatch):
     assert torch.equal(model.unet.conv_in.weight, small_model("segmentation").unet.conv_in.weight)
 
 
-def test_bad_folders_are_told(trained, tmp_path):
+def test_bad_folders_are_reported(trained, tmp_path):
     with pytest.raises(
         InputError, match=r"no model at .*nothing: give a folder with .*, a hub id, or one of micro-depth"
     ):
@@ -137,7 +137,7 @@ def test_bad_folders_are_told(trained, tmp_path):
         init_from(another(), tmp_path / "small")
 
 
-def test_another_largest_depth_is_told(tmp_path, caplog):
+def test_another_largest_depth_is_reported(tmp_path, caplog):
     """Depths of a model up to 80 m came out eight times too small in a recipe up to 10 m, without a word."""
     words = [*SMALL["depth"], "--data.image_size", "64,64", "--prompts.count", "4"]
     build_model(read_recipe("micro_depth", [*words, "--task.max_depth_m", "80"])).save(tmp_path)

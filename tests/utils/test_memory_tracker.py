@@ -74,7 +74,7 @@ def test_what_is_computed_again_sees_the_same_norms():
     assert values.grad.dtype == torch.bfloat16
 
 
-def test_a_parameter_used_twice_is_told_of_once_and_one_that_is_not_used_never():
+def test_a_parameter_used_twice_is_reported_once_and_one_that_is_not_used_never():
     layer, idle = nn.Linear(3, 3), nn.Linear(3, 3)
     called: list[nn.Parameter] = []
     loss = layer(layer(torch.rand(2, 3))).sum()

@@ -85,14 +85,14 @@ def test_a_value_is_read_as_its_field_wants(key, given, expected):
         ({"count": 1, "facts": 5}, "part.facts is 5"),
     ],
 )
-def test_a_wrong_value_is_told_in_one_line(values, message):
+def test_a_wrong_value_is_reported_in_one_line(values, message):
     with pytest.raises(InputError) as caught:
         from_dict(Outer, values, "part")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_section_is_told():
+def test_what_is_no_section_is_reported():
     with pytest.raises(InputError, match="part is 5; expected a section of keys"):
         from_dict(Outer, 5, "part")
 
@@ -133,7 +133,7 @@ class Ranged:
         ({"count": "9" * 5000}, "part.count is '9999"),
     ],
 )
-def test_a_number_out_of_its_range_is_told_with_the_range(values, message):
+def test_a_number_out_of_its_range_is_reported_with_the_range(values, message):
     """refinement.steps = 1e18 ran for ever."""
     with pytest.raises(InputError) as caught:
         from_dict(Ranged, values, "part")

@@ -208,7 +208,7 @@ class TestReadTensors:
         assert path.read_bytes() == before
         assert read_tensors(path)["a"].sum() == 100_000
 
-    def test_settings_scores_and_paths_beside_the_tensors_are_passed_over(self, tmp_path):
+    def test_settings_scores_and_paths_next_to_the_tensors_are_passed_over(self, tmp_path):
         content = {
             "model": {"a": torch.ones(2)},
             "args": argparse.Namespace(lr=5e-4, name="nyu", nested=argparse.Namespace(x=[1]), out=Path("runs")),

@@ -20,7 +20,7 @@ def test_what_was_not_seen_counts_for_nothing():
     assert normalize(np.array([[5.0]]), np.array([[False]])).tolist() == [[0]]
 
 
-def test_nan_is_told():
+def test_nan_is_reported():
     with pytest.raises(InputError, match="NaN"):
         normalize(np.array([[np.nan, 1.0]]))
 
@@ -47,7 +47,7 @@ def test_the_image_loses_its_colors():
 
 
 @pytest.mark.parametrize("heat", [np.zeros((3, 4)), np.full((2, 2), 1.5), np.full((2, 2), np.nan)])
-def test_heat_that_does_not_fit_is_told(heat):
+def test_heat_that_does_not_fit_is_reported(heat):
     with pytest.raises(InputError, match=r"expected heat of the image's size|not in 0..1"):
         overlay_heat(np.zeros((2, 2, 3), np.uint8), heat)
 

@@ -20,7 +20,7 @@ def test_colors_are_distinct_and_do_not_depend_on_their_number(classes):
 
 
 @pytest.mark.parametrize(("classes", "difference"), [(20, 15), (150, 10)])
-def test_colors_can_be_told_apart(classes, difference):
+def test_colors_can_be_distinguished(classes, difference):
     """A difference of 2.3 in CIELAB is just noticeable side by side; tints over an image need several times that."""
     colors = lab(palette(classes))
     distances = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + 1000 * np.eye(classes)

@@ -28,7 +28,7 @@ def test_differences_are_those_of_the_publication(first, second, difference):
     ],
 )
 @pytest.mark.parametrize("gray", [60, 128, 200])
-def test_classes_over_a_image_can_be_told_apart(eyes, classes, least, gray):
+def test_classes_over_a_image_can_be_distinguished(eyes, classes, least, gray):
     """Pedestrian and sign, and fence and pavement, were alike: two of 20 differed by 0.9 to red-blind eyes."""
     image, labels = np.full((3 * classes, 3, 3), gray, np.uint8), np.repeat(np.arange(classes), 3)[:, None]
     drawn = overlay_labels(image, labels.repeat(3, axis=1), palette(classes))[2::3, 2]
@@ -38,7 +38,7 @@ def test_classes_over_a_image_can_be_told_apart(eyes, classes, least, gray):
 
 
 @pytest.mark.parametrize("classes", [5, 11, 14])
-def test_classes_over_light_and_dark_parts_can_be_told_apart(classes):
+def test_classes_over_light_and_dark_parts_can_be_distinguished(classes):
     """A bright sky and a dark road both appeared cyan: their colors differed in lightness, as sky and road do."""
     colors = palette(classes)[:, None].astype(float)
     grays = np.array([60, 100, 140, 200])[None, :, None]

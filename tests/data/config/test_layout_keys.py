@@ -147,7 +147,7 @@ class TestDepth:
         for data, units in ((DepthData(layout="kitti"), 256), (DepthData(), 1000), (DepthData(depth_scale=5), 5)):
             assert augment.transforms(data, 80.0)[0].transform.depth_scale == units
 
-    def test_mat_files_are_looked_for(self, root):
+    def test_mat_files_are_searched(self, root):
         with pytest.raises(InputError, match=r"no nyu_depth_v2_labeled\.mat"):
             DepthData(root=root / "nyu", layout="nyu_mat").dataset("train")
 

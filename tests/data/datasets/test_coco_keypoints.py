@@ -174,7 +174,7 @@ class TestAnnotations:
         write(boxes, "boxes.json")
         assert len(CocoKeypoints(root, "persons.json", "images", detections="boxes.json")) == 2
 
-    def test_what_is_odd_is_told(self, write, caplog):
+    def test_what_is_odd_is_reported(self, write, caplog):
         content = changed(num_keypoints=9, bbox=[9, 5, 18, 9])
         content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "bbox": [1, 2, 0, 0]})
         dataset = CocoKeypoints(write(content), "persons.json", "images")
@@ -234,7 +234,7 @@ class TestAnnotations:
 
     @pytest.mark.parametrize("kept_from_training", [{"iscrowd": 1}, {"num_keypoints": 0}, {}])
     @pytest.mark.parametrize("lacking", ["bbox", "image_id"])
-    def test_everyone_needs_a_box_and_its_place_in_the_file_is_told(self, write, kept_from_training, lacking):
+    def test_everyone_needs_a_box_and_its_place_in_the_file_is_reported(self, write, kept_from_training, lacking):
         """Scoring met a crowd without box only after all was predicted; places left out were not counted."""
         entry = {**CONTENT["annotations"][0], "id": 71, **kept_from_training}
         del entry[lacking]

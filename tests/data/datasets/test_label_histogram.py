@@ -60,7 +60,7 @@ class TestCounting:
         assert count_labels(samples, NAMES, at_most=8).read == 3
         assert count_labels(samples, NAMES).read == 9
 
-    def test_masks_that_cannot_be_read_are_told(self, tmp_path):
+    def test_masks_that_cannot_be_read_are_reported(self, tmp_path):
         samples = folder(tmp_path, [[0, 1]], [[0, 1]])
         (tmp_path / "masks/1.png").write_bytes(b"no image")
         assert "classes in 1 of 2 masks, all that can be read" in count_labels(samples, NAMES).lines()[0]

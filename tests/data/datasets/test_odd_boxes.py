@@ -26,7 +26,7 @@ SIZES = np.array([(640.0, 480.0)] * 4)
         ),
     ],
 )
-def test_boxes_of_other_kinds_are_told(boxes, words):
+def test_boxes_of_other_kinds_are_reported(boxes, words):
     """Corners and shares of the size were taken for widths: skeletons somewhere, without a word."""
     lines = odd_boxes(np.array(boxes, float), SIZES, lambda row: f"box {row}")
     assert len(lines) == (words is not None)

@@ -22,7 +22,7 @@ USUAL = [(10, 20, 2), (600, 470, 1), (0, 0, 0)]
         ([(50, 60, 2), (50, 60, 2), (0, 0, 0)], "1 of 2 persons .* within one pixel"),
     ],
 )
-def test_joints_of_other_kinds_are_told(person, words):
+def test_joints_of_other_kinds_are_reported(person, words):
     """Joints as shares of the size, outside the image or all at one point were trained on without a word."""
     sizes = np.array([(640.0, 480.0)] * 2)
     boxes = np.array([(0, 0, 640, 480)] * 2)

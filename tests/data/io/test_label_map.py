@@ -102,7 +102,7 @@ class TestColors:
             labels(tmp_path, COLORS, label_map={"0,0,0": 0, "255,0,0": 1})
         assert labels(tmp_path, COLORS, label_map={"0,0,0": 0, "255,0,0": 1, "*": 0}) == [[0, 1, 0]]
 
-    def test_without_a_map_the_cure_is_told(self, tmp_path):
+    def test_without_a_map_the_cure_is_reported(self, tmp_path):
         with pytest.raises(InputError, match=r"is RGB 1x3; .*--data.label_map 0,0,0=CLASS,255,0,0=CLASS"):
             labels(tmp_path, COLORS)
 
@@ -149,7 +149,7 @@ class TestSpelling:
         with pytest.raises(InputError, match=words):
             SegmentationData(label_map=label_map).parts("train", ("a", "b"))
 
-    def test_beside_other_keys(self):
+    def test_next_to_other_keys(self):
         with pytest.raises(InputError, match=r"data.ignored has 7, to which data.label_map gives a class"):
             SegmentationData(label_map={"7": 1}, ignored=(7,)).parts("train", ("a", "b"))
         with pytest.raises(InputError, match=r"names colors, but data.ignored"):

@@ -124,7 +124,7 @@ class TestFolders:
             "images/link/b.jpg",
         ]
 
-    def test_a_link_that_leads_nowhere_is_told_before_training(self, root):
+    def test_a_link_that_leads_nowhere_is_reported_before_training(self, root):
         (root / "images/c.jpg").symlink_to(root / "gone.jpg")
         with pytest.raises(InputError, match=r"link .*c\.jpg leads nowhere"):
             match_folders(root / "images", root / "labels")

@@ -92,7 +92,7 @@ class TestLabels:
         with pytest.raises(InputError, match=r"labels/a\.png has the EXIF orientation 3 .*images/a\.png has none"):
             sample(tmp_path, depth=depth)
 
-    def test_other_sizes_are_told_as_before(self, tmp_path, depth):
+    def test_other_sizes_are_reported_as_before(self, tmp_path, depth):
         save(tmp_path, 6, np.zeros((5, 5), np.uint8), depth=depth)
         with pytest.raises(InputError, match=r"a\.png is 24x16 but .*a\.png is 5x5"):
             sample(tmp_path, depth=depth)

@@ -164,7 +164,7 @@ class TestLeftOut:
         with pytest.raises(InputError, match="2 of 6 samples cannot be read"):
             shard(nyu, tmp_path / "out", change=spoil, at_most=1)
 
-    def test_what_was_left_out_after_a_lost_shard_is_looked_at_again(self, nyu, tmp_path):
+    def test_what_was_left_out_after_a_lost_shard_is_read_again(self, nyu, tmp_path):
         def spoil(samples):
             return Spoiled(samples, InputError("bad"), {1, 4} if len(samples) == 6 else ())
 

@@ -171,7 +171,7 @@ def test_a_unet_that_does_not_fit_is_refused(changes, message):
         PyramidUNet(unet, refines=True)
 
 
-def test_an_inpainting_unet_can_look_once():
+def test_an_inpainting_unet_can_take_one_step():
     unet = build(in_channels=9)
     latent, time, prompts = inputs(unet)
     with torch.no_grad():

@@ -54,7 +54,7 @@ def test_the_stride_is_read_from_the_vae():
     assert encoder(torch.rand(1, 3, 64, 32)).shape == (1, 16, 16, 8)
 
 
-def test_single_precision_is_encoded_in_double_unless_told_otherwise():
+def test_single_precision_is_encoded_in_double_unless_asked_otherwise():
     encoder = LatentEncoder(build())
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     precise = encoder(images)

@@ -47,7 +47,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(made, tmp_path):
         assert (out / name).read_bytes() == (made / name).read_bytes()
 
 
-def test_begins_anew_if_told_to(made, tmp_path):
+def test_begins_anew_if_asked_to(made, tmp_path):
     out = tmp_path / "encoder"
     out.mkdir()
     (out / "scenes").symlink_to(made / "scenes")
