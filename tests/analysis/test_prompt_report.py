@@ -1,10 +1,11 @@
 import json
 
 import numpy as np
+import pytest
 
 from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
 from metaprompts.utils.files import write_json
-from metaprompts.visualize.plots import HIGH
+from metaprompts.visualize.matrices import HIGH, LOW, MISSING
 
 
 def classes(**more):
@@ -55,11 +56,13 @@ def test_json_has_every_number_and_null_for_none(tmp_path):
 def test_the_image_puts_the_same_preference_together():
     """Rows: road (prompt 0), sky (prompt 1), none. The full red cell is prompt 1's sky, second row and column."""
     drawn = np.asarray(classes().show())
-    red = np.argwhere((drawn == HIGH).all(axis=-1))
-    gray = np.argwhere((drawn == 214).all(axis=-1))
-    assert len(red) == 16 * 16
-    assert gray[:, 0].min() - red[:, 0].min() == 16
-    assert red[:, 1].min() - gray[:, 1].min() == 16
+    # The color bar is at the right.
+    drawn = drawn[:, : drawn.shape[1] * 9 // 10]
+    red, gray = (np.argwhere((drawn == color).all(axis=-1)) for color in (HIGH, MISSING))
+    side = np.ptp(red[:, 0]) + 1
+    assert len(red) == pytest.approx(side * side, rel=0.05)
+    assert gray[:, 0].min() - red[:, 0].min() == pytest.approx(side, abs=4)
+    assert red[:, 1].min() - gray[:, 1].min() == pytest.approx(side, abs=4)
 
 
 def test_depth():
@@ -73,9 +76,9 @@ def test_depth():
     ]
     assert found.to_dict()["prompts"][1] == {"prompt": 1, "correlation": -0.5, "mean": 1, "std": 1}
     drawn = np.asarray(found.show())
-    red = np.argwhere((drawn == HIGH).all(axis=-1))
-    assert red[:, 0].max() < 8 + 16  # the positive one is on top
-    assert np.ptp(red[:, 1]) + 1 in (39, 40)
+    red, blue = (np.argwhere((drawn == color).all(axis=-1)) for color in (HIGH, LOW))
+    assert red[:, 0].max() < blue[:, 0].min()  # the positive one is on top
+    assert np.ptp(blue[:, 1]) == pytest.approx(2 * np.ptp(red[:, 1]), abs=4)
 
 
 def test_the_strongest_are_one_prompt_for_each_place():

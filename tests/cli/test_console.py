@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -35,6 +36,22 @@ def test_output_that_cannot_be_written_is_an_error():
     done = ended("M --version > /dev/full")
     assert done.returncode == 2
     assert done.stderr.startswith(b"error: No space left on device; make room")
+
+
+def test_a_signal_that_meets_a_destructor_ends_the_command():
+    """A SIGTERM in a `__del__` was printed, "Exception ignored in ...", and forgotten: evaluate went on to its end."""
+
+    class Signalled:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0)
+
+    def command():
+        Signalled()
+        time.sleep(60)
+
+    with pytest.raises(KeyboardInterrupt), ending_as_by_ctrl_c():
+        command()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

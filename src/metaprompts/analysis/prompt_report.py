@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.utils.markdown import markdown_table
-from metaprompts.visualize.plots import draw_bars, draw_matrix
+from metaprompts.visualize.bars import draw_bars
+from metaprompts.visualize.matrices import draw_matrix
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -1,6 +1,7 @@
 """Signal handling for commands."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from types import FrameType
 
 # Where a signal goes to all processes of a job, others may forward it.
 _SAME_SECONDS = 3.0
+_AGAIN_SECONDS = 0.05
 
 
 @contextmanager
@@ -22,7 +24,8 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
         when a signal came, by the monotonic clock: imports turn what interrupts them into errors of their own
     """
     asked: list[float] = []
-    if threading.current_thread() is not threading.main_thread():
+    main, former_hook = threading.main_thread(), sys.unraisablehook
+    if threading.current_thread() is not main:
         yield asked
         return
 
@@ -33,6 +36,15 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
         asked.append(now)
         raise KeyboardInterrupt
 
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        # Python swallows what a destructor or a callback of C code raises: the signal has to come again, after that.
+        kill = getattr(signal, "pthread_kill", None)
+        if kill is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
+            asked.clear()
+            threading.Timer(_AGAIN_SECONDS, kill, (main.ident, signal.SIGTERM)).start()
+        else:
+            former_hook(unraisable)
+
     numbers = [signal.SIGTERM]
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
@@ -40,8 +52,10 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     former = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         signal.signal(number, interrupt)
+    sys.unraisablehook = hook
     try:
         yield asked
     finally:
+        sys.unraisablehook = former_hook
         for number, handler in former.items():
             signal.signal(number, handler)

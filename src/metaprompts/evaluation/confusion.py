@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaprompts.evaluation.records import CONFUSION
 from metaprompts.utils.files import write_image, write_json, write_text
-from metaprompts.visualize.confusion import draw_confusion
+from metaprompts.visualize.matrices import draw_confusion
 
 
 def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> None:

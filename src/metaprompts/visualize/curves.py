@@ -1,6 +1,5 @@
 """Numbers over steps as an image."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
+from metaprompts.visualize.figures import draw_figure
 from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_WIDTH, _HEIGHT, _DPI = 9.0, 2.7, 100
+_WIDTH, _HEIGHT = 9.0, 2.7
 _EACH, _MEAN = "#c3c9d4", "#b5472f"
 _MOST_MARKED = 60
 # Matplotlib computes with differences of what it draws.
@@ -54,20 +55,15 @@ def draw_curves(curves: Sequence[Curve], last_step: float) -> ImageArray:
     Returns:
         (height, width, 3)
     """
-    # Takes half a second, which most commands can do without.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    figure = Figure(figsize=(_WIDTH, _HEIGHT * len(curves)), dpi=_DPI, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, curve in zip(panels, curves, strict=True):
-        _draw(axes, curve)
-    panels[-1].set_xlim(0, max(last_step, 1))
-    panels[-1].set_xlabel("training step")
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    def paint(figure: "Figure") -> None:
+        panels = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, curve in zip(panels, curves, strict=True):
+            _draw(axes, curve)
+        panels[-1].set_xlim(0, max(last_step, 1))
+        panels[-1].set_xlabel("training step")
+
+    return draw_figure((_WIDTH, _HEIGHT * len(curves)), paint)
 
 
 def _draw(axes: "Axes", curve: Curve) -> None:
@@ -78,7 +74,7 @@ def _draw(axes: "Axes", curve: Curve) -> None:
     # All panels have their own tick labels, so that each can be read alone.
     axes.tick_params(labelbottom=True)
     if not len(values):
-        axes.set_title(curve.title, loc="left", fontsize=10)
+        axes.set_title(curve.title)
         axes.text(0.5, 0.5, "none yet", transform=axes.transAxes, ha="center", va="center")
         return
     remarks = [curve.title]
@@ -101,7 +97,7 @@ def _draw(axes: "Axes", curve: Curve) -> None:
         if above:
             remarks.append(f"{counted(above, 'step')} above the axis, which ends where 98% are below")
     axes.set_ylim(bottom, top)
-    axes.set_title("; ".join(remarks), loc="left", fontsize=10)
+    axes.set_title("; ".join(remarks))
 
 
 def _without_outliers(values: NDArray[np.float64], bottom: float | None) -> tuple[float | None, float | None]:

@@ -32,8 +32,13 @@ def font_for(text: str, size_px: int) -> ImageFont.FreeTypeFont | None:
     """
     if _is_plain(text):
         return own_font(size_px)
-    path = _path_for(frozenset(text), _needs_shaping(text))
+    path = font_file(text)
     return None if path is None else _system_font(path, size_px)
+
+
+def font_file(text: str) -> Path | None:
+    """The file of a system font that has all letters of a text; None where there is none."""
+    return _path_for(frozenset(text), _needs_shaping(text))
 
 
 @cache

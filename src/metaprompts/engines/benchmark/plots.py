@@ -3,8 +3,8 @@
 from metaprompts.engines.benchmark.cost_curve import AXES, CostCurve
 from metaprompts.engines.benchmark.results import Comparison
 from metaprompts.engines.benchmark.tables import gib, seconds
-from metaprompts.visualize.panels import Line, draw_lines
-from metaprompts.visualize.stacks import Stack, draw_stacks
+from metaprompts.visualize.bars import Stack, draw_stacks
+from metaprompts.visualize.lines import Line, draw_lines
 from metaprompts.visualize.text import ImageArray
 
 _GIB = 2**30

@@ -1,0 +1,98 @@
+"""Matrices of numbers as charts of colored cells."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+from metaprompts.visualize.figures import draw_figure, rgb, short_names
+from metaprompts.visualize.text import Color, ImageArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LOW: Color = (38, 94, 190)
+HIGH: Color = (196, 42, 36)
+DARK: Color = (8, 48, 107)
+MISSING: Color = (214, 214, 214)
+_WHITE: Color = (255, 255, 255)
+# Inches: of a cell, and what names, title and color bar take.
+_CELL, _NUMBERED_CELL, _BORDER = 0.17, 0.36, 2.4
+# Numbers are written into so many cells; more cannot be read.
+_MOST_NUMBERED = 32
+_TITLE = "share of each class's pixels (rows: truth)\npredicted as each class (columns), in %"
+
+
+def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequence[str]) -> ImageArray:
+    """Draw a number a cell: red is above 0, blue below, white 0, gray missing; the largest has the full color.
+
+    Args:
+        values: (R,C); NaN is missing
+        rows: R names, written to the left
+        columns: C names, written upwards below
+
+    Returns:
+        (height, width, 3)
+
+    Raises:
+        InputError: names and values do not belong together
+    """
+    if values.shape != (len(rows), len(columns)) or not values.size:
+        raise InputError(f"a matrix of {values.shape} has {len(rows)} row and {len(columns)} column names; one each")
+    limit = float(np.nanmax(np.abs(values), initial=0)) or 1.0
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots()
+        _cells(axes, values, (LOW, _WHITE, HIGH), (-limit, limit))
+        _name(axes, rows, columns)
+        figure.colorbar(axes.images[0], ax=axes, shrink=0.5)
+
+    return draw_figure(_size(values, _CELL), paint, [*rows, *columns])
+
+
+def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArray:
+    """Draw which share of each class's pixels was predicted as which class; rows without pixels are gray.
+
+    Args:
+        pixels: (C, C), truth down, prediction across
+        names: of the C classes
+
+    Returns:
+        (height, width, 3)
+    """
+    sums = pixels.sum(axis=1, keepdims=True)
+    shares = np.where(sums > 0, pixels / np.maximum(sums, 1), np.nan)
+    is_numbered = len(names) <= _MOST_NUMBERED
+
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots()
+        # The square root: small shares are seen, too.
+        _cells(axes, np.sqrt(shares), (_WHITE, DARK), (0, 1))
+        _name(axes, names, names)
+        axes.set_title(_TITLE)
+        for row, column in zip(*np.nonzero(shares >= 0.005), strict=True) if is_numbered else ():
+            share = shares[row, column]
+            color = "white" if share > 0.35 else "black"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=color)
+
+    return draw_figure(_size(shares, _NUMBERED_CELL if is_numbered else _CELL), paint, names)
+
+
+def _size(values: NDArray[np.floating], cell: float) -> tuple[float, float]:
+    height, width = values.shape
+    return max(width * cell + _BORDER, 2 * _BORDER), height * cell + _BORDER
+
+
+def _cells(axes: "Axes", values: NDArray[np.floating], colors: Sequence[Color], limits: tuple[float, float]) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    scale = LinearSegmentedColormap.from_list("", [rgb(color) for color in colors], N=511, bad=rgb(MISSING))
+    axes.imshow(values, cmap=scale, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+
+
+def _name(axes: "Axes", rows: Sequence[str], columns: Sequence[str]) -> None:
+    axes.set_yticks(range(len(rows)), short_names(rows), parse_math=False)
+    axes.set_xticks(range(len(columns)), short_names(columns), parse_math=False, rotation=90)
