@@ -98,9 +98,10 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
         left.bar_label(bars, [stack.note for stack in stacks], padding=3)
         bars = right.barh(rows, [stack.second for stack in stacks], color="slategray")
         right.bar_label(bars, [stack.second_note for stack in stacks], padding=3)
-        for axes, title in zip((left, right), titles, strict=True):
+        # The notes are written behind the bars.
+        for axes, title, margin in zip((left, right), titles, (0.2, 0.4), strict=True):
             axes.set_title(title)
-            axes.margins(x=0.2)
+            axes.margins(x=margin)
         left.set_yticks(rows, short_names(names), parse_math=False)
         left.invert_yaxis()
         figure.legend(loc="outside lower left", ncols=8)
