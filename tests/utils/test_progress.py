@@ -1,0 +1,46 @@
+"""What a log file gets to see of progress; terminals get bars."""
+
+import pytest
+from torch import nn
+
+from metaprompts.utils import progress
+from metaprompts.utils.progress import ConsoleProgress, ProgressBar, tracked
+
+
+def test_items_pass_in_silence_for_half_a_minute(capsys):
+    assert list(tracked(iter("ab"), what="drawing")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+
+
+def test_then_each_line_says_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
+    assert list(tracked("ab", what="drawing")) == ["a", "b"]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["drawing 1/2", "drawing 2/2"]
+    assert lines[-1] == "drawing 2/2  0:00 left"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_an_earlier_run_has_done_counts(capsys, monkeypatch, quiet):
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
+    with ProgressBar("evaluating", 5, quiet=quiet) as bar:
+        bar.resumed(3)
+        bar.advance(2)
+    lines = capsys.readouterr().err.splitlines()
+    first = "evaluating: 3 of 5 done before; --resume never discards them"
+    assert lines == ([] if quiet else [first, "evaluating 3/5", "evaluating 5/5  0:00 left"])
+
+
+def test_every_fiftieth_step_of_a_training_is_a_line(capsys):
+    reporter = ConsoleProgress()
+    reporter.start(60, nn.Linear(999, 1000), "a step: 2 images")
+    for step in range(1, 61):
+        reporter.step(step, {"total": 2.0}, lr=0.1, images=2, seconds=0.5, waited=0.1)
+    assert list(reporter.validating([1, 2])) == [1, 2]
+    reporter.validated(60, {"step": 60, "mIoU": 0.5})
+    reporter.finish()
+    facts = "loss 2.0000  lr 1.00e-01  4.0 images/s  20% waiting"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["1.0 M parameters, 1.0 M trained, 60 steps", "a step: 2 images"]
+    assert [line[: len(f"step 50/60  {facts}")] for line in lines[2:4]] == [f"step {n}/60  {facts}" for n in (50, 60)]
+    assert lines[4:] == ["validation at step 60: mIoU 0.5000"]
