@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.depth import CROPS, DEPTH_SCORES, DepthScores, eigen_crop, garg_crop, nyu_crop, silog
+from metaprompts.metrics.depth import DepthScores
+from metaprompts.metrics.depth_errors import CROPS, DEPTH_SCORES, eigen_crop, garg_crop, nyu_crop, silog
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "metrics_golden.json"

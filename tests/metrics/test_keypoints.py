@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.keypoints import COCO_SIGMAS, KEYPOINT_SCORES, KeypointScores
+from metaprompts.metrics.keypoints import KeypointScores
+from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.metrics.pck import PercentageCorrectKeypoints
 
 POSE = Path(__file__).parents[2].parent / "shared" / "data" / "pose" / "annotations"

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.metrics.keypoints import COCO_SIGMAS
+from metaprompts.metrics.oks_nms import COCO_SIGMAS
 from metaprompts.models.config import build_task
 from metaprompts.tasks import Pose
 

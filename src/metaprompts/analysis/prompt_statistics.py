@@ -10,7 +10,7 @@ from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
 from metaprompts.analysis.running_moments import RunningMoments
 from metaprompts.data.sample import IGNORED_LABEL
 from metaprompts.errors import InputError
-from metaprompts.metrics.depth import in_range
+from metaprompts.metrics.depth_errors import in_range
 
 _VISIBLE = 2
 # Prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 are 256 MiB.

@@ -15,7 +15,7 @@ from metaprompts.errors import InputError
 from metaprompts.evaluation.tta import mean_probabilities
 from metaprompts.inference.predictor import with_context
 from metaprompts.inference.sliding_window import predict_windows
-from metaprompts.metrics.depth import CROPS
+from metaprompts.metrics.depth_errors import CROPS
 from metaprompts.utils.schema import Range, check_ranges
 
 if TYPE_CHECKING:

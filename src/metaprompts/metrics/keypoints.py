@@ -14,17 +14,8 @@ from torchmetrics.utilities import dim_zero_cat
 
 from metaprompts.data.io.coco_annotations import as_ground_truth
 from metaprompts.errors import InputError
-from metaprompts.metrics.oks_nms import keep_best
+from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES, keep_best
 from metaprompts.utils.files import read_json
-
-KEYPOINT_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
-
-COCO_SIGMAS = (
-    *(0.026, 0.025, 0.025, 0.035, 0.035),  # nose, eyes, ears
-    *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062),  # shoulders, elbows, wrists
-    *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),  # hips, knees, ankles
-)
-
 
 _SOURCE = "the keypoint annotations"
 

@@ -7,6 +7,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
+KEYPOINT_SCORES = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+
+COCO_SIGMAS = (
+    *(0.026, 0.025, 0.025, 0.035, 0.035),  # nose, eyes, ears
+    *(0.079, 0.079, 0.072, 0.072, 0.062, 0.062),  # shoulders, elbows, wrists
+    *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),  # hips, knees, ankles
+)
+
 
 def keypoint_similarity(
     keypoints: Floats, others: Floats, area: float, other_areas: Floats, sigmas: Sequence[float]

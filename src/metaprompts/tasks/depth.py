@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,13 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from metaprompts.errors import InputError
-from metaprompts.metrics import depth as evaluation
-from metaprompts.metrics.depth import DEPTH_SCORES, DepthScores
+from metaprompts.metrics import depth_errors
+from metaprompts.metrics.depth_errors import DEPTH_SCORES, in_range
 from metaprompts.modules.heads.deconv import DepthHead
 from metaprompts.tasks.base import Batch, FusedTask, ImageArray, ModelInput
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.utils.schema import Range, check_ranges
+
+if TYPE_CHECKING:
+    from metaprompts.metrics.depth import DepthScores
 
 _BLOCK = 64
 _SMALLEST_SPREAD = 1e-12
@@ -93,7 +96,7 @@ class Depth(FusedTask):
         target_m = batch["depth_m"]
         target_m = torch.where(target_m.isinf(), _SKY_SHARE * self.max_depth_m, target_m)
         if self.mask_out_of_range:
-            scored = evaluation.in_range(target_m, self.min_depth_m, self.max_depth_m)
+            scored = in_range(target_m, self.min_depth_m, self.max_depth_m)
             target_m = target_m.masked_fill(~scored, 0)
         predicted_m = _at_size(raw, target_m.shape[-2:])
         losses = {"silog": silog(predicted_m, target_m, variance_focus=self.variance_focus)}
@@ -109,10 +112,13 @@ class Depth(FusedTask):
         """Raw output (B, 1, H, W) to meters (B, H, W)."""
         return raw.squeeze(1)
 
-    def metric(self, **metric_kwargs: Any) -> DepthScores:
+    def metric(self, **metric_kwargs: Any) -> "DepthScores":
+        # Torchmetrics takes seconds to import; recipes are read without scoring.
+        from metaprompts.metrics.depth import DepthScores
+
         return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=metric_kwargs.get("crop"))
 
-    def score(self, metric: DepthScores, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: "DepthScores", raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]
         metric.update(_at_size(raw, target_m.shape[-2:]), target_m)
 
@@ -144,7 +150,7 @@ def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Tensor:
-    """The scale-invariant log loss of `evaluation.silog`, over the measured pixels of a batch.
+    """The scale-invariant log loss of `depth_errors.silog`, over the measured pixels of a batch.
 
     Args:
         predicted_m: meters, above 0, any shape
@@ -158,7 +164,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
     if not measured.any():
         return predicted_m.sum() * 0
     # The root's slope at 0 is infinite, so the value is clamped just above it.
-    return evaluation.silog(
+    return depth_errors.silog(
         predicted_m[measured], target_m[measured], variance_focus=variance_focus, smallest=_SMALLEST_SPREAD
     )
 

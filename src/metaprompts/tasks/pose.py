@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -15,13 +15,15 @@ from metaprompts.data.joints import COCO_JOINTS, coco_sigmas
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
-from metaprompts.metrics.keypoints import COCO_SIGMAS, KEYPOINT_SCORES
-from metaprompts.metrics.pose import PoseScores
+from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES
 from metaprompts.modules.heads.deconv import HeatmapHead
 from metaprompts.tasks.base import Batch, FusedTask, ImageArray, ModelInput, check_names_are_lines
 from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.udp_heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.utils.schema import Range, check_ranges
+
+if TYPE_CHECKING:
+    from metaprompts.metrics.pose import PoseScores
 
 _HEATMAP_STRIDE = 4
 _Joint = Annotated[int, Range(0, 9999)]
@@ -154,7 +156,10 @@ class Pose(FusedTask):
         height, width = self.heatmap_size
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
-    def metric(self, **metric_kwargs: Any) -> PoseScores:
+    def metric(self, **metric_kwargs: Any) -> "PoseScores":
+        # Torchmetrics takes seconds to import; recipes are read without scoring.
+        from metaprompts.metrics.pose import PoseScores
+
         return PoseScores(
             metric_kwargs["annotations"],
             self.oks_sigmas,
@@ -162,7 +167,7 @@ class Pose(FusedTask):
             images=metric_kwargs.get("images"),
         )
 
-    def score(self, metric: PoseScores, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: "PoseScores", raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()
         centers, sizes = batch["center"].cpu().numpy(), batch["size"].cpu().numpy()
         points = [

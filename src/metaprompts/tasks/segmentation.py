@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch.nn.functional as F
@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from metaprompts.data.class_names import plain_names
 from metaprompts.errors import InputError
-from metaprompts.metrics.segmentation import SegmentationScores
 from metaprompts.modules.heads.upernet import FCNHead, UPerNet
 from metaprompts.tasks.base import Batch, ImageArray, ModelInput, Task, check_names_are_lines
 from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.utils.schema import Range, check_ranges
+
+if TYPE_CHECKING:
+    from metaprompts.metrics.segmentation import SegmentationScores
 
 IGNORED = 255
 # Rows whose probabilities are in memory at once.
@@ -104,11 +106,14 @@ class Segmentation(Task):
         """Logits (B, classes, H, W) to labels (B, H, W)."""
         return raw.argmax(dim=1)
 
-    def metric(self, **metric_kwargs: Any) -> SegmentationScores:
+    def metric(self, **metric_kwargs: Any) -> "SegmentationScores":
+        # Torchmetrics takes seconds to import; recipes are read without scoring.
+        from metaprompts.metrics.segmentation import SegmentationScores
+
         del metric_kwargs
         return SegmentationScores(len(self.classes), ignore_index=IGNORED)
 
-    def score(self, metric: SegmentationScores, raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: "SegmentationScores", raw: Tensor, batch: Batch) -> None:
         labels = batch["labels"]
         if raw.shape[-2:] != labels.shape[-2:]:
             raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)

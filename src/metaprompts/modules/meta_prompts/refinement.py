@@ -1,11 +1,14 @@
 """Recurrent refinement with modulated time (paper section 3.3)."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from metaprompts.modules.backbone.unet import PyramidUNet
+if TYPE_CHECKING:
+    # Diffusers takes seconds to import; recipes are read without it.
+    from metaprompts.modules.backbone.unet import PyramidUNet
 
 _SMALLEST_STD = 1e-5
 
@@ -39,7 +42,7 @@ class RecurrentRefinement(nn.Module):
         count = steps if modulated_time else 1
         self.time = nn.ParameterList(time_std * torch.randn(1, time_channels) for _ in range(count))
 
-    def forward(self, unet: PyramidUNet, latent: Tensor, prompts: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, unet: "PyramidUNet", latent: Tensor, prompts: Sequence[Tensor]) -> list[Tensor]:
         """The last step's pyramid.
 
         Args:
@@ -53,7 +56,7 @@ class RecurrentRefinement(nn.Module):
         *_, pyramid = self.pyramids(unet, latent, prompts)
         return pyramid
 
-    def pyramids(self, unet: PyramidUNet, latent: Tensor, prompts: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    def pyramids(self, unet: "PyramidUNet", latent: Tensor, prompts: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         """Yield the pyramid of every step, first to last; arguments as for `forward`."""
         for step in range(self.steps):
             pyramid = unet(latent, self.time[step % len(self.time)], prompts[step])
@@ -61,7 +64,7 @@ class RecurrentRefinement(nn.Module):
             if step + 1 < self.steps:
                 latent = self.next_latent(unet, pyramid[0], latent)
 
-    def next_latent(self, unet: PyramidUNet, finest: Tensor, latent: Tensor) -> Tensor:
+    def next_latent(self, unet: "PyramidUNet", finest: Tensor, latent: Tensor) -> Tensor:
         """The input of the next step.
 
         Args:
