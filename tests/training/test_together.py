@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from killing import Commands
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.registry import recipe_names
@@ -17,36 +18,44 @@ from metaprompts.training.batch_plan import BatchPlan, batch_plan
 from training.images import made_recipe
 
 BATCH = ("--training.batch_size", "4", "--training.loss_group_size", "2", "--training.steps", "5")
-RARELY = ("--training.validate_every", "100", "--training.report_to", "none", "--training.num_threads", "1")
+RARELY = ("--training.validate_every", "100", "--training.num_threads", "1")
 
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
-    """Trains a task so many processes wide, as a user would, and gives the folder; the same words only once."""
+    """Trains a task so many processes wide, and gives the folder and what was said; the same words only once."""
     folder = tmp_path_factory.mktemp("together")
+    commands = Commands(folder / "log.txt", ["metaprompts.training.loop", "torch.distributed.fsdp"])
     finished = {}
 
     def run(task, processes, *words):
         key = (task, processes, words)
         if key not in finished:
             out = folder / str(len(finished))
-            command = train_command(folder, task, images, out, processes, *words)
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
-            finished[key] = out, done.stderr
+            commands.log.write_text("")
+            code, _ = commands.run(train_words(folder, task, images, out, *words), processes=processes)
+            said = commands.log.read_text()
+            assert code == 0, said[-3000:]
+            finished[key] = out, said
         return finished[key]
 
-    return run
+    yield run
+    commands.close()
 
 
-def train_command(folder, task, images, out, processes, *words):
+def train_words(folder, task, images, out, *words):
     made = made_recipe(task, images, out, *BATCH, *RARELY, *words)
     path = folder / f"{out.name}.json"
     path.write_text(json.dumps(made.to_dict()))
+    return ["train", str(path), "--resume", "auto"]
+
+
+def train_command(folder, task, images, out, processes, *words):
+    """As a user would, in processes that import everything anew."""
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return [*launcher, "-m", "metaprompts", "train", str(path), "--resume", "auto"]
+    return [*launcher, "-m", "metaprompts", *train_words(folder, task, images, out, *words)]
 
 
 def furthest(first, second):
