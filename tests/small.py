@@ -20,10 +20,10 @@ SMALL = {
 }
 
 
-def small_model(task: str) -> MetaPromptModel:
+def small_model(task: str, backbone: str = "random:micro") -> MetaPromptModel:
     torch.manual_seed(0)
     sized = [] if task == "pose" else ["--data.image_size", "64,64"]
-    words = [*SMALL[task], *sized, "--prompts.count", "4", "--backbone.source", "random:micro"]
+    words = [*SMALL[task], *sized, "--prompts.count", "4", "--backbone.source", backbone]
     return build_model(read_recipe(f"micro_{task}", words)).eval()
 
 

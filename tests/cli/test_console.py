@@ -54,7 +54,7 @@ def test_a_signal_that_meets_a_destructor_ends_the_command():
         command()
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", pytest.param("utf-8", marks=pytest.mark.full)])
 def test_any_name_on_any_terminal(tmp_path, encoding):
     """Names that the terminal's encoding lacks, and names that are not UTF-8, ended in a UnicodeEncodeError."""
     done = ended(f"cd {tmp_path}; PYTHONIOENCODING={encoding} M train $'gr\\xfc\\xc3\\xbc\\xe4\\xb8\\x96\\e[31m.toml'")

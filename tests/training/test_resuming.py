@@ -74,8 +74,9 @@ def straight(request, images, tmp_path_factory):
 @pytest.mark.parametrize(
     ("number", "workers"),
     [
-        (signal.SIGTERM, 0),
+        # SIGTERM and no workers are those of the other tests here.
         (signal.SIGINT, 1),
+        pytest.param(signal.SIGTERM, 0, marks=pytest.mark.full),
         pytest.param(signal.SIGTERM, 1, marks=pytest.mark.full),
         pytest.param(signal.SIGINT, 0, marks=pytest.mark.full),
     ],
