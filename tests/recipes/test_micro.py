@@ -20,6 +20,7 @@ BEST = {"nyu": "rmse", "kitti": "rmse", "coco": "AP"}
 # One of each task; the others in the full run.
 QUICK = ("micro_nyu", "micro_cityscapes", "micro_coco_pose")
 SHORT = ("--training.steps", "3", "--training.batch_size", "2", "--data.num_workers", "0", "--training.device", "cpu")
+SHORT += ("--training.report_to", "none")
 
 
 @pytest.mark.parametrize(
@@ -41,8 +42,11 @@ def test_two_stages(tmp_path, monkeypatch):
         train_and_evaluate(name, layout)
 
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
+
 def scenes(layout):
-    assert main(["scenes", "--layout", layout, "--count", "12", "--val-count", "6", "--out", layout]) == 0
+    assert main(["scenes", "--layout", layout, "--count", "6", "--val-count", "3", "--out", layout]) == 0
 
 
 def train_and_evaluate(name, layout):
