@@ -134,11 +134,10 @@ def test_missing_images_of_people_are_named(check):
 
 
 def test_bad_files_are_listed_and_code_1(check):
-    code, out, err = check("ade20k", "--full", spoil=spoil_all("ADEChallengeData2016/annotations/training/*01.png"))
+    code, out, _ = check("ade20k", "--full", spoil=spoil_all("ADEChallengeData2016/annotations/training/*01.png"))
     assert code == 1
     assert out.count("bad: label file") == 1
     assert "ADE_train_00000001.png is RGB" in out
-    assert "reading train: 3/3" in err
 
 
 @pytest.mark.parametrize("shown", [True, False])

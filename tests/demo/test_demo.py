@@ -1,6 +1,7 @@
 """The whole demonstration, with models that have learned nothing."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from PIL import Image
 
 from metaprompts import embedded
 from metaprompts.cli import main
-from metaprompts.modules.backbone.loading import load_backbone
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.training.loop import build_model
 from metaprompts.utils.files import write_json
+from small import tiny_backbone
 
 SMALLER = {
     "segmentation": ["--task.width=16", "--prompts.count=8", "--data.image_size=64,64"],
@@ -25,11 +26,9 @@ SMALLER = {
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("embedded")
     torch.manual_seed(0)
-    backbone = load_backbone("random:micro")
-    backbone.unet.save_pretrained(folder / "micro" / "unet")
-    backbone.vae.save_pretrained(folder / "micro" / "vae")
+    shutil.copytree(tiny_backbone(), folder / "micro")
     for task, words in SMALLER.items():
-        recipe = read_recipe(f"scenes_{task}", [*words, "--backbone.source=random:micro"])
+        recipe = read_recipe(f"scenes_{task}", [*words, f"--backbone.source={tiny_backbone()}"])
         build_model(recipe).save(folder / f"micro-{task}")
         write_json(folder / f"micro-{task}" / "recipe.json", recipe.to_dict())
     return folder
