@@ -9,10 +9,10 @@ import torch
 from torch._inductor.exc import InductorError
 
 import metaprompts
-from metaprompts.engines import factory
-from metaprompts.engines.converted import multiple_of
+from metaprompts.engines import factory, onnxruntime
+from metaprompts.engines.converted import examples, multiple_of
 from metaprompts.engines.factory import installed, open_engine, weights_type
-from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm
+from metaprompts.engines.onnxruntime import AnySizePooling, RowwiseGroupNorm, build_onnx
 from metaprompts.engines.openvino import OpenVinoParts, _with_small_weights
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.engines.torch_compile import CompiledParts
@@ -42,10 +42,24 @@ def test_equals_the_plain_path(engine: str, task: str, cache: Path) -> None:
     _check_equals_the_plain_path(metaprompts.load(f"micro-{task}", "cpu"), engine, cache)
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnx"])
+@pytest.mark.parametrize("engine", ["openvino", pytest.param("onnx", marks=pytest.mark.full)])
 def test_a_converted_network_of_fewer_layers_equals_the_plain_path(engine: str, cache: Path) -> None:
     """Segmentation has the most kinds of layers."""
     _check_equals_the_plain_path(small_model("segmentation", tiny_backbone()), engine, cache)
+
+
+def test_onnx_encodes_images_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The UNet and the head take four times as long to convert."""
+    runtime = pytest.importorskip("onnxruntime")
+    prepared = OptimizedModel(small_model("depth", tiny_backbone()))
+    monkeypatch.setattr(onnxruntime, "examples", lambda prepared: {"encode": examples(prepared)["encode"]})
+    build_onnx(prepared, tmp_path)
+    session = runtime.InferenceSession(tmp_path / "encode.onnx", providers=["CPUExecutionProvider"])
+
+    for images in (smooth_images(1, 64, 64), smooth_images(2, 128, 64)):
+        (found,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        expected = prepared.encode(images)
+        assert (torch.from_numpy(found) - expected).abs().max() < 1e-4 * expected.std()
 
 
 def _check_equals_the_plain_path(model: metaprompts.MetaPromptModel, engine: str, cache: Path) -> None:
