@@ -1,4 +1,4 @@
-"""The command line: one command, one file. This one chooses the command and turns errors into one line."""
+"""The command line, with one file per command. This file chooses the command and turns errors into one line."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default the process's own
 
     Returns:
-        0; 1 if some inputs failed and others did not; 2 for bad input, or what the machine lacks; 3 for a bug of ours;
+        0; 1 if some inputs failed and others did not; 2 for bad input or missing resources; 3 for a bug in metaprompts;
         130 if interrupted
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _with_home(word: str) -> str:
-    """A word with the home folder in the place of ~, which a shell leaves in --out=~/results and in quotes."""
+    """Replace ~ by the home folder; shells do not expand it in --out=~/results or in quotes."""
     before, path = _HOME.fullmatch(word).groups()  # type: ignore[union-attr]
     return before + os.path.expanduser(path)  # noqa: PTH111
 
@@ -85,7 +85,7 @@ def _ended(words: list[str]) -> int:
     try:
         return _run(words)
     except SystemExit as end:
-        # Help ends with 0, and so rich ends a command whose output pipe is closed.
+        # Help exits with 0; rich exits the same way if the output pipe is closed.
         if end.code not in (None, 0, 1):
             raise
         return OK
@@ -161,5 +161,5 @@ def _print_help(commands: Mapping[str, type[Any]]) -> None:
 
 
 def _summary(command: type[Any]) -> str:
-    """The first sentence of a command's docstring, without the call that may follow it."""
+    """The first sentence of a command's docstring, without the usage that may follow it."""
     return re.split(r"[.:] |[.:]?\n|: metaprompts ", command.__doc__ or "")[0].rstrip(".")

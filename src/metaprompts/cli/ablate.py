@@ -26,13 +26,13 @@ _DIFFERENT = 1
 class Ablate:
     """Train variants of recipes with several seeds, and compare them.
 
-    STUDY is a TOML file that names cells (a recipe, data and a metric each), variants (what is changed) and seeds;
-    studies/ has examples. Every run has its own process with one thread; studies that have the same run
-    share it. Stopped at any time, the same command resumes: runs with a result are not trained again. Writes
-    OUT/STUDY/results/ (a small JSON file each), OUT/STUDY/table.md and table.png; models and logs are in OUT/runs/.
+    STUDY is a TOML file with cells (each a recipe, data and a metric), variants (changes to the recipe) and seeds;
+    studies/ has examples. Every run has its own process with one thread; studies with the same run share it. After an
+    interruption the same command resumes: runs with a result are not trained again. Writes OUT/STUDY/results/ (one
+    small JSON file per run), OUT/STUDY/table.md and table.png; models and logs are in OUT/runs/.
 
-    Divergence is a result. A run that crashes has no result and does not stop the others: exit code 1. One with wrong
-    input stops all: exit code 2. The same command trains either again.
+    Divergence counts as a result. A run that crashes has no result and does not stop the others (exit code 1). A run
+    with bad input stops all (exit code 2). The same command retrains failed runs.
     """
 
     study: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY...")]
@@ -40,8 +40,8 @@ class Ablate:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/ablations")
     """Folder for results and runs of all studies."""
     data: tuple[str, ...] = ()
-    """NAME=DIR for each data that the studies name. Without scenes=DIR, scenes are drawn into OUT/data/scenes where the
-    study says how."""
+    """NAME=DIR for each data set in the studies. Without scenes=DIR, scenes are generated in OUT/data/scenes if the
+    study defines them."""
     processes: int = 1
     """Number of parallel runs."""
     only: tuple[str, ...] = ()
@@ -49,17 +49,17 @@ class Ablate:
     again: bool = False
     """Discard the results of --only, and retrain."""
     check: bool = False
-    """Retrain runs that have a result in OUT/check, and compare to 1e-3; exit code 1 if one differs or fails."""
+    """Retrain finished runs in OUT/check and compare to 1e-3; exit code 1 if one differs or fails."""
     stored: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """With --check or --show: read the results of DIR/STUDY/ instead of those in OUT, such as results."""
+    """With --check or --show: read results from DIR/STUDY/ instead of OUT; for example results."""
     quick: bool = False
     """Smoke-test the studies in a minute or two: two steps, one seed, one cell per recipe, all in OUT/quick."""
     plan: bool = False
-    """Train nothing: print how many runs there are, and about how long they take."""
+    """Train nothing: print the number of runs and their estimated time."""
     show: bool = False
     """Train nothing: make tables and images of the available results."""
     skip_missing_data: bool = False
-    """Leave out cells whose data are not given."""
+    """Leave out cells whose data is not given."""
 
     def run(self) -> int:
         """Train runs without a result, and print the tables."""
@@ -137,7 +137,7 @@ class Ablate:
         return not self.only or any(fnmatchcase(run.path, pattern) for pattern in self.only)
 
     def _with_scenes(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> dict[str, Path]:
-        """The data folders, with scenes, which are drawn if a run needs them and none were given."""
+        """The data folders, including scenes, which are generated if a run needs them and none were given."""
         from metaprompts.ablation.scenes_data import SCENES, generate
         from metaprompts.utils.progress import tracked
 
@@ -204,7 +204,7 @@ def _roots(words: tuple[str, ...]) -> dict[str, Path]:
 
 
 def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
-    """The study without cells whose data are missing; None where none is left."""
+    """The study without cells whose data is missing; None if no cell is left."""
     from metaprompts.ablation.scenes_data import SCENES
 
     known = {*given, *([SCENES] if study.scenes else [])}

@@ -12,11 +12,11 @@ from metaprompts.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Measure time and memory of each part of a prediction by each engine.
+    """Measure time and memory of each part of a prediction for each engine.
 
-    Nothing is downloaded: by default the published depth model at full width is measured, with weights made by a rule,
-    which are kept in the cache (3.7 GB). Every engine has a process of its own; they are asked in turn, round after
-    round. Writes bench.json, bench.md and bench.png.
+    Nothing is downloaded: the default is the published depth model at full width with synthetic weights, which are
+    cached (3.7 GB). Every engine has its own process; the engines run in turn, round after round. Writes bench.json,
+    bench.md and bench.png.
     """
 
     model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
@@ -24,20 +24,20 @@ class Bench:
     task: Literal["depth", "segmentation", "pose"] = "depth"
     """Without MODEL: the task of the published model to measure."""
     engines: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="ENGINE[:PRECISION] ...")] = None
-    """Such as plain eager openvino:bf16; by default all installed engines except compile."""
+    """For example plain eager openvino:bf16; by default all installed engines except compile."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
     """Image size; by default the training size."""
     batch_size: int = 1
     """Number of images per forward pass."""
     rounds: int = 3
-    """Predictions per engine, after one to warm up."""
+    """Predictions per engine, after one warm-up."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Number of threads; by default PyTorch's choice."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     opened: Literal["auto", "together", "one"] = "auto"
-    """Whether all engines stay open between rounds, or one at a time is opened, which takes longer and less memory;
-    auto: together, if the memory is enough."""
+    """Keep all engines open between rounds, or only one at a time, which is slower but needs less memory; auto: all, if
+    memory suffices."""
     curve: bool = False
     """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
     curve_engine: Annotated[str | None, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = None
@@ -72,7 +72,7 @@ class Bench:
         )
         watched = Console(stderr=True)
         with watched.status("measuring") as status:
-            # Logs do not support lines that change.
+            # Log files do not support lines that are redrawn.
             report = measure(request, status.update if watched.is_terminal else watched.print)
         report.write(self.out)
         console = Console()

@@ -35,11 +35,11 @@ class Boxes:
     """Boxes by image.
 
     Attributes:
-        path: the file they are from
-        names: image id -> file name, where the file lists its images
+        path: the file they come from
+        names: image id -> file name, if the file lists its images
         ids: image -> image id
         by_id: image id -> boxes (x, y, width, height, score) in pixels
-        sizes: image id -> height and width that the boxes are for, None where the file does not say
+        sizes: image id -> height and width of the image; None if the file does not give them
     """
 
     path: Path
@@ -60,16 +60,17 @@ class Boxes:
     ) -> "Boxes":
         """Read COCO annotations (with images and annotations) or COCO detections (a list).
 
-        What is left out, crowds, other categories, empty boxes and low scores, is counted in the log.
+        Crowds, other categories, empty boxes and low scores are left out, and the log counts them.
 
         Args:
             path: the file
             images: the input images
             minimum_score: boxes below it are left out; None for `MINIMUM_SCORE`
-            categories: names or ids of those whose boxes count; by default people
+            categories: names or ids of the categories to use; by default people
 
         Raises:
-            InputError: it is neither, an entry is not a box, none is left, or it is not clear which image has which
+            InputError: the file is neither, an entry is not a box, no box is left, or boxes cannot be assigned to
+                images
         """
         least = MINIMUM_SCORE if minimum_score is None else minimum_score
         content = read_json(path)
@@ -101,14 +102,14 @@ class Boxes:
         return cls(path, names, ids, dict(by_id), sizes)
 
     def of(self, image: Path, size: tuple[int, int]) -> list[Box]:
-        """The boxes of an image, none if the file has none for it; those outside of it are left out.
+        """The boxes of an image, or none if the file has none for it; boxes outside the image are left out.
 
         Args:
-            image: one of those that `read` was given
+            image: one of the images passed to `read`
             size: its height and width
 
         Raises:
-            InputError: the file does not know the image, or lists it with another size
+            InputError: the file does not contain the image, or lists it with another size
         """
         check_upright_size(image, size, self.sizes.get(self.image_id(image), (None, None)))
         boxes = self.by_id.get(self.image_id(image), [])
@@ -138,7 +139,7 @@ class Boxes:
         return self.ids[image]
 
     def name(self, image: Path) -> str:
-        """The image's name as the file has it; its own where the file lists no images."""
+        """The image's name in the file, or its file name if the file lists no images."""
         return self.names.get(self.image_id(image), image.name)
 
 
@@ -148,16 +149,16 @@ def check_pose_options(
     """Check options that apply only to pose, before anything but the model's config is read.
 
     Args:
-        model: folder or id; with adapters their backbone
+        model: folder or id; with adapters, their backbone
         adapters: folders
-        options: option -> value, None or empty where it is not given
-        scores: those of them that are scores
+        options: option -> value, None or empty if not given
+        scores: the options that are scores
 
     Raises:
         InputError: a score is not within 0 to 1, an option is given without a pose model, or there is no such model
     """
     for option, value in scores.items():
-        # NaN is neither below nor above.
+        # NaN fails both comparisons.
         if value is not None and not 0 <= value <= 1:
             raise InputError(f"{option} is {value:g}; expected 0 to 1")
     given = [option for option, value in {**options, **scores}.items() if value not in (None, ())]
@@ -206,7 +207,7 @@ def _ids(text: str, known: Sequence[Category], path: Path) -> list[int]:
 def _read(
     entry: dict[str, Any], is_selected: Callable[[int | None], bool], minimum_score: float
 ) -> tuple[int, Box] | str:
-    """Image id and box; or why it is left out."""
+    """Image id and box, or the reason for leaving the entry out."""
     image_id, box, category = whole_of(entry, "image_id"), box_of(entry), whole_or_none(entry, "category_id")
     score = score_of(entry) if entry.get("score") is not None else 1.0
     if is_crowd(entry):
@@ -221,10 +222,10 @@ def _read(
 
 
 def _report(path: Path, why: Mapping[str, int], left: int) -> None:
-    """Say how many boxes are left out.
+    """Log how many boxes are left out.
 
     Raises:
-        InputError: all are, and not for their scores alone
+        InputError: all boxes are left out, and not only for low scores
     """
     if not why:
         return

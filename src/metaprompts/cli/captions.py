@@ -18,7 +18,7 @@ class Captions:
     """The caption of each image, for models that read captions.
 
     Attributes:
-        of: an image's path and pixels (H, W, 3) -> its caption; InputError where there is none
+        of: an image's path and pixels (H, W, 3) -> its caption; raises InputError if it has none
     """
 
     of: Callable[[Path, Any], str]
@@ -36,11 +36,11 @@ class Captions:
         """Create from a command's options; None if no model reads captions.
 
         Args:
-            models: those that read captions get their text encoder
+            models: models that read captions get their text encoder
             caption: the same for all images
             file: JSON of images and captions, whose names are relative to its own folder
             captioner: hub id or folder of a model that captions
-            text_source: where the text encoder comes from; None for where the models say
+            text_source: source of the text encoder; None for the source stored in the models
 
         Raises:
             InputError: a caption is missing, unexpected, or given more than once

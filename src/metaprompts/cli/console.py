@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 def prepare_streams() -> None:
-    """Escape characters that the output's encoding lacks: names of files and classes may hold any."""
+    """Escape characters that the output's encoding lacks: names of files and classes may contain any character."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -43,10 +43,10 @@ class PrintableFormatter(logging.Formatter):
 
 
 def flush_streams() -> None:
-    """Flush the output; ignores a pipe that its reader has closed, as head does.
+    """Flush the output; ignores a pipe closed by its reader (for example head).
 
     Raises:
-        OSError: it cannot be written, as on a full disk
+        OSError: the output cannot be written, for example because the disk is full
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -54,13 +54,13 @@ def flush_streams() -> None:
         except BrokenPipeError:
             silence(stream)
         except OSError:
-            # Python would flush again at exit, and end with its own message and exit code.
+            # Otherwise Python would flush again at exit, and use its own message and exit code.
             silence(stream)
             raise
 
 
 def is_closed(stream: TextIO) -> bool:
-    """Whether the reader of a stream's pipe has closed it; worker processes have pipes, too."""
+    """Whether the reader has closed a stream's pipe; worker processes also have pipes."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), 0)
@@ -78,7 +78,7 @@ def silence(stream: TextIO) -> None:
 
 
 def _is_harmless(character: str) -> bool:
-    # Category Cf changes the text direction or joins letters; the latter is needed in some scripts.
+    # Characters of category Cf change the text direction or join letters; some scripts need the joiners.
     category = unicodedata.category(character)
     return character in "\n\t\u200c\u200d" or category not in ("Cc", "Cf", "Zl", "Zp")
 

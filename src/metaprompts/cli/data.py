@@ -9,19 +9,19 @@ from metaprompts.errors import InputError
 _USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
        metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
 
-check   see whether the data of a recipe is there, whole and readable
-shard   write the data of a recipe into tar files, from which it is trained with --data.shards DIR
+check   check that a recipe's data exists, is complete and can be read
+shard   pack a recipe's data into tar files, for training with --data.shards DIR
 
-Each explains itself: metaprompts data check --help, metaprompts data shard --help.
+Help on each: metaprompts data check --help, metaprompts data shard --help.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Check a data set, or write it into shards: metaprompts data check|shard RECIPE --data.root DIR."""
+    """Check a data set or pack it into shards: metaprompts data check|shard RECIPE --data.root DIR."""
 
     words: tuple[str, ...] = ()
-    """check or shard, and its arguments."""
+    """check or shard, and the subcommand's arguments."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Data":

@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
 
-See whether the data of a recipe is there, whole and readable: what was found of each split, how that compares with the
-published data set, and which files are bad; of depth also how much is unmeasured, beyond task.max_depth_m, constant
-or the same for several images; of masks the share of each class, the classes that never occur and the values that are
-no class. RECIPE is a .toml file or one of: {recipes}.
+Check that a recipe's data exists, is complete and can be read. Prints what was found for each split, how that compares
+with the published data set, and which files are bad. For depth, also prints how much is unmeasured, beyond
+task.max_depth_m, constant, or the same for several images; for masks, the share of each class, classes that never
+occur, and values without a class. RECIPE is a .toml file or one of: {recipes}.
 
-  --data.root DIR      folder of the data set; or --data.shards DIR, what metaprompts data shard wrote
+  --data.root DIR      folder of the data set; or --data.shards DIR, a folder written by metaprompts data shard
   --full               read every sample, not only 8 of each split and, for the shares of classes, 200 masks
-  --out SHEET          the image (.png, .jpg) of some samples with their labels drawn in that is written, for
-                       segmentation with a histogram of the classes
+  --out SHEET          output image (.png, .jpg) of some samples with their labels drawn in; for segmentation with
+                       a histogram of the classes
                        (default: ./data-check-RECIPE.jpg; none for no image)
 
-Exit code: 0 if all is well, 1 if a split is missing or files are bad, 2 if nothing can be used.
+Exit code: 0 if all data is good, 1 if a split is missing or files are bad, 2 if no data is usable.
 """
 _NAMED_AT_MOST = 20
 
@@ -45,7 +45,7 @@ class Check:
     full: bool = False
     """Read every sample, not only 8 of each split."""
     out: Path | None = None
-    """Output path of an image of samples with their labels; None for none."""
+    """Output path of an image that shows samples with their labels; None for no image."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
@@ -72,7 +72,7 @@ class Check:
         return cls(recipe=words[0], full=full, out=None if out == "none" else sheet, overrides=tuple(rest))
 
     def run(self) -> int:
-        """Check, or print help."""
+        """Check the data, or print help."""
         if self.wants_help:
             from metaprompts.recipes.registry import recipe_names
 
@@ -115,7 +115,7 @@ class Check:
         from metaprompts.tasks import Segmentation
         from metaprompts.utils.progress import tracked
 
-        # Shards may merge several of the published parts.
+        # A shard may merge several published parts.
         known: dict[str, int] = {} if recipe.data.shards else recipe.data.official()
         training: list[SampleDataset] = []
         for name, open_part in _parts(recipe).items():
@@ -147,7 +147,7 @@ class Check:
 
 
 def _with_depth_range(report: "PartReport", opened: "list[SampleDataset]", recipe: "Recipe") -> "PartReport":
-    """Add depth faults that training would raise to the report."""
+    """Add to the report depth problems for which training would raise an error."""
     from metaprompts.training.depth_range import check_depth_range
 
     try:
@@ -159,7 +159,7 @@ def _with_depth_range(report: "PartReport", opened: "list[SampleDataset]", recip
 
 
 def _statistics(recipe: "Recipe") -> "SampleStatistics | None":
-    """What counts the samples of a part, by task."""
+    """Statistics of a part's samples, by task."""
     from metaprompts.data.datasets.depth_statistics import DepthStatistics
     from metaprompts.tasks import Depth
 
@@ -198,7 +198,7 @@ def _first_fault(reports: list["PartReport"]) -> str:
 
 
 def _unlabeled(recipe: "Recipe") -> Iterator[str]:
-    """A line for each folder of images without published labels."""
+    """One line for each folder of images without published labels."""
     from metaprompts.data.io.images import images_in
 
     for name, folder in recipe.data.unlabeled().items():

@@ -1,4 +1,4 @@
-"""What ``metaprompts data check`` says of joints."""
+"""Report on joints in ``metaprompts data check``."""
 
 from collections.abc import Iterator
 
@@ -10,14 +10,14 @@ from metaprompts.tasks.pose import OTHER_SIGMA
 
 
 def joint_lines(recipe: Recipe) -> Iterator[str]:
-    """What the joints' names are taken to mean; nothing for other tasks, or where `joint_faults` has more to say."""
+    """Lines on how joint names are interpreted; none for other tasks, or if `joint_faults` reports problems."""
     task = recipe.task
     if not isinstance(task, Pose) or joint_faults(recipe):
         return
     try:
         pairs = mirror_pairs(task.joints, task.flip_pairs)
     except InputError:
-        # Nothing is mirrored.
+        # Images are not mirrored.
         pairs = ()
     named = ", ".join(f"{task.joints[left]}/{task.joints[right]}" for left, right in pairs) or "none"
     alone = [joint for index, joint in enumerate(task.joints) if all(index not in pair for pair in pairs)]
@@ -27,7 +27,7 @@ def joint_lines(recipe: Recipe) -> Iterator[str]:
 
 
 def joint_faults(recipe: Recipe) -> list[str]:
-    """Why a recipe's images cannot be mirrored or cropped to half bodies as it says; nothing for other tasks."""
+    """Reasons why images cannot be mirrored or cropped to half bodies as the recipe requires; none for other tasks."""
     task = recipe.task
     if not isinstance(task, Pose):
         return []

@@ -1,4 +1,4 @@
-"""What ``metaprompts data check`` says of the classes in masks."""
+"""Report on the classes in masks in ``metaprompts data check``."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -23,15 +23,15 @@ def with_labels(
     """Add the histogram of a part's masks to its report.
 
     Args:
-        report: of the part, which can be opened
-        samples: of the part
+        report: the part's report; the part is readable
+        samples: the part's samples
         classes: names of the task's classes
-        full: count all masks, not at most 200
-        progress: passes on one item for each mask
+        full: count all masks instead of at most 200
+        progress: called for each mask
 
     Returns:
-        the report, with classes that never occur as warnings, and with faults where all pixels are ignored or a value
-        is not a class
+        the report, with a warning for classes that never occur, and faults if all pixels are ignored or a value is not
+        a class
     """
     counted = count_labels(samples, classes, at_most=None if full else _MASKS_AT_MOST, progress=progress)
     if not counted.read:

@@ -18,43 +18,43 @@ if TYPE_CHECKING:
 _OPTIONS = ("--resume", "--out", "--shard-bytes", "--split")
 _USAGE = """usage: metaprompts data shard RECIPE --data.root DIR --out DIR [--section.key value ...]
 
-Write the training and the validation split of a recipe into tar files, as WebDataset lays them out, with an index by
-which they are read in any order. metaprompts train RECIPE --data.shards DIR then trains from them as from the folders,
-bit for bit. RECIPE is a .toml file or one of: {recipes}.
+Write the training and validation splits of a recipe into tar files in WebDataset's layout, with an index for reading
+in any order. metaprompts train RECIPE --data.shards DIR then trains from them, bit-identical to training from the
+folders. RECIPE is a .toml file or one of: {recipes}.
 
   --data.root DIR            folder of the data set
-  --out DIR                  a new or empty folder, or one that the same command began
-  --shard-bytes SIZE         from which on a shard is closed (default: 256MB)
-  --split train|val          write only this one
-  --resume auto|never        resume with the shards that are in DIR (default), or discard them
-  --data.num_workers N       processes that read
-  --data.on_error skip       leave out training samples that cannot be read, up to data.max_bad_samples; the validation
-                             split is written whole or not at all
+  --out DIR                  a new or empty folder, or one started by the same command
+  --shard-bytes SIZE         size at which a shard is closed (default: 256MB)
+  --split train|val          write only this split
+  --resume auto|never        resume with the shards in DIR (default), or discard them
+  --data.num_workers N       number of reader processes
+  --data.on_error skip       leave out unreadable training samples, up to data.max_bad_samples; the validation split is
+                             never written incompletely
 
-DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose the annotation files, too. Stopped at any
-time, the same command resumes at the current shard; missing or truncated shards are rewritten.
+DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose also the annotation files. After an
+interruption the same command resumes at the current shard; missing or truncated shards are rewritten.
 """
 _EXPECTED = "expected metaprompts data shard RECIPE --data.root DIR --out DIR; see metaprompts data shard --help"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardData:
-    """Write a data set into shards: metaprompts data shard RECIPE --data.root DIR --out DIR."""
+    """Pack a data set into shards: metaprompts data shard RECIPE --data.root DIR --out DIR."""
 
     recipe: str = ""
     """A .toml file, or the name of a shipped recipe."""
     out: Path = Path()
     """Folder of the shards."""
     shard_bytes: int = 256 * 10**6
-    """Size from which on a shard is closed."""
+    """Size at which a shard is closed."""
     splits: tuple[Literal["train", "val"], ...] = ("train", "val")
-    """What to write."""
+    """Splits to write."""
     resume: str = "auto"
-    """Go on with the shards that are there: auto; discard them: never."""
+    """auto: resume with existing shards; never: discard them."""
     overrides: tuple[str, ...] = ()
     """--section.key value ..."""
     wants_help: bool = False
-    """Explain instead of write."""
+    """Print help instead of writing."""
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "ShardData":
@@ -83,7 +83,7 @@ class ShardData:
         )
 
     def run(self) -> int:
-        """Write, or explain."""
+        """Write the shards, or print help."""
         if self.wants_help:
             from metaprompts.recipes.registry import recipe_names
 
@@ -106,7 +106,7 @@ class ShardData:
         return 0
 
     def _splits(self, recipe: "Recipe") -> "Sequence[Literal['train', 'val']]":
-        """Those that are asked for, less a validation that there is not."""
+        """The requested splits, without validation if the recipe has none."""
         if recipe.data.validates:
             return self.splits
         say("val: none, as data.val is none\n")

@@ -22,11 +22,11 @@ _CELL, _DEPTH_CELL = (240, 320), (360, 320)
 
 
 def write_sheet(reports: Sequence[PartReport], recipe: Recipe, out: Path) -> None:
-    """Write one row of samples for each part, with the classes that are seen, and how often they occur, below.
+    """Write one row of samples for each part, with the visible classes and their frequency below.
 
     Args:
-        reports: of the parts; at least one has samples to show
-        recipe: that they are of
+        reports: one per part; at least one has samples to show
+        recipe: the recipe of the data
         out: .png or .jpg
 
     Raises:

@@ -11,7 +11,7 @@ from metaprompts.cli.console import say
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """Show everything in a few minutes, without network, data sets or GPU.
+    """Demonstrate everything in a few minutes, without network, data sets or GPU.
 
     Draws scenes, scores the three embedded models and constant baselines on them, trains depth live from the miniature
     Stable Diffusion for a minute, and writes one HTML file with images, refinement steps and prompt
@@ -21,16 +21,16 @@ class Demo:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("metaprompts-demo")
     """Folder for the scenes and the report."""
     seed: int = 3_000_000
-    """Of the first scene. Other seeds give other scenes."""
+    """Seed of the first scene. Other seeds give other scenes."""
     scenes: int = 64
-    """How many scenes are scored."""
+    """Number of scenes to score."""
     training_scenes: int = 256
-    """How many scenes the live training sees."""
+    """Number of scenes for the live training."""
     live_seconds: float = 60.0
-    """How long the live training takes."""
+    """Duration of the live training."""
 
     def run(self) -> int:
-        """Show everything."""
+        """Run the demo."""
         import os
 
         import torch

@@ -13,16 +13,16 @@ from metaprompts.utils.wording import counted
 
 @dataclass(frozen=True, kw_only=True)
 class DistillEncoder(Distillation):
-    """Train a small encoder that gives a VAE's latents, nearly, and faster.
+    """Train a small, faster encoder that approximates a VAE's latents.
 
     Writes encoder.safetensors, encoder.json and report.json, the error on held-out images, to DIR.
-    Predictions with it are approximate; it fits every model on the same VAE. Stopped at any time, the same command
-    resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes serve only that.
+    Predictions with it are approximate; it fits every model on the same VAE. After an interruption the same command
+    resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes are needed only for that.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Where the VAE is: a model's folder, an embedded model, or a backbone: hub id, diffusers folder, single file, or
-    micro."""
+    """Source of the VAE: a model folder, an embedded model, or a backbone (hub id, diffusers folder, single file, or
+    micro)."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the encoder and the intermediate files of its training."""
     data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -30,7 +30,7 @@ class DistillEncoder(Distillation):
     lr: Annotated[float, tyro.conf.arg(name="learning-rate")] = 2e-3
 
     def run(self) -> int:
-        """Train what is left to be trained, measure, write."""
+        """Train the remaining steps, measure, and write."""
         from metaprompts.pretraining.distillation.distill import distill
         from metaprompts.utils.progress import ConsoleProgress
 

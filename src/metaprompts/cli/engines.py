@@ -1,4 +1,4 @@
-"""The engines, as commands offer them."""
+"""Engine options of commands."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
 
 PLAIN = "plain"
-"""The model as it is in training."""
+"""The model as in training."""
 
 
 def opened(
@@ -24,19 +24,19 @@ def opened(
     bounded: bool = False,
     device: str | None = None,
 ) -> "MetaPromptModel | EngineModel":
-    """The model as an engine executes it; prints the engine and the reason on stderr.
+    """Open the model with an engine; prints the engine and the reason on stderr.
 
     Args:
         model: on its device
         engine: "plain", "auto", or one of `metaprompts.engines.factory`
         precision: "fp32", "bf16" or "int8"
-        images: about how many will be predicted
-        approximation: what may be left out; None for nothing
+        images: approximate number of images to predict
+        approximation: approximations to use; None for none
         bounded: see `open_engine`
         device: see `open_engine`
 
     Raises:
-        InputError: there is no such engine, or it cannot do that
+        InputError: the engine does not exist, or does not support the options
     """
     from metaprompts.engines.factory import EXACT, open_engine
 

@@ -21,49 +21,48 @@ _OPTIONS = ("--recipe", "--out", "--resume", "--engine", "--precision", "--worst
 _WORST, _WORST_AT_MOST = 8, 100
 _USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
 
-Score a trained model on the validation split of a data set. MODEL is a folder that training wrote (best/ or last/),
+Score a trained model on the validation split of a data set. MODEL is a folder written by training (best/ or last/),
 an embedded model, or any model folder together with --recipe RECIPE, the recipe that describes how to read the data.
 
-  --data.root DIR      folder of the images; or --data.shards DIR, what metaprompts data shard wrote
+  --data.root DIR      folder of the images; or --data.shards DIR, a folder written by metaprompts data shard
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
-  --out DIR            where to write the numbers (default: MODEL/evaluation, or ./evaluation-NAME)
+  --out DIR            output folder (default: MODEL/evaluation, or ./evaluation-NAME)
   --resume auto|never  resume an interrupted evaluation (default), or start over
-  --worst N            how many of the worst images worst.jpg shows, each next to ground truth and prediction, with name
-                       and score (default: 8; 0 for none)
-  --engine ENGINE      what executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
-  --precision fp32     or bf16, or int8 weights: what that costs in quality is measured by evaluating with it
+  --worst N            number of worst images in worst.jpg, each next to ground truth and prediction, with name and score
+                       (default: 8; 0 for none)
+  --engine ENGINE      engine that executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
+  --precision fp32     or bf16, or int8 weights: evaluate with it to measure the loss in quality
 
-How images are predicted is the recipe's test section; by default each is seen once. Its keys, with their defaults:
+The recipe's test section defines how images are predicted; by default each is predicted once. Its keys and defaults:
 
   segmentation, depth and pose
   --test.flip false          also predict the mirrored image and average; --test.flip alone means true
 
   segmentation
   --test.window none         side of square windows in pixels (ADE20K: 512; Cityscapes: 1024)
-  --test.stride none         their step (ADE20K: 341; Cityscapes: 512); none for half a window
-  --test.scales 1.0          factors on the images' size (published: 0.5,0.75,1,1.25,1.5,1.75,2)
-  --test.window_batch 1      windows in one pass
+  --test.stride none         step between windows (ADE20K: 341; Cityscapes: 512); none for half a window
+  --test.scales 1.0          scale factors of the image (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+  --test.window_batch 1      windows per forward pass
 
   depth
-  --test.num_windows none    how many square windows along the long side (NYU: 2, KITTI: 16)
-  --test.crop none           pixels that count: nyu, garg or eigen
-  --test.kitti_crop false    cut images and depth to KITTI's benchmark crop first
+  --test.num_windows none    number of square windows along the long side (NYU: 2, KITTI: 16)
+  --test.crop none           evaluated region: nyu, garg or eigen
+  --test.kitti_crop false    first crop images and depth to KITTI's benchmark crop
 
   pose
-  --test.oks_nms none        of people in one image more alike than this only the best stays (published: 0.9)
-  --data.val_boxes none      JSON of detected boxes, with scores, in place of the annotated ones
+  --test.oks_nms none        OKS threshold of non-maximum suppression within an image (published: 0.9)
+  --data.val_boxes none      JSON of detected boxes, with scores, instead of the annotated ones
 
   models that read captions (prompts.kind caption)
   --data.captions FILE       JSON of images and captions, relative to data.root; or --data.captioner MODEL
-  --data.cache DIR           where captions and their encodings are kept (default: $METAPROMPTS_CACHE or
+  --data.cache DIR           cache of captions and their encodings (default: $METAPROMPTS_CACHE or
                              ~/.cache/metaprompts)
-  --prompts.text_source DIR  where the text encoder comes from, if it has moved since the training
+  --prompts.text_source DIR  source of the text encoder, if it has moved since training
 
 DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
 evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares). The
-same command again predicts only what is not there yet, or whose files have changed since. Numbers are shares of 1 or
-meters; what nothing was measured for is "-", null in the files, and the exit code is 1 where that is mIoU, RMSE or AP.
-Several processes share the work under torchrun:
+same command again predicts only images that are missing or have changed since. Scores are fractions of 1 or meters; an
+undefined score is "-" (null in the files), and the exit code is 1 if mIoU, RMSE or AP is undefined. Several processes share the work under torchrun:
 torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
 Also useful: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.num_workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.
@@ -75,15 +74,15 @@ class Evaluate:
     """Score a model on a validation split: metaprompts evaluate MODEL --data.root DIR."""
 
     model: Path
-    """A folder that training wrote, or the name of an embedded model."""
+    """A folder written by training, or the name of an embedded model."""
     recipe: str | None = None
     """Recipe name or file; by default MODEL/recipe.json."""
     out: Path | None = None
-    """Folder for the numbers; by default MODEL/evaluation."""
+    """Output folder; by default MODEL/evaluation."""
     resume: str = "auto"
     """auto: resume an interrupted evaluation; never: start over."""
     engine: str = PLAIN
-    """What executes the model."""
+    """Engine that executes the model."""
     precision: str = "fp32"
     """Precision of the engine."""
     overrides: tuple[str, ...] = ()

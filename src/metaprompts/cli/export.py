@@ -22,10 +22,10 @@ _SCENES = 4
 class Export:
     """Write the whole model (VAE encoder, all steps, head) as one network for another runtime.
 
-    It takes any number of images of one size. Next to it: model.json, which describes inputs and outputs;
-    parity.json, how far the output is from the model's on real images; predict.py and processing.py, an
-    example that needs no metaprompts, runs from any folder, and gives what metaprompts predict gives, if the size
-    is the one it predicts at. All files are listed with their sizes.
+    The network takes any number of images of one size. Also writes model.json, which describes inputs and outputs;
+    parity.json, the difference from the model's output on real images; and predict.py and processing.py, an example
+    that runs from any folder without metaprompts and, at the same size, gives the results of metaprompts predict.
+    Finally lists all files with their sizes.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -33,11 +33,11 @@ class Export:
     format: Literal["onnx", "openvino", "torch"]
     """Output format: model.onnx, model.xml with model.bin, or model.pt2 of torch.export."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder for the results; those of an earlier export are replaced."""
+    """Output folder; files of an earlier export are replaced."""
     size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
     """Image size, multiples of 64; by default the training size."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Use fewer refinement steps than in training: faster, and worse."""
+    """Use fewer refinement steps than in training: faster, but less accurate."""
     images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT")] = ()
     """Images for the comparison: files, folders or quoted globs; by default generated scenes."""
 
@@ -81,7 +81,7 @@ class Export:
 
 
 class _Stages:
-    """Prints each stage as it begins and how long the one before took; in a terminal with a spinner."""
+    """Prints each stage when it begins and the duration of the previous one; in a terminal with a spinner."""
 
     def __init__(self, count: int) -> None:
         self._console = Console(stderr=True, soft_wrap=True)

@@ -36,11 +36,11 @@ def error_line(error: Exception, command: str) -> tuple[str, int]:
     """The command line's message for an error.
 
     Args:
-        error: that ended the command
-        command: its name
+        error: the error that ended the command
+        command: the command's name
 
     Returns:
-        the line without its end, and the exit code: 2 for what the user can mend, 3 for what we have to
+        the line without a newline, and the exit code: 2 for user errors, 3 for bugs in metaprompts
     """
     if isinstance(error, InputError):
         return _flat(str(error)), BAD_INPUT
@@ -56,7 +56,7 @@ def error_line(error: Exception, command: str) -> tuple[str, int]:
 
 
 def _from_worker(text: str) -> tuple[str, str] | None:
-    """The last line of a traceback that a DataLoader puts into its error's message, and the place that is ours."""
+    """The last line of the worker traceback in a DataLoader's error message, and our innermost file and line."""
     _, found, trace = text.partition("Original Traceback")
     if not found:
         return None
@@ -82,7 +82,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place(error: BaseException) -> str:
-    """File and line of the innermost frame of this package, else of the innermost frame."""
+    """File and line of this package's innermost frame, else of the innermost frame."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     ours = Path(__file__).parents[1]
     places = [(path, line) for path, line in frames if Path(path).is_relative_to(ours)] or frames

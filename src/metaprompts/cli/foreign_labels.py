@@ -1,4 +1,4 @@
-"""Detect masks whose class indices are not the model's."""
+"""Detect masks whose class indices differ from the model's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from metaprompts.data.datasets.label_histogram import LabelHistogram
 
 
 def show_missing_classes(counted: LabelHistogram) -> None:
-    """Show the masks' classes on stderr, if most of the model's classes never occur."""
+    """Print the masks' classes on stderr if most of the model's classes never occur."""
     if 2 * len(counted.never) > len(counted.classes):
         complain("".join(f"{line}\n" for line in counted.lines()))
         complain("are these masks numbered as the model's classes are? If not, map them: --data.label_map\n")

@@ -26,18 +26,18 @@ class Heatmaps:
     blue, most dark red, each prompt by itself), and STEM_prompts.png, all of them on a sheet. An image that cannot be
     read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
 
-    --top chooses prompts that respond clearly and differently: first the one whose map, brought to 0..1, has the
-    largest variance, then again and again the one with the largest variance times 1 - r, r being its map's largest
-    absolute correlation with one already chosen. To follow one prompt over several images, name it by --prompts.
+    --top chooses prompts that respond clearly and differently: first the prompt whose map, scaled to 0..1, has the
+    largest variance, then repeatedly the prompt with the largest variance times 1 - r, where r is its map's largest
+    absolute correlation with a chosen one. To compare one prompt across images, use --prompts.
 
-    A segmentation model has a map for each level of the UNet. The finest is shown by default: it lines up best with the
-    image, and the head reads it, while the mean of the levels is read by nothing.
+    A segmentation model has a map for each level of the UNet. The default is the finest: it aligns best with the image,
+    and the head reads it (nothing reads the mean of the levels).
 
-    With --data.root DIR in place of images: measures every prompt over the validation split, as metaprompts
-    evaluate reads it (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png:
-    the mean at each class (segmentation), the correlation with depth, or the mean at each visible joint and the
-    distance from the map's peak to it (pose). A class or joint is preferred by z: the difference of the mean there to
-    the prompt's overall mean, in the prompt's own standard deviations.
+    With --data.root DIR in place of images: measures every prompt over the validation split, read as by metaprompts
+    evaluate (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png: the mean
+    response for each class (segmentation), the correlation with depth, or the mean response at each visible joint and
+    the joint's distance from the map's peak (pose). The preferred class or joint has the highest z: the difference
+    between its mean response and the prompt's overall mean, in standard deviations of the prompt.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -47,28 +47,28 @@ class Heatmaps:
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     prompts: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
-    """Prompt indices, from 0, such as 3,17,42."""
+    """Prompt indices, from 0; for example 3,17,42."""
     top: int | None = None
     """Number of prompts to choose for each image instead; 8 by default."""
     level: int | Literal["mean"] = 0
-    """Segmentation: 0 (finest) to 3, or the mean of all levels."""
+    """Segmentation: level 0 (finest) to 3, or mean for the mean of all levels."""
     boxes: Path | None = None
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it an image is taken to show one
-    person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
+    whole person. Crowds, empty boxes and categories other than people are left out and counted."""
     min_box_score: float | None = None
     """Minimum score of detections, 0 to 1; by default 0.3."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
-    """Name or id of the category of boxes to use, such as dog or 18; by default person, or 1 in lists of detections."""
+    """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """Caption of all images, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
     captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """Instead of --caption: a captioning model, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """Source of the text encoder; by default that of training."""
+    """Source of the text encoder; by default the one used in training."""
     white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """The value that is white in images of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
+    """Value of white in images of more than 8 bits, for example 4095 for 12 bits; by default 65535."""
     recipe: str | None = None
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
@@ -84,7 +84,7 @@ class Heatmaps:
         return replace(parsed, overrides=tuple(overrides))
 
     def run(self) -> int:
-        """Draw, or measure."""
+        """Draw heatmaps, or measure responses."""
         from metaprompts.cli.boxes import check_pose_options
         from metaprompts.utils.locks import writing_into
 
@@ -181,7 +181,7 @@ class Heatmaps:
         )
 
     def _choice(self) -> tuple[list[int] | None, int]:
-        """The indices of prompts, or None and how many to choose."""
+        """Prompt indices; or None, and the number of prompts to choose."""
         if self.prompts is None:
             return None, _TOP if self.top is None else self.top
         if self.top is not None:
@@ -193,7 +193,7 @@ class Heatmaps:
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The command's own arguments, and recipe keys with their values."""
+    """Separate the command's own arguments from recipe keys with their values."""
     own: list[str] = []
     overrides: list[str] = []
     remaining = list(words)

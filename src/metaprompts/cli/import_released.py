@@ -11,12 +11,12 @@ from metaprompts.cli.console import say
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReleased:
-    """Turn a checkpoint of the authors' released code into a model folder."""
+    """Convert a checkpoint of the authors' released code into a model folder."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The checkpoint: .pth, .ckpt or .safetensors."""
     preset: Literal["nyu", "kitti", "ade20k", "cityscapes"]
-    """What it was trained on."""
+    """Recipe it was trained with."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for config.json and model.safetensors."""
 

@@ -21,8 +21,8 @@ class InferenceOptions:
 
     Args:
         windows: None for whole images
-        limit: bytes that prediction may take; None for what is free
-        batch: views at once, if they fit
+        limit: memory limit of prediction, in bytes; None for the free memory
+        batch: views per forward pass, if they fit
 
     Attributes:
         models: the models that predict
@@ -39,7 +39,7 @@ class InferenceOptions:
         """Read the options.
 
         Raises:
-            InputError: one makes no sense
+            InputError: an option is invalid
         """
         windows = None
         if window is not None or stride is not None:
@@ -51,7 +51,7 @@ class InferenceOptions:
 
         Args:
             models: as loaded
-            executed: each as its engine executes it
+            executed: the models as executed by their engines
 
         Raises:
             InputError: windows were requested for a model that cannot use them
@@ -68,10 +68,10 @@ class InferenceOptions:
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 
     def check_size(self, width: int, height: int) -> None:
-        """Check, before an image is decoded, that memory holds it and its prediction.
+        """Check, before an image is decoded, that it and its prediction fit in memory.
 
         Raises:
-            InputError: it takes too much
+            InputError: they take too much memory
         """
         for model in self.models:
             self._budgets[id(model)].check_image(height, width)
@@ -83,7 +83,7 @@ class InferenceOptions:
 
         Args:
             model: one of ``models``
-            inputs: (image, boxes or None, caption or None) for each
+            inputs: (image, boxes or None, caption or None) of each image
 
         Raises:
             InputError: even one view at a time takes too much memory

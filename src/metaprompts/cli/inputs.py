@@ -12,7 +12,7 @@ def check_exists(*paths: Path | None) -> None:
     """Check that files and folders exist; None is skipped.
 
     Raises:
-        InputError: one is not
+        InputError: one does not exist
     """
     for path in paths:
         if path is not None and not path.expanduser().exists():
@@ -20,17 +20,17 @@ def check_exists(*paths: Path | None) -> None:
 
 
 class _LargeError(InputError):
-    """An image is too large to be decoded for this."""
+    """An image is too large to decode for this check."""
 
 
 def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> list[str]:
     """Reasons why no image can be read; empty as soon as one can be read.
 
-    Of a large image the header is enough: whether memory holds it is known with the model.
+    For a large image only the header is read: whether it fits in memory depends on the model.
 
     Args:
-        paths: of the images
-        white_level: as for `read_image`
+        paths: image files
+        white_level: see `read_image`
     """
     from metaprompts.data.io.images import read_image
 

@@ -11,23 +11,22 @@ from metaprompts.errors import InputError
 
 _USAGE = """usage: metaprompts memory RECIPE [RECIPE ...] [--section.key value ...]
 
-Compute how much memory a run takes at its peak, by part, and how many operations a step. Nothing is allocated and
-nothing is downloaded: a step is walked through with tensors that have only a shape. RECIPE is a .toml file, a
-run's recipe.json, or one of:
+Compute a run's peak memory by part, and the number of operations per step. Nothing is allocated or downloaded: a step
+runs on fake tensors that have only a shape. RECIPE is a .toml file, a run's recipe.json, or one of:
 {recipes}.
 
-  --batch-size N          images in one pass through the model       = --training.micro_batch_size N
-  --precision P           of the passes: fp32, bf16 or fp16            = --training.precision P
+  --batch-size N          images per pass through the model         = --training.micro_batch_size N
+  --precision P           precision of passes: fp32, bf16 or fp16      = --training.precision P
   --trainable T           full, lora or prompts                        = --training.trainable T
-  --checkpointing true    compute the UNet's layers again, to save     = --backbone.gradient_checkpointing true
-  --processes N           of torchrun, which share a step; the memory shown is that of one. Each holds all weights,
-                          or with --training.fsdp true its part of them
-  --json                  print numbers in bytes, for programs
+  --checkpointing true    recompute the UNet's layers to save memory   = --backbone.gradient_checkpointing true
+  --processes N           torchrun processes that share a step; the memory shown is for one process. Each holds all
+                          weights, or with --training.fsdp true a part of them
+  --json                  print JSON with sizes in bytes
 
-Every other key of the recipe can be changed, too; metaprompts train RECIPE --help lists them. The backbone is taken to
-be Stable Diffusion 1.5, unless its source is a diffusers folder, micro or random:NAME. Not counted: what an operation
-needs while it runs, the allocator's gaps, and what PyTorch takes for itself (a GPU's context is about half a GiB); so
-leave a tenth free. docs/memory.md compares it with measurements.
+Every other recipe key can be changed as well; metaprompts train RECIPE --help lists them. The backbone is assumed to be
+Stable Diffusion 1.5, unless its source is a diffusers folder, micro or random:NAME. Not counted: temporary memory of
+operations, allocator fragmentation, and PyTorch's own memory (a GPU context takes about half a GiB); so leave a tenth
+free. docs/memory.md compares it with measurements.
 """
 
 _SHORT = {
@@ -77,7 +76,7 @@ class Memory:
         return cls(recipes=recipes, overrides=(*rest, *spelled), processes=int(processes), as_json=as_json)
 
     def run(self) -> int:
-        """Compute and print, or print help."""
+        """Compute and print the memory, or print help."""
         if self.wants_help:
             from metaprompts.recipes.registry import recipe_names
 
@@ -85,8 +84,8 @@ class Memory:
             return 0
         from metaprompts.recipes.loader import read_recipe
 
-        # Report a wrong recipe before PyTorch's fake tensors are loaded, which takes seconds.
-        # The initial weights do not affect memory, and would not allow a frozen UNet.
+        # Report a bad recipe before loading PyTorch's fake tensors, which takes seconds. The initial weights do not
+        # affect memory, and random ones would not allow a frozen UNet.
         overrides = (*self.overrides, "--training.init_from=none")
         recipes = {name: read_recipe(name, overrides) for name in self.recipes}
 

@@ -17,19 +17,19 @@ _PARTS = {
     "activations": ("activations", "kept by the forward pass for the backward pass, losses included"),
     "work": ("passing by", "the encoder's tensors, gradients on their way, what is computed again"),
 }
-# A reference that is easy to scale: about a third of an A100's peak in bf16.
+# An easily scaled reference: about a third of an A100's bf16 peak.
 _TFLOPS = 100
 _ONLY_WHERE_USED = ("average", "exchange", "copies")
 
 
 def memory_table(name: str, recipe: Recipe, memory: TrainingMemory, processes: int) -> Table:
-    """A row for each part.
+    """Format the memory of a run as a table with one row per part.
 
     Args:
-        name: of the recipe
-        recipe: with all that was overridden
-        memory: what it takes
-        processes: that share a step
+        name: the recipe's name
+        recipe: the recipe with all overrides
+        memory: the computed memory
+        processes: number of processes that share a step
     """
     unit = "GiB" if memory.peak.total >= _UNITS["GiB"] else "MiB"
     table = Table(
@@ -56,7 +56,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
     images, passes = _counted(memory.images, "image"), _counted(memory.passes, "pass")
-    # Training itself will raise for it.
+    # Training itself raises an error for it.
     norm = "; a pass of one image needs --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
         f"{images} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "

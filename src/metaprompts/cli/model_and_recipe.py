@@ -36,13 +36,13 @@ def load_with_recipe(
 
     Args:
         source: a model folder, the name of an embedded model, or a hub id
-        recipe: name or file; None for the recipe.json next to the model, in the hub's repository, too
+        recipe: name or file; None for the recipe.json next to the model, also in a hub repository
         overrides: --section.key, value, ...
-        choose_device: from the recipe's device to that of this process
-        reads_data: whether the recipe's data must be there; it takes long to load a model for nothing
+        choose_device: maps the recipe's device to that of this process
+        reads_data: whether to check first that the recipe's data exists, since loading a model takes long
 
     Raises:
-        InputError: one of them cannot be read, or they do not fit each other
+        InputError: model or recipe cannot be read, or they do not match
     """
     words = spell_out(overrides)
     read = read_recipe(recipe or str(_recipe_next_to(source)), words)
@@ -64,7 +64,7 @@ def load_with_recipe(
             )
     _check_overrides(source, model, read, overrides)
     # The model is fixed: the recipe's crops, ranges and prompts must be those of its training.
-    # Only its text encoder may have moved.
+    # Only the location of the text encoder may change.
     prompts = model.config.prompts
     prompts = replace(prompts, text_source=read.prompts.text_source or prompts.text_source)
     model.task = _with_joint_settings(model.task, read.task)
@@ -75,13 +75,13 @@ def load_with_recipe(
 
 
 def _with_joint_settings(own: Task, expected: Task) -> Task:
-    """A task with a recipe's settings of its joints, if it has any."""
+    """A task with the recipe's joint settings, if the task has joints."""
     named = {name: value for name in _ABOUT_JOINTS if (value := getattr(expected, name, None)) is not None}
     return replace(own, **named) if named else own
 
 
 def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
-    """Check that no override sets a key that only a training run can change."""
+    """Check that no override sets a key that only training can change."""
     for word in overrides:
         section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
         if section not in _OF_THE_MODEL or key in ("text_source", *_ABOUT_JOINTS):
@@ -107,7 +107,7 @@ def _recipe_next_to(source: Path) -> Path:
 
 
 def _check_same_share(source: Path, recipe: Recipe) -> None:
-    """Check the held-out share: another one would contain images that the model was trained on."""
+    """Check the held-out share: another share would contain training images."""
     if recipe.data.val_share is None or recipe.data.held_out is not None:
         return
     trained = read_json(_recipe_next_to(source)).get("data", {}).get("held_out")

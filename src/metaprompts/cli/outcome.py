@@ -8,12 +8,12 @@ OK, SOME_FAILED, BAD_INPUT, OUR_FAULT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def report_outcome(done: str, total: int, failures: Sequence[str]) -> int:
-    """Print what was done, and a line for each image that failed.
+    """Print the number of images done, and one line for each failed image.
 
     Args:
-        done: what was done of how many
-        total: how many images there were
-        failures: what was wrong with each
+        done: description of the completed images
+        total: number of images
+        failures: one message per failed image
 
     Returns:
         the exit code: 0; 1 if some failed and others did not; 2 if all did

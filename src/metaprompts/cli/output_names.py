@@ -1,4 +1,4 @@
-"""Names of results: an image's name depends on how it was given, not on what else was."""
+"""Names of results: an image's name depends on how it was given, not on the other images."""
 
 import logging
 from collections import defaultdict
@@ -14,15 +14,15 @@ def output_names(inputs: Sequence[str], paths: Sequence[Path]) -> dict[Path, Pat
     """The output path of each image's results, below the output folder.
 
     Args:
-        inputs: files, folders and patterns as a user writes them
-        paths: of the images that they lead to, each once
+        inputs: files, folders and patterns as given by the user
+        paths: the images they expand to, without duplicates
 
     Returns:
-        path -> the image's name without suffix; for one from a subfolder of a given folder or pattern, in the same
-        subfolder. An image whose name an earlier one has also gets its folder's name and its suffix, with a warning.
+        path -> the image's name without suffix; images from a subfolder of a given folder or pattern keep that
+        subfolder. If an earlier image has the same name, the folder's name and the suffix are added, with a warning.
     """
     files = {Path(text) for text in inputs}
-    # The deepest first, as a folder and one of its subfolders may both be given.
+    # The deepest first, because a folder and one of its subfolders may both be given.
     folders = sorted((searched_folder(text) for text in inputs), key=lambda folder: -len(folder.parts))
     names: dict[Path, Path] = {}
     owners: dict[Path, Path] = {}
@@ -51,14 +51,14 @@ def _free_name(plain: Path, path: Path, owners: dict[Path, Path]) -> Path:
 
 
 def listed_names(names: Mapping[Path, Path]) -> dict[Path, str]:
-    """The images' names in a COCO file, by which `match_images` finds each of them again.
+    """The images' names for a COCO file, such that `match_images` finds each of them.
 
     Args:
-        names: what `output_names` gave
+        names: the result of `output_names`
 
     Returns:
-        path -> file name with the folders below the input; where several images have the file name, with as many
-        parent folders as make the names unique
+        path -> file name with the folders below the input; if several images have the same file name, with enough
+        parent folders to make the names unique
     """
     alike: dict[str, list[Path]] = defaultdict(list)
     for path in names:

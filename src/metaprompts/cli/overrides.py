@@ -1,4 +1,4 @@
-"""Parse options of commands that also take recipe keys."""
+"""Option parsing for commands that also take recipe keys."""
 
 import logging
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ def take_options(words: list[str], names: Sequence[str]) -> dict[str, str | None
     """Remove options and their values.
 
     Args:
-        words: are changed
-        names: of the options, with their dashes; "--name value" and "--name=value" are both read
+        words: the arguments; options are removed in place
+        names: option names with dashes; both "--name value" and "--name=value" are accepted
 
     Returns:
-        the value of each; None where it is not given
+        the value of each option; None if it is not given
 
     Raises:
         InputError: an option has no value, or an empty one
@@ -46,14 +46,14 @@ def check_not_empty(option: str, value: str) -> None:
     """Check the value of an option.
 
     Raises:
-        InputError: it is empty, which as a path would be the current folder
+        InputError: the value is empty, which as a path would mean the current folder
     """
     if not value:
         raise InputError(f"{option} is empty: give a value, or leave {option} out")
 
 
 def warn_of_repeated(option: str, value: str) -> None:
-    """Say in the log that of an option that is given several times the last value holds."""
+    """Warn that the last value is used for an option given several times."""
     from metaprompts.utils.distributed_env import is_first_process
 
     if is_first_process():
@@ -72,7 +72,7 @@ def check_resume(value: str | None) -> str | None:
     """Check the value of --resume.
 
     Raises:
-        InputError: it is neither auto nor never
+        InputError: the value is neither auto nor never
     """
     if value not in (None, "auto", "never"):
         raise InputError(f"--resume is {value!r}; expected auto or never")
@@ -84,16 +84,16 @@ def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
 
     Args:
         words: "--section.key", "value", ...
-        options: the command's own, with their dashes
+        options: the command's own options, with dashes
 
     Raises:
-        InputError: an option is unknown; it names the nearest option or key
+        InputError: an option is unknown; the message suggests the nearest option or key
     """
     for word in words:
         given = word.partition("=")[0]
         if not given.startswith("--") or "." in given:
             continue
-        # Imports PyTorch, which nothing else here needs.
+        # This imports PyTorch, which nothing else here needs.
         from metaprompts.recipes.loader import nearest_key
 
         near = nearest_key(given[2:], [option.removeprefix("--") for option in options], cutoff=0.7)
@@ -102,7 +102,7 @@ def check_override_keys(words: Sequence[str], options: Sequence[str]) -> None:
 
 
 def spell_out(words: Sequence[str]) -> list[str]:
-    """Recipe keys with their values: a flag of the test section without a value means true.
+    """Pair recipe keys with their values; a flag of the test section without a value means true.
 
     Args:
         words: "--section.key", "value", ...; "--test.flip" needs no value
@@ -118,8 +118,8 @@ def spell_out(words: Sequence[str]) -> list[str]:
 
 
 def _test_flags() -> set[str]:
-    """The test section's keys that are true or false, as they may be spelled."""
-    # Protocols import PyTorch, which --help does not need.
+    """Boolean keys of the test section, in all accepted spellings."""
+    # Importing protocols imports PyTorch, which --help does not need.
     from metaprompts.evaluation.protocols import PROTOCOLS
 
     names = {field.name for protocol in PROTOCOLS.values() for field in fields(protocol) if field.type is bool}

@@ -24,73 +24,74 @@ _LONGEST_NAME = 255
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Predict images: depth, segmentation or pose, as the model was trained.
+    """Predict depth, segmentation or pose for images, depending on the model.
 
-    Writes for each image, at its own size: depth as 16-bit PNG in millimeters and as colors above a scale in meters;
-    segmentation as an index PNG, an overlay above its classes with their colors and shares, and the same as JSON; pose
-    as COCO keypoint JSON and drawn skeletons. An image that cannot be read
-    does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
+    Writes results at the size of each image: depth as 16-bit PNG in millimeters and as colors with a scale in meters;
+        segmentation as an index PNG, an overlay with a legend of classes, colors and shares, and the legend as JSON;
+        pose as COCO keypoint JSON and drawn skeletons. An unreadable image
+    does not stop the others: it is listed at the end, and the exit code is 1, or 2 if no image could be read.
     """
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A model folder, or a hub id; with --adapter the backbone they were trained on."""
+    """A model folder or a hub id; with --adapter, the backbone the adapters were trained on."""
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
     """Images: files, folders or quoted globs."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     adapter: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="DIR")] = ()
-    """A model trained on a frozen MODEL; several of different tasks share its weights, and each image's latent."""
+    """A model trained on a frozen MODEL; several adapters for different tasks share its weights and each image's
+    latent."""
     boxes: Path | None = None
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it an image is taken to show one
-    person, whole. Crowds, empty boxes and other categories than people are left out, and counted."""
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
+    whole person. Crowds, empty boxes and categories other than people are left out and counted."""
     min_box_score: float | None = None
     """Minimum score of detections, 0 to 1; by default 0.3."""
     min_score: float | None = None
     """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
-    """Name or id of the category of boxes to use, such as dog or 18; by default person, or 1 in lists of detections."""
+    """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
     caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
     """Caption of all images, for a model that reads captions."""
     captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
     captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
-    """Instead of --caption: a captioning model, hub id or folder, such as Salesforce/blip2-opt-2.7b."""
+    """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
     text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """Source of the text encoder; by default that of training."""
+    """Source of the text encoder; by default the one used in training."""
     white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """The value that is white in images of more than 8 bits, such as 4095 for 12 bits; by default 65535."""
+    """Value of white in images of more than 8 bits, for example 4095 for 12 bits; by default 65535."""
     window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
     """Segmentation and depth: predict images at full size, in overlapping windows of this height and width in pixels.
-    Without it an image is resized to what the model was trained on."""
+    Without it, images are resized to the size the model was trained on."""
     stride: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
-    """Step from window to window; by default half a window."""
+    """Step between windows; by default half a window."""
     max_memory: Annotated[str | None, tyro.conf.arg(metavar="8GB")] = None
-    """Memory limit of prediction, such as 8GB or 6GiB: fewer images at once, or strips, where more do not fit. By
-    default four fifths of what is free."""
+    """Memory limit of prediction, for example 8GB or 6GiB; to stay below it, uses smaller batches or strips. By default
+    four fifths of the free memory."""
     raw: bool = False
-    """Also write exact values as .npy: depth in meters, confidence of segmentation."""
+    """Also write exact values as .npy: depth in meters, or segmentation confidence."""
     legend: bool = True
-    """Draw a legend below each visualization; with --no-legend it has the image's size."""
+    """Draw a legend below each visualization; with --no-legend the visualization has the image's size."""
     device: str | None = None
-    """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default; else
-    openvino on gpu, gpu.1, ..., which are Intel's, and onnx on cuda."""
+    """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default;
+    openvino also runs on Intel GPUs (gpu, gpu.1, ...), onnx on cuda."""
     batch_size: int = 1
-    """Number of images, or windows of one, per forward pass, if they fit in memory."""
+    """Number of images, or windows of one image, per forward pass, if they fit in memory."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
-    """What executes the model: auto takes what is installed and worth its preparation; plain is the model as in
-    training, the others compute beforehand what depends on the weights alone. They agree to rounding."""
+    """Engine that executes the model: auto picks an installed engine that repays its preparation; plain is the model as
+    in training; the others precompute everything that depends on the weights alone. All agree up to rounding."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """bf16: 16 bits in matrix products; int8: weights in 8 bits (openvino)."""
+    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino)."""
     steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Use fewer refinement steps than in training: faster, and worse."""
+    """Use fewer refinement steps than in training: faster, but less accurate."""
     merge_tokens: float = 0.0
-    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images, and
-    worse."""
+    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images, but less
+    accurate."""
     encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A small encoder by metaprompts distill-encoder, in place of the VAE's: faster, and worse."""
+    """A small encoder from metaprompts distill-encoder, instead of the VAE's: faster, but less accurate."""
 
     def run(self) -> int:
-        """Predict everything that can be read."""
+        """Predict all readable images."""
         from metaprompts.cli.boxes import check_pose_options
         from metaprompts.utils.locks import writing_into
 
@@ -134,7 +135,7 @@ class Predict:
         names, failures = output_names(self.inputs, paths), list[str]()
         boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
-        # Networks are converted on the CPU, regardless of where they run.
+        # Networks are converted on the CPU, wherever they run.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
         if self.adapter:
             models = load_adapters(self.model, self.adapter, device)
@@ -191,10 +192,10 @@ class Predict:
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
     def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
-        """Write the files of one image; False where its name is too long for them, so that the others continue."""
+        """Write the files of one image; returns False if its name is too long, so the others continue."""
         from metaprompts.tasks.predictions import PosePrediction
 
-        # Checked beforehand, as some of its files would fit and be written.
+        # Checked beforehand, because files with shorter suffixes would still be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
             failures.append(f"the name of image {path} is too long for those of its results: rename it")
             return False
@@ -248,7 +249,7 @@ def _predict_group(
     white_level: int | None,
     failures: list[str],
 ) -> "list[tuple[Path, Prediction]]":
-    """The predictions of the images that can be read; the others are added to ``failures``."""
+    """Predict the readable images; the others are added to ``failures``."""
     from metaprompts.data.io.images import read_image
 
     readable = []
@@ -296,7 +297,7 @@ def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, predictio
     from metaprompts.tasks.predictions import PosePrediction
 
     if isinstance(prediction, PosePrediction):
-        # Only the image's size is still needed: a view of one pixel keeps the shape without memory.
+        # Only the image's shape is still needed: a view of one pixel keeps it without the memory.
         import numpy as np
 
         blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)

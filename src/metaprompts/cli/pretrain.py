@@ -14,7 +14,7 @@ class Pretrain(Pretraining):
     """Pre-train a miniature Stable Diffusion on generated scenes, without a GPU.
 
     Draws scenes with captions, trains a VAE, then a UNet with a text encoder, and writes a diffusers folder, DIR/model,
-    that StableDiffusionPipeline and --backbone.source take. Stopped at any time, the same command resumes; a larger
+    that StableDiffusionPipeline and --backbone.source load. After an interruption the same command resumes; a larger
     --diffusion.steps extends a finished run. Finished stages are skipped.
     """
 
@@ -27,14 +27,14 @@ class Pretrain(Pretraining):
         return parse(cls, words, "metaprompts pretrain", prefixes=True)
 
     def run(self) -> int:
-        """Run the stages that are not finished."""
+        """Run the unfinished stages."""
         from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
         from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
         from metaprompts.pretraining.pretrain import pretrain
         from metaprompts.utils.progress import ConsoleProgress
 
-        # Progress bars of small files would hide that of training.
+        # Progress bars for small files would hide the one for training.
         quiet_diffusers()
         quiet_transformers()  # type: ignore[no-untyped-call]
         pretrain(self, ConsoleProgress(), stage=None if self.stage == "all" else self.stage)

@@ -1,4 +1,4 @@
-"""Prompts measured over a data set, for ``metaprompts heatmaps MODEL --data.root DIR``."""
+"""Prompt responses over a data set, for ``metaprompts heatmaps MODEL --data.root DIR``."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,10 +29,10 @@ def measure(
         overrides: --section.key, value, ...
         out: folder for responses.json, responses.md and responses.png
         level: see `explaining.Level`
-        device: where to compute; None for the recipe's, or the GPU if there is one
+        device: compute device; None for the recipe's, or the GPU if there is one
 
     Raises:
-        InputError: model, recipe or data cannot be read, or do not fit each other
+        InputError: model, recipe or data cannot be read, or do not match
     """
     from metaprompts.analysis.prompts import prompt_responses
     from metaprompts.cli.foreign_labels import show_missing_classes

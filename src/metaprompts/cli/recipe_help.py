@@ -1,4 +1,4 @@
-"""All keys of recipes, with their defaults and what they mean."""
+"""All recipe keys, with defaults and descriptions."""
 
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields
@@ -17,7 +17,7 @@ _REQUIRED = "to be given"
 
 
 def print_recipe(name: str, recipe: Recipe) -> None:
-    """Print a table for each section of a recipe: its values, and the defaults where they differ."""
+    """Print a table for each section of a recipe: its values, and defaults where they differ."""
     console = Console()
     console.print(f"metaprompts train {name} [--section.key value ...]\n", markup=False)
     for section in ("task", *section_types(recipe.task.name)):
@@ -46,7 +46,7 @@ def _sections() -> Iterator[tuple[str, str, type[Any]]]:
 
 
 def _section_table(title: str, section: str, kind: type[Any], values: dict[str, str]) -> Table:
-    """A row for each key: its meaning, what a recipe says of it if that is not the default, and the default."""
+    """One row per key: its description, the recipe's value if it is not the default, and the default."""
     table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 2))
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
@@ -55,7 +55,7 @@ def _section_table(title: str, section: str, kind: type[Any], values: dict[str, 
         default = _default(field)
         value = values.get(field.name, default)
         shown = f"default: {default}" if value == default else f"here: {value}; default: {default}"
-        # Square brackets in a meaning or a value are not rich markup.
+        # Square brackets in descriptions and values are not rich markup.
         table.add_row(f"--{section}.{field.name}", escape(f"{meanings.get(field.name, '')} ({shown})".lstrip()))
     return table
 
@@ -71,7 +71,7 @@ def _default(field: Field[Any]) -> str:
 
 
 def _meanings(kind: type[Any]) -> dict[str, str]:
-    """Attribute -> its description, from the docstrings of a dataclass and those it extends."""
+    """Attribute -> its description, from the docstrings of a dataclass and its base classes."""
     found: dict[str, str] = {}
     for owner in reversed(kind.__mro__):
         for entry in parse(owner.__doc__ or "").params:

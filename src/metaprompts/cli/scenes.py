@@ -15,18 +15,18 @@ Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "pla
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """Write generated rooms and streets in the folders and files of a known data set.
+    """Write generated rooms and streets in the format of a known data set.
 
-    To try readers and recipes where the data set itself is not at hand. A fifth of the scenes is for validation; every
-    data set has captions, too, and a README.txt. With coco and plain, both splits show people. Stopped at any time, the
-    same command resumes. The same command always writes the same files.
+    For trying readers and recipes without the data set itself. A fifth of the scenes is for validation; every data set
+    also gets captions and a README.txt. With coco and plain, both splits show people. After an interruption the same
+    command resumes. The same command always writes the same files.
     """
 
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
     plain: one small folder for all three tasks, of rooms and streets."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """A new or empty folder, or one that the same command began."""
+    """A new or empty folder, or one started by the same command."""
     count: int = 200
     """Number of scenes, over all splits."""
     val_count: int | None = None
@@ -43,7 +43,7 @@ class Scenes:
     """Number of processes."""
 
     def run(self) -> int:
-        """Draw what is not drawn yet."""
+        """Generate the missing scenes."""
         from metaprompts.synthetic.layouts import write_scenes
         from metaprompts.utils.progress import tracked
 

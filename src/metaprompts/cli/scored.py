@@ -20,10 +20,10 @@ def report_undefined(task: str, scores: Mapping[str, Any]) -> int:
 
     Args:
         task: name of the task
-        scores: of the split
+        scores: scores of the split
 
     Returns:
-        the exit code: 0, or 1 where the metric is undefined
+        the exit code: 0, or 1 if the metric is undefined
     """
     if not is_undefined(task, scores):
         return OK

@@ -8,20 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Where a signal goes to all processes of a job, others may forward it.
+# When a signal goes to all processes of a job, some processes may forward it again.
 _SAME_SECONDS = 3.0
 _AGAIN_SECONDS = 0.05
 
 
 @contextmanager
 def ending_as_by_ctrl_c() -> Iterator[list[float]]:
-    """Let SIGTERM and the end of the terminal end this process as Ctrl-C does, while the block runs.
+    """Handle SIGTERM and SIGHUP like Ctrl-C while the block runs.
 
-    Scratch files are removed, processes that work for it end, too. What nohup has made ignored stays so; a signal that
-    comes again at once does not disturb the end. Only the main thread receives signals.
+    Scratch files are removed and worker processes end. Signals ignored by nohup stay ignored; a signal repeated at once
+    does not disturb the shutdown. Only the main thread receives signals.
 
     Yields:
-        when a signal came, by the monotonic clock: imports turn what interrupts them into errors of their own
+        monotonic times of received signals: imports turn an interruption into an error of their own
     """
     asked: list[float] = []
     main, former_hook = threading.main_thread(), sys.unraisablehook
@@ -37,7 +37,7 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
         raise KeyboardInterrupt
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
-        # Python swallows what a destructor or a callback of C code raises: the signal has to come again, after that.
+        # Python swallows exceptions raised in destructors and C callbacks, so the signal is sent again afterwards.
         kill = getattr(signal, "pthread_kill", None)
         if kill is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
             asked.clear()

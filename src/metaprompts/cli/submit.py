@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 _USAGE = """usage: metaprompts submit MODEL FORMAT --images DIR --out PATH [--section.key value ...]
 
-Predict a test split, whose targets only a benchmark's server has, and write what the server takes. MODEL is a folder
-that training wrote, an embedded model or a hub id. FORMAT is one of:
+Predict a test split without public targets, and write the files for the benchmark server. MODEL is a folder written by
+training, an embedded model or a hub id. FORMAT is one of:
 
   cityscapes   PNG files of labelIds, named as the images          PATH: a folder, or a name that ends in .zip
   ade20k       PNG files of classes 1 to 150, named as the images  PATH: a folder, or a name that ends in .zip
-  kitti        16-bit PNG files of depth, 256 a meter                PATH: a folder, or a name that ends in .zip
+  kitti        16-bit PNG files of depth, 256 per meter              PATH: a folder, or a name that ends in .zip
   coco         keypoint results                                      PATH: a name that ends in .json or .zip
 
   --images DIR   folder of the test images; subfolders are searched
-  --out PATH       where to write
+  --out PATH       output path
   --info FILE      coco: image_info JSON of the images
   --boxes FILE     coco: JSON of detected boxes
   --recipe RECIPE  recipe name or file (default: MODEL/recipe.json)
 
-How images are predicted is the recipe's test section, as for metaprompts evaluate: see metaprompts evaluate --help.
+The recipe's test section defines how images are predicted: see metaprompts evaluate --help.
 """
 _OPTIONS = ("--images", "--out", "--info", "--boxes", "--recipe")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submit:
-    """Write a benchmark server's files: metaprompts submit MODEL FORMAT --images DIR --out PATH."""
+    """Write files for a benchmark server: metaprompts submit MODEL FORMAT --images DIR --out PATH."""
 
     model: Path
-    """A folder that training wrote, or the name of an embedded model."""
+    """A folder written by training, or the name of an embedded model."""
     format: str
     """cityscapes, ade20k, kitti or coco."""
     images: Path

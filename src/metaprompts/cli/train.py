@@ -16,30 +16,30 @@ _OPTIONS = ("--resume", "--trainable")
 
 _USAGE = """usage: metaprompts train RECIPE [--section.key value ...]
 
-Train on images of your own. RECIPE is a .toml file or one of: {recipes}.
-Every key of the recipe can be changed on the command line; most often these:
+Train on your own images. RECIPE is a .toml file or one of: {recipes}.
+Every key of the recipe can be changed on the command line; the most common ones:
 
   --data.root DIR            folder of the images
-  --data.shards DIR          or what metaprompts data shard wrote of it
+  --data.shards DIR          or a folder written by metaprompts data shard
   --training.output_dir DIR         folder for checkpoints and metrics   (default: runs/latest)
   --data.val 0.1             hold out a share of the training images for validation; or a list or folder; or none
   --training.steps N         length of the training
-  --training.init_from MODEL begin with what a model has learned: a folder, a hub id, micro-segmentation, ...
+  --training.init_from MODEL initialize from a trained model: a folder, a hub id, micro-segmentation, ...
   --backbone.source SOURCE   hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
 
   --trainable full|lora|prompts
-                             all; or on a frozen backbone, saved without it: low-rank changes of its attention and all
-                             around it, or only what is around it (short for --training.trainable)
+                             the whole model; or, with a frozen backbone that is not saved, low-rank updates of its
+                             attention plus all other parts, or only the other parts (short for --training.trainable)
   --resume auto|never        resume the unfinished run in training.output_dir, or start over
 
-Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays what it
-is and is shared. Too little memory: see metaprompts memory RECIPE, and training.micro_batch_size, training.precision,
-backbone.gradient_checkpointing, --trainable lora.
+Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays
+the same and is shared. If memory does not suffice: see metaprompts memory RECIPE, and training.micro_batch_size,
+training.precision, backbone.gradient_checkpointing, --trainable lora.
 
 Writes to training.output_dir: best/ and last/ (model folders; no best/ where data.val is none), metrics.json
-(validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM end it after the
-current step, with a checkpoint from which --resume auto continues as if nothing had happened; a finished run continues
-with more steps.
+(validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM stop the run after
+the current step and write a checkpoint, from which --resume auto continues with the same result; with more steps it
+extends a finished run.
 
 metaprompts train RECIPE --help lists the keys of a recipe with its values. All keys of all tasks, with their defaults:
 
@@ -48,7 +48,7 @@ metaprompts train RECIPE --help lists the keys of a recipe with its values. All 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train on images of your own: metaprompts train RECIPE [--section.key value ...]."""
+    """Train on your own images: metaprompts train RECIPE [--section.key value ...]."""
 
     recipe: str
     """A .toml file, or the name of a shipped recipe."""
@@ -64,7 +64,7 @@ class Train:
         """Parse the arguments of ``train``.
 
         Raises:
-            InputError: no recipe is given, or --resume is not understood
+            InputError: no recipe is given, or --resume has an invalid value
         """
         wants_help = "--help" in words or "-h" in words
         words = [word for word in words if word not in ("--help", "-h")]

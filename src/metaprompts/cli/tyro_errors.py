@@ -15,14 +15,14 @@ from metaprompts.errors import InputError
 
 T = TypeVar("T")
 
-# If the output's encoding lacks box characters, tyro uses dashes and blanks.
+# If the output's encoding lacks box characters, tyro uses dashes and spaces.
 _RULE = re.compile(r"(─|-){5,}")
 _FRAMED = re.compile(r"(│ |  )?(?P<inner>.*?)[│ ]*$")
 _GIVEN = re.compile(r"\[?(['\"])(?P<value>.*?)\1\]?\.?$")
 _BETWEEN = "', '"
 _PLACE = re.compile(r" \(applied to [^)]*\)")
 _ITEM = "    "
-# Counts beyond have no use, and some overflow.
+# Larger counts are useless, and some would overflow.
 _LARGEST, _LARGEST_SEED = 10**9, 2**53
 
 
@@ -30,14 +30,14 @@ def parse(kind: type[T], words: Sequence[str], prog: str, *, prefixes: bool = Fa
     """Parse arguments as `tyro.cli` does.
 
     Args:
-        kind: what to make of them, a dataclass
-        words: without the program's name
-        prog: how the user called it
-        prefixes: whether options of a part are named after it, such as --vae.steps
+        kind: the dataclass to create
+        words: arguments without the program's name
+        prog: program name for messages
+        prefixes: whether options of a nested config have its name as prefix, for example --vae.steps
 
     Raises:
-        InputError: tyro cannot read them, a value is empty, or a number is beyond all use
-        SystemExit: help was asked for, and given
+        InputError: tyro cannot parse the arguments, a value is empty, or a number is too large
+        SystemExit: help was requested and printed
     """
     _check_options(kind, words)
     said = io.StringIO()
@@ -54,7 +54,7 @@ def parse(kind: type[T], words: Sequence[str], prog: str, *, prefixes: bool = Fa
 
 
 def _check_options(kind: Any, words: Sequence[str]) -> None:
-    """Check that no option is empty but texts, and say which are given more than once."""
+    """Check that only text options are empty, and warn about options given more than once."""
     spelled = {f"--{each.name.replace('_', '-')}": each.type for each in fields(kind)}
     seen: set[str] = set()
     for word, following in pairwise([*words, "--"]):
@@ -62,7 +62,7 @@ def _check_options(kind: Any, words: Sequence[str]) -> None:
         if not option.startswith("--"):
             continue
         value = value if equals else following
-        # The empty text is a caption, too.
+        # An empty text is also a valid caption.
         if option != "--caption":
             check_not_empty(option, value)
         is_list = tyro.conf.UseAppendAction in getattr(spelled.get(option), "__metadata__", ())
@@ -83,7 +83,7 @@ def _check_numbers(settings: Any, prefix: str = "") -> None:
 
 
 def _one_line(box: str, prog: str) -> str:
-    """The message of a tyro error box, without frame and help texts, with only the nearest suggestion."""
+    """The message of a tyro error box without frame and help texts, with only the nearest suggestion."""
     _title, *parts = _parts(box)
     sentences = (" ".join(_sentences(part)) for part in parts)
     return f"{'; '.join(filter(None, sentences)).rstrip('.')}; see {prog} --help"
@@ -101,7 +101,7 @@ def _parts(box: str) -> list[list[str]]:
 
 
 def _sentences(lines: list[str]) -> Iterator[str]:
-    """The words of one part that belong in the line."""
+    """The words of one part that belong in the error line."""
     title = lines[0] if lines else ""
     items = [line.strip() for line in lines if line.startswith(_ITEM) and not line.startswith(2 * _ITEM)]
     if title.startswith(("Arguments similar to", "Perhaps you meant")) and items:
@@ -114,7 +114,7 @@ def _sentences(lines: list[str]) -> Iterator[str]:
         parts = " ".join(lines).removeprefix("Error parsing ").partition(" Got errors:")[0]
         option, _, reason = parts.partition(": ")
         given = _GIVEN.search(reason)
-        # Errors of our own checks are complete; they are reported for a section, such as vae.
+        # Errors from our own checks are complete; they are reported for a section, for example vae.
         ours = parts if option.startswith("-") else reason
         yield f"{option} is {given['value'].replace(_BETWEEN, ' ')!r}" if given else ours
     elif not title.startswith("For full helptext"):
