@@ -61,10 +61,10 @@ def presence(
     """Compare what captions ask for with what a segmentation model finds.
 
     Args:
-        captions: of n images
+        captions: captions of n images
         labels: n arrays (H, W): places in ``classes``
         classes: names
-        smallest_share: of an image's pixels that a class must cover to be there
+        smallest_share: smallest share of an image's pixels that a class must cover to be there
 
     Returns:
         by class, those that a caption may ask for

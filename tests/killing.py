@@ -65,7 +65,7 @@ class Commands:
         Args:
             words: the command
             kill_after: seconds; None lets it come to its end
-            processes: of one training, which find each other as those of torchrun do
+            processes: processes of one training, which find each other as those of torchrun do
 
         Returns:
             its exit code, minus the signal's number if it was killed, and how long it took
@@ -98,7 +98,7 @@ def killed_and_finished(commands: Commands, words: list[str], out: Path, kills: 
         words: the command
         out: its folder of results
         kills: how many of them do kill it, as some come too late
-        seed: of the moments
+        seed: seed of the moments
         took: seconds that it takes undisturbed
     """
     moments, done = random.Random(seed), 0

@@ -186,8 +186,8 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
 
     Args:
         run: what to train
-        folder: of the run
-        root: of the images
+        folder: folder of the run
+        root: root folder of the images
         quick: whether it only shows that it can be run
 
     Returns:

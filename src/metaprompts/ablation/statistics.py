@@ -16,7 +16,7 @@ class Estimate:
         count: n
         mean: NaN for none
         spread: standard deviation (n - 1); NaN for fewer than two
-        half_width: of the 95 % interval around the mean; NaN for fewer than two
+        half_width: half width of the 95 % interval around the mean; NaN for fewer than two
         p_value: two-sided, of the mean being 0; NaN for fewer than two
     """
 
@@ -31,7 +31,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """Student's interval and test of a mean.
 
     Args:
-        values: of a few seeds; for a paired test, the differences seed by seed
+        values: values of a few seeds; for a paired test, the differences seed by seed
     """
     count = len(values)
     mean = math.fsum(values) / count if count else math.nan

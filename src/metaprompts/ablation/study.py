@@ -39,7 +39,7 @@ class Cell:
         recipe: the recipe's name or file
         data: name of the folder of images, which the command line says; "scenes" can be generated
         metric: what is compared, one of the recipe's validation metrics
-        higher_is_better: of the metric
+        higher_is_better: whether higher values of the metric are better
         settings: recipe keys and values, such as {"training.steps": 300}
         without: variants that cannot be trained here, by name; never the first
         variant_settings: what a variant needs here alone, by its name: recipe keys and values, put over the variant's
@@ -84,9 +84,9 @@ class GeneratedScenes:
     """The data "scenes", for who gives no folder of that name: see `metaprompts scenes --layout plain`.
 
     Attributes:
-        count: of scenes
+        count: number of scenes
         val_count: how many of them are for validation
-        seed: of the first; validation begins a million later
+        seed: seed of the first scene; validation begins a million later
         parts: for each number N there are lists of the first N scenes of either split: train_N.txt, depth_val_N.txt,
             annotations/person_keypoints_train_N.json and so on
     """
@@ -103,10 +103,10 @@ class Study:
 
     Attributes:
         title: heading of its table
-        seeds: of the runs
+        seeds: seeds of the runs
         cells: rows
         variants: columns; the first is what the others are compared with
-        name: of its folder; by default that of its file
+        name: folder name; by default that of its file
         paper: what the paper's numbers are, such as "Cityscapes mIoU in %"
         scenes: how the data "scenes" is made where none is given
         quick: whether its numbers only show that it can be run
@@ -293,7 +293,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
     """Read a study, and the recipe of each of its runs.
 
     Args:
-        path: of the study
+        path: path of the study
         trains: whether the recipes must be there; to show what was trained they need not
 
     Raises:

@@ -23,7 +23,7 @@ class Entry:
     """One cell of one variant.
 
     Attributes:
-        values: of the seeds that were trained to their end, by seed
+        values: values of completed seeds, by seed
         diverged: seeds whose run ended because a number was no longer finite
     """
 

@@ -41,7 +41,7 @@ def draw_prediction(prediction: Prediction, sample: Sample) -> ImageArray:
     """A prediction of a sample's image; depth has the truth's colors.
 
     Args:
-        prediction: of ``sample.image``
+        prediction: prediction of ``sample.image``
         sample: with its targets
 
     Returns:

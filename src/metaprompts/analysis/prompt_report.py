@@ -19,7 +19,7 @@ class Preferences:
 
     Attributes:
         kind: "class" or "joint"
-        names: of the C places
+        names: names of the C places
         mean: (N,) float64, over everything that was counted
         std: (N,) float64, likewise
         means: (N,C) float64, at each place; NaN where nothing was counted

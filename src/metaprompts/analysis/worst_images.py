@@ -33,8 +33,8 @@ def worst_samples(task: str, records: Mapping[int, Mapping[str, Any]], count: in
 
     Args:
         task: name of the task
-        records: of an evaluation; those without a score are left out
-        count: of images
+        records: records of an evaluation; those without a score are left out
+        count: number of images
     """
     metric, is_lower_better = _SCORES[task]
     scored = [(index, record[metric]) for index, record in records.items() if record.get(metric) is not None]
@@ -52,7 +52,7 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     Args:
         model: that was evaluated
         evaluation: that is finished; the sheet goes into its folder
-        count: of images
+        count: number of images
 
     Returns:
         how many were drawn; where there is none, no file is written

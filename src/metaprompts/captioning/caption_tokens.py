@@ -87,7 +87,7 @@ def prepare_contexts(
     Processes that torchrun started begin at different images, so that they share the work without waiting.
 
     Args:
-        samples: of a split
+        samples: samples of a split
         prompts: whose text encoder reads the captions
         data: the recipe's data section
         root: what names in a file of captions are relative to

@@ -21,7 +21,7 @@ class EncodingStore:
 
     Attributes:
         cache: folder of all that is kept
-        fingerprint: of the text encoder
+        fingerprint: fingerprint of the text encoder
     """
 
     cache: Path

@@ -28,9 +28,9 @@ an embedded model, or any model folder together with --recipe RECIPE, the recipe
   --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
   --out DIR            output folder (default: MODEL/evaluation, or ./evaluation-NAME)
   --resume auto|never  resume an interrupted evaluation (default), or start over
-  --worst N            number of worst images in worst.jpg, each next to ground truth and prediction, with name and score
-                       (default: 8; 0 for none)
-  --engine ENGINE      engine that executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
+  --worst N            number of worst images in worst.jpg, each next to ground truth and prediction, with name and
+                       score (default: 8; 0 for none)
+  --engine ENGINE      executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
   --precision fp32     or bf16, or int8 weights: evaluate with it to measure the loss in quality
 
 The recipe's test section defines how images are predicted; by default each is predicted once. Its keys and defaults:
@@ -62,7 +62,8 @@ The recipe's test section defines how images are predicted; by default each is p
 DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
 evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares). The
 same command again predicts only images that are missing or have changed since. Scores are fractions of 1 or meters; an
-undefined score is "-" (null in the files), and the exit code is 1 if mIoU, RMSE or AP is undefined. Several processes share the work under torchrun:
+undefined score is "-" (null in the files), and the exit code is 1 if mIoU, RMSE or AP is undefined.
+Several processes share the work under torchrun:
 torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
 Also useful: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.num_workers 2. All keys of
 the data and training sections: metaprompts train RECIPE --help.

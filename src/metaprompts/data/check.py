@@ -25,7 +25,7 @@ _SHOWN = 4
 
 
 class SampleStatistics(Protocol):
-    """Counts what the samples of a part hold."""
+    """Statistics of the samples of a part."""
 
     def update(self, sample: Sample) -> None:
         """Count a sample."""
@@ -41,19 +41,19 @@ class PartReport:
     """The findings for one part of a data set.
 
     Attributes:
-        name: of the part, such as "train"
-        missing: why it cannot be opened; None if it can
-        count: samples in it
-        unit: what one of them is
-        official: how many the published data set has; None if that is not known
-        remark: what else is to be said; may be empty
-        tried: how many samples were read
-        bad: what is wrong with each that could not be
-        shown: some of the good ones, spread over the part
-        statistics: what the samples that were read hold, a line each
-        warnings: what is likely to be a mistake
-        faults: what keeps the part from being used, though each of its samples can be read
-        labels: of masks, how often each class occurs; None of other tasks
+        name: name of the part, such as "train"
+        missing: why the part cannot be opened; None if it can
+        count: number of samples
+        unit: name of one sample
+        official: number of samples in the published data set; None if unknown
+        remark: further notes; may be empty
+        tried: number of samples read
+        bad: one message per unreadable sample
+        shown: some good samples, spread over the part
+        statistics: lines of statistics over the samples read
+        warnings: likely mistakes
+        faults: problems that make the part unusable although all samples are readable
+        labels: for masks, the frequency of each class; None for other tasks
     """
 
     name: str
@@ -96,15 +96,15 @@ def check_part(
     """Open a part of a data set and read samples of it.
 
     Args:
-        name: of the part
-        open_part: gives its samples
-        official: how many the published data set has
-        full: read all samples, not only 8
-        progress: passes on one item for each sample read
-        statistics: count each sample read
+        name: name of the part
+        open_part: returns its samples
+        official: number of samples in the published data set
+        full: read all samples instead of 8
+        progress: called for each sample read
+        statistics: updated with each sample read
 
     Returns:
-        what was found; nothing that is wrong with the data raises
+        the findings; problems in the data never raise
     """
     try:
         samples = open_part()

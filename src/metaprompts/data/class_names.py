@@ -1,4 +1,4 @@
-"""Whether two lists name the same classes."""
+"""Compare lists of class names."""
 
 import re
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from metaprompts.errors import InputError
 def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[int] | None:
     """Map each class of a data set to a class of a task, by name.
 
-    Upper and lower case, spaces, dashes and underscores do not matter.
+    Ignores case, spaces, dashes and underscores.
 
     Args:
-        names: the task's, in the order of their indices
-        known: the data set's, in the order of theirs; as many
-        what: has the latter, for the error
+        names: the task's classes by index
+        known: the data set's classes by index, of equal length
+        what: name of the data set, for the error
 
     Returns:
-        for each class of the data set its index among ``names``; None where both are in the same order
+        for each class of the data set its index among ``names``; None if both orders are equal
 
     Raises:
-        InputError: a name is only in one of them, or twice
+        InputError: a name is in only one of the lists, or occurs twice
     """
     own, expected = plain_names(names), plain_names(known)
     if own == expected:
@@ -35,7 +35,7 @@ def class_order(names: Sequence[str], known: Sequence[str], what: str) -> list[i
 
 
 def describe_difference(names: Sequence[str], others: Sequence[str]) -> str:
-    """The first place at which two lists of names differ: class 3 is 'car', not 'bus'."""
+    """The first difference between two lists of names: class 3 is 'car', not 'bus'."""
     if len(names) != len(others):
         return f"there are {len(names)}, not {len(others)}"
     place = next(place for place, pair in enumerate(zip(names, others, strict=True)) if pair[0] != pair[1])

@@ -136,7 +136,7 @@ def coco_sigmas(names: Sequence[str], sigmas: Sequence[float]) -> dict[int, floa
 
     Args:
         names: the joints in order
-        sigmas: of `COCO_JOINTS`
+        sigmas: sigmas of `COCO_JOINTS`
 
     Returns:
         index of a joint -> its sigma

@@ -32,8 +32,8 @@ def best_constant(task: Task, batches: Iterable[dict[str, Tensor]]) -> Constant:
     """The best constant prediction: the most frequent class, mean depth or mean joint at each position.
 
     Args:
-        task: of the metric
-        batches: of training images, all of one size
+        task: the task of the metric
+        batches: batches of training images, all of one size
     """
     if isinstance(task, Segmentation):
         return Constant(task, _class_counts(batches, len(task.classes)))

@@ -14,10 +14,10 @@ class DemoConfig:
 
     Attributes:
         out: folder for scenes and report
-        seed: of the first scene; no model was trained on those from 3,000,000
+        seed: seed of the first scene; no model was trained on those from 3,000,000
         scenes: how many are scored
         training_scenes: how many the live training and the baselines see
-        live_seconds: of the live training
+        live_seconds: duration of the live training
         workers: processes that draw scenes
     """
 

@@ -23,7 +23,7 @@ class Point:
 
     Attributes:
         seconds: since the beginning
-        loss: of the step
+        loss: loss of the step
     """
 
     seconds: float

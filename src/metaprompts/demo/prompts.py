@@ -40,7 +40,7 @@ def prompts_gallery(
     """Heatmaps of the prompts with the strongest preferences, over all scenes that were scored.
 
     Args:
-        model: of any task
+        model: a model for any task
         preferences: from `explaining.prompt_responses`
         samples: to choose scenes from
     """

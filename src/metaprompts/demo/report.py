@@ -53,7 +53,7 @@ class Gallery:
         text: a sentence or two below it
         columns: a heading for each column
         rows: images (H,W,3)
-        names: of the rows
+        names: names of the rows
         legend: an image below the grid
     """
 
@@ -74,7 +74,7 @@ class Report:
         overview: the first image
         scores: the table
         galleries: images, in order
-        curve: of the live training
+        curve: curve of the live training
         live: scores of the live training: (metric, before, after)
         live_seconds: how long it took
         live_gallery: predictions after it

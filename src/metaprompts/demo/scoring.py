@@ -58,7 +58,7 @@ def subject_of(task: str, scenes: Path) -> Subject:
     """An embedded model and the validation split of scenes.
 
     Args:
-        task: of `METRICS`
+        task: a task in `METRICS`
         scenes: folder that ``write_scenes("plain", ...)`` wrote
     """
     folder = embedded_folder(f"micro-{task}")

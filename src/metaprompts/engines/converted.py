@@ -27,7 +27,7 @@ class Example:
 
     Attributes:
         arguments: positional
-        shapes: of each argument which dimensions may be others, as torch.export expects them
+        shapes: for each argument, the dimensions that may vary, as torch.export expects them
     """
 
     arguments: tuple[Any, ...]
@@ -73,7 +73,7 @@ class ConvertedParts(ABC):
     """Parts that another runtime executes, in and out of numpy arrays.
 
     Args:
-        multiple: of what the sides of images must be multiples, see `multiple_of`
+        multiple: image sides must be multiples of this, see `multiple_of`
     """
 
     def __init__(self, multiple: int) -> None:

@@ -27,7 +27,7 @@ class EngineModel:
 
     Attributes:
         training: False
-        dtype: of the images it takes, whatever it computes in
+        dtype: dtype of the images it takes, whatever it computes in
         strips: whether it can encode images in strips, see `LatentEncoder`
     """
 

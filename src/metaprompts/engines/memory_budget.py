@@ -70,7 +70,7 @@ class Work:
     Attributes:
         encoder: at the fullest moment of the VAE's encoder
         rest: at the fullest moment of all that follows
-        copies: of these the encoder's weights in double precision, which are there once, however many views
+        copies: of these, the encoder's weights in double precision, which are there once, however many views
     """
 
     encoder: int

@@ -127,7 +127,7 @@ class OnnxParts(ConvertedParts):
 
     Args:
         folder: where they are
-        multiple: of what the sides of images must be multiples
+        multiple: image sides must be multiples of this
         provider: see `onnx_provider`
 
     Raises:

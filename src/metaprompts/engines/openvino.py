@@ -84,7 +84,7 @@ class OpenVinoParts(ConvertedParts):
     Args:
         folder: where they are
         precision: what is computed in
-        multiple: of what the sides of images must be multiples
+        multiple: image sides must be multiples of this
         device: see `openvino_device`
     """
 

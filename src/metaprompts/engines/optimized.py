@@ -93,7 +93,7 @@ def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) 
         parts: what executes them
         task: brings images to the size that the backbone shall see
         images: (B, 3, H, W) RGB float in [0, 1]
-        conditioning: of each step
+        conditioning: conditioning of each step
 
     Returns:
         raw output, see `MetaPromptModel.forward`

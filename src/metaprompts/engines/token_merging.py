@@ -30,7 +30,7 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
 
     Args:
         unet: is changed; its cross-attentions must be `KeyedCrossAttention`
-        share: of the tokens, how many are merged into others; 0 changes nothing
+        share: share of tokens to merge into others; 0 changes nothing
 
     Raises:
         InputError: the share is none, or the level has no self-attention
@@ -85,7 +85,7 @@ class MergedSelfAttention(nn.Module):
 
     Args:
         layer: shares its weights
-        share: of the tokens, how many are merged into others
+        share: share of tokens to merge into others
     """
 
     def __init__(self, layer: Attention, share: float) -> None:
@@ -188,7 +188,7 @@ def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, T
 
     Args:
         size: (h, w)
-        device: of the result
+        device: device of the result
 
     Returns:
         (ceil(h / 2) ceil(w / 2)) and (all others)

@@ -34,8 +34,8 @@ class RecordWriter:
     A process that is killed loses at most the line it was writing, which is cut off when the file is opened again.
 
     Args:
-        folder: of the evaluation
-        rank: of the process
+        folder: folder of the evaluation
+        rank: rank of the process
 
     Raises:
         InputError: the folder cannot be written
@@ -131,7 +131,7 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
     """Whether a folder's records are of this very evaluation, so that it can be resumed.
 
     Args:
-        folder: of the evaluation
+        folder: folder of the evaluation
         what: plain values that identify this evaluation: weights, data, protocol
         restart: say no in any case
 

@@ -15,7 +15,7 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
 
     Args:
         scores: names to numbers; lists are left out
-        title: of the table
+        title: title of the table
     """
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("metric", style="cyan")

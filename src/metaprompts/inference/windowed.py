@@ -60,8 +60,8 @@ class Windows:
         """Memory per image in addition to that of one window.
 
         Args:
-            height: of the image, in pixels
-            width: of the image, in pixels
+            height: height of the image, in pixels
+            width: width of the image, in pixels
             outputs: channels of the raw output
         """
         tall, wide = min(self.size[0], height), min(self.size[1], width)
@@ -90,11 +90,11 @@ def predict_in_windows(
     Metric depth depends on the scale that the model was trained at: windows are for images of about that scale.
 
     Args:
-        model: of segmentation or depth
+        model: a model for segmentation or depth
         image: uint8 RGB (H, W, 3)
         windows: their grid
         boxes: are refused, as with them pose is
-        caption: of the whole image, a text or encoded (N, D), where the prompts are captions
+        caption: caption of the whole image, a text or encoded (N, D), if the prompts are captions
         batch: windows that go through the model together
 
     Returns:

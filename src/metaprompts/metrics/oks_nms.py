@@ -27,7 +27,7 @@ def keypoint_similarity(
     Args:
         keypoints: (J,2) pixels
         others: (P,J,2) pixels
-        area: of the one person, square pixels
+        area: area of the one person, square pixels
         other_areas: (P,) square pixels
         sigmas: J numbers, the spread of annotators for each joint
 

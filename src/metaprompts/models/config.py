@@ -122,7 +122,7 @@ class Lora:
     """Low-rank adapters (LoRA) on the UNet's attention.
 
     Attributes:
-        rank: of the change of each projection
+        rank: rank of the update of each projection
         alpha: the change counts alpha / rank times
     """
 

@@ -221,7 +221,7 @@ class MetaPromptModel(
             image: path, PIL image, or uint8 array (H, W, 3)
             boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole image
                 is one person
-            caption: of the image, where the prompts are captions: a text, or the output of `encode_captions`
+            caption: caption of the image, if the prompts are captions: a text, or the output of `encode_captions`
                 (N, D)
             window: segmentation and depth: (height, width) in pixels of overlapping parts in which the image is
                 predicted at its own size, see `metaprompts.inference.windowed`

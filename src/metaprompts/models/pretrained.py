@@ -93,7 +93,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
                 which config.json names
             dtype: precision of the weights, such as torch.bfloat16 for half the memory; by default float32. A frozen
                 base is first loaded in float32, by which it is known again
-            options: of a hub id: revision, cache_dir, force_download, local_files_only, token
+            options: options for a hub id: revision, cache_dir, force_download, local_files_only, token
 
         Raises:
             InputError: there is no such model, a file is missing, damaged, or does not fit, the base is another, or

@@ -23,7 +23,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
     """Write one part.
 
     Args:
-        folder: of all parts
+        folder: output folder of all parts
         rows: which rows these are
         values: (len(rows), ...)
         notes: one line for each row, such as its caption
@@ -42,9 +42,9 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
     """The parts of ``count`` rows that are still to be written.
 
     Args:
-        folder: of all parts
+        folder: output folder of all parts
         count: rows in all
-        shape: of a row
+        shape: shape of a row
 
     Raises:
         InputError: the folder holds rows of another shape
@@ -68,7 +68,7 @@ class Rows:
     """Rows of a folder of parts; they stay on disk until they are used.
 
     Args:
-        folder: of all parts
+        folder: output folder of all parts
         count: rows in all
 
     Raises:

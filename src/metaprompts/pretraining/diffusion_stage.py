@@ -31,8 +31,8 @@ class DiffusionObjective:
         latents: rows (2, C, h, w): an image's and its mirror image's
         tokens: (N, L), the captions', padded
         empty: (L,), the empty caption's
-        settings: of the stage
-        seed: of images, noise and dropped captions
+        settings: settings of the stage
+        seed: seed of images, noise and dropped captions
         process_group: the processes that train on the other rows of each batch
     """
 
@@ -79,8 +79,8 @@ class Words:
     """The captions and how they are read.
 
     Attributes:
-        tokenizer: of the stage text
-        captions: of the scenes, one for each row of latents
+        tokenizer: tokenizer of the stage text
+        captions: captions of the scenes, one for each row of latents
         samples: to draw now and then
     """
 
@@ -112,7 +112,7 @@ def train_diffusion(
         vae: draws the samples
         latents: rows (2, C, h, w)
         words: one caption for each row
-        settings: of the stage
+        settings: settings of the stage
         train_config: how to train
         progress: called at every step
 

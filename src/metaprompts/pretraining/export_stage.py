@@ -21,7 +21,7 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
 
     Args:
         out: the run folder
-        captions: of the images to draw
+        captions: captions of the images to draw
         settings: how to draw them
 
     Raises:

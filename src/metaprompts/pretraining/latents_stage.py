@@ -22,7 +22,7 @@ def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
     """Encode what is not encoded yet.
 
     Args:
-        vae_folder: of the trained VAE
+        vae_folder: folder of the trained VAE
         images: rows (H, W, 3) in 0..255
         folder: gets rows (2, C, H / 8, W / 8) in half precision, the image's and its mirror image's, in parts, and
             vae.json, by which latents of another VAE are known

@@ -35,9 +35,9 @@ class Run:
     """A run folder and what belongs into it.
 
     Attributes:
-        settings: of every stage
-        architecture: of the networks
-        source: of the scenes
+        settings: settings of every stage
+        architecture: architecture of the networks
+        source: source of the scenes
         progress: called at every step
         start: a Stable Diffusion folder to begin with; None for random weights
     """
@@ -95,10 +95,10 @@ def pretrain(
     """Run what is not finished yet.
 
     Args:
-        settings: of every stage
+        settings: settings of every stage
         progress: called at every step
         stage: only this one; None for all in order
-        source: of the scenes
+        source: source of the scenes
 
     Raises:
         InputError: an earlier stage is missing or not good enough, or the folder holds something else

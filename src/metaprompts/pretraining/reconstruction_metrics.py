@@ -49,9 +49,9 @@ class Reconstruction:
     """Metrics on held-out images.
 
     Attributes:
-        psnr: of the reconstruction, dB
-        psnr_blocky: of averaged 8x8 blocks scaled back, dB
-        psnr_gray: of the true images without color, dB
+        psnr: PSNR of the reconstruction, dB
+        psnr_blocky: PSNR of averaged 8x8 blocks scaled back, dB
+        psnr_gray: PSNR of the true images without color, dB
         chroma: spread of blue and red difference in the reconstruction
         chroma_true: in the true images
     """

@@ -26,7 +26,7 @@ def generate_images(
         pipeline: such as ``StableDiffusionPipeline.from_pretrained(folder)``
         captions: N of them
         seed: image i begins with noise from seed + i, whatever the others are
-        steps: of denoising
+        steps: number of denoising steps
         guidance: classifier-free; 1 for none
 
     Returns:

@@ -33,7 +33,7 @@ def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene
     Args:
         settings: how many and how large
         folder: gets training/ and held_out/, each in parts
-        source: of images and captions
+        source: source of images and captions
 
     Raises:
         InputError: the folder holds scenes of another size, or cannot be written

@@ -24,7 +24,7 @@ def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> No
 
     Args:
         captions: the training text
-        settings: of the stage
+        settings: settings of the stage
         folder: gets vocab.json, merges.txt and the rest
 
     Raises:

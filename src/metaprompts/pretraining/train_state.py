@@ -32,7 +32,7 @@ class TrainState:
 
     Args:
         model: the weights that the optimizer changes
-        settings: of the optimizer and the average
+        settings: settings of the optimizer and the average
 
     Attributes:
         average: the weights' running average

@@ -100,7 +100,7 @@ def _carry(convolution: nn.Conv2d, matrix: Tensor, taps: _Taps | None = None) ->
     """Make the first outputs of a convolution a linear map of the first inputs and nothing else.
 
     Args:
-        convolution: of any size
+        convolution: a convolution of any size
         matrix: (outputs, inputs)
         taps: weights of the window's pixels; None for the middle one
     """

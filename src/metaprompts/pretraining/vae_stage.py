@@ -38,8 +38,8 @@ class VaeObjective:
     Args:
         vae: is trained
         images: rows (H, W, 3) in 0..255
-        settings: of the stage
-        seed: of crops, flips and latent noise
+        settings: settings of the stage
+        seed: seed of crops, flips and latent noise
     """
 
     def __init__(self, vae: AutoencoderKL, images: Rows, settings: Vae, seed: int) -> None:
@@ -95,7 +95,7 @@ def train_vae(
 
     Args:
         config: AutoencoderKL's
-        settings: of the stage
+        settings: settings of the stage
         train_config: how to train
         images: to train on
         held_out: to measure on
@@ -123,8 +123,8 @@ def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Re
 
     Args:
         part: the vae/ of a diffusers folder
-        settings: of the stage, which is finished with it
-        folder: of the stage
+        settings: settings of the stage, which is finished with it
+        folder: folder of the stage
         held_out: to measure on
     """
     vae = AutoencoderKL.from_pretrained(part)

@@ -70,7 +70,7 @@ class Training:
         step_decay: train every refinement step and not the last alone: step k's loss counts step_decay^(K - k) times.
             Each step can then be read, and fewer steps can be taken; a step takes 1.4 to 1.9 times as long. None for
             the last step alone, as released
-        precision: of the passes: "fp32", "bf16" or "fp16" (with scaled gradients); weights and moments stay fp32
+        precision: of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); the rest stays fp32
         fsdp: with several processes, split weights, gradients and moments among them (FSDP2); else each holds all (DDP)
         compile: compile the model first (torch.compile)
         ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share,
@@ -79,7 +79,7 @@ class Training:
         seed: random seed
         trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
             and all that is not the UNet) or "prompts" (all that is not the UNet)
-        lora_rank: of the low-rank changes
+        lora_rank: rank of the low-rank updates
         lora_alpha: they count alpha / rank times
         init_from: a trained model whose weights are taken as far as they fit: a folder such as runs/first/best, a hub
             id, or an embedded model such as micro-segmentation; none for the backbone's alone
@@ -90,7 +90,7 @@ class Training:
         checkpoint_seconds: time between checkpoints, from which --resume auto continues
         save_total_limit: how many of them stay
         device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
-        num_threads: of PyTorch on the CPU; none for its own choice
+        num_threads: PyTorch's CPU threads; none for its default
     """
 
     batch_size: _Batch
@@ -156,7 +156,7 @@ class Recipe:
         data: where the images are
         augment: random transforms in training
         optimizer: AdamW
-        schedule: of the learning rate
+        schedule: schedule of the learning rate
         training: length, batch, output
         test: how the validation split is predicted when it is scored
     """

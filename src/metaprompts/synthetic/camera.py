@@ -16,12 +16,12 @@ class Camera:
     """A pinhole camera. Pixel centers have whole coordinates: the top left one is (0, 0).
 
     Attributes:
-        position: of the pinhole, meters
+        position: position of the pinhole, meters
         yaw_deg: turn to the right
         pitch_deg: tilt upward
         focal_px: focal length in pixels, the same in both directions
-        height: of the image in pixels
-        width: of the image in pixels
+        height: height of the image in pixels
+        width: width of the image in pixels
     """
 
     position: Vector

@@ -31,11 +31,11 @@ class Clothes:
 
     Attributes:
         shirt_name: its color
-        shirt: of the trunk and the upper arms
-        trousers: of the legs, or of the skirt
-        skin: of face, hands, and what the clothes leave bare
-        hair: of the head
-        shoes: of the feet
+        shirt: color of the trunk and the upper arms
+        trousers: color of the legs, or of the skirt
+        skin: color of face, hands, and what the clothes leave bare
+        hair: color of the head
+        shoes: color of the feet
         long_sleeves: whether the shirt reaches the wrists
         skirt: in place of trousers
         long_hair: whether it reaches the neck

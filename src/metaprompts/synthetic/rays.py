@@ -24,11 +24,11 @@ def distances(
     """The distance along each ray to a solid.
 
     Args:
-        shape: of the solid, or "wedge" for a box that tapers
-        origin: of the rays, outside the solid, in its units
+        shape: shape of the solid, or "wedge" for a box that tapers
+        origin: origin of the rays, outside the solid, in its units
         rays: directions, in its units
-        taper: of a wedge or frustum
-        half_length: of a capsule
+        taper: taper of a wedge or frustum
+        half_length: half length of a capsule
 
     Returns:
         multiples of the direction, infinite where the ray misses

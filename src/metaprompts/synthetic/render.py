@@ -65,8 +65,8 @@ class _View:
     """A solid as the camera has it: ray directions are affine in the pixel, so in the solid's units they are too.
 
     Attributes:
-        number: of the solid
-        shape: of the solid
+        number: number of the solid
+        shape: shape of the solid
         solid: itself
         bounds: first row, row after the last, first column, column after the last that it may cover
         nearest_m: no part of it has less depth

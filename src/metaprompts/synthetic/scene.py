@@ -93,8 +93,8 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
 
     Args:
         seed: 0 or more
-        height: of the image in pixels
-        width: of the image in pixels
+        height: height of the image in pixels
+        width: width of the image in pixels
         kind: "room" or "street"; None lets the seed decide
 
     Raises:

@@ -26,7 +26,7 @@ def surface_colors(
 
     Args:
         table: the solids
-        light: of the world
+        light: light of the world
         eye: where the rays start
         rays: (n,) each; directions, one meter forward; neighbors next to each other
         depth: (n,) how far they go

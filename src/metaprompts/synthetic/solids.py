@@ -32,9 +32,9 @@ class Material:
         color: RGB in [0, 1]
         second: the pattern's other color
         pattern: how the two are laid out
-        size: of the pattern's unit, meters
+        size: size of the pattern's unit, meters
         grain: how much the brightness varies from spot to spot
-        grain_size: of the spots, meters
+        grain_size: grain size of the spots, meters
         glows: shines by itself instead of being lit
         shine: strength of the highlight
     """
@@ -59,12 +59,12 @@ class Solid:
 
     Attributes:
         shape: which unit shape
-        center: of the frame, meters
+        center: center of the frame, meters
         directions: unit vectors of the frame's x, y and z
         sizes: meters of one unit along each
-        material: of its surface
+        material: material of its surface
         taper: width (x) and length (z) at the top, as shares of those at the bottom
-        half_length: of a capsule, in units of y
+        half_length: half length of a capsule, in units of y
         casts_shadow: whether it does
     """
 
@@ -131,7 +131,7 @@ def limb(start: Vector, end: Vector, radius: float, material: Material, *, depth
         start: center of one cap
         end: center of the other
         radius: to the sides
-        material: of the surface
+        material: material of the surface
         depth: radius to front and back; None for round
     """
     middle, directions, length = _along(start, end)

@@ -48,7 +48,7 @@ def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arr
     """The surfaces' own colors.
 
     Args:
-        materials: of the solids
+        materials: materials of the solids
         which: (n,) the solid of each point
         points: (n,) each; on the surface, in meters, along the solid's directions from its center
         normals: (n,) each; there, along the same directions
@@ -85,8 +85,8 @@ def pulse(position: Array, share: float, width: Array) -> Array:
 
     Args:
         position: middle of the interval; the ruler's marks begin at whole numbers
-        share: of each unit that is marked
-        width: of the interval
+        share: share of each unit that is marked
+        width: width of the interval
 
     Returns:
         in [0, 1]

@@ -50,11 +50,11 @@ class Light:
 
     Attributes:
         position: meters
-        strength: of its light on a surface that faces it, at ``reach_m``
+        strength: strength of its light on a surface that faces it, at ``reach_m``
         reach_m: distance at which a lamp's light has fallen to half; None for a sun
         casts_shadows: that from a gray sky casts none
         ambient: light from everywhere
-        color: of its own light
+        color: color of its own light
     """
 
     position: Vector

@@ -147,7 +147,7 @@ def check_names_are_lines(key: str, names: Sequence[str]) -> None:
     """Check that names of classes or joints fit on one line of a message or table.
 
     Args:
-        key: of the recipe, for the error
+        key: recipe key, for the error
         names: its value
 
     Raises:

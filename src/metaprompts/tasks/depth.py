@@ -42,7 +42,7 @@ class Depth(FusedTask):
         filters: channels of the head's transposed convolutions
         width: channels of the head's convolutions
         variance_focus: see `silog`
-        gradient_weight: of the gradient-matching term added to SILog, see `gradient_matching`; 0 leaves it out
+        gradient_weight: weight of the gradient-matching term added to SILog, see `gradient_matching`; 0 leaves it out
     """
 
     name: ClassVar[str] = "depth"

@@ -50,8 +50,8 @@ class Pose(FusedTask):
         lower_body: indices of the joints from the hips down, of which half-body crops are made; none for what the
             names say (hip, knee, foot, ...)
         sigmas: OKS sigma of each joint; none for COCO's own, and 0.079 for joints that COCO does not have
-        crop_height: of the person's crop, in pixels, a multiple of 8
-        crop_width: of the person's crop, in pixels, a multiple of 8
+        crop_height: crop height of the person's crop, in pixels, a multiple of 8
+        crop_width: crop width of the person's crop, in pixels, a multiple of 8
         heatmap_sigma: standard deviation of a joint's Gaussian, in heatmap pixels (a quarter of the crop's)
         padding: how much larger than the person's box the crop is
         filters: channels of the head's transposed convolution

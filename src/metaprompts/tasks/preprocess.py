@@ -25,8 +25,8 @@ def view_size(height: int, width: int, working_size: tuple[int, int] | None) -> 
     """The size at which to predict an image: the area of the training images, the image's own aspect ratio.
 
     Args:
-        height: of the image, at least 1
-        width: of the image, at least 1
+        height: height of the image, at least 1
+        width: width of the image, at least 1
         working_size: (height, width) of the images that the model was trained on; None for the image's own
 
     Returns:

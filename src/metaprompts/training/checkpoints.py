@@ -51,8 +51,8 @@ class Checkpoints:
     """The checkpoints of one run, in OUT/checkpoints.
 
     Args:
-        recipe: of the run; a checkpoint must have been made with the same, except for folders and machines
-        steps: of the whole run
+        recipe: recipe of the run; a checkpoint must have been made with the same, except for folders and machines
+        steps: number of steps of the whole run
         samples: the training samples
         dist: the processes; rank 0 writes
     """

@@ -20,7 +20,7 @@ def with_class_weights(
     """Resolve "balanced" class weights of a recipe to numbers, and describe them in lines.
 
     Args:
-        recipe: of the training
+        recipe: recipe of the training
         samples: it is trained on; all masks are counted
         share: gives every process what all of them have; the first one's weights count
 

@@ -131,7 +131,7 @@ def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | No
     """Describe the source of the validation images, if it is not a split of its own.
 
     Args:
-        recipe: of the training
+        recipe: recipe of the training
         splits: "training" and, where there is one, "validation"
     """
     if not recipe.data.validates:
@@ -182,7 +182,7 @@ def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, toleran
 
     Args:
         recipe: says where captions and their encoder come from
-        samples: of a split
+        samples: samples of a split
         root: what names in a file of captions are relative to
         tolerant: whether images without caption are met only when they are read
 

@@ -30,7 +30,7 @@ class DistributedContext(ProcessGroup):
     """One process among those that train together, and the precision they compute in.
 
     Args:
-        accelerator: of the process
+        accelerator: accelerator of the process
         device: where it computes
         fsdp: whether the processes split the model among them, if there are several
     """

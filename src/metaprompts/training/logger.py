@@ -176,7 +176,7 @@ def metric_logger(
     """Open the logger of a run; lines of steps, or of a validation, that are still to come are dropped.
 
     Args:
-        recipe: of the run
+        recipe: recipe of the run
         accelerator: knows the trackers
         is_main: whether this is the process that writes
         step: steps taken so far

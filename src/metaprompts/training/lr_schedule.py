@@ -10,7 +10,7 @@ def learning_rate(step: int, *, steps: int, lr: float, schedule: Schedule) -> fl
 
     Args:
         step: 0 for the first
-        steps: of the whole run
+        steps: number of steps of the whole run
         lr: the schedule's peak
         schedule: its shape
     """

@@ -40,7 +40,7 @@ class MemoryPeak:
         moments: AdamW's two
         average: the weights' exponential average, where one is kept
         exchange: a second copy of the gradients, from which processes exchange them (DDP)
-        copies: of weights in the precision of the passes
+        copies: copies of weights in the precision of the passes
         activations: what the forward pass has made and the backward pass still needs, the losses' part included
         work: what passes by: the frozen encoder's tensors, gradients of activations, layers that are computed again
     """
@@ -68,14 +68,14 @@ class TrainingMemory:
         peak: at the fullest moment of a step
         phase: in which part of the step that is: "encoder", "forward pass" or "backward pass"
         kept: bytes that the forward pass keeps for the backward pass
-        parameters: of the whole model
-        trained: of them
+        parameters: number of parameters of the whole model
+        trained: number of trained ones
         images: in a pass
-        passes: of a step
+        passes: passes of a step
         flops: floating-point operations of a step, forward and backward: two for each multiplication of matrix
             products, convolutions and attention, see `Flops`
         size: (height, width) of the images that the backbone sees
-        architecture: of the backbone
+        architecture: architecture of the backbone
     """
 
     peak: MemoryPeak

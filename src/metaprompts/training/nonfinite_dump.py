@@ -26,9 +26,9 @@ class NonFiniteStep:
 
     Attributes:
         step: 1 for the first
-        rank: of the process
+        rank: rank of the process
         passes: images and targets, pass by pass
-        files: of the images
+        files: files of the images
         rng_state: the generators before the step
         loss_batch: images that shared a loss; None for those of a pass
     """
@@ -48,7 +48,7 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
         kept: the step
         model: that took it
         tensors: its whole weights, as they were
-        recipe: of the run
+        recipe: recipe of the run
 
     Returns:
         the file, for `replay`

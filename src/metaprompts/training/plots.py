@@ -14,7 +14,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArr
     """Draw a log.
 
     Args:
-        lines: of log.jsonl
+        lines: lines of log.jsonl
         metric: the validations' number to draw
 
     Returns:

@@ -17,7 +17,7 @@ class TrainingStopped(Exception):  # noqa: N818  # not an error
 
     Attributes:
         step: steps done
-        steps: of the whole run
+        steps: number of steps of the whole run
         signal: the one that was received
     """
 

@@ -31,7 +31,7 @@ def optimizer_step(
 
     Args:
         model: its gradients are clipped
-        optimizer: of its parameters
+        optimizer: optimizer of its parameters
         passes: each computes losses, scalars with a graph, of equally many images
         max_grad_norm: largest norm of all gradients together; None to leave them
         process_group: the processes that take the same step on other rows of the batch

@@ -218,7 +218,7 @@ def parse_json(text: str, where: str) -> Any:
     NaN and infinity, which Python writes, are numbers here: who reads them says which entry has them.
 
     Args:
-        text: of a file or a line
+        text: content of a file or a line
         where: it is from, for the error
 
     Raises:
@@ -253,7 +253,7 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """Parse TOML of at most 64 levels.
 
     Args:
-        text: of a file
+        text: content of a file
         where: it is from, for the error
 
     Raises:

@@ -14,7 +14,7 @@ def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
     Args:
         source: hub id (owner/name)
         patterns: which files
-        options: of huggingface_hub's snapshot_download: revision, cache_dir, token, ...
+        options: options of huggingface_hub's snapshot_download: revision, cache_dir, token, ...
 
     Returns:
         the folder that holds them; a file that the repository lacks is not there

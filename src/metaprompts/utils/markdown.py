@@ -7,7 +7,7 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, numb
     """A table, a line a row, with a line break at its end.
 
     Args:
-        titles: of the columns
+        titles: titles of the columns
         rows: cells of each
         numbers: whether all columns but the first are aligned to the right
     """

@@ -19,7 +19,7 @@ def recomputed(function: Callable[..., T], module: nn.Module, *arguments: object
     Args:
         function: to call
         module: holds every batch norm that the function uses
-        arguments: of the function
+        arguments: arguments of the function
     """
     result: T = checkpoint(
         function,

@@ -9,8 +9,8 @@ def row_bands(height: int, width: int) -> Iterator[slice]:
     """The rows of an image in bands of about a million pixels, from top to bottom.
 
     Args:
-        height: of the image
-        width: of the image
+        height: height of the image
+        width: width of the image
     """
     rows = max(1, _BAND_PIXELS // max(width, 1))
     for top in range(0, height, rows):

@@ -7,7 +7,7 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 image", "3 images", "2 boxes".
 
     Args:
-        count: of the things
+        count: number of the things
         noun: for one
         plural: for any other number; None: ``noun`` with an s
     """
@@ -23,7 +23,7 @@ def shown_score(name: str, value: float) -> str:
     """A score as a person reads it: counts as whole numbers, all else with four digits.
 
     Args:
-        name: of the score; counts are those of images
+        name: name of the score; counts are numbers of images
         value: the number, which may be a count though it is a float
     """
     is_count = isinstance(value, int) or name.startswith("images")

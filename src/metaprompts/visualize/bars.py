@@ -75,7 +75,7 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
 
     Args:
         stacks: the rows
-        titles: of the stacked bars and of the second bars
+        titles: titles of the stacked bars and of the second bars
 
     Returns:
         (height, width, 3)

@@ -28,12 +28,12 @@ class Curve:
 
     Attributes:
         title: what is shown
-        unit: of the values, written at their axis
+        unit: unit of the values, written at their axis
         steps: (N,), ascending
         values: (N,); what is not finite is left out
         smooth: points of a running mean, drawn over the values; 1 draws the values alone
         cut_outliers: end the axis at what few values exceed: the first losses may be far above all others
-        limits: of the axis; None where the values say
+        limits: limits of the axis; None to derive them from the values
     """
 
     title: str

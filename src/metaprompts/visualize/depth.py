@@ -90,8 +90,8 @@ def depth_legend(
     Args:
         minimum: depth of the brightest color, meters
         maximum: depth of the darkest color, meters
-        width: of the strip in pixels; at least 160 are taken
-        size_px: of the font; None: what suits the width
+        width: width of the strip in pixels; at least 160 are taken
+        size_px: size of the font; None: what suits the width
         notes: sentences below the bar
 
     Returns:

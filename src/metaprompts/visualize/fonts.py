@@ -28,7 +28,7 @@ def font_for(text: str, size_px: int) -> ImageFont.FreeTypeFont | None:
 
     Args:
         text: normalized (NFC)
-        size_px: of the font
+        size_px: size of the font
     """
     if _is_plain(text):
         return own_font(size_px)

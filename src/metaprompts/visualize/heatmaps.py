@@ -46,7 +46,7 @@ def overlay_heat(
         image: (H,W,3)
         heat: (H,W) in 0..1
         seen: (H,W), False where the image gets no color; None: all gets some
-        opacity: of the colors, 0..1
+        opacity: opacity of the colors, 0..1
 
     Returns:
         (H,W,3)

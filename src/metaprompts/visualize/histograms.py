@@ -20,10 +20,10 @@ def class_histogram(
 
     Args:
         title: above the bars
-        names: of C classes
+        names: names of C classes
         colors: (C,3) RGB
         shares: (C,) of all pixels, 0..1; the largest has the longest bar
-        width: of the image, pixels; as many columns of classes as fit
+        width: width of the image, pixels; as many columns of classes as fit
 
     Returns:
         (height, at least ``width``, 3)

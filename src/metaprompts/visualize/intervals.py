@@ -26,9 +26,9 @@ class Row:
 
     Attributes:
         name: written to the left
-        values: of single seeds
+        values: values of single seeds
         mean: NaN for none
-        half_width: of the interval around the mean; NaN for none
+        half_width: half width of the interval around the mean; NaN for none
         note: written next to the numbers
         lost: why seeds have no value, written in red; "" for none
     """

@@ -36,8 +36,8 @@ def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], widt
     Args:
         entries: C names, which are shortened where they do not fit, and what is written behind each, which is not
         colors: (C,3) RGB
-        width: of the strip, pixels
-        size_px: of the font
+        width: width of the strip, pixels
+        size_px: size of the font
 
     Returns:
         (strip height, width, 3)
@@ -66,7 +66,7 @@ def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) ->
 
     Args:
         bands: consecutive rows (h,width,3)
-        width: of the image
+        width: width of the image
         strip: (strip height, max(width, 160), 3); None for nothing below
     """
     if strip is None:

@@ -58,7 +58,7 @@ def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArra
 
     Args:
         pixels: (C, C), truth down, prediction across
-        names: of the C classes
+        names: names of the C classes
 
     Returns:
         (height, width, 3)

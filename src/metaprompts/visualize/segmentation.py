@@ -50,7 +50,7 @@ def overlay_labels(
         image: (H,W,3)
         labels: (H,W); where a label has no color, as 255 for ignored pixels, the image stays as it is
         palette: (classes,3) RGB
-        opacity: of the tint, 0..1
+        opacity: opacity of the tint, 0..1
 
     Returns:
         (H,W,3)
@@ -94,12 +94,12 @@ def class_legend(
     """A strip of color swatches with names, in as many lines as it takes.
 
     Args:
-        names: of C classes; where no font has the letters of one, its number is drawn
+        names: names of C classes; where no font has the letters of one, its number is drawn
         colors: (C,3) RGB
-        width: of the strip in pixels; at least 160 are taken
-        numbers: of the classes; None: they are counted from 0
+        width: width of the strip in pixels; at least 160 are taken
+        numbers: numbers of the classes; None: they are counted from 0
         shares: how much of the image each covers, 0..1, written behind the name; None: nothing is
-        size_px: of the font; None: what suits the width
+        size_px: size of the font; None: what suits the width
 
     Returns:
         (strip height, max(width, 160), 3)

@@ -25,8 +25,8 @@ def drawn_name(name: str, number: int) -> str:
     """A name, or "class 3" where no font of this system has its letters, or it has none.
 
     Args:
-        name: of any script
-        number: of the class, from 0
+        name: name of any script
+        number: number of the class, from 0
     """
     text = unicodedata.normalize("NFC", name)
     return text if text.strip() and font_for(text, 12) is not None else f"class {number}"

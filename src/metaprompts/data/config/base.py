@@ -24,13 +24,13 @@ from metaprompts.utils.schema import Range, check_ranges, to_dict
 _IMAGE_KEYS = ("exif", "white_level")
 
 Openers = dict[str, Callable[[], SampleDataset]]
-"""The parts of a split by name; each is searched for only when it is called."""
+"""The parts of a split by name; a part is searched for only when it is called."""
 
 Probability = Annotated[float, Range(0, 1)]
 Factor = Annotated[float, Range(0, 100, above=True)]
 Share = Annotated[float, Range(0, 1, above=True, below=True)]
 Side = Annotated[int, Range(1, 65536)]
-"""Of an image, in pixels."""
+"""Height and width of an image, in pixels."""
 
 _Side = Annotated[int, Range(SMALLEST_SIDE, 65536)]
 
@@ -40,24 +40,23 @@ class Section:
     """The common data section.
 
     Attributes:
-        root: folder that everything is relative to
-        shards: folder that metaprompts data shard wrote, whose splits are read in place of those in root; keys
-            that name files and folders are of no effect on them. A --data.root without --data.shards unsets it
+        root: folder that all paths are relative to
+        shards: folder written by metaprompts data shard, whose splits replace those in root; keys for files and folders
+            then have no effect. A --data.root without --data.shards unsets it
         num_workers: processes that read and transform
-        prefetch: batches that each of them has ready in training
-        on_error: what to do with a training sample that cannot be read, or has no caption where prompts are captions:
-            "stop" the training, or "skip" it and take the next; validation always stops
-        max_bad_samples: with "skip": how many samples may be bad before it stops all the same
-        exif: images that are to be turned or mirrored by their EXIF orientation: "check" turns them where the size of
-            labels or annotations shows that these belong to the upright image, and refuses them where it does not;
-            "apply" always turns, "ignore" never
-        white_level: the value that is white in images of more than 8 bits, such as 4095 for 12 bits; none for 65535
-        captions: JSON file of images and captions, relative to root; read where prompts.kind is caption
-        captioner: in its place a model that captions images, hub id or folder, such as Salesforce/blip2-opt-2.7b
-        cache: folder where captions and what a text encoder made of them are kept; none for
-            $METAPROMPTS_CACHE, and without that for ~/.cache/metaprompts
-        held_out: names, below root, of the images that a share of data.val held out. A run writes them into its
-            recipe.json, so that the same ones are held out again; none to draw them
+        prefetch: batches that each process prefetches in training
+        on_error: behavior for a training sample that is unreadable, or lacks a required caption: "stop" the run, or
+            "skip" to the next sample; validation always stops
+        max_bad_samples: with "skip": number of bad samples above which the run stops
+        exif: EXIF orientation of images: "check" applies it if the size of labels or annotations shows that they belong
+            to the upright image, and otherwise raises an error; "apply" always applies it, "ignore" never
+        white_level: value of white in images of more than 8 bits, for example 4095 for 12 bits; none for 65535
+        captions: JSON file of images and captions, relative to root; read if prompts.kind is caption
+        captioner: instead of captions, a captioning model: hub id or folder, for example Salesforce/blip2-opt-2.7b
+        cache: cache folder for captions and their encodings; none for $METAPROMPTS_CACHE, or ~/.cache/metaprompts if
+            that is not set
+        held_out: names, below root, of the images held out by a share in data.val. A run writes them into its
+            recipe.json, to hold out the same images again; none to draw them
     """
 
     root: Path | None = None
@@ -74,9 +73,9 @@ class Section:
     held_out: tuple[str, ...] | None = None
 
     task: ClassVar[str]
-    # Shards must have been made with the same values: they decide what is in a split, and no file shows them.
+    # Shards must have been made with the same values, which determine a split's content and cannot be read from files.
     shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = {"train": (), "val": ()}
-    # Keys of reading and checking samples that do not change them.
+    # Keys that affect how samples are read and checked, but not the samples themselves.
     reading_keys: ClassVar[tuple[str, ...]] = (
         *("shards", "num_workers", "on_error", "max_bad_samples"),
         *("captions", "captioner", "cache"),
@@ -90,12 +89,12 @@ class Section:
             )
 
     def size_of_prediction(self) -> tuple[int, int] | None:
-        """(height, width) whose area a trained model brings images to; none for their own."""
+        """(height, width) whose area a trained model resizes images to; none for the images' own size."""
         return None
 
     @property
     def val_share(self) -> float | None:
-        """The share of the training images that is held out for validation; None where ``val`` names a split."""
+        """The share of the training images held out for validation; None if ``val`` names a split."""
         value = getattr(self, "val", None)
         return value if isinstance(value, float) else None
 
@@ -133,10 +132,10 @@ class Section:
                 raise InputError(f"data.{name} is {given}, but data.val is {shown}: say --data.{name} {off}")
 
     def _list_name(self, split: Split, name: Any) -> str:
-        """The name that a split has in the recipe.
+        """The name of a split in the recipe.
 
         Raises:
-            InputError: it has none: there is no validation, or it is held out of the training images
+            InputError: the split has no name: there is no validation, or it is held out from the training images
         """
         if not isinstance(name, str):
             raise InputError(f"data.{split} is {'none' if name is None else name}: there is no list of that split")
@@ -148,7 +147,7 @@ class Section:
         return ImageReading(exif=self.exif, white_level=self.white_level)
 
     def reading_images(self, parts: Openers) -> Openers:
-        """The parts of a split, whose image files are read as the section says."""
+        """The parts of a split, with image files read according to this section."""
 
         def opened(open_part: Callable[[], SampleDataset]) -> SampleDataset:
             samples = open_part()
@@ -159,10 +158,10 @@ class Section:
         return {name: partial(opened, open_part) for name, open_part in parts.items()}
 
     def folder(self) -> Path:
-        """The root.
+        """The root folder.
 
         Raises:
-            InputError: it was not given, or is not a folder
+            InputError: the root is not given, or not a folder
         """
         if self.root is None:
             note = "" if self.shards is None else f", and {self.shards} does not hold this split"
@@ -172,27 +171,27 @@ class Section:
         return self.root
 
     def searched_folders(self) -> list[Path]:
-        """Folders whose images and labels are the data, whatever their names."""
+        """Folders that are searched for images and labels."""
         return []
 
     def check_output(self, out: Path) -> None:
         """Check that the output folder is not searched for data.
 
         Raises:
-            InputError: it lies in one
+            InputError: the output folder lies in a searched folder
         """
         for folder in () if self.root is None or self.shards is not None else self.searched_folders():
             check_outside(out, folder)
 
     def names_from(self, split: Split) -> Path:
-        """Folder that a split's paths are relative to: the root, or the folder that its shards were made from.
+        """Folder that a split's paths are relative to: the root, or the source folder of its shards.
 
         Raises:
             InputError: shards or root are missing
         """
         index = self._shard_index(split)
         if index is None and self.val_share is not None:
-            # Its images are those of the other one.
+            # The held-out images come from the training split.
             index = self._shard_index("train")
         return self.folder() if index is None else index.origin.root
 
@@ -200,7 +199,7 @@ class Section:
         """The file of captions.
 
         Raises:
-            InputError: it was not given, or is not there
+            InputError: the file is not given, or does not exist
         """
         if self.captions is None:
             raise InputError(
@@ -224,10 +223,10 @@ class Section:
         return {key: value for key, value in to_dict(self).items() if key not in self.reading_keys}
 
     def sharded(self, split: Split, classes: Sequence[str] | None = None) -> Openers:
-        """The one part of a split that shards hold; none where it is to be read from the root.
+        """The single part of a split in the shards; none if the split is read from the root.
 
         Raises:
-            InputError: there are no shards where they should be, or they are of other data than the recipe's
+            InputError: the shards are missing, or contain other data than the recipe's
         """
         index = self._shard_index(split)
         if index is None or self.shards is None:
@@ -261,7 +260,7 @@ class Section:
             )
 
     def check_defaults_unless(self, layouts: tuple[str, ...], *names: str) -> None:
-        """Check that keys a layout does not use have their defaults, or they would be silently ignored."""
+        """Check that keys unused by a layout have their defaults; otherwise they would be silently ignored."""
         layout = getattr(self, "layout", "")
         defaults = {field.name: field.default for field in fields(self)}
         for name in names:
@@ -276,18 +275,18 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedSection(Section):
-    """Images with a label file each, by list file or by folders.
+    """Images with one label file each, from a list file or from folders.
 
     Attributes:
         train: list file of ``image label`` lines, or folder of images
-        train_labels: folder of labels, where ``train`` is a folder
-        val: as ``train``; or a share of the training images, such as 0.1, which is held out by training.seed; none for
-            no validation
+        train_labels: folder of labels, if ``train`` is a folder
+        val: as ``train``; or a share of the training images, for example 0.1, held out by training.seed; none for no
+            validation
         val_labels: as ``train_labels``
-        image_size: (height, width) to which images are brought; none for their own
-        keep_aspect: whether images keep their shape: then the sides of ``image_size`` are only upper bounds
-        working_size: (height, width) whose area the trained model brings images of its own to, goes into its
-            config.json; none for ``image_size``
+        image_size: (height, width) to which images are resized; none for their own size
+        keep_aspect: whether images keep their aspect ratio: then the sides of ``image_size`` are only upper bounds
+        working_size: (height, width) whose area the trained model resizes input images to, stored in its config.json;
+            none for ``image_size``
     """
 
     train: str = "train.txt"
@@ -306,19 +305,19 @@ class PairedSection(Section):
         self._read_val(val_labels=self.val_labels)
 
     def names(self, split: Split) -> tuple[str, str | None]:
-        """List file, or folders of images and labels, of a split."""
+        """The list file, or the folders of images and labels, of a split."""
         if split == "train":
             return self.train, self.train_labels
         return self._list_name(split, self.val), self.val_labels
 
     def searched_folders(self) -> list[Path]:
-        """Those that the splits name."""
+        """The folders of all splits."""
         named = (self.train, self.train_labels, self.val, self.val_labels)
         folders = [self.folder() / name for name in named if isinstance(name, str)]
         return [folder for folder in folders if folder.is_dir()]
 
     def size_of_prediction(self) -> tuple[int, int] | None:
-        """(height, width) whose area a trained model brings images to; none for their own."""
+        """(height, width) whose area a trained model resizes images to; none for the images' own size."""
         return self.working_size or self.image_size
 
     def val_transforms(self) -> list[Transform]:
@@ -326,7 +325,7 @@ class PairedSection(Section):
         return [ResizeImage(*self.image_size, keeps_aspect=self.keep_aspect)] if self.image_size else []
 
     def scale(self, ratio: tuple[float, float]) -> list[Transform]:
-        """The transform that brings a training image to ``image_size`` times a random ratio."""
+        """The transform that resizes a training image to ``image_size`` times a random ratio."""
         if self.image_size is None:
             return []
         if self.keep_aspect:
@@ -335,13 +334,13 @@ class PairedSection(Section):
 
 
 def joined(parts: Openers) -> SampleDataset:
-    """Open all parts of a split and put them one after the other."""
+    """Open and concatenate all parts of a split."""
     opened = [part() for part in parts.values()]
     return opened[0] if len(opened) == 1 else ConcatSamples(opened)
 
 
 def _number(value: Any) -> float | None:
-    """A number, or the number that a text is; None for other texts."""
+    """A number, or a text parsed as a number; None for other texts."""
     try:
         return None if value is None else float(value)
     except ValueError:
@@ -353,10 +352,10 @@ def _shown(value: Any) -> str:
 
 
 def check_factor_ranges(**values: tuple[float, float]) -> None:
-    """Check that keys of the augment section are a lowest and a highest factor.
+    """Check that keys of the augment section are pairs of lowest and highest factor.
 
     Raises:
-        InputError: the first is above the second
+        InputError: the lowest factor is above the highest
     """
     for name, (lowest, highest) in values.items():
         if not lowest <= highest:

@@ -1,4 +1,4 @@
-"""Joints and skeleton that the data of a pose recipe name, for recipes that do not."""
+"""Joints and skeleton from the data, for pose recipes that do not name them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class FileJoints:
     """The joints of an annotation file.
 
     Attributes:
-        path: of the file
-        names: of the joints
-        skeleton: pairs of indices, from 0, that a drawing connects; may be empty
+        path: path of the file
+        names: names of the joints
+        skeleton: pairs of joint indices, from 0, connected in drawings; may be empty
     """
 
     path: Path
@@ -30,15 +30,15 @@ class FileJoints:
 
 
 def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tuple[int, int], ...]) -> dict[str, Any]:
-    """Joints and skeleton for a task section that lacks them, where the data have others than COCO's.
+    """Joints and skeleton for a task section that lacks them, if the data's differ from COCO's.
 
     Args:
         task: the section as given, without ``joints``, ``skeleton`` or both
-        found: what the data say
+        found: joints of the data
         default: the skeleton of COCO's joints
 
     Returns:
-        "joints" and "skeleton", as far as they are to be added
+        the missing ones of "joints" and "skeleton"
     """
     added: dict[str, Any] = {}
     is_coco = read_names(found.names) == read_names(COCO_JOINTS)
@@ -53,7 +53,7 @@ def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tu
 
 
 def describe_joints(added: Mapping[str, Any], path: Path) -> str:
-    """A line on what was taken from a file."""
+    """A line that describes the joints taken from a file."""
     lines = []
     if "joints" in added:
         lines.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
@@ -65,10 +65,10 @@ def describe_joints(added: Mapping[str, Any], path: Path) -> str:
 
 
 def file_joints(data: PoseData) -> FileJoints | None:
-    """Read what the training annotations, or where there are none those of validation, say of joints.
+    """Read the joints from the training annotations, or else from the validation annotations.
 
     Returns:
-        None where there are none, or none that can be read: reading the samples reports why
+        None if no annotations are readable: reading the samples reports why
     """
     try:
         if data.shards is not None:

@@ -28,21 +28,20 @@ class DepthData(PairedSection):
     """Images with depth files.
 
     Attributes:
-        layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published: "nyu" (sync,
+        layout: "lists" for ``train`` and ``val`` as above, or the layout of a published data set: "nyu" (sync,
             official_splits and their lists), "nyu_mat" (nyu_depth_v2_labeled.mat and splits.mat) or "kitti" (raw_data,
             data_depth_annotated and the lists of Eigen's split)
-        train_list: nyu, kitti: list of the training images; none for the first there is of the usual names
+        train_list: nyu, kitti: list of the training images; none for the first existing file with a usual name
         val_list: the same for validation
         val_selection: kitti: validate on val_selection_cropped instead of a list
-        depth_scale: what stored numbers are divided by, integers and floats; none for 256 with kitti, for 1000
-            (millimeters) with other integers, and for floats as they are (meters)
-        depth_kind: what stored numbers are then: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
-        focal_baseline: disparity: focal length in pixels times baseline in meters, by which disparity is turned into
-            depth
-        sky: lists: folder of masks, one for each image and of its name, that say where the sky is: no sensor measures
-            it, and a model that was never taught puts it anywhere. It is trained to be as far as the model can say, and
-            not scored; none where no masks are known
-        sky_class: the masks' value that is sky, such as 13; none for every value above 0
+        depth_scale: divisor of stored numbers, integers and floats; none means 256 for kitti, 1000 (millimeters) for
+            other integers, and 1 (meters) for floats
+        depth_kind: meaning of the divided numbers: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
+        focal_baseline: disparity: focal length in pixels times baseline in meters, which converts disparity to depth
+        sky: lists: folder of sky masks, one per image with the same name: no sensor measures the sky, and an untrained
+            model predicts any depth for it. The sky is trained to be as far as the model can predict, and not scored;
+            none for no masks
+        sky_class: mask value of sky, for example 13; none for every value above 0
     """
 
     layout: Literal["lists", "nyu", "nyu_mat", "kitti"] = "lists"
@@ -115,11 +114,11 @@ class DepthData(PairedSection):
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
 
     def unlabeled(self) -> dict[str, str]:
-        """None: all images that are read have depth."""
+        """Returns nothing: all images that are read have depth."""
         return {}
 
     def official(self) -> dict[str, int]:
-        """How many samples the published data set has: part -> number."""
+        """Number of samples in the published data set: part -> number."""
         return OFFICIAL.get(self.layout, {})
 
 
@@ -128,11 +127,11 @@ class DepthAugment:
     """The released depth augmentation.
 
     Attributes:
-        crop_size: (height, width) that is cut out; smaller images are padded, at last, with gray and depth 0
-        cutdepth: on every 4th sample, draw a strip of the depth into the image: "released" wraps it as the released
-            code does, "scaled" does not, none leaves it out
+        crop_size: (height, width) of the crop; smaller images are finally padded with gray and depth 0
+        cutdepth: on every 4th sample, draw a strip of the depth into the image: "released" wraps depth like the
+            released code, "scaled" does not; none turns it off
         flip: probability of mirroring
-        color: whether brightness, contrast, gamma, hue, saturation and value are changed
+        color: whether to change brightness, contrast, gamma, hue, saturation and value
     """
 
     crop_size: tuple[Side, Side]

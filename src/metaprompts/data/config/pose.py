@@ -27,10 +27,10 @@ class PoseData(Section):
     Attributes:
         train: COCO keypoint JSON
         train_images: folder of its images
-        val: COCO keypoint JSON; or a share of the training images, such as 0.1, which is held out by training.seed;
-            none for no validation
+        val: COCO keypoint JSON; or a share of the training images, for example 0.1, held out by training.seed; none for
+            no validation
         val_images: folder of its images
-        val_boxes: JSON of detected boxes that take the place of the annotated ones
+        val_boxes: JSON of detected boxes that replace the annotated ones
     """
 
     train: str = "annotations/person_keypoints_train2017.json"
@@ -66,11 +66,11 @@ class PoseData(Section):
         return {name: lambda: CocoKeypoints(self.folder(), val, self.val_images, detections=boxes)}
 
     def unlabeled(self) -> dict[str, str]:
-        """None: all images that are read have people."""
+        """Returns nothing: all images that are read have people."""
         return {}
 
     def official(self) -> dict[str, int]:
-        """How many people the published data set has, where its own file names are used: part -> number."""
+        """Number of people in the published data set, if its own file names are used: part -> number."""
         names = {"train": (self.train,), "val": (self.val,), "val_boxes": (self.val, self.val_boxes)}
         return {part: number for part, number in OFFICIAL["coco"].items() if all(map(_is_coco, names[part]))}
 
@@ -83,7 +83,7 @@ class PoseAugment:
         flip: probability of mirroring
         half_body: probability of cropping to the upper or lower body
         scale: lowest and highest factor on the crop's size (mmpose: 0.5 to 1.5)
-        rotation_deg: standard deviation of the rotation, cut off at twice this
+        rotation_deg: standard deviation of the rotation, clipped at twice this value
         rotation: probability of rotating
     """
 

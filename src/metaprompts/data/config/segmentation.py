@@ -32,16 +32,17 @@ class SegmentationData(PairedSection):
     """Images with masks of class indices.
 
     Attributes:
-        layout: "lists" for ``train`` and ``val`` as above, or a data set as it is published, found by its folders:
-            "ade20k", "cityscapes" or "mapillary"
+        layout: "lists" for ``train`` and ``val`` as above, or the layout of a published data set: "ade20k",
+            "cityscapes" or "mapillary"
         labels: folder of masks; cityscapes: gtFine (none), gtCoarse or another; mapillary: v1.2 (none) or v2.0
-        extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, which are trained on as well
-        as_cityscapes: mapillary v1.2: turn its labels into the 19 classes of Cityscapes
-        ignored: mask values that are not classes, in addition to 255; none may be that of a class
-        label_map: what mask values or colors stand for, VALUE=CLASS,...; a value is a number, a color (255,0,0 or
-            #ff0000; then masks are read as colors) or * for every other; a class is a name of task.classes, its index
-            or "ignored". Values that are not named keep their meaning, unless another one is named for their class
-        reduce_zero_label: 0 is "ignore" in the masks and 1 the first class; ade20k knows that itself
+        extra: cityscapes: folder with masks of train_extra, gtCoarse or automatic ones, added to the training data
+        as_cityscapes: mapillary v1.2: convert its labels to the 19 classes of Cityscapes
+        ignored: mask values that are not classes, in addition to 255; none may be a class index
+        label_map: mapping of mask values or colors to classes, VALUE=CLASS,...; a value is a number, a color (255,0,0
+            #or #ff0000; then masks are read as colors) or * for every other; a class is a name in task.classes, its
+            #index or "ignored". Values not in the mapping keep their meaning, unless another value is mapped to their
+            #class
+        reduce_zero_label: 0 is "ignore" in the masks and 1 is the first class; the layout ade20k implies it
     """
 
     layout: Literal["lists", "ade20k", "cityscapes", "mapillary"] = "lists"
@@ -74,7 +75,7 @@ class SegmentationData(PairedSection):
     def parts(self, split: Split, classes: Sequence[str]) -> Openers:
         """The parts of a split, to be opened one by one; ``classes`` are those of the task."""
         if self.layout == "lists":
-            # Shards do not show whether a class was left out when they were written.
+            # Shards do not record whether a class was left out when they were written.
             self._label_table(classes)
         found = self.sharded(split, classes)
         if found:
@@ -83,7 +84,7 @@ class SegmentationData(PairedSection):
         return self.reading_images({name: partial(self._named, part, classes) for name, part in parts.items()})
 
     def _named(self, open_part: Callable[[], SegmentationPairs], classes: Sequence[str]) -> SampleDataset:
-        """Open a part, and number its classes as the task does."""
+        """Open a part, and renumber its classes to match the task."""
         pairs, known = open_part(), self._known_classes(classes)
         order = None if known is None else class_order(classes, known, f"data.layout {self.layout}")
         if order is not None:
@@ -92,7 +93,7 @@ class SegmentationData(PairedSection):
         return pairs
 
     def _known_classes(self, classes: Sequence[str]) -> Sequence[str] | None:
-        """The names of the data set's classes, where they are known."""
+        """The names of the data set's classes, if known."""
         if self.layout == "ade20k":
             return ADE20K
         if self.layout == "cityscapes" or self.as_cityscapes:
@@ -116,13 +117,13 @@ class SegmentationData(PairedSection):
         return {split: lambda: self._listed(split, classes)}
 
     def unlabeled(self) -> dict[str, str]:
-        """Folders of images whose labels are not published: part -> folder."""
+        """Folders of images without published labels: part -> folder."""
         return {"cityscapes": {"test": "leftImg8bit/test"}, "mapillary": {"test": "testing/images"}}.get(
             self.layout, {}
         )
 
     def official(self) -> dict[str, int]:
-        """How many samples the published data set has: part -> number."""
+        """Number of samples in the published data set: part -> number."""
         return OFFICIAL.get(self.layout, {})
 
     def _cityscapes(self, split: Split, classes: Sequence[str]) -> dict[str, Callable[[], SegmentationPairs]]:
@@ -155,10 +156,10 @@ class SegmentationAugment:
 
     Attributes:
         scale_range: lowest and highest factor on ``data.image_size``
-        crop_size: (height, width) that is cut out; smaller images are padded, at last, with gray and ignored labels
+        crop_size: (height, width) of the crop; smaller images are finally padded with gray and ignored labels
         max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 takes any crop
         flip: probability of mirroring
-        color: whether brightness, contrast, saturation and hue are distorted
+        color: whether to distort brightness, contrast, saturation and hue
     """
 
     crop_size: tuple[Side, Side]

@@ -26,8 +26,8 @@ class Captioned:
     """A data set whose samples have a ``context``.
 
     Args:
-        samples: what is read
-        context_of: is asked for each sample that is read; must survive pickling
+        samples: the data set to read
+        context_of: called for each sample that is read; must be picklable
     """
 
     def __init__(self, samples: SampleDataset, context_of: ContextOf) -> None:
@@ -43,7 +43,7 @@ class Captioned:
         return self.samples.path(index)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files of a sample, its encoded caption's among them.
+        """The files of a sample, including its encoded caption.
 
         Raises:
             InputError: there is no caption

@@ -59,11 +59,11 @@ class KeypointFile:
     Attributes:
         joint_names: the J joints in order
         skeleton: pairs of joint indices from 0
-        categories: those that have the joints
+        categories: categories with these joints
         images: by image id
-        persons: the annotations fit for training
-        left_out: how many annotations are not, by reason
-        remarks: what is odd, a line each
+        persons: the annotations usable for training
+        left_out: number of other annotations, by reason
+        remarks: oddities, one line each
     """
 
     joint_names: tuple[str, ...]
@@ -89,15 +89,15 @@ def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
     The first category with keypoints names the joints; others with the same joints are read with it. Annotations
-    without labeled joints, of crowds, of other categories, or whose box is below one pixel are left out. Those of
-    the categories are checked even so: scoring reads them.
+    without labeled joints, of crowds, of other categories, or with a box below one pixel are left out. Left-out
+    annotations of these categories are still checked, because scoring reads them.
 
     Args:
         path: JSON with ``images``, ``annotations`` and ``categories``
 
     Raises:
-        InputError: no such file, broken JSON, entries that are missing or of the wrong kind, images or people that
-            are ambiguous, or no person is left
+        InputError: missing file, broken JSON, missing entries or entries of the wrong type, ambiguous images or people,
+            or no person left
     """
     content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
     found = parse_annotations(content, path)
@@ -145,15 +145,15 @@ def read_detections(
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``
-        keypoint_file: says which images and categories count
+        keypoint_file: lists the images and categories to use
         minimum_score: boxes below it are left out
 
     Returns:
-        persons whose keypoints are all 0, whose area is the box's, and whose annotation id is the place in the file;
-        and what is odd, a line each
+        persons with all keypoints 0, the box's area, and the position in the file as annotation id; and oddities, one
+        line each
 
     Raises:
-        InputError: no such file, broken JSON, entries that are missing or of the wrong kind, or no box left
+        InputError: missing file, broken JSON, missing entries or entries of the wrong type, or no box left
     """
     content = _content(path, "file of detections", "a JSON list of boxes: correct data.root or data.val_boxes")
     boxes = read_boxes(content, path)
@@ -198,14 +198,14 @@ class DetectedBox:
 
 
 def read_boxes(content: Any, path: Path) -> list[DetectedBox]:
-    """Read all boxes of a COCO detection file, of whatever category, image and size.
+    """Read all boxes of a COCO detection file, of any category, image and size.
 
     Args:
-        content: of the file, a list of ``{image_id, category_id, bbox, score}``
-        path: of the file, for the error
+        content: content of the file, a list of ``{image_id, category_id, bbox, score}``
+        path: path of the file, for the error
 
     Raises:
-        InputError: it is not a list, or entries are missing or of the wrong kind
+        InputError: it is not a list, or entries are missing or of the wrong type
     """
     if not isinstance(content, list):
         raise InputError(f"{path} holds a JSON {type(content).__name__}; expected a list of detections")
@@ -236,7 +236,7 @@ def _left_out(found: Annotations, boxless: int) -> dict[str, int]:
 
 
 def _sizes(persons: Persons, images: dict[int, CocoImage]) -> NDArray[np.float64]:
-    """(P, 2) width and height of each person's image, nan where the file says nothing."""
+    """(P, 2) width and height of each person's image, nan if the file does not give them."""
 
     def sizes() -> Iterator[tuple[float, float]]:
         for image_id in persons.image_ids.tolist():

@@ -1,4 +1,4 @@
-"""Several data sets one after the other."""
+"""Concatenated data sets."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from metaprompts.data.sample import Sample, SampleDataset
 
 
 class ConcatSamples:
-    """The samples of several data sets, in their order.
+    """The samples of several data sets, one after the other.
 
     Args:
         parts: at least one
@@ -51,7 +51,7 @@ class ConcatSamples:
         return label_values(part, place)
 
     def _find(self, index: int) -> tuple[SampleDataset, int]:
-        """The part that a sample is in, and its place there."""
+        """The part that contains a sample, and the sample's index there."""
         place = range(len(self))[index]
         part = bisect_right(self._ends, place)
         return self._parts[part], place - (self._ends[part - 1] if part else 0)

@@ -1,4 +1,4 @@
-"""Images with the distance of every pixel."""
+"""Images with depth maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from metaprompts.data.sample import Sample
 
 
 class DepthPairs(FilePairs):
-    """Images and depth files that are known.
+    """Known pairs of images and depth files.
 
     Args:
         pairs: image and depth file of each sample
@@ -29,7 +29,7 @@ class DepthPairs(FilePairs):
             a sample with ``depth_m`` in meters, 0 where nothing was measured
 
         Raises:
-            InputError: a file is bad, sizes differ, or an EXIF orientation leaves open what belongs where
+            InputError: a file is bad, sizes differ, or an EXIF orientation makes the alignment ambiguous
         """
         image_path, depth_path = self._pairs[index]
         image, depth_m = read_pair(image_path, depth_path, lambda path: read_depth_m(path, self.encoding), self.reading)
@@ -37,16 +37,16 @@ class DepthPairs(FilePairs):
 
 
 class DepthFolder(DepthPairs):
-    """Images and depth files, found by a list file or in two folders.
+    """Images and depth files, from a list file or from two folders.
 
     Args:
-        root: folder that everything is relative to
+        root: folder that paths are relative to
         images: list file of ``image depth`` lines (then ``labels`` is None), or folder of images
         labels: folder of depth files, matched to the images by name
         encoding: what the numbers in depth files mean; by default integers are millimeters and floats meters
 
     Raises:
-        InputError: nothing found, or files without partner
+        InputError: nothing was found, or files have no partner
     """
 
     def __init__(

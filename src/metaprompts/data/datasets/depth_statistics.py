@@ -1,4 +1,4 @@
-"""What depth maps hold: shares of pixels that no loss and no metric counts, and maps that are probably wrong."""
+"""Statistics of depth maps: shares of pixels excluded from loss and metric, and maps that are probably wrong."""
 
 import hashlib
 
@@ -7,23 +7,23 @@ import numpy as np
 from metaprompts.data.sample import Sample
 from metaprompts.utils.wording import counted
 
-# No camera measures this many meters, so the unit is probably millimeters.
+# No camera measures this far, so the unit is probably millimeters.
 _MILLIMETERS = 500.0
-# Nor so few, outside of laboratories.
+# Outside of laboratories, no camera measures this near.
 _NEAR_M = 0.1
 
 
 class DepthStatistics:
-    """Counts the pixels and maps of the samples that `update` gets.
+    """Counts pixels and maps of the samples passed to `update`.
 
     Args:
         min_depth_m: depth counts above it, see ``task.min_depth_m``
         max_depth_m: depth counts below it, see ``task.max_depth_m``
 
     Attributes:
-        images: how many depth maps were counted
-        unusable: how many of them have no pixel in range
-        too_far: how many pixels were measured at or beyond max_depth_m
+        images: number of depth maps
+        unusable: number of maps without a pixel in range
+        too_far: number of pixels measured at or beyond max_depth_m
     """
 
     def __init__(self, *, min_depth_m: float, max_depth_m: float) -> None:
@@ -71,7 +71,7 @@ class DepthStatistics:
         return line
 
     def units_hint(self) -> str:
-        """What to try where values look like millimeters, or like meters read as such; may be empty."""
+        """Advice if values look like millimeters, or like meters read as millimeters; may be empty."""
         if self.images == self.unusable and self._farthest_m >= max(_MILLIMETERS, self.max_depth_m):
             return f"; values up to {self._farthest_m:.5g} look like millimeters: try --data.depth_scale 1000"
         if 0 < self._farthest_m < _NEAR_M:
@@ -80,7 +80,7 @@ class DepthStatistics:
         return ""
 
     def lines(self) -> list[str]:
-        """The findings, one per line; empty where no sample has depth."""
+        """The findings, one per line; empty if no sample has depth."""
         if not self.images:
             return []
         lines, maps = [self.range_line()], counted(self.images, "depth map")
@@ -101,7 +101,7 @@ class DepthStatistics:
         return lines
 
     def _percent(self, pixels: int) -> str:
-        """A share of all pixels; only none and all of them read as 0% and 100%."""
+        """Format a share of all pixels; only exactly none and all become 0% and 100%."""
         percent = 100 * pixels / self._pixels
         if 0 < percent < 0.1:
             return "<0.1%"

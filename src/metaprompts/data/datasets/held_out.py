@@ -17,7 +17,7 @@ class Subset(SampleDataset):
 
     Args:
         samples: the data set
-        places: of those that are taken
+        places: indices of the samples to take
     """
 
     def __init__(self, samples: SampleDataset, places: Sequence[int]) -> None:
@@ -58,19 +58,19 @@ class SubsetOfPeople(Subset, People):
         self.joint_names, self.skeleton = samples.joint_names, samples.skeleton
 
     def by_image(self) -> list[list[int]]:
-        """The samples of each image, images and samples in the samples' order."""
+        """The samples of each image; images and samples keep the samples' order."""
         groups: dict[str, list[int]] = {}
         for index in range(len(self)):
             groups.setdefault(self.path(index), []).append(index)
         return list(groups.values())
 
     def person(self, index: int) -> Person:
-        """The person of a sample, without loading its image where possible."""
+        """The person of a sample, without loading its image if possible."""
         return person_of(self.samples, self.places[index])
 
 
 def person_of(samples: SampleDataset, index: int) -> Person:
-    """The person of a sample of people, without loading its image where possible."""
+    """The person of a sample of people, without loading its image if possible."""
     read = getattr(samples, "person", None)
     person: Person | None = samples[index].person if read is None else read(index)
     assert person is not None, "samples of people have a person each"
@@ -83,32 +83,32 @@ def image_ids(people: People) -> frozenset[int]:
 
 
 def subset(samples: SampleDataset, places: Sequence[int]) -> Subset:
-    """Some samples of a data set, people where it has people."""
+    """A subset of a data set; a `SubsetOfPeople` if it has people."""
     return SubsetOfPeople(samples, places) if isinstance(samples, People) else Subset(samples, places)
 
 
 def hold_out(
     paths: Iterable[str], share: float, seed: int, root: Path, names: Sequence[str] | None = None
 ) -> tuple[list[int], list[int]]:
-    """Split samples into those to train on and those to validate on, whole images at a time.
+    """Split samples into training and validation samples, keeping the samples of an image together.
 
-    Which images are held out follows from the seed and their names below ``root`` alone, so neither their order nor
-    where the data set lies matters.
+    The seed and the image names below ``root`` alone determine the held-out images; their order and the location of the
+    data set do not matter.
 
     Args:
-        paths: of each sample's image
-        share: of the images that are held out; at least one is, and at least one is not
-        seed: another one holds out others
-        root: of the data set
-        names: of the images that are held out, below ``root``, where they have been drawn before; None to draw them
+        paths: paths of each sample's image
+        share: share of the images to hold out; at least one image is held out, and at least one is not
+        seed: other seeds hold out other images
+        root: root folder of the data set
+        names: names below ``root`` of the images to hold out, if drawn before; None to draw them
 
     Returns:
         places to train on, places to validate on, both ascending
 
     Raises:
-        InputError: there is only one image, or images that have been drawn before are not there
+        InputError: there is only one image, or previously drawn images are missing
     """
-    # An image may be spelled in several ways, or be reached by links, but must not be in both parts.
+    # An image may have several spellings or links, but must not be in both parts.
     places: dict[str, list[int]] = {}
     files: dict[str, str] = {}
     for place, path in enumerate(paths):
@@ -133,7 +133,7 @@ def hold_out(
 
 
 def image_names(samples: SampleDataset, root: Path) -> tuple[str, ...]:
-    """The names of the images that samples are of, below the root, each once."""
+    """The names of the samples' images below the root, without duplicates."""
     return tuple(sorted({_name(samples.path(index), root) for index in range(len(samples))}))
 
 

@@ -1,4 +1,4 @@
-"""Persons with their joints, from COCO keypoint files."""
+"""People with their joints, from COCO keypoint files."""
 
 import logging
 from pathlib import Path
@@ -19,12 +19,12 @@ _NAMED_AT_MOST = 5
 
 
 class People(SampleDataset):
-    """What a data set of people offers in addition to its samples.
+    """Interface of data sets of people, in addition to samples.
 
     Attributes:
         annotation_path: the annotation file, for COCO's own evaluation
         joint_names: the J joints in order
-        skeleton: pairs of joint indices, from 0, that a drawing connects
+        skeleton: pairs of joint indices, from 0, connected in drawings
     """
 
     annotation_path: Path
@@ -32,7 +32,7 @@ class People(SampleDataset):
     skeleton: tuple[tuple[int, int], ...]
 
     def check_joints(self, joints: tuple[str, ...]) -> None:
-        """Check that the file's joints are those of a task, though they may be spelled otherwise (L_Eye, left_eye).
+        """Check that the file's joints match those of a task, up to spelling (L_Eye, left_eye).
 
         Raises:
             InputError: names or order differ
@@ -45,22 +45,22 @@ class People(SampleDataset):
 
 
 class CocoKeypoints(People, ReadsImages):
-    """One sample for every person of a COCO keypoint file, or for every box that a detector found.
+    """One sample for every person in a COCO keypoint file, or for every detected box.
 
-    Annotations without labeled joints, of crowds, with a box below one pixel, or of categories with other joints than
-    the first that has any are left out. What is odd about the file is logged.
+    Annotations without labeled joints, of crowds, with a box below one pixel, or of categories whose joints differ from
+    the first category with joints are left out. Oddities in the file are logged.
 
     Args:
-        root: folder that everything is relative to
+        root: folder that paths are relative to
         annotations: COCO keypoint JSON with any number of joints
         images: folder of the images
-        detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes take the place of the annotated
-            ones; such samples have no keypoints (all 0). Boxes of other categories and of images that
-            ``annotations`` does not list are left out.
+        detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes replace the annotated ones; such
+            samples have no keypoints (all 0). Boxes of other categories and of images that ``annotations`` does not
+            list are left out.
         minimum_score: detections below it are left out
 
     Attributes:
-        left_out: how many annotations are left out, by reason
+        left_out: number of annotations left out, by reason
 
     Raises:
         InputError: broken JSON, missing or impossible entries, no person left, or images of persons are missing; up
@@ -100,11 +100,11 @@ class CocoKeypoints(People, ReadsImages):
 
     @property
     def image_count(self) -> int:
-        """How many images the annotation file lists, with or without people."""
+        """Number of images in the annotation file, with or without people."""
         return len(self._images)
 
     def by_image(self) -> list[list[int]]:
-        """The samples of each image that has any, images and samples in the samples' order."""
+        """The samples of each image with samples; images and samples keep the samples' order."""
         groups: dict[int, list[int]] = {}
         for index, image_id in enumerate(self._persons.image_ids.tolist()):
             groups.setdefault(image_id, []).append(index)
@@ -119,14 +119,14 @@ class CocoKeypoints(People, ReadsImages):
         return (self._path(int(self._persons.image_ids[index])), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one person and the whole image it is in.
+        """Read one person and the whole image.
 
         Returns:
             a sample with ``person``
 
         Raises:
-            InputError: the image is missing, bad, not of the size the annotation file gives, or an EXIF orientation
-                leaves open what the annotations are for
+            InputError: the image is missing, bad, or of another size than in the annotation file, or an EXIF
+                orientation makes the alignment ambiguous
         """
         person = self.person(index)
         entry = self._images[person.image_id]
@@ -139,7 +139,7 @@ class CocoKeypoints(People, ReadsImages):
         return listed_file(name, [self._folder]) or self._folder / name
 
     def _check_none_missing(self) -> None:
-        # Report a missing file now, not hours into a run.
+        # Report a missing file now instead of hours into a run.
         image_ids = dict.fromkeys(self._persons.image_ids.tolist())
         missing = [path for path in map(self._path, image_ids) if not is_file(path)]
         if missing:

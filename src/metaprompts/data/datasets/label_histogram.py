@@ -1,4 +1,4 @@
-"""How often each class occurs in the masks of a split, and which values have no class."""
+"""Class frequencies in the masks of a split, and values without a class."""
 
 import shlex
 from collections import Counter
@@ -27,9 +27,9 @@ class LabelHistogram:
         classes: their names in order
         total: masks in the split
         read: masks counted
-        unreadable: masks that could not be
+        unreadable: number of unreadable masks
         pixels: class or (kind, value) -> pixels
-        masks: the same -> masks that hold it
+        masks: the same -> number of masks that contain it
     """
 
     classes: tuple[str, ...]
@@ -51,16 +51,16 @@ class LabelHistogram:
 
     @property
     def never(self) -> list[str]:
-        """Classes that no mask has."""
+        """Classes that occur in no mask."""
         return [name for index, name in enumerate(self.classes) if not self.pixels[index]]
 
     @property
     def is_whole(self) -> bool:
-        """Whether all masks were counted that can be read."""
+        """Whether all readable masks were counted."""
         return self.read + self.unreadable == self.total
 
     def shares(self) -> list[float]:
-        """The share of all counted pixels that each class has, 0..1; of what is ignored, none has."""
+        """Each class's share of all counted pixels, 0..1; ignored pixels have no class."""
         total = max(1, self.pixels.total())
         return [self.pixels[index] / total for index in range(len(self.classes))]
 
@@ -71,7 +71,7 @@ class LabelHistogram:
         return f"share of pixels by class in {self._which()}{note}"
 
     def best_guess(self) -> tuple[str, float] | None:
-        """The best constant prediction, and its mIoU; None without any class."""
+        """The best constant prediction, and its mIoU; None if no class occurs."""
         counts = [self.pixels[index] for index in range(len(self.classes))]
         if not sum(counts):
             return None
@@ -79,7 +79,7 @@ class LabelHistogram:
         return self.classes[counts.index(max(counts))], share / sum(count > 0 for count in counts)
 
     def lines(self) -> list[str]:
-        """A table of shares of all pixels and numbers of masks; of many classes a paragraph."""
+        """A table of pixel shares and mask counts; a paragraph if there are many classes."""
         rows = [(name, self._shown(index)) for index, name in enumerate(self.classes)]
         rows += [(f"{value} ({_KINDS[kind]})", self._shown((kind, value))) for kind, value in self._others()]
         title = f"classes in {self._which()}, share of pixels and number of masks:"
@@ -94,12 +94,12 @@ class LabelHistogram:
         return [*self.never_lines(), *self.unknown_lines()]
 
     def never_lines(self) -> list[str]:
-        """A line on the classes that never occur; none where random sampling may explain it."""
+        """A line on the classes that never occur; none if random sampling may explain it."""
         is_suspicious = self.is_whole or 2 * len(self.never) > len(self.classes)
         return [self._never_line(self.never)] if self.never and is_suspicious and self.read else []
 
     def unknown_lines(self) -> list[str]:
-        """A line on each value that is neither a class nor ignored; of many the first ones."""
+        """One line for each value that is neither a class nor ignored; only the first ones if there are many."""
         return [self._unknown_line(key) for key in self._others(UNKNOWN)[:_ROWS_AT_MOST]]
 
     def _never_line(self, never: list[str]) -> str:
@@ -138,7 +138,7 @@ class LabelHistogram:
 
 
 IGNORED_NAME = "255 in shards"
-"""The name of ignored pixels where the value that they had is not known."""
+"""Name of ignored pixels whose stored value is unknown."""
 
 _KINDS = {IGNORED_LABEL: "ignored", UNKNOWN: "no class"}
 
@@ -150,14 +150,14 @@ def count_labels(
     at_most: int | None = None,
     progress: Callable[[Iterable[int], int], Iterable[int]] | None = None,
 ) -> LabelHistogram:
-    """Count the labels of a split; unreadable masks are skipped, as reading the samples reports them.
+    """Count the labels of a split; unreadable masks are skipped, because reading the samples reports them.
 
     Args:
-        samples: of the split
+        samples: samples of the split
         classes: their names in order
-        at_most: how many masks are counted, always the same ones, and fewer where they have more than 200 million
-            pixels; None for all
-        progress: passes on each place that is counted, of this many
+        at_most: number of masks to count, always the same ones, and fewer if they have more than 200 million pixels;
+            None for all
+        progress: iterates over the counted indices, given their number
     """
     order = range(len(samples)) if at_most is None else np.random.default_rng(0).permutation(len(samples))
     places = [int(place) for place in order[:at_most]]
@@ -176,11 +176,11 @@ def check_any_label(samples: SampleDataset, what: str) -> None:
     """Check that at least one pixel of a split has a class; reads masks only until it is found.
 
     Args:
-        samples: of the split
-        what: the split is, such as "training split"
+        samples: samples of the split
+        what: name of the split, for example "training split"
 
     Raises:
-        InputError: all are ignored
+        InputError: all pixels are ignored
     """
     ignored: Counter[str] = Counter()
     for place in range(len(samples)):
@@ -200,7 +200,7 @@ def check_any_label(samples: SampleDataset, what: str) -> None:
 
 
 def label_values(samples: SampleDataset, place: int) -> list[LabelValue]:
-    """The values of a sample's mask, with their classes and pixels; without its image, where that can be.
+    """The values of a sample's mask, with their classes and pixel counts; avoids reading the image if possible.
 
     Raises:
         InputError: the mask cannot be read
@@ -214,7 +214,7 @@ def label_values(samples: SampleDataset, place: int) -> list[LabelValue]:
 
 
 def values_of_labels(labels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> list[LabelValue]:
-    """The same of labels whose stored values are not known."""
+    """`label_values` for labels whose stored values are unknown."""
     counts = np.bincount(labels.ravel())
     return [
         LabelValue(IGNORED_NAME if label == IGNORED_LABEL else str(label), label, int(counts[label]))

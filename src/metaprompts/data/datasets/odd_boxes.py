@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
 
-# Detectors' boxes, and those of people who are cut off by the border, may reach a little beyond.
+# Detected boxes, and boxes of people cut off by the border, may extend slightly beyond the image.
 _BEYOND = 0.02
 _FEW = 0.1
 
@@ -17,7 +17,7 @@ def outside(boxes_xywh: NDArray[np.floating], sizes_wh: NDArray[np.floating]) ->
 
     Args:
         boxes_xywh: (P, 4)
-        sizes_wh: (P, 2) width and height of the images; nan where they are not known
+        sizes_wh: (P, 2) width and height of the images; nan if unknown
 
     Returns:
         (P,)
@@ -34,11 +34,11 @@ def odd_boxes(
 
     Args:
         boxes_xywh: (P, 4), of positive size
-        sizes_wh: (P, 2) width and height of the images; nan where they are not known
-        name: index of a box -> what to call it ("annotation 12")
+        sizes_wh: (P, 2) width and height of the images; nan if unknown
+        name: index of a box -> its name in messages ("annotation 12")
 
     Returns:
-        a line for each kind of oddity; none if all boxes are as they should be
+        one line for each kind of oddity; none if all boxes are fine
     """
     ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     known = np.isfinite(sizes_wh).all(axis=1)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from metaprompts.utils.wording import counted
 
-# Of the size: annotators click a little beyond the border, and boxes are drawn more or less tightly.
+# As a share of the size: annotators click slightly beyond the border, and boxes are drawn more or less tightly.
 _BEYOND, _BEYOND_BOX = 0.02, 0.25
 
 
@@ -21,12 +21,12 @@ def odd_joints(
 
     Args:
         keypoints: (P, J, 3): x, y, visibility; 0 is not labeled
-        sizes_wh: (P, 2) width and height of the images; nan where they are not known
+        sizes_wh: (P, 2) width and height of the images; nan if unknown
         boxes_xywh: (P, 4)
-        name: index of a person -> what to call them ("annotation 12")
+        name: index of a person -> their name in messages ("annotation 12")
 
     Returns:
-        a line for each kind of oddity
+        one line for each kind of oddity
     """
     labeled, places = keypoints[:, :, 2] > 0, keypoints[:, :, :2]
     margin = _BEYOND * sizes_wh[:, None] + 1

@@ -1,4 +1,4 @@
-"""Images that are in the training and in the validation split."""
+"""Images in both the training and the validation split."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[SampleDataset]) -> str | None:
-    """Say how many validation images are training images too, however their paths are spelled; None where none is.
+    """Describe how many validation images are also training images, whatever their paths; None if none are.
 
     Args:
         training: the parts of the training split
@@ -28,14 +28,14 @@ def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[Sam
 
 
 def warn_of_overlap(splits: Mapping[str, SampleDataset]) -> None:
-    """Log the overlap of the splits called training and validation, if both are there."""
+    """Log the overlap of the splits named training and validation, if both exist."""
     training, validation = ([splits[name]] if name in splits else [] for name in ("training", "validation"))
     if (line := describe_overlap(training, validation)) is not None:
         logger.warning("%s", line)
 
 
 def _images(parts: Sequence[SampleDataset]) -> dict[str, str]:
-    """The images of a split: path with links of folders followed -> path as it is given."""
+    """The images of a split: path with folder links resolved -> path as given."""
     resolved = cache(os.path.realpath)
     paths = [samples.path(index) for samples in parts for index in range(len(samples))]
     return {os.path.join(resolved(os.path.dirname(path)), os.path.basename(path)): path for path in paths}  # noqa: PTH118, PTH119, PTH120

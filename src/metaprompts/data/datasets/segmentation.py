@@ -1,4 +1,4 @@
-"""Images with a class for every pixel."""
+"""Images with class masks."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _NAMED_AT_MOST = 10
 
 
 class SegmentationPairs(FilePairs):
-    """Images and masks of class indices, whose files are known.
+    """Known pairs of images and masks of class indices.
 
     Args:
         pairs: image and mask of each sample
@@ -50,8 +50,8 @@ class SegmentationPairs(FilePairs):
             a sample with ``labels`` 0 to classes - 1, and 255 where ignored
 
         Raises:
-            InputError: a file is bad, sizes differ, an EXIF orientation leaves open what belongs where, or the mask
-                holds values that are not classes
+            InputError: a file is bad, sizes differ, an EXIF orientation makes the alignment ambiguous, or the mask has
+                values that are not classes
         """
         image_path, label_path = self._pairs[index]
         image, labels = read_pair(
@@ -70,34 +70,34 @@ class SegmentationPairs(FilePairs):
         return count_values(_read_stored(label_path, table), table)
 
     def renumber(self, order: Sequence[int]) -> None:
-        """Give the classes other numbers.
+        """Renumber the classes.
 
         Args:
-            order: for each class its new number
+            order: the new number of each class
         """
         self._table = renumbered(self._table, order)
 
     def table_of(self, label_path: Path) -> LabelTable:
-        """The table for one mask; data sets with several kinds of masks have several."""
+        """The table for one mask; data sets with several kinds of masks have several tables."""
         del label_path
         return self._table
 
 
 class SegmentationFolder(SegmentationPairs):
-    """Images and masks of class indices or colors, found by a list file or in two folders.
+    """Images and masks of class indices or colors, from a list file or from two folders.
 
     Args:
-        root: folder that everything is relative to
+        root: folder that paths are relative to
         images: list file of ``image label`` lines (then ``labels`` is None), or folder of images
         labels: folder of masks, matched to the images by name
-        classes: names of the classes in order, or how many there are, 1 to 255
+        classes: names of the classes in order, or their number, 1 to 255
         ignore_index: value in the files that means "ignore"
-        ignored: further values in the files that are ignored; none may be that of a class
-        reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); each becomes one less
-        label_map: what other values, or colors, stand for; see `label_table`
+        ignored: further values in the files that are ignored; none may be a class index
+        reduce_zero_label: the files hold 0 = ignore and 1 to ``classes`` (ADE20K); each is reduced by one
+        label_map: classes of other values or colors; see `label_table`
 
     Raises:
-        InputError: nothing found, files without partner, ``classes`` out of range, or a class that no value stands for
+        InputError: nothing found, files without partner, ``classes`` out of range, or a class without any value
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class SegmentationFolder(SegmentationPairs):
 
 
 def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
-    """Read a mask and turn stored values into classes.
+    """Read a mask and convert stored values to classes.
 
     Args:
         path: the mask
@@ -142,7 +142,7 @@ def read_labels(path: Path, table: LabelTable) -> NDArray[np.uint8]:
 
 
 def _read_stored(path: Path, table: LabelTable) -> NDArray[Any]:
-    """(H, W) the values of a mask, or its packed colors where the table is of colors."""
+    """(H, W) the values of a mask, or its packed colors if the table maps colors."""
     if isinstance(table, ColorTable):
         return read_color_mask(path)
     stored = read_index_mask(path)

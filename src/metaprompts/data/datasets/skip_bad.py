@@ -1,4 +1,4 @@
-"""Samples that cannot be read, skipped instead of ending a run of days."""
+"""Skip unreadable samples instead of stopping a long run."""
 
 import logging
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ logger = logging.getLogger(__name__)
 
 
 class SkipBadSamples:
-    """A data set in which the next good sample takes the place of one that cannot be read.
+    """A data set that replaces each unreadable sample by the next good one.
 
-    Which one does not depend on order or workers. Each bad sample is named once in the log (once a process that reads).
+    The replacement does not depend on order or workers. Each bad sample is logged once per reader process.
 
     Args:
-        samples: what is read
-        at_most: how many samples may be bad
+        samples: the data set to read
+        at_most: maximum number of bad samples
     """
 
     def __init__(self, samples: SampleDataset, at_most: int) -> None:
@@ -36,7 +36,7 @@ class SkipBadSamples:
         return places
 
     def note(self, places: Iterable[int]) -> None:
-        """Mark samples as bad that other processes found, or that were found before the run was stopped."""
+        """Mark bad samples found by other processes, or before the run was stopped."""
         self._is_bad[list(places)] = 1
 
     def __len__(self) -> int:
@@ -44,18 +44,18 @@ class SkipBadSamples:
         return len(self._samples)
 
     def path(self, index: int) -> str:
-        """The path of a sample's own image, whether it can be read or not."""
+        """The path of a sample's own image, even if it is unreadable."""
         return self._samples.path(range(len(self))[index])
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files of a sample itself, whether they can be read or not."""
+        """The files of a sample itself, even if they are unreadable."""
         return self._samples.files(range(len(self))[index])
 
     def __getitem__(self, index: int) -> Sample:
-        """Read a sample, or the next one that is good.
+        """Read a sample, or the next good one.
 
         Raises:
-            InputError: too many are bad
+            InputError: too many samples are bad
         """
         place = range(len(self))[index]
         while True:

@@ -14,12 +14,12 @@ from metaprompts.utils.files import is_file
 
 
 class WithSky:
-    """Depth samples in which the sky is infinitely far.
+    """Depth samples with infinite depth in the sky.
 
     Args:
         samples: with ``depth_m``
-        masks: the mask of each
-        sky_class: the masks' value that is sky; None for every value above 0
+        masks: the sky mask of each sample
+        sky_class: mask value of sky; None for every value above 0
     """
 
     def __init__(self, samples: SampleDataset, masks: Sequence[Path], sky_class: int | None) -> None:
@@ -34,11 +34,11 @@ class WithSky:
         return self._samples.path(index)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """A sample's files, its sky mask among them."""
+        """A sample's files, including its sky mask."""
         return (*self._samples.files(index), self._masks[index])
 
     def __getitem__(self, index: int) -> Sample:
-        """Read a sample; its depth is infinite where the sky is.
+        """Read a sample; its depth is infinite in the sky.
 
         Raises:
             InputError: a file is bad, or sizes differ
@@ -52,12 +52,12 @@ class WithSky:
 
 
 def with_sky(samples: SampleDataset, folder: Path, sky_class: int | None) -> WithSky:
-    """Find the sky mask of each sample: the file in ``folder`` with the image's name, except for the ending.
+    """Find the sky mask of each sample: the file in ``folder`` with the image's name, apart from the extension.
 
-    Of an image a/b/c.jpg it is a/b/c.png, b/c.png or c.png, the first of them that there is.
+    For an image a/b/c.jpg this is the first existing file of a/b/c.png, b/c.png and c.png.
 
     Raises:
-        InputError: the folder or a mask is missing, or two images would have the same mask
+        InputError: the folder or a mask is missing, or two images share a mask
     """
     if not folder.is_dir():
         raise InputError(f"data.sky {folder} does not exist: give the folder of masks, relative to data.root")

@@ -1,4 +1,4 @@
-"""A data set seen through random transforms, the same for any number of workers."""
+"""A data set with random transforms, identical for any number of workers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ class Transformed(Dataset[dict[str, Tensor]]):
     """Apply transforms to every sample; random numbers depend only on seed, epoch and index.
 
     Args:
-        dataset: what to read from
+        dataset: the data set to read
         transforms: applied one after the other
         seed: 0 or more
 
@@ -33,7 +33,7 @@ class Transformed(Dataset[dict[str, Tensor]]):
         self.dataset = dataset
         self.transforms = tuple(transforms)
         self.seed = seed
-        # Shared memory, so that workers which outlive an epoch see the next one's number.
+        # Shared memory, so persistent workers see the next epoch's number.
         self._epoch = torch.zeros(1, dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
@@ -48,7 +48,7 @@ class Transformed(Dataset[dict[str, Tensor]]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Read, transform and turn into tensors (see `to_tensors`)."""
+        """Read and transform one sample, and convert it to tensors (see `to_tensors`)."""
         return to_tensors(self.sample(index))
 
     def sample(self, index: int) -> Sample:

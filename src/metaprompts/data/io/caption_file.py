@@ -14,30 +14,30 @@ from metaprompts.utils.files import read_json
 class CaptionFile:
     """Captions by image: a JSON object of names and texts.
 
-    However its path is spelled, an image is found by the first of these that the file has, with or without ending:
+    For any spelling of its path, an image is looked up by these keys in order, with or without extension:
 
-    1. the image's folder, links followed, and its name
-    2. the file that it is, links followed
-    3. its path, else its bare name, as the file has it
-    4. its bare name, where only one caption is of paths that end in it
+    1. the image's folder with links resolved, and its name
+    2. the image file with all links resolved
+    3. its path, else its bare name, exactly as in the file
+    4. its bare name, if only one caption's path ends in it
 
-    By a bare name only one image is found.
+    A bare name matches only one image.
 
     Args:
-        path: of the file; the scene writer's captions.json is such a one
-        root: what the file's names are relative to
+        path: path of the file, for example the scene writer's captions.json
+        root: folder that the file's names are relative to
 
     Raises:
-        InputError: it cannot be read, or is not an object of texts
+        InputError: the file cannot be read, or is not an object of texts
     """
 
     def __init__(self, path: Path, root: Path) -> None:
         self.path = path
         self._root = root
         self._captions = _in_one_form(_checked(read_json(path), path), path)
-        # The image that each bare name was first asked for.
+        # The image for which each bare name was first looked up.
         self._by_bare_use: dict[str, Path] = {}
-        # Files have few folders, and to follow links takes long.
+        # Caption files have few folders, and resolving links is slow.
         resolved = cache(Path.resolve)
         self._by_place = _unambiguous(
             (resolved((root / name).parent) / Path(name).name, caption) for name, caption in self._captions.items()
@@ -60,7 +60,7 @@ class CaptionFile:
         )
 
     def _ways(self, image: Path) -> Iterator[tuple[Mapping[str, str], Path]]:
-        """Captions, and the path by which an image would be found in them."""
+        """Pairs of caption tables and the path to look up in them."""
         yield self._by_place, image.parent.resolve() / image.name
         yield self._by_file, image.resolve()
         yield self._captions, image
@@ -69,7 +69,7 @@ class CaptionFile:
         yield self._by_bare_name, Path(image.name)
 
     def _check_unique_name(self, image: Path) -> None:
-        """Check that no other image has been found by the same bare name."""
+        """Check that no other image was matched by the same bare name."""
         bare, place = Path(image.name), image.resolve()
         for captions, name in product((self._captions, self._by_bare_name), (bare, bare.with_suffix(""))):
             if name.as_posix() in captions:
@@ -83,7 +83,7 @@ class CaptionFile:
 
     @cached_property
     def _by_file(self) -> Mapping[str, str]:
-        """Made only when an image is not where the file says: links are followed for each name."""
+        """Built only if an image is not found by the name in the file, because links are resolved for each name."""
         return _unambiguous(((self._root / name).resolve(), caption) for name, caption in self._captions.items())
 
 
@@ -96,7 +96,7 @@ def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
 
 
 def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
-    """The paths that have one caption, as text: a file may have very many."""
+    """The paths with one caption, as text: a file may have very many."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, caption in captions:
         found[same_form(path.as_posix())].add(caption)

@@ -26,7 +26,7 @@ from metaprompts.data.io.coco_entries import (
 from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted, is_one_line
 
-# Of a file, in bytes: asking for a longer one is an error of the system.
+# Maximum length of a file name in bytes: opening a longer one is a system error.
 _LONGEST_NAME = 255
 _SMALLEST_PART = 1e-3
 _LISTS = ("images", "annotations", "categories")
@@ -35,7 +35,7 @@ _ANNOTATION = "id, image_id, bbox [x, y, width, height] and keypoints [x, y, vis
 
 @dataclass(frozen=True, kw_only=True)
 class CocoImage:
-    """An image as the annotation file describes it; the size is None where it is missing."""
+    """An image entry of the annotation file; the size is None if missing."""
 
     file_name: str
     width: int | None
@@ -49,7 +49,7 @@ class Category:
     Attributes:
         id: its number
         name: may be empty
-        joints: names, none if it has no keypoints
+        joints: joint names; none if the category has no keypoints
         skeleton: pairs of joint indices from 0
     """
 
@@ -61,18 +61,18 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotation:
-    """An annotation of a category with the joints.
+    """An annotation of a category with these joints.
 
     Attributes:
-        id: -1 where a crowd, or a person without labeled joints, has none
-        image_id: of its image
+        id: -1 if a crowd, or a person without labeled joints, has none
+        image_id: id of its image
         box_xywh: (4,)
         keypoints: (J, 3): x, y, visibility
-        is_crowd: whether it is of a crowd
-        labeled: how many joints are labeled; 0 where the file says num_keypoints 0
-        area: in square pixels; the box's where the file has none above 0
-        has_area: whether the file has one
-        has_count: whether the file's num_keypoints is that of the labeled joints, or missing
+        is_crowd: whether it annotates a crowd
+        labeled: number of labeled joints; 0 if the file has num_keypoints 0
+        area: in square pixels; the box's area if the file has none above 0
+        has_area: whether the file has an area
+        has_count: whether the file's num_keypoints equals the number of labeled joints, or is missing
     """
 
     id: int
@@ -88,13 +88,13 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Annotations:
-    """The annotations of all categories that have the same joints.
+    """The annotations of all categories with the same joints.
 
     Attributes:
         categories: at least one
-        annotations: of these categories
-        of_others: how many there are of other categories
-        remarks: what is odd, a line each
+        annotations: annotations of these categories
+        of_others: number of annotations of other categories
+        remarks: oddities, one line each
     """
 
     categories: tuple[Category, ...]
@@ -107,9 +107,9 @@ def parse_annotations(content: Any, where: Path | str, joints: int | None = None
     """Read categories and annotations.
 
     Args:
-        content: of the file
-        where: it is from, for errors
-        joints: how many there are, where categories need not name them; None: the first that has names counts
+        content: content of the file
+        where: the file, for errors
+        joints: number of joints, if categories need not name them; None for the first category that names joints
 
     Raises:
         InputError: it is not a COCO keypoint file, or an entry is wrong
@@ -144,7 +144,7 @@ def parse_categories(entries: Sequence[Any], where: Path | str) -> list[Category
     """Read the categories.
 
     Raises:
-        InputError: there is none, one is wrong, or two have the same id
+        InputError: there is no category, one is invalid, or two have the same id
     """
     if not entries:
         raise InputError(f"{where} has no categories; expected one with keypoints")
@@ -157,7 +157,7 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
     """Read the images: id -> image.
 
     Raises:
-        InputError: one is wrong, or two have the same id or file name
+        InputError: an image is invalid, or two have the same id or file name
     """
     images = parse_each(entries, _image, where, "images", "id and file_name")
     check_unique((number for number, _ in images), where, "images", "id", "number the images")
@@ -168,23 +168,23 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
 
 
 def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
-    """Check that no two people have the same id, by which predictions are matched to them.
+    """Check that ids of people are unique, because predictions are matched by id.
 
     Raises:
-        InputError: some have
+        InputError: ids are repeated
     """
     check_unique((each.id for each in people), where, "persons", "annotation id", "number the annotations")
 
 
 def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, Any]:
-    """The annotations as COCO's own evaluation expects them: of one category, all entries there, numbered from 1.
+    """The annotations in the form COCO's own evaluation expects: one category, all entries present, numbered from 1.
 
-    COCO's evaluation treats 0 as no match. An annotation's own id is its source_id.
+    COCO's evaluation treats id 0 as no match. An annotation's original id becomes its source_id.
 
     Args:
-        content: of a COCO keypoint file; it is not changed
-        where: it is from, for errors
-        joints: how many there are
+        content: content of a COCO keypoint file; it is not changed
+        where: the file, for errors
+        joints: number of joints
 
     Raises:
         InputError: it is not a COCO keypoint file, or an entry is wrong
@@ -211,7 +211,7 @@ def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, A
 
 
 def _with_joints(categories: Sequence[Category], where: Path | str) -> tuple[Category, ...]:
-    """The first category that has joints, and those with the same."""
+    """The first category with joints, and all categories with the same joints."""
     first = next((each for each in categories if each.joints), None)
     if first is None:
         names = ", ".join(map(_called, categories))
@@ -307,7 +307,7 @@ def _annotation(entry: dict[str, Any], joints: int) -> Annotation:
     counted = 0 if given == 0 else labeled
     area = area_of(entry)
     return Annotation(
-        # People whom COCO ignores are not matched.
+        # People ignored by COCO are not matched.
         id=-1 if (crowd or not counted) and entry.get("id") is None else whole_of(entry, "id"),
         image_id=whole_of(entry, "image_id"),
         box_xywh=box,

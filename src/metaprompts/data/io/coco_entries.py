@@ -15,7 +15,7 @@ _Entry = TypeVar("_Entry")
 
 # No image is this wide, and squares of larger numbers overflow float32.
 _LARGEST_PX = 10**6
-# In single precision.
+# The largest finite number in single precision.
 _LARGEST_NUMBER = float(np.finfo(np.float32).max)
 # Scores are exchanged between processes in float64, which has no larger whole numbers.
 _LARGEST_ID = 2**53
@@ -27,15 +27,15 @@ def parse_each(
     """Parse the entries of a file's list.
 
     Args:
-        entries: all of the list, in its order
-        parse: from an entry to what is made of it; what it raises becomes the error
+        entries: all entries of the list in order
+        parse: parses one entry; its exception becomes the error
         where: the file, for the error
-        what: the entries are, for the error ("annotations", "boxes", ...)
-        expected: of an entry, for the error ("id and file_name")
+        what: name of the entries, for the error ("annotations", "boxes", ...)
+        expected: expected content of an entry, for the error ("id and file_name")
 
     Raises:
-        InputError: an entry is not an object, lacks something, or holds something of the wrong kind; file, place and id
-            are named
+        InputError: an entry is not an object, lacks a key, or has a value of the wrong type; the message names file,
+            position and id
     """
     parsed = []
     for place, entry in enumerate(entries):
@@ -58,23 +58,23 @@ def _named(where: Path | str, place: int, what: str, entry: dict[str, Any]) -> s
 
 
 def shown(value: Any) -> str:
-    """A value for an error, in a few characters."""
+    """A short form of a value for error messages."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def check_unique(values: Iterable[Hashable], where: Path | str, what: str, key: str, cure: str) -> None:
-    """Check that no two entries have the same value of the key that identifies them.
+    """Check that the identifying key has a different value in every entry.
 
     Args:
-        values: of all entries
+        values: values of all entries
         where: the file, for the error
-        what: the entries are, for the error ("images", ...)
-        key: whose values these are, for the error ("id", ...)
-        cure: what to do about it, for the error
+        what: name of the entries, for the error ("images", ...)
+        key: the identifying key, for the error ("id", ...)
+        cure: advice for the error
 
     Raises:
-        InputError: some have
+        InputError: values are repeated
     """
     for value, times in Counter(values).most_common(1):
         if times > 1:
@@ -85,8 +85,8 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
     """(4,) an entry's bbox: left, top, width, height in pixels.
 
     Raises:
-        KeyError: it has none
-        ValueError: it is not four finite numbers, or they are larger than any image
+        KeyError: the entry lacks it
+        ValueError: it is not four finite numbers, or larger than any image
     """
     box = numbers_of(entry, "bbox", 4)
     if (np.abs(box) > _LARGEST_PX).any():
@@ -95,11 +95,11 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def whole_of(entry: dict[str, Any], key: str) -> int:
-    """A whole number of an entry; not one in quotes, which COCO's own evaluation does not find.
+    """A whole number of an entry. Quoted numbers are errors, because COCO's own evaluation does not match them.
 
     Raises:
-        KeyError: it has none
-        ValueError: it is something else, or too large to be exact as a float
+        KeyError: the entry lacks it
+        ValueError: it is not a whole number, or too large to be exact as a float
     """
     value = entry[key]
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
@@ -111,7 +111,7 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
 
 
 def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
-    """A whole number of an entry; None where it has none.
+    """A whole number of an entry; None if missing.
 
     Raises:
         ValueError: it is something else
@@ -123,7 +123,7 @@ def text_of(entry: dict[str, Any], key: str) -> str:
     """A text of an entry.
 
     Raises:
-        KeyError: it has none
+        KeyError: the entry lacks it
         ValueError: it is empty or something else
     """
     value = entry[key]
@@ -133,7 +133,7 @@ def text_of(entry: dict[str, Any], key: str) -> str:
 
 
 def list_of(entry: dict[str, Any], key: str) -> list[Any]:
-    """A list of an entry; an empty one where it has none.
+    """A list of an entry; empty if missing.
 
     Raises:
         ValueError: it is something else
@@ -150,7 +150,7 @@ def has_size(box_xywh: NDArray[np.floating]) -> bool:
 
 
 def is_crowd(entry: dict[str, Any]) -> bool:
-    """Whether an annotation is of a crowd: COCO ignores it in scoring.
+    """Whether an annotation marks a crowd, which COCO ignores in scoring.
 
     Raises:
         ValueError: its iscrowd is neither 0 nor 1
@@ -165,7 +165,7 @@ def score_of(entry: dict[str, Any]) -> float:
     """An entry's score.
 
     Raises:
-        KeyError: it has none
+        KeyError: the entry lacks it
         ValueError: it is not a number from 0 to 1
     """
     score = _finite(entry["score"], "score")
@@ -175,7 +175,7 @@ def score_of(entry: dict[str, Any]) -> float:
 
 
 def area_of(entry: dict[str, Any]) -> float | None:
-    """An entry's area in square pixels; None where it has none above 0.
+    """An entry's area in square pixels; None if it has none above 0.
 
     Raises:
         ValueError: it is not a finite number
@@ -185,10 +185,10 @@ def area_of(entry: dict[str, Any]) -> float | None:
 
 
 def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float64]:
-    """(count,) a list of an entry, finite in single precision.
+    """(count,) a list of numbers of an entry, finite in single precision.
 
     Raises:
-        KeyError: it has none
+        KeyError: the entry lacks it
         ValueError: the number of values is wrong, or they are not finite
     """
     value = entry[key]
@@ -201,7 +201,7 @@ def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float6
         numbers = np.empty(0, dtype=object)
     if numbers.shape != (count,) or numbers.dtype.kind not in "iuf":
         raise ValueError(f"{key} is {shown(value)}; expected {count} numbers")
-    # NaN is not below either.
+    # NaN fails this comparison as well.
     if not (np.abs(numbers) <= _LARGEST_NUMBER).all():
         raise ValueError(f"{key} is {shown(value)}, which is not finite in single precision")
     return numbers.astype(np.float64)
@@ -214,7 +214,7 @@ def _finite(value: Any, name: str) -> float:
         number = float(value)
     except OverflowError:
         number = math.inf
-    # NaN is not below either.
+    # NaN fails this comparison as well.
     if not abs(number) <= _LARGEST_NUMBER:
         raise ValueError(f"{name} is {number}, which is not finite in single precision")
     return number

@@ -36,7 +36,7 @@ class DepthEncoding:
         depth_scale: what stored numbers are divided by, integers and floats alike; None for 1000 for integers of
             depth (millimeters), and for floats as they are
         kind: what the result is: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
-        focal_baseline: of disparity: focal length in pixels times baseline in meters
+        focal_baseline: for disparity: focal length in pixels times baseline in meters
 
     Raises:
         InputError: depth_scale is out of its range, or focal_baseline is missing or of no use
@@ -65,7 +65,7 @@ class DepthEncoding:
 
         Args:
             stored: (H, W) integers or floats
-            path: of their file, for the error
+            path: path of their file, for the error
 
         Returns:
             (H, W) float32 meters, 0 = no measurement

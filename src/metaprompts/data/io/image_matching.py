@@ -13,7 +13,7 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
     """Match images by file name, and where several share it, by parent folders.
 
     Args:
-        paths: of the images
+        paths: paths of the images
         names: image id -> file name, with or without folders
         file: that has them, for errors
 
@@ -47,7 +47,7 @@ def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
     """Match images in COCO's way: the name, or what follows its last underscore, is the image id.
 
     Args:
-        paths: of the images
+        paths: paths of the images
         file: for errors
 
     Returns:

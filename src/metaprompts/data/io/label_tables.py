@@ -104,7 +104,7 @@ def renumbered(table: LabelTable, order: Sequence[int]) -> LabelTable:
     """The same table with other numbers for its classes.
 
     Args:
-        table: of values or colors
+        table: table of values or colors
         order: for each class its new number
     """
     if isinstance(table, ColorTable):

@@ -53,7 +53,7 @@ def write_large_png(
     """Write a PNG in bands.
 
     Args:
-        path: of the file
+        path: path of the file
         size: height and width
         bands: consecutive rows, all (h, W) uint8 or uint16, or (h, W, 3) uint8
         palette: colors of uint8 indices, 3 bytes each

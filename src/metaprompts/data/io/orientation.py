@@ -38,8 +38,8 @@ def read_pair(
     """Read an image and its labels, turned alike.
 
     Args:
-        image_path: of the image
-        label_path: of its labels
+        image_path: image path of the image
+        label_path: label path of its labels
         read_label: from the path to (H, W) labels as they are stored
         reading: says what is done about EXIF orientations
 
@@ -73,7 +73,7 @@ def read_annotated(
     """Read an image whose annotations are in pixels.
 
     Args:
-        path: of the image
+        path: path of the image
         size: height and width that the annotations are for; None where they do not say
         annotations: their file
         reading: says what is done about EXIF orientations
@@ -99,7 +99,7 @@ def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | Non
     """Check that an upright image has the size that its annotations are for.
 
     Args:
-        path: of the image
+        path: path of the image
         found: height and width of the upright image
         size: height and width that the annotations are for; None where they do not say
 

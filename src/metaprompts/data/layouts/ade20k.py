@@ -19,7 +19,7 @@ class Ade20k(SegmentationPairs):
     Args:
         root: ADEChallengeData2016, or the folder that it is in
         split: "train" (20210 images) or "val" (2000)
-        classes: of the task; 150
+        classes: classes of the task; 150
 
     Raises:
         InputError: other classes, a missing folder, or files without partner

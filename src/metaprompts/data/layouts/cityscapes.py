@@ -38,7 +38,7 @@ class Cityscapes(SegmentationPairs):
         root: the folder of leftImg8bit
         split: "train" (2975 images), "val" (500) or "train_extra" (19998)
         labels: folder of the masks: gtFine, gtCoarse, or that of automatic labels, with or without a folder ``split``
-        classes: of the task; 19
+        classes: classes of the task; 19
 
     Raises:
         InputError: other classes, a missing folder, or files without partner

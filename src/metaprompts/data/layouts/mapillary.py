@@ -36,9 +36,9 @@ class Mapillary(SegmentationPairs):
     Args:
         root: the folder of training and validation
         split: "train" (18000 images) or "val" (2000)
-        classes: of the task: all labels (66, 124), or those that are evaluated (65, 116), in their order; 19 if
+        classes: classes of the task: all labels (66, 124), or those that are evaluated (65, 116), in their order; 19 if
             ``as_cityscapes``
-        version: of the labels
+        version: version of the labels
         as_cityscapes: turn labels of 1.2 into the 19 classes of Cityscapes
 
     Raises:
@@ -68,8 +68,8 @@ def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -
 
     Args:
         root: the folder of training and validation
-        version: of the labels
-        classes: of the task: all labels, or those that are evaluated, as the file calls them or for readers
+        version: version of the labels
+        classes: classes of the task: all labels, or those that are evaluated, as the file calls them or for readers
 
     Returns:
         names of all or of those, in their order; None where there is no readable file of so many

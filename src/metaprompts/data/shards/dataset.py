@@ -23,8 +23,8 @@ class ShardedSamples:
     In the place of a sample that was left out stands the next one, as in a run that passes over it.
 
     Args:
-        folder: of the shards
-        index: of the folder
+        folder: folder of the shards
+        index: index of the folder
         split: that it holds
         checks_files: whether all shards must be there from the start, or only those that are read
 
@@ -123,7 +123,7 @@ class ShardedPeople(ShardedSamples, People):
     Args:
         folder: as for `ShardedSamples`
         index: the same
-        split: of people
+        split: split of people
         checks_files: as for `ShardedSamples`
 
     Raises:

@@ -24,7 +24,7 @@ class Place(NamedTuple):
     """The position of a file in a shard.
 
     Attributes:
-        offset: of its first byte
+        offset: offset of its first byte
         size: in bytes
         crc32: of its content
     """
@@ -101,7 +101,7 @@ class SplitIndex:
     Attributes:
         samples: in the split, those left out as well
         is_whole: whether all are written
-        people: of a split of people
+        people: metadata of a split of people
         shards: in their order
         left_out: what is in none of them
     """
@@ -118,9 +118,9 @@ class Origin:
     """The source and settings of shards.
 
     Attributes:
-        task: of the recipe
+        task: the recipe's task
         classes: how many; None where the task has none
-        class_names: of them; None where the task has none
+        class_names: names of the classes; None where the task has none
         shard_bytes: size from which on a shard is closed
         data: the recipe's data section, as far as it decides what samples there are
     """
@@ -194,7 +194,7 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
     """Record one shard of an unfinished split.
 
     Args:
-        path: of the file
+        path: path of the file
         shard: that is finished
         left_out: all that the split has left out up to its end
 

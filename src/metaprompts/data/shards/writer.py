@@ -80,7 +80,7 @@ def write_split(
     Args:
         folder: that `begin` has seen
         split: to write
-        samples: of the split
+        samples: samples of the split
         depth_scale: what depth is likely to be whole numbers of
         at_most: how many samples that cannot be read are left out, each named in the log; None: none is
         workers: processes that read; 0 for this one

@@ -61,7 +61,7 @@ class DepthColor:
         hue: highest turn, in OpenCV's units of 2 degrees
         saturation: highest change of the 8-bit HSV saturation
         value: highest change of the 8-bit HSV value
-        probability: of each group
+        probability: probability of each group
     """
 
     brightness_contrast: float = 0.2

@@ -21,9 +21,9 @@ class CutDepth:
         mode: "scaled": depth / max_depth_m x 255. "released": the stored integers modulo 256, the wrap-around of the
             released code, which its checkpoints were trained with
         max_depth_m: depth drawn as white; for "scaled"
-        depth_scale: of the depth files, 1000 for millimeters, 256 for KITTI; for "released"
+        depth_scale: scale of the depth files, 1000 for millimeters, 256 for KITTI; for "released"
         max_share: the p of the formula above: largest share of the columns right of the strip's beginning
-        probability: of doing anything
+        probability: probability of applying it
     """
 
     mode: Literal["scaled", "released"]
@@ -68,7 +68,7 @@ def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[i
     """Place CutDepth's strip.
 
     Args:
-        width: of the image
+        width: width of the image
         alpha: 0 to 1, where the strip begins
         beta: 0 to 1, how wide it is
         max_share: largest share of the columns right of its beginning

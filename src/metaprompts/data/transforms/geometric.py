@@ -101,8 +101,8 @@ class RandomCrop:
     """Cut out a random window; of an image that is smaller, all there is: `Pad` comes later.
 
     Args:
-        height: of the window, at most
-        width: of the window, at most
+        height: height of the window, at most
+        width: width of the window, at most
         max_class_share: draw again, up to 10 times, while one class has this share of the window's labeled pixels or
             more (mmsegmentation's ``cat_max_ratio``); None for off
     """
@@ -156,8 +156,8 @@ def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tupl
     """Compute the largest size of the same aspect within an image scale.
 
     Args:
-        height: of the image
-        width: of the image
+        height: height of the image
+        width: width of the image
         longest: bound of the longest side
         shortest: bound of the shortest side
 

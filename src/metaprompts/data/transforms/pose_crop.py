@@ -20,27 +20,27 @@ _UPPER_BODY_PROBABILITY = 0.7
 class PoseCrop:
     """Cut out the person's box, enlarged to the crop's aspect and by ``padding``, without bias (UDP).
 
-    With ``augment``: mirror (left and right joints change places), keep only the upper (7 of 10) or lower body, scale
+    With ``augment``: mirror (and swap left and right joints), keep only the upper (7 of 10) or lower body, scale
     the box, rotate. Scale and angle are normally distributed and clipped, as in mmpose 0.x: scale about the middle of
     its range with half the range as standard deviation, the angle with ``rotation_deg``, clipped at twice that.
 
     Args:
-        height: of the crop, at least 2
-        width: of the crop, at least 2
+        height: height of the crop, at least 2
+        width: width of the crop, at least 2
         joint_names: the J joints in order
-        augment: whether to draw; otherwise the crop is upright and the same each time
+        augment: whether to augment randomly; otherwise the crop is upright and deterministic
         padding: factor of the box's sides
-        flip_probability: of mirroring
-        half_body_probability: of keeping half a body, for persons with more than ``half_body_joints`` labeled joints
+        flip_probability: probability of mirroring
+        half_body_probability: probability of keeping half a body, for people with more than ``half_body_joints`` joints
         half_body_joints: see above
         scale: lowest and highest factor of the box
         rotation_deg: standard deviation of the angle
-        rotation_probability: of rotating at all
-        flip_pairs: joints that change places in the mirror, see `mirror_pairs`
+        rotation_probability: probability of rotation
+        flip_pairs: joints that are swapped when mirroring, see `mirror_pairs`
         lower_body: joints from the hips down, see `body_half`
 
     Raises:
-        InputError: with ``augment``: it is to mirror or to halve, and neither arguments nor names say what that takes
+        InputError: with ``augment``: it mirrors or halves, and neither arguments nor names give the required joints
     """
 
     height: int
@@ -73,8 +73,8 @@ class PoseCrop:
         """Cut out the person.
 
         Returns:
-            a sample whose image is (height, width, 3), whose keypoints are in its pixels (outside ones get
-            visibility 0), and whose ``person.crop`` maps back if not augmented
+            a sample whose image is (height, width, 3), whose keypoints are in its pixels (those outside get visibility
+            0), and whose ``person.crop`` maps back if not augmented
         """
         person = sample.person
         if person is None:
@@ -132,13 +132,13 @@ class PoseCrop:
         is_inside = ((points >= 0) & (points <= (self.width - 1, self.height - 1))).all(axis=1)
         visibility = np.where(is_inside, keypoints[:, 2], 0)
         moved = np.concatenate([points, visibility[:, None]], axis=1).astype(np.float32)
-        # The place of a joint that was never labeled is 0, 0, not where that corner went.
+        # Unlabeled joints stay at 0, 0 instead of moving with that corner.
         moved[keypoints[:, 2] == 0] = 0
         return swap_joints(moved, mirror_pairs(self.joint_names, self.flip_pairs)) if is_flipped else moved
 
 
 def mirror(matrix: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Let a (2, 3) matrix end in the mirror image of a crop of this width."""
+    """Compose a (2, 3) matrix with the mirroring of a crop of this width."""
     mirrored = matrix.copy()
     mirrored[0] = -matrix[0]
     mirrored[0, 2] += width - 1

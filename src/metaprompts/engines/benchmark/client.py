@@ -100,7 +100,7 @@ class OpenedEngine:
 
     Args:
         process: that has nothing open yet
-        source: of the model
+        source: source of the model
         spec: engine and precision
         workload: what is predicted
         device: where to

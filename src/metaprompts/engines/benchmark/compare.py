@@ -27,15 +27,15 @@ class Plan:
     """How to measure.
 
     Attributes:
-        source: of the model
+        source: source of the model
         config: its
-        weights_bytes: of its file
+        weights_bytes: size of the weights in its file
         workload: what is predicted
         rounds: how often each engine is asked
         threads: to compute with; None for PyTorch's choice
         device: where to
         together: whether all engines stay open; None for as long as there is room for them
-        side: of the matrices by which the machine's peak is measured
+        side: side of the matrices by which the machine's peak is measured
         on_stage: is called with what is done now
     """
 

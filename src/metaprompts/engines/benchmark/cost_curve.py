@@ -33,7 +33,7 @@ class CostPoint:
     Attributes:
         workload: what was predicted
         seen: (height, width) of the images that the backbone sees
-        seconds: of each prediction
+        seconds: duration of each prediction
         memory: bytes, see `asking.OpenedEngine.memory`
         flops: by the plain path
     """

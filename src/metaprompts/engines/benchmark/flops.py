@@ -24,9 +24,9 @@ class Flops:
     """Floating-point operations of one prediction by the plain path.
 
     Attributes:
-        encode: of the VAE
-        steps: of each step
-        decode: of rearrangement and head
+        encode: time of the VAE
+        steps: steps of each step
+        decode: time of rearrangement and head
         seen: (height, width) of the images that the backbone sees
     """
 
@@ -46,7 +46,7 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
     """Count operations on meta tensors.
 
     Args:
-        config: of the model
+        config: config of the model
         workload: what is predicted
     """
     config = config_for(config, workload)
@@ -74,9 +74,9 @@ def multiply_speed(dtype: torch.dtype, device: torch.device, side: int) -> float
     """The best rate, in operations per second, over a few products of square matrices.
 
     Args:
-        dtype: of the matrices
+        dtype: dtype of the matrices
         device: where to
-        side: of the matrices
+        side: side of the matrices
     """
     left, right = torch.ones(2, side, side, dtype=dtype, device=device)
     best = float("inf")

@@ -69,7 +69,7 @@ class MeteredParts:
 
     Args:
         parts: what executes them
-        meter: of each part
+        meter: meter of each part
         steps: K
 
     Attributes:

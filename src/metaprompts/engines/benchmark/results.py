@@ -20,7 +20,7 @@ class Measured:
 
     Attributes:
         spec: engine and precision
-        timings: of each round
+        timings: timings of each round
         memory: bytes, see `asking.OpenedEngine.memory`
         opening: seconds of loading and opening, and of the first prediction
         difference: from the plain path's raw output: "max_of_std" and "mean_of_std", in units of the standard

@@ -46,7 +46,7 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
 
     Args:
         name: in the model
-        like: of the expected shape and type; its values are not read
+        like: tensor of the expected shape and type; its values are not read
         spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
 
     Returns:
@@ -101,7 +101,7 @@ def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
     """A model folder with rule-made weights, created once and cached, so that processes map the same file.
 
     Args:
-        config: of the model
+        config: config of the model
         cache: where to; by default see `cache_folder`
 
     Raises:

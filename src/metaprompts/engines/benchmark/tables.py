@@ -19,7 +19,7 @@ class Rows:
     Attributes:
         title: above it
         head: names of the columns; the first is to the left, numbers to the right
-        cells: of each row
+        cells: cells of each row
     """
 
     title: str

@@ -67,7 +67,7 @@ def workload_for(
     """The default workload.
 
     Args:
-        config: of the model
+        config: config of the model
         size: (height, width) of the image; None for what the model was trained on
         default: for models that do not say on what they were trained
         batch: B

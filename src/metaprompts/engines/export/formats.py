@@ -29,7 +29,7 @@ class Format:
     """A file format.
 
     Attributes:
-        suffix: of its file
+        suffix: suffix of its file
         weights: suffix of a second file with the weights, if it has one
         needs: what has to be installed to write and run it
         runtime: what has to be installed to run it

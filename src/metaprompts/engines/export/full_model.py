@@ -14,7 +14,7 @@ class WholeModel(nn.Module):
     """A prepared model whose prompts are constants: images in, raw output out.
 
     Args:
-        prepared: of a model that reads no captions
+        prepared: a model that reads no captions
     """
 
     shifts: Tensor

@@ -40,7 +40,7 @@ def submit_maps(
     """Write a PNG for every image, of the image's own size.
 
     Args:
-        model: of segmentation or depth
+        model: a model for segmentation or depth
         samples: the test images
         transforms: what the data section does to images before they are predicted
         test: how they are predicted
@@ -79,7 +79,7 @@ def submit_people(
     """Write COCO's keypoint results: a list of image_id, category_id, keypoints (x, y, score, ...) and score.
 
     Args:
-        model: of pose
+        model: a model for pose
         people: the boxes
         test: how they are predicted, and whether people found twice are removed
         out: a name that ends in .json, or in .zip for an archive with one JSON file

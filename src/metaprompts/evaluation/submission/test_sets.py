@@ -65,7 +65,7 @@ class DetectedPeople(ReadsImages):
     """The boxes of people that a detector found in COCO's test images.
 
     Args:
-        folder: of the images
+        folder: folder of the images
         info: COCO's image_info JSON, or any annotation file of the images
         boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are left out
         joints: how many joints a person has

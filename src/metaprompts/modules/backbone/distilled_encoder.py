@@ -29,7 +29,7 @@ class EncoderShape:
     Attributes:
         widths: channels after each halving of the image, finest first
         blocks: residual blocks after each halving
-        latent_channels: of the VAE
+        latent_channels: latent channels of the VAE
         latent_scale: the VAE's scaling factor, which brings its latents to about unit spread
     """
 
@@ -51,7 +51,7 @@ class EncoderShape:
             width: channels at the latent's size
             blocks: residual blocks after each halving
             halvings: how often the VAE halves an image
-            latent_channels: of the VAE
+            latent_channels: latent channels of the VAE
             latent_scale: the VAE's scaling factor
         """
         widths = tuple(max(width >> halving, min(width, _SMALLEST_WIDTH)) for halving in reversed(range(halvings)))

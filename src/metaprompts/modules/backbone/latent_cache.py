@@ -17,7 +17,7 @@ class LatentCache:
     Once it is full nothing more is kept.
 
     Args:
-        largest_bytes: of all latents together
+        largest_bytes: maximum size of all latents together
     """
 
     def __init__(self, largest_bytes: int = _LARGEST_BYTES) -> None:

@@ -14,7 +14,7 @@ def add_lora(unet: nn.Module, rank: int, alpha: float) -> None:
 
     Args:
         unet: is changed: a projection's own weight is then named ``base_layer.weight``
-        rank: of the change
+        rank: rank of the update
         alpha: the change counts alpha / rank times
     """
     from peft import LoraConfig, inject_adapter_in_model

@@ -27,10 +27,10 @@ def upsample_stack(
     """Convolutions that each double height and width, each followed by batch norm and ReLU.
 
     Args:
-        channels: of the input
-        filters: of every layer's output
+        channels: channels of the input
+        filters: number of filters in every layer's output
         doublings: number of layers
-        kernel: of transposed convolutions: 2 (no overlap) or 4
+        kernel: kernel size of transposed convolutions: 2 (no overlap) or 4
         upsample: how a layer doubles its input; released models are "transposed"
 
     Returns:

@@ -46,8 +46,8 @@ class LatentError:
         mean_absolute: error, in units of the VAE's spread
         unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
         worst_channel: the same of the latent channel where it is largest
-        parameters: of the small encoder
-        vae_parameters: of the VAE's encoder
+        parameters: number of parameters of the small encoder
+        vae_parameters: number of parameters of the VAE's encoder
     """
 
     images: int
@@ -65,7 +65,7 @@ class DistillationObjective:
         student: is trained
         teacher: the VAE's encoder
         images: to take crops of
-        settings: of the distillation
+        settings: settings of the distillation
     """
 
     def __init__(self, student: SmallEncoder, teacher: LatentEncoder, images: Images, settings: Distillation) -> None:
@@ -92,7 +92,7 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
     """Train or resume; write encoder.safetensors, encoder.json and report.json.
 
     Args:
-        settings: of the distillation
+        settings: settings of the distillation
         progress: called at every step
 
     Raises:

@@ -119,7 +119,7 @@ def annotations(rows: Sequence[tuple[Place, Record]], image: Callable[[Place], s
     """A whole annotation file.
 
     Args:
-        rows: of one split, with `person_records`
+        rows: rows of one split, with `person_records`
         image: path of an image, whose name goes into the file
     """
     return {

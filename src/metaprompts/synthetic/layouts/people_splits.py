@@ -18,7 +18,7 @@ def peopled(plan: Plan) -> dict[Place, Place]:
     The same plan always gives the same scenes.
 
     Args:
-        plan: of a layout with people
+        plan: plan of a layout with people
 
     Returns:
         a split's last place -> the same place with a further seed; empty if every split shows a person

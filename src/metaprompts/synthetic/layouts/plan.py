@@ -22,13 +22,13 @@ class Plan:
     """A data set that is to be written.
 
     Attributes:
-        name: of the layout
+        name: name of the layout
         layout: how it is written
-        count: of all scenes; a twentieth is for test where the layout has that
-        val_count: of scenes for validation; None for a fifth
-        seed: of the first training scene; validation begins one million later, test two millions
-        height: of images, in pixels
-        width: of images, in pixels
+        count: number of all scenes; a twentieth is for test where the layout has that
+        val_count: number of validation scenes; None for a fifth
+        seed: seed of the first training scene; validation begins one million later, test two millions
+        height: height of images, in pixels
+        width: width of images, in pixels
     """
 
     name: str

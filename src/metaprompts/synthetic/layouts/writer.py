@@ -63,13 +63,13 @@ def write_scenes(
 
     Args:
         layout: one of `LAYOUTS`
-        count: of scenes, in all splits
+        count: number of scenes, in all splits
         out: a new or empty folder, or one that the same call began
         val_count: see `Plan`
         seed: see `Plan`
-        height: of images, in pixels; None for the layout's own
+        height: height of images, in pixels; None for the layout's own
         width: the same
-        density: of depth, see `Kitti`; None for its own
+        density: density of measured depth, see `Kitti`; None for its own
         workers: processes that draw; 1 draws in this one
         progress: passes on one item for each scene drawn, of this many
 
