@@ -9,7 +9,16 @@ from types import SimpleNamespace
 import pytest
 
 from metaprompts.errors import InputError
-from metaprompts.utils.files import read_json, read_text, read_toml, write_failure, write_json, write_text, write_whole
+from metaprompts.utils.files import (
+    read_json,
+    read_text,
+    read_toml,
+    write_failure,
+    write_folder_whole,
+    write_json,
+    write_text,
+    write_whole,
+)
 
 
 @pytest.fixture
@@ -243,3 +252,21 @@ class TestWriteFailure:
     def test_a_writer_that_says_nothing_of_the_disk(self, tmp_path, monkeypatch):
         monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=4096))
         assert write_failure(RuntimeError("cannot serialize"), tmp_path).errno == 28
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_former_one(tmp_path, monkeypatch):
+    """Ctrl-C, or an error, between the two renames lost both the former folder and the new one."""
+    folder, rename = tmp_path / "made", Path.rename
+
+    def interrupted(self, target):
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), write_folder_whole(folder) as scratch:
+        (scratch / "a").write_text("2")
+    assert (folder / "a").read_text() == "1"
+    assert names(tmp_path) == ["made"]

@@ -103,9 +103,15 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         # A folder that is not empty cannot be replaced in one step.
+        former = scratch / "former"
         if folder.exists():
-            folder.rename(scratch / "former")
-        new.rename(folder)
+            folder.rename(former)
+        try:
+            new.rename(folder)
+        except BaseException:
+            if former.exists() and not folder.exists():
+                former.rename(folder)
+            raise
 
 
 def check_writable(folder: Path) -> None:
