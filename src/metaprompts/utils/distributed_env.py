@@ -41,7 +41,7 @@ def process_count() -> int:
     """The number of processes that torchrun started; 1 without it.
 
     Raises:
-        InputError: WORLD_SIZE is not a count, or what else torchrun sets is missing
+        InputError: WORLD_SIZE is not a count, or what else torchrun sets is missing or does not fit
     """
     count = _from_environment("WORLD_SIZE", "1", least=1)
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
@@ -49,21 +49,25 @@ def process_count() -> int:
         raise InputError(
             f"the environment has WORLD_SIZE={count}, but no {', no '.join(missing)}: start with torchrun, or unset it"
         )
+    if count > 1:
+        _from_environment("MASTER_PORT", "", least=1)
+        if (rank := _from_environment("RANK", "", least=0)) >= count:
+            raise InputError(f"the environment has RANK={rank} and WORLD_SIZE={count}; expected a rank below {count}")
     return count
 
 
 def process_rank() -> int:
-    """The number of this one of them.
+    """The number of this one of them; 0 without torchrun, whatever RANK is.
 
     Raises:
-        InputError: RANK is not a number
+        InputError: as `process_count`
     """
-    return _from_environment("RANK", "0", least=0)
+    return int(os.environ["RANK"]) if process_count() > 1 else 0
 
 
 def is_first_process() -> bool:
     """Whether this is rank 0, which reports for all processes of torchrun."""
-    return os.environ.get("RANK", "0") == "0"
+    return process_rank() == 0
 
 
 def _from_environment(name: str, default: str, *, least: int) -> int:
