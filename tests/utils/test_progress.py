@@ -44,3 +44,16 @@ def test_every_fiftieth_step_of_a_training_is_a_line(capsys):
     assert lines[:2] == ["1.0 M parameters, 1.0 M trained, 60 steps", "a step: 2 images"]
     assert [line[: len(f"step 50/60  {facts}")] for line in lines[2:4]] == [f"step {n}/60  {facts}" for n in (50, 60)]
     assert lines[4:] == ["validation at step 60: mIoU 0.5000"]
+
+
+def test_slow_steps_have_an_estimate_of_the_time_left(capsys, monkeypatch):
+    """Steps of a minute, as on a CPU, never said how much time was left: only the last half minute was looked at."""
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.0)
+    bar = ProgressBar("step", 5)
+    now = [0.0]
+    bar._progress.get_time = bar._progress.tasks[0]._get_time = lambda: now[0]
+    with bar:
+        for step in (1, 2, 3):
+            now[0] = 60.0 * step
+            bar.update(step)
+    assert capsys.readouterr().err.splitlines()[-1] == "step 3/5  2:00 left"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _WINDOW = 50
 _LOG_EVERY = 50
 _LOG_SECONDS = 30.0
+# Steps that take longer than this have no estimate of the time left.
+_SLOWEST_SECONDS = 3600.0
 _CONSOLE = Console(stderr=True, soft_wrap=True)
 T = TypeVar("T")
 
@@ -106,6 +108,7 @@ def _new_progress(*, disable: bool) -> Progress:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         console=_CONSOLE,
         disable=disable,
+        speed_estimate_period=_SLOWEST_SECONDS,
     )
 
 
