@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from metaprompts.errors import InputError
+from metaprompts.visualize import figures
 from metaprompts.visualize.bars import Stack, draw_bars, draw_stacks
 from metaprompts.visualize.matrices import HIGH, LOW
 
@@ -36,3 +37,10 @@ def test_stacks_are_as_long_as_their_parts():
         assert np.ptp(points[~is_upper, 1]) == pytest.approx(ratio * np.ptp(points[is_upper, 1]), abs=4)
     with pytest.raises(InputError, match="no bars"):
         draw_stacks([], ("a", "b"))
+
+
+def test_very_many_bars_make_no_huge_image(monkeypatch):
+    """Bars of 16384 prompts failed at the end of the measurement: "Image size is too large"."""
+    monkeypatch.setattr(figures, "_MOST_NAMED", 5)
+    drawn = [draw_bars(np.ones(rows), [str(row) for row in range(rows)], 1.0) for rows in (5, 20)]
+    assert drawn[0].shape == drawn[1].shape

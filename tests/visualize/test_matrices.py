@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from metaprompts.errors import InputError
+from metaprompts.visualize import figures
 from metaprompts.visualize.matrices import DARK, HIGH, LOW, MISSING, draw_confusion, draw_matrix
 
 
@@ -51,3 +52,12 @@ def test_names_are_no_formulas():
 def test_any_number_of_classes(classes):
     drawn = draw_confusion(np.eye(classes, dtype=np.int64), [f"class {index}" for index in range(classes)])
     assert (drawn == DARK).all(-1).sum() > 60 * classes
+
+
+def test_very_many_rows_make_no_huge_image(monkeypatch):
+    """A matrix of 16384 prompts failed at the end of the measurement: "Image size is too large"."""
+    monkeypatch.setattr(figures, "_MOST_NAMED", 5)
+    drawn = [draw_matrix(np.ones((rows, 2)), [str(row) for row in range(rows)], ["a", "b"]) for rows in (5, 20)]
+    assert drawn[0].shape == drawn[1].shape
+    areas = [len(places(image, HIGH)) for image in drawn]
+    assert areas[0] == pytest.approx(areas[1], rel=0.1)

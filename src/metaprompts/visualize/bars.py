@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.figures import draw_figure, rgb, short_names
+from metaprompts.visualize.figures import draw_figure, named_places, rgb, short_names
 from metaprompts.visualize.matrices import HIGH, LOW
 from metaprompts.visualize.text import ImageArray
 
@@ -25,7 +25,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
 
     Args:
         values: (R,); NaN has no bar
-        names: R names
+        names: R names; of very many, some are written, and no numbers
         limit: where the axis ends, on both sides
 
     Returns:
@@ -37,18 +37,21 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
     if values.shape != (len(names),) or not values.size:
         raise InputError(f"bars of {values.shape} have {len(names)} names; expected one each")
 
+    places = named_places(len(names))
+
     def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         colors = [rgb(HIGH if value > 0 else LOW) for value in values]
         bars = axes.barh(range(len(names)), np.nan_to_num(values), color=colors)
-        axes.bar_label(bars, ["-" if np.isnan(value) else f"{value:.3f}" for value in values], padding=3)
+        if places.step == 1:
+            axes.bar_label(bars, ["-" if np.isnan(value) else f"{value:.3f}" for value in values], padding=3)
         axes.axvline(0, color="black", linewidth=0.8)
         # The numbers are written beyond the ends of the bars.
         axes.set_xlim(-1.25 * limit, 1.25 * limit)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_yticks(range(len(names)), short_names(names), parse_math=False)
+        axes.set_yticks(places, short_names(names)[:: places.step], parse_math=False)
 
-    return draw_figure((6, len(names) * _ROW + _BORDER), paint, names)
+    return draw_figure((6, len(places) * _ROW + _BORDER), paint, names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
-from metaprompts.visualize.figures import draw_figure, rgb, short_names
+from metaprompts.visualize.figures import draw_figure, named_places, rgb, short_names
 from metaprompts.visualize.text import Color, ImageArray
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
 
     Args:
         values: (R,C); NaN is missing
-        rows: R names, written to the left
-        columns: C names, written upwards below
+        rows: R names, written to the left; of very many, some
+        columns: C names, written upwards below; of very many, some
 
     Returns:
         (height, width, 3)
@@ -82,17 +82,20 @@ def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArra
 
 
 def _size(values: NDArray[np.floating], cell: float) -> tuple[float, float]:
-    height, width = values.shape
-    return max(width * cell + _BORDER, 2 * _BORDER), height * cell + _BORDER
+    height, width = (cell * count / named_places(count).step + _BORDER for count in values.shape)
+    return max(width, 2 * _BORDER), height
 
 
 def _cells(axes: "Axes", values: NDArray[np.floating], colors: Sequence[Color], limits: tuple[float, float]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     scale = LinearSegmentedColormap.from_list("", [rgb(color) for color in colors], N=511, bad=rgb(MISSING))
-    axes.imshow(values, cmap=scale, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    rows, columns = (named_places(count).step for count in values.shape)
+    aspect = columns / rows
+    axes.imshow(values, cmap=scale, vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect=aspect)
 
 
 def _name(axes: "Axes", rows: Sequence[str], columns: Sequence[str]) -> None:
-    axes.set_yticks(range(len(rows)), short_names(rows), parse_math=False)
-    axes.set_xticks(range(len(columns)), short_names(columns), parse_math=False, rotation=90)
+    down, across = named_places(len(rows)), named_places(len(columns))
+    axes.set_yticks(down, short_names(rows)[:: down.step], parse_math=False)
+    axes.set_xticks(across, short_names(columns)[:: across.step], parse_math=False, rotation=90)
