@@ -49,7 +49,7 @@ def check_ranges(settings: Any, where: str) -> None:
 
     Args:
         settings: an instance
-        where: the section's name, for errors; "" for
+        where: the section's name, for errors; "" for none
 
     Raises:
         InputError: a number is out of its range, or no number

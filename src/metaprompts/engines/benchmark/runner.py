@@ -53,7 +53,7 @@ class Timing:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read the output of `plain`, also after a round trip through JSON."""
+        """Read the output of `to_dict`, also after a round trip through JSON."""
         return cls(**{**values, "steps": tuple(values["steps"])})
 
 

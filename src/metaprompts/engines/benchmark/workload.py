@@ -43,7 +43,7 @@ class Workload:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Workload":
-        """Read the output of `plain`, also after a round trip through JSON."""
+        """Read the output of `to_dict`, also after a round trip through JSON."""
         working_size = None if values["working_size"] is None else tuple(values["working_size"])
         return cls(**{**values, "size": tuple(values["size"]), "working_size": working_size})
 
