@@ -14,7 +14,7 @@ import torch
 from metaprompts.cli import main
 from metaprompts.cli.console import printable
 from metaprompts.cli.failures import error_line
-from metaprompts.cli.signals import ending_as_by_ctrl_c
+from metaprompts.cli.signals import _AGAIN_SECONDS, ending_as_by_ctrl_c
 from metaprompts.errors import InputError
 
 
@@ -172,3 +172,23 @@ class TestSignals:
         with ending_as_by_ctrl_c(), pytest.raises(KeyboardInterrupt):
             work()
         assert cleaned == [True]
+
+
+class Signals:
+    """Sends SIGTERM where Python swallows what a signal handler raises."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_does_not_come_again_after_the_command():
+    """One that met a destructor in the last moment ended the process that had called the command."""
+    came = []
+    former = signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+    try:
+        with ending_as_by_ctrl_c():
+            Signals()
+        time.sleep(4 * _AGAIN_SECONDS)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert not came

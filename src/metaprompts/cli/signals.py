@@ -24,6 +24,7 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
         monotonic times of received signals: imports turn an interruption into an error of their own
     """
     asked: list[float] = []
+    again: list[threading.Timer] = []
     main, former_hook = threading.main_thread(), sys.unraisablehook
     if threading.current_thread() is not main:
         yield asked
@@ -41,7 +42,8 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
         kill = getattr(signal, "pthread_kill", None)
         if kill is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
             asked.clear()
-            threading.Timer(_AGAIN_SECONDS, kill, (main.ident, signal.SIGTERM)).start()
+            again.append(threading.Timer(_AGAIN_SECONDS, kill, (main.ident, signal.SIGTERM)))
+            again[-1].start()
         else:
             former_hook(unraisable)
 
@@ -56,6 +58,9 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     try:
         yield asked
     finally:
+        # After the block nothing would catch it.
+        for timer in again:
+            timer.cancel()
         sys.unraisablehook = former_hook
         for number, handler in former.items():
             signal.signal(number, handler)
