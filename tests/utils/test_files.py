@@ -270,3 +270,11 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_former_one(tmp_path, mon
         (scratch / "a").write_text("2")
     assert (folder / "a").read_text() == "1"
     assert names(tmp_path) == ["made"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    """The error named the hidden scratch folder, which nobody made and which is not there."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError) as caught, write_folder_whole(tmp_path / "file/made"):
+        pass
+    assert f"{tmp_path / 'file'} is not a folder" in str(caught.value)

@@ -124,7 +124,6 @@ class Heatmaps:
         return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
 
     def _draw(self) -> int:
-
         from metaprompts.cli.boxes import Boxes
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.inputs import check_exists, why_unreadable

@@ -78,7 +78,9 @@ def scratch_folder(place: Path, failed: str, advice: str = "nothing there was ch
     """
     scratch = scratch_next_to(place)
     try:
-        scratch.mkdir(parents=True)
+        # Made first, so that an error names it and not the scratch folder in it.
+        place.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir()
         yield scratch
     except InputError:
         raise
