@@ -44,7 +44,7 @@ def embed_task_model(source: Path, target: Path) -> None:
     MetaPromptModel.from_pretrained(source).save(target, dtype=torch.float16)
     recipe = read_json(source / "recipe.json")
     recipe["data"]["root"] = None
-    recipe["training"] |= {"out": "runs/latest", "threads": None, "checkpoint_seconds": 600.0}
+    recipe["training"] |= {"output_dir": "runs/latest", "num_threads": None, "checkpoint_seconds": 600.0}
     recipe["backbone"]["source"] = BACKBONE
     write_json(target / "recipe.json", recipe)
 
