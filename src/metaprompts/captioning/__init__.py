@@ -1,1 +1,1 @@
-"""Captions of images: from a file or a model, encoded once, kept on disk."""
+"""Captions of images: from a file or a model, encoded once and cached on disk."""

@@ -1,4 +1,4 @@
-"""Captions of a split's images, encoded before its first sample is read: samples only look them up."""
+"""Captions of a split's images, encoded before the first sample is read; samples only look them up."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = 8
 
 CaptionOf = Callable[[str], str]
-"""The path of an image -> its caption; InputError where there is none."""
+"""The path of an image -> its caption; raises InputError if it has none."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """The path of an image -> its caption's tokens, read from disk; survives pickling.
+    """The path of an image -> its caption's tokens, read from disk; picklable.
 
     Attributes:
         caption_of: the captions
@@ -60,7 +60,7 @@ class Contexts:
 
 @dataclass(frozen=True)
 class Said:
-    """The captions of a split's images by a captioner.
+    """A captioner's captions of a split's images.
 
     Attributes:
         captions: path -> caption
@@ -84,15 +84,15 @@ def prepare_contexts(
 ) -> Contexts:
     """Caption and encode images that are not yet stored, and return a lookup for samples.
 
-    Processes that torchrun started begin at different images, so that they share the work without waiting.
+    Processes started by torchrun begin at different images, and so share the work without waiting.
 
     Args:
         samples: samples of a split
-        prompts: whose text encoder reads the captions
+        prompts: prompts whose text encoder reads the captions
         data: the recipe's data section
-        root: what names in a file of captions are relative to
-        device: where to compute
-        tolerant: whether images without caption are left for later, to be met when they are read
+        root: folder that names in a caption file are relative to
+        device: compute device
+        tolerant: whether to ignore images without a caption until they are read
 
     Raises:
         InputError: an image has no caption or cannot be read, or captioner or text encoder cannot be loaded
@@ -108,13 +108,13 @@ def prepare_contexts(
 
 
 def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: torch.device) -> EncodingStore:
-    """Have all captions encoded; the text encoder is loaded only if there is something to do or to find out.
+    """Encode all captions; the text encoder is loaded only if it is needed.
 
     Args:
-        captions: each once
-        prompts: whose text encoder reads them
-        cache: folder where encodings are kept
-        device: where to compute
+        captions: unique captions
+        prompts: prompts whose text encoder reads them
+        cache: cache folder of encodings
+        device: compute device
 
     Raises:
         InputError: the text encoder cannot be loaded, or a file cannot be written
@@ -132,7 +132,7 @@ def encode_captions(captions: list[str], prompts: Prompts, cache: Path, device: 
 
 
 def _images(samples: SampleDataset) -> dict[str, int]:
-    """The path of each image -> the first sample of it."""
+    """The path of each image -> the index of its first sample."""
     found: dict[str, int] = {}
     for index in range(len(samples)):
         found.setdefault(samples.path(index), index)
@@ -148,7 +148,7 @@ def _from_own_share(images: Mapping[str, int]) -> dict[str, int]:
 
 
 def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> list[str]:
-    """The captions of images; where some may lack one, of those that have."""
+    """The captions of images; if missing captions are tolerated, only of images with a caption."""
     captions = []
     for path in paths:
         try:
@@ -161,7 +161,7 @@ def _known(paths: Iterable[str], caption_of: CaptionOf, *, tolerant: bool) -> li
 
 
 def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Captioner, *, tolerant: bool) -> Said:
-    """Ask a captioner about every image; where some may be unreadable, about those that are not."""
+    """Caption every image; if unreadable images are tolerated, every readable image."""
     captions: dict[str, str] = {}
     places = list(paths.items())
     with ProgressBar("captioning", len(places), quiet=not is_first_process()) as bar:
@@ -176,7 +176,7 @@ def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Capt
 def _readable(
     samples: SampleDataset, places: Iterable[tuple[str, int]], *, tolerant: bool
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Paths and images (H, W, 3), less those that cannot be read."""
+    """Paths and images (H, W, 3), without unreadable ones."""
     for path, index in places:
         try:
             yield path, samples[index].image

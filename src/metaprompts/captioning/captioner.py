@@ -24,16 +24,16 @@ _FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 class Captioner:
     """An image-to-text model of transformers: BLIP, BLIP-2, GIT, a vision encoder with a text decoder.
 
-    It says the words that it finds most likely, one after the other, so an image has always the same caption. The
-    model is loaded for the first image that the store does not know.
+    Decoding is greedy, so an image always has the same caption. The model is loaded for the first image that is not in
+    the store.
 
     Attributes:
         source: hub id or folder
-        cache: folder where captions are kept
-        device: where it computes
+        cache: cache folder of captions
+        device: compute device
 
     Raises:
-        InputError: the source can be neither a folder nor a hub id
+        InputError: the source is neither a folder nor a valid hub id
     """
 
     source: str
@@ -51,7 +51,7 @@ class Captioner:
         """Caption images (H, W, 3) of any sizes; those in the store are not captioned again.
 
         Raises:
-            CaptionerError: there is no such model, it is none that captions, or the cache cannot be written
+            CaptionerError: the model does not exist or does not caption, or the cache cannot be written
         """
         known = [self.store.read(image) for image in images]
         new = [place for place, caption in enumerate(known) if caption is None]
@@ -85,13 +85,13 @@ class Captioner:
 
 
 def captioner_name(source: str) -> str:
-    """By what a captioner's captions are known: its hub id, or what is in its folder, wherever that lies."""
+    """The key of a captioner's captions: its hub id, or a fingerprint of its folder's content."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return source
     digest = hashlib.sha256()
     for path in sorted(each for each in folder.iterdir() if each.is_file()):
-        # Weights are large: their size will do.
+        # Weights are large, so only their size is used.
         content = path.read_bytes() if path.suffix in {".json", ".txt"} else str(path.stat().st_size).encode()
         digest.update(os.fsencode(path.name) + b"\0" + content)
     return digest.hexdigest()[:16]
@@ -101,7 +101,7 @@ def _load(source: str, device: torch.device) -> tuple[Any, Any]:
     """Processor and model."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    # Half precision is what large captioners are published in; CPUs are slow at it.
+    # Large captioners are published in half precision, which is slow on CPUs.
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     processor: Any
     model: Any

@@ -20,7 +20,7 @@ class EncodingStore:
     """Encoded captions by a text encoder; an entry is keyed only by the caption.
 
     Attributes:
-        cache: folder of all that is kept
+        cache: root folder of the cache
         fingerprint: fingerprint of the text encoder
     """
 
@@ -35,9 +35,9 @@ class EncodingStore:
     def has(self, caption: str) -> bool:
         """Whether an intact encoding exists; its values are checked when it is read."""
         try:
-            # Only mapped: of a file that was cut off this fails, and nothing is read.
+            # Only mapped, not read: mapping a truncated file fails.
             found = np.load(self.path(caption), mmap_mode="r", allow_pickle=False)
-        except Exception:  # of what kind depends on where the header is damaged
+        except Exception:  # the exception type depends on where the header is damaged
             return False
         return bool(found.ndim == 2 and found.dtype == np.float32)
 
@@ -50,7 +50,7 @@ class EncodingStore:
         path = self.path(caption)
         try:
             found: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        except Exception as error:  # of what kind depends on where the header is damaged
+        except Exception as error:  # the exception type depends on where the header is damaged
             raise InputError(f"{path}, the encoding of {caption!r}, cannot be read: start again to make it") from error
         if found.ndim != 2 or found.dtype != np.float32 or not np.isfinite(found).all():
             raise InputError(f"{path}, the encoding of {caption!r}, is damaged: delete it and start again")
@@ -62,12 +62,12 @@ class EncodingStore:
         encode: Callable[[Sequence[str]], Tensor],
         on_done: Callable[[int], None] = lambda captions: None,
     ) -> None:
-        """Encode missing captions; those that another process has encoded meanwhile are skipped.
+        """Encode missing captions; captions that another process has encoded meanwhile are skipped.
 
         Args:
             captions: each once
             encode: n captions -> (n, L, D)
-            on_done: called with the number of captions after each few
+            on_done: called with the number of captions encoded since the last call
 
         Raises:
             InputError: a file cannot be written
@@ -86,8 +86,8 @@ class CaptionStore:
     """Captions of images by a captioner; an entry is keyed by the image's pixels.
 
     Attributes:
-        cache: folder of all that is kept
-        captioner: by which the captioner is known
+        cache: root folder of the cache
+        captioner: the captioner's key
     """
 
     cache: Path
@@ -105,7 +105,7 @@ class CaptionStore:
         return self.cache / "captions" / whose / name[:2] / f"{name}.json"
 
     def read(self, image: NDArray[np.uint8]) -> str | None:
-        """The caption of an image (H, W, 3); None where there is none, or only a damaged one."""
+        """The caption of an image (H, W, 3); None if it is missing or damaged."""
         path = self.path(image)
         try:
             content = read_json(path) if path.is_file() else None
@@ -115,7 +115,7 @@ class CaptionStore:
         return caption if isinstance(caption, str) else None
 
     def write(self, image: NDArray[np.uint8], caption: str) -> None:
-        """Keep the caption of an image (H, W, 3).
+        """Store the caption of an image (H, W, 3).
 
         Raises:
             InputError: the file cannot be written

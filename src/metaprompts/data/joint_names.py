@@ -18,8 +18,8 @@ class JointName:
     """A parsed joint name.
 
     Attributes:
-        part: its words in lower case, without those of sides
-        sides: the words of sides; of L_F_Paw only L is one, most names have one or none
+        part: its words in lower case, without side words
+        sides: the side words; in L_F_Paw only L is one, and most names have one or none
     """
 
     part: tuple[str, ...]
@@ -36,7 +36,7 @@ def read_names(names: Sequence[str]) -> list[JointName]:
 
     Words are separated by anything that is neither letter nor digit, or by case: left_eye, L.Eye, "Right Ear",
     eye-left, LShoulder, rightEye. Left, right, L and R are sides, in any case, also without separator (lefteye). So is
-    a leading or trailing l or r (lsho, kneeR), where the same name with the other letter is there, too.
+    a leading or trailing l or r (lsho, kneeR), if the same name with the other letter also exists.
 
     Args:
         names: in order
@@ -47,7 +47,7 @@ def read_names(names: Sequence[str]) -> list[JointName]:
 
 
 def side_of(name: JointName) -> Side | None:
-    """The side that a joint is on; None for the middle."""
+    """The side of a joint; None for the middle."""
     return name.sides[0] if name.sides else None
 
 
@@ -58,12 +58,12 @@ def _read(name: str) -> JointName:
         side, rest = _split(token.lower())
         sides += [side] if side else []
         part += [rest] if rest else []
-    # A name of punctuation only has nothing to parse.
+    # A name with only punctuation has nothing to parse.
     return JointName(tuple(part) if part or sides else (name,), tuple(sides))
 
 
 def _split(word: str) -> tuple[Side | None, str]:
-    """A side, and what is left of a word: left -> (left, ""), lefteye -> (left, "eye"), eye -> (None, "eye")."""
+    """A side, and the rest of a word: left -> (left, ""), lefteye -> (left, "eye"), eye -> (None, "eye")."""
     if word in _SIDES:
         return _SIDES[word], ""
     for side in ("left", "right"):
@@ -73,7 +73,7 @@ def _split(word: str) -> tuple[Side | None, str]:
 
 
 def _glued(name: JointName, known: set[tuple[tuple[str, ...], tuple[Side, ...]]]) -> JointName:
-    """A name whose side is a letter, or a trailing word, of its first or last word, if the other side is known."""
+    """A name whose side is a letter or trailing word in its first or last word, if the other side is known."""
     for place, of_last in ((0, False), (-1, True)) if name.part else ():
         word = name.part[place]
         for mark, other in (("l", "r"), ("r", "l"), ("left", "right"), ("right", "left")):

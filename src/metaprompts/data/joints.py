@@ -33,16 +33,16 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Find the joints that change places when an image is mirrored, by their names; see `read_names`.
+    """Find the mirror pairs of joints by name; see `read_names`.
 
     Args:
-        names: the joints in order, such as ``("nose", "left_eye", "right_eye")``
+        names: the joints in order, for example ``("nose", "left_eye", "right_eye")``
 
     Returns:
         (index of the left joint, index of the right joint) of every pair, in the order of the left ones
 
     Raises:
-        InputError: a left joint without the right one or the other way round, or two names that mean the same
+        InputError: a left joint without its right counterpart or vice versa, or two equivalent names
     """
     read = read_names(names)
     places: dict[JointName, int] = {}
@@ -62,14 +62,14 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
 
 
 def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tuple[int, int], ...]:
-    """The joints that change places when an image is mirrored.
+    """The joints that are swapped when an image is mirrored.
 
     Args:
         names: the joints in order
-        given: indices of such pairs; None to infer them from the names
+        given: indices of the pairs; None to infer them from the names
 
     Raises:
-        InputError: the names give none, though there are several joints, or contradict each other
+        InputError: the names of several joints give no pair, or contradict each other
     """
     if given is not None:
         return tuple(given)
@@ -90,7 +90,7 @@ def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int
         given: see `mirror_pairs`
 
     Returns:
-        their places, with those of `mirror_pairs` exchanged
+        their indices, with the pairs of `mirror_pairs` swapped
     """
     order = list(range(len(names)))
     for left, right in mirror_pairs(names, given):
@@ -99,13 +99,13 @@ def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int
 
 
 def lower_body(names: Sequence[str]) -> tuple[int, ...]:
-    """Find the joints from the hips down, by words such as hip, knee or foot in their names, in any case.
+    """Find the joints from the hips down, by words like hip, knee or foot in their names, in any case.
 
     Args:
         names: the joints in order
 
     Returns:
-        their indices; all others are the upper body's
+        their indices; all other joints belong to the upper body
     """
     return tuple(index for index, name in enumerate(names) if any(part in name.lower() for part in _LOWER_BODY))
 
@@ -118,7 +118,7 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
         given: their indices; None to infer them from the names
 
     Raises:
-        InputError: the names give none, or all joints
+        InputError: the names give no joints, or all joints
     """
     if given is not None:
         return tuple(given)
@@ -132,7 +132,7 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
 
 
 def coco_sigmas(names: Sequence[str], sigmas: Sequence[float]) -> dict[int, float]:
-    """Find COCO's own sigma of those joints that are COCO's, however they are spelled.
+    """Find COCO's own sigmas of the joints that COCO has, in any spelling.
 
     Args:
         names: the joints in order

@@ -13,7 +13,7 @@ Split = Literal["train", "val"]
 """The splits of a data set."""
 
 IGNORED_LABEL = 255
-"""The label of pixels that no loss and no metric counts."""
+"""The label of pixels excluded from losses and metrics."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,10 +37,10 @@ class Person:
         keypoints: (J, 3) float32: x and y in pixels, and 0 not labeled, 1 labeled but hidden, 2 visible
         box_xywh: (4,) float32: left, top, width, height in pixels of the whole image
         image_id: the image's number in the annotation file
-        annotation_id: the person's number in the annotation file; for a detection its place in the file of detections
-        score: how sure the detector was, 1 for an annotated person
-        area: pixels the person covers, by which OKS measures distances
-        crop: where the sample's image lies in the image; None while it is the whole image
+        annotation_id: the person's number in the annotation file; for a detection, its position in the detection file
+        score: the detector's confidence, 1 for an annotated person
+        area: area of the person in pixels, which OKS uses to scale distances
+        crop: position of the sample's image in the whole image; None if it is the whole image
     """
 
     keypoints: NDArray[np.float32]
@@ -62,8 +62,8 @@ class Sample:
         labels: (H, W) uint8 class indices, 255 = ignored
         depth_m: (H, W) float32 meters, 0 = no measurement, infinite = sky
         person: the one person this sample is about
-        turn: index + epoch, by which `EveryNth` counts
-        context: (L, D) float32, the image's caption as a text encoder sees it
+        turn: index + epoch, used by `EveryNth`
+        context: (L, D) float32, the encoded caption of the image
     """
 
     image: NDArray[np.uint8]
@@ -91,19 +91,19 @@ class SampleDataset(Protocol):
         ...
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The files of a sample: if none of them has changed, neither has the sample."""
+        """The files that determine a sample."""
         ...
 
 
 SMALLEST_SIDE = 8
-"""In pixels: the encoder halves three times."""
+"""In pixels: the encoder halves the size three times."""
 
 
 def check_same_size(image: NDArray[Any], target: NDArray[Any], image_path: Path, target_path: Path) -> None:
     """Check that an image and its target have the same height and width.
 
     Raises:
-        InputError: they differ; both files and sizes are named
+        InputError: they differ; the message names both files and sizes
     """
     if image.shape[:2] != target.shape[:2]:
         (height, width), (target_height, target_width) = image.shape[:2], target.shape[:2]

@@ -1,4 +1,4 @@
-"""Images in, predictions out: views of one size are gathered into batches, and no more of them are held."""
+"""Predict images in batches of equally sized views, holding at most one batch in memory."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ def predict_many(
     """Predict images in order; at most ``batch_size`` images are held at a time.
 
     Args:
-        model: is set to evaluation mode while it predicts, and back afterwards
+        model: set to evaluation mode during prediction, and restored afterwards
         images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
-        batch_size: largest number of images held, and of views in one pass
-        views_at_once: (height, width) of views -> how many of them in one pass; by default ``batch_size``
+        batch_size: maximum number of images held, and of views per pass
+        views_at_once: (height, width) of views -> number of views per pass; by default ``batch_size``
     """
     remaining = ((*row, None)[:3] for row in images)
     encoded: dict[str, Tensor] = {}
     while group := list(islice(remaining, batch_size)):
-        # Only those of the last group are kept: often all images have the same caption.
+        # Only the encodings of the last group are kept: often all images have the same caption.
         encoded = _encoded(model, [caption for *_, caption in group], encoded)
         contexts = [encoded[caption] if isinstance(caption, str) else caption for *_, caption in group]
         of_images = groupby(
@@ -71,21 +71,21 @@ class _Output:
 def _seen(
     model: ImagePredictor, group: Sequence[tuple[ImageArray, Any, Any]], contexts: Sequence[Tensor | None]
 ) -> Iterator[_Seen]:
-    """The views of all images, each made when it is asked for: an image may have very many."""
+    """Yield the views of all images lazily: an image may have very many."""
     for number, ((image, boxes, _), context) in enumerate(zip(group, contexts, strict=True)):
         for view in model.task.model_inputs(image, model.config.working_size, boxes):
             yield _Seen(number, view, context)
 
 
 def context_of(model: ImagePredictor, caption: str | Tensor | None) -> Tensor | None:
-    """A caption, or what was made of it (N, D), as a context of one image (1, N, D) where the model is."""
+    """A caption or its encoding (N, D) as the context of one image (1, N, D), on the model's device."""
     if caption is None:
         return None
     return model.encode_captions([caption]) if isinstance(caption, str) else caption[None].to(model.device)
 
 
 def _encoded(model: ImagePredictor, captions: Sequence[Any], known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tokens (N, D) of those captions that are texts."""
+    """The tokens (N, D) of captions given as texts."""
     texts = list(dict.fromkeys(caption for caption in captions if isinstance(caption, str)))
     new = [text for text in texts if text not in known]
     fresh = dict(zip(new, model.encode_captions(new) if new else (), strict=True))
@@ -95,7 +95,7 @@ def _encoded(model: ImagePredictor, captions: Sequence[Any], known: Mapping[str,
 def _outputs(
     model: ImagePredictor, seen: Iterable[_Seen], views_at_once: Callable[[tuple[int, int]], int]
 ) -> Iterator[_Output]:
-    """The raw outputs of views in order, as soon as enough views of one size have come for a pass."""
+    """Yield the raw outputs of views in order, running a pass as soon as enough views of one size are collected."""
     waiting: defaultdict[tuple[tuple[int, ...], bool], list[tuple[int, _Seen]]] = defaultdict(list)
     limits: dict[tuple[int, int], int] = {}
     done: dict[int, _Output] = {}
@@ -120,7 +120,7 @@ def _outputs(
 
 @torch.inference_mode()
 def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int, _Output]:
-    """The outputs of views of one size, all of them with a context or none, by place."""
+    """The outputs by index of equally sized views, of which all or none have a context."""
     if not seen:
         return {}
     batch = torch.stack([each.view.image for _, each in seen])
@@ -131,12 +131,12 @@ def _pass(model: ImagePredictor, seen: Sequence[tuple[int, _Seen]]) -> dict[int,
 
 
 def forward_raw(model: ImagePredictor, images: Tensor, context: Tensor | None) -> Tensor:
-    """The raw output in single precision, whatever the model's own, of images from anywhere.
+    """The raw output in single precision, for a model of any precision and images on any device.
 
     Args:
-        model: is in evaluation mode
+        model: in evaluation mode
         images: (B, 3, H, W) in [0, 1]
-        context: (B, N, D), where the prompts are captions; else None
+        context: (B, N, D), if the prompts are captions; else None
     """
     images = images.to(model.device, model.dtype)
     raw: Tensor = model(images, None if context is None else context.to(model.device, model.dtype))

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Predictor(Protocol):
-    """What evaluation needs of a model, or of a baseline."""
+    """The interface that evaluation requires of a model or a baseline."""
 
     training: bool
 
     @property
     def task(self) -> "Task":
-        """Scores the outputs."""
+        """The task, which scores the outputs."""
 
     @property
     def device(self) -> torch.device:
@@ -25,7 +25,7 @@ class Predictor(Protocol):
 
     @property
     def __call__(self) -> Callable[..., Tensor]:
-        """Images (B, 3, H, W) in [0, 1], and captions (B, N, D) where it reads them, to raw outputs."""
+        """Map images (B, 3, H, W) in [0, 1], and captions (B, N, D) if the model reads them, to raw outputs."""
 
     def train(self, mode: bool = True) -> Any:
         """Switch training mode."""
@@ -35,26 +35,26 @@ class Predictor(Protocol):
 
 
 class ImageConfig(Protocol):
-    """What prediction reads of a model's config."""
+    """The part of a model's config that prediction reads."""
 
     @property
     def working_size(self) -> tuple[int, int] | None:
-        """Height and width to whose area images are resized."""
+        """Height and width that define the area images are resized to."""
 
 
 class ImagePredictor(Predictor, Protocol):
-    """What prediction of images of any size needs: a `MetaPromptModel`, or one that an engine runs."""
+    """The interface for predicting images of any size: a `MetaPromptModel`, or a model run by an engine."""
 
     @property
     def config(self) -> "ImageConfig":
-        """The model's."""
+        """The model's config."""
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the images that it takes."""
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
-        """B texts to (B, N, D)."""
+        """Encode B texts as (B, N, D)."""
 
 
 def with_context(model: Predictor, batch: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
@@ -65,7 +65,8 @@ def with_context(model: Predictor, batch: Mapping[str, Tensor]) -> Callable[[Ten
         batch: "context" (B, N, D), if the model reads captions
 
     Returns:
-        (n, 3, h, w) -> raw output, where the n views are one of each image, then the next of each, and so on
+        (n, 3, h, w) -> raw output, where the n views are the first view of each image, then the second of each, and so
+        on
     """
     context = batch.get("context")
     if context is None:

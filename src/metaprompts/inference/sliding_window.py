@@ -15,14 +15,14 @@ Predict = Callable[[Tensor], Tensor]
 def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, flip: bool) -> Tensor:
     """Predict depth in square windows along the long side, and average windows and mirrored images in meters.
 
-    Windows start every (long - short) // (windows - 1) pixels, as in the released code. Where that division has a
-    remainder the last pixels lie in no window (KITTI: 9 columns, for which the released code gives NaN); here one
-    more window at the edge gives those pixels, and only those. Windows are predicted one after the other.
+    Windows start every (long - short) // (windows - 1) pixels, as in the released code. If that division has a
+    remainder, no window covers the last pixels (KITTI: 9 columns, for which the released code gives NaN); here one more
+    window at the edge covers exactly those pixels. Windows are predicted one after the other.
 
     Args:
-        predict: (B,3,S,S) -> (B,1,h,w) depth in meters; brought to S x S bilinearly if it comes smaller
+        predict: (B,3,S,S) -> (B,1,h,w) depth in meters; resized to S x S bilinearly if it is smaller
         images: (B,3,H,W) in [0,1]
-        windows: how many, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole image at once
+        windows: number of windows, published: 2 for NYU Depth v2, 16 for KITTI; None: the whole image at once
         flip: average with the prediction of the mirrored image
 
     Returns:
@@ -40,15 +40,15 @@ def predict_windows(predict: Predict, images: Tensor, *, windows: int | None, fl
 
 
 def window_starts(long: int, short: int, windows: int) -> list[int]:
-    """Where the released code starts its square windows.
+    """Start positions of the released code's square windows.
 
     Args:
         long: the image's long side, pixels
         short: its short side, which is the windows' side
-        windows: how many, at least 2
+        windows: number of windows, at least 2
 
     Returns:
-        the windows' first pixel along the long side, each once, ascending
+        the windows' first pixels along the long side, unique, ascending
     """
     step = (long - short) // (windows - 1)
     return sorted({index * step for index in range(windows)})
@@ -59,15 +59,15 @@ def slide_logits(
 ) -> Tensor:
     """Segment in a grid of overlapping windows and average their logits, as mmsegmentation's ``slide_inference``.
 
-    Windows that would leave the image are shifted back to its edge; where the image is smaller than the window,
-    the window shrinks to it. Only the sum over windows and ``batch`` crops are in memory at a time.
+    Windows that would leave the image are shifted back to its edge; if the image is smaller than the window, the window
+    shrinks to it. Only the sum over windows and ``batch`` crops are in memory at a time.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w) logits
         images: (B,3,H,W) in [0,1]
         window: height and width of a window, pixels
         stride: vertical and horizontal step, pixels
-        batch: crops predicted at once; every image of ``images`` gives one crop a window
+        batch: crops predicted at once; every image of ``images`` gives one crop per window
 
     Returns:
         (B,C,H,W) float32, the mean of logits
@@ -96,12 +96,12 @@ def slide_logits(
 def slide_rows(
     predict: Predict, image: Tensor, *, window: tuple[int, int], stride: tuple[int, int], batch: int = 1
 ) -> Iterator[tuple[int, Tensor]]:
-    """Average a grid of overlapping windows as `slide_logits` does, and give rows away once no further window has them.
+    """Average a grid of overlapping windows like `slide_logits`, and yield rows once no later window covers them.
 
-    In memory are the rows of one window's height, as wide as the image, and ``batch`` crops.
+    Memory holds the rows of one window's height, as wide as the image, and ``batch`` crops.
 
     Args:
-        predict: (N,3,h,w) -> (N,C,h,w); brought to the crops' size bilinearly if it comes smaller
+        predict: (N,3,h,w) -> (N,C,h,w); resized to the crops' size bilinearly if it is smaller
         image: (3,H,W), of the type that ``predict`` takes
         window: height and width of a window, pixels
         stride: vertical and horizontal step, pixels
@@ -133,13 +133,13 @@ def slide_rows(
 
 
 class _OpenRows:
-    """Sums of windows over the rows that further windows may still reach.
+    """Sums of windows over the rows that later windows may still cover.
 
     Args:
         total: (C,h,W) zeros, h being a window's height
 
     Attributes:
-        first: the image's row that is the sums' first
+        first: the image row of the first row of sums
     """
 
     def __init__(self, total: Tensor) -> None:
@@ -148,21 +148,21 @@ class _OpenRows:
         self._count = total.new_zeros(total.shape[1:])
 
     def add(self, output: Tensor, left: int) -> None:
-        """Count a window (C,h,w) that begins at a column."""
+        """Add a window (C,h,w) that begins at a column."""
         columns = slice(left, left + output.shape[-1])
         self._total[..., columns] += output
         self._count[..., columns] += 1
 
     def mean(self, rows: int) -> Tensor:
-        """Turn the sums of the first rows into means (C,rows,W); afterwards these must not be added to."""
+        """Turn the sums of the first rows into means (C,rows,W); nothing may be added to these rows afterwards."""
         return self._total[:, :rows].div_(self._count[:rows])
 
     def move_to(self, first: int) -> None:
-        """Forget the rows before another first one."""
+        """Drop the rows before a new first row."""
         gone, height = first - self.first, len(self._count)
         self.first = first
         for sums in (self._total, self._count):
-            # No more rows at once than are forgotten: a tensor cannot be copied onto itself.
+            # Copy at most as many rows at once as are dropped: a tensor cannot be copied onto itself.
             for to in range(0, height - gone, gone):
                 size = min(gone, height - gone - to)
                 sums[..., to : to + size, :] = sums[..., to + gone : to + gone + size, :]
@@ -170,7 +170,7 @@ class _OpenRows:
 
 
 def check_no_gaps(window: tuple[int, int], stride: tuple[int, int], batch: int = 1) -> None:
-    """Refuse a grid of windows that would leave pixels out.
+    """Check that a grid of windows covers all pixels.
 
     Args:
         window: height and width, pixels

@@ -25,10 +25,10 @@ _SMALLEST = 64
 
 @dataclass(frozen=True)
 class Windows:
-    """A grid of windows, the last of which are shifted back to the image's edge.
+    """A grid of windows; the last ones are shifted back to the image's edge.
 
     Attributes:
-        size: (height, width) of each, in pixels; cut to the image's own where that is smaller
+        size: (height, width) of each window in pixels; limited to the image's size
         stride: (vertical, horizontal) step, in pixels, at most the size
 
     Raises:
@@ -50,7 +50,7 @@ class Windows:
         """Windows of a size, overlapping by half by default.
 
         Raises:
-            InputError: there is a stride only, or see above
+            InputError: only a stride is given, or see above
         """
         if size is None:
             raise InputError(f"a stride of {stride} was given, but no window: give a window, or neither")
@@ -71,7 +71,7 @@ class Windows:
         return 4 * (rows + window + 2 * height * width) + 3 * height * width
 
     def within(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) of the windows of an image as the model sees them."""
+        """(height, width) of an image's windows at the model's input."""
         inside = min(self.size[0], height), min(self.size[1], width)
         return max(inside[0], _SMALLEST), max(inside[1], _SMALLEST)
 
@@ -85,17 +85,17 @@ def predict_in_windows(
     caption: str | Tensor | None = None,
     batch: int = 1,
 ) -> "Prediction":
-    """Predict an image without resizing it, and average where windows overlap: logits, or depth in meters.
+    """Predict an image without resizing it, and average overlapping windows: logits, or depth in meters.
 
-    Metric depth depends on the scale that the model was trained at: windows are for images of about that scale.
+    Metric depth depends on the image scale in training: use windows for images of about that scale.
 
     Args:
         model: a model for segmentation or depth
         image: uint8 RGB (H, W, 3)
         windows: their grid
-        boxes: are refused, as with them pose is
+        boxes: must be None; windows do not support pose
         caption: caption of the whole image, a text or encoded (N, D), if the prompts are captions
-        batch: windows that go through the model together
+        batch: windows per forward pass
 
     Returns:
         the prediction at the image's own size
@@ -114,14 +114,14 @@ def predict_in_windows(
         return forward_raw(model, _enlarged(crops.float().div_(255)), of_crops)
 
     with eval_mode(model):
-        # Bytes, of which crops become numbers: the image may be as large as memory.
+        # The image stays in bytes and only crops become floats, because the image may be very large.
         tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         rows = slide_rows(predict, tensor, window=windows.size, stride=windows.stride, batch=batch)
         return model.task.assemble_rows(image, rows)
 
 
 def _enlarged(crops: Tensor) -> Tensor:
-    """Crops of an image that is smaller than the smallest window, stretched to that."""
+    """Crops of an image smaller than the smallest window, resized to that window."""
     height, width = crops.shape[-2:]
     if min(height, width) >= _SMALLEST:
         return crops

@@ -23,13 +23,13 @@ from metaprompts.utils.schema import convert, from_dict, nearest_name
 
 logger = logging.getLogger(__name__)
 
-# Setting one of these on the command line unsets the other, which the recipe may have: a trained model's recipe has
-# the shards that it was trained from.
+# Setting one of these on the command line unsets the other, which the recipe may have set: a trained model's recipe
+# names the shards it was trained from.
 _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
-    # Other data, or another share, do not contain the images that a run held out.
+    # Other data, or another share, does not contain the images that a run held out.
     "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",
@@ -45,8 +45,8 @@ _OF_KINDS: dict[str, tuple[str, ...]] = {
 def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply overrides.
 
-    A recipe that begins with ``extends = "nyu"`` says only what differs from that one: a shipped recipe, or a file
-    next to it.
+    A recipe that begins with ``extends = "nyu"`` contains only the differences from that recipe, which is a shipped
+    recipe or a file next to it.
 
     Args:
         source: the name of a shipped recipe, a .toml file, or the recipe.json of a run
@@ -102,7 +102,7 @@ def _complete_joints(values: dict[str, Any]) -> None:
 
 
 def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> str | None:
-    """The recipe key, of any task, or the option that a word without a section may stand for; none is near: None."""
+    """The recipe key (of any task) or option closest to a word without a section; None if none is close."""
     meant = {option.replace("-", "_"): option for option in options}
     for task in TASKS.values():
         # The training section first: "steps" means training.steps.
@@ -120,11 +120,11 @@ def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
     """Check that no override sets a key that the recipe's kind of prompts ignores; the recipe file may.
 
     Args:
-        recipe: as it was changed
+        recipe: the recipe with overrides
         overrides: as for `read_recipe`
 
     Raises:
-        InputError: a key is of other kinds, and not none
+        InputError: a key of another kind of prompts is set
     """
     for key, _ in _pairs(overrides):
         section, _, name = key.partition(".")

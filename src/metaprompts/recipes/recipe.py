@@ -37,9 +37,9 @@ class BackboneChoice:
         forget_unet: start from a random UNet behind the source's VAE, to measure the effect of pre-training
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
             recipes do without
-        cache_latents: keep the frozen encoder's output in memory; helps only where images repeat to the last bit
-        gradient_checkpointing: compute the UNet's layers again in the backward pass, to save memory
-        channels_last: lay images out with channels last, which some GPUs prefer
+        cache_latents: keep the frozen encoder's output in memory; helps only if images repeat exactly
+        gradient_checkpointing: recompute the UNet's layers in the backward pass, to save memory
+        channels_last: use the channels-last memory format, which some GPUs prefer
     """
 
     source: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -57,38 +57,38 @@ class Training:
     Attributes:
         steps: optimizer steps; or give ``epochs``
         epochs: passes over the training split; or give ``steps``
-        batch_size: images in a step, of all processes together
-        micro_batch_size: images in one pass through the model; none for all that a process has of a step. Smaller
-            passes need less memory: their gradients are added up
-        loss_group_size: images that share a loss, consecutive ones of a step; none for those of a pass. The released
-            recipes share it among those of one GPU, which depth's and Lovasz's loss notice. A fixed number makes a
-            step the same however it is split
-        fit_processes: where processes or passes do not come out even, take the next larger batch and the largest group
-            that shares a loss which do, and say so; released recipes keep theirs
-        batch_norm: statistics in training: "local" of each pass, "sync" over the processes' passes, or "frozen",
-            those that the model starts with
-        step_decay: train every refinement step and not the last alone: step k's loss counts step_decay^(K - k) times.
-            Each step can then be read, and fewer steps can be taken; a step takes 1.4 to 1.9 times as long. None for
-            the last step alone, as released
+        batch_size: images per step, over all processes
+        micro_batch_size: images per forward pass; none for all images of a process. Smaller passes need less memory:
+            their gradients are accumulated
+        loss_group_size: consecutive images that share a loss; none for the images of a pass. The released recipes share
+            losses among the images of one GPU, which affects the depth and Lovasz losses. A fixed number makes a step
+            independent of how it is split
+        fit_processes: if batch or groups do not divide evenly, use the next larger batch and the largest loss group
+            that do, and log them; released recipes keep theirs
+        batch_norm: statistics in training: "local" of each pass, "sync" over the processes' passes, or "frozen", the
+            model's initial statistics
+        step_decay: train every refinement step, not only the last: step k's loss is weighted by step_decay^(K - k).
+            Prediction can then use fewer steps; a training step takes 1.4 to 1.9 times as long. None for the last step
+            alone, as released
         precision: of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); the rest stays fp32
-        fsdp: with several processes, split weights, gradients and moments among them (FSDP2); else each holds all (DDP)
+        fsdp: with several processes, shard weights, gradients and moments (FSDP2); else each process holds all (DDP)
         compile: compile the model first (torch.compile)
-        ema_decay: validate and keep the weights' exponential average; of each step the former average keeps this share,
-            of the first steps less, (1 + step) / (10 + step). None for the weights themselves
-        report_to: where to show the numbers while they come: tensorboard, wandb, trackio, mlflow; none for nowhere
+        ema_decay: decay of the exponential moving average of the weights, which is validated and saved in their place;
+            the first steps use a lower decay, (1 + step) / (10 + step). None for no average
+        report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none for nowhere
         seed: random seed
-        trainable: "full"; or on a frozen backbone, saved without it: "lora" (low-rank changes of the UNet's attention,
-            and all that is not the UNet) or "prompts" (all that is not the UNet)
+        trainable: "full"; or, with a frozen backbone that is not saved: "lora" (low-rank updates of the UNet's
+            attention, and all parts except the UNet) or "prompts" (all parts except the UNet)
         lora_rank: rank of the low-rank updates
-        lora_alpha: they count alpha / rank times
-        init_from: a trained model whose weights are taken as far as they fit: a folder such as runs/first/best, a hub
-            id, or an embedded model such as micro-segmentation; none for the backbone's alone
+        lora_alpha: scale of the low-rank updates is alpha / rank
+        init_from: a trained model whose fitting weights are copied: a folder (for example runs/first/best), a hub id,
+            or an embedded model (for example micro-segmentation); none for the backbone's weights alone
         validate_every: steps between validations; the last step is always validated
         early_stopping: stop after this many validations in a row without a better mIoU, RMSE or AP; none for never
-        val_batch_size: images in a pass of validation; images of different sizes need 1
+        val_batch_size: images per validation pass; images of different sizes need 1
         output_dir: folder for models, metrics, checkpoints and the resolved recipe
         checkpoint_seconds: time between checkpoints, from which --resume auto continues
-        save_total_limit: how many of them stay
+        save_total_limit: number of checkpoints to keep
         device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
         num_threads: PyTorch's CPU threads; none for its default
     """
@@ -153,12 +153,12 @@ class Recipe:
         prompts: the meta prompts
         refinement: the recurrent refinement
         rearrangement: the rearrangement
-        data: where the images are
+        data: location of the images
         augment: random transforms in training
         optimizer: AdamW
         schedule: schedule of the learning rate
         training: length, batch, output
-        test: how the validation split is predicted when it is scored
+        test: how the validation split is predicted for scoring
     """
 
     task: Task
@@ -207,7 +207,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Make a recipe from sections of keys.
+        """Create a recipe from sections of keys.
 
         Raises:
             InputError: an unknown section or key, a missing one, or a wrong value

@@ -12,14 +12,14 @@ class Optimizer:
     """Settings of AdamW.
 
     Attributes:
-        lr: learning rate at the schedule's height, of everything but the UNet
+        lr: peak learning rate of everything except the UNet
         weight_decay: decoupled weight decay
-        backbone_lr_mult: factor on the learning rate of the UNet, its output layer included, LoRA excepted
-        decay_bias_and_norm: whether biases and other one-dimensional tensors decay too (released: segmentation yes,
+        backbone_lr_mult: factor on the learning rate of the UNet, including its output layer, excluding LoRA
+        decay_bias_and_norm: whether biases and other one-dimensional tensors also decay (released: segmentation yes,
             depth no)
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
             without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
-        max_grad_norm: largest norm of all gradients together; none to leave them
+        max_grad_norm: maximum norm of all gradients together; none for no clipping
         kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
 
@@ -43,14 +43,14 @@ class Schedule:
         kind: "poly" (segmentation), "poly_one_cycle" (depth), "step" (pose), "warmup_stable_decay" or "constant"
         power: exponent of poly (released: 1) or of poly_one_cycle (released: 0.9)
         warmup_steps: all but poly_one_cycle: steps of linear rise
-        warmup_fraction: all but poly_one_cycle: in place of warmup_steps, the rise's share of all steps, so that a
-            short run leaves it, too
+        warmup_fraction: all but poly_one_cycle: instead of warmup_steps, the share of all steps spent on warm-up, for
+            runs of any length
         warmup_start_factor: all but poly_one_cycle: share of the learning rate at the first step of the rise
         min_lr: poly_one_cycle: the learning rate at both ends
         pct_start: poly_one_cycle: share of the steps spent rising. The released code rises for epochs // 2 whole
             epochs, 12 of 25, so its recipes say 0.48.
         milestones: step: shares of the steps after which the learning rate falls
-        gamma: step: what it falls to each time
+        gamma: step: factor on the learning rate at each milestone
         decay_fraction: warmup_stable_decay: share of the steps, at the end, over which the learning rate falls to 0
     """
 

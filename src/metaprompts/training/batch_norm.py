@@ -19,9 +19,9 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
 
 class SynchronizedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all processes, which must have equally many.
+    """Batch norm over the images of all processes, which must have equal numbers.
 
-    PyTorch has one too, for GPUs only.
+    PyTorch's own synchronized batch norm supports only GPUs.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -50,11 +50,11 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
     """Set the mode of every batch norm of a model; names, weights and statistics stay.
 
-    Where they are those of the pass, a bias in front of batch norm changes nothing, and is not trained: its gradient is
-    0 but for rounding, which AdamW would blow up to steps of full length, other ones on every machine.
+    With statistics of the pass, a bias before batch norm has no effect and is not trained: its gradient is zero up to
+    rounding, which AdamW would amplify to full steps that differ between machines.
 
     Args:
-        model: is changed
+        model: changed in place
         statistics: "local" of each pass, "sync" over all processes, or "frozen"
     """
     if statistics != "frozen":
@@ -81,7 +81,7 @@ def _leave_biases_without_effect(model: nn.Module) -> None:
 
 
 def _of_kind(kind: type[nn.BatchNorm2d], former: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    # On the meta device: it gets the tensors of the layer it replaces.
+    # On the meta device: the layer gets the tensors of the one it replaces.
     norm = kind(former.num_features, former.eps, former.momentum, device="meta")
     norm.load_state_dict(former.state_dict(keep_vars=True), assign=True)
     return norm.train(former.training)

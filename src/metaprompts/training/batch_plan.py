@@ -1,4 +1,4 @@
-"""How the images of a step are split: over processes, over passes, and into groups that share a loss."""
+"""Split the images of a step over processes and passes, and into loss groups."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,15 +15,15 @@ _SEEN_AT_LEAST = 2
 class BatchPlan:
     """The split of one step.
 
-    Consecutive images of a step belong to one process, in one pass, sharing one loss: what a step learns depends on
-    the groups alone, and they do not depend on the processes if the recipe fixes their size.
+    Consecutive images of a step belong to one process, in one pass, sharing one loss: the result of a step depends only
+    on the groups, which do not depend on the processes if the recipe fixes their size.
 
     Attributes:
         batch: images of a step
-        processes: that share them
+        processes: number of processes that share them
         micro_batch: images of a pass
         loss_batch: images that share a loss
-        fitted: what was changed of what the recipe says, in words; empty for nothing
+        fitted: description of changes to the recipe's values; empty for none
     """
 
     batch: int
@@ -36,18 +36,18 @@ class BatchPlan:
     def of(
         cls, batch: int, *, processes: int, micro_batch: int | None, loss_batch: int | None, fits: bool = False
     ) -> Self:
-        """Split a step as a recipe's training section says.
+        """Split a step according to a recipe's training section.
 
         Args:
             batch: training.batch_size
-            processes: how many there are
+            processes: number of processes
             micro_batch: training.micro_batch_size
             loss_batch: training.loss_group_size
-            fits: training.fit_processes: take the next larger batch that processes can share, and the largest group
-                that a pass can hold, in place of an error
+            fits: training.fit_processes: instead of an error, use the next larger batch that processes can share, and
+                the largest group that fits in a pass
 
         Raises:
-            InputError: it does not come out even
+            InputError: the numbers do not divide evenly
         """
         changes = []
         if fits and batch % processes:
@@ -80,7 +80,7 @@ class BatchPlan:
 
     @property
     def share(self) -> int:
-        """Images of a step that one process has."""
+        """Images of a step in one process."""
         return self.batch // self.processes
 
     @property
@@ -100,7 +100,7 @@ def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
     """Split a recipe's step over processes.
 
     Raises:
-        InputError: it does not come out even, or batch norm would see too little
+        InputError: the numbers do not divide evenly, or a pass is too small for batch norm
     """
     settings = recipe.training
     split = BatchPlan.of(

@@ -38,12 +38,12 @@ _FREE = {
         *("micro_batch_size", "fsdp", "compile", "report_to"),
     ),
 }
-# Keys that errors advise to change: training differs from there on, and a warning says so.
+# Keys that error messages suggest changing: training differs from then on, and a warning says so.
 _CURES = (
     *("data.on_error", "optimizer.max_grad_norm", "optimizer.lr"),
     *("training.early_stopping", "training.validate_every"),
 )
-# The length of the run: the schedule of the new length holds from there on, and a warning restates it.
+# The length of the run: from then on the schedule follows the new length, and a warning restates it.
 _LENGTH = ("training.steps", "training.epochs")
 
 
@@ -51,7 +51,7 @@ class Checkpoints:
     """The checkpoints of one run, in OUT/checkpoints.
 
     Args:
-        recipe: recipe of the run; a checkpoint must have been made with the same, except for folders and machines
+        recipe: recipe of the run; must match the checkpoint's recipe, except for folders and machines
         steps: number of steps of the whole run
         samples: the training samples
         dist: the processes; rank 0 writes
@@ -71,7 +71,7 @@ class Checkpoints:
 
         Raises:
             InputError: there is an unfinished run and ``resume`` is "ask"; or it cannot be resumed because the recipe
-                or the number of images differs, all checkpoints are damaged, or processes see different ones
+                or the number of images differs, all checkpoints are damaged, or processes see different checkpoints
         """
         found = None if resume == "never" else first_whole_state(checkpoints_in(self._folder))
         # No process may write or remove files before all have read them.
@@ -90,13 +90,13 @@ class Checkpoints:
                 "--resume auto to resume, --resume never to start over, or choose another --training.output_dir"
             )
         with restoring(path):
-            # An older version may have known fewer keys: those have their defaults.
+            # Checkpoints of older versions may lack keys: those get their defaults.
             found_recipe = Recipe.from_dict(state["recipe"]).to_dict()
         is_changed = self._check_same_recipe(found_recipe, path)
         self._check_same_images(state["images"], path)
         self._check_length(state, path)
         train_state.is_finished = is_finished and not is_changed and state["steps"] == self._steps
-        # Damaged checkpoints would count as newer than those still to be written.
+        # Damaged checkpoints would count as newer than future ones.
         self._remove(newer for newer in checkpoints_in(self._folder) if newer > path)
         with restoring(path):
             train_state.step = state["step"]
@@ -111,7 +111,7 @@ class Checkpoints:
         """Write a checkpoint, then remove outdated ones; all processes must call this.
 
         Raises:
-            InputError: it cannot be written; earlier checkpoints stay
+            InputError: the checkpoint cannot be written; earlier ones stay
         """
         skipped = skipped_by_all(self._samples, self._dist) or []
         state, generators = train_state.state(), self._dist.gather(rng_state())
@@ -146,7 +146,7 @@ class Checkpoints:
             restore_rng_state(of_processes[self._dist.rank])
 
     def _check_same_recipe(self, found: Mapping[str, Any], path: Path) -> bool:
-        """Check that the recipe is the checkpoint's; return whether an allowed key differs."""
+        """Check that the recipe matches the checkpoint's; return whether an allowed key differs."""
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
@@ -157,7 +157,7 @@ class Checkpoints:
         return bool(changed)
 
     def _check_length(self, state: Mapping[str, Any], path: Path) -> None:
-        """Check that the run is longer than what is done already, and report what a new length changes."""
+        """Check that the run is longer than the steps already done, and report the effect of a new length."""
         step, steps = state["step"], state["steps"]
         if steps == self._steps:
             return
@@ -189,10 +189,10 @@ class Checkpoints:
 
 
 def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int] | None:
-    """The indices of samples that any process found to be bad, shared with all; all processes must call this.
+    """The indices of bad samples found by any process; all processes must call this.
 
     Returns:
-        None where bad samples are not skipped
+        None if bad samples are not skipped
     """
     if not isinstance(samples, SkipBadSamples):
         return None
@@ -202,7 +202,7 @@ def skipped_by_all(samples: SampleDataset, dist: DistributedContext) -> list[int
 
 
 def changed_keys(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """The keys in which two recipes differ, as the command line spells them, without those that a run may change."""
+    """The keys in which two recipes differ, in command-line spelling, without keys that a run may change."""
     return [
         f"{section}.{key}"
         for section in sorted({*found, *expected})
@@ -220,7 +220,7 @@ def _check_facts(state: Mapping[str, Any]) -> None:
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of the generators that dropout uses; data order and augmentation follow from seed and step."""
+    """The state of the generators that dropout uses; data order and augmentation are determined by seed and step."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
@@ -230,6 +230,6 @@ def restore_rng_state(state: Mapping[str, Any]) -> None:
     check_parts(state, ("cpu", "cuda"))
     check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "rng_state")
     torch.set_rng_state(state["cpu"])
-    # The other machine may have had another number of GPUs, or none.
+    # The machine of the checkpoint may have had another number of GPUs, or none.
     for number, of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(of_gpu, number)

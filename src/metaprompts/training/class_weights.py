@@ -1,4 +1,4 @@
-"""Weights of classes in the loss, balanced by how often each class occurs in the training masks."""
+"""Class weights of the loss, balanced by class frequencies in the training masks."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +21,11 @@ def with_class_weights(
 
     Args:
         recipe: recipe of the training
-        samples: it is trained on; all masks are counted
-        share: gives every process what all of them have; the first one's weights count
+        samples: the training samples; all masks are counted
+        share: gathers values over all processes; the first process's weights are used
 
     Returns:
-        the recipe, with the same weights in every process, and nothing to say where they were given
+        the recipe, with the same weights in every process, and the lines, which are empty if weights were given
     """
     task = recipe.task
     if not isinstance(task, Segmentation) or task.class_weights != BALANCED:

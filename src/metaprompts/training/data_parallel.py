@@ -1,4 +1,4 @@
-"""Processes that train one model together, each on its share of every batch."""
+"""Data-parallel training: each process trains on its share of every batch."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +20,10 @@ _LOOK_SECONDS = 0.5
 
 
 class ProcessGroup(Processes):
-    """One process among those that train together; by default the only one."""
+    """One process of a data-parallel group; by default the only one."""
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's rows of (B, ...); B is a multiple of the count."""
+        """This process's rows of (B, ...); B is a multiple of the number of processes."""
         return batch[self.rank :: self.count]
 
     def mean(self, values: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class ProcessGroup(Processes):
         return values / self.count
 
     def in_pass(self, number: int, passes: int) -> AbstractContextManager[Any]:
-        """The context of forward and backward pass ``number`` of ``count`` in a step."""
+        """The context of the forward and backward pass ``number`` of ``count`` in a step."""
         del number, passes
         return nullcontext()
 
@@ -69,18 +69,18 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[ProcessGroup]:
-    """Start the other processes, which run ``work(process_group, *arguments)`` while the body does the same here.
+    """Start the other processes, which run ``work(process_group, *arguments)`` while the body does so in this process.
 
     Args:
-        count: processes, this one included; 1 starts none
-        work: a function of a module, by which the processes find it
-        arguments: are sent to them
+        count: number of processes, including this one; 1 starts none
+        work: a module-level function, so that processes can import it
+        arguments: sent to the other processes
 
     Yields:
-        this process among them
+        the process group of this process
 
     Raises:
-        RuntimeError: one of the others could not be started
+        RuntimeError: another process could not be started
     """
     if count == 1:
         yield SINGLE_PROCESS
@@ -111,7 +111,7 @@ class _Other:
         self._process.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until the process is about to join the group: once inside, the others cannot see that it has ended."""
+        """Wait until the process is about to join the group: afterwards the others could not notice if it ended."""
         while not self._ready.wait(_LOOK_SECONDS):
             if not self._process.is_alive():
                 raise RuntimeError(f"training process {self._rank} exited during startup; see its output above")
@@ -132,5 +132,5 @@ def _follow(
     ready.set()
     _init_process_group(rank, count, meeting)
     work(ProcessGroup(rank, count), *arguments)
-    # The first process ends this one; until then this process must receive what the first still sends.
+    # The first process ends this one; until then this process must receive its messages.
     threading.Event().wait()

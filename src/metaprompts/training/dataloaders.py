@@ -1,4 +1,4 @@
-"""The two splits of a recipe, as loaders."""
+"""Data loaders for the two splits of a recipe."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -42,10 +42,10 @@ class Split:
     """A split and its transforms.
 
     Attributes:
-        samples: what is read
-        transforms: what is done to each sample
-        metric_kwargs: what the task's metric needs to know
-        stored: the samples as they are stored: no captions, and none skipped
+        samples: the data set to read
+        transforms: the transforms of each sample
+        metric_kwargs: arguments of the task's metric
+        stored: the stored samples, without captions and skipping
     """
 
     samples: SampleDataset
@@ -57,8 +57,8 @@ class Split:
 def training_split(recipe: Recipe) -> Split:
     """The training split with the recipe's augmentation.
 
-    What the test section does to an image first, KITTI's benchmark crop, is done here, too: augmentation cuts its
-    crops out of what is left (released code).
+    The test section's initial crop, KITTI's benchmark crop, is also applied here, before augmentation (as in the
+    released code).
     """
     task, data, augment = recipe.task, recipe.data, recipe.augment
     samples = samples_of(recipe, "train")
@@ -84,21 +84,21 @@ def validation_split(recipe: Recipe) -> Split:
         return Split(captioned, recipe.data.val_transforms(), {}, samples)
     assert isinstance(samples, People)
     if recipe.test.flip:
-        # Joint names that do not distinguish left from right raise here, before anything is predicted.
+        # Joint names that do not distinguish left from right raise an error here, before prediction.
         mirror_pairs(task.joints, task.flip_pairs)
     if unknown := task.without_sigma():
         logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
     crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    # Where the images are held out of a larger file, the other images must not count as missed.
+    # If images are held out of a larger file, its other images must not count as missed.
     images = {} if recipe.data.val_share is None else {"images": image_ids(samples)}
     return Split(captioned, [crop], {"annotations": samples.annotation_path, **images}, samples)
 
 
 def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
-    """The samples of a split as they are stored.
+    """The stored samples of a split.
 
     Raises:
-        InputError: the data are missing, or not of the recipe's classes or joints, or there is no validation
+        InputError: the data is missing or has other classes or joints than the recipe, or there is no validation
     """
     task, data = recipe.task, recipe.data
     if split == "val" and not data.validates:
@@ -120,7 +120,7 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
 
 
 def with_held_out(recipe: Recipe, validation: Split | None) -> Recipe:
-    """The recipe with the held-out images listed, so that reading it again holds out the same images."""
+    """The recipe with the held-out images listed, to hold out the same images again."""
     if validation is None or recipe.data.val_share is None:
         return recipe
     names = image_names(validation.stored, recipe.data.names_from("val"))
@@ -132,7 +132,7 @@ def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | No
 
     Args:
         recipe: recipe of the training
-        splits: "training" and, where there is one, "validation"
+        splits: "training" and, if it exists, "validation"
     """
     if not recipe.data.validates:
         return "no validation: data.val is none, so last/ has the weights of the last step, and best/ is not written"
@@ -150,10 +150,10 @@ def _images(samples: SampleDataset) -> int:
 
 
 def _shards_hold_out(recipe: Recipe) -> bool:
-    """Whether the recipe's shards were written with the same share held out, in which case it is not held out again.
+    """Whether the recipe's shards were written with the same share held out, in which case nothing is held out again.
 
     Raises:
-        InputError: they were written with another share, or by another seed
+        InputError: the shards were written with another share or seed
     """
     data, seed = recipe.data, recipe.training.seed
     origin = {} if data.shards is None else read_index(data.shards).origin.data
@@ -181,13 +181,13 @@ def with_contexts(recipe: Recipe, samples: SampleDataset, root: Path, *, toleran
     """The samples with their images' captions, encoded, if the recipe's prompts are captions.
 
     Args:
-        recipe: says where captions and their encoder come from
+        recipe: gives the sources of captions and text encoder
         samples: samples of a split
-        root: what names in a file of captions are relative to
-        tolerant: whether images without caption are met only when they are read
+        root: folder that names in a caption file are relative to
+        tolerant: whether to ignore images without a caption until they are read
 
     Raises:
-        InputError: there are no captions, or nothing to make or read them
+        InputError: there are no captions, or no captioner or text encoder
     """
     if recipe.prompts.kind != "caption":
         return samples
@@ -204,10 +204,10 @@ class InfiniteDataLoader:
     """Endless batches of the training split: every epoch is reshuffled, determined by the seed.
 
     Args:
-        split: what to read
+        split: the split to read
         recipe: batch size, seed and workers
-        step: how a batch is split; None for one process and one pass
-        rank: which process's images to give
+        step: the split of a batch; None for one process and one pass
+        rank: the process whose images to yield
 
     Raises:
         InputError: the split is smaller than a batch
@@ -233,7 +233,7 @@ class InfiniteDataLoader:
             prefetch_factor=recipe.data.prefetch if workers > 0 else None,
             # Pinned memory, which a GPU copies asynchronously.
             pin_memory=torch.cuda.is_available() and recipe.training.device != "cpu",
-            # A separate generator: a loader's random numbers must not depend on how often the run was stopped.
+            # A separate generator, so that random numbers do not depend on how often the run was stopped.
             generator=torch.Generator(),
         )
 
@@ -277,7 +277,7 @@ class _Order(Sampler[int]):
         self.begin(0, 0)
 
     def begin(self, epoch: int, over: int) -> None:
-        """Set the epoch, and how many of its batches are done."""
+        """Set the epoch and the number of its batches already done."""
         self._epoch = epoch
         self._over = over
 

@@ -1,4 +1,4 @@
-"""Check for depth out of range before the first step."""
+"""Check the depth range before the first step."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -16,13 +16,13 @@ _TRIED = 8
 
 
 def check_depth_range(recipe: Recipe, *, warns: bool = True, **splits: SampleDataset) -> None:
-    """Check that splits have depth that can be trained on and scored; no-op for other tasks.
+    """Check that splits have usable depth for training and scoring; no-op for other tasks.
 
-    A few samples of each are read. What cannot be read is skipped here.
+    A few samples of each split are read; unreadable ones are skipped here.
 
     Args:
-        recipe: says the range
-        warns: whether to log how much of the depth is out of range
+        recipe: gives the range
+        warns: whether to log the share of depth out of range
         splits: the samples of each split, by its name
 
     Raises:

@@ -27,12 +27,12 @@ _MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 class DistributedContext(ProcessGroup):
-    """One process among those that train together, and the precision they compute in.
+    """One process of a distributed run, and its precision.
 
     Args:
         accelerator: accelerator of the process
-        device: where it computes
-        fsdp: whether the processes split the model among them, if there are several
+        device: compute device
+        fsdp: whether to shard the model over the processes, if there are several
     """
 
     def __init__(self, accelerator: "Accelerator", device: torch.device, *, fsdp: bool = False) -> None:
@@ -57,7 +57,7 @@ class DistributedContext(ProcessGroup):
         return one_pass
 
     def prepare_optimizer(self, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-        """The optimizer, aware of scaled gradients where the precision needs them."""
+        """Prepare the optimizer for scaled gradients if the precision needs them."""
         if self.accelerator.scaler is None:
             return optimizer
         prepared: torch.optim.Optimizer = self.accelerator.prepare_optimizer(optimizer, device_placement=False)
@@ -74,7 +74,7 @@ class DistributedContext(ProcessGroup):
             yield
 
     def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients, scaled where the precision needs it."""
+        """Add a loss's gradients, scaled if the precision needs it."""
         self.accelerator.backward(loss)
 
     def exchange(self, model: nn.Module) -> None:
@@ -92,7 +92,7 @@ class DistributedContext(ProcessGroup):
         return context
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether a process has set it; all must call this."""
+        """For each flag, whether any process has set it; all processes must call this."""
         if self.count == 1:
             return list(flags)
         found = torch.tensor(flags, dtype=torch.float32)
@@ -100,7 +100,7 @@ class DistributedContext(ProcessGroup):
         return [value > 0 for value in found.tolist()]
 
     def gather(self, value: Any) -> list[Any]:
-        """The value of every process, in their order; all must call this."""
+        """The value of every process, by rank; all processes must call this."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -138,7 +138,7 @@ def distributed_context(settings: "Training") -> Iterator[DistributedContext]:
             with _naming_the_lost():
                 yield DistributedContext(accelerator, device, fsdp=settings.fsdp)
         finally:
-            # Accelerate keeps the first precision that it is given for the whole process.
+            # Accelerate keeps the first precision it is given for the lifetime of the process.
             AcceleratorState._reset_state(reset_partial_state=True)
 
 

@@ -1,4 +1,4 @@
-"""A recipe's model and batch without content, to measure or estimate the cost of a run."""
+"""A recipe's model and batch with dummy content, to measure or estimate the cost of a run."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ _STAND_IN = "sd15"
 
 
 def stand_in_model(recipe: Recipe) -> MetaPromptModel:
-    """A recipe's model with random weights, ready to be trained; nothing is downloaded, see `architecture`."""
+    """A recipe's model with random weights, ready for training; nothing is downloaded, see `architecture`."""
     source = recipe.backbone.source
     base = None if recipe.training.trainable == "full" else Base(source=source, fingerprint="")
     model = model_on(recipe, stand_in_backbone(source), base)
-    # A cache does not help images that occur once.
+    # A cache is useless for images that occur once.
     model.latent_encoder.cache = None
     model.train()
     if recipe.training.batch_norm != "local":
@@ -36,8 +36,8 @@ def stand_in_model(recipe: Recipe) -> MetaPromptModel:
 
 
 def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
-    """`stand_in_model` of tensors that have no numbers and take no memory, but seem to be on the CPU."""
-    # LoRA cannot be built of fake tensors, and on the meta device there is no autocast.
+    """`stand_in_model` with fake tensors, which take no memory but appear to be on the CPU."""
+    # LoRA cannot be built from fake tensors, and the meta device does not support autocast.
     with torch.device("meta"):
         model = stand_in_model(recipe)
     facts = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
@@ -48,7 +48,7 @@ def fake_model(recipe: Recipe, mode: FakeTensorMode) -> MetaPromptModel:
 
 
 def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
-    """A training batch without content."""
+    """A training batch with dummy content."""
     height, width = original_size(recipe)
     batch = {"image": torch.empty(images, 3, height, width)}
     if isinstance(recipe.task, Segmentation):
@@ -66,7 +66,7 @@ def original_size(recipe: Recipe) -> tuple[int, int]:
 
 
 def stand_in_backbone(source: str) -> Backbone:
-    """A backbone with random weights, of a source's architecture."""
+    """A backbone with random weights in the architecture of a source."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         return build_backbone(**{part: read_json(folder / part / "config.json") for part in ("unet", "vae")})

@@ -1,4 +1,4 @@
-"""The exponential moving average (EMA) of a run's weights, which often scores better than the weights."""
+"""The exponential moving average (EMA) of a run's weights, which often scores better than the weights themselves."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +11,8 @@ class WeightAverage:
     """EMA of the trained weights of a model; batch norm's statistics are averages already.
 
     Args:
-        model: begins with its weights
-        decay: share of the former average that stays at each step, 0 to below 1; the first steps take `decay_at`
+        model: its weights initialize the average
+        decay: share of the previous average kept at each step, 0 to below 1; the first steps use `decay_at`
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -28,7 +28,7 @@ class WeightAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While the body runs, the model has the averages; afterwards its own weights again, bit for bit."""
+        """While the body runs, the model has the averages; afterwards its own weights, bit-identical."""
         self.swap()
         try:
             yield
@@ -56,7 +56,7 @@ class WeightAverage:
 
 
 def decay_at(step: int, decay: float) -> float:
-    """The decay after ``step`` steps: it rises from 0 to ``decay``, so that the average forgets the first weights.
+    """The decay after ``step`` steps: it rises from 0 to ``decay``, so the average forgets the initial weights.
 
     With 0.999 from the start, they would still have a share of 0.37 after a thousand steps.
     """

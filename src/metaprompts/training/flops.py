@@ -8,13 +8,13 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums PyTorch's own formulas for matrix products, convolutions and attention; the rest counts for nothing.
+    """Sums PyTorch's own formulas for matrix products, convolutions and attention; other operations count as zero.
 
-    `torch.utils.flop_counter.FlopCounterMode` also counts per module, and for that keeps activations alive, which may
-    not be where bytes are counted, too.
+    `torch.utils.flop_counter.FlopCounterMode` also counts per module, and for that keeps activations alive, which would
+    distort a simultaneous count of bytes.
 
     Attributes:
-        total: so far; a multiplication with its addition is two
+        total: operations so far; a multiply-add counts as two
     """
 
     def __init__(self) -> None:

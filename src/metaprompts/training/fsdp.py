@@ -25,12 +25,12 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 def shard(model: MetaPromptModel, device: str) -> None:
     """Shard a model's trained weights, one unit per layer of the UNet and one for the rest.
 
-    A layer's weights are gathered before the first refinement step and stay so until its gradients are computed: all K
-    steps use the same weights. The frozen encoder is replicated in every process.
+    A layer's weights are gathered before the first refinement step and stay gathered until its gradients are computed:
+    all K steps use the same weights. The frozen encoder is replicated in every process.
 
     Args:
-        model: on its device, the same in every process; is changed
-        device: kind of device, such as "cuda"
+        model: on its device, the same in every process; changed in place
+        device: device type, for example "cuda"
     """
     # FSDP does not shard tensors of another memory format.
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -60,7 +60,7 @@ def summon_full_params(model: nn.Module) -> Iterator[None]:
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """A model's full tensors, on rank 0, whichever process holds which shards; all processes must call this."""
+    """A model's full tensors, on rank 0; all processes must call this."""
     return get_model_state_dict(model, options=_WHOLE)  # type: ignore[return-value]
 
 
@@ -71,7 +71,7 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor], *, strict: b
 
 
 def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """An optimizer's full state by parameter name, as `model_state`."""
+    """An optimizer's full state by parameter name, like `model_state`."""
     return get_optimizer_state_dict(model, optimizer, options=_WHOLE)
 
 

@@ -1,4 +1,4 @@
-"""Whether splits have labels that can be trained on and scored, and which classes occur in them."""
+"""Check that splits have usable labels, and count the classes in them."""
 
 import logging
 
@@ -9,12 +9,12 @@ from metaprompts.tasks import Segmentation
 
 logger = logging.getLogger(__name__)
 
-# Of Cityscapes' large masks this takes about 3 seconds.
+# For Cityscapes' large masks this takes about 3 seconds.
 _MASKS_AT_MOST = 100
 
 
 def check_labels(recipe: Recipe, *, warns: bool = True, **splits: SampleDataset) -> dict[str, LabelHistogram]:
-    """Check that each split has a pixel with a class, and count the classes; nothing for other tasks.
+    """Check that each split has a pixel with a class, and count the classes; no-op for other tasks.
 
     At most 100 masks of each split are counted, always the same ones.
 
@@ -24,7 +24,7 @@ def check_labels(recipe: Recipe, *, warns: bool = True, **splits: SampleDataset)
         splits: the samples of each split, by its name
 
     Returns:
-        what was counted in each split
+        the counts of each split
 
     Raises:
         InputError: every pixel of a split is ignored

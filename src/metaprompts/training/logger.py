@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 
 
 class JsonlFile:
-    """A file that gets a line for each step and each validation as soon as it is over.
+    """A file with one line for each step and each validation, written as soon as it ends.
 
-    Lines hold "step"; a step's also "lr", "total" and the parts of the loss, in training also "seconds", and "waited",
-    those of them that were spent waiting for images; a validation's hold the scores under "validation".
+    All lines have "step". Lines of steps also have "lr", "total" and the parts of the loss, and in training "seconds"
+    and "waited", the seconds spent waiting for images; lines of validations have the scores under "validation".
 
     Args:
         path: the file
-        step: steps taken so far; what a killed training wrote of later ones is dropped
-        validation_due: whether what it wrote of the validation after this one is dropped, too
+        step: steps taken so far; a killed run's lines of later steps are dropped
+        validation_due: whether to also drop the line of the validation after this step
 
     Raises:
         InputError: the file cannot be read or written
@@ -61,7 +61,7 @@ class JsonlFile:
         """Close the file.
 
         Raises:
-            InputError: what is left in memory cannot be written
+            InputError: buffered lines cannot be written
         """
         with self._naming():
             self._file.close()
@@ -75,7 +75,7 @@ class JsonlFile:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a last one that was cut off is left out, and damaged ones are, too, with a warning.
+    """The lines of a log, without a truncated last line and, with a warning, without damaged lines.
 
     Raises:
         InputError: the file cannot be read
@@ -92,7 +92,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _values(line: bytes) -> dict[str, Any] | None:
-    """What a line says; None where it is damaged."""
+    """The content of a line; None if it is damaged."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
@@ -112,24 +112,24 @@ class MetricLogger:
     """Whether images are logged."""
 
     def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
-        """Note a step: the learning rate and losses by name, how long it took, and how much of that was waiting."""
+        """Log a step: the learning rate, the losses by name, its duration, and the time spent waiting in it."""
 
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
-        """Note a validation's scores."""
+        """Log a validation's scores."""
 
     def stopped_early(self, step: int, patience: int) -> None:
-        """Log that this many validations in a row were no better."""
+        """Log the number of consecutive validations without improvement."""
 
     def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
-        """Note images (H, W, 3) by name."""
+        """Log images (H, W, 3) by name."""
 
 
 class JsonlLogger(MetricLogger):
     """Logs to log.jsonl and to the trackers.
 
     Args:
-        log: gets it all but images
-        accelerator: knows the trackers
+        log: receives everything except images
+        accelerator: holds the trackers
     """
 
     def __init__(self, log: JsonlFile, accelerator: "Accelerator") -> None:
@@ -138,23 +138,23 @@ class JsonlLogger(MetricLogger):
         self.tracks = bool(accelerator.trackers)
 
     def step(self, step: int, losses: Mapping[str, float], *, seconds: float, waited: float) -> None:
-        """Note a step."""
+        """Log a step."""
         self._log.add(step, {**losses, "seconds": seconds, "waited": waited})
         times = {"seconds": seconds, "waited": waited}
         self._track(step, {f"training/{name}": value for name, value in {**losses, **times}.items()})
 
     def validation(self, step: int, scores: Mapping[str, Any]) -> None:
-        """Note a validation."""
+        """Log a validation."""
         self._log.add(step, {"validation": scores})
         numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
         self._track(step, {f"validation/{name}": value for name, value in numbers.items()})
 
     def stopped_early(self, step: int, patience: int) -> None:
-        """Note an early stop."""
+        """Log an early stop."""
         self._log.add(step, {"early_stopping": patience})
 
     def images(self, step: int, images: Mapping[str, ImageArray]) -> None:
-        """Note images."""
+        """Log images."""
         for tracker in self._accelerator.trackers:
             if not hasattr(tracker, "log_images"):
                 continue
@@ -173,12 +173,12 @@ class JsonlLogger(MetricLogger):
 def metric_logger(
     recipe: "Recipe", accelerator: "Accelerator", *, is_main: bool, step: int, validation_due: bool
 ) -> Iterator[MetricLogger]:
-    """Open the logger of a run; lines of steps, or of a validation, that are still to come are dropped.
+    """Open the logger of a run; lines of steps or validations after ``step`` are dropped.
 
     Args:
         recipe: recipe of the run
-        accelerator: knows the trackers
-        is_main: whether this is the process that writes
+        accelerator: holds the trackers
+        is_main: whether this process writes
         step: steps taken so far
         validation_due: whether the validation after this step is still to come
 
@@ -194,7 +194,7 @@ def metric_logger(
         yield JsonlLogger(log, accelerator)
     finally:
         log.close()
-        # There are none where they could not be started.
+        # There are no trackers if they could not be started.
         for tracker in getattr(accelerator, "trackers", []):
             with naming_tracker(tracker.name):
                 tracker.finish()

@@ -58,30 +58,30 @@ from metaprompts.utils.wording import counted
 logger = logging.getLogger(__name__)
 
 Passes = list[dict[str, Tensor]]
-"""The images and targets of a step that one process has, pass by pass."""
+"""One process's images and targets of a step, pass by pass."""
 
 CURVES_FILE = "curves.png"
 
 
 def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask") -> History:
-    """Train as a recipe says.
+    """Train according to a recipe.
 
     Writes to ``recipe.training.output_dir``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
-    folders best/ and last/ (every validation), now and then a checkpoint, and curves.png with each of these. SIGINT and
-    SIGTERM end it after a step, with a checkpoint.
+    folders best/ and last/ (every validation), periodic checkpoints, and curves.png with each of these. SIGINT and
+    SIGTERM stop the run after a step, with a checkpoint.
 
     Args:
-        recipe: what to do
+        recipe: the run's recipe
         progress: called at every step
-        resume: what to do with an unfinished run in that folder
+        resume: how to treat an unfinished run in that folder
 
     Returns:
         every validation
 
     Raises:
-        InputError: data, backbone or recipe do not fit, the folder is one of the data or another process writes into
-            it, or the loss is no longer finite
-        TrainingStopped: a signal asked for it
+        InputError: data, backbone and recipe do not match, the folder contains data or another process writes into it,
+            or the loss is non-finite
+        TrainingStopped: a signal requested it
     """
     recipe.data.check_output(recipe.training.output_dir)
     with distributed_context(recipe.training) as dist, _alone_in(recipe.training.output_dir, dist):
@@ -89,7 +89,7 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
 
 
 def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[None]:
-    """Only rank 0 writes, and nothing is read or removed before it holds the lock."""
+    """Only rank 0 writes; nothing is read or removed before it holds the lock."""
     return writing_into(out, "train", deep=True) if dist.is_first else nullcontext()
 
 
@@ -181,11 +181,11 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
                 )
                 is_due = dist.is_first and time.perf_counter() - saved >= settings.checkpoint_seconds
                 must_stop, must_save = dist.any(request.signal is not None, is_due)
-                # A validation may take long and may fail: the steps before it must not be lost with it.
+                # A validation may take long and may fail: the preceding steps must not be lost with it.
                 if must_stop or must_save or train_state.validation_due:
                     checkpoints.save(train_state)
                     saved = time.perf_counter()
-                    # Otherwise the validation that follows draws the curves.
+                    # Otherwise the following validation draws the curves.
                     if dist.is_first and (must_stop or not train_state.validation_due):
                         _draw_curves(recipe)
                 if must_stop:
@@ -253,7 +253,7 @@ def _take_step(
     recipe: Recipe,
     dist: DistributedContext,
 ) -> tuple[dict[str, float], float]:
-    """One step; where its loss is not finite, the weights stay and the step's inputs are dumped."""
+    """Take one step; if its loss is non-finite, the weights stay and the step's inputs are dumped."""
     before, max_grad_norm = rng_state(), recipe.optimizer.max_grad_norm
     lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
     losses_of = [partial(train_state.one_pass, batch) for batch in passes]
@@ -286,7 +286,7 @@ def _validate(
     notes: MetricLogger,
     between: Callable[[], None],
 ) -> dict[str, Any]:
-    """Score the validation split as the recipe tests, but with one forward pass per image.
+    """Score the validation split as in the recipe's test section, but with one forward pass per image.
 
     ``between`` is called between batches and may raise to end the validation.
     """
@@ -319,9 +319,9 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
     """A recipe's model on a backbone, ready to be trained.
 
     Args:
-        recipe: what to build
-        backbone: what to build it on, whatever the recipe's source is
-        base: the backbone's name, where it stays frozen
+        recipe: the model's recipe
+        backbone: the backbone, which replaces the recipe's source
+        base: the backbone's name, if it stays frozen
     """
     choice = recipe.backbone
     model = MetaPromptModel.from_backbone(
@@ -351,7 +351,7 @@ def _base(recipe: Recipe, backbone: Backbone) -> Base | None:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, recipe: Recipe) -> float:
-    """Give every group its learning rate for a step (0 for the first); returns the schedule's own."""
+    """Set every group's learning rate for a step (0 for the first); returns the schedule's learning rate."""
     lr = learning_rate(step, steps=steps, lr=recipe.optimizer.lr, schedule=recipe.schedule)
     apply_learning_rate(optimizer, lr)
     return lr
@@ -371,7 +371,7 @@ def training_step(
 def _record(
     train_state: TrainState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
 ) -> None:
-    """Keep the scores, if there was a validation, and the weights that reached them."""
+    """Store the scores, if there was a validation, and the corresponding weights."""
     history, out, is_best = train_state.history, recipe.training.output_dir, False
     if scores is not None:
         entry = {"step": train_state.step, **scores}

@@ -38,8 +38,8 @@ def poly_one_cycle(step: int, *, top: int, lr: float, min_lr: float, power: floa
     Args:
         step: 1 for the first
         top: the step of the peak
-        lr: at the peak
-        min_lr: at both ends and from then on
+        lr: learning rate at the peak
+        min_lr: learning rate at both ends and afterwards
         power: exponent of the rise; below 1 it is steep at first
     """
     if step < top:
@@ -48,12 +48,12 @@ def poly_one_cycle(step: int, *, top: int, lr: float, min_lr: float, power: floa
 
 
 def fall_start(steps: int, fall: float) -> int:
-    """The first step of a fall over the last share ``fall`` of ``steps``; 0 is the first of all."""
+    """The first step (counted from 0) of a decay over the last share ``fall`` of ``steps``."""
     return steps - max(round(steps * fall), 1)
 
 
 def fall_factor(step: int, *, start: int, steps: int) -> float:
-    """1 up to step ``start``, then half a cosine that would reach 0 at step ``steps``."""
+    """Factor 1 up to step ``start``, then half a cosine that would reach 0 at step ``steps``."""
     if step <= start:
         return 1.0
     return 0.5 + 0.5 * math.cos(math.pi * (step - start) / (steps - start))
@@ -77,7 +77,7 @@ def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -
 
 
 def check_warmup(schedule: Schedule, steps: int) -> str | None:
-    """A warning if the warm-up is as long as the whole run or longer; else None."""
+    """A warning if the warm-up is at least as long as the run; else None."""
     warmup = schedule.warmup(steps)
     if warmup < steps or warmup == 0:
         return None

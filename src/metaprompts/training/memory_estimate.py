@@ -1,4 +1,4 @@
-"""How much memory a recipe's training takes, computed: nothing is allocated, nothing is downloaded."""
+"""Compute the training memory of a recipe; nothing is allocated or downloaded."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -26,7 +26,7 @@ from metaprompts.utils.memory_tracker import (
 
 ENCODER, FORWARD, BACKWARD = "encoder", "forward pass", "backward pass"
 
-# bitsandbytes: a byte for each moment, and for each 256 of them a float that scales them; small tensors stay whole.
+# bitsandbytes: one byte per moment, and one scaling float per 256 moments; small tensors stay in fp32.
 _8BIT_BLOCK, _8BIT_SMALLEST = 256, 4096
 
 
@@ -35,14 +35,14 @@ class MemoryPeak:
     """Memory in use at the peak of a training step, in bytes.
 
     Attributes:
-        weights: all weights and statistics, of the frozen encoder too
-        gradients: those that are there at the peak, and those of earlier passes of the step
-        moments: AdamW's two
-        average: the weights' exponential average, where one is kept
-        exchange: a second copy of the gradients, from which processes exchange them (DDP)
+        weights: all weights and statistics, including the frozen encoder
+        gradients: gradients at the peak, including those of earlier passes of the step
+        moments: AdamW's two moments
+        average: the weights' exponential moving average, if there is one
+        exchange: a second copy of the gradients for exchange between processes (DDP)
         copies: copies of weights in the precision of the passes
-        activations: what the forward pass has made and the backward pass still needs, the losses' part included
-        work: what passes by: the frozen encoder's tensors, gradients of activations, layers that are computed again
+        activations: activations saved for the backward pass, including those of the losses
+        work: temporary tensors: the frozen encoder's, gradients of activations, recomputed layers
     """
 
     weights: int
@@ -65,12 +65,12 @@ class TrainingMemory:
     """The memory of one run, in one process.
 
     Attributes:
-        peak: at the fullest moment of a step
-        phase: in which part of the step that is: "encoder", "forward pass" or "backward pass"
-        kept: bytes that the forward pass keeps for the backward pass
+        peak: memory at the peak of a step
+        phase: the part of the step with the peak: "encoder", "forward pass" or "backward pass"
+        kept: bytes saved by the forward pass for the backward pass
         parameters: number of parameters of the whole model
         trained: number of trained ones
-        images: in a pass
+        images: images per pass
         passes: passes of a step
         flops: floating-point operations of a step, forward and backward: two for each multiplication of matrix
             products, convolutions and attention, see `Flops`
@@ -97,18 +97,18 @@ class TrainingMemory:
 
 
 def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
-    """Compute the memory of a recipe's training step, for each of some processes.
+    """Compute the memory of a recipe's training step, per process.
 
-    The step is run on fake tensors, which have a shape and no numbers, and every one that is alive is counted. Loss
-    and batch norm are those of one process; each mask is taken to be full, and each class to be there. The passes'
-    precision is that of a GPU, unless training.device is "cpu".
+    The step runs on fake tensors, which have only a shape, and all live tensors are counted. Loss and batch norm are
+    those of one process; masks are assumed to be fully labeled with every class present. The precision of passes is
+    that of a GPU, unless training.device is "cpu".
 
     Args:
         recipe: what to train
-        processes: that share the step
+        processes: number of processes that share the step
 
     Raises:
-        InputError: the step cannot be shared so
+        InputError: the step cannot be shared by this number of processes
     """
     if isinstance(recipe.task, Segmentation):
         # Class weights take no memory, and balanced ones are unknown before masks are counted.
@@ -144,7 +144,7 @@ def _peak(model: MetaPromptModel, recipe: Recipe, held: Mapping[str, int], passe
     """Memory at a pass's peak, and memory in use throughout."""
     trained = [each for each in model.parameters() if each.requires_grad]
     weights, gradients = _bytes([*model.parameters(), *model.buffers()]), _bytes(trained)
-    # FSDP: in addition to its shard, a process has all weights during a pass, as every refinement step needs them.
+    # FSDP: in addition to its shard, a process has all weights during a pass, because every refinement step needs them.
     share = processes if recipe.training.fsdp else 1
     return MemoryPeak(
         weights=weights + (gradients // share if share > 1 else 0),
@@ -164,17 +164,17 @@ def pass_bytes(
     earlier_gradients: bool = False,
     answers: AbstractContextManager[object] | None = None,
 ) -> tuple[MemoryTracker, int]:
-    """Run one forward and backward pass, and count.
+    """Run one forward and backward pass, and count its memory.
 
     Args:
-        model: in training, of fake tensors or of real ones
-        recipe: the model's
-        batch: what the model and its losses take, likewise
-        earlier_gradients: whether there are gradients of earlier passes, to which those of this one are added
-        answers: within it the losses may ask of tensors' numbers, where these have none
+        model: in training mode, with fake or real tensors
+        recipe: the model's recipe
+        batch: inputs of model and losses, also fake or real
+        earlier_gradients: whether gradients of earlier passes exist, to which those of this pass are added
+        answers: context in which losses may read values of fake tensors
 
     Returns:
-        the count, and the bytes that the forward pass kept for the backward pass
+        the count, and the bytes saved by the forward pass for the backward pass
     """
     trained = [each for each in model.parameters() if each.requires_grad]
     if earlier_gradients:
@@ -211,7 +211,7 @@ def _loss(
     settings: Training,
     answers: AbstractContextManager[object] | None,
 ) -> Tensor:
-    # float16 takes what bfloat16 takes.
+    # float16 takes as much memory as bfloat16.
     with nullcontext() if settings.precision == "fp32" else torch.autocast("cpu", torch.bfloat16):
         raw, auxiliary = model.training_outputs(batch["image"], every_step=settings.step_decay is not None)
     with answers or nullcontext():
@@ -224,7 +224,7 @@ def moment_bytes(parameter: Tensor, kind: str) -> int:
     """Bytes of both moments of a parameter.
 
     Args:
-        parameter: is trained
+        parameter: a trained parameter
         kind: "adamw" or "adamw_8bit"
     """
     if kind == "adamw" or parameter.numel() < _8BIT_SMALLEST:

@@ -1,4 +1,4 @@
-"""Dump a step whose loss was not finite, so that it can be replayed."""
+"""Dump a step with a non-finite loss, so that it can be replayed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _NAMED_AT_MOST = 8
 
 @dataclass(frozen=True, kw_only=True)
 class NonFiniteStep:
-    """A step as one process took it.
+    """One process's part of a step.
 
     Attributes:
         step: 1 for the first
@@ -30,7 +30,7 @@ class NonFiniteStep:
         passes: images and targets, pass by pass
         files: files of the images
         rng_state: the generators before the step
-        loss_batch: images that shared a loss; None for those of a pass
+        loss_batch: images per loss group; None for the images of a pass
     """
 
     step: int
@@ -46,8 +46,8 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
 
     Args:
         kept: the step
-        model: that took it
-        tensors: its whole weights, as they were
+        model: the model that took it
+        tensors: its full weights before the step
         recipe: recipe of the run
 
     Returns:
@@ -74,7 +74,7 @@ def replay(path: str | Path) -> dict[str, Tensor]:
         path: not_finite_STEP.pt, written by a run
 
     Returns:
-        the loss's parts by name, means over the passes of that process
+        the loss's parts by name, averaged over the passes of that process
 
     Raises:
         InputError: the file is missing or damaged

@@ -20,8 +20,8 @@ def parameter_groups(model: nn.Module, settings: Optimizer) -> list[dict[str, An
         settings: the rules
 
     Returns:
-        groups for AdamW, each with "params", "names", "lr", "weight_decay" and "lr_scale", the factor that the
-        schedule's learning rate is multiplied by
+        groups for AdamW, each with "params", "names", "lr", "weight_decay" and "lr_scale", the factor on the schedule's
+        learning rate
     """
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():

@@ -15,7 +15,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArr
 
     Args:
         lines: lines of log.jsonl
-        metric: the validations' number to draw
+        metric: the validation metric to draw
 
     Returns:
         (height, width, 3)
@@ -40,13 +40,13 @@ def training_curves(lines: Sequence[Mapping[str, Any]], metric: str) -> ImageArr
 
 
 def _scores(validations: Sequence[Mapping[str, Any]], metric: str) -> Curve:
-    """Lengths from 0 on, all else from 0 to 1: an axis that follows the values makes an event of each wobble."""
+    """Errors in meters start at 0, other scores span 0 to 1: an axis fitted to the values would exaggerate noise."""
     values = [_number(line["validation"].get(metric)) for line in validations]
     if metric in _UNITS:
         finite = [value for value in values if value < float("inf")]
         title, limits = "lower is better; axis from 0", (0.0, 1.05 * max(finite, default=0.0) or 1.0)
     else:
-        # COCO's -1 says that there was nothing to score.
+        # COCO's -1 means that there was nothing to score.
         values = [value if value >= 0 else float("nan") for value in values]
         title, limits = "higher is better; axis from 0 to 1, whatever the values", (0.0, 1.02)
     return Curve(

@@ -20,20 +20,20 @@ _ROW = 4
 
 
 def samples_to_watch(samples: SampleDataset) -> list[Sample]:
-    """A few spread over a split."""
+    """A few samples spread over a split."""
     count = min(_SAMPLES, len(samples))
     return distinct_images([samples[place * len(samples) // count] for place in range(count)])
 
 
 def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str, ImageArray]:
-    """Sheets of what a model makes of samples: image, truth and prediction; and where its prompts respond.
+    """Sheets of samples with image, ground truth and prediction, and of prompt responses.
 
     Args:
         model: in any mode
         samples: at least one
 
     Returns:
-        "predictions", and "prompts" where the model has prompt maps
+        "predictions", and "prompts" if the model has prompt maps
     """
     with eval_mode(model):
         rows = [[sample.image, draw_truth(model.task, sample), _predicted(model, sample)] for sample in samples]

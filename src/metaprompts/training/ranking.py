@@ -1,10 +1,10 @@
-"""Which of two validations is better."""
+"""Compare validations."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# The first metric decides; each following one only breaks a tie of those before it.
+# The first metric decides; each following metric only breaks ties.
 _METRICS = {
     "segmentation": ("mIoU", "mAcc", "aAcc"),
     "depth": ("rmse", "rel", "d1"),
@@ -14,20 +14,20 @@ _LOWER_IS_BETTER = ("rmse", "rel")
 
 
 def main_metric(task: str) -> str:
-    """Name of the metric by which validations of a task are compared first."""
+    """Name of the metric that decides first between validations of a task."""
     return _METRICS[task][0]
 
 
 def is_as_good(task: str, new: Mapping[str, Any], best: Mapping[str, Any] | None) -> bool:
-    """Whether a later validation takes the place of the best one so far.
+    """Whether a later validation replaces the best one so far.
 
-    Ties are broken by the task's next metric. Of two that tie in all metrics the later one is kept: it was trained
-    longer, and a first validation with AP 0 must not stay the best for ever.
+    Ties are broken by the task's next metric. If all metrics tie, the later validation is kept: it was trained longer,
+    and a first validation with AP 0 must not stay the best forever.
 
     Args:
         task: name of the task
         new: scores of the later validation
-        best: scores of the best one so far; None where there is none
+        best: scores of the best one so far; None if there is none
 
     Returns:
         True unless ``best`` is better; nan is worse than any number
@@ -36,7 +36,7 @@ def is_as_good(task: str, new: Mapping[str, Any], best: Mapping[str, Any] | None
 
 
 def validations_since_best(task: str, validations: Sequence[Mapping[str, Any]]) -> int:
-    """How many validations have passed since the main metric last became better than ever before.
+    """Number of validations since the main metric last improved on its best value.
 
     Args:
         task: name of the task
@@ -50,7 +50,7 @@ def validations_since_best(task: str, validations: Sequence[Mapping[str, Any]]) 
 
 
 def is_undefined(task: str, scores: Mapping[str, Any]) -> bool:
-    """Whether the main metric could not be computed: nan, or COCO's -1 where there is nothing to find."""
+    """Whether the main metric is undefined: nan, or COCO's -1 if there is nothing to find."""
     value = scores.get(main_metric(task))
     return value is None or math.isnan(value) or value < 0
 

@@ -8,17 +8,17 @@ from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Where a signal goes to all processes of a terminal or a job, torchrun also forwards it to those that it started.
+# When a signal goes to all processes of a terminal or job, torchrun also forwards it to its own processes.
 _SAME_SECONDS = 3.0
 
 
 class TrainingStopped(Exception):  # noqa: N818  # not an error
-    """A run stopped on a signal, after it had saved its state.
+    """A run was stopped by a signal, after saving its state.
 
     Attributes:
         step: steps done
         steps: number of steps of the whole run
-        signal: the one that was received
+        signal: the received signal
     """
 
     def __init__(self, step: int, steps: int, number: int) -> None:
@@ -32,8 +32,8 @@ class StopRequest:
     """Whether a signal has asked the run to stop.
 
     Attributes:
-        signal: the one that was received, if any
-        noticed: when, by the monotonic clock
+        signal: the received signal, if any
+        noticed: its time on the monotonic clock
     """
 
     signal: int | None = None
@@ -42,10 +42,10 @@ class StopRequest:
 
 @contextmanager
 def noticing_signals() -> Iterator[StopRequest]:
-    """While the body runs, remember SIGINT and SIGTERM instead of ending at once; one some seconds later ends at once.
+    """Remember SIGINT and SIGTERM while the body runs; a second signal seconds later ends the process at once.
 
-    A signal that is ignored stays so: a shell starts what runs in its background that way. Signals can be noticed by
-    the main thread only; in another one nothing is changed.
+    Ignored signals stay ignored, because shells start background jobs that way. Only the main thread can handle
+    signals; in other threads nothing changes.
     """
     request = StopRequest()
     handlers = {each: signal.getsignal(each) for each in _SIGNALS}

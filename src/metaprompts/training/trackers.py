@@ -1,4 +1,4 @@
-"""TensorBoard, Weights & Biases and the other trackers that accelerate knows."""
+"""TensorBoard, Weights & Biases and the other trackers that accelerate supports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ _PROJECT = "metaprompts"
 
 @contextmanager
 def naming_tracker(tracker: str) -> Iterator[None]:
-    """Say which tracker could not write: the disk may be full, or its server gone."""
+    """Name the tracker that could not write: the disk may be full, or its server down."""
     try:
         yield
-    except Exception as error:  # each tracker has its own: TensorBoard's is an AttributeError where the disk is full
+    except Exception as error:  # TensorBoard raises AttributeError if the disk is full
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:200]
         raise InputError(
             f"{tracker} cannot write ({reason or type(error).__name__}): make room, or say --training.report_to none; "
@@ -32,7 +32,7 @@ def check_trackers(names: tuple[str, ...] | None) -> None:
     """Check that trackers are installed.
 
     Raises:
-        InputError: one is not
+        InputError: a tracker is not installed
     """
     from accelerate.tracking import get_available_trackers
 
@@ -48,13 +48,13 @@ def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> N
     """Start the trackers of a run that resumes after a step.
 
     Raises:
-        InputError: one cannot be started
+        InputError: a tracker cannot be started
     """
-    # TensorBoard may hold steps of a killed run that will be taken again.
+    # TensorBoard may contain steps of a killed run that will be repeated.
     options = {"tensorboard": {"purge_step": step + 1}}
     try:
         accelerator.init_trackers(_PROJECT, config=_flat(recipe), init_kwargs=options)
-    except Exception as error:  # each tracker has its own: no network, no account, ...
+    except Exception as error:  # each tracker raises its own errors: no network, no account, ...
         raise InputError(
             f"cannot start {', '.join(map(str, accelerator.log_with))}: {' '.join(str(error).split())[:200]}; "
             "mend it, or say --training.report_to none"

@@ -33,7 +33,7 @@ class History:
     """The validations of a run so far; stored in metrics.json. The losses are in log.jsonl.
 
     Attributes:
-        validations: {"step", and the metric's numbers}
+        validations: {"step" and the metric's values}
         best: the best of ``validations``
     """
 
@@ -45,19 +45,19 @@ class TrainState:
     """A model in training.
 
     Args:
-        model: fresh, the same in every process
-        recipe: how it is trained
-        dist: the processes that train it
-        split: how a step is split among them
+        model: initial model, the same in every process
+        recipe: the run's recipe
+        dist: the processes of the run
+        split: the split of a step over processes and passes
 
     Attributes:
-        model: the weights, or this process's parts of them
+        model: the weights, or this process's shards of them
         one_pass: computes the losses of a batch
-        optimizer: with its moments
-        history: what was measured
-        split: how a step is split among processes and passes
+        optimizer: the optimizer with its moments
+        history: the validations so far
+        split: the split of a step over processes and passes
         step: optimizer steps taken
-        validation_due: whether the validation that is due after this step is still to come
+        validation_due: whether the validation after this step is still pending
         is_finished: whether an earlier call has taken all requested steps or has stopped early
     """
 
@@ -121,7 +121,7 @@ class TrainState:
         """Load a state that `state` returned.
 
         Raises:
-            InputError: a part or a tensor is missing or of another shape
+            InputError: a part or a tensor is missing or has another shape
         """
         check_parts(state, ("model", "optimizer", "average", "scaler", "validation_due"))
         own = self.model.state_dict()

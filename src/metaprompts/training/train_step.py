@@ -15,7 +15,7 @@ from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 
 
 def apply_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group the learning rate, times the factor "lr_scale" that the group was made with."""
+    """Set every group's learning rate to ``lr`` times the group's "lr_scale"."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_scale"]
 
@@ -27,17 +27,17 @@ def optimizer_step(
     max_grad_norm: float | None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
-    """Take one optimizer step on the mean of the passes' losses; where it is not finite, the weights stay.
+    """Take one optimizer step on the mean of the passes' losses; if the mean is non-finite, the weights stay.
 
     Args:
         model: its gradients are clipped
         optimizer: optimizer of its parameters
-        passes: each computes losses, scalars with a graph, of equally many images
-        max_grad_norm: largest norm of all gradients together; None to leave them
-        process_group: the processes that take the same step on other rows of the batch
+        passes: each computes losses, scalars with a graph, over equal numbers of images
+        max_grad_norm: maximum norm of all gradients together; None for no clipping
+        process_group: the processes that take the same step on the other rows of the batch
 
     Returns:
-        the loss's parts and their sum, "total", means over all passes and processes
+        the loss's parts and their sum, "total", averaged over all passes and processes
     """
     optimizer.zero_grad(set_to_none=True)
     means: dict[str, float] = {}
@@ -63,7 +63,7 @@ def optimizer_step(
 
 
 def check_finite(losses: Mapping[str, float], step: int, cure: str) -> None:
-    """Stop a run that has diverged.
+    """Stop a diverged run.
 
     Raises:
         InputError: a loss is infinite or NaN
@@ -76,9 +76,9 @@ class LossModule(nn.Module):
     """A model and its losses as one module, so that DistributedDataParallel and torch.compile can wrap it.
 
     Args:
-        model: is trained
-        loss_batch: how many images share a loss; None for all of a pass
-        autocast: makes the context in which the model computes; by default the weights' own precision
+        model: the model to train
+        loss_batch: images per loss group; None for all images of a pass
+        autocast: creates the autocast context of the model; by default the weights' own precision
         step_decay: see `step_losses`
     """
 
@@ -99,7 +99,7 @@ class LossModule(nn.Module):
         """Compute the parts of the loss by name, means over the pass.
 
         Args:
-            batch: "image" (B, 3, H, W) in [0, 1], the task's targets, and "context" (B, N, D) where the model reads
+            batch: "image" (B, 3, H, W) in [0, 1], the task's targets, and "context" (B, N, D) if the model reads
                 captions; on any device
         """
         batch = {name: tensor.to(self.model.device, non_blocking=True) for name, tensor in batch.items()}
@@ -125,16 +125,16 @@ def step_losses(
     """The losses of the last refinement step and, weighted, of those before it.
 
     Args:
-        task: whose losses
+        task: defines the losses
         raw: (B, ...); with ``step_decay`` of K steps, first to last, (K B, ...)
-        auxiliary: alike, or None
+        auxiliary: shaped like ``raw``, or None
         batch: "image" and the targets (B, ...)
         loss_batch: see `grouped_losses`
-        step_decay: step k counts step_decay^(K - k) times, as RAFT's iterations do (Teed and Deng, ECCV 2020); None for
-            the last step alone
+        step_decay: step k is weighted by step_decay^(K - k), as RAFT's iterations are (Teed and Deng, ECCV 2020); None
+            for the last step alone
 
     Returns:
-        the parts of the last step by name, and "earlier_steps", the weighted sum of all others, where there are any
+        the parts of the last step by name, and "earlier_steps", the weighted sum of all others, if there are any
     """
     steps = len(raw) // len(batch["image"])
     others = (None,) * steps if auxiliary is None else auxiliary.chunk(steps)
@@ -151,16 +151,16 @@ def step_losses(
 def grouped_losses(
     task: Task, raw: Tensor, auxiliary: Tensor | None, batch: Mapping[str, Tensor], loss_batch: int | None
 ) -> dict[str, Tensor]:
-    """The losses of consecutive groups of images, their mean weighted by the groups' sizes.
+    """The mean loss over consecutive groups of images, weighted by the groups' sizes.
 
-    Some losses, SILog and Lovasz, are not means over images, so it matters which images share one.
+    Some losses, SILog and Lovasz, are not means over images, so the grouping matters.
 
     Args:
-        task: whose losses
+        task: defines the losses
         raw: (B, ...)
         auxiliary: (B, ...) or None
         batch: targets (B, ...)
-        loss_batch: images of a group; the last may have fewer. None for all
+        loss_batch: images per group; the last may have fewer. None for all
 
     Returns:
         the parts by name

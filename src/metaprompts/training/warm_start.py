@@ -20,10 +20,10 @@ from metaprompts.utils.tensor_files import is_finite, read_tensors
 
 logger = logging.getLogger(__name__)
 
-# A model of one refinement step has no output layer; then that of the backbone's source stays.
+# A model with one refinement step has no output layer; the backbone's own then stays.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
-# Which field of a task names the outputs of a head, the layers whose rows they are, and how names are compared: of
-# classes spaces, dashes and capitals do not matter, of joints left_eye and L_Eye are the same.
+# The task field that names a head's outputs, the layers with one row per output, and how names are compared: classes
+# ignore spaces, dashes and case; for joints, left_eye and L_Eye are the same.
 _OUTPUTS: dict[str, tuple[str, tuple[str, ...], Callable[[Sequence[str]], Sequence[Hashable]]]] = {
     "segmentation": ("classes", ("head.classify.", "auxiliary_head.classify."), plain_names),
     "pose": ("joints", ("head.score.",), read_names),
@@ -32,21 +32,21 @@ _NAMED_AT_MOST = 6
 
 
 def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
-    """Copy a trained model's weights into a model, as far as they fit; the file stays as it is.
+    """Copy a trained model's weights into a model, as far as they fit.
 
-    The UNet and the encoder must be of one architecture. Prompts, times, rearrangement and heads may be of another
-    number or width: they stay as they are, and one warning names them. Of a head, the outputs of classes or joints that
-    both models name are taken, whatever their order; those of others stay as they are, and a warning names both.
+    UNet and encoder must have the same architecture. Prompts, times, rearrangement and heads may differ in number or
+    width: they then keep their values, and one warning names them. Head outputs are copied for classes or joints that
+    both models name, in any order; other outputs keep their values, and a warning names both kinds.
 
     Args:
-        model: with weights
-        source: a folder that training wrote, a hub id, or the name of an embedded model
+        model: a model with weights
+        source: a folder written by training, a hub id, or the name of an embedded model
 
     Returns:
-        the modules of the model that stay fresh, in whole or in part
+        the modules of the model that keep fresh weights, entirely or partly
 
     Raises:
-        InputError: the model does not exist, cannot be read, has another backbone, or has weights that are not finite
+        InputError: the model does not exist, cannot be read, has another backbone, or has non-finite weights
     """
     folder = model_folder(source)
     config = _read_config(folder)
@@ -54,7 +54,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     tensors = _outputs_by_name(model, read_tensors(folder / WEIGHTS_FILE), config, source)
     _warn_of_other_labels(model, config, source)
     _warn_of_other_depth(model, config, source)
-    # Labels stay this model's own, whatever those of the other were.
+    # This model keeps its own labels.
     expected = {name: tensor for name, tensor in model.state_dict().items() if name != LABEL_TOKENS}
     fitting = {
         name: found for name, found in tensors.items() if name in expected and found.shape == expected[name].shape
@@ -98,7 +98,7 @@ def _outputs_by_name(
         if other is None or not name.startswith(layers):
             continue
         is_alike = other.shape == (len(found), *own.shape[1:])
-        # Where nothing is copied, layers with another number of outputs are reported like all others that do not fit.
+        # If nothing is copied, layers with another number of outputs are reported like all others that do not fit.
         changed.pop(name)
         if rows and is_alike:
             changed[name], taken = own.detach().clone(), True

@@ -1,4 +1,4 @@
-"""Images of any mode as 8-bit RGB, in the rows and columns in which they are stored."""
+"""Decode images of any mode as 8-bit RGB, without applying the EXIF orientation."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from metaprompts.errors import InputError, one_line
 from metaprompts.utils.row_bands import row_bands
 
 ExifRule = Literal["check", "apply", "ignore"]
-"""How to apply an image's EXIF orientation where it has labels; see `metaprompts.data.io.orientation`."""
+"""How to apply the EXIF orientation of images with labels; see `metaprompts.data.io.orientation`."""
 
 _logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _UPRIGHT = 1
 _LARGEST = 65535
 # The white level of a 14-bit camera; a 16-bit image below it is dark, or has fewer bits.
 _DARK = 16383
-# Floats that stay below this share of white are nearly black.
+# Float images below this share of white are nearly black.
 _DIM = 1 / 16
 _WHITE_LEVELS = (255, 1023, 4095, 16383)
 
@@ -36,8 +36,8 @@ class ImageReading:
     """How image files are read.
 
     Attributes:
-        exif: what is done about an image's EXIF orientation where labels belong to it
-        white_level: the value that is white in images of more than 8 bits; None for 65535, of floats for 1 or 255
+        exif: how to treat the EXIF orientation of images with labels
+        white_level: value of white in images of more than 8 bits; None for 65535, or for 1 or 255 in float images
     """
 
     exif: ExifRule = "check"
@@ -48,7 +48,7 @@ class ReadsImages:
     """A data set that reads image files.
 
     Attributes:
-        reading: how
+        reading: how image files are read
     """
 
     reading: ImageReading = ImageReading()
@@ -56,10 +56,10 @@ class ReadsImages:
 
 @dataclass(frozen=True, eq=False)
 class StoredImage:
-    """An image as its file stores it.
+    """An image as stored in its file.
 
     Attributes:
-        pixels: (H, W, 3) uint8 RGB, not turned
+        pixels: (H, W, 3) uint8 RGB, orientation not applied
         orientation: EXIF orientation, 1 to 8; 1 is upright
     """
 
@@ -67,7 +67,7 @@ class StoredImage:
     orientation: int
 
     def upright(self) -> NDArray[np.uint8]:
-        """(H, W, 3) the pixels as the orientation turns them."""
+        """(H, W, 3) the pixels with the orientation applied."""
         return turned(self.pixels, self.orientation)
 
 
@@ -80,10 +80,10 @@ def decode(
         path: the file
         white_level: see `ImageReading`
         kind: what the file should be, for errors
-        check_size: judges width and height before anything is decoded, in place of Pillow's limit
+        check_size: checks width and height before decoding, in place of Pillow's limit
 
     Raises:
-        InputError: missing, a folder, empty, no image, too large, or broken off; or no such white level
+        InputError: missing, a folder, empty, not an image, too large, or truncated; or an invalid white level
     """
     check_white_level(white_level)
     is_deep_color, maximum = False, None
@@ -118,18 +118,18 @@ def check_white_level(white_level: int | None) -> None:
     """Check a white level.
 
     Raises:
-        InputError: it is not within 1 to 65535
+        InputError: the white level is not within 1 to 65535
     """
     if white_level is not None and not 1 <= white_level <= _LARGEST:
         raise InputError(f"the white level is {white_level}; expected 1 to {_LARGEST}, such as 4095 for 12 bits")
 
 
 def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> NDArray[np.uint8]:
-    """Turn a decoded image of any mode into RGB.
+    """Convert a decoded image of any mode to RGB.
 
     Args:
-        image: as it is stored; a lazy one is decoded
-        name: what it is, for errors
+        image: as stored; a lazy image is decoded
+        name: the image's name, for errors
         white_level: see `ImageReading`
 
     Returns:
@@ -156,16 +156,16 @@ def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> 
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an image, 1 to 8; 1, upright, where it has none."""
+    """The EXIF orientation of an image, 1 to 8; 1 (upright) if it has none."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # the image is good, only its note about the camera is not
+    except Exception:  # the image is good, only its EXIF data is not
         return _UPRIGHT
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else _UPRIGHT
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Turn and mirror an array (H, W, ...) as an EXIF orientation says."""
+    """Rotate and mirror an array (H, W, ...) according to an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -193,7 +193,7 @@ def _is_deep_gray(image: Image.Image) -> bool:
 
 
 def _is_deep_color(image: Image.Image) -> bool:
-    """Whether an image that is not decoded yet has several channels of 16 bits."""
+    """Whether an undecoded image has several 16-bit channels."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     arguments = tiles[0][3] if tiles else None
     layout = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -241,7 +241,7 @@ def _rounded(values: NDArray[Any]) -> NDArray[np.uint8]:
     return rounded
 
 
-# White levels and kinds that this process has warned of.
+# White levels and kinds that this process has already warned about.
 _advised: set[int | str] = set()
 
 
@@ -262,7 +262,7 @@ def _advise_of_range(smallest: float, largest: float, name: str, white_level: in
 
 
 def _advise_of_floats(largest: float, name: str) -> None:
-    """Warn once that floats are neither in 0 to 1 nor in 0 to 255."""
+    """Warn once that float values are neither in 0 to 1 nor in 0 to 255."""
     what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
     if 255 < largest <= _LARGEST:
         white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)

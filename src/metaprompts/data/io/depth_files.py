@@ -20,7 +20,7 @@ DepthKind = Literal["depth", "inverse", "disparity"]
 DEPTH_FORMATS = "16-bit PNG, TIFF or PGM, float TIFF, PFM or EXR, .npy or .npz"
 
 SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e9
-"""Of what stored numbers can be divided by."""
+"""Range of the divisor of stored numbers."""
 
 _MILLIMETERS = 1000.0
 _MODES = {"L": "8-bit gray", "P": "palette", "1": "1-bit"}
@@ -33,13 +33,13 @@ class DepthEncoding:
     """The encoding of depth files. 0, NaN and infinity mean "no measurement" in all of them.
 
     Attributes:
-        depth_scale: what stored numbers are divided by, integers and floats alike; None for 1000 for integers of
-            depth (millimeters), and for floats as they are
-        kind: what the result is: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
+        depth_scale: divisor of stored numbers, integers and floats; None means 1000 for integer depth (millimeters),
+            and 1 for floats
+        kind: meaning of the divided numbers: "depth" in meters, "inverse" depth in 1/m, or "disparity" in pixels
         focal_baseline: for disparity: focal length in pixels times baseline in meters
 
     Raises:
-        InputError: depth_scale is out of its range, or focal_baseline is missing or of no use
+        InputError: depth_scale is out of its range, or focal_baseline is missing or useless
     """
 
     depth_scale: float | None = None
@@ -71,7 +71,7 @@ class DepthEncoding:
             (H, W) float32 meters, 0 = no measurement
 
         Raises:
-            InputError: negative numbers, or integers of inverse depth, of disparity or of 8 bits without units
+            InputError: negative numbers, or integers without units for inverse depth, disparity or 8 bits
         """
         with np.errstate(over="ignore", invalid="ignore"):
             values = np.nan_to_num(stored.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
@@ -83,7 +83,7 @@ class DepthEncoding:
         if units is not None:
             with np.errstate(over="ignore"):
                 values /= np.float32(units)
-            # Infinite depth is sky elsewhere; here it is none.
+            # Infinite depth marks sky elsewhere; here it means no measurement.
             values[~np.isfinite(values)] = 0
         if self.kind == "depth":
             return values
@@ -107,7 +107,7 @@ class DepthEncoding:
             raise InputError(
                 f"depth file {path} holds integers of {self.kind}; say data.depth_scale, what they are to be divided by"
             )
-        # 8-bit millimeters reach only 0.255 m: these are other units, or a rendering of depth.
+        # 8-bit millimeters reach only 0.255 m, so 8-bit files have other units or are visualizations.
         if dtype.itemsize == 1:
             raise InputError(
                 f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "
@@ -121,13 +121,13 @@ def read_depth_m(path: Path, encoding: DepthEncoding) -> NDArray[np.float32]:
 
     Args:
         path: a file of one of the `DEPTH_FORMATS`
-        encoding: what its numbers mean
+        encoding: the encoding of its numbers
 
     Returns:
         (H, W) float32 meters, 0 = no measurement
 
     Raises:
-        InputError: no such format, more or less than one number a pixel, or negative values
+        InputError: unknown format, not exactly one number per pixel, or negative values
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
@@ -176,7 +176,7 @@ def _float_layout(path: Path) -> tuple[int, int] | None:
                 directory.get(tag, 1) for tag in (TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLESPERPIXEL)
             )
             return (_first(bits), _first(channels)) if is_float else None
-    # No TIFF, or a broken one: reading the image reports it.
+    # Not a TIFF, or a broken one: reading the image reports it.
     except Exception:
         return None
 
@@ -186,7 +186,7 @@ def _first(value: Any) -> Any:
 
 
 def _read_other_floats(path: Path, bits: int) -> NDArray[Any]:
-    # OpenCV refuses images of more than 2**30 pixels before it allocates them.
+    # OpenCV rejects images of more than 2**30 pixels before allocating them.
     values = read_with_opencv(path) if bits == 64 else None
     if values is None or values.ndim != 2:
         raise InputError(
@@ -203,7 +203,7 @@ def _read_exr(path: Path) -> NDArray[Any]:
     except ImportError as error:
         raise InputError(f"reading depth file {path} needs OpenEXR: pip install 'metaprompts[exr]'") from error
     try:
-        # The header first: a file of a few bytes can claim any size.
+        # Check the header first: a file of a few bytes can claim any size.
         first, last = library.File(str(path), header_only=True).header()["dataWindow"]
         width, height = (int(side) for side in last.astype(np.int64) - first + 1)
         check_pixels(width, height, f"depth file {path}")
@@ -217,7 +217,7 @@ def _read_exr(path: Path) -> NDArray[Any]:
 
 
 def _exr_channel(channels: Mapping[str, NDArray[Any]], path: Path) -> NDArray[Any]:
-    """The channel that holds depth: the only one, one called Z or alike, or red where all colors are equal."""
+    """The channel that holds depth: the only one, one named Z or similar, or red if all colors are equal."""
     for needed in _EXR_CHANNELS:
         for name, values in channels.items():
             if name.rpartition(".")[2].lower() == needed:

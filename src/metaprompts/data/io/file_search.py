@@ -1,4 +1,4 @@
-"""Find files by their endings in folders, and count what is skipped."""
+"""Find files in folders by extension, and count skipped files."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from metaprompts.utils.wording import counted
 
 logger = logging.getLogger(__name__)
 
-# Links between folders may lead to the same place along very many paths.
+# Links between folders may reach the same place by very many paths.
 _VISITS_AT_MOST = 16
 _ENDINGS_NAMED_AT_MOST = 8
 # Result names of predict and heatmaps.
@@ -25,18 +25,18 @@ class Found:
     """The result of a search.
 
     Attributes:
-        files: sorted, links that lead nowhere included
-        passed_over: how many files have each of the other endings, in lower case with the dot
+        files: sorted, including broken links
+        passed_over: number of skipped files per extension, in lower case with the dot
     """
 
     files: list[Path]
     passed_over: Counter[str] = field(default_factory=Counter)
 
     def whole(self) -> list[Path]:
-        """The files, where each is needed.
+        """The files, for callers that need all of them.
 
         Raises:
-            InputError: a link leads nowhere
+            InputError: a link is broken
         """
         for path in self.files:
             if not path.is_file():
@@ -45,15 +45,15 @@ class Found:
 
 
 def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path] = ()) -> Found:
-    """Search a folder and its subfolders, links included; hidden files and folders count as not there.
+    """Search a folder recursively, following links; hidden files and folders are ignored.
 
     Args:
         folder: the folder to search
-        suffixes: endings to find, in lower case with the dot
-        without: folders that are not searched, however they are spelled
+        suffixes: extensions to find, in lower case with the dot
+        without: folders to exclude, by any spelling of their path
 
     Raises:
-        InputError: a folder cannot be read, or links lead to one again and again
+        InputError: a folder cannot be read, or links form a loop
     """
     endings = frozenset(suffixes)
     left_out = {os.path.realpath(each) for each in without}
@@ -67,14 +67,14 @@ def find_files(folder: Path, suffixes: Iterable[str], *, without: Sequence[Path]
 
 
 def check_outside(out: Path, folder: Path) -> None:
-    """Check that results are not written where images are searched.
+    """Check that the output folder is not searched for images.
 
     Args:
-        out: where results go
-        folder: is searched with its subfolders
+        out: the output folder
+        folder: the folder that is searched recursively
 
     Raises:
-        InputError: ``out`` lies in the folder, however they are spelled
+        InputError: ``out`` lies in the folder, by any spelling of their paths
     """
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(
@@ -84,11 +84,11 @@ def check_outside(out: Path, folder: Path) -> None:
 
 
 def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
-    """Log how many files were skipped, and their endings.
+    """Log the number of skipped files, and their extensions.
 
     Args:
         passed_over: ending -> count
-        where: they are
+        where: their folder
     """
     if not passed_over:
         return
@@ -104,11 +104,11 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
 
 
 def without_results(images: Sequence[Path], where: str) -> list[Path]:
-    """Leave out what predict and heatmaps have written, by whose names are among the images too.
+    """Leave out results of predict and heatmaps if the corresponding image is in the list.
 
     Args:
-        images: as they were found
-        where: they were found
+        images: the found images
+        where: the folder they were found in
     """
     stems = {stem for path in images for stem in _stems(path)}
     kept = [path for path in images if not _is_result(path, stems)]
@@ -131,7 +131,7 @@ def _stems(path: Path) -> tuple[str, ...]:
 
 def _walk(folder: Path, left_out: set[str], above: tuple[str, ...], visits: Counter[str]) -> Iterator[Path]:
     real = os.path.realpath(folder)
-    # A link to a parent folder would be followed forever.
+    # A link to a parent folder would cause an endless loop.
     if real in left_out or real in above:
         return
     visits[real] += 1

@@ -1,4 +1,4 @@
-"""Formats that Pillow alone does not read, detected by their first bytes, and their plugins."""
+"""Formats that Pillow reads only with plugins, detected by their first bytes."""
 
 from pathlib import Path
 
@@ -26,14 +26,14 @@ _STARTS = {
 
 
 def prepare_for(path: Path, kind: str) -> None:
-    """Register the Pillow plugin for a file, if Pillow does not read its format by itself.
+    """Register the Pillow plugin for a file, if Pillow needs one for its format.
 
     Args:
-        path: a file that is there
-        kind: what it should be, for the error's first words
+        path: an existing file
+        kind: the expected kind of file, which begins the error
 
     Raises:
-        InputError: what reads its format is not installed
+        InputError: the plugin for its format is not installed
     """
     head = _head(path)
     if _brand(head) in _HEIC:
@@ -54,7 +54,7 @@ def prepare_for(path: Path, kind: str) -> None:
 
 
 def other_format(path: Path) -> str | None:
-    """The kind of a file that is not a readable image, such as "an MP4 or QuickTime video"; None if unknown."""
+    """The kind of a file that is not a readable image, for example "an MP4 or QuickTime video"; None if unknown."""
     head = _head(path)
     brand = _brand(head)
     if brand in (b"avif", b"avis"):

@@ -1,4 +1,4 @@
-"""Match images on disk to the images of an annotation file, by as much of the path as the file has."""
+"""Match images on disk to the images of an annotation file, by as much of the path as the file gives."""
 
 import os
 import unicodedata
@@ -10,18 +10,18 @@ from metaprompts.errors import InputError
 
 
 def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) -> dict[Path, int]:
-    """Match images by file name, and where several share it, by parent folders.
+    """Match images by file name, and by parent folders if several images share a name.
 
     Args:
         paths: paths of the images
         names: image id -> file name, with or without folders
-        file: that has them, for errors
+        file: the annotation file, for errors
 
     Returns:
-        path -> image id, of those that are in the file
+        path -> image id, for images in the file
 
     Raises:
-        InputError: an image may be several images, or several images are the same image
+        InputError: an image matches several entries, or several images match the same entry
     """
     known = {number: _parts(name) for number, name in names.items()}
     by_name: dict[str, list[int]] = defaultdict(list)
@@ -29,7 +29,7 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
         by_name[parts[-1]].append(number)
     shared: dict[int, dict[Path, int]] = defaultdict(dict)
     for path in paths:
-        # Links are not followed: the file names them as they are.
+        # Links are not resolved: the file contains the unresolved names.
         parts = _parts(os.path.abspath(path))  # noqa: PTH100
         lengths = {number: _common(parts, known[number]) for number in by_name.get(parts[-1], ())}
         best = [number for number, length in lengths.items() if length == max(lengths.values())]
@@ -44,14 +44,14 @@ def match_images(paths: Sequence[Path], names: Mapping[int, str], file: Path) ->
 
 
 def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
-    """Match images in COCO's way: the name, or what follows its last underscore, is the image id.
+    """Match images by COCO's convention: the name, or its part after the last underscore, is the image id.
 
     Args:
         paths: paths of the images
         file: for errors
 
     Returns:
-        path -> image id, of those whose names end in a number
+        path -> image id, for images whose names end in a number
 
     Raises:
         InputError: several images have the same number
@@ -71,7 +71,7 @@ def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
 
 
 def _only(number: int, found: Mapping[Path, int], parts: int, file: Path) -> Path:
-    """The match of an image: the only one, or the only one with all of its folders."""
+    """The match of an image: the only candidate, or the only candidate with all of its folders."""
     whole = [path for path, length in found.items() if length == parts]
     if len(found) > 1 and (len(whole) != 1 or parts == 1):
         first, second = list(found)[:2]

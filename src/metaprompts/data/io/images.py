@@ -1,4 +1,4 @@
-"""Images of any kind as RGB arrays, and the lists of them that a user names."""
+"""Read images of any kind as RGB arrays, and list the images that a user gives."""
 
 import glob
 import os
@@ -21,26 +21,26 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jxl"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
-"""Endings, in lower case, by which images are found in folders."""
+"""Lower-case extensions of images in folders."""
 
 
 def read_image(path: Path, *, white_level: int | None = None, check_size: CheckSize | None = None) -> NDArray[np.uint8]:
     """Read any image that Pillow opens.
 
-    The EXIF orientation is applied. Transparent pixels are laid over white. 16-bit gray is divided by 257, so that
-    65535 becomes 255. Float images are taken as 0..1 if no value exceeds 1, else as 0..255. Of several frames the
-    first is read.
+    The EXIF orientation is applied. Transparent pixels are composited over white. 16-bit gray is divided by 257, so
+    65535 becomes 255. Float images are read as 0..1 if no value exceeds 1, else as 0..255. If there are several frames,
+    the first is read.
 
     Args:
         path: the file
-        white_level: the value that is white in images of more than 8 bits; None for 65535, of floats for 1 or 255
-        check_size: judges width and height before anything is decoded, in place of Pillow's limit
+        white_level: value of white in images of more than 8 bits; None for 65535, or for 1 or 255 in float images
+        check_size: checks width and height before decoding, in place of Pillow's limit
 
     Returns:
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: missing, a folder, empty, no image, too large, or broken off; one line that names the file
+        InputError: missing, a folder, empty, not an image, too large, or truncated; one line that names the file
     """
     if _is_folder(path):
         holds = "give its files" if images_in(path) else "it holds no images"
@@ -51,13 +51,13 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
 
 
 def as_image(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8]:
-    """Turn a path, a PIL image or an array into an RGB array.
+    """Convert a path, a PIL image or an array to an RGB array.
 
     Args:
         value: a file's path, a PIL image of any mode, a uint8 array (H, W, 3) RGB or (H, W) gray
 
     Returns:
-        (H, W, 3) uint8 RGB; an RGB array comes back without a copy where it lies in order
+        (H, W, 3) uint8 RGB; a contiguous RGB array is returned without a copy
 
     Raises:
         InputError: the value is something else, or its file cannot be read
@@ -74,19 +74,19 @@ def as_image(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8
 
 
 def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]:
-    """Find the images that files, folders and patterns name.
+    """Expand files, folders and patterns to images.
 
-    A file is taken whatever its ending. Folders are searched with all their subfolders, links included, patterns
-    (``*``, ``?``, ``[]``, ``**``) are expanded; from both come only files with an ending of `IMAGE_SUFFIXES`,
-    sorted, none hidden; how many others were skipped is logged. What leads to nothing stays in the list as it is,
-    so that `read_image` reports why while the others continue.
+    Files are accepted with any extension. Folders are searched recursively, following links, and patterns (``*``,
+    ``?``, ``[]``, ``**``) are expanded; both yield only files with an extension in `IMAGE_SUFFIXES`, sorted, without
+    hidden files; the number of skipped files is logged. Inputs without a match stay in the list unchanged, so
+    `read_image` reports the reason while the others continue.
 
     Args:
-        inputs: paths and patterns as a user writes them
-        out: output folder: its files are not input, nor are files named like a result of another input
+        inputs: paths and patterns as given by the user
+        out: output folder: its files are excluded, as are files named like a result of another input
 
     Returns:
-        the paths in the order of the inputs, each file once
+        the paths in the order of the inputs, without duplicates
 
     Raises:
         InputError: an input is an empty string, or a folder cannot be read
@@ -101,7 +101,8 @@ def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]
 
 
 def searched_folder(text: str) -> Path:
-    """The folder in which an input of `list_images` is searched: itself, where a pattern begins, a file's own."""
+    """The folder that is searched for an input of `list_images`: the folder itself, a pattern's fixed part, or a file's
+    folder."""
     path = Path(text)
     if _is_folder(path):
         return path
@@ -109,15 +110,15 @@ def searched_folder(text: str) -> Path:
 
 
 def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: bool = False) -> list[Path]:
-    """List the files of a folder and its subfolders, links included, sorted, without hidden ones.
+    """List the files of a folder recursively, following links, sorted, without hidden files.
 
     Args:
         folder: the folder to search
-        suffixes: endings to keep, in lower case with the dot
-        warn: whether to log how many files have others
+        suffixes: extensions to keep, in lower case with the dot
+        warn: whether to log the number of files with other extensions
 
     Raises:
-        InputError: a folder cannot be read, or a link leads nowhere
+        InputError: a folder cannot be read, or a link is broken
     """
     found = find_files(folder, suffixes)
     if warn:
@@ -129,10 +130,10 @@ def _expand(text: str, out: Path | None) -> list[Path]:
     path = Path(text)
     if _is_folder(path):
         return _searched([path], text, out) or [path]
-    # A file may have brackets in its name: what exists is not a pattern.
+    # A file name may contain brackets: an existing path is not a pattern.
     if _exists(path) or not _is_pattern(text):
         return [path]
-    # Path.glob takes no absolute pattern.
+    # Path.glob does not accept absolute patterns.
     matches = [Path(match) for match in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
     if out is not None and os.path.realpath(_fixed_part(path)) != os.path.realpath(out):
         matches = [
@@ -142,17 +143,17 @@ def _expand(text: str, out: Path | None) -> list[Path]:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The folder in which a pattern begins."""
+    """The longest leading folder of a pattern without wildcards."""
     return Path(*takewhile(lambda part: not _is_pattern(part), pattern.parts))
 
 
 def _searched(places: Sequence[Path], text: str, out: Path | None) -> list[Path]:
-    """The images among files, and in folders."""
+    """The images among files and in folders."""
     real_out = None if out is None else os.path.realpath(out)
     images, passed_over = [], Counter[str]()
     for place in places:
         if _is_folder(place):
-            # A folder that is itself named is searched, even if it is that of the results.
+            # An explicitly given folder is searched, even if it is the output folder.
             without = [out] if out is not None and os.path.realpath(place) != real_out else []
             found = find_files(place, IMAGE_SUFFIXES, without=without)
             images += found.files
@@ -172,7 +173,7 @@ def _is_pattern(text: str) -> bool:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a forbidden folder or a name too long: reading it will say so
+    except OSError:  # a forbidden folder or a name too long: reading it reports the error
         return False
 
 

@@ -1,4 +1,4 @@
-"""Tables from the values, or colors, of a mask to classes."""
+"""Tables that map the values or colors of a mask to classes."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 
 STORED_VALUES = 65536
 UNKNOWN = -1
-"""In a table: a value that is not a class and is not ignored either."""
+"""Table entry of a value that is neither a class nor ignored."""
 
 _HEX = re.compile(r"#([0-9a-fA-F]{6})")
 _RGB = re.compile(r"[(\[]?\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[)\]]?")
@@ -28,8 +28,8 @@ class ColorTable:
 
     Attributes:
         colors: (n,) int32, red x 65536 + green x 256 + blue, ascending
-        classes: (n,) int16, the class of each, 255 = ignored
-        others: class of all other colors, 255 = ignored, -1 = no class
+        classes: (n,) int16, the class of each color, 255 = ignored
+        others: the class of all other colors, 255 = ignored, -1 = no class
     """
 
     colors: NDArray[np.int32]
@@ -41,9 +41,9 @@ class LabelValue(NamedTuple):
     """A value of a mask.
 
     Attributes:
-        name: as a user writes it, see `value_name`
+        name: its user-facing form, see `value_name`
         label: its class, 255 = ignored, -1 = no class
-        pixels: that have it
+        pixels: number of pixels with this value
     """
 
     name: str
@@ -56,11 +56,11 @@ LabelTable = NDArray[np.int16] | ColorTable
 
 
 def classes_of(stored: NDArray[Any], table: LabelTable) -> NDArray[np.int16]:
-    """Turn stored values, or packed colors, into classes.
+    """Convert stored values, or packed colors, to classes.
 
     Args:
         stored: integers of any shape
-        table: for values or for colors, as they are stored
+        table: a table for values or for colors, matching ``stored``
 
     Returns:
         classes of the same shape, 255 = ignored, -1 = no class
@@ -86,12 +86,12 @@ def count_values(stored: NDArray[Any], table: LabelTable) -> list[LabelValue]:
 
 
 def value_name(value: int, table: LabelTable) -> str:
-    """A stored value as a user writes it: 255, or #ff0000."""
+    """The user-facing form of a stored value: 255, or #ff0000."""
     return f"#{value:06x}" if isinstance(table, ColorTable) else str(value)
 
 
 def describe_expected(table: LabelTable) -> str:
-    """The values that stand for a class."""
+    """Describe the values that have a class."""
     if isinstance(table, ColorTable):
         colors = [value_name(int(color), table) for color in table.colors]
         return "colors of data.label_map (" + ", ".join(colors[:10]) + (", ...)" if len(colors) > 10 else ")")
@@ -101,11 +101,11 @@ def describe_expected(table: LabelTable) -> str:
 
 
 def renumbered(table: LabelTable, order: Sequence[int]) -> LabelTable:
-    """The same table with other numbers for its classes.
+    """The table with its classes renumbered.
 
     Args:
         table: table of values or colors
-        order: for each class its new number
+        order: the new number of each class
     """
     if isinstance(table, ColorTable):
         (others,) = _renumber(np.array([table.others], np.int16), order).tolist()
@@ -120,7 +120,7 @@ def _renumber(classes: NDArray[np.int16], order: Sequence[int]) -> NDArray[np.in
 
 
 def id_table(classes: Mapping[int, int], ignored: Iterable[int]) -> NDArray[np.int16]:
-    """Build the table of a data set that numbers its labels in its own way.
+    """Build the table of a data set with its own label ids.
 
     Args:
         classes: stored value -> class
@@ -145,19 +145,19 @@ def label_table(
 ) -> LabelTable:
     """Build the table from stored values, or colors, to classes.
 
-    Without ``label_map`` a stored value is the index of its class. Values in ``label_map`` have the class that it
-    says; of a class that it mentions no other value stands for it.
+    Without ``label_map`` a stored value is the index of its class. Values in ``label_map`` have the class given there;
+    a class mentioned there has no other values.
 
     Args:
-        classes: their names in order, or how many there are
+        classes: their names in order, or their number
         ignored: stored values that are not classes
         reduce_zero_label: stored 0 is ignored and stored 1 to ``classes`` become 0 to classes - 1
         label_map: stored value ("255"), color ("#ff0000" or "255,0,0") or "*" (every other one) -> index of a class,
             its name, or "ignored"; values and colors cannot be mixed
-        ignore_index: one more stored value that is not a class, unless ``label_map`` says so
+        ignore_index: one more stored value that is not a class, unless ``label_map`` makes it one
 
     Raises:
-        InputError: a value is out of range or said twice, or nothing stands for one of the classes
+        InputError: a value is out of range or given twice, or a class has no value
     """
     names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     said = {key: _class_of(target, names, key) for key, target in (label_map or {}).items()}
@@ -248,7 +248,7 @@ def _class_of(target: Any, names: Sequence[str], key: str) -> int:
 
 
 def _check_every_class(names: Sequence[str], table: LabelTable, ignored: set[int], *, reduce_zero_label: bool) -> None:
-    """Check that every class has a value: one without would silently never be trained."""
+    """Check that every class has a value: a class without one would silently never be trained."""
     present = set(np.unique(table.classes if isinstance(table, ColorTable) else table).tolist())
     if isinstance(table, ColorTable):
         present.add(table.others)

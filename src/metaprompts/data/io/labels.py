@@ -1,4 +1,4 @@
-"""Label files of class indices as stored."""
+"""Read label files with class indices as stored."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from metaprompts.data.io.stored_values import keep_stored_values
 from metaprompts.errors import InputError
 
 LABEL_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif", ".pgm"})
-"""Endings of files that can hold class indices."""
+"""Extensions of files that can hold class indices."""
 
 DEPTH_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".pfm", ".exr", ".npy", ".npz"})
-"""Endings of files that can hold depth."""
+"""Extensions of files that can hold depth."""
 
 _EXPECTED = "a PNG, TIFF, BMP, GIF or PGM file"
 _COLOR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
 
-# Formats that are lossy, or may be without showing it.
+# Formats that are lossy, or may be.
 _LOSSY = {
     "JPEG": "a JPEG",
     "MPO": "a JPEG",
@@ -34,7 +34,7 @@ _LOSSY = {
 def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
     """Read a mask of class indices.
 
-    The values are the stored ones: of a palette file the indices, not the colors.
+    Values are returned as stored: for a palette file the indices, not the colors.
 
     Args:
         path: a palette file, or gray of 1 to 16 bits; any lossless format
@@ -43,7 +43,7 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
         (H, W) uint8, or int32 for 16-bit files
 
     Raises:
-        InputError: the file is not an image, holds colors, or its format is lossy
+        InputError: the file is not an image, contains colors, or has a lossy format
     """
     factors: list[int] = []
     image = load_image(
@@ -62,16 +62,16 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
 
 
 def read_color_mask(path: Path) -> NDArray[np.int32]:
-    """Read a mask whose colors stand for classes.
+    """Read a mask whose colors encode classes.
 
     Args:
-        path: an RGB, palette or 8-bit gray file; any lossless format. Transparency is left out.
+        path: an RGB, palette or 8-bit gray file; any lossless format. Transparency is ignored.
 
     Returns:
         (H, W) int32, red x 65536 + green x 256 + blue
 
     Raises:
-        InputError: the file is not an image, has no such colors, or its format is lossy
+        InputError: the file is not an image, has no such colors, or has a lossy format
     """
     image = load_image(path, kind="label file", expected=_EXPECTED)
     _check_lossless(image, path)

@@ -1,4 +1,4 @@
-"""Write PNG files, also of images too large for another copy by Pillow."""
+"""Write PNG files, including images too large for another copy by Pillow."""
 
 import struct
 import zlib
@@ -17,9 +17,9 @@ from metaprompts.utils.row_bands import row_bands
 _LARGE = 2**25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB, _PALETTE = 0, 2, 3
-# The "up" filter: a row is stored as its difference to the one above, byte by byte.
+# The "up" filter: a row is stored as its difference from the row above, byte by byte.
 _UP = 2
-# zlib level: at the default one, hundreds of megapixels take minutes.
+# zlib level: at the default level, hundreds of megapixels take minutes.
 _COMPRESSION = 3
 
 

@@ -1,4 +1,4 @@
-"""Capture libtiff's messages: it prints errors itself, and continues with pixels that it could not decode."""
+"""Capture libtiff's messages: it prints errors itself, and continues with undecoded pixels."""
 
 import ctypes
 import re
@@ -22,9 +22,9 @@ _said: list[str] = []
 
 @contextmanager
 def quiet_libtiff() -> Iterator[list[str]]:
-    """Keep libtiff from printing in this block; yields a list, into which go the errors of pixels when it ends.
+    """Keep libtiff from printing in this block; yields a list that receives pixel errors when the block ends.
 
-    Where the library is not found, it keeps printing and the list stays empty.
+    If the library is not found, it keeps printing and the list stays empty.
     """
     _take_over()
     _said.clear()
@@ -38,7 +38,7 @@ def quiet_libtiff() -> Iterator[list[str]]:
 
 @cache
 def _take_over() -> list[Any]:
-    """Replace the error handler of the libtiff that Pillow uses."""
+    """Replace the error handler of Pillow's libtiff."""
     return [_with_handler(path) for path in sorted(_libraries())]
 
 
@@ -69,5 +69,5 @@ def _note(module: bytes | None, text: bytes | None, arguments: int | None) -> No
     _said.append(f"{(module or b'').decode(errors='replace')}: {' '.join(words.split())}")
 
 
-# Kept alive as long as the process, as libtiff calls it.
+# Kept alive as long as the process, because libtiff calls it.
 _handler = _HANDLER(_note)

@@ -19,10 +19,10 @@ _NAMED_AT_MOST = 5
 
 
 def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, Path]]:
-    """Find pairs by a list file or in two folders.
+    """Find pairs from a list file or from two folders.
 
     Args:
-        root: what the other two are relative to
+        root: folder that the other two paths are relative to
         images: a list file (then ``labels`` is None) or a folder of images
         labels: the folder of label files
 
@@ -30,7 +30,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
         (image, label file) of every pair
 
     Raises:
-        InputError: nothing there, a bad line, or files without partner
+        InputError: nothing found, a bad line, or files without partner
     """
     place = root / images
     if labels is not None:
@@ -41,20 +41,20 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
 
 
 def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
-    """Read a list file: one ``image label`` a line.
+    """Read a list file with one ``image label`` per line.
 
-    Columns are separated, and lines skipped, as `read_columns` says; paths are found as `listed_file` says.
+    See `read_columns` for separators and skipped lines, and `listed_file` for paths.
 
     Args:
         list_file: the list
-        root: what its paths are relative to; absolute ones are taken as well
+        root: folder that its paths are relative to; absolute paths are also accepted
 
     Returns:
         (image, label file) of every line, in the list's order
 
     Raises:
-        InputError: no such list, no pairs in it, a line without exactly two paths, or a path that leads to no file;
-            list and line are named
+        InputError: missing list, no pairs, a line without exactly two paths, or a path without a file; the message
+            names list and line
     """
     pairs = []
     for number, names in read_columns(list_file):
@@ -74,7 +74,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
 def report_duplicates(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> None:
     """Log how many lines repeat an image, or the label file of another image.
 
-    Each line counts.
+    Repeated lines still count as samples.
     """
     if repeated := len(pairs) - len({image for image, _ in pairs}):
         others = len(set(pairs)) - len({image for image, _ in pairs})
@@ -91,7 +91,7 @@ def report_duplicates(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> No
 
 
 def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
-    """Pair the files of two folders that have the same name but for the ending, subfolder by subfolder.
+    """Pair the files of two folders that have the same name up to the extension, subfolder by subfolder.
 
     Args:
         images: folder of images
@@ -101,7 +101,7 @@ def match_folders(images: Path, labels: Path) -> list[tuple[Path, Path]]:
         (image, label file) of every pair, sorted by image
 
     Raises:
-        InputError: a folder is missing or empty, or files have no partner; up to 5 of them are named
+        InputError: a folder is missing or empty, or files have no partner; the message names up to 5 of them
     """
     image_files = _by_name(images, IMAGE_SUFFIXES)
     label_files = _by_name(labels, LABEL_SUFFIXES | DEPTH_SUFFIXES)
@@ -114,13 +114,13 @@ def pair_by_name(images: Mapping[str, Path], label_files: Mapping[str, Path], wh
     Args:
         images: name -> image
         label_files: name -> label file
-        where: both are, for the error
+        where: their folders, for the error
 
     Returns:
         (image, label file) of every pair, in the images' order
 
     Raises:
-        InputError: files have no partner; up to 5 of them are named
+        InputError: files have no partner; the message names up to 5 of them
     """
     lonely = sorted(images.keys() ^ label_files.keys())
     if lonely:
@@ -134,16 +134,16 @@ def pair_by_name(images: Mapping[str, Path], label_files: Mapping[str, Path], wh
 
 
 def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Read the columns of a list file: tabs separate them or, in lines without one, spaces.
+    """Read the columns of a list file: separated by tabs or, in lines without tabs, by spaces.
 
-    Names with spaces may also stand in double quotes. In files that end in .csv commas separate columns, and a first
-    row without any name of a file is a header. Blank lines and lines that begin with ``#`` are skipped.
+    Names with spaces may be in double quotes. In .csv files commas separate columns, and a first row without a file
+    name is a header. Blank lines and lines that begin with ``#`` are skipped.
 
     Yields:
         the line's number, from 1, and its columns
 
     Raises:
-        InputError: it cannot be read, or is not text
+        InputError: the file cannot be read, or is not text
     """
     separates = _cells if list_file.suffix.lower() == ".csv" else _words
     lines = enumerate(map(str.strip, read_text(list_file).split("\n")), start=1)
@@ -158,7 +158,7 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def separator_hint(columns: Sequence[str]) -> str:
-    """What to add to an error where a list seems to separate its columns by another sign; may be empty."""
+    """Hint for an error if a list seems to use another column separator; may be empty."""
     found = next((sign for sign in ",;|" if any(sign in column for column in columns)), None)
     return "" if found is None else f"; {found} separates nothing here: write spaces or tabs, or commas in a .csv file"
 
@@ -179,7 +179,7 @@ def _cells(line: str) -> list[str]:
 
 def _find(root: Path, name: str, list_file: Path, number: int) -> Path:
     path = listed_file(name, [root])
-    # Report a missing file now, not hours into a run.
+    # Report a missing file now instead of hours into a run.
     if path is None:
         raise InputError(
             f"{list_file}, line {number}: {root / name.lstrip('/')} does not exist; paths are relative to {root}, or "

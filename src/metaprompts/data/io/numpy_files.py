@@ -11,7 +11,7 @@ from metaprompts.data.io.open_image import check_regular_file
 from metaprompts.errors import InputError, one_line
 
 _NPZ_NAMES = ("depth", "depth_m", "arr_0")
-# Limit for compressed files: one of a megabyte can claim to hold a gigabyte.
+# Limit for compressed files: a megabyte can claim to contain a gigabyte.
 _MOST_PIXELS = 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -21,7 +21,7 @@ def read_npy(path: Path, *, kind: str) -> NDArray[Any]:
 
     Args:
         path: the .npy file
-        kind: what the file should be, for the error's first words ("depth file", ...)
+        kind: the expected kind of file, which begins the error ("depth file", ...)
 
     Returns:
         (H, W) integers or floats
@@ -42,7 +42,7 @@ def read_npy(path: Path, *, kind: str) -> NDArray[Any]:
 
 
 def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
-    """Read the only array of a .npz file, or of several the one that is called depth, depth_m or arr_0.
+    """Read the only array of a .npz file, or the one named depth, depth_m or arr_0 if there are several.
 
     Args:
         path: the .npz file

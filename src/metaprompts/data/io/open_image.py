@@ -1,4 +1,4 @@
-"""Open one image file, or say in one line why it cannot be opened."""
+"""Open one image file, or raise a one-line error."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -38,25 +38,24 @@ def load_image(
 
     Args:
         path: the file
-        kind: what the file should be, for the error's first words ("image", "label file", ...)
-        expected: formats to give instead, for the error
-        check_size: judges width and height before anything is decoded, in place of Pillow's limit
+        kind: the expected kind of file, which begins the error ("image", "label file", ...)
+        expected: accepted formats, for the error
+        check_size: checks width and height before decoding, in place of Pillow's limit
         inspect: called with the image before it is decoded
-        further_frames: called with a sentence that says how many frames there are, where there are several; by
-            default that is an error
+        further_frames: called with a sentence on the number of frames if there are several; by default that is an error
 
     Returns:
-        the decoded image in the mode it is stored in; the first frame where there are several
+        the decoded image in its stored mode; the first frame if there are several
 
     Raises:
-        InputError: missing, a folder, empty, no image, too large, broken off, or of several frames
+        InputError: missing, a folder, empty, not an image, too large, truncated, or with several frames
     """
     check_regular_file(path, kind)
     prepare_for(path, kind)
     try:
         with path.open("rb") as file, nullcontext() if check_size is None else _any_size():
             image = Image.open(file)
-            # Pillow knows what it is, and has no decoder.
+            # Pillow recognizes the format, but has no decoder.
             if isinstance(image, ImageFile.StubImageFile):
                 raise UnidentifiedImageError
             if check_size is not None:
@@ -84,7 +83,7 @@ def load_image(
 
 
 def _count_frames(image: Image.Image, path: Path) -> int:
-    """How many frames a TIFF or an animation has, without the previews and transparency masks that TIFFs may add."""
+    """Number of frames of a TIFF or an animation, without previews and transparency masks in TIFFs."""
     if image.format not in _WITH_FRAMES:
         return 1
     try:
@@ -94,7 +93,7 @@ def _count_frames(image: Image.Image, path: Path) -> int:
             if image.format != "TIFF" or count == 1:
                 return int(count)
             return sum(_is_full_frame(frames, place) for place in range(count))
-    # The first frame is intact: the damage comes after it.
+    # The first frame is intact; the damage comes later.
     except Exception:
         return 1
 
@@ -116,21 +115,21 @@ def _load(image: ImageFile.ImageFile) -> None:
     if image.format != "TIFF":
         image.load()
         return
-    # Where strips are missing, Pillow leaves pixels as they are.
+    # If strips are missing, Pillow leaves their pixels unset.
     extents: list[Any] = [tile[1] for tile in image.tile]
     covered: int = sum([(right - left) * (lower - upper) for left, upper, right, lower in extents])
     if covered < image.width * image.height:
         raise OSError("its strips do not cover it")
     with quiet_libtiff() as errors:
         image.load()
-    # Pillow does not notice all of them, and pixels would be missing.
+    # Pillow does not detect all missing strips, and pixels would be missing.
     if errors:
         raise OSError(errors[0])
 
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Lift Pillow's limit, which is one for the whole process, in this block."""
+    """Lift Pillow's process-wide pixel limit in this block."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
@@ -144,7 +143,7 @@ def check_regular_file(path: Path, kind: str) -> None:
 
     Args:
         path: the file
-        kind: what it should be, for the error's first words
+        kind: the expected kind of file, which begins the error
 
     Raises:
         InputError: missing, a folder, a pipe or a device, or empty
@@ -158,7 +157,7 @@ def check_regular_file(path: Path, kind: str) -> None:
         raise InputError(f"{kind} {path} cannot be read: {reason}") from error
     if path.is_dir():
         raise InputError(f"{kind} {path} is a folder: give a file")
-    # A pipe or a device would block or never end.
+    # Reading a pipe or a device would block or never end.
     if not path.is_file():
         raise InputError(f"{kind} {path} is not a regular file: give an image file")
     if status.st_size == 0:
@@ -166,21 +165,21 @@ def check_regular_file(path: Path, kind: str) -> None:
 
 
 def check_pixels(width: int, height: int, name: str) -> None:
-    """Check that an image is not too large to be decoded, before it is.
+    """Check that an image is not too large, before decoding it.
 
     Raises:
-        InputError: it has more pixels than Pillow would decode
+        InputError: the image has more pixels than Pillow would decode
     """
-    # Pillow's own rule: it warns of more than its limit, and refuses more than twice as many.
+    # Pillow's own rule: it warns above its limit, and raises above twice the limit.
     if Image.MAX_IMAGE_PIXELS is not None and width * height > 2 * Image.MAX_IMAGE_PIXELS:
         raise InputError(f"{name} is {height}x{width}, too large to decode safely: make it smaller first")
 
 
 def read_with_opencv(path: Path) -> NDArray[Any] | None:
-    """Read images that Pillow does not, such as 16-bit channels, with OpenCV but without its output on stderr.
+    """Read with OpenCV what Pillow cannot read (for example 16-bit channels), without OpenCV's output on stderr.
 
     Returns:
-        (H, W) or (H, W, C), of the stored type, channels in OpenCV's order; None where it cannot be read
+        (H, W) or (H, W, C), of the stored type, channels in OpenCV's order; None if the image cannot be read
     """
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,7 +1,7 @@
-"""Images with an EXIF orientation, and labels that may or may not be turned.
+"""Images with an EXIF orientation, and labels that may or may not be rotated accordingly.
 
-A viewer shows such an image upright, and so do most annotation tools; others annotate the pixels as they are stored.
-Where sizes do not show which, misaligned labels would be trained on silently.
+Viewers and most annotation tools show such an image upright; other tools annotate the stored pixels. If sizes do not
+reveal which, training could silently use misaligned labels.
 """
 
 from collections.abc import Callable
@@ -35,19 +35,19 @@ _CHOICE = (
 def read_pair(
     image_path: Path, label_path: Path, read_label: Callable[[Path], NDArray[Any]], reading: ImageReading
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """Read an image and its labels, turned alike.
+    """Read an image and its labels in the same orientation.
 
     Args:
         image_path: image path of the image
         label_path: label path of its labels
-        read_label: from the path to (H, W) labels as they are stored
-        reading: says what is done about EXIF orientations
+        read_label: from the path to (H, W) labels as stored
+        reading: how to treat EXIF orientations
 
     Returns:
         (H, W, 3) uint8 RGB and (H, W) labels
 
     Raises:
-        InputError: a file is bad, sizes differ, or it is unknown whether the labels are turned
+        InputError: a file is bad, sizes differ, or it is unknown whether the labels are rotated
     """
     image, labels = decode(image_path, white_level=reading.white_level), read_label(label_path)
     own = _orientation_of_file(label_path)
@@ -74,15 +74,15 @@ def read_annotated(
 
     Args:
         path: path of the image
-        size: height and width that the annotations are for; None where they do not say
-        annotations: their file
-        reading: says what is done about EXIF orientations
+        size: height and width given in the annotations; None if missing
+        annotations: the annotation file
+        reading: how to treat EXIF orientations
 
     Returns:
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: the file is bad, the image has another size, or it is unknown whether the annotations are turned
+        InputError: the file is bad, the image has another size, or it is unknown whether the annotations are rotated
     """
     image = decode(path, white_level=reading.white_level)
     if reading.exif == "ignore":
@@ -96,15 +96,15 @@ def read_annotated(
 
 
 def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | None, int | None]) -> None:
-    """Check that an upright image has the size that its annotations are for.
+    """Check that an upright image has the size given in its annotations.
 
     Args:
         path: path of the image
         found: height and width of the upright image
-        size: height and width that the annotations are for; None where they do not say
+        size: height and width given in the annotations; None if missing
 
     Raises:
-        InputError: it has another; where the annotations are for the pixels as they are stored, the line says so
+        InputError: the size differs; if the annotations match the stored pixels, the message says so
     """
     if None not in size and found != size and found == size[::-1]:
         orientation = _orientation_of_file(path)
@@ -128,7 +128,7 @@ def _check_size(path: Path, found: tuple[int, ...], size: tuple[int | None, int 
 
 
 def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
-    """Read an image without labels: upright, unless those with labels were read as stored.
+    """Read an image without labels: upright, unless images with labels were read as stored.
 
     Returns:
         (H, W, 3) uint8 RGB
@@ -143,7 +143,7 @@ def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
 def _fitting(
     image: StoredImage, size: tuple[int | None, ...], path: Path, labels: str, rule: ExifRule
 ) -> NDArray[np.uint8]:
-    """The upright pixels, if the size of the labels shows that they belong to these."""
+    """The upright pixels, if the size of the labels shows that labels belong to them."""
     assert rule == "check"
     stored = image.pixels.shape[:2]
     oriented = f"{path} has the EXIF orientation {image.orientation} ({_MEANING[image.orientation]})"
@@ -160,7 +160,7 @@ def _fitting(
 
 
 def _orientation_of_file(path: Path) -> int:
-    """The EXIF orientation of an image file, by its header alone; 1 of what is not an image."""
+    """The EXIF orientation of an image file, read from its header only; 1 if it is not an image."""
     try:
         with Image.open(path) as image:
             # Pillow would decode all pixels of a PNG to find an orientation stored behind them.

@@ -1,4 +1,4 @@
-"""Numbers as files of one channel store them, where Pillow would rescale them to 255 or 65535."""
+"""Stored values of single-channel files that Pillow would rescale to 255 or 65535."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ _FACTORS = {"L;2": 85, "L;4": 17}
 
 
 def netpbm_maximum(image: Image.Image) -> int | None:
-    """The value that is white in a PGM or PPM file which is not decoded yet; None where Pillow does not rescale."""
+    """The value of white in an undecoded PGM or PPM file; None if Pillow does not rescale."""
     decoder, arguments = _decoding(image)
     return int(arguments[1]) if decoder in ("ppm", "ppm_plain") else None
 
 
 def keep_stored_values(image: Image.Image) -> int:
-    """Have an image of one channel decoded without rescaling, as far as Pillow can.
+    """Make Pillow decode a single-channel image without rescaling, as far as possible.
 
     Args:
-        image: not decoded yet
+        image: undecoded
 
     Returns:
-        what its decoded values must be divided by to be those of the file
+        the divisor that converts decoded values to stored values
     """
     decoder, arguments = _decoding(image)
     is_deep = image.mode == "I"

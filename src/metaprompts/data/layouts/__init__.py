@@ -1,1 +1,1 @@
-"""Readers of known data sets as their publishers lay them out: folders in, samples out."""
+"""Readers of known data sets in their published layout."""

@@ -17,7 +17,7 @@ class Ade20k(SegmentationPairs):
     """``images/<split>/*.jpg`` and ``annotations/<split>/*.png`` of 0 = other (ignored), 1 to 150 = the classes.
 
     Args:
-        root: ADEChallengeData2016, or the folder that it is in
+        root: ADEChallengeData2016, or its parent folder
         split: "train" (20210 images) or "val" (2000)
         classes: classes of the task; 150
 

@@ -19,7 +19,7 @@ CLASS_OF_ID = {
     **{7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10},
     **{24: 11, 25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18},
 }
-"""The 19 classes that are trained, by their id; all other ids are ignored."""
+"""The 19 training classes by id; all other ids are ignored."""
 
 _CLASSES = 19
 _LAST_ID = 33
@@ -30,14 +30,14 @@ _MASK = re.compile(r"(.+?)(?:_gt[A-Za-z]+)?_(labelTrainIds|labelIds|leftImg8bit)
 class Cityscapes(SegmentationPairs):
     """``leftImg8bit/<split>/<city>/*_leftImg8bit.png`` and masks in ``<labels>/<split>/<city>/``.
 
-    Masks are ``*_labelTrainIds.png`` (0 to 18, 255 = ignored) or, of images without one, ``*_labelIds.png``, whose
-    ids 0 to 33 are turned into the 19 classes. Automatic labels may have the image's own name,
-    ``*_leftImg8bit.png``, and hold ids.
+    Masks are ``*_labelTrainIds.png`` (0 to 18, 255 = ignored) or, if missing, ``*_labelIds.png``, whose ids 0 to 33 are
+    mapped to the 19 classes. Automatic labels may have the image's own name, ``*_leftImg8bit.png``, and contain ids.
 
     Args:
         root: the folder of leftImg8bit
         split: "train" (2975 images), "val" (500) or "train_extra" (19998)
-        labels: folder of the masks: gtFine, gtCoarse, or that of automatic labels, with or without a folder ``split``
+        labels: folder of the masks: gtFine, gtCoarse, or the folder of automatic labels, with or without a subfolder
+        ``split``
         classes: classes of the task; 19
 
     Raises:
@@ -57,12 +57,12 @@ class Cityscapes(SegmentationPairs):
         self._train_table: LabelTable = id_table({number: number for number in range(_CLASSES)}, [255])
 
     def renumber(self, order: Sequence[int]) -> None:
-        """Give the classes other numbers, in both kinds of masks."""
+        """Renumber the classes in both kinds of masks."""
         super().renumber(order)
         self._train_table = renumbered(self._train_table, order)
 
     def table_of(self, label_path: Path) -> LabelTable:
-        """That of the 19 classes for ``*_labelTrainIds.png``, else that of the ids."""
+        """The table of the 19 classes for ``*_labelTrainIds.png``, else the table of ids."""
         return self._train_table if label_path.stem.endswith("_labelTrainIds") else self._table
 
 
@@ -79,7 +79,7 @@ def _images(folder: Path) -> dict[str, Path]:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """City and name, up to the frame -> mask; classes are preferred to ids."""
+    """City and name, up to the frame -> mask; masks of classes are preferred to masks of ids."""
     found: dict[str, Path] = {}
     for path in images_in(folder, LABEL_SUFFIXES):
         match = _MASK.fullmatch(path.stem)

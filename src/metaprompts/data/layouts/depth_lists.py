@@ -13,11 +13,11 @@ _NO_DEPTH = "None"
 
 @dataclass(frozen=True, kw_only=True)
 class DepthList:
-    """What a list names.
+    """The content of a list.
 
     Attributes:
         pairs: (image, depth file) of every line that has both
-        unmeasured: how many lines have ``None`` in place of a depth file
+        unmeasured: number of lines with ``None`` in place of a depth file
     """
 
     pairs: list[tuple[Path, Path]]
@@ -27,17 +27,15 @@ class DepthList:
 def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: Sequence[Path]) -> DepthList:
     """Read ``image depth`` or ``image depth focal`` lines.
 
-    Columns are separated, and lines skipped, as in other lists: see `read_columns`. A leading ``/`` is dropped and
-    the focal length skipped.
+    See `read_columns` for separators and skipped lines. A leading ``/`` is dropped and the focal length ignored.
 
     Args:
         list_file: the list
-        image_roots: folders that its images may be relative to; the first where the file is, is taken
+        image_roots: folders that its images may be relative to; the first one that contains the file is used
         depth_roots: the same for depth files
 
     Raises:
-        InputError: no such list, no pairs in it, a line of another form, or a path that leads to no file; list and
-            line are named
+        InputError: missing list, no pairs, a malformed line, or a path without a file; the message names list and line
     """
     pairs, unmeasured = [], 0
     for number, columns in read_columns(list_file):

@@ -12,7 +12,7 @@ def find_folder(candidates: Sequence[Path], *, what: str) -> Path:
 
     Args:
         candidates: at least one; the first is the official one and is named in the error
-        what: belongs there, such as "the images of Cityscapes' split val"
+        what: its expected content, for example "the images of Cityscapes' split val"
 
     Raises:
         InputError: none is there
@@ -28,7 +28,7 @@ def find_file(candidates: Sequence[Path], *, what: str) -> Path:
 
     Args:
         candidates: at least one, all named in the error
-        what: name of the searched file, such as "the list of KITTI's training images"
+        what: name of the searched file, for example "the list of KITTI's training images"
 
     Raises:
         InputError: none is there
@@ -46,11 +46,11 @@ OFFICIAL: dict[str, dict[str, int]] = {
     "mapillary": {"train": 18000, "val": 2000, "test": 5000},
     "nyu": {"train": 24231, "val": 654},
     "nyu_mat": {"train": 795, "val": 654},
-    # 697 images, of which 652 have annotated depth.
+    # 697 images; 652 of them have annotated depth.
     "kitti": {"train": 23158, "val": 652, "val_selection": 1000},
     # Persons with keypoints, not images; boxes of the detections AP_H_56.
     "coco": {"train": 149813, "val": 6352, "val_boxes": 104125},
 }
 
 COCO_IMAGES = {"train": 118287, "val": 5000}
-"""Images that the annotation files of COCO 2017 list, most of them without a person with keypoints."""
+"""Number of images in the annotation files of COCO 2017, most without a person with keypoints."""

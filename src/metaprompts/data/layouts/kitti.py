@@ -1,4 +1,4 @@
-"""KITTI: raw images with annotated depth by list files, and the depth selection."""
+"""KITTI: raw images with annotated depth from list files, and the depth selection."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from metaprompts.data.layouts.folders import find_file, find_folder
 from metaprompts.errors import InputError
 
 DEPTH_SCALE = 256.0
-"""Depth files hold meters times 256."""
+"""Depth files store meters times 256."""
 
 _LISTS = {
     "train": ("train_list.txt", "eigen_train_files_with_gt.txt"),
@@ -24,18 +24,18 @@ _NAME = re.compile(r"(.+_sync)_(?:image|groundtruth_depth)_(\d+_image_\d+)")
 
 
 class KittiEigen(DepthPairs):
-    """Images of ``raw_data/`` and depth of ``data_depth_annotated/``, as a list file of Eigen's split names them.
+    """Images of ``raw_data/`` and depth of ``data_depth_annotated/``, from a list file of Eigen's split.
 
-    Lists of two columns are relative to the root. In those with the focal length, images are relative to raw_data,
-    and depth to data_depth_annotated or to its train or val. Lines with ``None`` for depth are skipped.
+    Paths in two-column lists are relative to the root. In lists with the focal length, images are relative to raw_data,
+    and depth to data_depth_annotated or its train or val. Lines with ``None`` for depth are skipped.
 
     Args:
         root: the folder of raw_data and data_depth_annotated, and of the lists
         split: "train" (23158 pairs in the usual list) or "val" (697 lines, 652 with depth)
-        list_file: None for the first that is there of the usual names
+        list_file: None for the first existing file with a usual name
 
     Attributes:
-        unmeasured: lines that were skipped
+        unmeasured: number of skipped lines
 
     Raises:
         InputError: a list or a file that it names is missing, or a line is wrong
@@ -52,7 +52,7 @@ class KittiEigen(DepthPairs):
 
 
 class KittiSelection(DepthPairs):
-    """The 1000 images of ``val_selection_cropped``, which are cut to 352 x 1216.
+    """The 1000 images of ``val_selection_cropped``, which are cropped to 352 x 1216.
 
     Args:
         root: the folder of depth_selection

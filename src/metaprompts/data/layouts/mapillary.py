@@ -24,22 +24,22 @@ IDS_OF_CITYSCAPES: tuple[tuple[int, ...], ...] = (
 
 _FOLDERS = {"train": "training", "val": "validation"}
 _LABELS = {"v1.2": 66, "v2.0": 124}
-# Labels that the data set's own config files do not evaluate: unlabeled, and in 2.0 what is ambiguous or a group.
+# Labels excluded from evaluation by the data set's own config files: unlabeled, and in 2.0 ambiguous ones and groups.
 _VOID = {"v1.2": (65,), "v2.0": (2, 31, 38, 79, 86, 96, 115, 123)}
 
 
 class Mapillary(SegmentationPairs):
     """``<split>/images/*.jpg`` and ``<split>/<version>/labels/*.png``.
 
-    Release 1.2, which had no folder ``<version>``, is read as well.
+    Also reads release 1.2, which had no folder ``<version>``.
 
     Args:
         root: the folder of training and validation
         split: "train" (18000 images) or "val" (2000)
-        classes: classes of the task: all labels (66, 124), or those that are evaluated (65, 116), in their order; 19 if
+        classes: classes of the task: all labels (66, 124), or the evaluated labels (65, 116), in their order; 19 if
             ``as_cityscapes``
         version: version of the labels
-        as_cityscapes: turn labels of 1.2 into the 19 classes of Cityscapes
+        as_cityscapes: map labels of 1.2 to the 19 classes of Cityscapes
 
     Raises:
         InputError: other classes, a missing folder, or files without partner
@@ -64,15 +64,15 @@ class Mapillary(SegmentationPairs):
 
 
 def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -> list[str] | None:
-    """Names of the labels, as the data set's own config file gives them.
+    """Names of the labels, from the data set's own config file.
 
     Args:
         root: the folder of training and validation
         version: version of the labels
-        classes: classes of the task: all labels, or those that are evaluated, as the file calls them or for readers
+        classes: classes of the task: all labels, or the evaluated labels, by their names in the file or readable names
 
     Returns:
-        names of all or of those, in their order; None where there is no readable file of so many
+        their names in order; None if there is no readable file with this number of labels
     """
     path = root / f"config_{version}.json"
     content = read_json(path) if path.is_file() else None

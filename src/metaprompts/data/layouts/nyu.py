@@ -1,4 +1,4 @@
-"""NYU Depth v2 as depth estimation code lays it out: sync for training, official_splits for testing."""
+"""NYU Depth v2 in the layout of depth estimation code: sync for training, official_splits for testing."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ from metaprompts.data.layouts.depth_lists import read_depth_list
 from metaprompts.data.layouts.folders import find_file, find_folder
 
 DEPTH_SCALE = 1000.0
-"""Depth files hold millimeters."""
+"""Depth files store millimeters."""
 
 _FOLDERS = {"train": "sync", "val": "official_splits/test"}
 _LISTS = {
@@ -19,12 +19,12 @@ _LISTS = {
 
 
 class NyuDepth(DepthPairs):
-    """Images and depth of ``sync/`` or ``official_splits/test/``, as a list file names them.
+    """Images and depth of ``sync/`` or ``official_splits/test/``, from a list file.
 
     Args:
         root: the folder of sync and official_splits, and of the lists
         split: "train" (24231 pairs in the usual list) or "val" (654)
-        list_file: with two or three columns; None for the first that is there of the usual names
+        list_file: with two or three columns; None for the first existing file with a usual name
 
     Raises:
         InputError: a folder, a list or a file that it names is missing, or a line is wrong

@@ -1,4 +1,4 @@
-"""NYU Depth v2 straight from its MATLAB files."""
+"""NYU Depth v2 directly from its MATLAB files."""
 
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ _INSIDE = np.s_[7:474, 7:632]
 
 
 class NyuMat:
-    """The 1449 labeled images of ``nyu_depth_v2_labeled.mat``, split as ``splits.mat`` says.
+    """The 1449 labeled images of ``nyu_depth_v2_labeled.mat``, split according to ``splits.mat``.
 
     Images get a black frame and depth is the unfilled one (``rawDepths``), as in the usual official_splits folder.
 
@@ -27,7 +27,7 @@ class NyuMat:
         split: "train" (795 images) or "val" (654)
 
     Raises:
-        InputError: h5py or SciPy is not installed, or a file is missing or not what it should be
+        InputError: h5py or SciPy is not installed, or a file is missing or invalid
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"]) -> None:
@@ -61,7 +61,7 @@ class NyuMat:
         """Read one image and its depth.
 
         Returns:
-            a sample of 480 x 640 with ``depth_m`` in meters, 0 where nothing was measured
+            a sample of 480 x 640 with ``depth_m`` in meters, 0 = no measurement
 
         Raises:
             InputError: the file is broken

@@ -1,4 +1,4 @@
-"""Samples loaded in batches, optionally by worker processes."""
+"""Load samples in batches, optionally with worker processes."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ class Samples(Protocol[S]):
 
 
 class Reader(Generic[G]):
-    """A DataLoader that raises the samples' own errors, whichever process reads them.
+    """A DataLoader that raises the samples' own errors, also from worker processes.
 
     Args:
-        samples: what is read
-        collate: makes a group of samples
-        workers: processes that read; 0 reads in this one
-        options: DataLoader's
+        samples: the data set to read
+        collate: combines samples into a group
+        workers: number of reader processes; 0 reads in this process
+        options: further DataLoader arguments
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Reader(Generic[G]):
 
 
 class _Outcomes(Dataset[Any]):
-    """Returns errors instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+    """Returns errors instead of raising them: a DataLoader would put worker tracebacks into the error message."""
 
     def __init__(self, samples: Samples[Any]) -> None:
         self._samples = samples
@@ -92,8 +92,8 @@ class _Collate:
 
 
 def _prepare_reader(worker: int) -> None:
-    # A terminal or a cluster may send its signals to every process: the first one ends the others, when it has saved
-    # what there is, and without their tracebacks. If it is killed, they notice by themselves.
+    # A terminal or a cluster may send its signals to every process: the main process ends the workers after saving its
+    # state, without their tracebacks. If it is killed, they notice by themselves.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     quiet_opencv(worker)

@@ -1,4 +1,4 @@
-"""System limits of DataLoader workers, and errors where they are too low."""
+"""System limits of DataLoader workers, and errors if they are too low."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from metaprompts.errors import InputError
 
 T = TypeVar("T")
 
-# The libraries' own files, and for each process its pipes and the tensors that are on their way.
+# The libraries' own files, and for each process its pipes and the tensors in transit.
 _FILES, _FILES_OF_GROUP = 128, 16
 _FEW = "data.num_workers 0 reads in this process alone"
 
@@ -17,8 +17,8 @@ def check_open_files(workers: int, prefetch: int = 2) -> None:
     """Raise the limit of open files as needed: with too low a limit, PyTorch hangs.
 
     Args:
-        workers: processes that read
-        prefetch: groups that each has ready
+        workers: number of reader processes
+        prefetch: groups prefetched by each process
 
     Raises:
         InputError: the system's limit is lower
@@ -43,7 +43,7 @@ def read_all(loader: Iterable[T]) -> Iterator[T]:
     """Iterate over a DataLoader, with a one-line error when a worker dies.
 
     Raises:
-        InputError: a process that reads was killed, or could not hand over what it had read
+        InputError: a worker was killed, or could not hand over its data
     """
     groups = iter(loader)
     while True:
@@ -60,7 +60,7 @@ def naming_lost_workers() -> Iterator[None]:
     """A one-line error for a worker that was killed, or could not hand over its batch.
 
     Raises:
-        InputError: that happened
+        InputError: a worker died
     """
     try:
         yield

@@ -10,7 +10,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Groups(Protocol):
-    """Lists of samples, such as a DataLoader gives that collates nothing."""
+    """Lists of samples, as from a DataLoader without collation."""
 
     def __len__(self) -> int:
         """Return the number of lists."""
@@ -22,7 +22,7 @@ class Groups(Protocol):
 
 
 class ShapeBatches(Iterable[dict[str, Tensor]]):
-    """The samples of each list as a batch; as several, where their tensors have several shapes.
+    """The samples of each list as one batch per tensor shape.
 
     Args:
         groups: lists of samples
@@ -43,7 +43,7 @@ class ShapeBatches(Iterable[dict[str, Tensor]]):
 
 
 def places_by_shape(samples: Sequence[Tensors]) -> list[list[int]]:
-    """The places of samples whose tensors have the same shapes, in the order of the first of each; order is kept."""
+    """The indices of samples grouped by tensor shapes; order is kept."""
     found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for place, tensors in enumerate(samples):
         shapes = tuple(tuple(tensor.shape) for _, tensor in sorted(tensors.items()))
@@ -52,5 +52,5 @@ def places_by_shape(samples: Sequence[Tensors]) -> list[list[int]]:
 
 
 def stack(samples: Sequence[Tensors]) -> dict[str, Tensor]:
-    """Tensors (...) of samples as tensors (B, ...)."""
+    """Stack tensors (...) of samples to (B, ...)."""
     return {name: torch.stack([tensors[name] for tensors in samples]) for name in samples[0]}

@@ -1,1 +1,1 @@
-"""Samples in tar files, as WebDataset lays them out, with an index by which they are read in any order."""
+"""Samples in tar files in WebDataset's layout, with an index for reading in any order."""

@@ -14,13 +14,13 @@ from metaprompts.data.sample import Person, Sample
 from metaprompts.data.shards.index import FACTS
 
 Members = dict[str, bytes]
-"""The files of one image: their ending, what comes after the key and a dot -> content."""
+"""The files of one image: extension after the key and a dot -> content."""
 
 LABELS = "label.png"
-"""The ending of the file that has the class indices."""
+"""The extension of the file of class indices."""
 
 _DEPTH_UNITS, _DEPTH_M = "depth.png", "depth.npy"
-# Files that are stored as they are: readers of WebDataset know their endings.
+# Extensions of files stored unchanged, which WebDataset readers support.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _LARGEST_UNIT = 65535
 
@@ -29,15 +29,15 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
     """Encode an image, its targets and its people as files.
 
     Args:
-        sample: its image, labels and depth are stored; its person is only if ``people`` has it
-        people: all that samples are about
-        root: the sample's path is stored relative to it, where it lies in it
-        depth_scale: what depth is likely to be whole numbers of; None without depth
+        sample: its image, labels and depth are stored; its person only if it is in ``people``
+        people: the people of all samples of the image
+        root: the sample's path is stored relative to this folder, if it is inside
+        depth_scale: probable number of depth units per meter; None without depth
 
     Returns:
-        ``jpg`` or ``png``, the image: its own file, if every reader gets these pixels from it, else a PNG;
-        ``label.png``; ``depth.png`` of 16 bits where that loses nothing, else ``depth.npy``; and ``json``, with the
-        path, depth's units per meter and the people
+        ``jpg`` or ``png``, the image: the original file, if every reader decodes the same pixels, else a PNG;
+        ``label.png``; 16-bit ``depth.png`` if lossless, else ``depth.npy``; and ``json``, with the path, depth units
+        per meter and the people
     """
     facts: dict[str, Any] = {"path": _relative(Path(sample.path), root)}
     members = dict([_image(sample.image, Path(sample.path))])
@@ -60,8 +60,8 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
     """Decode the sample.
 
     Args:
-        members: what `encode` gave
-        person: which of the people the sample is about; of no meaning where there are none
+        members: the output of `encode`
+        person: index of the sample's person; ignored without people
         root: as for `encode`
     """
     facts = json.loads(members[FACTS])
@@ -81,7 +81,7 @@ def decode_labels(content: bytes) -> NDArray[np.uint8]:
 
 
 def path_in(facts: bytes, *, root: Path) -> str:
-    """The path of an image, by the content of its ``json`` and the root that `encode` had."""
+    """The path of an image, from the content of its ``json`` and the root passed to `encode`."""
     return str(root / json.loads(facts)["path"])
 
 
@@ -90,7 +90,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _image(image: NDArray[np.uint8], path: Path) -> tuple[str, bytes]:
-    # Not all images have a file of their own, some are turned (EXIF), laid over white or scaled when they are read.
+    # Not all images have their own file; some are rotated (EXIF), composited over white or scaled on reading.
     if path.is_file():
         content = path.read_bytes()
         ending = _ENDINGS.get(_format(content))
@@ -108,7 +108,7 @@ def _format(content: bytes) -> str:
 
 
 def _pixels(content: bytes) -> NDArray[np.uint8]:
-    """The image as any reader of WebDataset gets it."""
+    """The image as decoded by any WebDataset reader."""
     with Image.open(BytesIO(content)) as image:
         return np.array(image.convert("RGB"))
 
@@ -151,7 +151,7 @@ def _depth_m(members: Mapping[str, bytes], facts: Mapping[str, Any]) -> NDArray[
 
 def _plain_person(person: Person) -> dict[str, Any]:
     assert person.crop is None, "a person of a data set is in the whole image"
-    # A float32 is a double, too, and JSON has every double's shortest unique digits: nothing is lost.
+    # Every float32 is also a double, and JSON stores the shortest unique digits of a double, so nothing is lost.
     return {
         "keypoints": person.keypoints.tolist(),
         "box_xywh": person.box_xywh.tolist(),

@@ -18,22 +18,22 @@ _CURE = "copy it again, or delete it and run the same metaprompts data shard, wh
 
 
 class ShardedSamples:
-    """The samples of a split as the reader of its folders gave them, in the same order.
+    """The samples of a split, equal to those read from its folders, in the same order.
 
-    In the place of a sample that was left out stands the next one, as in a run that passes over it.
+    A left-out sample is replaced by the next one, as in a run that skips it.
 
     Args:
         folder: folder of the shards
         index: index of the folder
-        split: that it holds
-        checks_files: whether all shards must be there from the start, or only those that are read
+        split: the split to read
+        checks_files: whether to check at the start that all shards exist, or only on reading
 
     Attributes:
-        shards: in their order
-        left_out: images that are in none of them
+        shards: the shards in order
+        left_out: images in none of the shards
 
     Raises:
-        InputError: the split is not finished, or a shard is missing or of another size
+        InputError: the split is unfinished, or a shard is missing or has another size
     """
 
     def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
@@ -67,7 +67,7 @@ class ShardedSamples:
             return decode(members, person, root=self._root)
 
     def path(self, index: int) -> str:
-        """The path that a sample's image had in the data set.
+        """The path of a sample's image in the data set.
 
         Raises:
             InputError: its shard is missing or damaged
@@ -112,13 +112,13 @@ class ShardedSamples:
 def _decoding(record: Record, path: Path) -> Iterator[None]:
     try:
         yield
-    # Whatever it is, it lies in the shard: its bytes are those that were written.
+    # The error is in the content: the bytes are those that were written.
     except Exception as error:
         raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
 
 
 class ShardedPeople(ShardedSamples, People):
-    """The people of a split, and the annotation file they are of.
+    """The people of a split, and their annotation file.
 
     Args:
         folder: as for `ShardedSamples`
@@ -141,7 +141,7 @@ class ShardedPeople(ShardedSamples, People):
             raise InputError(f"annotation file {self.annotation_path} does not exist: {_CURE}")
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The shard of a person, and the file that all people are scored by."""
+        """The shard of a person, and the annotation file used for scoring."""
         return (*super().files(index), self.annotation_path)
 
 
@@ -152,7 +152,7 @@ def open_shards(folder: Path, index: ShardIndex, split: Split, *, checks_files: 
 
 
 def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
-    """Shard, record and number among its people of each sample."""
+    """Shard, record and index among the record's people, for each sample."""
     found = {
         sample: (shard, record, person)
         for shard in split.shards
@@ -161,7 +161,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
     }
     missing = {sample for each in split.left_out for sample in each.samples}
     numbers = found.keys() | missing
-    # As many as are listed: a range of as many as the file says could fill the memory.
+    # As many as are listed: a range of the length given in the file could fill memory.
     if not found or len(numbers) != split.samples or max(numbers) >= split.samples:
         raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards anew")
     following = found[min(found)]

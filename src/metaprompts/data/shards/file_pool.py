@@ -8,7 +8,7 @@ _OPEN_AT_MOST = 64
 
 
 class OpenFiles:
-    """Reads pieces of files; a copy in another process, pickled or forked, opens them itself."""
+    """Reads pieces of files; pickled or forked copies open the files themselves."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -18,14 +18,14 @@ class OpenFiles:
         """Read a piece of a file.
 
         Returns:
-            ``size`` bytes from ``offset`` on, fewer where the file ends before
+            ``size`` bytes from ``offset`` on, fewer if the file ends earlier
 
         Raises:
             OSError: the file cannot be read
         """
         file = self._opened(path)
         file.seek(offset)
-        # Reading allocates the requested size first.
+        # Reading first allocates the requested size.
         return file.read(max(min(size, os.fstat(file.fileno()).st_size - offset), 0))
 
     def _opened(self, path: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from metaprompts.utils.schema import to_dict
 INDEX_FILE = "shards.json"
 
 FACTS = "json"
-"""The ending of the file that has an image's path."""
+"""The extension of the file with an image's path."""
 
 _VERSION = 1
 T = TypeVar("T")
@@ -39,9 +39,9 @@ class Record:
     """An image in a shard: the files that share a key.
 
     Attributes:
-        key: what their names begin with, up to the first dot
-        samples: numbers, in the split, of the samples about this image: one, or one for each of its people
-        members: ending of a file -> where it is
+        key: common part of their names, up to the first dot
+        samples: indices, in the split, of this image's samples: one, or one for each person
+        members: extension of a file -> its position
     """
 
     key: str
@@ -66,12 +66,12 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """An image that could not be read, and was to be skipped.
+    """An unreadable image that was skipped.
 
     Attributes:
-        key: that its record would have
-        samples: that would be about it
-        why: what is wrong with it
+        key: the key of its missing record
+        samples: indices of its samples
+        why: the reason
     """
 
     key: str
@@ -99,11 +99,11 @@ class SplitIndex:
     """The shards of a split.
 
     Attributes:
-        samples: in the split, those left out as well
-        is_whole: whether all are written
+        samples: number of samples in the split, including left-out ones
+        is_whole: whether all samples are written
         people: metadata of a split of people
         shards: in their order
-        left_out: what is in none of them
+        left_out: images in none of the shards
     """
 
     samples: int
@@ -119,10 +119,10 @@ class Origin:
 
     Attributes:
         task: the recipe's task
-        classes: how many; None where the task has none
-        class_names: names of the classes; None where the task has none
-        shard_bytes: size from which on a shard is closed
-        data: the recipe's data section, as far as it decides what samples there are
+        classes: number of classes; None if the task has none
+        class_names: names of the classes; None if the task has none
+        shard_bytes: size at which a shard is closed
+        data: the recipe's data section, limited to keys that determine the samples
     """
 
     task: str
@@ -142,8 +142,8 @@ class ShardIndex:
     """The index of a shard folder.
 
     Attributes:
-        origin: what it was made from
-        splits: those that were begun
+        origin: source and settings
+        splits: the splits that were begun
     """
 
     origin: Origin
@@ -154,7 +154,7 @@ def read_index(folder: Path) -> ShardIndex:
     """Read shards.json.
 
     Raises:
-        InputError: it is missing, damaged or of another version
+        InputError: the file is missing, damaged or of another version
     """
     path = folder / INDEX_FILE
     if not path.is_file():
@@ -180,7 +180,7 @@ def write_index(folder: Path, index: ShardIndex) -> None:
 
 
 def read_part(path: Path) -> tuple[Shard, tuple[LeftOut, ...]]:
-    """Read what `write_part` wrote.
+    """Read a file written by `write_part`.
 
     Raises:
         InputError: the file is damaged
@@ -195,8 +195,8 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
 
     Args:
         path: path of the file
-        shard: that is finished
-        left_out: all that the split has left out up to its end
+        shard: the finished shard
+        left_out: all images left out of the split up to the shard's end
 
     Raises:
         InputError: it cannot be written
@@ -235,7 +235,7 @@ def _split(values: Mapping[str, Any]) -> SplitIndex:
         shards=tuple(map(_shard, _of(list, values["shards"]))),
         left_out=_left_out(values["left_out"]),
     )
-    # Counts are those of listed entries, not those that the file claims.
+    # Counts are numbers of listed entries, not the counts in the file.
     listed = [record.samples for shard in found.shards for record in shard.records]
     listed += [each.samples for each in found.left_out]
     if found.is_whole and sum(map(len, listed)) != found.samples:

@@ -1,4 +1,4 @@
-"""Images of a data set as records of shards, read and encoded by several processes."""
+"""Read and encode the images of a data set as shard records, with several processes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Encoded:
     """A record before encoding.
 
     Attributes:
-        key: what its files' names begin with
-        samples: as of `Record`
+        key: common part of its files' names
+        samples: see `Record`
         members: its files
     """
 
@@ -35,10 +35,10 @@ class Encoded:
 
 
 def groups_of(samples: SampleDataset) -> list[tuple[int, ...]]:
-    """The samples of each record: those of one image, as far as that is known without reading it.
+    """The samples of each record: samples of the same image share a record, if that is known without reading the image.
 
     Returns:
-        numbers of samples, in the order of the first of each
+        indices of samples, ordered by the first of each group
     """
     if isinstance(samples, CocoKeypoints | SubsetOfPeople):
         return [tuple(group) for group in samples.by_image()]
@@ -56,14 +56,14 @@ def encoded(
     """Read and encode groups of samples, in their order.
 
     Args:
-        samples: what is read
+        samples: the data set to read
         groups: see `groups_of`
         root: see `encode`
         depth_scale: see `encode`
-        workers: processes that do it; 0 for this one
+        workers: number of worker processes; 0 for this process
 
     Returns:
-        a record of each group, or why its image cannot be read
+        a record of each group, or the reason its image is unreadable
     """
     check_open_files(workers)
     return read_all(
@@ -79,7 +79,7 @@ def encoded(
 
 
 class _Records(Dataset[Encoded | LeftOut]):
-    """Returns errors instead of raising them: a DataLoader puts its workers' tracebacks into an error's message."""
+    """Returns errors instead of raising them: a DataLoader would put worker tracebacks into the error message."""
 
     def __init__(
         self, samples: SampleDataset, groups: Sequence[tuple[int, ...]], root: Path, depth_scale: float | None
@@ -104,7 +104,7 @@ class _Records(Dataset[Encoded | LeftOut]):
 
 
 def key_of(group: tuple[int, ...]) -> str:
-    """The key of a group's record: the number of its first sample."""
+    """The key of a group's record: the index of its first sample."""
     return f"{group[0]:08d}"
 
 

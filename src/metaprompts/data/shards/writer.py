@@ -44,15 +44,15 @@ _SHARD = re.compile(r"(train|val)-\d{6}\.tar")
 
 
 def begin(folder: Path, origin: Origin, *, restart: bool = False) -> None:
-    """Create a shard folder, or check that an existing one is of the same data.
+    """Create a shard folder, or check that an existing one has the same data.
 
     Args:
-        folder: a new or empty one, or one that was begun with the same ``origin``
-        origin: what shards are to be made from
-        restart: discard the shards that are there
+        folder: a new or empty folder, or one begun with the same ``origin``
+        origin: source and settings of the shards
+        restart: discard existing shards
 
     Raises:
-        InputError: the folder holds something else, or cannot be written
+        InputError: the folder has other content, or cannot be written
     """
     is_new = not _is_begun(folder)
     if restart:
@@ -75,20 +75,20 @@ def write_split(
     on_done: Callable[[int], None] = lambda samples: None,
     on_earlier: Callable[[int], None] = lambda samples: None,
 ) -> SplitIndex:
-    """Write the part of a split that earlier calls have not written.
+    """Write the part of a split not written by earlier calls.
 
     Args:
-        folder: that `begin` has seen
-        split: to write
+        folder: a folder prepared by `begin`
+        split: the split to write
         samples: samples of the split
-        depth_scale: what depth is likely to be whole numbers of
-        at_most: how many samples that cannot be read are left out, each named in the log; None: none is
-        workers: processes that read; 0 for this one
-        on_done: called with how many samples are newly done
-        on_earlier: called once with how many samples earlier calls have done
+        depth_scale: probable number of depth units per meter
+        at_most: maximum number of unreadable samples to leave out, each named in the log; None for none
+        workers: number of reader processes; 0 for this process
+        on_done: called with the number of newly written samples
+        on_earlier: called once with the number of samples written by earlier calls
 
     Returns:
-        what was written, in all calls
+        the shards written in all calls
 
     Raises:
         InputError: a sample cannot be read, the folder cannot be written, or the split had another number of samples
@@ -106,7 +106,7 @@ def write_split(
     shards, left_out = list(begun.shards), list(begun.left_out)
     records = encoded(samples, remaining, root=index.origin.root, depth_scale=depth_scale, workers=workers)
     good = _good(records, left_out, at_most, len(samples), on_done)
-    # One turn for each shard, which takes what follows its first record.
+    # Each iteration writes one shard, beginning with this record.
     for first in good:
         path = _shard_path(folder, split, len(shards))
         shards.append(_write_shard(path, chain([first], good), index.origin.shard_bytes))
@@ -139,7 +139,7 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
 
 
 def _flat(origin: Origin) -> dict[str, Any]:
-    """The values by user-facing names."""
+    """Flatten the values to user-facing names."""
     values = to_dict(origin)
     named: dict[str, Any] = {
         "task": origin.task,
@@ -151,7 +151,7 @@ def _flat(origin: Origin) -> dict[str, Any]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Leftover files of a killed or discarded writer."""
+    """Remove leftover files of a killed or discarded writer."""
     known = {shard.file for split in read_index(folder).splits.values() for shard in split.shards}
     known |= {path.with_suffix(".tar").name for path in (folder / _PARTS).glob("*.json")}
     remove_scratch(folder, deep=True)
@@ -161,7 +161,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset) -> SplitIndex:
-    """The finished shards of a split, up to the first that is missing or of another size."""
+    """The finished shards of a split, up to the first that is missing or has another size."""
     found = index.splits.get(split) or SplitIndex(samples=len(samples))
     if found.samples != len(samples):
         raise InputError(
@@ -194,7 +194,7 @@ def _people(folder: Path, split: Split, samples: SampleDataset, *, is_new: bool)
 
 def _part(folder: Path, split: Split, number: int) -> tuple[Shard, tuple[LeftOut, ...]] | None:
     path = _part_path(_shard_path(folder, split, number))
-    # A shard is quickly rewritten.
+    # Rewriting a shard is quick.
     with suppress(InputError):
         shard, left_out = read_part(path)
         return (shard, left_out) if _is_there(folder, shard) else None
@@ -221,7 +221,7 @@ def _good(
     samples: int,
     on_done: Callable[[int], None],
 ) -> Iterator[Encoded]:
-    """Yield the records that could be read, and add the others to ``left_out``."""
+    """Yield the readable records, and add the others to ``left_out``."""
     for record in records:
         if isinstance(record, Encoded):
             yield record
@@ -247,7 +247,7 @@ def _write_shard(path: Path, records: Iterator[Encoded], shard_bytes: int) -> Sh
     with write_whole(path) as scratch:
         samples, checksums = _fill(scratch, records, shard_bytes)
         members: dict[str, dict[str, Place]] = {key: {} for key in samples}
-        # Read from the file itself: where tarfile finds a member, every reader does.
+        # Read positions from the file itself: every reader finds members where tarfile does.
         with tarfile.open(scratch) as tar:
             for info in tar:
                 key, _, ending = info.name.partition(".")
@@ -291,6 +291,6 @@ def _remove_parts(folder: Path, split: Split) -> None:
     parts = folder / _PARTS
     for path in parts.glob(f"{split}-*.json"):
         path.unlink()
-    # Files of another split may be left.
+    # Files of another split may remain.
     with suppress(OSError):
         parts.rmdir()
