@@ -1,8 +1,8 @@
-"""The one error a user can cause, and how far it reaches."""
+"""The exception for user errors."""
 
 
 class InputError(ValueError):
-    """The user's input is wrong: one line that says what came, what was expected and what to do.
+    """The user's input is wrong: one line with the actual value, the expected value and the remedy.
 
     The command line prints it without a traceback and exits with 2.
     """
@@ -18,4 +18,4 @@ def one_line(error: BaseException) -> str:
 
 
 SHOWN_BY_DEBUG = "(--debug shows where)"
-"""The end of the one line that the command line prints for any other error, which also exits with 2."""
+"""The end of the line printed for any other error."""

@@ -72,7 +72,7 @@ class Said:
         """The caption of an image.
 
         Raises:
-            InputError: it could not be read when images were captioned
+            InputError: the image was unreadable during captioning
         """
         if image not in self.captions:
             raise InputError(f"image {image} has no caption: it could not be read when images were captioned")

@@ -20,8 +20,8 @@ _LIST = "artifact.json"
 def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: Path | None = None) -> Path:
     """A folder of files built from ``what``; from the cache, if an intact entry exists.
 
-    Networks are executed, so none that another user may have written is used. Two processes may ask at once: each
-    builds in a scratch folder, and the first to finish renames it.
+    Networks are executed, so entries that another user may have written are not used. If two processes request an entry
+    at once, each builds in a scratch folder, and the first to finish renames it.
 
     Args:
         what: plain values that everything in the files depends on
@@ -46,7 +46,7 @@ def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
 
 
 def is_kept(what: Mapping[str, object], folder: Path | None = None) -> bool:
-    """Whether the cache has an intact entry for ``what``; arguments as for `artifact`."""
+    """Whether the cache has an intact entry; arguments as for `artifact`."""
     return _is_whole(_place(what, folder), what)
 
 
@@ -69,13 +69,14 @@ def _check_owner(cache: Path) -> None:
 
 
 def _why_not_ours(path: Path) -> str | None:
-    """Why others may have written a file or to a folder; None if only this user may, or the system has no users."""
+    """Why other users may have written a file or to a folder; None if only this user can, or the system has no
+    users."""
     if not hasattr(os, "geteuid"):
         return None
     status = path.lstat()
     if status.st_uid != os.geteuid():
         return "belongs to another user"
-    # Links are followed, regardless of their own permissions.
+    # Permissions of links themselves do not matter.
     if not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWOTH:
         return "is world-writable"
     return None

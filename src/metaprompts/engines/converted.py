@@ -1,4 +1,4 @@
-"""The common part of other runtimes: tracing the three parts for any size, and running their networks."""
+"""Shared code of other runtimes: trace the three parts for any size, and run their networks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from metaprompts.modules.meta_prompts import CaptionPrompts
 
 PARTS = ("encode", "unet_step", "decode")
 
-# Dimensions are traced with sizes that occur nowhere else in the network: 1 would be specialized as a constant.
+# Dimensions are traced with unique sizes: 1 would be specialized as a constant.
 _BATCH, _ROWS, _COLUMNS, _HEIGHT, _WIDTH = 2, 3, 5, 130, 134
 
 
@@ -70,7 +70,7 @@ def examples(prepared: OptimizedModel) -> dict[str, Example]:
 
 
 class ConvertedParts(ABC):
-    """Parts that another runtime executes, in and out of numpy arrays.
+    """Parts executed by another runtime, with numpy arrays as inputs and outputs.
 
     Args:
         multiple: image sides must be multiples of this, see `multiple_of`
@@ -87,7 +87,7 @@ class ConvertedParts(ABC):
         """Images to latents.
 
         Raises:
-            InputError: the images cannot go through a converted network
+            InputError: a converted network does not support the image size
         """
         height, width = images.shape[-2:]
         if height % self._multiple or width % self._multiple:

@@ -12,21 +12,20 @@ from metaprompts.utils.torch_modules import channels_last, sharing_weights
 
 
 class EagerParts:
-    """A prepared model's own layers, in the memory format in which convolutions are fastest.
+    """A prepared model's own layers, in the fastest memory format for convolutions.
 
     Args:
-        prepared: its weights, which are the model's, are brought into that order in place; in another precision they
-            are copied
-        dtype: what is computed in
-        encoder: the model's own, whose strips are taken over
+        prepared: its weights, shared with the model, are reordered in place; in another precision they are copied
+        dtype: compute precision
+        encoder: the model's own encoder, whose strip setting is used
     """
 
     def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
         self._prepared = sharing_weights(prepared, dtype)
         self._pixels = torch.contiguous_format
         # Each memory format rounds differently, so the choice must be the same in every run, not based on timing.
-        # In single precision a CPU gains nothing by channels last, and PyTorch's group norms sum the encoder's large
-        # maps less exactly then: 20 times the rounding of the latent, which the steps amplify.
+        # In single precision channels last is not faster on a CPU, and PyTorch's group norms then sum the encoder's
+        # large maps less exactly: the latent's rounding is 20 times as large, and the steps amplify it.
         if prepared.conditions.shifts.device.type != "cpu" or dtype != torch.float32:
             for part in (self._prepared.encode, self._prepared.unet_step, self._prepared.decode):
                 channels_last(part)

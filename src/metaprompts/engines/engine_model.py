@@ -16,18 +16,18 @@ class EngineModel:
     """A model for prediction by an engine.
 
     Args:
-        config: the model's
-        parts: what executes the three parts
+        config: the model's config
+        parts: executes the three parts
         conditions: (B, context or None) -> the conditioning of the steps
         engine: its name
-        precision: what it computes in
-        device: where images shall be
-        why: a line that says why this engine was taken
-        encode_captions: texts to a context (B, N, D), where the model reads captions
+        precision: compute precision
+        device: the device that images must be on
+        why: one line on why this engine was chosen
+        encode_captions: texts to a context (B, N, D), if the model reads captions
 
     Attributes:
         training: False
-        dtype: dtype of the images it takes, whatever it computes in
+        dtype: dtype of input images, independent of the compute precision
         strips: whether it can encode images in strips, see `LatentEncoder`
     """
 

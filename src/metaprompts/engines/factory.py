@@ -32,7 +32,7 @@ PRECISIONS: Mapping[EngineName, tuple[Precision, ...]] = {
     "onnx": ("fp32",),
 }
 CONVERTING = ("openvino", "onnx")
-"""The engines that run a converted network, which is kept on disk."""
+"""Engines that run a converted network, which is cached on disk."""
 
 _NEEDS: Mapping[str, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
 _NEEDS_FOR_INT8 = ("nncf",)
@@ -51,7 +51,7 @@ class Approximation:
     Attributes:
         steps: refinement steps, if fewer than K
         merged_tokens: share of the finest level's tokens to merge in self-attention, 0 to 0.75
-        encoder: folder of a small encoder that `metaprompts distill-encoder` made for the model's VAE
+        encoder: folder of an encoder distilled from the model's VAE by `metaprompts distill-encoder`
     """
 
     steps: int | None = None
@@ -59,7 +59,7 @@ class Approximation:
     encoder: Path | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """The values that converted networks depend on; the number of steps is not among them."""
+        """The values that converted networks depend on, which exclude the number of steps."""
         encoder = None if self.encoder is None else SmallEncoder.read(self.encoder)
         return {
             "merged_tokens": self.merged_tokens,
@@ -93,20 +93,20 @@ def open_engine(
     """Open a model with an engine.
 
     Args:
-        model: in any precision. Its weights may be brought into another memory order, which changes no number.
-            Its encoder's strips are the engine's, too, if that is eager
-        engine: what executes it; "auto" takes what is installed and worth its preparation
-        precision: "fp32"; "bf16": 16 bits in matrix products; "int8": weights in 8 bits, which approximates more
-        approximation: what may be left out
-        images: about how many will be predicted; None for many
-        bounded: whether memory is limited or images are seen in windows; on a CPU "auto" then takes an engine that has
-            strips and windows of any size
+        model: in any precision. Its weights may be reordered in memory, which does not change values. The eager engine
+            uses its encoder's strips
+        engine: the engine; "auto" picks an installed engine that repays its preparation
+        precision: "fp32"; "bf16": 16-bit matrix products; "int8": 8-bit weights, a coarser approximation
+        approximation: approximations to use
+        images: approximate number of images to predict; None for many
+        bounded: whether memory is limited or windows are used; on a CPU "auto" then picks an engine with strips and
+            windows of any size
         cache: folder for converted models; by default see `cache_folder`
-        device: where a converted network runs: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
-            "cuda:1". The model itself is on the CPU then; the other engines run where it is
+        device: device of a converted network: "cpu", the default; OpenVINO's "gpu", "gpu.1"; ONNX Runtime's "cuda",
+            "cuda:1". The model itself is then on the CPU; other engines run on the model's device
 
     Raises:
-        InputError: the engine is not installed, does not have that precision, or does not fit the device
+        InputError: the engine is not installed, or does not support the precision or device
     """
     if engine not in ("auto", *PRECISIONS):
         raise InputError(f"engine is {engine!r}; expected auto, {', '.join(PRECISIONS)}")
@@ -137,14 +137,14 @@ def weights_type(
 ) -> torch.dtype:
     """The precision in which a model's weights should be loaded for an engine.
 
-    bfloat16 for what PyTorch computes in it. Converted networks are made of, and found again by, all digits, and by
-    these a small encoder knows its VAE.
+    bfloat16 if PyTorch computes in it. Converted networks are built from, and keyed by, exact weights, and a distilled
+    encoder identifies its VAE by them.
 
     Args:
         engine: as for `open_engine`
         precision: as for `open_engine`
-        device: where the model is going to be
-        approximation: what is going to be left out
+        device: the model's future device
+        approximation: approximations that will be used
     """
     by_torch = engine in ("eager", "compile") or (
         engine == "auto" and not (device.type == "cpu" and installed("openvino"))
@@ -163,7 +163,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
     """Check that an engine can compute in a precision on a device, and is installed.
 
     Raises:
-        InputError: it cannot, or is not
+        InputError: the engine does not support it, or is not installed
     """
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
@@ -180,7 +180,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
 
 @dataclass(frozen=True, eq=False)
 class _Order:
-    """What an engine's parts are built from."""
+    """Inputs for building an engine's parts."""
 
     model: MetaPromptModel
     precision: Precision
@@ -189,7 +189,7 @@ class _Order:
     device: str | None
 
     def what(self, engine: str) -> dict[str, object]:
-        """All that the converted model depends on."""
+        """Everything that the converted model depends on."""
         packages = ("torch", *_NEEDS[engine], *(_NEEDS_FOR_INT8 if self.precision == "int8" else ()))
         return {
             "weights": self._weights,

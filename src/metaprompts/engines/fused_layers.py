@@ -1,4 +1,4 @@
-"""Layers equivalent to diffusers' that read precomputed values, and layers folded into one."""
+"""Layers equivalent to diffusers' that read precomputed values, and folded layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ class ShiftedResidual(nn.Module):
 
     Args:
         layer: shares its weights
-        slot: which of all layers' shifts are this one's
+        slot: position of this layer's shifts among those of all layers
     """
 
     def __init__(self, layer: ResnetBlock2D, slot: slice) -> None:
@@ -32,7 +32,7 @@ class ShiftedResidual(nn.Module):
         self.slot = slot
 
     def forward(self, features: Tensor, shifts: Tensor) -> Tensor:
-        """Change features (B, C, h, w) by shifts (1, S) of all layers; they hold the first convolution's bias, too."""
+        """Change features (B, C, h, w) by shifts (1, S) of all layers, which include the first convolution's bias."""
         hidden = F.silu(self.norm1(features))
         hidden = F.conv2d(hidden, self.conv1.weight, padding=1) + shifts[:, self.slot, None, None]
         hidden = self.conv2(F.silu(self.norm2(hidden)))
@@ -41,7 +41,7 @@ class ShiftedResidual(nn.Module):
 
 
 def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
-    """The shifts (1, C) of a layer's channels by a time vector (1, T) and the first convolution's bias.
+    """The shifts (1, C) of a layer's channels for a time vector (1, T), plus the first convolution's bias.
 
     Raises:
         InputError: the layer uses the time in another way
@@ -60,7 +60,7 @@ class KeyedCrossAttention(nn.Module):
 
     Args:
         layer: shares its weights
-        slot: which of all layers' keys and values are this one's
+        slot: position of this layer's keys and values among those of all layers
     """
 
     def __init__(self, layer: Attention, slot: slice) -> None:
@@ -121,11 +121,11 @@ def merged(layer: Any) -> nn.Linear:
 def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
     """Nearest-neighbor doubling and the 3x3 convolution after it, as one transposed convolution.
 
-    Of the nine pixels that the convolution reads only four are different: it is 2.25 times cheaper, and no doubled
-    map is written.
+    Of the nine pixels that the convolution reads only four differ, so this is 2.25 times cheaper, and no doubled map is
+    written.
 
     Raises:
-        InputError: the layer is another one
+        InputError: the layer is of another kind
     """
     convolution = layer.conv
     if not isinstance(convolution, nn.Conv2d) or convolution.kernel_size != (3, 3) or layer.norm is not None:
@@ -148,7 +148,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     """Fold each batch norm of a module's sequences into the convolution before it.
 
     Args:
-        module: is changed; the convolutions it held are not
+        module: changed in place; its original convolutions are not changed
     """
     for sequence in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for index in range(len(sequence) - 1):

@@ -1,9 +1,8 @@
 """Compute the memory of a prediction, and choose batch size and strips so that it fits.
 
-A model is gone through with tensors that have a shape and no numbers; every one that is alive is counted, and what
-convolutions need while they run. Chosen is how many views go through the model together and, where a single view does
-not fit, the strips in which it is encoded: there the UNet's and the head's maps are an eighth of the image, the first
-maps of the encoder are as large as the image itself and 128 channels wide.
+The model runs on fake tensors; all live tensors are counted, plus the workspace of convolutions. The result is the
+number of views per forward pass and, if a single view does not fit, the strips for encoding it: the encoder's first
+maps are as large as the image and 128 channels wide, while those of the UNet and the head are an eighth of the image.
 """
 
 import logging
@@ -32,19 +31,19 @@ _logger = logging.getLogger(__name__)
 aten = torch.ops.aten
 
 
-# Share of free memory, as other programs also need memory.
+# Share of free memory, because other programs also need memory.
 _SHARE = 0.8
 # Python and the libraries, 0.51 GB, and freed blocks below its threshold that glibc keeps.
 _PROGRAM = 650 * 10**6
-# The allocator's gaps, and operations whose needs are not counted. Measured on a CPU, without the margin: of Stable
-# Diffusion's size at 512x512 the encoder 0.68 GB, computed 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
+# Allocator fragmentation, and operations whose workspace is not counted. Measured on a CPU, without the margin: of
+# Stable Diffusion's size at 512x512 the encoder 0.68 GB, computed 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
-# Bytes per pixel of an image at the peak: decoding it (4 and 3), or confidence, classes, image
-# and the bands in which results are written (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
+# Bytes per pixel of an image at the peak: decoding it (4 and 3), or confidence, classes, image and bands of written
+# results (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
 _OF_PIXEL = 9
-# Lower strips save little, as one map is always held whole, and take longer to count.
+# Lower strips save little, because one map is always held whole, and take longer to count.
 _STRIPS = (256, 128, 64, 32)
 
 
@@ -53,9 +52,9 @@ class Choice:
     """Batch size and strips within a memory limit.
 
     Attributes:
-        batch: views that go through the model together
+        batch: views per forward pass
         rows: height of the encoder's strips; None for whole images
-        needed: bytes that this takes, the weights and the program itself included
+        needed: bytes needed, including the weights and the program itself
     """
 
     batch: int
@@ -65,12 +64,12 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Bytes that a prediction takes in addition to the weights.
+    """Bytes needed by a prediction in addition to the weights.
 
     Attributes:
-        encoder: at the fullest moment of the VAE's encoder
-        rest: at the fullest moment of all that follows
-        copies: of these, the encoder's weights in double precision, which are there once, however many views
+        encoder: peak of the VAE's encoder
+        rest: peak of all following parts
+        copies: of these, the encoder's weights in double precision, independent of the number of views
     """
 
     encoder: int
@@ -91,14 +90,14 @@ class Work:
 def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most: int = 1, reserved: int = 0) -> Choice:
     """The largest batch that fits, or the highest strips.
 
-    A smaller batch is preferred to strips, which cost half as much time again in the encoder.
+    A smaller batch is preferred to strips, which take 1.5 times the encoder's time.
 
     Args:
-        model: to predict with
+        model: the predicting model
         size: (height, width) of the views, in pixels
-        limit: bytes that prediction may take, the weights and the program included
+        limit: memory limit in bytes, the weights and the program included
         most: views at once, if they fit
-        reserved: bytes that are held for the image as a whole
+        reserved: bytes held for the whole image
 
     Raises:
         InputError: not even a single view in the lowest strips fits
@@ -125,7 +124,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
 def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
     """An upper bound of a view's memory without tracing the model: all layers as wide as the widest.
 
-    Small models are thus let through at once; of large ones it is worth a few seconds to know.
+    Small models thus pass at once; for large ones the exact computation is worth a few seconds.
     """
     widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
     height, width = model.task.resize_for_backbone(torch.empty(1, 3, *size, device="meta")).shape[-2:]
@@ -136,7 +135,7 @@ def view_work(model: "MetaPromptModel", size: tuple[int, int]) -> Work:
     """Memory of predicting a view, encoded whole. Nothing is computed or allocated.
 
     Args:
-        model: to predict with
+        model: the predicting model
         size: (height, width) of the view, in pixels
     """
     encoder: list[tuple[int, int]] = []
@@ -160,7 +159,7 @@ def encoder_bytes(model: "MetaPromptModel", size: tuple[int, int], rows: int | N
     """Memory of encoding a view in strips.
 
     Args:
-        model: to predict with
+        model: the predicting model
         size: (height, width) of the view, in pixels
         rows: height of the strips; None for whole images
     """
@@ -182,10 +181,10 @@ class Budget:
     """Chooses the batch size for views of a size, and sets the height of the encoder's strips.
 
     Args:
-        model: to predict with
-        limit: bytes that prediction may take; None for no limit
+        model: the predicting model
+        limit: memory limit in bytes; None for no limit
         most: views at once, if they fit
-        reserved: bytes that are held all the time, such as other models' weights
+        reserved: bytes held all the time, for example other models' weights
     """
 
     def __init__(self, model: "MetaPromptModel", limit: int | None, most: int, reserved: int = 0) -> None:
@@ -196,7 +195,7 @@ class Budget:
         """Check that an image and its prediction fit in addition to the weights.
 
         Raises:
-            InputError: they do not
+            InputError: they do not fit
         """
         needed = _PROGRAM + weight_bytes(self._model) + self._reserved + _OF_PIXEL * height * width
         if self._limit is not None and needed > self._limit:
@@ -210,7 +209,7 @@ class Budget:
 
         Args:
             size: (height, width) of the views, in pixels
-            reserved: bytes that are held for the image as a whole
+            reserved: bytes held for the whole image
 
         Raises:
             InputError: not even a single view fits
@@ -237,9 +236,9 @@ def weight_bytes(*models: nn.Module) -> int:
 
 
 def automatic_limit(model: "MetaPromptModel") -> int | None:
-    """Four fifths of the free memory on a model's device; None where it is unknown.
+    """Four fifths of the free memory on a model's device; None if unknown.
 
-    The weights are counted as free, as what is there of them is part of what prediction takes.
+    Weights in memory count as free, because the limit includes them.
     """
     if model.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(model.device)
@@ -251,10 +250,10 @@ def automatic_limit(model: "MetaPromptModel") -> int | None:
 
 
 def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
-    """What a convolution needs in addition to its tensors: measured on CPUs, assumed for GPUs.
+    """Workspace of a convolution in addition to its tensors: measured on CPUs, assumed for GPUs.
 
-    Single and half precision: a copy of the input and the weights in an order of the library's own, of a transposed
-    convolution also one of the result. Double precision: each of the kernel's places as a map of its own.
+    Single and half precision: a reordered copy of input and weights, and for a transposed convolution also of the
+    result. Double precision: one map for each kernel position.
     """
     if operation is not aten.convolution.default:
         return 0
@@ -273,7 +272,7 @@ def _convolution_work(operation: Any, arguments: Any, result: Any) -> int:
 def _counting(
     module: nn.Module, rows: int | None, encoder: LatentEncoder
 ) -> Iterator[tuple[MemoryTracker, dict[str, Tensor]]]:
-    """What counts, and a module's tensors without numbers; an encoder goes through strips meanwhile."""
+    """Yield the memory tracker with a module's tensors made fake; encodes in strips meanwhile."""
     mode = FakeTensorMode()
     tensors: dict[str, Tensor] = {name: mode.from_tensor(each) for name, each in _tensors(module).items()}
     live = MemoryTracker(tensors.values(), _convolution_work)

@@ -1,4 +1,4 @@
-"""The ONNX Runtime engine, which runs nearly everywhere."""
+"""The ONNX Runtime engine, which runs almost everywhere."""
 
 import logging
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
 
     Args:
         prepared: in float32
-        folder: for encode.onnx, ..., with their weights next to them
+        folder: output folder of encode.onnx, ... and their weights
     """
     # Ignore warnings about libraries that are not needed here.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -33,7 +33,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
             # Its groups have a million values and more.
             replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
         with torch.no_grad():
-            # Not optimized: ONNX Runtime does that, in a tenth of the time.
+            # Not optimized: ONNX Runtime optimizes on loading, in a tenth of the time.
             program = torch.onnx.export(
                 layers, example.arguments, dynamic_shapes=example.shapes, dynamo=True, verbose=False, optimize=False
             )
@@ -42,7 +42,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
 
 
 class AnySizePooling(nn.Module):
-    """Adaptive average pooling as two matrix products, which convert for sizes that are not known yet.
+    """Adaptive average pooling as two matrix products, which can be converted for unknown sizes.
 
     Args:
         layer: pools to a square
@@ -58,7 +58,7 @@ class AnySizePooling(nn.Module):
         return rows @ features @ self._shares(features, features.shape[-1]).T
 
     def _shares(self, like: Tensor, length: int) -> Tensor:
-        """How much each pixel counts in each cell (cells, length); cell i is floor(i n / c) to ceil((i + 1) n / c)."""
+        """The weight of each pixel in each cell (cells, length); cell i is floor(i n / c) to ceil((i + 1) n / c)."""
         pixels = torch.arange(length, device=like.device)
         cells = torch.arange(self.cells, device=like.device)[:, None]
         first, end = cells * length // self.cells, ((cells + 1) * length + self.cells - 1) // self.cells
@@ -67,9 +67,9 @@ class AnySizePooling(nn.Module):
 
 
 class RowwiseGroupNorm(nn.Module):
-    """Group norm that averages rows first: ONNX Runtime's own accumulates value by value, and rounds each time.
+    """Group norm that averages rows first: ONNX Runtime's own accumulates sequentially, and rounds each time.
 
-    With a million numbers in each group its result was 36 times as far from that in double precision as this one's.
+    With a million numbers per group its error, relative to double precision, was 36 times as large.
 
     Args:
         layer: shares its weights
@@ -89,7 +89,7 @@ class RowwiseGroupNorm(nn.Module):
         return normal.flatten(1, 2) * self.weight.view(per_channel) + self.bias.view(per_channel)
 
     def _mean(self, grouped: Tensor) -> Tensor:
-        """Of each group (B, groups, 1, ...)."""
+        """The mean of each group (B, groups, 1, ...)."""
         return grouped.mean(-1, keepdim=True).mean(list(range(2, grouped.dim() - 1)), keepdim=True)
 
 
@@ -104,7 +104,7 @@ def onnx_provider(name: str | None) -> Provider:
         name: "cpu", "cuda", "cuda:1"; None for the CPU
 
     Raises:
-        InputError: there is no such device, or ONNX Runtime is installed without what runs on it
+        InputError: the device does not exist, or the installed ONNX Runtime does not support it
     """
     import onnxruntime
 
@@ -118,20 +118,20 @@ def onnx_provider(name: str | None) -> Provider:
         raise InputError(
             "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu"
         )
-    # With TF32, which is its default, products of matrices would have 10 bits.
+    # With TF32, the default, matrix products would have 10 bits.
     return provider, {"device_id": int(number or 0), "use_tf32": 0}
 
 
 class OnnxParts(ConvertedParts):
-    """Networks that `build_onnx` wrote.
+    """Networks written by `build_onnx`.
 
     Args:
-        folder: where they are
+        folder: their folder
         multiple: image sides must be multiples of this
         provider: see `onnx_provider`
 
     Raises:
-        InputError: the provider cannot begin
+        InputError: the provider cannot start
     """
 
     def __init__(self, folder: Path, multiple: int, provider: Provider = CPU) -> None:

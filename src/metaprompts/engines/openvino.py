@@ -21,7 +21,7 @@ from metaprompts.utils.telemetry import switch_off_telemetry
 if TYPE_CHECKING:
     import openvino
 
-# Compiled networks of different sizes share their weights, but not what they compute in.
+# Compiled networks of different sizes share their weights, but not their buffers.
 _KEPT_SIZES = 4
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
@@ -31,8 +31,8 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
 
     Args:
         prepared: in float32
-        folder: for encode.xml, encode.bin, ...
-        precision: "fp32" keeps all weights in full; "bf16" stores them in 16 bits; "int8" in 8
+        folder: output folder of encode.xml, encode.bin, ...
+        precision: "fp32" stores full weights; "bf16" stores 16 bits; "int8" 8
     """
     switch_off_telemetry()
     import openvino
@@ -50,27 +50,27 @@ def _with_small_weights(network: "openvino.Model") -> "openvino.Model":
     import nncf
 
     nncf.set_log_level(logging.WARNING)
-    # Its progress bar would come between results.
+    # Its progress bar would be mixed with results.
     with redirect_stdout(sys.stderr):
         return nncf.compress_weights(network, mode=nncf.CompressWeightsMode.INT8_SYM)
 
 
 def openvino_device(name: str | None, precision: str) -> str:
-    """OpenVINO's own name of one of its devices.
+    """OpenVINO's own name of a device.
 
     Args:
-        name: "cpu", "gpu", "gpu.1", ... in letters of any case; None for the CPU
-        precision: what shall be computed in
+        name: "cpu", "gpu", "gpu.1", ... in any case; None for the CPU
+        precision: compute precision
 
     Raises:
-        InputError: there is no such device here, or it does not have that precision
+        InputError: the device does not exist, or does not support the precision
     """
     switch_off_telemetry()
     import openvino
 
     device = (name or "cpu").upper()
     found = openvino.Core().available_devices
-    # One of several is listed with its number; without one the first is meant.
+    # If there are several, they are listed with numbers; without a number the first is used.
     if device not in {*found, *(each.partition(".")[0] for each in found)}:
         raise InputError(f"OpenVINO has no device {name!r} here; expected one of {', '.join(found).lower()}")
     if precision == "bf16" and device != "CPU":
@@ -79,11 +79,11 @@ def openvino_device(name: str | None, precision: str) -> str:
 
 
 class OpenVinoParts(ConvertedParts):
-    """Networks that `build_openvino` wrote; each is compiled for every size it meets.
+    """Networks written by `build_openvino`; each is compiled for every new size.
 
     Args:
-        folder: where they are
-        precision: what is computed in
+        folder: their folder
+        precision: compute precision
         multiple: image sides must be multiples of this
         device: see `openvino_device`
     """
@@ -115,7 +115,7 @@ class OpenVinoParts(ConvertedParts):
         self._requests.move_to_end(key)
         return self._requests[key]
 
-    # Once compiled, a network has its weights in an order of its own and needs the file no more.
+    # A compiled network has its own reordered weights and no longer needs the file.
     @releasing_files()
     def _compiled(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> "openvino.InferRequest":
         network = self._core.read_model(self._folder / f"{part}.xml")

@@ -43,7 +43,7 @@ class Parts(Protocol):
 
     @property
     def encode(self) -> Callable[[Tensor], Tensor]:
-        """(B, 3, H, W) in [0, 1], of the size that the backbone shall see -> latent (B, 4, h, w)."""
+        """(B, 3, H, W) in [0, 1], at the backbone's input size -> latent (B, 4, h, w)."""
 
     @property
     def unet_step(self) -> Callable[[Tensor, Tensor, Tensor], Sequence[Tensor]]:
@@ -56,12 +56,12 @@ class Parts(Protocol):
 
 @dataclass(frozen=True)
 class StepConditions:
-    """The conditioning of the steps: it depends on the weights, and on a caption where there is one.
+    """The conditioning of the steps: it depends on the weights, and on the caption if there is one.
 
     Attributes:
-        shifts: (K, 1, S), what each step's time vector adds to the channels of all residual layers
+        shifts: (K, 1, S), each step's time vector as shifts of the channels of all residual layers
         keys_values: K tensors (1 or B, N, P), each step's prompts as keys and values of all cross-attentions
-        prompts: (1 or B, N, D), those of the last step in training
+        prompts: (1 or B, N, D), the prompts of the last step in training
     """
 
     shifts: Tensor
@@ -70,10 +70,10 @@ class StepConditions:
 
 
 class RememberingParts:
-    """Parts that encode each image once for all models that share a cache of latents.
+    """Parts that encode each image once for all models with the same latent cache.
 
     Args:
-        parts: what executes the three parts
+        parts: executes the three parts
         latents: the cache
     """
 
@@ -90,8 +90,8 @@ def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) 
     """Run the three parts.
 
     Args:
-        parts: what executes them
-        task: brings images to the size that the backbone shall see
+        parts: executes the three parts
+        task: resizes images to the backbone's input size
         images: (B, 3, H, W) RGB float in [0, 1]
         conditioning: conditioning of each step
 
@@ -101,28 +101,28 @@ def run(parts: Parts, task: Task, images: Tensor, conditioning: StepConditions) 
     latent = parts.encode(task.resize_for_backbone(images))
     pyramid: Sequence[Tensor] = ()
     for shifts, keys_values in zip(conditioning.shifts, conditioning.keys_values, strict=True):
-        # Slices, as no list may be among what torch.jit traces.
+        # Slices, because torch.jit cannot trace lists.
         seen = parts.unet_step(latent, shifts, keys_values)
         pyramid, latent = seen[:-1], seen[-1]
     return parts.decode(pyramid, conditioning.prompts, images)
 
 
 class OptimizedModel(nn.Module):
-    """A model for prediction only. It shares unchanged weights with the model that it is made from.
+    """A model for prediction only. It shares unchanged weights with the original model.
 
-    Computed once: each step's prompts, their keys and values for every cross-attention, and by how much each step's
-    time vector shifts every residual layer. Folded: the VAE's moments of which half is not used, batch norms, low-rank
-    changes, and nearest-neighbor doubling with the convolution after it.
+    Precomputed: each step's prompts, their keys and values for every cross-attention, and the shifts of every residual
+    layer by each step's time vector. Folded: the VAE's unused half of the moments, batch norms, low-rank updates, and
+    nearest-neighbor doubling with the convolution after it.
 
     Args:
-        model: what to prepare
+        model: the model to prepare
         steps: refinement steps, if fewer than K; that approximates
         merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75; that approximates
-        encoder: a small one to take the place of the VAE's; that approximates
+        encoder: a distilled encoder instead of the VAE's; that approximates
 
     Raises:
-        InputError: the model has fewer steps, the UNet has layers that read time in another way, the share is none,
-            or the small encoder imitates another VAE
+        InputError: the model has fewer steps, the UNet has layers that use time differently, the share is invalid, or
+            the encoder was distilled from another VAE
 
     Attributes:
         encode, unet_step, decode: see `Parts`
@@ -165,8 +165,9 @@ class Conditions(nn.Module):
 
     Args:
         shifts: (K, 1, S)
-        prompts: the model's
-        to_keys_values: for each cross-attention what makes keys and values (..., N, 2 C) of prompts (..., N, D)
+        prompts: the model's prompts
+        to_keys_values: for each cross-attention, the layer that maps prompts (..., N, D) to keys and values (..., N, 2
+            C)
     """
 
     shifts: Tensor
@@ -186,7 +187,7 @@ class Conditions(nn.Module):
 
         Args:
             batch: B
-            context: (B, N, D), where the prompts are captions; else None
+            context: (B, N, D), if the prompts are captions; else None
         """
         if isinstance(self.prompts, CaptionPrompts) or context is not None:
             # An unexpected context raises there.
@@ -200,12 +201,12 @@ class Conditions(nn.Module):
         of_steps = prompts[: len(self.shifts)]
         # Steps often share their prompts.
         made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_steps}
-        # However few the steps, rearrangement and head were trained with the prompts of the last one.
+        # With any number of steps: rearrangement and head were trained with the prompts of the last one.
         return StepConditions(self.shifts, [made[id(each)] for each in of_steps], prompts[-1])
 
 
 class Encode(nn.Module):
-    """The VAE's encoder without the half of its last layers that is not used."""
+    """The VAE's encoder without the unused half of its last layers."""
 
     def __init__(self, encoder: LatentEncoder) -> None:
         super().__init__()
@@ -250,7 +251,7 @@ class Decode(nn.Module):
 
 @torch.no_grad()
 def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tensor:
-    """Exchange a UNet's residual layers for such as are given their shifts; those of all layers, (K, 1, S)."""
+    """Replace a UNet's residual layers by layers that take shifts; returns the shifts of all layers, (K, 1, S)."""
     found: list[ResnetBlock2D] = []
 
     def exchanged(layer: ResnetBlock2D) -> ShiftedResidual:
@@ -265,7 +266,7 @@ def _give_shifts(unet: PyramidUNet, times: Sequence[Tensor], steps: int) -> Tens
 
 @torch.no_grad()
 def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
-    """Exchange a UNet's cross-attentions for such as are given keys and values; what makes these of prompts."""
+    """Replace a UNet's cross-attentions by layers that take keys and values; returns the layers that compute these."""
     makers = nn.ModuleList()
     for block in [each for each in unet.modules() if isinstance(each, BasicTransformerBlock)]:
         start = sum(maker.out_features for maker in makers)  # type: ignore[misc]
@@ -279,14 +280,14 @@ def _take_keys_values(unet: PyramidUNet) -> nn.ModuleList:
 
 
 class StripEncode(nn.Module):
-    """`Encode` in strips: the same latents, but for rounding.
+    """`Encode` in strips: the same latents, up to rounding.
 
     Args:
         encode: shares its weights
         rows: height of a strip in every map, at least 1
 
     Raises:
-        InputError: there is no such strip, or the encoder has other layers than Stable Diffusion's
+        InputError: the height is invalid, or the encoder's layers differ from Stable Diffusion's
     """
 
     def __init__(self, encode: Encode, rows: int) -> None:

@@ -1,10 +1,9 @@
 """Token merging in the self-attentions of the UNet's finest level (Bolya and Hoffman, 2023). It approximates.
 
-There a latent of 64x64 is 4096 tokens, of which many are nearly alike. One token of each 2x2 block is a destination; of
-the others those that are most like a destination are averaged into it, the fewer tokens attend to each other, and
-everyone who was averaged gets the same answer. Unlike the paper's code for Stable Diffusion, a token that stands for
-several counts several times in the attention of all (as in ToMe, Bolya et al., 2023), so that equal tokens are merged
-without loss, and the destinations are not drawn by lot.
+A 64x64 latent has 4096 tokens there, many of them nearly equal. One token of each 2x2 block is a destination; the other
+tokens most similar to a destination are averaged into it, attention runs on the fewer tokens, and all averaged tokens
+get the same result. Unlike the paper's code for Stable Diffusion, attention weights a merged token by the number of its
+tokens (as in ToMe, Bolya et al., 2023), so merging equal tokens loses nothing, and destinations are not random.
 """
 
 from dataclasses import dataclass
@@ -21,19 +20,19 @@ from metaprompts.modules.backbone import PyramidUNet
 
 # The tokens that are not destinations: three of each 2x2 block.
 LARGEST_SHARE = 0.75
-# The share is counted in thousandths, so that how many tokens are merged stays a whole number in a graph of any size.
+# The share is in thousandths, so the number of merged tokens is an integer in a graph of any size.
 _PARTS = 1_000
 
 
 def merge_tokens(unet: PyramidUNet, share: float) -> None:
-    """Exchange the self-attentions of a UNet's finest level for such as merge tokens.
+    """Replace the self-attentions of a UNet's finest level by ones that merge tokens.
 
     Args:
-        unet: is changed; its cross-attentions must be `KeyedCrossAttention`
+        unet: changed in place; its cross-attentions must be `KeyedCrossAttention`
         share: share of tokens to merge into others; 0 changes nothing
 
     Raises:
-        InputError: the share is none, or the level has no self-attention
+        InputError: the share is invalid, or the level has no self-attention
     """
     if not 0 <= share <= LARGEST_SHARE:
         raise InputError(f"{share} of the tokens were to be merged; expected a share from 0 to {LARGEST_SHARE}")
@@ -70,7 +69,7 @@ class WithMapSize(nn.Module):
         self.layer = layer
 
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, return_dict: bool) -> tuple[Tensor, ...]:
-        """Change a map (B, C, h, w); prompts are passed on."""
+        """Transform a map (B, C, h, w), conditioned on prompts."""
         conditioning = {"size": (hidden_states.shape[-2], hidden_states.shape[-1])}
         return self.layer(  # type: ignore[no-any-return]
             hidden_states,
@@ -136,9 +135,9 @@ class Merging:
     """Tokens of a map, some merged into others.
 
     Attributes:
-        tokens: (B, n, C), those that are left: others that were kept, then destinations
-        counts: (B, n), how many each stands for
-        places: (B, h w), which of them stands for each token of the map
+        tokens: (B, n, C), the remaining tokens: kept others, then destinations
+        counts: (B, n), number of merged tokens in each
+        places: (B, h w), index of the remaining token for each token of the map
     """
 
     tokens: Tensor
@@ -147,7 +146,7 @@ class Merging:
 
     @classmethod
     def of(cls, tokens: Tensor, size: tuple[int, int], count: int) -> "Merging":
-        """Merge the tokens that are most like the destination most like them, by the cosine of their features.
+        """Merge the tokens with the highest cosine similarity to their most similar destination.
 
         Args:
             tokens: (B, h w, C)
@@ -171,20 +170,20 @@ class Merging:
         new_of_kept = torch.arange(first, device=tokens.device).expand_as(kept)
         new_of_others = torch.zeros_like(order).scatter(1, order, torch.cat([into + first, new_of_kept], dim=1))
         new_of_destinations = torch.arange(destinations.shape[1], device=tokens.device).expand_as(counts) + first
-        # The places of others and destinations in the map, inverted.
+        # The inverse of the positions of others and destinations in the map.
         back = torch.cat([at_others, at_destinations]).sort().indices
         places = torch.cat([new_of_others, new_of_destinations], dim=1)[:, back]
         return cls(left, torch.cat([ones.gather(1, kept), counts], dim=1), places)
 
     def undone(self, tokens: Tensor) -> Tensor:
-        """Give each token of the map what came of the one that stood for it: (B, n, C) -> (B, h w, C)."""
+        """Expand results of remaining tokens to all tokens of the map: (B, n, C) -> (B, h w, C)."""
         return tokens.gather(1, _each(self.places, tokens))
 
 
 def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where in a row of tokens are the destinations, first of each 2x2 block, and the others.
+    """Positions of destinations (the first of each 2x2 block) and of the others in the sequence of tokens.
 
-    At an odd border blocks are cut off, and have a destination all the same.
+    Blocks cut off at an odd border also have a destination.
 
     Args:
         size: (h, w)
@@ -199,5 +198,5 @@ def split_places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, T
 
 
 def _each(places: Tensor, tokens: Tensor) -> Tensor:
-    """Places (B, n) as an index for all channels of tokens (B, m, C): (B, n, C)."""
+    """Positions (B, n) as an index for all channels of tokens (B, m, C): (B, n, C)."""
     return places[..., None].expand(-1, -1, tokens.shape[-1])

@@ -18,12 +18,12 @@ _logger = logging.getLogger(__name__)
 
 
 class CompiledParts(EagerParts):
-    """Each part compiled at its first call with a new size; PyTorch keeps its own cache of that on disk.
+    """Parts compiled at their first call with a new size; PyTorch keeps its own disk cache.
 
     Args:
         prepared: as for `EagerParts`
-        dtype: what is computed in
-        encoder: the model's own
+        dtype: compute precision
+        encoder: the model's own encoder
     """
 
     def __init__(self, prepared: OptimizedModel, dtype: torch.dtype, encoder: LatentEncoder) -> None:
@@ -43,19 +43,19 @@ class CompiledParts(EagerParts):
                     removed.add(_remove_damaged(error, removed))
 
     def _frozen(self) -> AbstractContextManager[Any]:
-        """On a CPU weights are constants, so that they can be laid out for the kernels once."""
+        """On a CPU weights are constants, so they can be reordered for the kernels once."""
         import torch._inductor.config as settings
 
         return settings.patch(freezing=True) if self._is_cpu else nullcontext()
 
 
 def _remove_damaged(error: InductorError, removed: Collection[str]) -> str:
-    """Remove the compiled file that cannot be loaded, as one is that a killed process did not finish; its path.
+    """Remove a compiled file that cannot be loaded, for example left unfinished by a killed process; returns its path.
 
-    PyTorch keeps such files for ever, but makes anew what is not there.
+    PyTorch keeps such files forever, but recreates missing ones.
 
     Raises:
-        InductorError: something else was wrong, or removing it did not help
+        InductorError: the error has another cause, or removing the file did not help
     """
     inner = error.inner_exception
     if not isinstance(inner, ImportError) or inner.path is None or inner.path in removed:

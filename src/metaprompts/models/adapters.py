@@ -19,11 +19,11 @@ def load_adapters(
 
     Args:
         base: the backbone, see `load_backbone`
-        folders: what `metaprompts train --training.trainable lora` or ``prompts`` wrote, each of another task
-        device: where to put them; by default the GPU if there is one, else the CPU
+        folders: folders written by `metaprompts train --training.trainable lora` or ``prompts``, each for another task
+        device: their device; by default the GPU if there is one, else the CPU
 
     Raises:
-        InputError: a folder is no such training, is of another base, or two are of one task
+        InputError: a folder is not such a model, has another base, or two have the same task
     """
     chosen, backbone, latents = pick_device(device), load_backbone(base), LatentCache()
     # Move the base first, so that shared weights are not copied for each model.

@@ -30,18 +30,17 @@ class Prompts:
     """The prompts: they replace the UNet's text context, and pixels are scored against them.
 
     Attributes:
-        kind: "meta": learned embeddings (the paper's own). "label": names, read once by the backbone's text encoder.
-            "caption": a caption of each image, read by it word for word
-        count: N, of meta prompts; of the others it is the number of labels, or of tokens that a caption is padded to,
-            whatever is said here
-        per_step: meta: a set for each refinement step, or one shared by all; label, caption: an adapter for each step
-        adapter: whether each set goes through an MLP; what that makes of a text is added to it, times small learned
-            factors
+        kind: "meta": learned embeddings (the paper's own). "label": names, encoded once by the backbone's text encoder.
+            "caption": all tokens of a caption of each image
+        count: N, for meta prompts; for other kinds this value is replaced by the number of labels, or of tokens of a
+            padded caption
+        per_step: meta: one set per refinement step instead of a shared one; label, caption: one adapter per step
+        adapter: whether each set goes through an MLP; for text the MLP is residual, with small learned factors
         labels: label: the names; none for the task's classes or joints
-        templates: label: sentences with {} in a name's place, whose tokens are averaged; none for a short list of ours
-        text_source: label, caption: where the text encoder comes from: hub id, diffusers folder or "micro"; none for
-            the backbone's source
-        text_fingerprint: by which the text encoder's weights are known again; none for any
+        templates: label: sentences with {} for the name, whose tokens are averaged; none for a short built-in list
+        text_source: label, caption: source of the text encoder: hub id, diffusers folder or "micro"; none for the
+            backbone's source
+        text_fingerprint: fingerprint of the text encoder's weights; none for any
     """
 
     kind: Literal["meta", "label", "caption"] = "meta"
@@ -77,9 +76,10 @@ class Refinement:
 
     Attributes:
         steps: K
-        modulated_time: a time vector for each step, or one shared by all
+        modulated_time: one time vector per step instead of a shared one
         time_std: standard deviation of the time vectors before training
-        match_latent: bring each output that is fed back to the mean and standard deviation of the latent, by channel
+        match_latent: normalize each output that is fed back to the mean and standard deviation of the latent, by
+        channel
         detach: stop gradients between steps
     """
 
@@ -109,8 +109,8 @@ class Base:
     """The frozen backbone of an adapter; its weights are not saved with the model.
 
     Attributes:
-        source: where it comes from, see `load_backbone`
-        fingerprint: by which its weights are known again
+        source: its source, see `load_backbone`
+        fingerprint: fingerprint of its weights
     """
 
     source: str
@@ -123,7 +123,7 @@ class Lora:
 
     Attributes:
         rank: rank of the update of each projection
-        alpha: the change counts alpha / rank times
+        alpha: the update is scaled by alpha / rank
     """
 
     rank: Annotated[int, Range(1, 4096)] = 8
@@ -140,13 +140,13 @@ class ModelConfig:
     Attributes:
         task: settings of the task
         backbone: the backbone's architecture
-        prompts: the prompts, in full: labels and count as they are
+        prompts: the prompts, with resolved labels and count
         refinement: the recurrent refinement
         rearrangement: the rearrangement
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
             UNet's own training; the released models do without
-        working_size: (height, width) of the images it was trained on; `predict` brings images to that area
-        base: the backbone, where it stayed frozen; None where it was trained and is saved with the rest
+        working_size: (height, width) of the images it was trained on; `predict` resizes images to that area
+        base: the frozen backbone; None if the backbone was trained and is saved with the rest
         lora: the low-rank layers trained next to its attention; None for none
     """
 
@@ -173,7 +173,7 @@ class ModelConfig:
         """Read the content of a config.json.
 
         Raises:
-            InputError: it is none of ours, or a value is wrong
+            InputError: it is not a config of this package, or a value is wrong
         """
         if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
             raise InputError("this config.json is not of a metaprompts model: it has no 'task' and 'backbone'")
@@ -199,7 +199,7 @@ class ModelConfig:
 
 
 def build_task(values: Mapping[str, Any]) -> Task:
-    """Make a task from its settings and its ``name``.
+    """Create a task from its settings and its ``name``.
 
     Raises:
         InputError: the task or one of its settings is unknown or wrong

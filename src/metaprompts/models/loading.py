@@ -18,14 +18,14 @@ def load(
     """Load a model, ready to predict.
 
     Args:
-        source: a folder that `MetaPromptModel.save` wrote, a hub id, or the name of an embedded model:
+        source: a folder written by `MetaPromptModel.save`, a hub id, or the name of an embedded model:
             "micro-segmentation", "micro-depth", "micro-pose"
-        device: where to put it; by default the GPU if there is one, else the CPU
-        dtype: precision of the weights, such as torch.bfloat16, by default float32. Predictions are in single precision
-            whatever it is
+        device: its device; by default the GPU if there is one, else the CPU
+        dtype: precision of the weights, for example torch.bfloat16, by default float32. Predictions are always in
+            single precision
 
     Raises:
-        InputError: there is no such model, or it does not load
+        InputError: the model does not exist, or does not load
     """
     chosen = pick_device(device)
     return MetaPromptModel.from_pretrained(model_folder(source), dtype=dtype).to(chosen)
@@ -38,7 +38,7 @@ def model_folder(source: str | Path) -> Path:
         source: a folder, a hub id, or the name of an embedded model
 
     Raises:
-        InputError: there is no such model
+        InputError: the model does not exist
     """
     path = Path(source).expanduser()
     if not path.is_dir() and str(source) in embedded_models():

@@ -41,11 +41,11 @@ class MetaPromptModel(
     """A text-to-image diffusion model turned into a perception model.
 
     Args:
-        config: what to build
-        backbone: the networks to build it on; by default ``config.backbone`` with random weights
+        config: the model's config
+        backbone: the backbone's networks; by default ``config.backbone`` with random weights
 
     Raises:
-        InputError: the backbone is of a kind that does not fit
+        InputError: the backbone does not fit the config
     """
 
     def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
@@ -86,7 +86,7 @@ class MetaPromptModel(
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
-            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
 
         Returns:
             depth (B, 1, 8 * (H // 8), 8 * (W // 8)) in meters, segmentation logits (B, classes, H, W), or pose
@@ -99,10 +99,10 @@ class MetaPromptModel(
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
-            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
 
         Returns:
-            (B, N, h, w) for each level, finest first; one map where the task fuses the levels
+            (B, N, h, w) for each level, finest first; one map if the task fuses the levels
         """
         latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
@@ -110,14 +110,14 @@ class MetaPromptModel(
         return self.rearrangement(pyramid, prompts[-1])  # type: ignore[no-any-return]
 
     def prompt_maps_by_step(self, images: Tensor, context: Tensor | None = None) -> Iterator[list[Tensor]]:
-        """Yield the rearranged maps of every step, first to last, each made with its step's own prompts.
+        """Yield the rearranged maps of every step, first to last, each computed with its step's own prompts.
 
-        Step k has seen the times and prompts of steps 1 to k. The last item is what `prompt_maps` gives; the head and
-        the rearrangement were trained on it alone.
+        Step k uses the times and prompts of steps 1 to k. The last item equals `prompt_maps`; head and rearrangement
+        were trained on it alone.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
-            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
         """
         latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
@@ -130,10 +130,10 @@ class MetaPromptModel(
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
-            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
 
         Returns:
-            (B, C_l, h / 2^l, w / 2^l), finest first, h and w being an eighth of what the task fits the images to
+            (B, C_l, h / 2^l, w / 2^l), finest first, where h and w are an eighth of the backbone's input size
         """
         latent = self.latent_encoder(self.task.resize_for_backbone(images))
         return self.refinement(self.unet, latent, self.prompts(len(images), context))  # type: ignore[no-any-return]
@@ -141,13 +141,13 @@ class MetaPromptModel(
     def training_outputs(
         self, images: Tensor, context: Tensor | None = None, *, every_step: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """The inputs of the task's losses: the raw output, and that of the auxiliary head if there is one.
+        """The inputs of the task's losses: the raw output, and the auxiliary head's output if there is one.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
-            context: (B, N, D), captions as `encode_captions` gives them, where the prompts are captions; else None
+            context: (B, N, D), captions encoded by `encode_captions`, if the prompts are captions; else None
             every_step: the outputs of all K steps, first to last, along the batch: (K B, ...). Rearrangement and head
-                see all of them at once, and are computed again in the backward pass
+                process all of them at once, and are recomputed in the backward pass
         """
         latent = self.latent_encoder(self.task.resize_for_backbone(images))
         prompts = self.prompts(len(images), context)
@@ -164,12 +164,12 @@ class MetaPromptModel(
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The weights' device."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The weights' precision, in which images are predicted."""
+        """The weights' precision, which prediction uses."""
         return next(self.parameters()).dtype
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
@@ -179,7 +179,7 @@ class MetaPromptModel(
             captions: B texts
 
         Returns:
-            (B, N, D) float32, where the model is
+            (B, N, D) float32, on the model's device
 
         Raises:
             InputError: the prompts are not captions, or the text encoder is unavailable
@@ -192,11 +192,11 @@ class MetaPromptModel(
         """Load the text encoder; it is not part of the model's weights.
 
         Args:
-            source: where from, see `load_text_encoder` of `metaprompts.modules.backbone.text_encoder`; by default where
-                config.json says
+            source: its source, see `load_text_encoder` of `metaprompts.modules.backbone.text_encoder`; by default the
+                source in config.json
 
         Raises:
-            InputError: the prompts are not captions, or there is no such text encoder, or another than in training
+            InputError: the prompts are not captions, or the text encoder does not exist or differs from training
         """
         prompts = self.config.prompts
         if prompts.kind != "caption":
@@ -215,7 +215,7 @@ class MetaPromptModel(
     ) -> Any:
         """Predict one image of any size, at the image's own size.
 
-        It is resized to what the model was trained on, unless it is predicted in windows.
+        The image is resized to the training size, unless it is predicted in windows.
 
         Args:
             image: path, PIL image, or uint8 array (H, W, 3)
@@ -223,8 +223,8 @@ class MetaPromptModel(
                 is one person
             caption: caption of the image, if the prompts are captions: a text, or the output of `encode_captions`
                 (N, D)
-            window: segmentation and depth: (height, width) in pixels of overlapping parts in which the image is
-                predicted at its own size, see `metaprompts.inference.windowed`
+            window: segmentation and depth: (height, width) in pixels of overlapping windows, to predict the image at
+                its own size, see `metaprompts.inference.windowed`
             stride: (vertical, horizontal) step of the windows, in pixels; by default half of ``window``
 
         Returns:
@@ -244,11 +244,11 @@ class MetaPromptModel(
     def predict_many(
         self, images: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
     ) -> Iterator[Any]:
-        """Predict images one after another, several views in one pass; order is kept.
+        """Predict images in order, several views per forward pass.
 
         Args:
             images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
-            batch_size: how many views of one size go through the model together
+            batch_size: equally sized views per forward pass
         """
         from metaprompts.inference.predict import predict_many
 
@@ -259,12 +259,12 @@ class MetaPromptModel(
         """Build a model for training: a backbone's weights, its text encoder's tokens, and fresh prompts and heads.
 
         Args:
-            source: the backbone, or where it comes from, see `load_backbone`; the text encoder comes from there, too,
-                unless ``prompts`` names another
-            settings: the fields of `ModelConfig` but ``backbone``
+            source: the backbone, or its source, see `load_backbone`; also the source of the text encoder, unless
+                ``prompts`` names another
+            settings: the fields of `ModelConfig` except ``backbone``
 
         Raises:
-            InputError: the backbone or the text encoder that the prompts want cannot be loaded or does not fit
+            InputError: the backbone or the required text encoder cannot be loaded or does not fit
         """
         backbone = load_backbone(source) if isinstance(source, str) else source
         architecture = Architecture(unet=plain_config(backbone.unet.config), vae=plain_config(backbone.vae.config))

@@ -31,8 +31,8 @@ class PretrainedModel(nn.Module, ModelHubMixin):
     """Saving and loading, in folders and on the hub; `MetaPromptModel` inherits it.
 
     Args:
-        config: what to build
-        backbone: the networks to build it on
+        config: the model's config
+        backbone: the backbone's networks
     """
 
     def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
@@ -47,9 +47,9 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         For a model on a frozen base, only the trained tensors are written: config.json names the base.
 
         Args:
-            folder: made if needed
-            dtype: precision of the stored weights, such as torch.float16 for half the size; by default their own
-            state: all tensors by name, where the model itself holds only parts of them; by default its own
+            folder: created if needed
+            dtype: precision of the stored weights, for example torch.float16 for half the size; by default their own
+            state: all tensors by name, if the model itself holds only shards of them; by default its own
 
         Raises:
             InputError: the folder cannot be written
@@ -84,20 +84,20 @@ class PretrainedModel(nn.Module, ModelHubMixin):
     ) -> Self:
         """Load a model, on the CPU, in evaluation mode.
 
-        The weights stay in the file until they are used; of those that have to be converted only one at a time is in
-        memory in the file's precision. Training the model does not change the file.
+        The weights stay in the file until they are used; conversion holds only one tensor at a time in the file's
+        precision. Training the model does not change the file.
 
         Args:
             pretrained_model_name_or_path: a folder that `save` wrote, or a hub id
-            base: the frozen backbone, if it is loaded already: several models then share its weights; by default that
-                which config.json names
-            dtype: precision of the weights, such as torch.bfloat16 for half the memory; by default float32. A frozen
-                base is first loaded in float32, by which it is known again
+            base: the frozen backbone, if already loaded: several models then share its weights; by default the base
+                named in config.json
+            dtype: precision of the weights, for example torch.bfloat16 for half the memory; by default float32. A
+                frozen base is first loaded in float32 to check its fingerprint
             options: options for a hub id: revision, cache_dir, force_download, local_files_only, token
 
         Raises:
-            InputError: there is no such model, a file is missing, damaged, or does not fit, the base is another, or
-                cannot be in that precision
+            InputError: the model does not exist, a file is missing, damaged, or does not fit, or the base differs or
+                does not support that precision
         """
         _check_precision(dtype, shared=base is not None)
         name = str(pretrained_model_name_or_path)
@@ -140,7 +140,7 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except Exception as error:  # a value of a wrong kind or size can fail wherever a layer is built of it
+    except Exception as error:  # a value of a wrong type or size can fail anywhere while building layers
         raise InputError(
             f"{path} is not the config of a metaprompts model: a section or value is of a wrong kind "
             f"({one_line(error)})"
@@ -167,7 +167,7 @@ def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
 
 
 def _outside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
-    """A file's tensors and those of the frozen base, which the file must not have."""
+    """A file's tensors plus those of the frozen base, which the file must not contain."""
     base = {name: each for name, each in model.state_dict().items() if name not in model.own_tensors()}
     if both := sorted(base.keys() & own.keys()):
         raise InputError(

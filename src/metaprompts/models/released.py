@@ -1,4 +1,4 @@
-"""The authors' released checkpoints as models of this package."""
+"""Import the authors' released checkpoints."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -80,21 +80,21 @@ _SEGMENTATION_NAMES = (
 
 
 def import_released(source: str | Path | Mapping[str, Any], preset: str) -> MetaPromptModel:
-    """Load a checkpoint of the authors' released code; with the same weights it gives the same numbers.
+    """Load a checkpoint of the authors' released code; the model gives the same outputs.
 
-    Widths, the number of prompts, steps and classes are read from the shapes. The model shares memory with the file,
-    so leave the file as it is while the model is in use; `MetaPromptModel.save` makes a file of our own.
+    Widths and the numbers of prompts, steps and classes are read from the shapes. The model shares memory with the
+    file, so do not change the file while the model is in use; `MetaPromptModel.save` writes a separate file.
 
     Args:
         source: a .pth, .ckpt or .safetensors file, or its content
-        preset: "nyu", "kitti", "ade20k" or "cityscapes": what the checkpoint was trained on
+        preset: "nyu", "kitti", "ade20k" or "cityscapes": the checkpoint's data set
 
     Returns:
         the model in evaluation mode, on the CPU
 
     Raises:
-        InputError: an unknown preset, or a file that lacks a tensor, holds a foreign one or one of another shape, or
-            copies of the tied output layer that differ: all of them are named
+        InputError: an unknown preset, or a file with missing, unexpected or mis-shaped tensors, or with differing
+            copies of the tied output layer: the message names all
     """
     if preset not in PRESETS:
         raise InputError(f"no preset called {preset!r}: choose one of {', '.join(PRESETS)}")
@@ -109,7 +109,7 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
 
     try:
         model = MetaPromptModel.from_config(config)
-    except Exception as error:  # PyTorch refuses sizes with errors of its own, wherever a layer is built of them
+    except Exception as error:  # PyTorch raises its own errors for invalid sizes, anywhere while building layers
         raise InputError(
             f"{origin} is not a released checkpoint for {preset}: no model is built by its shapes ({one_line(error)})"
         ) from error
@@ -259,7 +259,7 @@ def _released_renamer(config: ModelConfig, preset: str) -> Callable[[str], str]:
 
 
 def _aliases(preset: str, steps: int) -> dict[str, str]:
-    """The other names of the tied output layer -> its own name: one for each step but the first."""
+    """The other names of the tied output layer -> its own name: one for each step except the first."""
     prefix = _prefix(preset)
     return {
         f"{prefix}cross_unet_conv{step}.{part}": f"{prefix}{_UNET}out.{part}"

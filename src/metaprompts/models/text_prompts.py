@@ -22,20 +22,20 @@ TEMPLATES = (
     "there is a {} in the scene.",
     "{}.",
 )
-"""Templates that add little to the name; each puts it in another position."""
+"""Templates that add little to the name; each has it in another position."""
 
 
 def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor | None]:
-    """Fill in defaults of the prompt config, by the text encoder where the prompts are text.
+    """Fill in defaults of the prompt config, using the text encoder if the prompts are text.
 
     Args:
-        prompts: as a recipe has them
-        task: whose classes or joints are the default labels
+        prompts: the recipe's prompt config
+        task: its classes or joints are the default labels
         width: D, the UNet's cross-attention size
 
     Returns:
-        the prompts as a config.json has them, with the true count and the text encoder's fingerprint; and of labels
-        their tokens (N, D)
+        the prompts for config.json, with the actual count and the text encoder's fingerprint; and for labels their
+        tokens (N, D)
 
     Raises:
         InputError: there are no labels, or the text encoder cannot be loaded or does not fit
@@ -62,10 +62,10 @@ def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor 
 
 
 def text_encoder_of(prompts: Prompts) -> "TextEncoder":
-    """Load the text encoder that prompts name.
+    """Load the text encoder named in the prompt config.
 
     Raises:
-        InputError: none is named, it cannot be loaded, or it differs from the one in training
+        InputError: no text encoder is named, it cannot be loaded, or it differs from the one in training
     """
     from metaprompts.modules.backbone.text_encoder import load_text_encoder
 
@@ -82,7 +82,7 @@ def text_encoder_of(prompts: Prompts) -> "TextEncoder":
 
 
 def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
-    """The labels, by default the task's own names as words.
+    """The labels, by default the names of the task's classes or joints, as words.
 
     Raises:
         InputError: the task has no names
@@ -101,9 +101,9 @@ def label_tokens(encoder: "TextEncoder", labels: Sequence[str], templates: Seque
     """One token for each label, the mean of those of its sentences (CLIP's prompt ensembling, without normalization).
 
     Args:
-        encoder: reads the sentences
+        encoder: encodes the sentences
         labels: N names
-        templates: sentences with {} in a name's place
+        templates: sentences with {} for the name
 
     Returns:
         (N, D) float32

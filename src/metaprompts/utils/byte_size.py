@@ -1,4 +1,4 @@
-"""Sizes in bytes, as people write them."""
+"""Parse and format sizes in bytes."""
 
 import re
 
@@ -14,7 +14,7 @@ def parse_bytes(text: str, option: str) -> int:
 
     Args:
         text: a number of bytes, or one with a unit: "8GB", "6.5 GiB", "900MB"
-        option: that it was given by, for the error
+        option: the option's name, for the error
 
     Raises:
         InputError: the text is not a size, or 0
@@ -27,7 +27,7 @@ def parse_bytes(text: str, option: str) -> int:
 
 
 def shown_bytes(size: int) -> str:
-    """Bytes in the unit that suits them: "812 B", "3.4 KiB", "12.0 MiB"."""
+    """Bytes in a suitable unit: "812 B", "3.4 KiB", "12.0 MiB"."""
     if size < 1024:
         return f"{size} B"
     value, units = size / 1024, ["KiB", "MiB", "GiB"]

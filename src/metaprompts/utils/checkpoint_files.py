@@ -1,4 +1,4 @@
-"""States of a run on disk: each appears whole or not at all, and a damaged one is skipped."""
+"""States of a run on disk: written atomically; damaged ones are skipped."""
 
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -31,25 +31,25 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values.
 
     Raises:
-        InputError: the file cannot be written; what was there before stays
+        InputError: the file cannot be written; an existing file stays
     """
     with write_whole(path) as scratch, scratch.open("wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:
-            # PyTorch's writer hides what the system said, mostly that the disk is full.
+            # PyTorch's writer hides the system error, usually a full disk.
             reason = error.__context__ or error
             raise OSError(f"{reason} (is the disk full?)") from error
 
 
 def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
-    """Read the first state that is whole; every damaged one before it gets a warning.
+    """Read the first intact state; every damaged one before it gives a warning.
 
     Args:
         paths: in order; those that do not exist are skipped
 
     Returns:
-        the file and what it holds; None if there is no file
+        the file and its content; None if there is no file
 
     Raises:
         InputError: there are files, and all are damaged
@@ -64,7 +64,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
             if not isinstance(state, dict):
                 raise ValueError(f"it holds a {type(state).__name__}")
             return path, state
-        except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
+        except Exception as error:  # the exception type depends on where the file is damaged
             logger.warning("%s is damaged (%s): passing over it", path, " ".join(str(error).split())[:80])
             damaged.append(path)
     if damaged:
@@ -74,7 +74,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Name the checkpoint in errors of the body, which takes its parts over; whatever fails there lies in the file."""
+    """Name the checkpoint in errors of the body, which restores its parts: any failure there is due to the file."""
     try:
         yield
     except Exception as error:
@@ -89,7 +89,7 @@ def check_parts(state: Any, parts: Collection[str]) -> None:
     """Check that a state has all its parts.
 
     Raises:
-        InputError: it lacks some; all are named
+        InputError: parts are missing; the message names all
     """
     if not isinstance(state, Mapping):
         raise InputError(f"it holds a {type(state).__name__}")
@@ -103,10 +103,10 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
     Args:
         found: name -> tensor
         expected: name -> tensor of the same shape
-        part: what it is called in errors
+        part: its name in errors
 
     Raises:
-        InputError: some are missing, unexpected or of another shape; all are named
+        InputError: tensors are missing, unexpected or of another shape; the message names all
     """
     check_parts(found, ())
     if others := sorted(str(name) for name, value in found.items() if not isinstance(value, Tensor)):
@@ -116,14 +116,14 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
 
 
 def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
-    """Check that an optimizer's state has the moments of every parameter: missing ones would begin at nothing.
+    """Check that an optimizer's state has the moments of every parameter: missing moments would restart at zero.
 
     Args:
-        optimizer: its state, as PyTorch gives it
-        parameters: what it goes by there -> the parameter
+        optimizer: PyTorch's optimizer state
+        parameters: key in the state -> the parameter
 
     Raises:
-        InputError: moments are missing or of another shape; all parameters are named
+        InputError: moments are missing or of another shape; the message names all parameters
     """
     check_parts(optimizer, ("state", "param_groups"))
     moments = optimizer["state"]
@@ -131,7 +131,7 @@ def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
     if missing := [str(name) for name in parameters if not moments.get(name)]:
         raise InputError(f"its optimizer has no moments of {', '.join(missing)}")
     for name, parameter in parameters.items():
-        # Those of 8 bits go by other names.
+        # 8-bit moments have other names.
         if "state1" not in moments[name]:
             shaped = {key: value for key, value in moments[name].items() if key != "step"}
             check_tensors(shaped, dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter), f"optimizer's {name}")

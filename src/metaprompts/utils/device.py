@@ -6,17 +6,17 @@ from metaprompts.errors import InputError
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device of a name; by default the GPU if there is one, else the CPU.
+    """The device with a name; by default the GPU if there is one, else the CPU.
 
     Raises:
-        InputError: there is no such device
+        InputError: the device does not exist
     """
     if device is None:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return accelerator or torch.device("cpu")
     try:
         chosen = torch.device(device)
-        # A meta device has no numbers.
+        # Tensors on a meta device have no values.
         torch.empty(1, device=chosen).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device {device!r} is unavailable; expected cpu, cuda, cuda:0, mps, ...") from error

@@ -1,4 +1,4 @@
-"""The processes that torchrun starts, as the environment describes them."""
+"""torchrun's processes, read from the environment."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from torch import distributed
 
 from metaprompts.errors import InputError
 
-# The first process to be done waits for the last.
+# The first process to finish waits for the last.
 _PATIENCE = timedelta(days=7)
 
 
@@ -18,8 +18,8 @@ class Processes:
     """The rank of this process and the world size.
 
     Args:
-        rank: 0 for the one that writes and speaks
-        count: how many there are
+        rank: 0 for the process that writes files and logs
+        count: number of processes
     """
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
@@ -32,7 +32,7 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has reached this point."""
         if self.count > 1:
             distributed.barrier()
 
@@ -41,7 +41,7 @@ def process_count() -> int:
     """The number of processes that torchrun started; 1 without it.
 
     Raises:
-        InputError: WORLD_SIZE is not a count, or what else torchrun sets is missing or does not fit
+        InputError: WORLD_SIZE is not a count, or torchrun's other variables are missing or inconsistent
     """
     count = _from_environment("WORLD_SIZE", "1", least=1)
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
@@ -57,7 +57,7 @@ def process_count() -> int:
 
 
 def process_rank() -> int:
-    """The number of this one of them; 0 without torchrun, whatever RANK is.
+    """The rank of this process; 0 without torchrun, whatever RANK is.
 
     Raises:
         InputError: as `process_count`
@@ -98,7 +98,7 @@ def processes(backend: str = "gloo", timeout: timedelta = _PATIENCE) -> Iterator
     try:
         yield Processes(distributed.get_rank() if count > 1 else 0, count)
     finally:
-        # Accelerate makes a group of a single process, too.
+        # Accelerate creates a group even for a single process.
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

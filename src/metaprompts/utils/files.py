@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 _DEPTH = 64
-# Less room than the smallest piece that writers ask for.
+# Smaller than the smallest block that writers request.
 _FULL = 2**20
 _TEXT_LIMIT, _TOML_LIMIT = 2**31, 2**23
 _PIECE = 2**20
@@ -37,7 +37,7 @@ def write_whole(path: Path) -> Iterator[Path]:
     a failure to write ``path``.
 
     Args:
-        path: where the file shall be; missing folders are made
+        path: the file's path; missing folders are created
 
     Raises:
         InputError: ``path`` cannot be written
@@ -53,38 +53,38 @@ def write_whole(path: Path) -> Iterator[Path]:
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
-    # The new name itself reaches the disk with its folder, where the platform lets a folder be flushed.
+    # Flushing the folder makes the new name durable, if the platform supports it.
     with suppress(OSError):
         _flush(path.parent, os.O_RDONLY)
 
 
 def take_place(scratch: Path, path: Path) -> None:
-    """Rename a file that has been written to the name of another, which it replaces, once it has reached the disk."""
+    """Flush a written file to disk and rename it to ``path``, replacing an existing file."""
     _flush(scratch, os.O_RDWR)
     scratch.replace(path)
 
 
 @contextmanager
 def scratch_folder(place: Path, failed: str, advice: str = "nothing there was changed") -> Iterator[Path]:
-    """Yield a new folder next to ``place``, which is removed in the end unless the block has renamed it.
+    """Yield a new folder next to ``place``; it is removed at the end unless the block has renamed it.
 
     Args:
-        place: what shall come of the folder or of its files
-        failed: how the error of a disk that is full or cannot be written begins
-        advice: how it ends
+        place: the final path of the folder or its files
+        failed: beginning of the error for a full or unwritable disk
+        advice: end of that error
 
     Raises:
         InputError: the folder cannot be written
     """
     scratch = scratch_next_to(place)
     try:
-        # Made first, so that an error names it and not the scratch folder in it.
+        # Created first, so an error names it and not the scratch folder in it.
         place.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
         yield scratch
     except InputError:
         raise
-    except Exception as error:  # writers in C++ raise their own
+    except Exception as error:  # C++ writers raise their own errors
         failure = error if isinstance(error, OSError) else write_failure(error, place.parent)
         if failure is None:
             raise
@@ -104,7 +104,7 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
         new = scratch / "new"
         new.mkdir()
         yield new
-        # A folder that is not empty cannot be replaced in one step.
+        # A non-empty folder cannot be replaced in one step.
         former = scratch / "former"
         if folder.exists():
             folder.rename(former)
@@ -117,10 +117,10 @@ def write_folder_whole(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before long work whether its results can be written in the end; nothing is made.
+    """Check before long work that its results can be written; creates nothing.
 
     Raises:
-        InputError: ``folder`` is none, or it cannot be written or made
+        InputError: ``folder`` is not a folder, or cannot be written or created
     """
     there = next(place for place in (folder / "result").absolute().parents if place.exists())
     if not there.is_dir():
@@ -130,23 +130,23 @@ def check_writable(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
+    """Write ``text`` as UTF-8, atomically."""
     with write_whole(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, whole or not at all; NaN and infinity, which JSON lacks, become null."""
+    """Write ``value`` as indented JSON, atomically; NaN and infinity, which JSON lacks, become null."""
     write_text(path, json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
 
 
 def json_line(value: Any) -> str:
-    """``value`` as JSON without line breaks, and one at its end; NaN and infinity, which JSON lacks, become null."""
+    """``value`` as one line of JSON with a line break at its end; NaN and infinity, which JSON lacks, become null."""
     return json.dumps(_finite(value), separators=(",", ":"), allow_nan=False) + "\n"
 
 
 def write_image(path: Path, image: "NDArray[Any] | Image", **options: Any) -> None:
-    """Write an image, or its (H, W) or (H, W, C) pixels, in the format that the suffix says, whole or not at all."""
+    """Write an image, or its (H, W) or (H, W, C) pixels, in the format given by the suffix, atomically."""
     from PIL.Image import Image, fromarray
 
     with write_whole(path) as scratch:
@@ -157,7 +157,7 @@ def is_file(path: Path) -> bool:
     """Whether a user-given path is a file; False for names that are too long.
 
     Raises:
-        InputError: it cannot be found out
+        InputError: the system reports an error
     """
     try:
         return path.is_file()
@@ -168,14 +168,15 @@ def is_file(path: Path) -> bool:
 
 
 def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
-    """Read a text file: UTF-8, or UTF-16 that begins with its byte order mark; the mark is left out, lines end in LF.
+    """Read a text file: UTF-8, or UTF-16 that begins with its byte order mark; the mark is removed, and lines end in
+    LF.
 
     Args:
         path: a file or a pipe
         at_most: size in bytes
 
     Raises:
-        InputError: the file is missing, no file, too large, of another encoding or no text; one line that names it
+        InputError: the path is missing, not a file, too large, in another encoding or not text; one line that names it
     """
     try:
         with path.open("rb") as file:
@@ -200,7 +201,7 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
 
 
 def _read_at_most(file: IO[bytes], size: int) -> bytes:
-    """Read in pieces: a single call first takes the memory for all that it may read."""
+    """Read in blocks: a single call would first allocate memory for the maximum size."""
     content = bytearray()
     while piece := file.read(min(size - len(content), _PIECE)):
         content += piece
@@ -208,35 +209,35 @@ def _read_at_most(file: IO[bytes], size: int) -> bytes:
 
 
 def read_json(path: Path, *, at_most: int = _TEXT_LIMIT) -> Any:
-    """Read a JSON file, as `parse_json` does.
+    """Read a JSON file; see `parse_json`.
 
     Args:
         path: the file
         at_most: size in bytes
 
     Raises:
-        InputError: the file is missing, too large or no JSON
+        InputError: the file is missing, too large or not JSON
     """
     return parse_json(read_text(path, at_most=at_most), str(path))
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON with no key twice, at most 64 levels, and only strings that can be encoded.
+    """Parse JSON without duplicate keys, with at most 64 levels, and only with strings that can be encoded.
 
-    NaN and infinity, which Python writes, are numbers here: who reads them says which entry has them.
+    NaN and infinity, which Python writes, are numbers here: callers report which entry has them.
 
     Args:
         text: content of a file or a line
-        where: it is from, for the error
+        where: its origin, for the error
 
     Raises:
-        InputError: it is no such JSON
+        InputError: the text is not such JSON
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique)
         _check_depth(value)
         if _LONE_SURROGATE.search(text):
-            # Names of files that are not UTF-8 are written with surrogates, too, and can be encoded that way.
+            # File names that are not UTF-8 are written with surrogates, and can be encoded that way.
             json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise InputError(f"{where} is not valid JSON: a string has half of a surrogate pair") from error
@@ -251,9 +252,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        InputError: the file is missing, too large or no TOML
+        InputError: the file is missing, too large or not TOML
     """
-    # Parsing TOML takes a hundred times the time of JSON, and people write it by hand.
+    # Parsing TOML is a hundred times slower than JSON, and TOML files are written by hand.
     return parse_toml(read_text(path, at_most=_TOML_LIMIT), str(path))
 
 
@@ -262,10 +263,10 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
     Args:
         text: content of a file
-        where: it is from, for the error
+        where: its origin, for the error
 
     Raises:
-        InputError: it is no such TOML
+        InputError: the text is not such TOML
     """
     try:
         values = tomllib.loads(text)
@@ -296,11 +297,11 @@ def _check_depth(value: Any) -> None:
 
 
 def write_failure(error: BaseException, folder: Path) -> OSError | None:
-    """The system error behind another error, such as one of a C++ writer; None if it is not a disk error.
+    """The system error behind another error, for example a C++ writer's; None if it is not a disk error.
 
     Args:
-        error: what the writer raised
-        folder: in which it wrote
+        error: the writer's exception
+        folder: the folder it wrote to
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -314,7 +315,7 @@ def write_failure(error: BaseException, folder: Path) -> OSError | None:
 
 
 def _new_scratch(path: Path) -> Path:
-    """Make an empty file with the rights that the umask and the folder give a new file."""
+    """Create an empty file with the permissions that umask and folder give a new file."""
     scratch = scratch_next_to(path)
     os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return scratch

@@ -20,13 +20,13 @@ def tensors_fingerprint(
     ends: int | None = None,
     more: str = "",
 ) -> str:
-    """Sixteen hexadecimal digits that change with any tensor's name, shape or numbers.
+    """Sixteen hexadecimal digits that change with any tensor's name, shape or values.
 
     Args:
         tensors: names and tensors, on any device
-        dtype: in which the numbers count: the same weights in files of different precisions can have one fingerprint
-        ends: how many of the first and of the last numbers of each tensor count; None for all
-        more: text that counts, too
+        dtype: precision of hashed values, so the same weights in files of different precisions can have one fingerprint
+        ends: number of first and of last values of each tensor to hash; None for all
+        more: further text to hash
     """
     digest = hashlib.sha256()
     for name, tensor in tensors:
@@ -34,14 +34,14 @@ def tensors_fingerprint(
         numbers = tensor.detach().flatten()
         if ends is not None:
             numbers = torch.cat([numbers[:ends], numbers[-ends:]])
-        # As bytes, because NumPy does not know every type.
+        # As bytes, because NumPy lacks some types.
         digest.update(numbers.to("cpu", dtype).contiguous().view(torch.uint8).numpy().data)
     digest.update(more.encode())
     return digest.hexdigest()[:_DIGITS]
 
 
 def named_tensors(prefix: str, module: nn.Module | None) -> list[tuple[str, Tensor]]:
-    """A module's tensors by name, sorted, each name with a prefix; none of None."""
+    """A module's tensors by name, sorted, each name with a prefix; empty for None."""
     tensors = {} if module is None else module.state_dict()
     return [(f"{prefix}.{name}", tensor) for name, tensor in sorted(tensors.items())]
 
@@ -64,10 +64,10 @@ def file_fingerprint(*paths: Path) -> str:
 
 
 def files_stamp(files: Mapping[str, Path]) -> str:
-    """Sixteen hexadecimal digits that change when one of the files is another, rewritten or gone.
+    """Sixteen hexadecimal digits that change if a file is replaced, rewritten or removed.
 
     Args:
-        files: by name; they are identified by size and modification time and not read
+        files: by name; identified by size and modification time without reading them
     """
     digest = hashlib.sha256()
     for name, path in files.items():

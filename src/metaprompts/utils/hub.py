@@ -9,24 +9,24 @@ from metaprompts.errors import InputError
 
 
 def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
-    """Bring files of a hub repository into the cache; without network, take what the cache has.
+    """Download files of a hub repository to the cache; without network, use the cache.
 
     Args:
         source: hub id (owner/name)
-        patterns: which files
+        patterns: patterns of the files
         options: options of huggingface_hub's snapshot_download: revision, cache_dir, token, ...
 
     Returns:
-        the folder that holds them; a file that the repository lacks is not there
+        the folder of the files; files that the repository lacks are missing
 
     Raises:
-        InputError: there is no such repository, or no network and nothing in the cache
+        InputError: the repository does not exist, or there is no network and nothing in the cache
     """
     from huggingface_hub import snapshot_download
 
     try:
         return Path(snapshot_download(source, allow_patterns=patterns, **options))
-    except Exception as error:  # the client raises its own errors, its HTTP library's and the system's
+    except Exception as error:  # the client raises its own errors, those of its HTTP library, and system errors
         raise InputError(
             f"no {source}: neither a local folder nor available on the hub ({type(error).__name__}): check the name "
             "and the network"
@@ -35,7 +35,7 @@ def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """While the body runs, transformers draws no bars, which would come between a command's own lines."""
+    """Hide transformers' progress bars while the body runs; they would mix with a command's own lines."""
     from transformers.utils import logging
 
     shows = logging.is_progress_bar_enabled()

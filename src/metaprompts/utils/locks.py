@@ -1,4 +1,4 @@
-"""One folder, one writer: who writes results into a folder holds its lock."""
+"""Folder locks: each folder has at most one writer, which holds its lock."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ except ImportError:
 
 logger = logging.getLogger(__name__)
 
-# POSIX locks are of a process, which gets its own again, and loses it when it closes any handle of the file.
+# POSIX locks belong to a process, which can acquire its own lock again, and loses it by closing any handle of the file.
 _HELD: set[str] = set()
 _HELD_LOCK = threading.Lock()
 _TRIES = 100
@@ -31,17 +31,17 @@ _TRIES = 100
 
 @contextmanager
 def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[None]:
-    """Be the only one that writes into a folder, and begin with what killed ones have left there removed.
+    """Lock a folder for writing, and remove leftovers of killed writers.
 
-    The system frees the lock of a process that ends in whatever way. It is a POSIX lock, which NFS has, too.
+    The system frees the lock however the process ends. It is a POSIX lock, which NFS also supports.
 
     Args:
-        folder: made if it is not there; removed again if it stays empty
-        command: that writes, for the error of others
-        deep: whether subfolders, too, are searched for what is left
+        folder: created if missing; removed again if it stays empty
+        command: the writing command, for errors of other processes
+        deep: whether to also search subfolders for leftovers
 
     Raises:
-        InputError: another process writes into it or into a parent folder, or it cannot be written
+        InputError: another process writes into the folder or a parent folder, or the folder cannot be written
     """
     made = _made(folder)
     key = os.path.realpath(folder)
@@ -53,7 +53,8 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
                 remove_scratch(folder, deep=deep)
                 yield
             finally:
-                # As long as the lock is held: who opens the file meanwhile sees that it is gone, and makes another.
+                # Removed while the lock is held: a process that opens the file meanwhile sees that it is gone, and
+                # creates another.
                 with suppress(OSError):
                     (folder / LOCK_FILE).unlink()
                 os.close(handle)
@@ -64,7 +65,7 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
 
 
 def _made(folder: Path) -> list[Path]:
-    """Make a folder, and list those that were not there, the innermost first."""
+    """Create a folder, and list the newly created folders, the innermost first."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,14 +92,14 @@ def _held_here(key: str, folder: Path) -> Iterator[None]:
 
 
 def _check_parents(key: str, folder: Path) -> None:
-    """Check that no process but this one and the one that started it writes into a folder that this one lies in.
+    """Check that no process except this one and its parent writes into a parent folder.
 
     Raises:
-        InputError: one does
+        InputError: another process does
     """
     for parent in Path(key).parents:
         with _HELD_LOCK:
-            # To close any handle of the file would free this process's own lock.
+            # Closing any handle of the file would free this process's own lock.
             if str(parent) in _HELD:
                 continue
         with suppress(OSError):
@@ -112,12 +113,12 @@ def _check_parents(key: str, folder: Path) -> None:
 
 
 def _is_of_starter(owner: dict[str, str] | None) -> bool:
-    """Whether a lock is of the process that started this one, as ablate starts runs below its own folder."""
+    """Whether the parent process holds a lock: ablate, for example, starts runs below its own folder."""
     return owner is not None and owner["pid"] == str(os.getppid()) and bool(is_alive(owner["owner"]))
 
 
 def _is_held(handle: int, owner: dict[str, str] | None) -> bool:
-    """Whether another process holds the lock of a file, which is not taken meanwhile where its holder is known."""
+    """Whether another process holds the lock of a file; avoids acquiring the lock if its holder is known."""
     alive = is_alive(owner["owner"]) if owner else None
     if _fcntl is None or alive is False:
         return bool(alive)
@@ -129,7 +130,7 @@ def _is_held(handle: int, owner: dict[str, str] | None) -> bool:
 
 
 def _acquired(folder: Path, command: str) -> int:
-    """A handle of the lock file, which is locked."""
+    """Acquire the lock; returns a handle of the lock file."""
     path = folder / LOCK_FILE
     for _ in range(_TRIES):
         try:
@@ -144,7 +145,7 @@ def _acquired(folder: Path, command: str) -> int:
         except BaseException:
             os.close(handle)
             raise
-        # The one before has just removed it.
+        # The previous holder has just removed it.
         os.close(handle)
     raise InputError(f"{folder} is being written by others all the time: choose another folder")
 
@@ -175,7 +176,7 @@ def _sign(handle: int, command: str) -> None:
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     facts = {"command": command, "pid": os.getpid(), "host": socket.gethostname(), "since": since, "owner": owner()}
     with suppress(OSError):
-        # Other users may come after this one.
+        # Other users may use the folder later.
         os.fchmod(handle, 0o666)
     with suppress(OSError):
         os.truncate(handle, 0)

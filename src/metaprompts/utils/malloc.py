@@ -12,17 +12,17 @@ _LARGE_MODEL = 2**30
 
 
 def trim_malloc(model: nn.Module) -> bool:
-    """Let freed tensors of a large model leave the process at once, where the C library is glibc.
+    """With glibc, return freed memory of a large model to the system at once.
 
-    By itself glibc soon keeps freed blocks of up to 32 MiB. What loading the model has freed, and activations and
-    gradients of many sizes, then leave gaps that little fits into: more than half a GiB in a run of Stable
-    Diffusion's size. A small model is faster without.
+    By default glibc soon keeps freed blocks of up to 32 MiB. Memory freed after loading, and activations and gradients
+    of many sizes, then leave gaps: more than half a GiB in a run of Stable Diffusion's size. A small model is faster
+    without trimming.
 
     Args:
-        model: is on the CPU
+        model: a model on the CPU
 
     Returns:
-        whether that was done
+        whether trimming was enabled
     """
     weights = sum(each.numel() * each.element_size() for each in model.parameters())
     if weights < _LARGE_MODEL or sys.platform != "linux":
@@ -31,6 +31,6 @@ def trim_malloc(model: nn.Module) -> bool:
     if not hasattr(library, "mallopt"):
         return False
     library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
-    # What was freed while the model was built.
+    # Memory freed while the model was built.
     library.malloc_trim(0)
     return True

@@ -18,19 +18,19 @@ aten = torch.ops.aten
 
 
 class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the tensors that are made within it for as long as they live, and remembers the largest moment.
+    """Counts the live tensors created in its context, and records the peak.
 
-    Temporary memory of an operation is counted only if ``passing`` gives it; the allocator's gaps are not counted.
+    Temporary memory of an operation is counted only if ``passing`` returns it; allocator fragmentation is not counted.
 
     Args:
-        weights: are there already and not counted; a copy of one in another precision is counted as "copies"
+        weights: existing tensors, not counted; copies in another precision count as "copies"
         passing: an operation, its arguments and its result -> bytes of temporary memory while it runs
 
     Attributes:
-        label: as what tensors are counted that are made from now on
+        label: label of tensors created from now on
         now: bytes alive by label
-        peak: `now` at the moment when it was most
-        phase: name of what is done now
+        peak: `now` at the peak
+        phase: name of the current phase
         peak_phase: `phase` at the peak
     """
 
@@ -56,12 +56,12 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def move(self, size: int, source: str, label: str) -> None:
-        """Count bytes that are alive under another label."""
+        """Move live bytes to another label."""
         self.now[source] -= size
         self.now[label] += size
 
     def begin_again(self) -> None:
-        """Forget the largest moment so far; what is alive stays counted."""
+        """Reset the peak; live tensors stay counted."""
         self._largest, self.peak, self.peak_phase = 0, {}, ""
         self._note({})
 
@@ -85,12 +85,12 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class WorstCaseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Answers what depends on numbers, which fake tensors do not have, with what takes most memory.
+    """Answers value-dependent operations on fake tensors with the result that takes most memory.
 
-    Every condition holds, every mask is true everywhere, and of what could be there all is.
+    Every condition holds, every mask is true everywhere, and all optional content is present.
 
     Args:
-        distinct: how many distinct numbers a tensor has
+        distinct: number of distinct values in a tensor
     """
 
     def __init__(self, distinct: int) -> None:
@@ -109,7 +109,7 @@ class WorstCaseMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class GpuAutocast(TorchFunctionMode):
-    """Lets autocast on a CPU keep in float32 what it keeps so on a GPU: norms and resizing."""
+    """Makes autocast on a CPU use float32 for the same operations as on a GPU: norms and resizing."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _FLOAT_ON_GPU and torch.is_autocast_enabled("cpu"):
@@ -121,7 +121,7 @@ _FLOAT_ON_GPU: frozenset[Callable[..., Tensor]] = frozenset({F.group_norm, F.lay
 
 
 def backward_within_modes(loss: Tensor) -> None:
-    """``loss.backward()``, which leaves `GpuAutocast` while it runs: layers that it computes again would not see it."""
+    """``loss.backward()``, which leaves `GpuAutocast` while it runs: recomputed layers would not see it."""
     _engine_run_backward(
         (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )
@@ -149,7 +149,7 @@ def call_at_first_gradient(loss: Tensor, on_gradient: Callable[[nn.Parameter], N
 
 
 def _nodes(root: Any) -> Iterator[Any]:
-    """Every node of a graph once."""
+    """Every node of a graph, without duplicates."""
     seen, waiting = {root}, [root]
     while waiting:
         node = waiting.pop()
@@ -165,7 +165,7 @@ def _address(tensor: Tensor) -> int:
 
 
 def _whole_mask(index: Tensor | None) -> list[Tensor | None]:
-    """An index as it is; of a mask the places of all its values, one tensor for each of its dimensions."""
+    """An index unchanged; for a mask, the positions of all its values, one tensor per dimension."""
     if index is None or index.dtype != torch.bool:
         return [index]
     return [index.new_empty(index.numel(), dtype=torch.long) for _ in range(index.ndim)]

@@ -1,4 +1,4 @@
-"""Work spread over processes that end with the one that asked."""
+"""Run jobs in worker processes that end with their parent."""
 
 import os
 import signal
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[T]:
-    """Do jobs side by side, and yield their results as they come.
+    """Run jobs in parallel, and yield results as they finish.
 
     Args:
-        work: a function of a module, by which the processes find it; its arguments and result are sent between them
+        work: a module-level function, so that processes can import it; arguments and results are pickled
         jobs: arguments of each call
-        workers: processes; 1 works in this one, in order
+        workers: number of processes; 1 runs in this process, in order
     """
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
@@ -34,15 +34,15 @@ def in_processes(work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], worker
 
 
 def prepare_worker() -> None:
-    """Make a process one that leaves Ctrl-C to the first process and ends with it."""
-    # Ctrl-C goes to every process of a terminal: the first one ends the others.
+    """Make this process ignore Ctrl-C and end with its parent."""
+    # Ctrl-C goes to every process of a terminal: the main process ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A killed process cannot end those that work for it, and they would wait for work for ever."""
+    """A killed process cannot end its workers, which would wait for work forever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Progress of long runs: a bar in a terminal, a line now and then in a log file."""
+"""Progress of long runs: a bar in a terminal, periodic lines in a log file."""
 
 import sys
 import time
@@ -27,8 +27,8 @@ class ProgressBar:
     """A bar in a terminal; a line every half minute in a log file.
 
     Args:
-        title: what is done
-        total: how much there is to do
+        title: description of the work
+        total: amount of work
         quiet: report nothing, as on non-zero ranks
         below: a running bar, under which this one is shown
     """
@@ -42,11 +42,11 @@ class ProgressBar:
         self._task = self._progress.add_task(title, total=total, facts="")
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Advance by a number of items."""
         self.update(self._done + count)
 
     def update(self, done: float, facts: str = "", *, is_due: bool = False) -> None:
-        """So much is done; ``is_due`` asks for a line in a log file now."""
+        """Set the amount done; ``is_due`` requests a log line now."""
         self._done = done
         self._progress.update(self._task, completed=done, facts=facts)
         is_due = is_due or time.monotonic() - self._reported >= _LOG_SECONDS
@@ -58,7 +58,7 @@ class ProgressBar:
             report_lines(["  ".join(filter(None, (count, facts, left)))])
 
     def resumed(self, count: int) -> None:
-        """Report how many were done by an earlier run."""
+        """Report the number of items done by an earlier run."""
         if count and not self._quiet:
             report_lines([f"{self._title}: {count} of {self._total} done before; --resume never discards them"])
         self.advance(count)
@@ -77,12 +77,12 @@ class ProgressBar:
 def tracked(
     items: Iterable[T], total: int | None = None, *, what: str, below: ProgressBar | None = None
 ) -> Iterator[T]:
-    """Yield items and report how many are done.
+    """Yield items and report progress.
 
     Args:
-        items: yielded as they come
-        total: how many; None for their own count
-        what: is being done, such as "drawing scenes"
+        items: the items to yield
+        total: number of items; None for ``len``
+        what: description of the work, for example "drawing scenes"
         below: a running bar, under which this one is shown
     """
     if total is None and isinstance(items, Sized):
@@ -171,7 +171,7 @@ class ConsoleProgress(ProgressReporter):
         seconds: float,
         waited: float | None = None,
     ) -> None:
-        """Move the bar, or print a line now and then."""
+        """Move the bar, or print periodic lines."""
         self._recent.append((images, seconds, losses["total"], waited or 0.0))
         all_images, all_seconds, loss, all_waited = map(sum, zip(*self._recent, strict=True))
         facts = f"loss {loss / len(self._recent):.4f}  lr {lr:.2e}  {all_images / all_seconds:.1f} images/s"

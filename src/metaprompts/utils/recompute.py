@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def recomputed(function: Callable[..., T], module: nn.Module, *arguments: object) -> T:
-    """Call a function whose activations are computed again in the backward pass instead of being kept.
+    """Call a function and recompute its activations in the backward pass instead of storing them.
 
     `torch.utils.checkpoint` alone would count each batch twice in the running statistics of batch norm.
 
     Args:
-        function: to call
-        module: holds every batch norm that the function uses
+        function: the function to call
+        module: contains every batch norm that the function uses
         arguments: arguments of the function
     """
     result: T = checkpoint(

@@ -1,4 +1,4 @@
-"""Bands of rows: what takes several copies of an image is done a band at a time, and takes a band's memory."""
+"""Bands of rows: process an image band by band, so temporary copies need only a band's memory."""
 
 from collections.abc import Iterator
 

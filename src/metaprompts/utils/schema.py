@@ -33,7 +33,7 @@ class Range:
     below: bool = False
 
     def __contains__(self, number: float) -> bool:
-        # NaN is neither below nor above.
+        # NaN fails both comparisons.
         is_high_enough = number > self.low if self.above else number >= self.low
         return is_high_enough and (number < self.high if self.below else number <= self.high)
 
@@ -52,7 +52,7 @@ def check_ranges(settings: Any, where: str) -> None:
         where: the section's name, for errors; "" for none
 
     Raises:
-        InputError: a number is out of its range, or no number
+        InputError: a number is out of its range, or not a number
     """
     for name, hint in type_hints(type(settings)).items():
         value = getattr(settings, name)
@@ -69,7 +69,7 @@ def _ranged(hint: Any, value: Any) -> Iterator[tuple[Any, Range]]:
     if origin is Annotated:
         yield from ((value, part) for part in parts[1:] if isinstance(part, Range))
     elif origin in (Union, types.UnionType):
-        # A text that may be one is not a number out of its range.
+        # A text is not a number out of range.
         is_text = isinstance(value, str) and str in parts
         for part in () if is_text else parts:
             yield from _ranged(part, value)
@@ -91,7 +91,7 @@ def _shown(value: Any) -> str:
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
-    """Make a dataclass from plain values.
+    """Create a dataclass from plain values.
 
     Args:
         kind: a dataclass; its fields are plain types, tuples, Literals, optional ones, paths or dataclasses
@@ -116,13 +116,14 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
 
 
 def unknown_key(key: str, known: list[str]) -> str:
-    """The line that says a key is unknown and which known one is nearest."""
+    """The error line for an unknown key, with the nearest known key."""
     near = nearest_name(key, known)
     return f"unknown key {key}: did you mean {near}?" if near else f"unknown key {key}: no keys are known here"
 
 
 def nearest_name(word: str, known: Sequence[str], cutoff: float = 0.0) -> str | None:
-    """The name nearest a word: of those that begin with it, else of all; None: the likeness is below `cutoff`."""
+    """The name nearest to a word, first among names that begin with it, else among all; None if the similarity is below
+    `cutoff`."""
     longer = [name for name in known if name.startswith(word)]
     return next(iter(difflib.get_close_matches(word, longer or known, n=1, cutoff=0.0 if longer else cutoff)), None)
 
@@ -147,12 +148,12 @@ def _join(where: str, key: str) -> str:
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:
-    """Make one value of a type; `from_dict` does it for every field.
+    """Convert one value to a type; `from_dict` does so for every field.
 
     Args:
         kind: the type, as for a field of `from_dict`'s dataclass
         value: a plain value
-        where: dotted name of it, for errors
+        where: its dotted name, for errors
 
     Raises:
         InputError: the value is of the wrong type
@@ -218,7 +219,7 @@ def _read_list(text: str) -> list[Any]:
     if text.strip().startswith("["):
         return list(parse_toml(f"x = {text}", text)["x"])
     items = [item.strip() for item in text.split(",")]
-    # A comma may end the list; who reads the items says what an empty one among them is.
+    # The list may end with a comma; the parser of items reports empty ones.
     return items if items[-1] else items[:-1]
 
 
@@ -249,14 +250,14 @@ def _convert_scalar(kind: Any, value: Any) -> Any:
     if isinstance(value, bool):
         raise TypeError(value)
     if kind is Path:
-        # An empty one would be the current folder.
+        # An empty path would mean the current folder.
         return _refuse(value) if value == "" else Path(value).expanduser()
     if kind is str:
         return value if isinstance(value, str) else _refuse(value)
     if kind is int and isinstance(value, float) and not value.is_integer():
         raise ValueError(value)
     number = kind(value)
-    # No setting means anything by NaN or infinity, and few checks of ranges notice them.
+    # NaN and infinity are never valid settings, and few range checks catch them.
     return number if kind is not float or math.isfinite(number) else _refuse(value)
 
 

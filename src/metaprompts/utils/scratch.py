@@ -15,7 +15,7 @@ LOCK_FILE = ".metaprompts-lock"
 _OWNER = re.compile(r"([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)")
 _NAME = re.compile(r"\..*-(?P<owner>[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]+)-[0-9a-f]{8}(\.\w+)?")
 _LONGEST_STEM, _LONGEST_SUFFIX = 40, 16
-# Whether a process of another machine lives cannot be seen; one that writes changes its file all the time.
+# Processes of another machine cannot be checked; a writing process keeps changing its file.
 _FOREIGN_AGE_S = 3600.0
 
 
@@ -32,7 +32,7 @@ def is_scratch(path: Path) -> bool:
 
 
 def remove_scratch(folder: Path, *, deep: bool = False) -> None:
-    """Remove what processes that were killed have left in a folder; what another one is writing stays.
+    """Remove leftovers of killed processes in a folder; files being written by others stay.
 
     Args:
         folder: the folder to search; it may be missing
@@ -50,13 +50,13 @@ def remove_scratch(folder: Path, *, deep: bool = False) -> None:
 
 
 def owner() -> str:
-    """This process, as scratch files name it: machine, number, and when it began."""
+    """The id of this process in scratch file names: machine, process id, and start time."""
     pid = os.getpid()
     return f"{_machine()}-{pid:x}-{_birth(pid) or 0:x}"
 
 
 def is_alive(found: str) -> bool | None:
-    """Whether the process that an `owner` is still runs; None where it is of another machine."""
+    """Whether the process with an `owner` id still runs; None if it is on another machine."""
     match = _OWNER.fullmatch(found)
     if match is None or match[1] != _machine():
         return None
@@ -68,7 +68,7 @@ def is_alive(found: str) -> bool | None:
     except OSError:
         return True
     now = _birth(number)
-    # Numbers of processes come again.
+    # Process ids are reused.
     return now is None or now == int(match[3], 16)
 
 
@@ -84,7 +84,7 @@ def _may_be_written(path: Path, found: str) -> bool:
 
 @cache
 def _machine() -> str:
-    """Containers may share a name, but then not the numbers of their processes."""
+    """Containers may share a host name, but not a process namespace."""
     facts = [socket.gethostname()]
     with suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
@@ -94,9 +94,9 @@ def _machine() -> str:
 
 
 def _birth(pid: int) -> int | None:
-    """When a process began, in ticks since the machine did: -1 for one that has ended, None where unknown."""
+    """Start time of a process in ticks since boot; -1 if the process has ended, None if unknown."""
     try:
-        # The name in brackets may hold anything.
+        # The name in parentheses may contain any character.
         state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (OSError, ValueError):
         return None

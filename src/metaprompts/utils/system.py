@@ -13,8 +13,8 @@ from typing import Literal
 
 _KIB = 2**10
 _MAPS, _SMAPS, _STATM = (Path("/proc/self") / name for name in ("maps", "smaps", "statm"))
-# First and last address, permissions, offset, device, inode (0 for no file), path; in the longer list also how much of
-# it was written to since.
+# First and last address, permissions, offset, device, inode (0 for no file), path; the longer list also has the amount
+# written since.
 _MAPPING = rb"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ [1-9]\d* +(\S.*)\n"
 _LISTED = re.compile(_MAPPING, re.MULTILINE)
 _DETAILED = re.compile(_MAPPING + rb"(?:\w+:.*\n)*?Anonymous: +(\d+) kB", re.MULTILINE)
@@ -25,7 +25,7 @@ _MADV_DONTNEED = 4
 
 
 def held_bytes() -> int:
-    """Resident memory of this process in bytes; where the system does not say, its peak."""
+    """Resident memory of this process in bytes; its peak if the system does not report it."""
     return _of_process("VmRSS")
 
 
@@ -35,17 +35,17 @@ def peak_bytes() -> int:
 
 
 def memory_bytes(what: Literal["MemTotal", "MemAvailable"]) -> int | None:
-    """All of the system's memory in bytes, or what is available without swapping; None where unknown."""
+    """The system's total memory in bytes, or the memory available without swapping; None if unknown."""
     found = fact(Path("/proc/meminfo"), what)
     return None if found is None else int(found.split()[0]) * _KIB
 
 
 @contextmanager
 def releasing_files() -> Iterator[None]:
-    """Give back, again and again and in the end, the memory of what is read of big mapped files, such as weights.
+    """Periodically, and at the end, release memory of pages read from big mapped files (for example weights).
 
-    What is needed once more is read once more. A mapping that was written to is left alone, and nothing may write to
-    one meanwhile. Where the system has no such lists as Linux has, nothing is done.
+    Released pages are read again when needed. Mappings with writes are left alone, and nothing may write to a mapping
+    meanwhile. Without Linux's lists of mappings this does nothing.
     """
     if not _SMAPS.exists():
         yield
@@ -53,10 +53,10 @@ def releasing_files() -> Iterator[None]:
     ended = threading.Event()
 
     def release() -> None:
-        # Libraries stay.
+        # Libraries stay mapped.
         least = _file_bytes()
         while not ended.wait(_LOOK_EVERY_S):
-            # Disks read gigabytes in a second; listing mappings takes too long to be done all the time.
+            # Disks read gigabytes per second; listing mappings is too slow to do continuously.
             if _file_bytes() > least + _RELEASE_FROM:
                 _release_files()
                 least = _file_bytes()
@@ -72,7 +72,7 @@ def releasing_files() -> Iterator[None]:
 
 
 def package_version(package: str) -> str | None:
-    """The version of an installed package; None where it is not installed."""
+    """The version of an installed package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -88,7 +88,7 @@ def fact(path: Path, key: str) -> str | None:
 
 
 def _file_bytes() -> int:
-    """Resident memory that is of files."""
+    """Resident memory of mapped files."""
     return int(_STATM.read_bytes().split()[2]) * mmap.PAGESIZE
 
 
@@ -110,7 +110,7 @@ def _is_big_data(mapping: Sequence[bytes]) -> bool:
 
 
 def _of_process(what: str) -> int:
-    # Unlike getrusage's, this peak does not begin with the parent's.
+    # Unlike getrusage's, this peak does not start from the parent's.
     if found := fact(Path("/proc/self/status"), what):
         return int(found.split()[0]) * _KIB
     # Not available on every system.

@@ -1,4 +1,4 @@
-"""Libraries that report home are kept from it: what is done here stays here."""
+"""Switch off usage reports of libraries."""
 
 import os
 import sys
@@ -13,10 +13,10 @@ _OPENVINO_S = "openvino_telemetry"
 
 
 def switch_off_telemetry() -> None:
-    """Let no library send usage data; to be called before they are imported. What the user has set stays so.
+    """Keep libraries from sending usage data; call this before importing them. The user's own settings stay.
 
     OpenVINO and NNCF report every import, and write a file with a user id in the home folder, unless
-    openvino_telemetry cannot be imported; they have no other switch that needs no file.
+    openvino_telemetry cannot be imported; their only other switch is a file.
     """
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Reading, checking and writing tensors by name, without holding a big file twice."""
+"""Read, check and write tensors by name, without holding a big file in memory twice."""
 
 import json
 import re
@@ -37,25 +37,25 @@ _SAFETENSORS_NAMES = {
 _ALIGNMENT = 64
 _LENGTH_BYTES = 8
 
-# Tensors of a file may share memory, as tied layers do, but what they say they hold is bounded by its size.
+# Tensors of a file may share memory (tied layers), but their total size is bounded by the file's size.
 _MOST_SHARED = 16
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file or a PyTorch checkpoint; the tensors stay on disk until they are used.
 
-    A checkpoint may hold its tensors under ``state_dict`` or ``model``. Nothing that a file names is imported or run:
-    settings, scores, callbacks and other objects next to the tensors are skipped, and a file that would run a
-    function of the standard library is refused.
+    A checkpoint may hold its tensors under ``state_dict`` or ``model``. Nothing named in a file is imported or run:
+    settings, scores, callbacks and other objects next to the tensors are skipped, and a file that would run a function
+    of the standard library is an error.
 
     Args:
         path: a .safetensors, .pth, .pt, .ckpt or .bin file
 
     Returns:
-        name -> tensor, as the file names them. Changing them does not change the file.
+        name in the file -> tensor. Changing them does not change the file.
 
     Raises:
-        InputError: the file is missing, damaged, holds code, holds no tensors, or tensors larger than itself
+        InputError: the file is missing, damaged, contains code or no tensors, or claims tensors larger than itself
     """
     if not is_file(path):
         what = "is a folder" if path.is_dir() else "is not a file"
@@ -63,7 +63,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             tensors = load_file(path)
-        except Exception as error:  # the header names types and sizes that PyTorch may not take
+        except Exception as error:  # the header may name types and sizes that PyTorch does not support
             raise InputError(
                 f"{path} is not a readable .safetensors file ({one_line(error)}): copy or download it again"
             ) from error
@@ -74,14 +74,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
-    """Take the tensors out of a checkpoint's content.
+    """Extract the tensors from a checkpoint's content.
 
     Args:
-        content: a state dict, or a dict that holds one under ``state_dict`` or ``model``
-        origin: what to call it in an error
+        content: a state dict, or a dict with one under ``state_dict`` or ``model``
+        origin: its name in errors
 
     Raises:
-        InputError: there are no tensors in it, or something else between them
+        InputError: it contains no tensors, or also other objects
     """
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -98,7 +98,7 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
 
 
 def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Views that repeat one number, and axes of tensors without numbers, can be of any size in a file of any size."""
+    """Views that repeat one number, and axes of empty tensors, can have any size in a file of any size."""
     size = path.stat().st_size
     odd = [name for name, each in tensors.items() if each.layout != torch.strided or each.is_meta or each.is_quantized]
     if odd:
@@ -129,7 +129,7 @@ def _read_pickle(path: Path) -> Any:
         is_archive = head == MAGIC
         # Files from before PyTorch 1.6 are not archives and cannot be mapped.
         return read_archive(path) if is_archive else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged file makes the reader raise depends on where it is damaged
+    except Exception as error:  # the exception type depends on where the file is damaged
         found = error.args[0] if isinstance(error, CodeError) else None
         if old := re.search(r"GLOBAL ([\w.]+)", str(error)):
             found = old[1]
@@ -138,7 +138,7 @@ def _read_pickle(path: Path) -> Any:
                 f"{path} was refused: it holds a Python object or code ({found}), which would have to run to be "
                 "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
             ) from error
-        # For files that are not pickles, PyTorch's error is unhelpful, or advises to switch off its safety.
+        # For files that are not pickles, PyTorch's error is unhelpful, or suggests switching off its safety check.
         reason = one_line(error)[:100] if head.startswith((b"\x80", MAGIC)) else "it does not begin as one"
         raise InputError(f"{path} is damaged or no PyTorch checkpoint ({reason}): copy or download it again") from error
 
@@ -153,22 +153,21 @@ def load_tensors(
     unused: Callable[[str], bool] = lambda name: False,
     required: Iterable[str] = (),
 ) -> None:
-    """Put tensors into a module that may still be on the meta device, taking them as they are where types agree.
+    """Assign tensors to a module that may be on the meta device, without copies if types agree.
 
-    Other floating types are converted to the module's. All values are checked, and those of a file not kept in
-    memory for that.
+    Other floating types are converted to the module's. All values are checked, without keeping a file's values in
+    memory.
 
     Args:
         module: the module to fill; afterwards it shares memory with ``tensors``
-        tensors: name -> tensor, in the names of the file
-        origin: what to call the tensors in an error
-        rename_key: the module's own name of a tensor -> the file's name of it
-        unused: which of the file's names are known to be of no use here
-        required: names that the file must have although the module does not take them
+        tensors: name in the file -> tensor
+        origin: the tensors' name in errors
+        rename_key: the module's name of a tensor -> its name in the file
+        unused: names in the file that are known to be unused
+        required: names required in the file although the module does not use them
 
     Raises:
-        InputError: one line with every missing, unexpected, mis-shaped and mis-typed name, or every tensor that is not
-            finite
+        InputError: one line with every missing, unexpected, mis-shaped and mis-typed name, or every non-finite tensor
     """
     target = module.state_dict(keep_vars=True)
     names = {name: rename_key(name) for name in target}
@@ -179,7 +178,7 @@ def load_tensors(
         raise InputError(f"{origin} holds NaN or infinity in {', '.join(broken)}: the file is damaged or diverged")
     found = {name: tensors[names[name]].detach() for name in target}
     fitting = {name: found[name].reshape(tensor.shape).to(tensor.dtype) for name, tensor in target.items()}
-    # What is trainable stays so: the tensors are assigned, the parameters' flags are kept.
+    # Tensors are assigned, and parameters keep their ``requires_grad``.
     module.load_state_dict(fitting, strict=True, assign=True)
 
 
@@ -191,14 +190,14 @@ def mismatches(
     unused: Callable[[str], bool] = lambda name: False,
     required: Iterable[str] = (),
 ) -> list[str]:
-    """How a file's tensors differ from the expected ones: a phrase for each kind of difference, with all names.
+    """Differences between a file's tensors and the expected ones: one phrase per kind, with all names.
 
     Args:
         target: our name -> tensor of the expected shape and type
         tensors: the file's name -> tensor
         names: our name -> the file's name
-        unused: which of the file's names are known to be of no use here
-        required: names that the file must have although no target tensor has them
+        unused: names in the file that are known to be unused
+        required: names required in the file although no target tensor has them
     """
     expected = set(names.values())
     pairs = [(names[name], tensors[names[name]], tensor) for name, tensor in target.items() if names[name] in tensors]
@@ -235,24 +234,24 @@ def is_finite(tensor: Tensor) -> bool:
         return True
     if tensor.element_size() == 1:
         tensor = tensor.half()
-    # NaN comes through minimum and maximum, and infinity is one of them.
+    # Minimum and maximum propagate NaN, and infinity is one of them.
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write a .safetensors file, whole or not at all, one tensor in memory at a time.
+    """Write a .safetensors file atomically, with one tensor in memory at a time.
 
-    Not by safetensors' own ``save_file``. It places tensors at multiples of 8 bytes, and from a mapped file PyTorch's
-    CPU kernels then round differently: by 1e-5 in meters for the embedded depth model. It also refuses tensors that
-    share memory, which are written here once for each name.
+    This replaces safetensors' own ``save_file``, which aligns tensors to 8 bytes, so PyTorch's CPU kernels round
+    differently on a mapped file: by 1e-5 in meters for the embedded depth model. It also rejects tensors that share
+    memory, which are written here once for each name.
 
     Args:
-        path: where to write
+        path: the output file
         tensors: name -> tensor on any device
         metadata: strings for the file's header
 
     Raises:
-        InputError: the file cannot be written, or a tensor is of a type that the format does not have
+        InputError: the file cannot be written, or the format does not support a tensor's type
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _SAFETENSORS_NAMES:
@@ -266,10 +265,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def _place(named: tuple[str, Tensor]) -> tuple[bool, int, str]:
-    """Sorts tensors so that a mapped file has nearly all of them where PyTorch puts its own.
+    """Sort key of tensors that gives nearly all of them PyTorch's own alignment in a mapped file.
 
-    The format knows no gaps. Whole multiples of the alignment come first, so each begins at one; the others follow, the
-    widest types first. On other addresses PyTorch's CPU kernels round differently.
+    The format has no padding. Tensors whose size is a multiple of the alignment come first, so each is aligned; the
+    others follow, the widest types first. On unaligned addresses PyTorch's CPU kernels round differently.
     """
     name, tensor = named
     return tensor.numel() * tensor.element_size() % _ALIGNMENT != 0, -tensor.element_size(), name
@@ -292,5 +291,5 @@ def _header(ordered: Iterable[tuple[str, Tensor]], metadata: Mapping[str, str]) 
 
 def _raw(tensor: Tensor) -> memoryview:
     dense = tensor.detach().cpu().resolve_conj().contiguous()
-    # One element is dense whatever its stride, but only stride 1 can be seen as bytes.
+    # A single element is dense with any stride, but only stride 1 can be viewed as bytes.
     return dense.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy().data

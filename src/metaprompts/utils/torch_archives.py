@@ -1,8 +1,8 @@
-"""The zip archives that torch.save writes, read without running anything that they name.
+"""Read zip archives of torch.save without running any code named in them.
 
 Tensors and plain values are read; objects of training frameworks (Lightning's callbacks, OmegaConf's settings, NumPy's
-scores) are skipped. No class or function that a file names is ever resolved, so a file cannot run code, and the memory
-it can allocate is bounded by its own size.
+scores) are skipped. No class or function named in a file is ever resolved, so a file cannot run code, and its memory is
+bounded by its own size.
 """
 
 import io
@@ -39,7 +39,7 @@ _STORAGES = {
     "UntypedStorage": torch.uint8,
 }
 _DTYPES = {name: each for name, each in vars(torch).items() if isinstance(each, torch.dtype)}
-# Modules of the standard library whose objects are data. Others are in a checkpoint only to run something.
+# Modules of the standard library whose objects are data. Others occur in a checkpoint only to run code.
 _DATA_MODULES = frozenset(
     "_codecs _pydecimal argparse collections copyreg dataclasses datetime decimal enum fractions functools "
     "logging numbers pathlib random threading typing uuid".split()
@@ -54,7 +54,7 @@ class CodeError(pickle.UnpicklingError):
 
 
 class PassedOver:
-    """Stands where an object of foreign code was; takes whatever the file does to that object."""
+    """Placeholder for an object of foreign code; ignores all operations on it."""
 
     def __new__(cls, *values: object, **named: object) -> Self:
         """Ignore constructor arguments."""
@@ -72,11 +72,11 @@ class PassedOver:
 
 
 def checked_archive(path: Path) -> zipfile.ZipFile:
-    """Open an archive whose entries are no larger than the file, as torch.save never compresses.
+    """Open an archive, and check that its entries are no larger than the file, because torch.save never compresses.
 
     Raises:
-        ValueError: it is not an archive, or entries are compressed or overlap, as in a zip bomb
-        OSError: it cannot be read
+        ValueError: the file is not an archive, or entries are compressed or overlap (a zip bomb)
+        OSError: the file cannot be read
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -96,12 +96,11 @@ def read_archive(path: Path) -> Any:
     """Read an archive; the tensors stay on disk until they are used, and changing them does not change the file.
 
     Returns:
-        what was saved, with `PassedOver` in place of foreign objects, and dicts without keys that are neither text
-        nor whole numbers
+        the saved content, with `PassedOver` in place of foreign objects, and only text and integer keys in dicts
 
     Raises:
-        CodeError: it names code that would have to run
-        Exception: it is damaged; of which kind depends on where
+        CodeError: the file names code that would have to run
+        Exception: the file is damaged; the type depends on where
     """
     with checked_archive(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -163,7 +162,7 @@ _MADE: Mapping[str, Any] = {
 class _Reader(pickle._Unpickler):
     """Reads a pickle; the only functions that it calls are those of `_MADE` and `PassedOver`.
 
-    In Python, as the reader in C can be made to set attributes of what it has found.
+    Uses Python's reader, because the C reader can be made to set attributes of objects.
 
     Args:
         content: the pickle
@@ -171,7 +170,7 @@ class _Reader(pickle._Unpickler):
         places: name of a storage -> its offset and size in ``file``
     """
 
-    # Of the base, for type checkers.
+    # From the base class, for type checkers.
     stack: list[Any]
     pop_mark: Callable[[], list[Any]]
 
@@ -181,7 +180,7 @@ class _Reader(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """A stand-in for a global of the file; nothing is imported."""
-        # As Python's own reader does: old protocols spell modules as Python 2 did.
+        # Like Python's own reader: old protocols use Python 2 module names.
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _Storage(_STORAGES[name])
@@ -240,7 +239,7 @@ class _Reader(pickle._Unpickler):
 
 
 def _is_code(module: str, name: str) -> bool:
-    """Whether a global of a file is something of the standard library that is not data."""
+    """Whether a global of a file belongs to the standard library and is not data."""
     root = module.partition(".")[0]
     if root == "builtins":
         return name not in _DATA_BUILTINS

@@ -13,16 +13,17 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def channels_last(module: Module) -> Module:
-    """Lay out a module's filters so that most processors convolve faster; an order, not a shape: no number changes."""
+    """Convert a module's filters to the channels-last memory format, which is faster on most processors; values do not
+    change."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def sharing_weights(module: Module, dtype: torch.dtype | None = None) -> Module:
-    """A copy whose tensors are the module's own: what is added to the copy leaves the module alone.
+    """A copy that shares the module's tensors; adding layers to the copy does not affect the module.
 
     Args:
-        module: is left as it is
-        dtype: precision of the copy's tensors; those of another are not shared, but converted one by one
+        module: not changed
+        dtype: precision of the copy's tensors; others are converted one by one instead of shared
     """
     own = {id(tensor): _in_precision(tensor, dtype) for tensor in chain(module.parameters(), module.buffers())}
     return copy.deepcopy(module, own)
@@ -37,10 +38,10 @@ def _in_precision(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 @contextmanager
 def eval_mode(*models: Any) -> Iterator[None]:
-    """Put models into evaluation mode, and back afterwards.
+    """Set models to evaluation mode, and restore their mode afterwards.
 
     Args:
-        models: modules, or what has ``training`` and ``train`` as they do
+        models: modules, or other objects with ``training`` and ``train``
     """
     modes = [model.training for model in models]
     for model in models:

@@ -7,29 +7,29 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 image", "3 images", "2 boxes".
 
     Args:
-        count: number of the things
-        noun: for one
-        plural: for any other number; None: ``noun`` with an s
+        count: the number
+        noun: the singular
+        plural: the plural; None: ``noun`` with an s
     """
     return f"{count} {agreeing(count, noun, plural)}"
 
 
 def agreeing(count: int, noun: str, plural: str | None = None) -> str:
-    """The noun, or its plural where ``count`` is not 1; as for `counted`."""
+    """The noun, or its plural if ``count`` is not 1; see `counted`."""
     return noun if count == 1 else plural or f"{noun}s"
 
 
 def shown_score(name: str, value: float) -> str:
-    """A score as a person reads it: counts as whole numbers, all else with four digits.
+    """Format a score: counts as integers, others with four digits.
 
     Args:
         name: name of the score; counts are numbers of images
-        value: the number, which may be a count though it is a float
+        value: the value, which may be a count although it is a float
     """
     is_count = isinstance(value, int) or name.startswith("images")
     return f"{value:.0f}" if is_count else f"{value:.4f}"
 
 
 def is_one_line(name: str) -> bool:
-    """Whether a name has neither line breaks of any kind nor control characters: a message with it is one line."""
+    """Whether a name has no line breaks or control characters, so a message with it is one line."""
     return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name)

@@ -101,8 +101,7 @@ def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]
 
 
 def searched_folder(text: str) -> Path:
-    """The folder that is searched for an input of `list_images`: the folder itself, a pattern's fixed part, or a file's
-    folder."""
+    """The folder searched for an input of `list_images`: itself, a pattern's fixed part, or a file's folder."""
     path = Path(text)
     if _is_folder(path):
         return path

@@ -1,4 +1,4 @@
-"""The whole benchmark: what is measured, and the files of its results."""
+"""Run a benchmark and write its results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,16 +32,16 @@ class Request:
 
     Attributes:
         model: a model folder, a hub id, or the name of an embedded model; None for the published model of ``task`` with
-            rule-made weights
+            synthetic weights
         task: "depth", "segmentation" or "pose"
         engines: ENGINE or ENGINE:PRECISION
         size: (height, width) of the image
         batch: B
         rounds: predictions per engine
-        threads: to compute with
-        device: where to
-        together: whether all engines stay open; None for as long as there is memory for that
-        curve: by which engine to measure the cost curve; None for no curve
+        threads: number of compute threads
+        device: compute device
+        together: whether all engines stay open; None to decide by available memory
+        curve: engine of the cost curve; None for no curve
         quick: measure an embedded miniature
     """
 
@@ -63,10 +63,10 @@ class Report:
     """The results of a benchmark, with the machine.
 
     Attributes:
-        subject: what was measured, in words
+        subject: description of what was measured
         machine: see `machine.machine_facts`
         comparison: the engines
-        curve: the cost curve, if one was asked for
+        curve: the cost curve, if requested
     """
 
     subject: str
@@ -101,7 +101,7 @@ class Report:
         ]
 
     def write(self, out: Path) -> None:
-        """Write bench.json, bench.md and bench.png, and curve.png where there is a curve.
+        """Write bench.json, bench.md and bench.png, and curve.png if there is a curve.
 
         Raises:
             InputError: the folder cannot be written
@@ -120,11 +120,11 @@ def measure(request: Request, on_stage: Callable[[str], None] = lambda what: Non
     """Run a benchmark.
 
     Args:
-        request: what that is
-        on_stage: is called with what is done now
+        request: what to measure
+        on_stage: called with a description of the current stage
 
     Raises:
-        InputError: something cannot be measured so
+        InputError: a request cannot be measured
     """
     _check(request)
     device = pick_device(request.device)

@@ -29,11 +29,11 @@ class BenchmarkClient(Protocol):
 
 
 class WorkerProcess:
-    """A process of its own that opens engines and predicts.
+    """A worker process that opens engines and predicts.
 
     Args:
-        name: what to call it in errors
-        threads: to compute with; None for PyTorch's choice
+        name: its name in errors
+        threads: number of compute threads; None for PyTorch's default
     """
 
     def __init__(self, name: str, threads: int | None) -> None:
@@ -57,7 +57,7 @@ class WorkerProcess:
         """Send a request; returns the answer.
 
         Raises:
-            InputError: it cannot be done, or the process has died
+            InputError: the request fails, or the process has died
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -96,14 +96,14 @@ class WorkerProcess:
 
 
 class OpenedEngine:
-    """One engine, opened in a process, that waits for requests.
+    """An engine opened in a worker process.
 
     Args:
-        process: that has nothing open yet
+        process: a process without an open engine
         source: source of the model
         spec: engine and precision
         workload: what is predicted
-        device: where to
+        device: compute device
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class OpenedEngine:
 
 
 def convert(source: str, spec: EngineSpec, workload: Workload, device: str, threads: int | None) -> None:
-    """Convert the model for an engine, in a process of its own, and cache the result.
+    """Convert the model for an engine in a separate process, and cache the result.
 
     Raises:
         InputError: the model cannot be converted

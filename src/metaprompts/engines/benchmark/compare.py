@@ -18,25 +18,25 @@ from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.models.config import ModelConfig
 from metaprompts.utils.system import memory_bytes
 
-# An open engine holds the weights, twice where the file's pages are not released, and the memory of a prediction.
+# An open engine holds the weights (twice if the file's pages are not released) and the memory of a prediction.
 _HELD_OF_WEIGHTS = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to measure.
+    """Settings of a measurement.
 
     Attributes:
         source: source of the model
-        config: its
+        config: config of the model
         weights_bytes: size of the weights in its file
         workload: what is predicted
-        rounds: how often each engine is asked
-        threads: to compute with; None for PyTorch's choice
-        device: where to
-        together: whether all engines stay open; None for as long as there is room for them
+        rounds: predictions per engine
+        threads: number of compute threads; None for PyTorch's default
+        device: compute device
+        together: whether all engines stay open; None to decide by available memory
         side: side of the matrices by which the machine's peak is measured
-        on_stage: is called with what is done now
+        on_stage: called with a description of the current stage
     """
 
     source: str
@@ -51,16 +51,16 @@ class Plan:
     on_stage: Callable[[str], None] = lambda what: None
 
     def process(self, name: str) -> BenchmarkClient:
-        """A process for one engine."""
+        """Start a process for one engine."""
         return WorkerProcess(name, self.threads)
 
     def opened(
         self, spec: EngineSpec, process: BenchmarkClient | None = None, workload: Workload | None = None
     ) -> OpenedEngine:
-        """An engine, opened in a process of its own or in the given one.
+        """Open an engine in a new process or in the given one.
 
         Raises:
-            InputError: it does not open
+            InputError: the engine does not open
         """
         process = process or self.process(spec.name)
         try:
@@ -129,10 +129,10 @@ def convert_all(plan: Plan, specs: Iterable[EngineSpec], workloads: Iterable[Wor
 
 
 class _Runner:
-    """Runs engines that stay open, or are reopened for each prediction.
+    """Runs engines that stay open or are reopened for each prediction.
 
     Args:
-        plan: how to open
+        plan: settings of the measurement
         folder: for raw outputs
         keep_open: whether they stay open
     """
@@ -144,7 +144,7 @@ class _Runner:
         self.opening: dict[EngineSpec, dict[str, float]] = {}
 
     def timing(self, spec: EngineSpec) -> Timing:
-        """Predict once; the first time after having opened the engine."""
+        """Predict once; opens the engine the first time."""
         if spec not in self._open:
             self._open[spec] = opened = self._plan.opened(spec)
             self.opening.setdefault(spec, opened.seconds)

@@ -35,7 +35,7 @@ class CostPoint:
         seen: (height, width) of the images that the backbone sees
         seconds: duration of each prediction
         memory: bytes, see `asking.OpenedEngine.memory`
-        flops: by the plain path
+        flops: operations of the plain engine
     """
 
     workload: Workload
@@ -67,11 +67,11 @@ class CostPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class CostCurve:
-    """The cost of workloads that differ in one axis.
+    """Costs of workloads that differ along one axis.
 
     Attributes:
-        spec: by what they were predicted
-        axes: what is changed -> the points, ascending
+        spec: engine and precision
+        axes: axis -> its points, ascending
     """
 
     spec: EngineSpec
@@ -84,11 +84,11 @@ class CostCurve:
 
 
 def measure_curve(plan: Plan, spec: EngineSpec, *, quick: bool) -> CostCurve:
-    """Measure all points, each once, also where axes cross.
+    """Measure all points, and points shared by several axes only once.
 
     Args:
-        plan: how
-        spec: by what to predict
+        plan: settings of the measurement
+        spec: engine and precision
         quick: a few tiny points in one process, instead of each in a fresh one
 
     Raises:
@@ -136,10 +136,10 @@ def workloads_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Workload]]:
         "batch": [replace(base, batch=batch) for batch in counts],
     }
     if config.prompts.kind == "meta":
-        # The number of labels, and of a caption's tokens, is given.
+        # The number of labels, or of a caption's tokens, is fixed.
         axes["prompts"] = [replace(base, prompts=count) for count in (_FEW_PROMPTS if quick else _PROMPTS)]
     if not isinstance(config.task, Pose):
-        # Crops of people go through the model together: they are a batch.
+        # Crops of people form a batch.
         side = min(base.size)
         axes["windows"] = [replace(base.at((side, side)), windows=windows) for windows in counts]
     return {axis: axes[axis] for axis in AXES if axis in axes}

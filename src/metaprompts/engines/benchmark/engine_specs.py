@@ -15,24 +15,24 @@ _ENGINES = (PLAIN, *PRECISIONS)
 
 @dataclass(frozen=True, order=True)
 class EngineSpec:
-    """An engine and what it computes in."""
+    """An engine and its precision."""
 
     engine: str
     precision: str
 
     @property
     def name(self) -> str:
-        """As the command line spells it."""
+        """Its spelling on the command line."""
         return f"{self.engine}:{self.precision}"
 
     @property
     def converts(self) -> bool:
-        """Whether it predicts by a converted model, which is kept on disk."""
+        """Whether the engine uses a converted model, which is cached on disk."""
         return self.engine in CONVERTING
 
 
 def default_specs(device: torch.device) -> list[EngineSpec]:
-    """Every engine that is installed and needs no compiling before each run, and OpenVINO in 16 bits."""
+    """Every installed engine that needs no compiling before each run, and OpenVINO in bf16."""
     names = [PLAIN, "eager"]
     if device.type == "cpu":
         names += [name for name in CONVERTING if installed(name)]
@@ -41,15 +41,15 @@ def default_specs(device: torch.device) -> list[EngineSpec]:
 
 
 def parse_specs(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[EngineSpec]:
-    """Read ENGINE or ENGINE:PRECISION, each once.
+    """Parse ENGINE or ENGINE:PRECISION, without duplicates.
 
     Args:
-        names: what was given
-        device: where to
-        option: by which
+        names: the given names
+        device: compute device
+        option: the option's name, for errors
 
     Raises:
-        InputError: one is unknown, not installed, or does not fit the device
+        InputError: an engine is unknown, not installed, or does not support the device
     """
     return list(dict.fromkeys(_read(name, device, option) for name in names))
 

@@ -19,8 +19,8 @@ def machine_facts(device: torch.device, threads: int | None) -> dict[str, Any]:
     """Processor, memory in bytes, threads, load and library versions.
 
     Args:
-        device: where the models are
-        threads: that were asked for; None for PyTorch's choice
+        device: the models' device
+        threads: requested number; None for PyTorch's default
     """
     return {
         "cpu": fact(_CPU, "model name") or platform.processor() or platform.machine(),
@@ -39,29 +39,29 @@ _RESTART = Path("/proc/self/clear_refs")
 
 
 class MemoryMeter:
-    """Resident memory of this process, or what PyTorch has allocated on a CUDA device.
+    """Resident memory of this process, or PyTorch's allocated memory on a CUDA device.
 
     Args:
-        device: where the model is
+        device: the model's device
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device if device.type == "cuda" else None
 
     def now(self) -> int:
-        """Bytes held; where the system does not say, the peak."""
+        """Bytes held; the peak if the system does not report them."""
         if self._device is not None:
             return torch.cuda.memory_allocated(self._device)
         return held_bytes()
 
     def peak(self) -> int:
-        """Most bytes held since the process or, if `restart` succeeded, that began."""
+        """Peak bytes since the process began or, if it succeeded, since `restart`."""
         if self._device is not None:
             return torch.cuda.max_memory_allocated(self._device)
         return peak_bytes()
 
     def restart(self) -> None:
-        """Begin a new peak, where the system allows that."""
+        """Reset the peak, if the system allows it."""
         if self._device is not None:
             torch.cuda.reset_peak_memory_stats(self._device)
             return

@@ -14,19 +14,19 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
 
 PEAK_TYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""Precision -> the type that its matrices are multiplied in."""
+"""Precision -> the dtype of its matrix products."""
 
 _TRIALS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flops:
-    """Floating-point operations of one prediction by the plain path.
+    """Floating-point operations of one prediction by the plain engine.
 
     Attributes:
-        encode: time of the VAE
-        steps: steps of each step
-        decode: time of rearrangement and head
+        encode: operations of the VAE
+        steps: operations of each step
+        decode: operations of rearrangement and head
         seen: (height, width) of the images that the backbone sees
     """
 
@@ -50,7 +50,7 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
         workload: what is predicted
     """
     config = config_for(config, workload)
-    # Frozen, as the counter would track gradients, and prompts created under no_grad have none.
+    # Frozen, because the counter would track gradients, which prompts created under no_grad lack.
     model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
     parts = MeteredParts(plain := PlainParts(model), flops_of, workload.steps)
     (view,) = config.task.model_inputs(workload.images()[0], workload.full_working_size(), None)
@@ -75,7 +75,7 @@ def multiply_speed(dtype: torch.dtype, device: torch.device, side: int) -> float
 
     Args:
         dtype: dtype of the matrices
-        device: where to
+        device: compute device
         side: side of the matrices
     """
     left, right = torch.ones(2, side, side, dtype=dtype, device=device)

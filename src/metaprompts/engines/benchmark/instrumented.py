@@ -1,4 +1,4 @@
-"""The three parts of a prediction by the plain model, and parts instrumented with a meter."""
+"""The three parts of a prediction by the plain model, and metered parts."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 class Meter(Protocol):
-    """Measures work."""
+    """Measures the cost of a function."""
 
     def __call__(self, work: Callable[[], T]) -> tuple[T, float]:
         """Run ``work``; returns its result and its measured cost."""
 
 
 class PlainParts:
-    """A model as it is, with nothing precomputed: each step reads the time vector and the prompts themselves.
+    """A model without precomputation: each step reads the time vector and the prompts themselves.
 
-    Unlike the model, it also turns the last step's pyramid into a latent, which is one small convolution.
+    Unlike the model, this also converts the last step's pyramid to a latent, which is one small convolution.
 
     Args:
-        model: its encoder's ``precise`` decides in what precision a CPU encodes
+        model: its encoder's ``precise`` sets the encoder's precision on a CPU
     """
 
     def __init__(self, model: MetaPromptModel) -> None:
@@ -38,7 +38,7 @@ class PlainParts:
 
         Args:
             batch: B
-            context: (B, N, D), where the prompts are captions; else None
+            context: (B, N, D), if the prompts are captions; else None
             steps: K
         """
         times = list(self._model.refinement.time)
@@ -65,15 +65,15 @@ class PlainParts:
 
 
 class MeteredParts:
-    """Parts of which each is metered; amounts of several windows add up.
+    """Metered parts; amounts of several windows add up.
 
     Args:
-        parts: what executes them
+        parts: the parts to execute
         meter: meter of each part
         steps: K
 
     Attributes:
-        amounts: by part: "encode", each step's number from "0" on, "decode"
+        amounts: by part: "encode", step numbers from "0", "decode"
     """
 
     def __init__(self, parts: Parts, meter: Meter, steps: int) -> None:
@@ -106,7 +106,7 @@ class MeteredParts:
 
 
 def seconds_of(work: Callable[[], T]) -> tuple[T, float]:
-    """Meter of `MeteredParts`: seconds of the wall clock, those of a GPU's queue included."""
+    """Meter of `MeteredParts`: wall-clock seconds, including a GPU's queue."""
     wait_for_gpu()
     started = time.perf_counter()
     found = work()
@@ -115,7 +115,7 @@ def seconds_of(work: Callable[[], T]) -> tuple[T, float]:
 
 
 def flops_of(work: Callable[[], T]) -> tuple[T, float]:
-    """Meter of `MeteredParts`: operations of convolutions and matrix products, of which a multiply-add is two."""
+    """Meter of `MeteredParts`: operations of convolutions and matrix products; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
         found = work()
     return found, float(counter.get_total_flops())

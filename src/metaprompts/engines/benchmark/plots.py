@@ -11,7 +11,7 @@ _GIB = 2**30
 
 
 def comparison_figure(comparison: Comparison) -> ImageArray:
-    """Seconds by part, and next to them peak memory, one bar of each per engine."""
+    """Seconds by part and peak memory side by side, one bar each per engine."""
     stacks = []
     for each in comparison.engines:
         timing = each.typical

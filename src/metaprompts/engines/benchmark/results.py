@@ -23,8 +23,8 @@ class Measured:
         timings: timings of each round
         memory: bytes, see `asking.OpenedEngine.memory`
         opening: seconds of loading and opening, and of the first prediction
-        difference: from the plain path's raw output: "max_of_std" and "mean_of_std", in units of the standard
-            deviation of that; None where plain was not measured
+        difference: from the plain engine's raw output: "max_of_std" and "mean_of_std", in units of its standard
+            deviation; None if plain was not measured
     """
 
     spec: EngineSpec
@@ -35,7 +35,7 @@ class Measured:
 
     @property
     def typical(self) -> Timing:
-        """The median of each part; that of the total is not their sum."""
+        """The median of each part; the median of the total is not their sum."""
         return typical_timing(self.timings)
 
     @property
@@ -56,10 +56,10 @@ class Comparison:
 
     Attributes:
         workload: what was predicted
-        flops: by the plain path
-        speeds: precision -> operations a second that matrix products reach here
-        engines: in the order that was asked for
-        kept_open: whether all engines were open all the time, or each anew in every round
+        flops: operations of the plain engine
+        speeds: precision -> operations per second of matrix products on this machine
+        engines: in the requested order
+        kept_open: whether all engines stayed open, or were reopened in every round
     """
 
     workload: Workload
@@ -70,21 +70,21 @@ class Comparison:
 
     @property
     def base(self) -> Measured | None:
-        """The plain path, which the others are compared with."""
+        """The plain engine's results, the baseline."""
         return next((each for each in self.engines if each.spec.engine == PLAIN), None)
 
     def time_ratio(self, of: Measured) -> float | None:
-        """Total seconds relative to the plain path."""
+        """Total seconds relative to the plain engine."""
         return None if self.base is None else of.typical.total / self.base.typical.total
 
     def memory_ratio(self, of: Measured) -> float | None:
-        """Peak bytes relative to the plain path."""
+        """Peak bytes relative to the plain engine."""
         return None if self.base is None else of.memory["peak"] / self.base.memory["peak"]
 
     def share_of_peak(self, of: Measured) -> float:
         """An engine's operations per second, relative to this machine's matrix products.
 
-        The operations are those of the plain path, also for engines that get by with fewer.
+        Operations are those of the plain engine, also for engines that need fewer.
         """
         return self.flops.total / of.computing / self._speed(of)
 
@@ -150,6 +150,6 @@ def typical_timing(timings: Sequence[Timing]) -> Timing:
 
 
 def difference(found: NDArray[np.float32], plain: NDArray[np.float32]) -> dict[str, float]:
-    """The difference of a raw output to the plain path's, in units of its standard deviation."""
+    """The difference between a raw output and the plain engine's, in units of the latter's standard deviation."""
     apart, scale = np.abs(found.astype(np.float64) - plain), float(plain.std(dtype=np.float64)) or 1.0
     return {"max_of_std": float(apart.max()) / scale, "mean_of_std": float(apart.mean()) / scale}

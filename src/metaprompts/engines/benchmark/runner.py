@@ -37,7 +37,7 @@ class Timing:
         steps: each step
         decode: rearrangement and head
         post: raw output to a prediction of the image's size
-        total: from beginning to end, with what lies between the parts
+        total: from beginning to end, including time between the parts
     """
 
     pre: float
@@ -62,9 +62,9 @@ class Subject:
 
     Args:
         source: a model folder, a hub id, or the name of an embedded model
-        spec: by what it is opened
+        spec: engine and precision
         workload: what is predicted
-        device: where to
+        device: compute device
 
     Attributes:
         raw: the last prediction's raw output, float32
@@ -129,7 +129,7 @@ class Subject:
 
 
 def subject_model(source: str, spec: EngineSpec, workload: Workload, device: str) -> MetaPromptModel:
-    """A model with a workload's number of prompts; missing weights are rule-made."""
+    """A model with a workload's number of prompts; missing weights are synthetic."""
     model = load(source, device, weights_type(spec.engine, spec.precision, torch.device(device)))
     config = config_for(model.config, workload)
     if config == model.config:
@@ -146,7 +146,7 @@ def subject_model(source: str, spec: EngineSpec, workload: Workload, device: str
 
 
 def _plain(model: MetaPromptModel, workload: Workload, context: Tensor | None) -> tuple[Parts, MakeConditions]:
-    # The released code encodes in single precision; in double this model agrees with it more closely, but slower.
+    # The released code encodes in single precision; double precision agrees with it more closely, but is slower.
     model.latent_encoder.precise = False
     parts = PlainParts(model)
     return parts, lambda: parts.conditions(workload.batch, context, workload.steps)
@@ -167,7 +167,7 @@ def _opened(
 
 
 def _cloned(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Copies; a tensor that occurs several times is copied once."""
+    """Clone tensors; a tensor that occurs several times is cloned once."""
     copies = {id(each): each.clone() for each in tensors}
     return [copies[id(each)] for each in tensors]
 

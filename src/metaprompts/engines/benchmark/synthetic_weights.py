@@ -20,12 +20,12 @@ from metaprompts.training.dummy import stand_in_model
 RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
 """Task -> the recipe whose model is measured by default."""
 
-# Incremented when the rule changes, so that folders of an older rule are not used.
+# Incremented when the rule changes, so folders of an older rule are not used.
 _RULE = 2
 
 
 def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, Tensor]:
-    """All tensors of a model by the rule.
+    """Synthetic tensors of a model.
 
     Args:
         model: may be on the meta device
@@ -40,12 +40,12 @@ def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, T
 
 
 def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> Tensor:
-    """A tensor's content by its name and shape alone.
+    """A tensor's content, determined by its name and shape alone.
 
-    Matrices and filters are normal; vectors lie about what a fresh layer begins with.
+    Matrices and filters are normally distributed; vectors are close to a fresh layer's initial values.
 
     Args:
-        name: in the model
+        name: its name in the model
         like: tensor of the expected shape and type; its values are not read
         spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
 
@@ -68,13 +68,13 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
 
 
 def spreads(model: nn.Module) -> dict[str, float]:
-    """Standard deviations of a model's filters with which activations neither grow nor vanish, by name.
+    """Standard deviations of a model's filters, by name, for which activations neither grow nor vanish.
 
-    1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU takes half of the power and batch norms
-    do not restore it. A transposed convolution's fan-in is of the inputs that meet in one pixel.
+    1 / sqrt(fan-in), and sqrt(2) times that outside the backbone, where a ReLU removes half of the power and batch
+    norms do not restore it. A transposed convolution's fan-in counts the inputs of one output pixel.
 
     Args:
-        model: its filters' numbers are not read
+        model: the values of its filters are not read
     """
     found = {}
     for name, module in model.named_modules():
@@ -98,11 +98,11 @@ def full_width_config(task: str) -> ModelConfig:
 
 
 def rule_made_folder(config: ModelConfig, cache: Path | None = None) -> Path:
-    """A model folder with rule-made weights, created once and cached, so that processes map the same file.
+    """A model folder with synthetic weights, created once and cached, so processes map the same file.
 
     Args:
         config: config of the model
-        cache: where to; by default see `cache_folder`
+        cache: cache folder; by default see `cache_folder`
 
     Raises:
         InputError: the folder cannot be written

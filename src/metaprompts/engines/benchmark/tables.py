@@ -17,8 +17,8 @@ class Rows:
     """A table.
 
     Attributes:
-        title: above it
-        head: names of the columns; the first is to the left, numbers to the right
+        title: heading
+        head: column names; the first column is left-aligned, numbers are right-aligned
         cells: cells of each row
     """
 
@@ -41,7 +41,7 @@ class Rows:
 
 
 def seconds_rows(comparison: Comparison) -> Rows:
-    """Seconds by part, a row for each engine."""
+    """Seconds by part, one row per engine."""
     head = ["engine", "pre", "VAE", "steps", "head", "post", "total", "fastest to slowest", "of plain"]
     cells = []
     for of in comparison.engines:
@@ -56,13 +56,13 @@ def seconds_rows(comparison: Comparison) -> Rows:
 
 
 def memory_rows(comparison: Comparison) -> Rows:
-    """Memory, share of this machine's speed, and difference from the plain path, a row for each engine."""
+    """Memory, share of this machine's speed, and difference from the plain engine, one row per engine."""
     head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
     return Rows("Memory, speed, agreement", head, [_memory_row(comparison, each) for each in comparison.engines])
 
 
 def curve_rows(curve: CostCurve) -> Rows:
-    """Seconds and memory, a row for each point of each axis."""
+    """Seconds and memory, one row per point of each axis."""
     cells = [
         [
             axis,

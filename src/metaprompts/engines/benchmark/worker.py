@@ -4,7 +4,7 @@
     {"do": "predict"}
     {"do": "report", "raw": file for the last raw output}
 
-Opening includes one prediction, to warm up. With {"do": "convert", ...} a converted model is made and kept, no more.
+Opening includes one prediction for warm-up. {"do": "convert", ...} only converts a model and caches it.
 """
 
 import gc
@@ -91,8 +91,8 @@ class Worker:
 
 
 def serve() -> None:
-    """Answer requests until the input ends, as when the client is gone."""
-    # Ctrl-C goes to every process of a terminal: the first one ends the others.
+    """Answer requests until the input ends, for example because the client is gone."""
+    # Ctrl-C goes to every process of a terminal: the main process ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Output of libraries must not mix with the answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:

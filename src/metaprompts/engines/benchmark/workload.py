@@ -1,4 +1,4 @@
-"""The workload of a benchmark: what is predicted."""
+"""The workload of a benchmark."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,12 +19,12 @@ _COARSE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What is predicted, and by how large a model.
+    """Images to predict, and the size of the model.
 
     Attributes:
-        size: (height, width) of an image, or of one of its windows where there are several
+        size: (height, width) of an image, or of one of its windows if there are several
         working_size: (height, width) whose area images are resized to, as in config.json; None for their own size
-        batch: B, how many images go through the model together
+        batch: B, images per forward pass
         steps: K
         prompts: N
         windows: square windows along an image, predicted one after the other
@@ -52,7 +52,7 @@ class Workload:
         return replace(self, size=size, working_size=None if self.working_size is None else seen_size(size))
 
     def images(self) -> list[NDArray[np.uint8]]:
-        """B images (H, W, 3), smooth and all different; windows lie side by side."""
+        """B images (H, W, 3), smooth and all different; windows are side by side."""
         height, width = self.size
         return [_image(seed, height, width * self.windows) for seed in range(self.batch)]
 
@@ -68,12 +68,12 @@ def workload_for(
 
     Args:
         config: config of the model
-        size: (height, width) of the image; None for what the model was trained on
-        default: for models that do not say on what they were trained
+        size: (height, width) of the image; None for the model's training size
+        default: size for models without a stored training size
         batch: B
 
     Raises:
-        InputError: the image is too small, or there is none
+        InputError: the image is too small or empty
     """
     if batch < 1:
         raise InputError(f"--batch-size is {batch}; expected at least 1")
@@ -109,7 +109,7 @@ def config_for(config: ModelConfig, workload: Workload) -> ModelConfig:
 
 
 def seen_size(size: Sequence[int]) -> tuple[int, int]:
-    """A size cut to multiples of 64: depth models enlarge that by a margin, 480 to 448 to 512."""
+    """A size cut to multiples of 64: depth models then add a margin: 480 becomes 448 and then 512."""
     return size[0] // _BLOCK * _BLOCK, size[1] // _BLOCK * _BLOCK
 
 

@@ -26,7 +26,7 @@ from metaprompts.utils.wording import counted
 
 _MULTIPLE = 64
 STAGES = 3
-"""How often an export calls ``on_stage``."""
+"""Number of ``on_stage`` calls of an export."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Exported:
     """The files of an export.
 
     Attributes:
-        files: all of them, the model's first
+        files: all files, the model's first
         parity: the content of parity.json
     """
 
@@ -52,23 +52,23 @@ def export_model(
     images: Sequence[NDArray[np.uint8]],
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Exported:
-    """Write model.* of a format, model.json, parity.json, predict.py and processing.py; all of them, or none.
+    """Write model.* of a format, model.json, parity.json, predict.py and processing.py; either all or none.
 
     Args:
         model: on the CPU, in float32
-        out: folder; the files of an earlier export in it go
+        out: folder; files of an earlier export in it are removed
         kind: "onnx", "openvino" or "torch"
-        size: (height, width) of its images; by default what the model was trained on
+        size: (height, width) of its images; by default the training size
         steps: refinement steps, if fewer than K
-        images: (H, W, 3) uint8, by which the file is compared with the model
+        images: (H, W, 3) uint8, images for comparing the file with the model
         on_stage: called with a description of each of the `STAGES` as it begins
 
     Returns:
-        the files, and how far they are from the model
+        the files, and their difference from the model
 
     Raises:
-        InputError: the format needs what is not installed, the size does not fit, the model reads captions, or the
-            folder cannot be written
+        InputError: a required package is not installed, the size does not fit, the model reads captions, or the folder
+            cannot be written
     """
     chosen = FORMATS[kind]
     if missing := [name for name in chosen.needs if not find_spec(name)]:
@@ -116,14 +116,14 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
 
 
 def _shown(size: tuple[int, int]) -> str:
-    """As the command line spells it."""
+    """Its spelling on the command line."""
     return f"{size[0]} {size[1]}"
 
 
 def _parity(
     model: MetaPromptModel, chosen: Format, file: Path, size: tuple[int, int], images: Sequence[NDArray[np.uint8]]
 ) -> dict[str, Any]:
-    """The difference of the file's raw output to the model's, image by image and for all as one batch."""
+    """The difference between the file's raw output and the model's, image by image and for one batch of all."""
     resized = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
     batch = np.stack([each.astype(np.float32).transpose(2, 0, 1) / 255 for each in resized])
     run = chosen.open(file)

@@ -1,4 +1,4 @@
-"""Export formats: how each is written, and how its file is run for comparison."""
+"""Export formats: how to write each, and how to run its file for comparison."""
 
 import io
 import logging
@@ -31,11 +31,11 @@ class Format:
     Attributes:
         suffix: suffix of its file
         weights: suffix of a second file with the weights, if it has one
-        needs: what has to be installed to write and run it
-        runtime: what has to be installed to run it
+        needs: packages required to write and run it
+        runtime: packages required to run it
         write: (model, (height, width), path)
         open: path -> a function from images (B, 3, H, W) to raw output
-        example: the lines of the example that load and run it
+        example: lines of the example code that load and run it
     """
 
     suffix: str

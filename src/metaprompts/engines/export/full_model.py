@@ -36,10 +36,10 @@ class WholeModel(nn.Module):
 
 
 def description(model: MetaPromptModel, size: tuple[int, int]) -> dict[str, Any]:
-    """Pre- and post-processing in plain values, for model.json.
+    """Describe pre- and post-processing in plain values, for model.json.
 
     Args:
-        model: what is exported
+        model: the exported model
         size: (height, width) of its images
     """
     task = model.task
