@@ -17,7 +17,7 @@ NOT_RUN = "Not run yet.\n"
 
 
 def rebuilt(text: str, studies: Path, results: Path) -> str:
-    """A document with what stands between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->`` rebuilt.
+    """A document with the text between its markers ``<!-- table: STUDY -->`` and ``<!-- end -->`` regenerated.
 
     Args:
         text: the document
@@ -25,7 +25,7 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
         results: folder of STUDY/CELL--VARIANT--SEED.json
 
     Raises:
-        InputError: a marker is not closed, or there is no such study
+        InputError: a marker is not closed, or the study does not exist
     """
     if text.count(_BEGIN) != len(_TABLE.findall(text)) or text.count(_END) != text.count(_BEGIN):
         raise InputError(f"markers of tables do not pair: each {_BEGIN} STUDY --> needs its {_END}")
@@ -33,7 +33,7 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
 
 
 def table(name: str, studies: Path, results: Path) -> str:
-    """A study's table and the line that shows its image; or that it was not run."""
+    """A study's table and the line that shows its image; or a note that it was not run."""
     study, found = _trained(studies / f"{name}.toml", results / name)
     if not found:
         return NOT_RUN
@@ -44,7 +44,7 @@ def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
     """Rewrite a document's tables, and the images next to it.
 
     Returns:
-        names of the studies that it shows
+        names of the studies in the document
     """
     text = document.read_text(encoding="utf-8")
     write_text(document, rebuilt(text, studies, results))
@@ -62,7 +62,7 @@ def image_name(study: Study) -> str:
 
 
 def _trained(path: Path, folder: Path) -> tuple[Study, dict[str, Result]]:
-    """A study without cells that are not trained yet, and its results."""
+    """A study without untrained cells, and its results."""
     study = read_study(path)
     found = read_results(study, folder)
     trained = {run.cell.name for run in study.runs() if run.name in found}

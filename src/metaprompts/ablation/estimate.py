@@ -1,4 +1,4 @@
-"""Estimate the runs of studies, and about how long they take."""
+"""Estimate the number of runs of studies and their time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from metaprompts.ablation.results import stored_result
 from metaprompts.ablation.study import Run, Study
 
-# Images a second of one core, at K = 3, as measured on the machine of docs/ablations.md.
+# Images per second on one core, at K = 3, as measured on the machine of docs/ablations.md.
 _RATES = {
     "scenes_segmentation": 5.8,
     "scenes_depth": 9.5,
@@ -17,14 +17,14 @@ _RATES = {
 }
 _RATE_OF_OTHERS = 5.0
 _STEPS_OF_RATES = 3
-# What of a step does not grow with K: encoder, head, loss.
+# The share of a step that does not grow with K: encoder, head, loss.
 _WITHOUT_UNET = 0.2
 # Starting, validating, saving.
 _OVERHEAD_S = 40.0
 
 
 def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
-    """A line for each study and one for all: runs, those that are done or shared, hours that remain."""
+    """One line per study and one for all: runs, finished or shared runs, remaining hours."""
     lines: list[str] = []
     seen: set[str] = set()
     total_s = 0.0
@@ -46,7 +46,7 @@ def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
 
 
 def seconds_of(run: Run) -> float:
-    """About how long a run takes on one otherwise idle core."""
+    """Estimated seconds of a run on one otherwise idle core."""
     rate = _RATES.get(Path(run.cell.recipe).stem, _RATE_OF_OTHERS)
     steps_ratio: float = run.settings.get("refinement.steps", _STEPS_OF_RATES) / _STEPS_OF_RATES
     images: int = run.settings.get("training.steps", 0) * run.settings["training.batch_size"]

@@ -7,11 +7,11 @@ from metaprompts.visualize.text import ImageArray
 
 
 def study_figure(study: Study, results: Results) -> ImageArray:
-    """Draw a panel for each cell and a row for each variant: seeds, mean, 95 % interval, what was lost.
+    """Draw a panel for each cell and a row for each variant: seeds, mean, 95 % interval, missing seeds.
 
     Args:
-        study: what was compared
-        results: by the name of their run
+        study: the study
+        results: run name -> result
 
     Returns:
         (height, width, 3)

@@ -1,4 +1,4 @@
-"""Train again what has a result, and see whether the same comes out."""
+"""Retrain runs with a result, and compare."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A stored number and what the same run gave now.
+    """A stored score and the score of the retrained run.
 
     Attributes:
-        run: which
-        stored: None where it diverged
-        again: None where it diverged
+        run: the run
+        stored: the stored score; None if the run diverged
+        again: the new score; None if the run diverged
     """
 
     run: Run
@@ -52,20 +52,20 @@ def check_all(
     on_done: Callable[[Checked], None] = lambda checked: None,
     on_failed: OnFailed = lambda error: None,
 ) -> list[Checked]:
-    """Train runs that have a result again, from the beginning, in a folder of their own.
+    """Retrain runs with a result from the beginning, in a separate folder.
 
     Args:
-        studies: whose runs
-        out: gets check/; stored results stay as they are
+        studies: the studies with these runs
+        out: folder for check/; stored results are not changed
         roots: folders of images
         stored: folder with a folder of results for each study; None for those in ``out``
-        processes: at the same time
+        processes: number of parallel runs
         selects: whether to include a run
-        on_done: called after each
+        on_done: called after each run
         on_failed: called for every failed run
 
     Raises:
-        InputError: there is no result to check, one is damaged or of other settings, or data are missing
+        InputError: there is no result to check, a result is damaged or has other settings, or data is missing
     """
     todo: list[tuple[Study, Run, Result]] = []
     for study in studies:

@@ -1,4 +1,4 @@
-"""Stored results: a small file for each run of a study, and one for each training run that studies share.
+"""Stored results: one small file for each run of a study, and one for each training run shared by studies.
 
 OUT/STUDY/results/CELL--VARIANT--SEED.json    what a study knows, to be kept
 OUT/runs/RECIPE--SEED--KEY/result.json        the same run, for every study that has it
@@ -39,17 +39,17 @@ def training_folder(out: Path, run: Run) -> Path:
 
 
 def read_results(study: Study, folder: Path) -> dict[str, Result]:
-    """The results there are, by the name of their run.
+    """The available results by run name.
 
     Raises:
-        InputError: one is damaged or of other settings, or of a quick run and the study is not, or the other way round
+        InputError: a result is damaged or has other settings, or only one of result and study is quick
     """
     read = {run.name: _read(folder / f"{run.name}.json", study, run) for run in study.runs()}
     return {name: result for name, result in read.items() if result is not None}
 
 
 def stored_result(study: Study, run: Run, out: Path) -> Result | None:
-    """The stored result of a run: its own file, or that of the shared run.
+    """The stored result of a run: its own file, or the shared run's.
 
     Raises:
         InputError: see `read_results`
@@ -66,10 +66,10 @@ def result_path(study: Study, run: Run, out: Path) -> Path:
 
 
 def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
-    """Write the result of a run for this study and, where it is missing, for others.
+    """Write the result of a run for this study and, if missing, for others.
 
     Returns:
-        the result as this study has it
+        the result for this study
     """
     facts = {name: value for name, value in result.items() if name not in _NAMES}
     own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
@@ -83,7 +83,7 @@ def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
 
 
 def forget_result(study: Study, run: Run, out: Path) -> None:
-    """Remove a run and its results, those of other studies that share it included."""
+    """Remove a run and its results, including those of other studies that share it."""
     shutil.rmtree(training_folder(out, run), ignore_errors=True)
     shared = [path for path in out.glob("*/results/*.json") if _key_of(path) == run.key]
     for path in (result_path(study, run, out), *shared):
@@ -91,15 +91,15 @@ def forget_result(study: Study, run: Run, out: Path) -> None:
 
 
 def is_divergence(said: str) -> bool:
-    """Whether a run's last output line says that a number was no longer finite."""
+    """Whether a run's last output line reports a non-finite number."""
     return "no longer finite" in said
 
 
 def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
-    """A run's number; None where it diverged.
+    """A run's score; None if it diverged.
 
     Raises:
-        InputError: the metric is not there
+        InputError: the metric is missing
     """
     if "scores" not in result:
         return None
@@ -114,7 +114,7 @@ def _shared_path(run: Run, out: Path) -> Path:
 
 
 def _read(path: Path, study: Study, run: Run) -> Result | None:
-    """A run's result; None where there is none, or the run failed without diverging."""
+    """A run's result; None if there is none, or the run failed without diverging."""
     if not path.is_file():
         return None
     try:
@@ -135,7 +135,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
 
 
 def _is_of(result: Result, run: Run) -> bool:
-    """Whether a result belongs to a run as it is now; only the command decides where the recipe is unknown."""
+    """Whether a result belongs to a run's current settings; if the recipe is unknown, only the command decides."""
     if "training" in result and run.cell.has_recipe:
         return bool(result["training"] == run.key)
     return bool(result.get("command") == run.command)
@@ -159,7 +159,7 @@ def _check_intact(result: Any, run: Run, path: Path) -> None:
 
 
 def _key_of(path: Path) -> str | None:
-    """The key of the run that a result is of; None where it is unknown."""
+    """The key of a result's run; None if unknown."""
     try:
         result = read_json(path)
     except InputError:

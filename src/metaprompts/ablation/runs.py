@@ -1,4 +1,4 @@
-"""Train what is not trained yet, several processes in parallel; the same call resumes after an interruption."""
+"""Train missing runs in parallel processes; the same call resumes after an interruption."""
 
 import math
 import os
@@ -26,23 +26,23 @@ from metaprompts.training.dataloaders import samples_of
 from metaprompts.training.logger import read_lines
 from metaprompts.utils.files import read_json
 
-# How the command line ends for bad input, and what it adds to the number of the signal that asked it to end.
+# The command line's exit code for bad input, and the offset of its exit codes for signals.
 _BAD_INPUT, _SIGNALED = 2, 128
 _LOG = "log.txt"
 _GLANCE_S = 0.1
 _SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
-# Processes to end together with this one: runs that continue alone would collide with their own resumption.
+# Processes to end together with this one: orphaned runs would collide with their own resumption.
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 
 Roots = Mapping[str, Path]
-"""Folder of the images of each name that a cell's ``data`` may have."""
+"""Image folder for each name in a cell's ``data``."""
 RunFilter = Callable[[Run], bool]
 OnDone = Callable[[Study, Run, Result], None]
 T = TypeVar("T")
 
 
 class TrainingFailedError(Exception):
-    """A run ended for no reason that lies in what was given, such as memory: it may well succeed another time."""
+    """A run failed for a reason other than its input (for example memory): it may succeed another time."""
 
 
 OnFailed = Callable[[TrainingFailedError], None]
@@ -50,7 +50,7 @@ OnFailed = Callable[[TrainingFailedError], None]
 
 @dataclass
 class _Training:
-    """One run, and all runs of studies that it is."""
+    """One training run, and all study runs that share it."""
 
     run: Run
     quick: bool
@@ -68,23 +68,23 @@ def train_all(
     on_done: OnDone = lambda study, run, result: None,
     on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Train every run that has no result; runs of the same settings, data and seed are trained once.
+    """Train every run without a result; runs with the same settings, data and seed are trained once.
 
-    Each run is a process of its own with one thread. Divergence is a result. A run that fails has no result and does
-    not stop the others; one with wrong input does.
+    Each run has its own process with one thread. Divergence counts as a result. A failed run has no result and does not
+    stop the others; a run with bad input does.
 
     Args:
-        studies: what to train, one after another
-        out: gets STUDY/results/ and runs/
+        studies: the studies to train, one after another
+        out: folder for STUDY/results/ and runs/
         roots: folders of images
-        processes: at the same time
+        processes: number of parallel runs
         selects: whether to include a run
-        again: train them though they have a result, which is forgotten
+        again: discard existing results and retrain
         on_done: called for every result, including stored ones
         on_failed: called for every failed run
 
     Raises:
-        InputError: a cell's data are nowhere or wrong, or a result is damaged or of other settings
+        InputError: a cell's data is missing or bad, or a result is damaged or has other settings
     """
     pairs = [(study, run) for study in studies for run in study.runs() if selects(run)]
     check_data_exists(pairs, roots)
@@ -113,7 +113,7 @@ def side_by_side(
 ) -> None:
     """Work on several items in parallel; the first error ends it, except that of a failed run.
 
-    Runs that have started are then asked to end and waited for; they can be resumed later.
+    Started runs are then asked to end and waited for; they can be resumed later.
     """
     with ThreadPoolExecutor(processes) as pool:
         futures: dict[Future[Result], T] = {}
@@ -129,19 +129,19 @@ def side_by_side(
                     on_done(futures[future], result)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            # Skip those that have not started: waiting for a canceled one would never end.
+            # Skip runs that have not started: waiting for a canceled one would never end.
             _end_running([future for future in futures if not future.cancelled()])
             raise
 
 
 def _end_running(futures: Sequence[Future[Result]]) -> None:
-    """Ask each run once to end, and wait until all have; asked twice, as by a second Ctrl-C, they end at once."""
+    """Ask each run once to end, and wait for all; after a second request (Ctrl-C) they end at once."""
     signalled: set[subprocess.Popen[bytes]] = set()
     running = True
     while running:
-        # The second Ctrl-C comes most likely while this waits.
+        # A second Ctrl-C most likely arrives during this wait.
         try:
-            # One may have been about to start.
+            # A run may have been about to start.
             for process in set(_RUNNING) - signalled:
                 process.terminate()
                 signalled.add(process)
@@ -154,7 +154,7 @@ def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
     """Check that the images of runs exist, as far as their lists show.
 
     Raises:
-        InputError: a folder was not said, or lacks a file that a recipe names
+        InputError: a folder is not given, or lacks a file named in a recipe
     """
     seen = []
     for study, run in pairs:
@@ -182,20 +182,20 @@ def _find_data(recipe: Recipe) -> None:
 
 
 def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Result:
-    """Train or resume one run in a process of its own.
+    """Train or resume one run in a separate process.
 
     Args:
-        run: what to train
+        run: the run
         folder: folder of the run
         root: root folder of the images
-        quick: whether it only shows that it can be run
+        quick: whether it is only a smoke test
 
     Returns:
-        what came of it
+        the run's result
 
     Raises:
-        InputError: it was asked to end, or found its input wrong
-        TrainingFailedError: it ended otherwise, and neither at its end nor by diverging
+        InputError: the run was asked to end, or its input is bad
+        TrainingFailedError: the run neither finished nor diverged, for another reason
     """
     folder.mkdir(parents=True, exist_ok=True)
     words = ["-m", "metaprompts", "train", *run.words(root, folder), "--resume", "auto"]
@@ -213,9 +213,9 @@ def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Re
 
 
 def run_logged(command: Sequence[str], log: Path) -> int:
-    """Run a command with one thread to its end; what it says goes into a file.
+    """Run a command with one thread to its end; its output goes to a file.
 
-    It has a session of its own: Ctrl-C and the end of a terminal reach this process alone, which asks it once to end.
+    It has its own session: Ctrl-C and closing the terminal reach only this process, which asks it once to end.
 
     Returns:
         its exit code, or minus the number of the signal that ended it
@@ -255,7 +255,7 @@ def _outcome(run: Run, folder: Path, returned: int) -> Result:
     last = read_json(folder / "metrics.json")["validations"][-1]
     facts = {"steps": last.pop("step"), "seconds": _seconds(folder)}
     value = last[run.cell.metric]
-    # JSON has no NaN: what was not finite is null there.
+    # JSON has no NaN: non-finite numbers are null.
     if value is None or not math.isfinite(value):
         return {**facts, "failed": f"{run.cell.metric} of the last validation is no longer finite", "diverged": True}
     return {**facts, "scores": {name: value for name, value in last.items() if isinstance(value, int | float)}}
@@ -280,7 +280,7 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
 
 
 def _seconds(folder: Path) -> float:
-    """Seconds of all steps, however often the run was stopped."""
+    """Seconds of all steps, including those before interruptions."""
     return round(math.fsum(line.get("seconds", 0.0) for line in read_lines(folder / "log.jsonl")), 1)
 
 
@@ -293,7 +293,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The version of the code, where it lies in a repository; "-dirty" where files are changed."""
+    """The commit of the code, if it is in a repository; "-dirty" if files are changed."""
     asked = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""The data "scenes" of a study, drawn where none are given."""
+"""Generate the data "scenes" of a study if none is given."""
 
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ _PEOPLE = "annotations/person_keypoints_{split}.json"
 def generate(
     scenes: GeneratedScenes, folder: Path, *, processes: int, quick: bool = False, progress: Progress | None = None
 ) -> Path:
-    """Draw scenes in the layout "plain", and write the lists of their parts; what is there already stays.
+    """Draw scenes in the layout "plain", and write the lists of their parts; existing files stay.
 
     Args:
-        scenes: how many, of which seeds, and their parts
-        folder: new, empty, or of the same scenes
-        processes: that draw
+        scenes: number, seeds and parts of the scenes
+        folder: a new or empty folder, or one with the same scenes
+        processes: number of processes
         quick: let parts that are larger than a split be all of it; else they are left out
-        progress: passes on one item for each scene drawn
+        progress: called for each scene drawn
 
     Returns:
         the folder
@@ -53,7 +53,7 @@ def generate(
 
 
 def _write_part(folder: Path, split: str, part: int) -> None:
-    """The first scenes of a split, as lists and annotations of their own."""
+    """Write separate lists and annotations for the first scenes of a split."""
     for name in _LISTS[split]:
         lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
         write_text(_part_path(folder / name, part), "".join(lines[:part]))

@@ -1,4 +1,4 @@
-"""A study cut down to see in a minute or two that it can be run; its numbers mean nothing."""
+"""A reduced study for a smoke test of a minute or two; its scores are meaningless."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -7,7 +7,7 @@ from metaprompts.ablation.scenes_data import SCENES
 from metaprompts.ablation.study import Cell, Study
 
 FOLDER = "quick"
-"""Of such results, apart from all others."""
+"""Folder of smoke-test results, separate from all others."""
 
 _SETTINGS = {
     "training.steps": 2,
@@ -21,11 +21,11 @@ _COUNT, _VAL_COUNT = 24, 8
 
 
 def quick_study(study: Study, given: Iterable[str]) -> Study:
-    """The first cell of each recipe on generated scenes, or of all where there is none, with one seed and two steps.
+    """The first cell of each recipe on generated scenes, or else of all recipes, with one seed and two steps.
 
     Args:
-        study: that is to be tried
-        given: names of data that there are folders of
+        study: the study to test
+        given: names of data with a given folder
     """
     known = {*given, *([SCENES] if study.scenes else [])}
     cells = [cell for cell in study.cells if study.scenes and cell.data == SCENES]

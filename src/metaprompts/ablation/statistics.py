@@ -10,7 +10,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean of a few numbers and how far it can be trusted.
+    """A mean of a few numbers with its uncertainty.
 
     Attributes:
         count: n
@@ -39,7 +39,7 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(count=count, mean=mean, spread=math.nan, half_width=math.nan, p_value=math.nan)
     spread = statistics.stdev(values)
     error = spread / math.sqrt(count)
-    # Of scipy.stats' functions, without the second that its import takes.
+    # The same functions as in scipy.stats, whose import takes a second.
     from scipy.special import stdtr, stdtrit
 
     # Without variance any nonzero mean is significant.

@@ -17,16 +17,16 @@ from metaprompts.utils.schema import from_dict, to_dict
 if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
 
-# Paths on one machine do not change which run a command line is.
+# Machine-specific paths do not identify a run.
 _FOLDERS = {"data.root": Path("DATA"), "training.output_dir": Path("OUT")}
 _KEY_DIGITS = 12
 # Keys that the study sets for every run.
 _OWN_KEYS = ("training.seed", *_FOLDERS)
 # File names are put together with two dashes.
 _NAME = re.compile(r"[\w@+=][\w.@+=]*(-[\w.@+=]+)*")
-# Folders of OUT in addition to those of studies.
+# Folders in OUT other than those of studies.
 _TAKEN = ("runs", "check", "quick", "data", "results")
-# What needs no quotes in a list on a command line.
+# Text that needs no quotes in a list on a command line.
 _PLAIN_ITEM = re.compile(r"[\w.+/@-]+")
 
 
@@ -37,12 +37,13 @@ class Cell:
     Attributes:
         name: short, letters, digits and single dashes
         recipe: the recipe's name or file
-        data: name of the folder of images, which the command line says; "scenes" can be generated
-        metric: what is compared, one of the recipe's validation metrics
+        data: name of the image folder, whose path is given on the command line; "scenes" can be generated
+        metric: the compared metric, one of the recipe's validation metrics
         higher_is_better: whether higher values of the metric are better
-        settings: recipe keys and values, such as {"training.steps": 300}
+        settings: recipe keys and values, for example {"training.steps": 300}
         without: variants that cannot be trained here, by name; never the first
-        variant_settings: what a variant needs here alone, by its name: recipe keys and values, put over the variant's
+        variant_settings: settings of a variant in this cell only, by variant name: recipe keys and values, which
+            override the variant's
     """
 
     name: str
@@ -62,12 +63,12 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One of the things compared.
+    """One of the compared variants.
 
     Attributes:
         name: short, letters, digits and single dashes
-        settings: recipe keys and values by which it differs
-        paper: numbers that the paper gives for it, by the name of a cell or of a metric
+        settings: recipe keys and values that define it
+        paper: the paper's numbers for it, by name of a cell or metric
     """
 
     name: str
@@ -75,17 +76,17 @@ class Variant:
     paper: dict[str, float] = field(default_factory=dict)
 
     def paper_number(self, cell: Cell) -> float | None:
-        """What the paper says of it where a cell stands; on the paper's data, which are others."""
+        """The paper's number that corresponds to a cell, on the paper's own data."""
         return self.paper.get(cell.name, self.paper.get(cell.metric))
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedScenes:
-    """The data "scenes", for who gives no folder of that name: see `metaprompts scenes --layout plain`.
+    """The data "scenes", if no folder of that name is given: see `metaprompts scenes --layout plain`.
 
     Attributes:
         count: number of scenes
-        val_count: how many of them are for validation
+        val_count: number of them for validation
         seed: seed of the first scene; validation begins a million later
         parts: for each number N there are lists of the first N scenes of either split: train_N.txt, depth_val_N.txt,
             annotations/person_keypoints_train_N.json and so on
@@ -99,17 +100,17 @@ class GeneratedScenes:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A complete study: every cell with every variant it can have and every seed is one run.
+    """A complete study: one run for each cell, each of its variants, and each seed.
 
     Attributes:
         title: heading of its table
         seeds: seeds of the runs
         cells: rows
-        variants: columns; the first is what the others are compared with
+        variants: columns; the others are compared with the first
         name: folder name; by default that of its file
-        paper: what the paper's numbers are, such as "Cityscapes mIoU in %"
-        scenes: how the data "scenes" is made where none is given
-        quick: whether its numbers only show that it can be run
+        paper: description of the paper's numbers, for example "Cityscapes mIoU in %"
+        scenes: how to generate the data "scenes" if none is given
+        quick: whether it is only a smoke test
     """
 
     title: str
@@ -143,7 +144,7 @@ class Study:
         self._check_paper()
 
     def _check_settings(self) -> None:
-        """Check that no key is set that belongs to the study, or to a variant that a cell does not have."""
+        """Check that no key is set that belongs to the study, or to a variant missing from a cell."""
         settings = {f"{kind} {one.name}": one.settings for kind, one in self._parts()}
         known = [variant.name for variant in self.variants]
         for cell in self.cells:
@@ -184,16 +185,16 @@ class Study:
                 )
 
     def variants_of(self, cell: Cell) -> list[Variant]:
-        """Those that are trained in a cell."""
+        """The variants that are trained in a cell."""
         return [variant for variant in self.variants if variant.name not in cell.without]
 
     def runs(self) -> "list[Run]":
-        """All runs, seed after seed, so that an unfinished study has whole columns."""
+        """All runs, seed after seed, so an unfinished study has complete columns."""
         return list(self._runs)
 
     @cached_property
     def _runs(self) -> "tuple[Run, ...]":
-        # Always the same ones, so that each makes its recipe once.
+        # Always the same objects, so each creates its recipe once.
         return tuple(
             Run(cell=cell, variant=variant, seed=seed)
             for seed in self.seeds
@@ -229,7 +230,7 @@ class Run:
         """The recipe of the run; see `words`.
 
         Raises:
-            InputError: there is no such recipe or key, a value is wrong, or the task has no such metric
+            InputError: the recipe or a key does not exist, a value is wrong, or the task lacks the metric
         """
         from metaprompts.recipes.loader import check_prompt_keys, read_recipe
 
@@ -252,7 +253,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All differences of the recipe from the code's defaults: "section.key" -> plain value.
 
-        Folders are left out. That a later version has more keys changes nothing here.
+        Folders are left out. New keys in later versions do not change this.
 
         Raises:
             InputError: see `recipe`
@@ -267,7 +268,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Identifies what is trained on which data: two runs with the same key are trained once."""
+        """Identifies settings and data: runs with the same key are trained once."""
         text = json.dumps([self.cell.data, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
@@ -294,10 +295,10 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
 
     Args:
         path: path of the study
-        trains: whether the recipes must be there; to show what was trained they need not
+        trains: whether the recipes must exist; they are not needed to show results
 
     Raises:
-        InputError: the file is missing or no TOML, a key is unknown, missing or wrong, or a run cannot be
+        InputError: the file is missing or not TOML, a key is unknown, missing or wrong, or a run is invalid
     """
     values = read_toml(path)
     try:
@@ -311,7 +312,7 @@ def read_study(path: Path, *, trains: bool = True) -> Study:
 
 
 def changed_values(settings: Any) -> dict[str, Any]:
-    """The fields of a dataclass that are not as they are by default, as plain values."""
+    """The fields of a dataclass that differ from their defaults, as plain values."""
     values = {}
     for one in fields(settings):
         value = to_dict(getattr(settings, one.name))
@@ -327,13 +328,13 @@ def _check_name(kind: str, name: str) -> None:
 
 
 def _spelled(value: Any) -> str:
-    """A value as a command line has it, from which a recipe reads the same."""
+    """A value in command-line spelling, which a recipe parses to the same value."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {json.dumps(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        # A single word could be one such as none. TOML's arrays of such values are JSON's.
+        # A single word could be a keyword (none). TOML arrays of such values are also JSON.
         is_plain = all(
             isinstance(item, int | float) or (isinstance(item, str) and len(value) > 1 and _PLAIN_ITEM.fullmatch(item))
             for item in value

@@ -11,7 +11,7 @@ from metaprompts.ablation.study import Cell, Study, Variant
 from metaprompts.utils.markdown import markdown_table
 
 Results = Mapping[str, Mapping[str, Any]]
-"""By the name of their run, as `read_results` gives them."""
+"""Run name -> result, see `read_results`."""
 
 _FEW_SEEDS = 5
 _HEADS = ("cell", "metric", "variant", "seeds", "mean, 95 % interval", "difference to", "p")
@@ -24,7 +24,7 @@ class Entry:
 
     Attributes:
         values: values of completed seeds, by seed
-        diverged: seeds whose run ended because a number was no longer finite
+        diverged: seeds whose run diverged
     """
 
     values: Mapping[int, float]
@@ -32,25 +32,25 @@ class Entry:
 
     @property
     def estimate(self) -> Estimate:
-        """Over the seeds that have a value."""
+        """The estimate over seeds with a value."""
         return estimate(list(self.values.values()))
 
     @property
     def lost(self) -> str:
-        """A note on seeds without a value, such as "1 diverged"; "" for none."""
+        """A note on seeds without a value, for example "1 diverged"; "" for none."""
         return f"{len(self.diverged)} diverged" if self.diverged else ""
 
     def __str__(self) -> str:
-        """Mean and interval, and how many diverged."""
+        """Mean, interval, and number of diverged seeds."""
         known = self.estimate
         return spelled(known) + (f" ({self.lost})" if self.lost else "")
 
 
 def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry:
-    """Gather one cell of one variant.
+    """Collect one cell of one variant.
 
     Raises:
-        InputError: a result has no number of the cell's metric
+        InputError: a result lacks the cell's metric
     """
     values: dict[int, float] = {}
     diverged: list[int] = []
@@ -73,7 +73,7 @@ def paired_difference(one: Entry, other: Entry) -> Estimate:
 
 
 def spelled(known: Estimate, *, signed: bool = False) -> str:
-    """A mean and its interval, as long as there are any."""
+    """Format a mean and its interval, if they exist."""
     if not known.count:
         return "-"
     mean = f"{known.mean:+.3f}" if signed else f"{known.mean:.3f}"
@@ -81,7 +81,7 @@ def spelled(known: Estimate, *, signed: bool = False) -> str:
 
 
 def markdown(study: Study, results: Results) -> str:
-    """A table with a row for each variant of each cell, and notes below."""
+    """A table with one row per variant of each cell, and notes below."""
     has_paper = any(variant.paper for variant in study.variants)
     heads = [f"{head} {study.variants[0].name}" if head.startswith("difference") else head for head in _HEADS]
     heads += ["the paper's"] if has_paper else []

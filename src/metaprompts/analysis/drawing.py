@@ -1,4 +1,4 @@
-"""A sample's truth and a model's prediction, drawn alike so that they can be compared by eye."""
+"""Draw a sample's ground truth and a model's prediction in the same style, for comparison by eye."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ def draw_truth(task: Task, sample: Sample) -> ImageArray:
     """The targets of a sample for drawing.
 
     Args:
-        task: whose colors and skeleton
-        sample: with targets of that task; sky is drawn at the far end of the depth that was measured
+        task: gives the colors and skeleton
+        sample: with targets of that task; sky is drawn at the largest measured depth
 
     Returns:
         (H, W, 3)
@@ -38,7 +38,7 @@ def draw_truth(task: Task, sample: Sample) -> ImageArray:
 
 
 def draw_prediction(prediction: Prediction, sample: Sample) -> ImageArray:
-    """A prediction of a sample's image; depth has the truth's colors.
+    """Draw a prediction of a sample's image; depth uses the color range of the ground truth.
 
     Args:
         prediction: prediction of ``sample.image``
@@ -54,12 +54,12 @@ def draw_prediction(prediction: Prediction, sample: Sample) -> ImageArray:
 
 
 def box_of(sample: Sample) -> list[list[float]] | None:
-    """The box to predict in, as `MetaPromptModel.predict` takes it, of a sample that has one."""
+    """The box of a sample with a person, in the format of `MetaPromptModel.predict`."""
     return None if sample.person is None else [sample.person.box_xywh.tolist()]
 
 
 def distinct_images(samples: Sequence[Sample]) -> list[Sample]:
-    """One sample of each image: pose has as many as there are people in it."""
+    """One sample of each image: pose has one sample per person."""
     return list({sample.path: sample for sample in reversed(samples)}.values())[::-1]
 
 
@@ -79,10 +79,10 @@ def draw_sample(
     """Draw classes over the image, depth below it, or a person with the box.
 
     Args:
-        sample: as a data set gives it
-        classes: how many there are, for the colors of labels
+        sample: a sample of a data set
+        classes: number of classes, for the colors of labels
         skeleton: pairs of joint indices that are connected
-        joints: their names, by which sides get their colors; None: one color for all joints
+        joints: their names, which determine the colors of sides; None: one color for all joints
 
     Returns:
         (H, W, 3), or (2 H, W, 3) for depth; no side longer than 1024 but for depth's height
@@ -104,7 +104,7 @@ def draw_sample(
 
 
 def _visible(depth_m: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Sparse points made larger; nearer ones cover farther ones."""
+    """Enlarge sparse points; nearer ones cover farther ones."""
     depth_m = depth_m.astype(np.float32)
     if (depth_m > 0).mean() < _SPARSE:
         nearness = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)

@@ -1,4 +1,4 @@
-"""Maps of the model's size brought back to the image."""
+"""Map the model's prompt maps back to the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class PromptHeatmap:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PromptMaps:
-    """The rearranged maps of one image, as small as the model makes them.
+    """The rearranged maps of one image at the model's resolution.
 
     Attributes:
         size: (H, W) of the image
@@ -44,14 +44,14 @@ class PromptMaps:
     maps: tuple[Tensor, ...]
 
     def chosen(self, prompts: Sequence[int], top: int) -> list[int]:
-        """The prompts to show: ``prompts``, or the ``top`` most distinct ones; none if the model saw nothing."""
+        """The prompts to show: ``prompts``, or the ``top`` most distinct ones; none if there are no views."""
         if not self.maps:
             return []
         pixels = torch.cat([of_view.flatten(1) for of_view in self.maps], dim=1)
         return list(prompts) or most_distinct(pixels.numpy(), top)
 
     def heatmap(self, prompt: int) -> PromptHeatmap:
-        """One prompt's map, enlarged to the image; where crops overlap the largest value counts.
+        """One prompt's map, enlarged to the image; overlapping crops use the largest value.
 
         Args:
             prompt: 0 to N - 1
@@ -64,7 +64,7 @@ class PromptMaps:
 
 
 def on_image(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
-    """Enlarge a map bilinearly to the image that its view is of.
+    """Enlarge a map bilinearly to the image of its view.
 
     The map is spread over the whole view, edge to edge, as the heads' outputs are; beyond its outermost centers the
     nearest value holds.

@@ -1,4 +1,4 @@
-"""Reports of the prompts' responses, which can print and draw themselves."""
+"""Reports of prompt responses, with tables and figures."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -43,14 +43,14 @@ class Preferences:
 
     @property
     def preferred(self) -> list[int | None]:
-        """The place with the largest z of each prompt; None for a prompt that is the same everywhere."""
+        """The place with the largest z of each prompt; None for a constant prompt."""
         return [None if np.isnan(row).all() else int(np.nanargmax(row)) for row in self.z]
 
     def strongest(self, count: int) -> list[tuple[int, int]]:
         """(prompt, place) of the strongest preferences, the prompt that most prefers a place for each place.
 
         Args:
-            count: how many; fewer if fewer places are preferred by any prompt
+            count: number of pairs; fewer if prompts prefer fewer places
         """
         by_place: dict[int, int] = {}
         for prompt in self._order():
@@ -92,7 +92,7 @@ class Preferences:
         return markdown_table([*titles, *(["peak to joint (px)"] if has_peaks else [])], rows)
 
     def show(self) -> Image.Image:
-        """The matrix of z: a row a prompt, those that prefer the same place together."""
+        """The matrix of z: one row per prompt, grouped by preferred place."""
         order = sorted(self._order(), key=lambda prompt: _last_if_none(self.preferred[prompt]))
         return Image.fromarray(draw_matrix(self.z[order], [f"prompt {prompt}" for prompt in order], self.names))
 
@@ -102,11 +102,11 @@ class Preferences:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DepthPreferences:
-    """The response of each of N prompts to distance.
+    """The correlation of each of N prompts with depth.
 
     Attributes:
-        correlation: (N,) float64, Pearson's, of map and depth over all measured pixels; above 0 is "likes far things";
-            NaN for a prompt that is the same everywhere
+        correlation: (N,) float64, Pearson's, of map and depth over all measured pixels; above 0 means a preference for
+            far objects; NaN for a constant prompt
         mean: (N,) float64, over the measured pixels
         std: (N,) float64, likewise
     """
@@ -116,7 +116,7 @@ class DepthPreferences:
     std: NDArray[np.float64]
 
     def strongest(self, count: int) -> list[int]:
-        """Prompts that most prefer far and near things, in turn, the stronger first; fewer if fewer respond at all."""
+        """Prompts with the strongest preference for far and near objects, alternating; fewer if fewer respond."""
         measured = [prompt for prompt in _falling(np.abs(self.correlation)) if not np.isnan(self.correlation[prompt])]
         far = [prompt for prompt in measured if self.correlation[prompt] > 0]
         near = [prompt for prompt in measured if self.correlation[prompt] <= 0]
@@ -143,7 +143,7 @@ class DepthPreferences:
         return markdown_table(["prompt", "likes", "correlation with depth", "mean", "std"], rows)
 
     def show(self) -> Image.Image:
-        """A bar a prompt, from the one that most likes far things to the one that most likes near ones."""
+        """One bar per prompt, from the strongest preference for far objects to the strongest for near ones."""
         order = _falling(self.correlation)
         return Image.fromarray(draw_bars(self.correlation[order], [f"prompt {prompt}" for prompt in order], limit=1.0))
 

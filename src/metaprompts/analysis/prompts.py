@@ -1,4 +1,4 @@
-"""Inspect a model: what its prompts respond to in an image or a data set, and what each step would predict."""
+"""Inspect a model: prompt responses in an image or a data set, and predictions after each step."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -42,23 +42,23 @@ def prompt_heatmaps(
 ) -> tuple[PromptHeatmap, ...]:
     """Response maps of prompts in an image (paper section 5): enlarged bilinearly, each normalized to 0..1.
 
-    The finest level is the default because it lines up best with the image and is a map that the head reads; the mean
-    of the levels is not.
+    The default is the finest level: it aligns best with the image, and the head reads it, unlike the mean of the
+    levels.
 
     Args:
         model: any; with rearrangement
         image: path, PIL image, or uint8 array (H, W, 3)
         prompts: their numbers, from 0; None for the ``top`` most distinct ones, see `visualize.heatmaps.most_distinct`
-        top: how many, where ``prompts`` is None; at most all
+        top: number of prompts if ``prompts`` is None; at most all
         level: see `Level`
         boxes: pose only, as for `MetaPromptModel.predict`
-        caption: where the prompts are captions, as for `MetaPromptModel.predict`; a prompt is then a token of it
+        caption: if the prompts are captions, as for `MetaPromptModel.predict`; a prompt is then a token of the caption
 
     Returns:
-        one heatmap a prompt, in the order asked for; none if there are boxes, but not one
+        one heatmap per prompt, in the requested order; none if ``boxes`` is empty
 
     Raises:
-        InputError: the image cannot be read, there is no such prompt or level, or the model has no prompt maps
+        InputError: the image cannot be read, the prompt or level does not exist, or the model has no prompt maps
     """
     chosen = chosen_prompts(model, prompts, top)
     maps = image_prompt_maps(model, image, level=level, boxes=boxes, caption=caption)
@@ -73,7 +73,7 @@ def image_prompt_maps(
     boxes: Sequence[Sequence[float]] | None = None,
     caption: str | Tensor | None = None,
 ) -> PromptMaps:
-    """The maps behind `prompt_heatmaps`, of which heatmaps can be made one at a time; arguments as there."""
+    """The maps behind `prompt_heatmaps`, to create heatmaps one at a time; same arguments."""
     pixels = as_image(image)
     _check_has_maps(model, level)
     context = context_of(model, caption)
@@ -88,7 +88,7 @@ def image_prompt_maps(
 
 
 def _blank(image: Tensor) -> Tensor:
-    """An image of the same shape that takes no memory: maps are brought to the image by the shape alone."""
+    """An image of the same shape without memory: mapping back to the image needs only its shape."""
     return image.new_zeros(()).expand(image.shape)
 
 
@@ -104,10 +104,10 @@ def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top:
     """Check a choice of prompts.
 
     Returns:
-        ``prompts``, each once; nothing if ``top`` of them are still to be found
+        ``prompts`` without duplicates; empty if the ``top`` prompts are still to be chosen
 
     Raises:
-        InputError: no prompts are asked for, or one that the model does not have
+        InputError: no prompts are requested, or one that the model does not have
     """
     count = model.config.prompts.count
     if prompts is None:
@@ -132,11 +132,11 @@ def prompt_responses(
 
     Args:
         model: any; with rearrangement
-        batches: what a DataLoader over `Transformed` gives, seen as in validation
+        batches: batches of a DataLoader over `Transformed`, as in validation
         level: see `Level`
 
     Raises:
-        InputError: nothing is labeled, there is no such level, or the model has no prompt maps
+        InputError: nothing is labeled, the level does not exist, or the model has no prompt maps
     """
     _check_has_maps(model, level)
     responses = _responses(model)
@@ -157,14 +157,14 @@ def predictions_by_step(
     """The predictions after each of the K refinement steps.
 
     Step k uses the times and prompts of steps 1 to k. Its pyramid is rearranged with step k's own prompts
-    (not the last step's), and the one head reads it. The last prediction is that of `MetaPromptModel.predict`. The
-    earlier ones are for inspection, not for scoring: rearrangement and head were trained on the last step alone.
+    (not the last step's), and the shared head reads it. The last prediction equals that of `MetaPromptModel.predict`.
+    The earlier ones are for inspection, not for scoring: rearrangement and head were trained on the last step alone.
 
     Args:
         model: any
         image: path, PIL image, or uint8 array (H, W, 3)
         boxes: pose only, as for `MetaPromptModel.predict`
-        caption: where the prompts are captions, as for `MetaPromptModel.predict`
+        caption: if the prompts are captions, as for `MetaPromptModel.predict`
 
     Returns:
         K predictions, first step first

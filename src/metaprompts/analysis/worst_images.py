@@ -1,4 +1,4 @@
-"""The images that a model predicts worst, next to the ground truth."""
+"""Draw the images with the worst predictions next to the ground truth."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,14 +22,14 @@ from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet, shrunk
 from metaprompts.visualize.text import ImageArray, stack_down
 
-# The number of a record by which images are ranked, and whether less of it is better.
+# The score that ranks images, and whether lower is better.
 _SCORES = {"segmentation": ("mIoU", False), "depth": ("rmse", True), "pose": ("pck@0.2", False)}
 _CELL = (240, 320)
 _LONGEST_NAME = 44
 
 
 def worst_samples(task: str, records: Mapping[int, Mapping[str, Any]], count: int) -> list[tuple[int, float]]:
-    """The places of the worst samples and their scores, the worst first; of an image with several people the worst.
+    """The indices of the worst samples and their scores, the worst first; one sample per image.
 
     Args:
         task: name of the task
@@ -50,15 +50,15 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     """Draw a row for each of the worst images: the image, its truth and its prediction, with name and score.
 
     Args:
-        model: that was evaluated
-        evaluation: that is finished; the sheet goes into its folder
+        model: the evaluated model
+        evaluation: the finished evaluation; the sheet goes into its folder
         count: number of images
 
     Returns:
-        how many were drawn; where there is none, no file is written
+        number of images drawn; without any, no file is written
 
     Raises:
-        InputError: an image cannot be read any more, or the file cannot be written
+        InputError: an image is no longer readable, or the file cannot be written
     """
     path = evaluation.out / WORST
     path.unlink(missing_ok=True)
@@ -83,7 +83,7 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
 
 
 def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[ImageArray], set[int]]:
-    """Image, truth and prediction, and the classes that are in one of them."""
+    """Image, truth and prediction, and the classes that occur in either."""
     sample = evaluation.images.sample(index)
     prediction = _predicted(model, evaluation, index, sample)
     drawn = (sample.image, draw_truth(model.task, sample), draw_prediction(prediction, sample))

@@ -69,8 +69,7 @@ def _check_owner(cache: Path) -> None:
 
 
 def _why_not_ours(path: Path) -> str | None:
-    """Why other users may have written a file or to a folder; None if only this user can, or the system has no
-    users."""
+    """Why other users may have written a file or to a folder; None if only this user can."""
     if not hasattr(os, "geteuid"):
         return None
     status = path.lstat()

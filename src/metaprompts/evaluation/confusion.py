@@ -1,4 +1,4 @@
-"""Confusion matrices: the files that an evaluation of segmentation writes."""
+"""Confusion matrices: output files of a segmentation evaluation."""
 
 import csv
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> Non
     """Write the matrix as JSON, as CSV and as an image.
 
     Args:
-        confusion: (C, C + 1) pixels, truth down, prediction across; the last column is that of no class
+        confusion: (C, C + 1) pixels, truth in rows, prediction in columns; the last column is "no class"
         classes: names of the C classes
         out: folder
 

@@ -28,7 +28,7 @@ class EvalSample:
     """One sample, ready for prediction.
 
     Attributes:
-        index: its place in the split
+        index: its index in the split
         path: the image's file
         tensors: those of `to_tensors`, "original_size" (2,) height and width before resizing, and "image@RATIO"
     """
@@ -39,11 +39,11 @@ class EvalSample:
 
 
 class EvalDataset(Dataset[EvalSample]):
-    """The samples of a split, cropped and scaled as a protocol says.
+    """The samples of a split, cropped and scaled according to a protocol.
 
     Args:
-        samples: what is read
-        transforms: those of the data section, without random ones
+        samples: the data set to read
+        transforms: the transforms of the data section, without random ones
         protocol: its own transforms come first; its ratios are scales
     """
 
@@ -57,7 +57,7 @@ class EvalDataset(Dataset[EvalSample]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> EvalSample:
-        """Read one sample and make its views.
+        """Read one sample and create its views.
 
         Raises:
             InputError: a file is bad
@@ -71,7 +71,7 @@ class EvalDataset(Dataset[EvalSample]):
         return EvalSample(index=index, path=sample.path, tensors=tensors)
 
     def sample(self, index: int) -> Sample:
-        """Read one sample, as the protocol cuts it, at its own size.
+        """Read one sample at its own size, with the protocol's crop.
 
         Raises:
             InputError: a file is bad
@@ -83,10 +83,10 @@ class EvalLoader(Generic[T]):
     """Load images in batches, in worker processes if requested.
 
     Args:
-        images: what is read
-        groups: indices of the images that come together
-        gather: what is made of a group
-        workers: processes that read
+        images: the data set to read
+        groups: indices of the images of each group
+        gather: combines a group into a batch
+        workers: number of reader processes
     """
 
     def __init__(
@@ -120,9 +120,9 @@ def seen_batches(
 
     Args:
         images: the split
-        batch_size: the largest number of images in a batch; all of a batch have one size
-        workers: processes that read
-        share: number of the process, and how many there are
+        batch_size: maximum number of images in a batch; all images of a batch have the same size
+        workers: number of reader processes
+        share: rank of the process, and the number of processes
     """
     number, of = share
     groups = in_groups(len(images), batch_size)[number::of]
@@ -135,13 +135,13 @@ def in_groups(samples: int, size: int) -> list[list[int]]:
 
 
 def scaled_transforms(transforms: Sequence[Transform], ratio: float) -> list[Transform]:
-    """The same transforms for an image that is predicted at ``ratio`` times its size.
+    """The transforms for predicting an image at ``ratio`` times its size.
 
-    The size to which the image is brought is scaled, so it is resized once, from its own pixels. Bilinearly, as
-    mmsegmentation does.
+    The target size is scaled, so the image is resized only once, from its own pixels. Resizing is bilinear, as in
+    mmsegmentation.
 
     Args:
-        transforms: those at ratio 1
+        transforms: the transforms at ratio 1
         ratio: above 0
     """
     if ratio == 1:
@@ -166,7 +166,7 @@ class ScaledResize:
         """Resize.
 
         Raises:
-            InputError: too little would be left
+            InputError: the result would be too small
         """
         del generator
         own = sample.image.shape[:2]

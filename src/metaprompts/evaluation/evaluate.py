@@ -26,12 +26,12 @@ def evaluate(
     """Predict every batch and score the whole split.
 
     Args:
-        model: is put into evaluation mode, and back afterwards
-        batches: what a DataLoader over `Transformed` gives, or `seen_batches` where ``test`` crops or scales
-        metric_kwargs: what the task's metric needs to know of the split, see `Task.metric`
-        test: how to predict; None: each image is seen once
+        model: set to evaluation mode, and restored afterwards
+        batches: batches of a DataLoader over `Transformed`, or `seen_batches` if ``test`` crops or scales
+        metric_kwargs: arguments of the task's metric, see `Task.metric`
+        test: the test protocol; None: each image is predicted once
         on_batch: called with the number of images after each batch
-        gather: where processes share the split: gives every process what all of them counted
+        gather: if processes share the split: gathers the counts of all processes
 
     Returns:
         the metric's numbers by name
@@ -50,12 +50,12 @@ def evaluate(
 
 
 def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProtocol | None") -> Tensor:
-    """The raw output of a batch that the task scores, on the CPU: metrics sum in float64, which not every device has.
+    """The raw output of a batch for scoring, on the CPU: metrics sum in float64, which some devices lack.
 
     Args:
         model: in evaluation mode
         batch: tensors on any device
-        test: how to predict; None: each image is seen once
+        test: the test protocol; None: each image is predicted once
     """
     moved = {name: tensor.to(model.device) for name, tensor in batch.items()}
     raw = with_context(model, moved)(moved["image"]) if test is None else test.predict(model, moved)
@@ -63,6 +63,6 @@ def predict(model: Predictor, batch: Mapping[str, Tensor], test: "EvaluationProt
 
 
 def targets(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a batch holds in addition to the model's input, on the CPU."""
+    """The tensors of a batch other than the model's input, on the CPU."""
     inputs = ("image", "context")
     return {name: each.cpu() for name, each in batch.items() if name not in inputs and not name.startswith("image@")}

@@ -45,7 +45,7 @@ class EvaluationProtocol(ABC):
 
         Args:
             model: (B,3,h,w) -> raw output
-            batch: "image" (B,3,H,W), for other scales "image@RATIO", and "context" where the model reads captions
+            batch: "image" (B,3,H,W), for other scales "image@RATIO", and "context" if the model reads captions
         """
 
     def quick(self) -> Self:
@@ -61,19 +61,19 @@ class EvaluationProtocol(ABC):
         return []
 
     def ratios(self) -> tuple[float, ...]:
-        """The scales at which an image is predicted; 1 is the size that the data section gives."""
+        """The scales at which an image is predicted; 1 is the size in the data section."""
         return (1.0,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationProtocol(EvaluationProtocol):
-    """How segmentation is tested. Windows average logits; scales and mirror images average softmax outputs.
+    """Test protocol of segmentation. Windows average logits; scales and mirror images average softmax outputs.
 
     Attributes:
         window: side of square windows, in pixels (ADE20K: 512; Cityscapes: 1024); none for the whole image at once
-        stride: step from window to window, in pixels (ADE20K: 341; Cityscapes: 512); none for half a window
-        scales: factors on the size at which images are predicted (published: 0.5,0.75,1,1.25,1.5,1.75,2)
-        window_batch: windows in one pass
+        stride: step between windows, in pixels (ADE20K: 341; Cityscapes: 512); none for half a window
+        scales: scale factors of images (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+        window_batch: windows per forward pass
     """
 
     window: Annotated[int, Range(1, 65536)] | None = None
@@ -95,7 +95,7 @@ class SegmentationProtocol(EvaluationProtocol):
             raise InputError(f"test.scales is {list(self.scales)}; expected each scale once")
 
     def predict(self, model: "Predictor", batch: Batch) -> Tensor:
-        """Logits (B,C,H,W) where an image is predicted once, else probabilities (B,C,H,W) at the labels' size."""
+        """Logits (B,C,H,W) if an image is predicted once, else probabilities (B,C,H,W) at the labels' size."""
         predict = with_context(model, batch)
         if self.window is None and not self.flip and self.scales == (1.0,):
             return predict(batch["image"])
@@ -109,7 +109,7 @@ class SegmentationProtocol(EvaluationProtocol):
         )
 
     def quick(self) -> Self:
-        """One scale, no mirror image; windows stay, as the model was trained at their size."""
+        """One scale, no mirror image; windows stay, because the model was trained at their size."""
         return replace(self, flip=False, scales=(1.0,))
 
     def ratios(self) -> tuple[float, ...]:
@@ -119,13 +119,13 @@ class SegmentationProtocol(EvaluationProtocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DepthProtocol(EvaluationProtocol):
-    """How depth is tested. Windows and mirror images are averaged in meters.
+    """Test protocol of depth. Windows and mirror images are averaged in meters.
 
     Attributes:
-        num_windows: how many square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
-        crop: pixels that count: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
-        kitti_crop: cut images and depth to KITTI's benchmark crop first: the lowest 352 rows, the middle 1216
-            columns; training does so, too
+        num_windows: number of square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
+        crop: evaluated region: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
+        kitti_crop: first crop images and depth to KITTI's benchmark crop: the lowest 352 rows, the middle 1216 columns;
+            training does so as well
     """
 
     num_windows: Annotated[int, Range(2, 1024)] | None = None
@@ -153,13 +153,13 @@ class DepthProtocol(EvaluationProtocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PoseProtocol(EvaluationProtocol):
-    """How pose is tested. Heatmaps of the mirrored crop, left and right exchanged, are averaged with the crop's own.
+    """Test protocol of pose; averages heatmaps of the crop and, with left and right swapped, of its mirror image.
 
     A person's final score is box score x mean of the joint scores above 0.2, as in mmpose and SimpleBaseline.
 
     Attributes:
-        oks_nms: of people in one image more similar than this only the best stays (published: 0.9, for detected
-            boxes); none keeps all
+        oks_nms: OKS threshold of non-maximum suppression within an image (published: 0.9, for detected boxes); none
+            keeps all
     """
 
     oks_nms: Annotated[float, Range(0, 1, above=True)] | None = None

@@ -1,8 +1,8 @@
 """The records of an evaluation so far, one line per sample, so that it can be resumed after an interruption.
 
-A line holds "index" (place in the split), "name", "files" (a stamp by which it is seen whether the sample has changed
-since), the sample's scores, "state": what the metric needs of it, and at its end "sum": a checksum of the line and of
-evaluation.json. While an evaluation runs, each process appends to a file of its own; at the end they become one.
+A line has "index" (in the split), "name", "files" (a stamp that detects changes to the sample), the sample's scores,
+"state" (its contribution to the metric), and at its end "sum": a checksum of the line and of evaluation.json. While an
+evaluation runs, each process appends to its own file; at the end the files are merged.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _SUM_BYTES = len(_SUM_START) + _SUM_DIGITS + len(_SUM_END)
 class RecordWriter:
     """Appends records to a process's file; a record is stored as soon as `write` returns.
 
-    A process that is killed loses at most the line it was writing, which is cut off when the file is opened again.
+    A killed process loses at most the current line, which is truncated when the file is opened again.
 
     Args:
         folder: folder of the evaluation
@@ -55,7 +55,7 @@ class RecordWriter:
         """Append one record.
 
         Raises:
-            InputError: it cannot be written whole; what was written before stays
+            InputError: the record cannot be written completely; earlier records stay
         """
         line = _with_sum(record, self._evaluation)
         try:
@@ -79,7 +79,7 @@ class RecordWriter:
 
 
 def read_records(folder: Path) -> dict[int, Record]:
-    """The records of finished samples by index; lines whose checksum does not match are left out.
+    """The records of finished samples by index; lines with a wrong checksum are left out.
 
     Raises:
         InputError: a file cannot be read
@@ -88,7 +88,7 @@ def read_records(folder: Path) -> dict[int, Record]:
 
 
 def drop_damaged(folder: Path) -> None:
-    """Remove lines whose checksum does not match, with a warning that counts them; their samples are evaluated again.
+    """Remove lines with a wrong checksum, with a warning that counts them; their samples are evaluated again.
 
     Raises:
         InputError: a file cannot be read or written
@@ -104,7 +104,7 @@ def drop_damaged(folder: Path) -> None:
 
 
 def _read(folder: Path) -> tuple[dict[int, Record], int]:
-    """The records by their index, and how many lines are damaged."""
+    """The records by index, and the number of damaged lines."""
     records: dict[int, Record] = {}
     damaged = 0
     evaluation = _evaluation(folder)
@@ -128,18 +128,18 @@ def write_records(folder: Path, records: Mapping[int, Record]) -> None:
 
 
 def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
-    """Whether a folder's records are of this very evaluation, so that it can be resumed.
+    """Whether a folder's records belong to this evaluation, so it can be resumed.
 
     Args:
         folder: folder of the evaluation
         what: plain values that identify this evaluation: weights, data, protocol
-        restart: say no in any case
+        restart: always return False
 
     Returns:
-        False where there are none, or where they are of another evaluation that is finished
+        False if there are none, or if they belong to another, finished evaluation
 
     Raises:
-        InputError: they are of another evaluation that is not finished
+        InputError: they belong to another, unfinished evaluation
     """
     if restart or not (folder / WHAT).is_file():
         return False
@@ -201,7 +201,7 @@ def _sum(content: bytes, evaluation: bytes) -> bytes:
 
 
 def _checked(line: bytes, evaluation: bytes) -> Record | None:
-    """The record of a line; None where its checksum does not match."""
+    """The record of a line; None if its checksum is wrong."""
     content, ending = line[:-_SUM_BYTES], line[-_SUM_BYTES:]
     if ending != _SUM_START + _sum(content, evaluation) + _SUM_END:
         return None

@@ -11,10 +11,10 @@ from metaprompts.utils.wording import shown_score
 
 
 def score_table(scores: Mapping[str, Any], title: str) -> Table:
-    """One row a number.
+    """One row per score.
 
     Args:
-        scores: names to numbers; lists are left out
+        scores: name -> score; lists are left out
         title: title of the table
     """
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -27,7 +27,7 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
 
 
 def class_table(classes: Sequence[str], iou: Sequence[float]) -> Table:
-    """One row a class with its intersection over union; a dash where it occurs neither in labels nor in predictions.
+    """One row per class with its intersection over union; a dash if it occurs neither in labels nor in predictions.
 
     Args:
         classes: their names

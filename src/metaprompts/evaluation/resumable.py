@@ -1,4 +1,4 @@
-"""Evaluate a whole split: sample by sample, over several processes, and on from where it was interrupted."""
+"""Evaluate a whole split, sample by sample, over several processes, with resuming after interruptions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -34,15 +34,15 @@ from metaprompts.utils.wording import counted
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is evaluated, and where the results go.
+    """Inputs and output folder of an evaluation.
 
     Attributes:
         images: the split
-        test: how it is predicted
-        metric_kwargs: what the task's metric needs to know of the split
+        test: the test protocol
+        metric_kwargs: arguments of the task's metric
         out: folder for metrics.json, per_image.jsonl and evaluation.json
-        what: plain values that identify this evaluation; a stored one is resumed only if they are the same
-        root: paths are named relative to it, where they lie in it
+        what: plain values that identify this evaluation; a stored evaluation is resumed only if they match
+        root: names are relative to this folder for paths inside it
         group: samples read and predicted together
         workers: processes that read
     """
@@ -67,17 +67,17 @@ def evaluate_split(
     on_done: Callable[[int], None] = lambda samples: None,
     on_earlier: Callable[[int], None] = lambda samples: None,
 ) -> dict[str, Any]:
-    """Predict what no earlier run has predicted, or what has changed since, and score the whole split.
+    """Predict samples that no earlier run has predicted or that have changed, and score the whole split.
 
-    Samples form the same groups in every run and with any number of processes, so the numbers are the same, too.
+    Samples form the same groups in every run and with any number of processes, so the scores are the same.
 
     Args:
-        model: is put into evaluation mode, and back afterwards
-        evaluation: what to do
-        restart: discard what an earlier run found
-        processes: who else works on it
-        on_done: called with how many samples are newly done
-        on_earlier: called once with how many samples earlier runs have done
+        model: set to evaluation mode, and restored afterwards
+        evaluation: the evaluation
+        restart: discard the records of earlier runs
+        processes: the processes that share the work
+        on_done: called with the number of newly finished samples
+        on_earlier: called once with the number of samples finished by earlier runs
 
     Returns:
         the metric's numbers by name
@@ -109,7 +109,7 @@ def _evaluate(
             begin(evaluation.out, evaluation.what)
     together.wait()
     finished = set(read_records(evaluation.out))
-    # No process may write before all have read: they must agree on how the samples are divided.
+    # No process may write before all have read, because they must agree on the division of samples.
     together.wait()
     on_earlier(len(finished))
     groups = _unfinished(evaluation, finished)[together.rank :: together.count]
@@ -127,7 +127,7 @@ def _evaluate(
 
 
 def _forget_changed(evaluation: Evaluation) -> None:
-    """Drop the records of samples that are not what they were."""
+    """Drop the records of changed samples."""
     records = read_records(evaluation.out)
     count = len(evaluation.images)
     good = {
@@ -140,7 +140,7 @@ def _forget_changed(evaluation: Evaluation) -> None:
 
 
 def _unfinished(evaluation: Evaluation, finished: set[int]) -> list[list[int]]:
-    """Groups of indices that hold one at least which is not finished."""
+    """Groups of indices with at least one unfinished sample."""
     groups = in_groups(len(evaluation.images), evaluation.group)
     return [indices for indices in groups if not finished.issuperset(indices)]
 
@@ -187,7 +187,7 @@ def _records(
 
 
 def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
-    """The metric of the whole split, summed in the split's order whichever process predicted what and when."""
+    """The metric of the whole split, summed in the split's order, independent of processes and interruptions."""
     metric = model.task.metric(**evaluation.metric_kwargs, **evaluation.test.metric_kwargs())
     records = read_records(evaluation.out)
     missing = [index for index in range(len(evaluation.images)) if index not in records]

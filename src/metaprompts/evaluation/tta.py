@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from metaprompts.inference.sliding_window import Predict, slide_logits
 
-# Softmax works in bands of rows, so that it needs a band's memory, not an image's.
+# Softmax works in bands of rows, so it needs only a band's memory.
 _BAND = 64
 
 
@@ -24,7 +24,7 @@ def mean_probabilities(
     """Segment the same images at several scales, and mirrored, as mmsegmentation's ``aug_test``.
 
     The logits of each view are resized to the images' size, then go through softmax; the mean of these is returned.
-    At a time there are in memory that mean, the logits of one view, and their resized copy where sizes differ.
+    Memory holds that mean, the logits of one view, and their resized copy if sizes differ.
 
     Args:
         predict: (N,3,h,w) -> (N,C,h,w) logits
@@ -38,7 +38,7 @@ def mean_probabilities(
         (B,C,H,W) float32 in [0,1]
 
     Raises:
-        InputError: the windows' numbers make no sense
+        InputError: the window settings are invalid
     """
     total: Tensor | None = None
     for image in images:
@@ -48,7 +48,7 @@ def mean_probabilities(
             if total is None:
                 total = torch.zeros_like(logits)
             _add_softmax(total, logits, mirrored=mirrored)
-            # Freed before the next view's logits come.
+            # Freed before the next view's logits are computed.
             del logits
     assert total is not None, "at least one scale"
     return total.div_(len(images) * (2 if flip else 1))

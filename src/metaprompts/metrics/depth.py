@@ -16,16 +16,16 @@ class DepthScores(Metric):  # type: ignore[misc]
 
     A pixel counts where min_depth_m < target < max_depth_m and the crop allows it. Infinite predictions become
     ``max_depth_m``, NaN and anything below ``min_depth_m`` become ``min_depth_m``. A finite prediction above
-    ``max_depth_m`` stays as it is: so does the released code, whose models cannot exceed it anyway. Arithmetic is
-    float64, so keep this metric on a device that has it.
+    ``max_depth_m`` is kept, as in the released code, whose models cannot exceed it anyway. Arithmetic is float64, so
+    keep this metric on a device that supports it.
 
     Args:
         min_depth_m: targets must lie above; published rows use 1e-3
         max_depth_m: targets must lie below; 10 for NYU Depth v2, 80 for KITTI
-        rows: first row and the row after the last that count; None: all
+        rows: first counted row and the row after the last; None: all
         columns: the same for columns
         crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None: no crop
-        clamp_to_max: also bring finite predictions above ``max_depth_m`` down to it
+        clamp_to_max: also clamp finite predictions above ``max_depth_m``
     """
 
     full_state_update = False
@@ -96,17 +96,17 @@ class DepthScores(Metric):  # type: ignore[misc]
         return dict(zip(DEPTH_SCORES, means, strict=True)) | counts
 
     def state(self) -> dict[str, Any]:
-        """Everything measured so far as plain values: sums of the nine errors, and how many images."""
+        """Everything measured so far as plain values: sums of the nine errors, and the number of images."""
         return {"total": self.total.tolist(), "images": int(self.images), "skipped": int(self.skipped)}
 
     def add(self, state: Mapping[str, Any]) -> None:
-        """Count what another's `state` holds."""
+        """Add the counts of another metric's `state`."""
         self.total += self.total.new_tensor(state["total"])
         self.images += state["images"]
         self.skipped += state["skipped"]
 
     def summary(self) -> dict[str, float]:
-        """The per-image scores that are listed with its name."""
+        """The per-image scores listed with its name."""
         scores = self.scores()
         return {name: scores[name] for name in DEPTH_SCORES}
 

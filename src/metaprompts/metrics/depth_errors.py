@@ -62,14 +62,14 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
         predicted_m: any shape, meters, > 0
         target_m: the same shape, meters, > 0
         variance_focus: how much of a common scale is forgiven, 0..1
-        smallest: lower bound of what is under the root
+        smallest: lower bound of the value under the root
 
     Returns:
         a scalar
     """
     difference = predicted_m.log() - target_m.log()
     spread = difference.square().mean() - variance_focus * difference.mean().square()
-    # With focus 1 rounding can take it below zero when all errors agree.
+    # With focus 1 rounding can make it negative when all errors agree.
     return spread.clamp_min(smallest).sqrt()
 
 

@@ -1,4 +1,4 @@
-"""How good predicted keypoints are: COCO average precision by keypoint similarity."""
+"""COCO average precision of keypoints by object keypoint similarity."""
 
 import copy
 from collections.abc import Collection, Sequence
@@ -21,24 +21,24 @@ _SOURCE = "the keypoint annotations"
 
 
 class KeypointScores(Metric):  # type: ignore[misc]
-    """COCO's ten keypoint numbers, computed by faster-coco-eval from everything predicted.
+    """COCO's ten keypoint numbers, computed by faster-coco-eval from all predictions.
 
     A person's final score is box score times the mean of those joint scores that exceed ``joint_threshold`` (0 if
     none does), as in mmpose. Every image of ``ground_truth`` counts, predicted or not. Keep this metric on a device
     that has float64.
 
     Args:
-        ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. Where an annotation lacks
-            "iscrowd" it is none, where it has no "area" above 0 its box's counts. Those of all categories that have
-            the joints of the first that has any are scored as one category; others are left out, as in training.
-            Their ids do not matter here. Crowds and people of whom no joint is labeled may be without keypoints; they
-            are skipped, as in COCO.
+        ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. An annotation without
+            "iscrowd" is not a crowd; without "area" above 0 its box's area is used. All categories with the joints of
+            the first category with joints are scored as one; others are left out, as in training. Their ids do not
+            matter here. Crowds and people of whom no joint is labeled may be without keypoints; they are skipped, as in
+            COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
-        joint_threshold: joints scored at most this do not count in the person's score
+        joint_threshold: joints scored at or below this do not count in the person's score
         nms_threshold: remove people more similar than this to a better one in the same image (mmpose: 0.9); None: off
 
     Raises:
-        InputError: the annotations cannot be read, or their joints are not as many as the sigmas
+        InputError: the annotations cannot be read, or the numbers of joints and sigmas differ
     """
 
     full_state_update = False
@@ -65,7 +65,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         self.reset()
 
     def keep_images(self, ids: Collection[int]) -> None:
-        """Leave out the annotations of all other images."""
+        """Keep only the annotations of these images."""
         truth = self.ground_truth
         self.ground_truth = truth | {
             "images": [image for image in truth["images"] if image["id"] in ids],
@@ -87,14 +87,14 @@ class KeypointScores(Metric):  # type: ignore[misc]
         area: Tensor,
         category_id: Tensor | int | None = None,
     ) -> None:
-        """Take the predictions of P people, of any images.
+        """Add the predictions of P people, of any images.
 
         Args:
             image_id: (P,) integers, ids of the annotations' images
             keypoints: (P,J,2) x and y in pixels of the annotated image
             keypoint_scores: (P,J), usually in 0..1
             box_score: (P,), the detector's score; 1 for annotated boxes
-            area: (P,) square pixels, the person's box or mask; used by the removal of doubles only
+            area: (P,) square pixels, the person's box or mask; used only to remove duplicates
             category_id: (P,) integers or one for all; by default the annotations' category
 
         Raises:
@@ -121,12 +121,12 @@ class KeypointScores(Metric):  # type: ignore[misc]
         """COCO's numbers over the predictions of this process.
 
         Returns:
-            the names of ``KEYPOINT_SCORES``: precision and recall in 0..1; -1 where no annotated person is of that
-            size, as COCO's own evaluation says
+            the names of ``KEYPOINT_SCORES``: precision and recall in 0..1; -1 if no annotated person has that size, as
+            in COCO's own evaluation
         """
         from faster_coco_eval import COCO, COCOeval_faster
 
-        # It writes into what it is given.
+        # It modifies its arguments.
         truth = COCO(copy.deepcopy(self.ground_truth))
         evaluation = COCOeval_faster(
             truth, truth.loadRes(self.results()), iouType="keypoints", kpt_oks_sigmas=list(self.sigmas)
@@ -137,13 +137,13 @@ class KeypointScores(Metric):  # type: ignore[misc]
         return {name: float(value) for name, value in zip(KEYPOINT_SCORES, evaluation.stats, strict=True)}
 
     def results(self) -> list[dict[str, Any]]:
-        """Everything predicted on this process as entries of a COCO keypoint-results file, doubles removed.
+        """Everything predicted on this process as entries of a COCO keypoint-results file, without duplicates.
 
         Returns:
             dicts of image_id, category_id, keypoints (x, y, score, x, ...) and the final score
 
         Raises:
-            InputError: a prediction is for an image that the annotations do not have
+            InputError: a prediction is for an image without annotations
         """
         rows, scores = self.rows(), self.final_scores()
         joints = rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)
@@ -164,7 +164,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         return rows
 
     def add(self, rows: Sequence[Sequence[float]]) -> None:
-        """Take what another's `rows` gave."""
+        """Add the `rows` of another metric."""
         assert isinstance(self.people, list)
         self.people.append(self.people[0].new_tensor(rows).view(-1, 4 + 3 * len(self.sigmas)))
 
@@ -202,7 +202,7 @@ def _column(values: Tensor, device: torch.device) -> Tensor:
 
 
 def _mean_above(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    # Scores come as float32, in which 0.2 is a little more than 0.2 in float64.
+    # Scores are float32, where 0.2 is slightly more than 0.2 in float64.
     counted = scores > float(np.float32(threshold))
     means: NDArray[np.float64] = (scores * counted).sum(1) / counted.sum(1).clip(1)
     return means

@@ -1,4 +1,4 @@
-"""Object keypoint similarity between predicted people, and the removal of people found twice."""
+"""Object keypoint similarity between predicted people, and removal of duplicate people."""
 
 from collections.abc import Sequence
 
@@ -51,7 +51,7 @@ def keep_best(
         scores: (P,) higher is better; among equals the first stays
         areas: (P,) square pixels
         sigmas: J numbers
-        threshold: a person more similar than this to a better one goes; mmpose uses 0.9
+        threshold: a person more similar than this to a better one is removed; mmpose uses 0.9
 
     Returns:
         indices of the people kept, best first

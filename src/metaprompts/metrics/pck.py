@@ -1,4 +1,4 @@
-"""The share of joints that are found near enough."""
+"""The percentage of correct keypoints."""
 
 import torch
 from torch import Tensor
@@ -36,7 +36,7 @@ class PercentageCorrectKeypoints(Metric):  # type: ignore[misc]
             box_xywh: (B,4) pixels
 
         Raises:
-            InputError: the shapes do not belong together
+            InputError: the shapes do not match
         """
         people, joints = predicted.shape[:2]
         if predicted.shape[2:] != (2,) or target.shape != (people, joints, 3) or box_xywh.shape != (people, 4):

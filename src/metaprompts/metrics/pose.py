@@ -20,8 +20,8 @@ class PoseScores:
     Args:
         annotations: COCO keypoint JSON of the split
         sigmas: OKS sigma of each joint
-        oks_nms: remove people more similar than this to a better one of the same image; None: keep all
-        images: ids of the images that count; None: all of the annotations
+        oks_nms: remove people more similar than this to a better one in the same image; None: keep all
+        images: ids of the images to score; None: all images of the annotations
 
     Raises:
         InputError: the annotations cannot be read, or two people have the same id
@@ -39,7 +39,7 @@ class PoseScores:
         if images is not None:
             self.precision.keep_images(images)
         self.correct = PercentageCorrectKeypoints()
-        # Crowds may have the ids of others: nothing is predicted for them.
+        # Crowds may share ids with others: nothing is predicted for them.
         people = [
             person
             for person in self.precision.ground_truth["annotations"]
@@ -78,7 +78,7 @@ class PoseScores:
         return {**self.precision.scores(), **self.correct.scores()}
 
     def compute(self) -> dict[str, float]:
-        """The same over all processes."""
+        """The scores over all processes."""
         return {**self.precision.compute(), **self.correct.compute()}
 
     def reset(self) -> None:
@@ -98,5 +98,5 @@ class PoseScores:
         self.correct.labeled += state["labeled"]
 
     def summary(self) -> dict[str, float]:
-        """The per-person scores that are listed with the image's name: the final score, and PCK."""
+        """The per-person scores listed with the image's name: the final score, and PCK."""
         return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

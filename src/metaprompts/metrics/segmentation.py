@@ -17,8 +17,8 @@ class SegmentationScores(Metric):  # type: ignore[misc]
     depend on how the split was cut into batches.
 
     Args:
-        classes: how many classes there are; labels are 0..classes - 1
-        ignore_index: label of pixels that count nowhere; None: every pixel counts
+        classes: number of classes; labels are 0..classes - 1
+        ignore_index: label of ignored pixels; None: every pixel counts
     """
 
     full_state_update = False
@@ -31,7 +31,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             raise InputError(f"segmentation scores got {classes} classes; expected at least 1")
         self.classes = classes
         self.ignore_index = ignore_index
-        # The last column takes predictions that are not a class: they count as misses, but against no other class.
+        # The last column is for predictions that are not a class: they count as misses, but against no other class.
         self.add_state("confusion", torch.zeros(classes, classes + 1, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
@@ -69,7 +69,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         Returns:
             ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
             are right; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number a class.
-            All in 0..1, and nan where there was nothing to divide by.
+            All in 0..1, and nan if the denominator is zero.
         """
         confusion = self.confusion.double()
         right = confusion.diagonal()
@@ -94,7 +94,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             self.confusion[label, predicted] += pixels
 
     def summary(self) -> dict[str, float]:
-        """The per-image scores that are listed with its name."""
+        """The per-image scores listed with its name."""
         return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
     def _check_known(self, labels: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The task interface: what each perception task adds to the shared model."""
+"""The task interface: the part of the model that depends on the perception task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,10 +25,10 @@ class ModelInput:
 
     Attributes:
         image: (3, h, w) float in [0, 1]
-        box_xywh: the part of the image that was asked for, in pixels
-        score: how sure the box is, 1 for a whole image
-        center: (2,) x and y of the crop's center in the image, where the view is a crop
-        size: (2,) width and height of the crop in the image, where the view is a crop
+        box_xywh: the requested part of the image, in pixels
+        score: confidence of the box, 1 for a whole image
+        center: (2,) x and y of the crop's center in the image, if the view is a crop
+        size: (2,) width and height of the crop in the image, if the view is a crop
     """
 
     image: Tensor
@@ -42,14 +42,14 @@ class ModelInput:
 class Task(ABC):
     """Head, loss, metric and decoding of one task. A frozen dataclass without state.
 
-    Raw outputs are what `MetaPromptModel.forward` gives; targets are the tensors that ``data`` gives in a batch.
+    Raw outputs are the outputs of `MetaPromptModel.forward`; targets are the target tensors of a batch from ``data``.
     """
 
     name: ClassVar[str]
     fused: ClassVar[bool] = False
     """Whether the head reads one map of all levels, or a map of each level."""
     metrics: ClassVar[tuple[str, ...]]
-    """Names of the metrics by which models can be compared, among those of `metric`."""
+    """Names of the metrics of `metric` that compare models."""
 
     @property
     @abstractmethod
@@ -107,17 +107,17 @@ class Task(ABC):
 
     @abstractmethod
     def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> Prediction:
-        """Turn the views and their raw outputs (...) into a prediction at the image's own size; none is kept."""
+        """Combine the views and their raw outputs (...) into a prediction at the image's own size; keeps no views."""
 
     def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
-        """Turn raw outputs of windows, averaged and at the image's own size, into a prediction.
+        """Convert raw outputs of windows, averaged and at the image's own size, to a prediction.
 
         Args:
             image: uint8 RGB (H, W, 3)
-            rows: the first row and some rows (C, h, W) at a time, from top to bottom; each is read before the next
+            rows: first row index and rows (C, h, W), from top to bottom; each item is consumed before the next
 
         Raises:
-            InputError: the task does not predict every pixel
+            InputError: the task does not support windows
         """
         del image, rows
         raise InputError(

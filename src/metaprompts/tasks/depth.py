@@ -34,11 +34,11 @@ class Depth(FusedTask):
 
     Attributes:
         max_depth_m: largest depth the head can give, in meters
-        min_depth_m: ground truth must lie above to be scored, in meters
-        mask_out_of_range: leave out of the loss what is not scored: ground truth that does not lie between min_depth_m
-            and max_depth_m. False for the released code's rule, which trains on everything above 0
-        margin_blocks: how many blocks of 64 pixels beyond H // 64 the image is enlarged to before the backbone sees
-            it (released code: NYU 1, KITTI 2; 0 leaves multiples of 64 as they are)
+        min_depth_m: ground truth must be above this value to be scored, in meters
+        mask_out_of_range: exclude from the loss what is not scored: ground truth outside min_depth_m to max_depth_m.
+            False for the released code's rule, which trains on everything above 0
+        margin_blocks: number of blocks of 64 pixels beyond H // 64 to which the image is enlarged for the backbone
+            (released code: NYU 1, KITTI 2; 0 leaves multiples of 64 as they are)
         filters: channels of the head's transposed convolutions
         width: channels of the head's convolutions
         variance_focus: see `silog`
@@ -80,7 +80,7 @@ class Depth(FusedTask):
         )
 
     def resize_for_backbone(self, images: Tensor) -> Tensor:
-        """Enlarge images (B, 3, H, W) to ((H // 64 + s) * 64, (W // 64 + s) * 64), s being margin_blocks."""
+        """Enlarge images (B, 3, H, W) to ((H // 64 + s) * 64, (W // 64 + s) * 64), where s is margin_blocks."""
         size = [max(side // _BLOCK + self.margin_blocks, 1) * _BLOCK for side in images.shape[-2:]]
         return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
 
@@ -172,7 +172,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
 def gradient_matching(predicted_m: Tensor, target_m: Tensor) -> Tensor:
     """The difference of log-depth gradients to the target's, at four scales; keeps edges sharp.
 
-    The mean over pairs of neighbors, both measured, of |d(q) - d(p)|, d = ln prediction - ln target; summed over both
+    The mean over pairs of measured neighbors of |d(q) - d(p)|, with d = ln prediction - ln target; summed over both
     directions and over every 1st, 2nd, 4th and 8th pixel. Source: MiDaS (Ranftl et al., TPAMI 2020), equation 11, which
     takes disparity where we take log depth, as SILog does.
 

@@ -42,18 +42,18 @@ class Pose(FusedTask):
     """Settings of human pose.
 
     Attributes:
-        joints: their names. Joints that are left and right by them change places in mirrored images: left_eye, L_Eye,
-            eye.l, LEye, rightEye, ...
+        joints: their names. Joints named left and right are swapped in mirrored images: left_eye, L_Eye, eye.l, LEye,
+            rightEye, ...
         skeleton: pairs of joint indices to draw
-        flip_pairs: indices, from 0, of joints that change places in mirrored images, as [[1,2],[3,4]]; [] for none;
-            none for what the names say
-        lower_body: indices of the joints from the hips down, of which half-body crops are made; none for what the
-            names say (hip, knee, foot, ...)
+        flip_pairs: index pairs, from 0, of joints that are swapped in mirrored images, for example [[1,2],[3,4]]; []
+            for none; none to derive them from the names
+        lower_body: indices of the joints from the hips down, for half-body crops; none to derive them from the names
+            (hip, knee, foot, ...)
         sigmas: OKS sigma of each joint; none for COCO's own, and 0.079 for joints that COCO does not have
         crop_height: crop height of the person's crop, in pixels, a multiple of 8
         crop_width: crop width of the person's crop, in pixels, a multiple of 8
         heatmap_sigma: standard deviation of a joint's Gaussian, in heatmap pixels (a quarter of the crop's)
-        padding: how much larger than the person's box the crop is
+        padding: factor of the crop's size over the person's box
         filters: channels of the head's transposed convolution
     """
 
@@ -89,14 +89,14 @@ class Pose(FusedTask):
 
     @property
     def oks_sigmas(self) -> tuple[float, ...]:
-        """OKS sigma of each joint: those given, else COCO's own, and for other joints that of the nearest in kind."""
+        """OKS sigma of each joint: the given ones, else COCO's own, else the sigma of the most similar joint."""
         if self.sigmas is not None:
             return self.sigmas
         known = self._known_sigmas()
         return tuple(known.get(index, OTHER_SIGMA) for index in range(len(self.joints)))
 
     def without_sigma(self) -> list[str]:
-        """Joints whose sigma was neither given nor is known by name: `oks_sigmas` has 0.079 for them."""
+        """Joints without a given sigma and with an unknown name, for which `oks_sigmas` uses 0.079."""
         known = range(len(self.joints)) if self.sigmas is not None else self._known_sigmas()
         return [joint for index, joint in enumerate(self.joints) if index not in known]
 
@@ -129,7 +129,7 @@ class Pose(FusedTask):
         Args:
             raw: heatmaps (B, J, h, w)
             auxiliary: not used
-            batch: "keypoints" (B, J, 3) in crop pixels, the third being visibility
+            batch: "keypoints" (B, J, 3) in crop pixels, the third value is visibility
         """
         del auxiliary
         weights = (batch["keypoints"][..., 2] > 0).to(raw.dtype)

@@ -33,7 +33,7 @@ class DepthPrediction:
     Attributes:
         depth_m: (H,W) float32, meters along the camera's axis
         image: (H,W,3) uint8 RGB, the input image
-        valid: (H,W) bool, False where ``depth_m`` means nothing; None: it is valid everywhere
+        valid: (H,W) bool, False where ``depth_m`` is meaningless; None: valid everywhere
     """
 
     depth_m: NDArray[np.float32]
@@ -53,8 +53,8 @@ class DepthPrediction:
         """Write the depth and its colors.
 
         Args:
-            folder: where to; made if missing
-            stem: how the files' names begin
+            folder: output folder; created if missing
+            stem: prefix of the file names
             raw: also write meters as float32, ``STEM_depth.npy``
             legend: below the colors, a bar of meters
 
@@ -139,8 +139,8 @@ class SegmentationPrediction:
         """Write the labels, the tinted image and the names.
 
         Args:
-            folder: where to; made if missing
-            stem: how the files' names begin
+            folder: output folder; created if missing
+            stem: prefix of the file names
             raw: also write the confidence, if it was kept, as float32, ``STEM_confidence.npy``
             legend: below the tinted image, the classes that occur with their colors and shares
 
@@ -227,7 +227,7 @@ class PosePrediction:
     """The people of one image.
 
     Attributes:
-        people: one entry a person, empty if no one was found
+        people: one entry per person; empty if none was found
         joints: names of the J joints
         skeleton: pairs of joint indices that a limb connects
         image: (H,W,3) uint8 RGB, the input image
@@ -258,9 +258,9 @@ class PosePrediction:
         """Write the joints and the drawn skeletons.
 
         Args:
-            folder: where to; made if missing
-            stem: how the files' names begin
-            raw: taken for sameness with the other predictions; the JSON is raw already
+            folder: output folder; created if missing
+            stem: prefix of the file names
+            raw: accepted for consistency with other predictions; the JSON is already raw
             legend: below the skeletons, what the colors mean and how many joints are drawn
             min_score: joints that score less are not drawn; the JSON has them all
 

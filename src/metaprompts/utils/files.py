@@ -168,8 +168,7 @@ def is_file(path: Path) -> bool:
 
 
 def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
-    """Read a text file: UTF-8, or UTF-16 that begins with its byte order mark; the mark is removed, and lines end in
-    LF.
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark; removes the mark, and lines end in LF.
 
     Args:
         path: a file or a pipe

@@ -13,8 +13,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def channels_last(module: Module) -> Module:
-    """Convert a module's filters to the channels-last memory format, which is faster on most processors; values do not
-    change."""
+    """Convert filters to channels last, which is faster on most processors; values do not change."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

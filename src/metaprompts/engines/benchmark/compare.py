@@ -74,7 +74,7 @@ def compare(plan: Plan, specs: Sequence[EngineSpec]) -> Comparison:
     """Measure all engines.
 
     Args:
-        plan: how
+        plan: settings of the measurement
         specs: the engines
 
     Raises:

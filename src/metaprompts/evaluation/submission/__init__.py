@@ -1,1 +1,1 @@
-"""Predictions in the form that the benchmarks' servers take."""
+"""Write predictions in the formats of benchmark servers."""

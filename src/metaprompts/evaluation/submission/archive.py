@@ -1,4 +1,4 @@
-"""Files into a folder, or into one zip archive that appears when it is whole."""
+"""Write files into a folder, or atomically into one zip archive."""
 
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ def packed(out: Path) -> Iterator[Add]:
         out: a name that ends in .zip or .ZIP for an archive, with all files at its top; else a folder
 
     Raises:
-        InputError: it cannot be written, or a name comes twice
+        InputError: the output cannot be written, or a name is repeated
     """
     taken: set[str] = set()
     if out.suffix.lower() == ".zip":
@@ -40,7 +40,7 @@ def packed(out: Path) -> Iterator[Add]:
 
 
 def write_alone(out: Path, text: str) -> None:
-    """Write one JSON text: into an archive, as a file of the archive's name, where ``out`` ends in .zip.
+    """Write one JSON text: into an archive, as a file of the archive's name, if ``out`` ends in .zip.
 
     Raises:
         InputError: it cannot be written
@@ -54,7 +54,7 @@ def write_alone(out: Path, text: str) -> None:
 
 
 def check_suffix(out: Path) -> None:
-    """Check that `write_alone` can make a file of this name.
+    """Check that `write_alone` supports this file name.
 
     Raises:
         InputError: it ends in neither .json nor .zip, or there is a folder of this name
@@ -65,10 +65,10 @@ def check_suffix(out: Path) -> None:
 
 
 def check_unique_names(names: Iterable[str]) -> None:
-    """Check that no name comes twice.
+    """Check that names are unique.
 
     Raises:
-        InputError: one does
+        InputError: a name is repeated
     """
     taken: set[str] = set()
     for name in names:
@@ -76,7 +76,7 @@ def check_unique_names(names: Iterable[str]) -> None:
 
 
 def check_not_folder(out: Path) -> None:
-    """Check that a file may come to be here, before the work that it is to hold.
+    """Check before long work that the output path is not a folder.
 
     Raises:
         InputError: there is a folder of this name

@@ -26,13 +26,13 @@ _KITTI_UNITS_PER_METER = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """What one server takes.
+    """The format of one server.
 
     Attributes:
         task: name of the task
         name: from an image's path to the name of its file
-        encode: from labels (H,W) or depth in meters (H,W) to the pixels that are stored; None where no images are
-        check: raises InputError for a task that does not fit
+        encode: from labels (H,W) or depth in meters (H,W) to the stored pixels; None if the format has no images
+        check: raises InputError for an unsuitable task
     """
 
     task: str
@@ -45,7 +45,7 @@ def cityscapes_name(path: Path) -> str:
     """The image's own name: the server finds a result by its first three parts, ``city_000000_000019``.
 
     Raises:
-        InputError: the image is not named as Cityscapes' are
+        InputError: the image's name does not follow Cityscapes' pattern
     """
     if not _CITYSCAPES_NAME.fullmatch(path.stem):
         raise InputError(f"{path} is not named as Cityscapes' images, CITY_000000_000000_leftImg8bit.png")
@@ -78,7 +78,7 @@ def ade20k_ids(labels: NDArray[np.integer]) -> NDArray[np.uint8]:
 
 
 def kitti_depth(depth_m: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Meters to KITTI's 16-bit values, 256 a meter; 0 would be "no depth", so the smallest is 1.
+    """Meters to KITTI's 16-bit values, 256 per meter; 0 would be "no depth", so the smallest is 1.
 
     Args:
         depth_m: (H,W)

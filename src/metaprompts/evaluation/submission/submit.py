@@ -1,4 +1,4 @@
-"""Predict a test split and write what its server takes."""
+"""Predict a test split and write the files for its server."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -42,18 +42,18 @@ def submit_maps(
     Args:
         model: a model for segmentation or depth
         samples: the test images
-        transforms: what the data section does to images before they are predicted
-        test: how they are predicted
-        form: one with ``encode``
+        transforms: transforms of the data section
+        test: the test protocol
+        form: a format with ``encode``
         out: a folder, or a name that ends in .zip
-        workers: processes that read
+        workers: number of reader processes
         on_done: called with the number of images after each
 
     Raises:
-        InputError: an image is bad or wrongly named, or ``out`` cannot be written
+        InputError: an image is bad or misnamed, or ``out`` cannot be written
     """
     assert form.encode is not None
-    # Report a wrong name before hours of work, not after.
+    # Report a wrong name before hours of work.
     check_unique_names([form.name(Path(samples.path(index))) for index in range(len(samples))])
     with packed(out) as add:
         for image in _reader(EvalDataset(samples, transforms, test), 1, workers):
@@ -81,16 +81,16 @@ def submit_people(
     Args:
         model: a model for pose
         people: the boxes
-        test: how they are predicted, and whether people found twice are removed
+        test: the test protocol, and whether duplicate people are removed
         out: a name that ends in .json, or in .zip for an archive with one JSON file
-        samples: the same people with more that the model sees, their images' captions; None for nothing more
-        batch_size: people in one pass
-        workers: processes that read
+        samples: the same people with their images' captions as further model input; None without captions
+        batch_size: people per forward pass
+        workers: number of reader processes
         on_done: called with the number of people after each pass
 
     Raises:
-        InputError: an image is bad, the joints' names do not say how to mirror, or ``out`` has another ending or
-            cannot be written
+        InputError: an image is bad, the joint names do not define mirroring, or ``out`` has another extension or cannot
+            be written
     """
     task = model.task
     assert isinstance(task, Pose)
@@ -101,14 +101,14 @@ def submit_people(
     found = _Found(people, task, test)
     for group in _reader(EvalDataset(people if samples is None else samples, [crop], test), batch_size, workers):
         for _, batch in stacked(group):
-            # The task's own scoring brings joints from the crop to the image.
+            # The task's own scoring maps joints from the crop to the image.
             task.score(found, predict(model.eval(), batch, test), targets(batch))  # type: ignore[arg-type]
         on_done(len(group))
     write_alone(out, json.dumps(found.scores.results(), separators=(",", ":"), allow_nan=False) + "\n")
 
 
 class _Found:
-    """Takes what `Pose.score` finds."""
+    """Collects the results of `Pose.score`."""
 
     def __init__(self, people: DetectedPeople, task: Pose, test: PoseProtocol) -> None:
         no_people = {"images": people.images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}

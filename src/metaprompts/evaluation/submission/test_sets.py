@@ -1,4 +1,4 @@
-"""Images without targets: the test splits, whose targets only the servers have."""
+"""Test splits without public targets."""
 
 import logging
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class ImageFolder(ReadsImages):
         folder: the folder to search
 
     Raises:
-        InputError: there is none
+        InputError: there are no images
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,13 +62,13 @@ class ImageFolder(ReadsImages):
 
 
 class DetectedPeople(ReadsImages):
-    """The boxes of people that a detector found in COCO's test images.
+    """Detected boxes of people in COCO's test images.
 
     Args:
         folder: folder of the images
         info: COCO's image_info JSON, or any annotation file of the images
         boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are left out
-        joints: how many joints a person has
+        joints: number of joints per person
 
     Attributes:
         images: the entries of the images in ``info``
@@ -97,7 +97,7 @@ class DetectedPeople(ReadsImages):
         return str(listed_file(name, [self._folder]) or self._folder / name)
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """The image of a box, and the files that say where it is."""
+        """The image of a box, and the files with its coordinates."""
         return (Path(self.path(index)), *self._said_by)
 
     def __getitem__(self, index: int) -> Sample:
@@ -123,7 +123,7 @@ def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[De
     people = [box for box in read_boxes(entries, path) if box.category_id == _PERSON]
     listed = [box for box in people if box.image_id in known]
     found = [box for box in listed if has_size(box.box_xywh)]
-    # Detections of other categories and test sets are the rule; a box below one pixel is a slip.
+    # Detections of other categories and test sets are normal; a box below one pixel is a mistake.
     if empty := len(listed) - len(found):
         logger.warning("%s: %s below one pixel left out", path, counted(empty, "box", "boxes"))
     if found:
