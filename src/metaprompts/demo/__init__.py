@@ -1,1 +1,1 @@
-"""The whole main job on the embedded models, ending in a report."""
+"""A demonstration of the whole package on the embedded models, with a report."""

@@ -13,8 +13,8 @@ class Constant(nn.Module):
     """A constant prediction for every image, with the interface of a model for `evaluate`.
 
     Args:
-        task: how its output is scored
-        raw: (1, ...) what it says
+        task: the task that scores its output
+        raw: (1, ...) the constant output
     """
 
     def __init__(self, task: Task, raw: Tensor) -> None:
@@ -44,17 +44,17 @@ def best_constant(task: Task, batches: Iterable[dict[str, Tensor]]) -> Constant:
 
 
 def _class_counts(batches: Iterable[dict[str, Tensor]], classes: int) -> Tensor:
-    """(1, classes, H, W): how often each class was at each place, which serves as logits."""
+    """(1, classes, H, W): the number of occurrences of each class at each position, used as logits."""
     counts = []
     for batch in batches:
-        # Ignored pixels get a channel of their own, which is left out.
+        # Ignored pixels get their own channel, which is removed.
         labels = batch["labels"].long().clamp(max=classes)
         counts.append(F.one_hot(labels, classes + 1)[..., :classes].sum(dim=0))
     return torch.stack(counts).sum(dim=0).permute(2, 0, 1)[None].float()
 
 
 def _mean_depth(batches: Iterable[dict[str, Tensor]]) -> Tensor:
-    """(1, 1, H, W): the geometric mean of what was measured at each place, as errors in depth are ratios."""
+    """(1, 1, H, W): the geometric mean of measured depth at each position, because depth errors are ratios."""
     total, count = torch.zeros(()), torch.zeros(())
     for batch in batches:
         depth = batch["depth_m"].float().reshape(len(batch["depth_m"]), 1, *batch["depth_m"].shape[-2:])
@@ -66,7 +66,7 @@ def _mean_depth(batches: Iterable[dict[str, Tensor]]) -> Tensor:
 
 
 def _mean_joints(batches: Iterable[dict[str, Tensor]]) -> Tensor:
-    """(1, J, 3): where each joint is in the mean of all crops."""
+    """(1, J, 3): the mean position of each joint over all crops."""
     keypoints = torch.cat([batch["keypoints"] for batch in batches]).float()
     labeled = keypoints[..., 2:] > 0
     mean = (keypoints[..., :2] * labeled).sum(dim=0) / labeled.sum(dim=0).clamp_min(1)

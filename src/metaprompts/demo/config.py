@@ -15,10 +15,10 @@ class DemoConfig:
     Attributes:
         out: folder for scenes and report
         seed: seed of the first scene; no model was trained on those from 3,000,000
-        scenes: how many are scored
-        training_scenes: how many the live training and the baselines see
+        scenes: number of scenes to score
+        training_scenes: number of scenes for live training and baselines
         live_seconds: duration of the live training
-        workers: processes that draw scenes
+        workers: number of processes that draw scenes
     """
 
     out: Path

@@ -54,7 +54,7 @@ def run_demo(settings: DemoConfig) -> Path:
     """Run the whole demo; writes the report, and next to it the image at its top.
 
     Args:
-        settings: how much of it
+        settings: sizes of the demo
 
     Returns:
         the report's path
@@ -67,7 +67,7 @@ def run_demo(settings: DemoConfig) -> Path:
 
 
 def _run(settings: DemoConfig) -> Path:
-    # Another seed or size finds its own folder.
+    # Each seed and size has its own folder.
     scenes = settings.out / f"scenes-{settings.seed}-{settings.training_scenes}-{settings.scenes}"
     report_lines([f"drawing {counted(settings.training_scenes + settings.scenes, 'scene')}"])
     write_scenes(
@@ -111,7 +111,7 @@ def _galleries(subject: Subject) -> Iterator[Gallery]:
     report_lines([f"visualizing the prompts of {model.task.name}"])
     samples = _some(split.samples, len(split.samples))
     yield task_gallery(model, samples)
-    # Steps that only the last one's loss trained cannot be read.
+    # Earlier steps are meaningless if only the last step's loss was trained.
     if (
         model.config.refinement.steps > 1
         and subject.recipe.training.step_decay is not None

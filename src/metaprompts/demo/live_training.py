@@ -1,4 +1,4 @@
-"""Fine-tuning for a minute, to be watched."""
+"""Live fine-tuning for a minute."""
 
 import time
 from collections.abc import Callable
@@ -44,8 +44,8 @@ def fine_tune(
     Unlike `training.train` it ends by the clock, writes nothing, and its result depends on the machine's speed.
 
     Args:
-        recipe: what to train; its length is not used
-        seconds: how long
+        recipe: the recipe; its length is not used
+        seconds: duration
         on_step: called at every step
 
     Returns:

@@ -1,4 +1,4 @@
-"""Responses of single meta prompts: heatmaps in scenes that contain what the prompt prefers."""
+"""Responses of single meta prompts: heatmaps in scenes with the prompt's preferred class or joint."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def prompts_gallery(
     Args:
         model: a model for any task
         preferences: from `explaining.prompt_responses`
-        samples: to choose scenes from
+        samples: candidate scenes
     """
     kind = "depth" if isinstance(preferences, DepthPreferences) else preferences.kind
     rows = list(
@@ -96,7 +96,7 @@ def _amount(sample: Sample, place: int) -> float:
 def _images(model: MetaPromptModel, row: _Row) -> list[ImageArray]:
     sample = row.sample
     (heatmap,) = prompt_heatmaps(model, sample.image, [row.prompt], boxes=box_of(sample))
-    # Of pose nothing but the box was seen.
+    # The pose model sees only the box.
     part = np.ix_(heatmap.seen.any(axis=1), heatmap.seen.any(axis=0))
     images = (sample.image, draw_truth(model.task, sample), overlay_heat(sample.image, heatmap.map))
     scale = max(1, _SHOWN_HEIGHT // len(part[0]))

@@ -1,4 +1,4 @@
-"""One HTML file with everything in it: no network, no other file."""
+"""A self-contained HTML file."""
 
 import base64
 import io
@@ -32,7 +32,7 @@ class Score:
         better: "higher" or "lower"
         model: the embedded model's number
         baseline: the number of `best_constant`
-        baseline_name: what that is
+        baseline_name: description of the baseline
     """
 
     task: str
@@ -76,9 +76,9 @@ class Report:
         galleries: images, in order
         curve: curve of the live training
         live: scores of the live training: (metric, before, after)
-        live_seconds: how long it took
+        live_seconds: its duration
         live_gallery: predictions after it
-        commands: (what for, command) of what to try next
+        commands: (purpose, command) of commands to try next
     """
 
     scenes: int
@@ -93,7 +93,7 @@ class Report:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write the report whole or not at all.
+    """Write the report atomically.
 
     Raises:
         InputError: the file cannot be written
@@ -106,7 +106,7 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def image_url(image: ImageArray) -> str:
-    """An image (H,W,3) as the address of itself."""
+    """An image (H,W,3) as a data URL."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,1 +1,1 @@
-"""Pre-training a miniature Stable Diffusion on generated scenes: the whole method can be tried without a GPU."""
+"""Pre-training a miniature Stable Diffusion on generated scenes: for trying the whole method without a GPU."""

@@ -1,4 +1,4 @@
-"""Many rows of one shape in files of a few hundred: each appears whole or not at all, so writing can be resumed."""
+"""Many rows of one shape in files of a few hundred, written atomically, so writing can be resumed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
 
     Args:
         folder: output folder of all parts
-        rows: which rows these are
+        rows: indices of the rows
         values: (len(rows), ...)
         notes: one line for each row, such as its caption
 
     Raises:
         InputError: the file cannot be written
     """
-    # The notes come first: where the values are, the notes are.
+    # Notes are written first: if values exist, notes exist.
     if notes is not None:
         write_json(_path(folder, rows).with_suffix(".json"), list(notes))
     with write_whole(_path(folder, rows)) as scratch:
@@ -39,7 +39,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
 
 
 def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[range]:
-    """The parts of ``count`` rows that are still to be written.
+    """The unwritten parts of ``count`` rows.
 
     Args:
         folder: output folder of all parts

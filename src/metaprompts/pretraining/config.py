@@ -48,7 +48,7 @@ class Learning:
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices; vectors have none."""
     max_grad_norm: float = 1.0
-    """Largest norm of all gradients together."""
+    """Maximum norm of all gradients together."""
     warmup_steps: int = 200
     """Steps of linear rise of the learning rate."""
     decay_fraction: float = 0.2
@@ -101,7 +101,7 @@ class Vae(Learning):
     kl_warmup_steps: int = 2_000
     """Steps over which that weight rises from 0."""
     equal_channels: bool = False
-    """Bring each latent channel to unit spread, not all together: details then count as much as plain colors."""
+    """Normalize each latent channel separately instead of all together: details then count as much as plain colors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,7 +110,7 @@ class Vae(Learning):
         if self.crop < 16 or self.crop % 8:
             raise InputError(f"vae.crop is {self.crop}; expected a multiple of 8 from 16")
         if not 0 <= self.whole_share <= self.decay_fraction:
-            # What is trained before the learning rate falls must not depend on the number of steps.
+            # Training before the learning rate decays must not depend on the number of steps.
             raise InputError(
                 f"vae.whole_share is {self.whole_share}; expected 0 to vae.decay_fraction, "
                 f"which is {self.decay_fraction}"
@@ -119,10 +119,10 @@ class Vae(Learning):
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """The words."""
+    """The vocabulary."""
 
     merges: int = 500
-    """Words and parts of words that get a token of their own, in addition to all single letters."""
+    """Number of words and word parts with their own token, in addition to all single letters."""
     longest: int = 77
     """Largest number of tokens in a caption, beginning and end included; what is longer is cut."""
 
@@ -175,7 +175,7 @@ class Pretraining:
     checkpoint_seconds: float = 120.0
     """Time between checkpoints."""
     ignore_gates: bool = False
-    """Go on where the VAE is not good enough."""
+    """Continue even if the VAE is not good enough."""
     scenes: Scenes = field(default_factory=Scenes)
     vae: Vae = field(default_factory=Vae)
     text: Text = field(default_factory=Text)

@@ -27,8 +27,8 @@ class DiffusionObjective:
     """Velocity prediction on noised latents.
 
     Args:
-        text_to_image: is trained
-        latents: rows (2, C, h, w): an image's and its mirror image's
+        text_to_image: the networks to train
+        latents: rows (2, C, h, w): of an image and its mirror image
         tokens: (N, L), the captions', padded
         empty: (L,), the empty caption's
         settings: settings of the stage
@@ -76,12 +76,12 @@ class DiffusionObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """The captions and how they are read.
+    """The captions and their tokenizer.
 
     Attributes:
         tokenizer: tokenizer of the stage text
         captions: captions of the scenes, one for each row of latents
-        samples: to draw now and then
+        samples: captions for sample sheets
     """
 
     tokenizer: CLIPTokenizer
@@ -105,7 +105,7 @@ def train_diffusion(
 ) -> None:
     """Train or resume, then write model/ and finished.json to the run's folder.
 
-    Now and then a sheet of samples goes to its samples/.
+    Periodically writes a sheet of samples to samples/.
 
     Args:
         text_to_image: the networks, new
@@ -113,11 +113,11 @@ def train_diffusion(
         latents: rows (2, C, h, w)
         words: one caption for each row
         settings: settings of the stage
-        train_config: how to train
+        train_config: the training config
         progress: called at every step
 
     Raises:
-        InputError: the loss is no longer finite, or a checkpoint does not fit
+        InputError: the loss is non-finite, or a checkpoint does not fit
     """
     channels_last(text_to_image)
     captions, empty = words.tokens(words.captions), words.tokens([""])[0]
@@ -144,7 +144,7 @@ def train_diffusion(
         return
     with write_folder_whole(train_config.folder / "model") as scratch:
         text_to_image.save(scratch)
-    # This comes last: where it is, the stage is finished.
+    # Written last: if it exists, the stage is finished.
     write_json(train_config.folder / "finished.json", {"steps": settings.steps})
 
 

@@ -1,4 +1,4 @@
-"""A pre-training from its settings to a Stable Diffusion folder: the stages in order, finished ones skipped."""
+"""Run all pre-training stages in order, skipping finished ones."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ _SAMPLES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run folder and what belongs into it.
+    """A run folder and its contents.
 
     Attributes:
         settings: settings of every stage
@@ -71,7 +71,7 @@ class Run:
         return read_notes(self.folder("scenes") / split, count)
 
     def samples(self) -> list[str]:
-        """Captions to draw samples of, from scenes that nothing is trained on."""
+        """Captions to draw samples of, from held-out scenes."""
         return self.captions(HELD_OUT, self.settings.scenes.held_out)[:_SAMPLES]
 
     def diffusion_identity(self, vae: str) -> dict[str, object]:
@@ -92,7 +92,7 @@ def pretrain(
     stage: StageName | None = None,
     source: Source = generated_scene,
 ) -> None:
-    """Run what is not finished yet.
+    """Run the unfinished stages.
 
     Args:
         settings: settings of every stage

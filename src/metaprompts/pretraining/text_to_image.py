@@ -1,4 +1,4 @@
-"""The two networks that are trained together to draw, and the pipeline that draws with them."""
+"""The UNet and text encoder, trained together, and the pipeline that samples from them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.errors import InputError
 from metaprompts.pretraining.architecture import Architecture
 
-# Stable Diffusion's noise, but for its end, where nothing of the image is left: so drawing begins as training does
-# (Lin et al., 2024). A small network learns an image's layout sooner by its velocity than by its noise.
+# Stable Diffusion's noise schedule, but with zero signal at the end, so sampling starts as in training (Lin et al.,
+# 2024). A small network learns the layout of images sooner by predicting velocity than noise.
 NOISE = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -25,7 +25,7 @@ NOISE = {
 
 
 class TextToImageModel(nn.Module):
-    """A UNet and the text encoder that it listens to.
+    """A UNet and its text encoder.
 
     Args:
         unet: predicts velocity
@@ -59,10 +59,10 @@ class TextToImageModel(nn.Module):
 
     @classmethod
     def read(cls, folder: Path) -> "TextToImageModel":
-        """Read what `save` wrote, in single precision.
+        """Load saved networks, in single precision.
 
         Raises:
-            InputError: there is nothing
+            InputError: the folder has no networks
         """
         if not folder.is_dir():
             raise InputError(f"no UNet in {folder}: run stage diffusion first")

@@ -1,4 +1,4 @@
-"""A training loop that can be stopped at any time and resumes as if it had not been."""
+"""A training loop that can be stopped at any time and resumes with the same result."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -67,12 +67,12 @@ def train(
 
     Args:
         objective: its model is changed
-        train_config: how
+        train_config: the training config
         progress: called at every step
         after_step: is given the number of steps taken and the averaged weights, before they are saved
 
     Raises:
-        InputError: the checkpoints are damaged or of another model, or the loss is no longer finite
+        InputError: the checkpoints are damaged or of another model, or the loss is non-finite
     """
     settings, is_first = train_config.settings, train_config.process_group.is_first
     train_state = TrainState(objective.model, settings)

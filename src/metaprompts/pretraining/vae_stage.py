@@ -36,7 +36,7 @@ class VaeObjective:
     """Reconstruct crops, at the end whole images.
 
     Args:
-        vae: is trained
+        vae: the VAE to train
         images: rows (H, W, 3) in 0..255
         settings: settings of the stage
         seed: seed of crops, flips and latent noise
@@ -96,13 +96,13 @@ def train_vae(
     Args:
         config: AutoencoderKL's
         settings: settings of the stage
-        train_config: how to train
+        train_config: the training config
         images: to train on
         held_out: to measure on
         progress: called at every step
 
     Raises:
-        InputError: the config cannot be built, the loss is no longer finite, or a checkpoint does not fit
+        InputError: the config cannot be built, the loss is non-finite, or a checkpoint does not fit
     """
     torch.manual_seed(train_config.seed)
     vae = AutoencoderKL.from_config(config)
@@ -111,7 +111,7 @@ def train_vae(
     vae.eval()
     some = min(_STANDARDIZED_ON, len(images))
     mean, std = channel_moments(_encode_rows(vae, images, some))
-    # A channel that the encoder leaves alone has no spread to divide by.
+    # An unused latent channel has no standard deviation to divide by.
     each = std.clamp_min(_LEAST_SPREAD)
     standardize(vae, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
     latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
@@ -136,7 +136,7 @@ def _finish(vae: AutoencoderKL, settings: Vae, folder: Path, held_out: Rows, fac
     measured = _measure(vae, held_out, folder / "sheet.png")
     with write_folder_whole(folder / "model") as scratch:
         vae.save_pretrained(scratch)
-    # The metrics come last: where they are, the stage is finished.
+    # Metrics are written last: if they exist, the stage is finished.
     write_json(folder / "metrics.json", {"steps": settings.steps, **asdict(measured), **facts})
     return measured
 
@@ -148,10 +148,10 @@ def vae_is_finished(folder: Path, settings: Vae) -> bool:
 
 
 def check_vae_quality(folder: Path) -> None:
-    """Stop here unless the VAE beats averaged blocks and sees color.
+    """Check that the VAE beats averaged blocks and reproduces color.
 
     Raises:
-        InputError: it does not; the line names the figures
+        InputError: it does not; the message has the figures
     """
     values = read_json(folder / "metrics.json")
     measured = from_dict(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})

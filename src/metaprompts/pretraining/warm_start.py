@@ -1,4 +1,4 @@
-"""A finished Stable Diffusion folder to begin with, in place of random weights."""
+"""Initialize from a finished Stable Diffusion folder instead of random weights."""
 
 import shutil
 from pathlib import Path
@@ -39,7 +39,7 @@ def published_fingerprint(folder: Path) -> str:
 
 
 def take_over(part: Path, target: Path) -> None:
-    """Copy a part, whole or not at all.
+    """Copy a part atomically.
 
     Raises:
         InputError: it cannot be written

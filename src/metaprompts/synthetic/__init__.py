@@ -1,4 +1,4 @@
-"""Generated scenes: small worlds of rooms and streets, with the truth about every pixel."""
+"""Generated scenes: rooms and streets with ground truth for every pixel."""
 
 from metaprompts.synthetic.scene import Scene, ScenePerson, generate_scene
 from metaprompts.synthetic.world import CLASSES

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from metaprompts.synthetic.world import Thing
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-# Smaller things are not worth a word.
+# Smaller objects are not mentioned.
 _WORTH_SHARE = 0.0025
 
 

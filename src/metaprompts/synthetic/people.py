@@ -17,8 +17,8 @@ class Figure:
     """A person in a world.
 
     Attributes:
-        thing: what is seen
-        joints: where each of `COCO_JOINTS` is, meters
+        thing: the visible object
+        joints: position of each of `COCO_JOINTS`, meters
     """
 
     thing: Thing

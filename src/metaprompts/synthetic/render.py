@@ -1,4 +1,4 @@
-"""From a world and a camera to an image with the truth about every pixel."""
+"""Render a world through a camera to an image with ground truth for every pixel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from metaprompts.synthetic.solids import Solid
 from metaprompts.synthetic.vectors import Vector
 from metaprompts.synthetic.world import World
 
-# Where a pixel that shows an edge is sampled again: a turned square, in pixels from its center.
+# Offsets of extra samples in edge pixels: a rotated square, in pixels from the center.
 _SAMPLES = ((-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375))
 # The samples' mean of bilinear weights of the nine pixels around, row by row.
 _BLUR = (3 / 256, 26 / 256, 3 / 256, 26 / 256, 140 / 256, 26 / 256, 3 / 256, 26 / 256, 3 / 256)
 _EDGE_CONTRAST = 0.08
 _NEAR_M = 0.05
 _SQUARE = 8
-# What is smaller than this is not drawn.
+# Smaller solids are not drawn.
 _SMALLEST_PX = 0.7
 
 
@@ -169,7 +169,7 @@ def _in_front(corners: list[Array], depth: Array) -> list[Array]:
 
 
 def _first_hits(views: list[_View], camera: Camera) -> tuple[Array, Places]:
-    """Depth of the first solid along the ray of each pixel, and which it is.
+    """Depth and index of the first solid along each pixel's ray.
 
     Returns:
         (H, W) depth, infinite for none; (H, W) number of the solid, -1 for none
@@ -227,7 +227,7 @@ def _by_blocks(height: int, width: int) -> Places:
 def _smoothed(colors: Array, which: Places, views: list[_View], camera: Camera) -> Array:
     """Replace the colors of pixels on edges by the mean of four samples in them.
 
-    A sample takes its color from the centers around it that show the same solid, by their nearness.
+    A sample's color is interpolated from surrounding pixel centers that show the same solid, weighted by distance.
     """
     outlines, edges = _outlines(which), _edges(colors)
     smoothed = np.where(edges & ~outlines, _blurred(colors), colors)
@@ -269,7 +269,7 @@ def _neighbors(values: Any) -> Iterator[Any]:
 
 
 def _blurred(colors: Array) -> Array:
-    """What `_borrowed` comes to where all centers show the same solid."""
+    """The result of `_borrowed` if all centers show the same solid."""
     total = np.zeros_like(colors)
     for neighbor, weight in zip(_neighbors(colors), _BLUR, strict=True):
         total += np.float32(weight) * neighbor
@@ -311,5 +311,5 @@ def _borrowed(
             weight = (which[y, x] == found) * np.float32(weight_x * weight_y)
             total += colors[:, y, x] * weight
             weights += weight
-    # A solid that no center shows is thinner than a pixel: there the center's own color stands.
+    # A solid that no center shows is thinner than a pixel: the center's own color is used there.
     return np.where(weights > 0, total / weights, colors[:, y_px, x_px])

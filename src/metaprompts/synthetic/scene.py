@@ -1,4 +1,4 @@
-"""A scene: everything that is known about one generated image."""
+"""A scene: one generated image with its ground truth."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,7 +20,7 @@ from metaprompts.synthetic.world import CLASSES, World
 
 Kind = Literal["room", "street"]
 _LARGEST_SIDE = 8192
-# People of whom less is to be seen are not annotated.
+# People with fewer visible pixels are not annotated.
 _SMALLEST_SHARE = 0.005
 
 
@@ -44,16 +44,16 @@ class ScenePerson:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """An image with the truth about it.
+    """An image with its ground truth.
 
     Attributes:
-        seed: what it was made from
+        seed: its seed
         kind: "room" or "street"
         image: (H, W, 3) uint8 RGB
         depth_m: (H, W) float32 meters along the optical axis; 0 where there is only sky
         labels: (H, W) uint8, places in `CLASSES`
         things: (H, W) int32, a number for each thing; -1 for the sky
-        people: those of whom enough is to be seen
+        people: the sufficiently visible people
         intrinsics: (3, 3) float64: pixel = intrinsics @ (x right, y down, z forward) / z; pixel centers are whole
         caption: the visible objects, in English
     """
@@ -151,7 +151,7 @@ def _people(world: World, figures: tuple[Figure, ...], camera: Camera, rendering
 
 
 def _keypoints(figure: Figure, camera: Camera, rendering: Rendering) -> NDArray[np.float32]:
-    """Project the joints; one is hidden where the depth buffer has something well before it."""
+    """Project the joints; a joint is hidden if the depth buffer has something well in front of it."""
     keypoints = np.zeros((len(COCO_JOINTS), 3), dtype=np.float32)
     for place, name in enumerate(COCO_JOINTS):
         x_px, y_px, depth = camera.project(*figure.joints[name])

@@ -11,16 +11,16 @@ _GROUP = 64
 
 
 def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.bool_]) -> Array:
-    """1 where the light reaches a point, 0 where a solid is between.
+    """1 for points reached by the light, 0 for points in shadow.
 
-    Points are tried in groups of neighbors: a solid is only intersected with the rays of those groups that it can
-    shade at all. The answer does not depend on the grouping.
+    Points are tested in groups of neighbors: a solid is intersected only with the rays of groups that it may shade. The
+    result does not depend on the grouping.
 
     Args:
         table: the solids
         light: where the light is
         rays: (n,) each; from the light to the points, neighbors next to each other
-        asked: (n,) the points that face the light; for the others the answer is 1
+        asked: (n,) whether a point faces the light; the others get 1
     """
     shaded = np.zeros(len(asked), dtype=bool)
     groups = _Groups(rays, asked)
@@ -39,7 +39,7 @@ def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.b
 
 
 class _Groups:
-    """Runs of rays, each with a middle ray and the most that a member's end is away from the middle's."""
+    """Consecutive rays, each group with a middle ray and the largest distance of a member's end from the middle's."""
 
     def __init__(self, rays: Arrays, asked: NDArray[np.bool_]) -> None:
         count = len(asked)

@@ -15,7 +15,7 @@ JOINT_RADII_M = {
     "knee": 0.11,
     "ankle": 0.09,
 }
-"""How deep under its skin a joint may lie and still count as seen."""
+"""Maximum depth of a visible joint below the skin."""
 
 
 class Skeleton:

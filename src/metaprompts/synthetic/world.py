@@ -33,9 +33,9 @@ class Thing:
 
     Attributes:
         label: one of `CLASSES`
-        solids: what it is made of
-        noun: what a caption calls it, such as "car"; empty for what captions skip
-        detail: what distinguishes it from others of its class, such as "red" or "in a green shirt"
+        solids: its solids
+        noun: its name in captions, for example "car"; empty if captions skip it
+        detail: its distinguishing detail, for example "red" or "in a green shirt"
     """
 
     label: str
@@ -84,7 +84,7 @@ class Sky:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Everything that is to be seen.
+    """All visible content.
 
     Attributes:
         things: in no order

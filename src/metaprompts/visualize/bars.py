@@ -15,7 +15,7 @@ from metaprompts.visualize.text import ImageArray
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Inches: of a row, and what titles, axis and legend take.
+# Inches per row, and for titles, axis and legend.
 _ROW, _BORDER = 0.2, 0.6
 _STACK, _STACKS_BORDER = 0.32, 1.2
 
@@ -25,14 +25,14 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
 
     Args:
         values: (R,); NaN has no bar
-        names: R names; of very many, some are written, and no numbers
-        limit: where the axis ends, on both sides
+        names: R names; if there are very many, only some names and no numbers are written
+        limit: end of the axis, on both sides
 
     Returns:
         (height, width, 3)
 
     Raises:
-        InputError: names and values do not belong together
+        InputError: names and values do not match
     """
     if values.shape != (len(names),) or not values.size:
         raise InputError(f"bars of {values.shape} have {len(names)} names; expected one each")
@@ -74,7 +74,7 @@ class Stack:
 
 
 def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
-    """Draw a stacked bar a row, and next to each a second bar.
+    """Draw one stacked bar per row, and next to each a second bar.
 
     Args:
         stacks: the rows

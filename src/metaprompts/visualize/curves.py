@@ -1,4 +1,4 @@
-"""Numbers over steps as an image."""
+"""Plot values over steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ class Curve:
     """One panel.
 
     Attributes:
-        title: what is shown
+        title: heading
         unit: unit of the values, written at their axis
         steps: (N,), ascending
-        values: (N,); what is not finite is left out
+        values: (N,); non-finite values are left out
         smooth: points of a running mean, drawn over the values; 1 draws the values alone
-        cut_outliers: end the axis at what few values exceed: the first losses may be far above all others
+        cut_outliers: limit the axis to exclude a few high values: the first losses may be far above all others
         limits: limits of the axis; None to derive them from the values
     """
 
@@ -46,11 +46,11 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], last_step: float) -> ImageArray:
-    """Draw panels under each other, with one axis of steps.
+    """Draw panels under each other with a shared step axis.
 
     Args:
         curves: the panels
-        last_step: at the right edge
+        last_step: step at the right edge
 
     Returns:
         (height, width, 3)
@@ -101,7 +101,7 @@ def _draw(axes: "Axes", curve: Curve) -> None:
 
 
 def _without_outliers(values: NDArray[np.float64], bottom: float | None) -> tuple[float | None, float | None]:
-    """Ends of an axis that holds all but the highest values, with a margin; nothing where there is no range."""
+    """Axis limits without the highest values, with a margin; None if there is no range."""
     low, high = float(values.min()) if bottom is None else bottom, float(np.percentile(values, 98))
     margin = 0.05 * (high - low)
     return (low - margin if bottom is None else bottom, high + margin) if high > low else (bottom, None)

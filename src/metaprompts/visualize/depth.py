@@ -1,4 +1,4 @@
-"""Depth as color: near is bright, far is dark, black is not a measurement."""
+"""Depth as color: near is bright, far is dark, black is unmeasured."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,11 +17,11 @@ _ENOUGH = 2**25
 
 
 def depth_range(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> tuple[float, float]:
-    """The range that colors should span: from the 1st to the 99th percentile, so that few outliers cost no contrast.
+    """The range of the colors: the 1st to the 99th percentile, so outliers do not reduce contrast.
 
     Args:
         depth_m: (H,W) meters
-        valid: (H,W), False where depth means nothing; NaN, infinite and non-positive depth never counts
+        valid: (H,W), False where depth is meaningless; NaN, infinite and non-positive depth never counts
 
     Returns:
         near and far end, meters; (0, 1) if no pixel is valid
@@ -54,7 +54,7 @@ def color_depth(
         (H,W,3)
 
     Raises:
-        InputError: the map has no two dimensions
+        InputError: the map is not two-dimensional
     """
     if depth_m.ndim != 2:
         raise InputError(f"depth to color is {depth_m.shape}; expected (height, width) in meters")
@@ -134,7 +134,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
 
     Args:
         depth_m: (H,W) meters
-        valid: (H,W), False where depth means nothing
+        valid: (H,W), False where depth is meaningless
     """
     near, far = depth_range(depth_m, valid)
     known = nearer = farther = 0
@@ -153,7 +153,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
 
 
 def _ticks(minimum: float, maximum: float, at_most: int) -> list[tuple[float, str]]:
-    """Round depths from end to end, with their texts; the least depth alone where there is no range."""
+    """Round depths from end to end, with labels; only the smallest depth if there is no range."""
     span = maximum - minimum
     if not span > 1e-6 * max(abs(maximum), 1e-3):
         return [(minimum, f"{minimum:.3g} m")]

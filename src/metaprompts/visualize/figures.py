@@ -27,14 +27,14 @@ def draw_figure(size: tuple[float, float], paint: "Callable[[Figure], None]", na
     Args:
         size: width and height, inches of 100 pixels
         paint: draws into an empty figure
-        names: the texts of it that may be in any script; their letters get a font that has them
+        names: texts in any script, which get a font with their letters
 
     Returns:
         (height, width, 3)
     """
-    # Before the import, which may warn of a cache that cannot be written.
+    # Before the import, which may warn about an unwritable cache.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    # Takes half a second, which most commands can do without.
+    # The import takes half a second, which most commands avoid.
     from matplotlib import font_manager, style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def draw_figure(size: tuple[float, float], paint: "Callable[[Figure], None]", na
         font_manager.fontManager.addfont(path)
         families.append(font_manager.FontProperties(fname=path).get_name())
     own = {"font.family": families, "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left"}
-    # The user's own settings could make other charts, or need LaTeX.
+    # The user's own settings could change charts, or need LaTeX.
     with _DRAWING, style.context(["default", own]):
         figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
@@ -55,13 +55,13 @@ def draw_figure(size: tuple[float, float], paint: "Callable[[Figure], None]", na
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names as a chart shows them: not too long; "class 3" where no font of this system has the letters."""
+    """Shortened names for a chart; "class 3" if no system font has the letters."""
     shown = (drawn_name(name, number) for number, name in enumerate(names))
     return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in shown]
 
 
 def named_places(count: int) -> range:
-    """Which of so many rows of a chart are named: all, or every second, third ... where an image would be too large."""
+    """Indices of the labeled rows of a chart: all, or every second, third, ... if the image would be too large."""
     return range(0, count, -(-count // _MOST_NAMED))
 
 

@@ -1,4 +1,4 @@
-"""Choose the font of a text: Pillow's own where it has all letters, else a system font."""
+"""Choose the font of a text: Pillow's own if it has all letters, else a system font."""
 
 import os
 import sys
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, features
 
 _SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
-# Of several fonts that have the letters, the one whose name has the fewest of these words is taken.
+# Among fonts with the letters, the one with the fewest of these words in its name is used.
 _FANCY = "bold italic oblique mono serif condensed light thin black heavy display math emoji medium extra".split()
 _JOINERS = "\u200c\u200d"
 _PROBE_PX = 16
-# The share of letters with a glyph of their own that fonts have at least: capitals may serve as small letters.
+# Minimum share of letters with their own glyph: capitals may serve as small letters.
 _OWN_GLYPHS = 0.25
 
 
 def font_for(text: str, size_px: int) -> ImageFont.FreeTypeFont | None:
-    """The font that has a glyph for each letter of one line of text; None where no font of this system has.
+    """The font that has a glyph for each letter of one line of text; None if no system font does.
 
     Args:
         text: normalized (NFC)
@@ -37,7 +37,7 @@ def font_for(text: str, size_px: int) -> ImageFont.FreeTypeFont | None:
 
 
 def font_file(text: str) -> Path | None:
-    """The file of a system font that has all letters of a text; None where there is none."""
+    """The file of a system font with all letters of a text; None if there is none."""
     return _path_for(frozenset(text), _needs_shaping(text))
 
 
@@ -132,15 +132,15 @@ def _own_letters() -> frozenset[int]:
 
 
 def _letters(font: Path | BinaryIO) -> NDArray[np.int32]:
-    """The code points that a font has glyphs for; none where it cannot be read."""
+    """The code points with glyphs in a font; none if it cannot be read."""
     from fontTools.ttLib import TTFont
 
     try:
         with TTFont(font, lazy=True, fontNumber=0) as opened:
             known = opened.getBestCmap() or {}
-    except Exception:  # damaged fonts raise anything
+    except Exception:  # damaged fonts raise errors of any type
         return np.empty(0, np.int32)
-    # Fonts of last resort have one and the same box for all letters of a script.
+    # Last-resort fonts use the same box for all letters of a script.
     if len(set(known.values())) < _OWN_GLYPHS * len(known):
         return np.empty(0, np.int32)
     return np.fromiter(known, np.int32, len(known))

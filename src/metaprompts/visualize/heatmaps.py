@@ -1,4 +1,4 @@
-"""Heat over the image: where a map is high, and which of many maps are worth showing."""
+"""Heatmap overlays, and the choice of maps to show."""
 
 import cv2
 import numpy as np
@@ -7,22 +7,22 @@ from numpy.typing import NDArray
 from metaprompts.errors import InputError
 from metaprompts.visualize.text import ImageArray
 
-# A map whose values differ by less than this part of them is constant but for float32's rounding.
+# A map whose relative range is below this is constant up to float32 rounding.
 _ROUNDING = 1e-6
 
 
 def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
-    """Bring a map to 0..1: its least value becomes 0, its largest 1.
+    """Scale a map to 0..1 by its smallest and largest value.
 
     Args:
         values: (H,W)
-        seen: (H,W), False where the map says nothing, which becomes 0 and counts for nothing; None: it says all
+        seen: (H,W), False where the map is undefined: set to 0 and ignored; None: defined everywhere
 
     Returns:
-        (H,W); 0 everywhere if the map is constant, but for rounding
+        (H,W); 0 everywhere if the map is constant up to rounding
 
     Raises:
-        InputError: a value that counts is NaN or infinite
+        InputError: a value inside ``seen`` is NaN or infinite
     """
     seen = np.ones(values.shape, dtype=np.bool_) if seen is None else seen
     if not np.isfinite(values[seen]).all():
@@ -38,14 +38,14 @@ def normalize(values: NDArray[np.floating], seen: NDArray[np.bool_] | None = Non
 def overlay_heat(
     image: ImageArray, heat: NDArray[np.floating], seen: NDArray[np.bool_] | None = None, opacity: float = 0.6
 ) -> ImageArray:
-    """Lay heat over an image: dark blue is 0, green the middle, dark red 1 (the color map "turbo").
+    """Overlay heat on an image: dark blue is 0, green the middle, dark red 1 (the color map "turbo").
 
-    The image is shown in gray, so that every color on it means heat.
+    The image is gray, so every color means heat.
 
     Args:
         image: (H,W,3)
         heat: (H,W) in 0..1
-        seen: (H,W), False where the image gets no color; None: all gets some
+        seen: (H,W), False where the image gets no color; None: colored everywhere
         opacity: opacity of the colors, 0..1
 
     Returns:
@@ -69,16 +69,16 @@ def overlay_heat(
 def most_distinct(maps: NDArray[np.floating], count: int) -> list[int]:
     """Choose prompts that respond clearly and differently, one after the other.
 
-    The first is that whose map, brought to 0..1, has the largest variance; each next one has the largest variance times
-    1 - r, r being the largest absolute correlation of its map with one already chosen. A copy, or a negative, of a
-    chosen map so comes last, together with constant maps.
+    The first is the prompt whose map, scaled to 0..1, has the largest variance; each next one has the largest variance
+    times 1 - r, where r is its map's largest absolute correlation with a chosen one. So copies and negatives of a
+    chosen map come last, together with constant maps.
 
     Args:
         maps: (N,P), N maps of P pixels
-        count: how many to choose; at most all
+        count: number of prompts to choose; at most all
 
     Returns:
-        numbers of prompts, in the order of choice; of equals the lower number first
+        prompt indices in the order of choice; ties go to the lower index
     """
     centered = maps.astype(np.float64) - maps.mean(axis=1, keepdims=True, dtype=np.float64)
     ranges, lengths = np.ptp(centered, axis=1), np.linalg.norm(centered, axis=1)

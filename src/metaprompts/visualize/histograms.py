@@ -16,10 +16,10 @@ _OUTLINE = (150, 150, 156)
 def class_histogram(
     title: str, names: Sequence[str], colors: NDArray[np.uint8], shares: Sequence[float], width: int
 ) -> ImageArray:
-    """Draw a bar a class, the largest share first; those that never occur are named, too.
+    """Draw one bar per class, the largest share first; classes that never occur are also named.
 
     Args:
-        title: above the bars
+        title: heading
         names: names of C classes
         colors: (C,3) RGB
         shares: (C,) of all pixels, 0..1; the largest has the longest bar

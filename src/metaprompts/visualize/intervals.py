@@ -1,4 +1,4 @@
-"""Numbers of a few seeds with their means and intervals as a chart: a panel a comparison, a row a variant."""
+"""Plot values of a few seeds with means and intervals: one panel per comparison, one row per variant."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Inches: of the chart, a row, and what a panel's title and axis take.
+# Inches: width of the chart, height of a row, and space for a panel's title and axis.
 _WIDTH, _ROW, _BORDER = 9.0, 0.28, 0.7
 _FIRST, _OTHER, _LOST = "#265ebe", "#b5472f", "#be1e28"
 # Share of the axis left free on both sides.
@@ -30,7 +30,7 @@ class Row:
         mean: NaN for none
         half_width: half width of the interval around the mean; NaN for none
         note: written next to the numbers
-        lost: why seeds have no value, written in red; "" for none
+        lost: reason for missing seeds, written in red; "" for none
     """
 
     name: str
@@ -43,10 +43,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Rows with one axis; the first is what the others are compared with.
+    """Rows with one axis; the others are compared with the first.
 
     Attributes:
-        title: what is compared
+        title: heading
         rows: at least one
     """
 
@@ -59,7 +59,7 @@ def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
 
     Args:
         panels: at least one, with rows
-        heading: written above all
+        heading: heading of the figure
 
     Returns:
         (height, width, 3)
@@ -91,7 +91,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         axes.axvline(panel.rows[0].mean, color=_FIRST, linestyle=":", linewidth=1)
     for place, row in enumerate(panel.rows):
         color = _OTHER if place else _FIRST
-        # Seeds lie below the interval, which would hide them; a single one is the mean.
+        # Seeds are drawn below the interval, which would hide them; a single seed is the mean.
         values = row.values if len(row.values) > 1 else ()
         axes.plot(values, [place + 0.22] * len(values), "o", color=color, alpha=0.4, markersize=4)
         if not math.isnan(row.half_width):
@@ -103,7 +103,7 @@ def _draw(axes: "Axes", panel: Panel) -> None:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Of the values, and of the intervals as far as they are not many times as wide as those."""
+    """Axis limits of the values, and of intervals that are not many times as wide."""
     values = [value for row in rows for value in row.values] or [0.0, 1.0]
     low, high = min(values), max(values)
     spread = high - low or max(abs(high), 1.0) * 0.1

@@ -1,4 +1,4 @@
-"""Strips below an image that say what its colors mean."""
+"""Legends below an image that explain its colors."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -9,7 +9,7 @@ from metaprompts.visualize.text import Color, ImageArray, blank, fitted, text_si
 
 _NARROWEST = 160
 _SMALLEST_PX = 11
-# Entries that fit next to each other on a square image, so that it is readable when the whole is on a screen.
+# Entries that fit next to each other on a square image, so that it is readable with the whole image on a screen.
 _SHARE = 50
 _OUTLINE: Color = (150, 150, 156)
 
@@ -20,21 +20,21 @@ def legend_text_px(height: int, width: int) -> int:
 
 
 def percent(share: float) -> str:
-    """A share as it is written behind a name."""
+    """Format a share for a legend entry."""
     value = 100 * share
     return "<0.1%" if value < 0.1 else f"{value:.1f}%" if value < 10 else f"{value:.0f}%"
 
 
 def strip_width(width: int) -> int:
-    """The width of the strip below an image: as wide, but never so narrow that no word fits."""
+    """The width of the strip below an image: as wide as the image, but wide enough for a word."""
     return max(width, _NARROWEST)
 
 
 def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], width: int, size_px: int) -> ImageArray:
-    """Colors with their names, in as many lines as it takes.
+    """Color swatches with names, on as many lines as needed.
 
     Args:
-        entries: C names, which are shortened where they do not fit, and what is written behind each, which is not
+        entries: C names, shortened if needed, each with a suffix, which is not shortened
         colors: (C,3) RGB
         width: width of the strip, pixels
         size_px: size of the font
@@ -53,7 +53,7 @@ def swatches(entries: Sequence[tuple[str, str]], colors: NDArray[np.uint8], widt
 
 
 def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
-    """Lines of text, broken between words where they do not fit; (strip height, width, 3)."""
+    """Lines of text, wrapped between words; (strip height, width, 3)."""
     margin = size_px // 2
     broken = [part for line in lines for part in wrapped(line, width - 2 * margin, size_px)]
     line_height = text_size("0", size_px)[1]
@@ -62,12 +62,12 @@ def sentences(lines: Iterable[str], width: int, size_px: int) -> ImageArray:
 
 
 def framed(bands: Iterable[ImageArray], width: int, strip: ImageArray | None) -> Iterator[ImageArray]:
-    """The rows of an image, widened to the strip where that is wider, and then the strip.
+    """The rows of an image, widened to the strip if that is wider, and then the strip.
 
     Args:
         bands: consecutive rows (h,width,3)
         width: width of the image
-        strip: (strip height, max(width, 160), 3); None for nothing below
+        strip: (strip height, max(width, 160), 3); None for no strip
     """
     if strip is None:
         yield from bands

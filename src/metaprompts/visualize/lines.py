@@ -1,4 +1,4 @@
-"""Numbers over numbers, each in a panel with its own axes."""
+"""Line plots, each in a panel with its own axes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Line:
     """One panel.
 
     Attributes:
-        title: above it
+        title: heading
         places: (N,) on the lower axis, above 0, ascending
         values: (N,), at least 0
     """
@@ -34,7 +34,7 @@ class Line:
 
 
 def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:
-    """Draw panels, row under row; both axes of each begin at 0, so that what grows in proportion is a straight line.
+    """Draw panels, row under row; both axes begin at 0, so proportional growth is a straight line through the corner.
 
     Returns:
         (height, width, 3)

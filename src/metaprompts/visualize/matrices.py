@@ -19,26 +19,26 @@ HIGH: Color = (196, 42, 36)
 DARK: Color = (8, 48, 107)
 MISSING: Color = (214, 214, 214)
 _WHITE: Color = (255, 255, 255)
-# Inches: of a cell, and what names, title and color bar take.
+# Inches: size of a cell, and space for names, title and color bar.
 _CELL, _NUMBERED_CELL, _BORDER = 0.17, 0.36, 2.4
-# Numbers are written into so many cells; more cannot be read.
+# Maximum number of cells with written numbers; more would be unreadable.
 _MOST_NUMBERED = 32
 _TITLE = "share of each class's pixels (rows: truth)\npredicted as each class (columns), in %"
 
 
 def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequence[str]) -> ImageArray:
-    """Draw a number a cell: red is above 0, blue below, white 0, gray missing; the largest has the full color.
+    """Draw one number per cell: red is above 0, blue below, white 0, gray missing; the largest has the full color.
 
     Args:
         values: (R,C); NaN is missing
-        rows: R names, written to the left; of very many, some
-        columns: C names, written upwards below; of very many, some
+        rows: R names, written to the left; only some if there are very many
+        columns: C names, written upwards below; only some if there are very many
 
     Returns:
         (height, width, 3)
 
     Raises:
-        InputError: names and values do not belong together
+        InputError: names and values do not match
     """
     if values.shape != (len(rows), len(columns)) or not values.size:
         raise InputError(f"a matrix of {values.shape} has {len(rows)} row and {len(columns)} column names; one each")
@@ -54,10 +54,10 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
 
 
 def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArray:
-    """Draw which share of each class's pixels was predicted as which class; rows without pixels are gray.
+    """Draw the share of each class's pixels predicted as each class; rows without pixels are gray.
 
     Args:
-        pixels: (C, C), truth down, prediction across
+        pixels: (C, C), truth in rows, prediction in columns
         names: names of the C classes
 
     Returns:
@@ -69,7 +69,7 @@ def draw_confusion(pixels: NDArray[np.int64], names: Sequence[str]) -> ImageArra
 
     def paint(figure: "Figure") -> None:
         axes = figure.subplots()
-        # The square root: small shares are seen, too.
+        # The square root makes small shares visible.
         _cells(axes, np.sqrt(shares), (_WHITE, DARK), (0, 1))
         _name(axes, names, names)
         axes.set_title(_TITLE)

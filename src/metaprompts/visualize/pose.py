@@ -1,4 +1,4 @@
-"""People as skeletons over the image."""
+"""Draw people as skeletons over the image."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ LEFT: Color = (255, 138, 36)
 RIGHT: Color = (38, 166, 255)
 MIDDLE: Color = (124, 224, 88)
 DRAWN_SCORE = 0.3
-"""Joints that score less are not drawn, unless asked for."""
+"""Default score threshold of drawn joints."""
 
 _SHADOW: Color = (20, 20, 24)
 
@@ -36,17 +36,17 @@ def draw_skeleton(
 
     Args:
         image: (H,W,3)
-        keypoints: (P,J,2) x, y in pixels; joints that are not finite are left out
+        keypoints: (P,J,2) x, y in pixels; non-finite joints are left out
         scores: (P,J)
-        skeleton: pairs of joint indices that a limb connects
+        skeleton: pairs of joint indices connected by limbs
         threshold: joints scored below are left out, and limbs that need them
-        joints: J names, which give the side, see `read_names`; None: all are middle
+        joints: J names, which determine the side, see `read_names`; None: no sides
 
     Returns:
         (H,W,3)
 
     Raises:
-        InputError: keypoints and scores do not belong together
+        InputError: keypoints and scores do not match
     """
     if keypoints.ndim != 3 or keypoints.shape[2] != 2 or keypoints.shape[:2] != scores.shape:
         raise InputError(f"keypoints are {keypoints.shape}, scores {scores.shape}; expected (P,J,2) and (P,J)")
@@ -59,11 +59,11 @@ def draw_skeleton(
 
 
 def skeleton_legend(joints: Sequence[str], lines: Sequence[str], size: tuple[int, int]) -> ImageArray:
-    """A strip that says what the colors of `draw_skeleton` mean.
+    """A legend for the colors of `draw_skeleton`.
 
     Args:
         joints: their names
-        lines: sentences below that
+        lines: sentences below the legend
         size: height and width of the image, pixels
 
     Returns:

@@ -12,10 +12,10 @@ from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.legends import percent, strip_width, swatches
 from metaprompts.visualize.text import ImageArray, drawn_name
 
-# Found by search among 1300 colors: of any two, mixed with dark, middle and light gray as an overlay is, the difference
-# (CIEDE2000) is as large as can be had, to all eyes and to those that lack red or green receptors. Their order keeps
-# the first ones apart even where one lies over a dark and another over a light part of an image. Further ones are
-# computed: many more are indistinguishable.
+# Found by search among 1300 colors: they maximize the smallest difference (CIEDE2000) of any two, mixed with dark,
+# middle and light gray as in an overlay, for normal and for red- or green-blind vision. Their order keeps the first
+# colors distinct even if one covers a dark and another a light part of an image. Further ones are computed: many more
+# are indistinguishable.
 _FIRST = (
     *((59, 59, 137), (177, 255, 0), (255, 59, 0), (0, 59, 20), (235, 235, 216), (255, 137, 177), (177, 0, 255)),
     *((137, 235, 235), (235, 216, 118), (98, 0, 78), (137, 196, 255), (0, 157, 39), (0, 0, 196), (78, 39, 59)),
@@ -30,7 +30,7 @@ def palette(classes: int) -> ImageArray:
     """Distinct colors, the same ones in every run and for every count; the first of them differ the most.
 
     Args:
-        classes: how many
+        classes: number of classes
 
     Returns:
         (classes,3) RGB
@@ -48,7 +48,7 @@ def overlay_labels(
 
     Args:
         image: (H,W,3)
-        labels: (H,W); where a label has no color, as 255 for ignored pixels, the image stays as it is
+        labels: (H,W); the image is unchanged where a label has no color (255 for ignored pixels)
         palette: (classes,3) RGB
         opacity: opacity of the tint, 0..1
 
@@ -71,7 +71,7 @@ def overlay_bands(
     if image.shape[:2] != labels.shape:
         raise InputError(f"image is {image.shape}, labels {labels.shape}; expected labels of the image's size")
     for rows in row_bands(*labels.shape):
-        # With the row above, for the borders to it.
+        # Includes the row above, to draw borders with it.
         above = min(rows.start, 1)
         classes = labels[rows.start - above : rows.stop].astype(np.int64)
         borders, classes, band = _borders(classes)[above:], classes[above:], image[rows]
@@ -91,14 +91,14 @@ def class_legend(
     shares: Sequence[float] | None = None,
     size_px: int | None = None,
 ) -> ImageArray:
-    """A strip of color swatches with names, in as many lines as it takes.
+    """A strip of color swatches with names, on as many lines as needed.
 
     Args:
-        names: names of C classes; where no font has the letters of one, its number is drawn
+        names: names of C classes; if no font has a name's letters, its number is drawn
         colors: (C,3) RGB
         width: width of the strip in pixels; at least 160 are taken
         numbers: numbers of the classes; None: they are counted from 0
-        shares: how much of the image each covers, 0..1, written behind the name; None: nothing is
+        shares: share of the image of each class, 0..1, written after the name; None: not written
         size_px: size of the font; None: what suits the width
 
     Returns:
@@ -150,6 +150,6 @@ def _all_colors() -> Iterator[tuple[int, int, int]]:
 
 def _lab(colors: ImageArray) -> NDArray[np.float32]:
     lab = cv2.cvtColor(colors[:, None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[:, 0]
-    # Rounded, so that the order cannot hang on the last bit of some machine's arithmetic.
+    # Rounded, so the order does not depend on the last bit of a machine's arithmetic.
     rounded: NDArray[np.float32] = np.rint(lab)
     return rounded

@@ -1,4 +1,4 @@
-"""Many images on one sheet, to compare them by eye."""
+"""Contact sheets of many images."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ def contact_sheet(
         (sheet height, sheet width, 3)
 
     Raises:
-        InputError: no image, or captions that are not nested like the images
+        InputError: there is no image, or captions are not nested like the images
     """
     if not any(rows):
         raise InputError("a contact sheet got no images; give at least one row with one")
@@ -48,7 +48,7 @@ def contact_sheet(
 
 
 def shrunk(image: ImageArray, cell: tuple[int, int]) -> ImageArray:
-    """An image (H,W,3), as large as fits into a cell of this height and width."""
+    """An image (H,W,3), shrunk to fit a cell of this height and width."""
     height, width = image.shape[:2]
     scale = min(cell[0] / height, cell[1] / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

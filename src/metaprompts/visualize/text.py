@@ -22,7 +22,7 @@ def text_size(text: str, size_px: int) -> tuple[int, int]:
 
 
 def drawn_name(name: str, number: int) -> str:
-    """A name, or "class 3" where no font of this system has its letters, or it has none.
+    """A name, or "class 3" if it is empty or no system font has its letters.
 
     Args:
         name: name of any script
@@ -44,7 +44,7 @@ def wrapped(text: str, width: int, size_px: int) -> list[str]:
 
 
 def fitted(text: str, width: int, size_px: int) -> str:
-    """Shorten one line to ``width`` pixels, with an ellipsis where something was cut."""
+    """Shorten one line to ``width`` pixels, with an ellipsis if it was cut."""
     if text_size(text, size_px)[0] <= width:
         return text
     while text and text_size(text + "…", size_px)[0] > width:
@@ -91,8 +91,8 @@ def _widened(image: ImageArray, width: int) -> ImageArray:
 
 
 def _drawable(text: str, size_px: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """The text and a font that has its letters; those that no font has become question marks, never boxes."""
-    # Not every font has the space that lines are not broken at.
+    """The text and a font that has its letters; letters without a font become question marks, never boxes."""
+    # Not every font has the non-breaking space.
     text = unicodedata.normalize("NFC", text).replace("\u00a0", " ")
     font = font_for(text, size_px)
     if font is None:

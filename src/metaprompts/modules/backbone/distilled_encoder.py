@@ -30,7 +30,7 @@ class EncoderShape:
         widths: channels after each halving of the image, finest first
         blocks: residual blocks after each halving
         latent_channels: latent channels of the VAE
-        latent_scale: the VAE's scaling factor, which brings its latents to about unit spread
+        latent_scale: the VAE's scaling factor, which gives its latents about unit standard deviation
     """
 
     widths: tuple[Annotated[int, Range(1, 65536)], ...]
@@ -61,11 +61,11 @@ class EncoderShape:
 class SmallEncoder(nn.Module):
     """Image to latent: approximates `LatentEncoder` without its scale by a few convolutions.
 
-    No norm and no attention: each latent depends on its neighborhood alone, and an image may be of any size.
+    No norm and no attention: each latent depends only on its neighborhood, and images may have any size.
 
     Args:
-        shape: what it is built of
-        vae: `vae_fingerprint` of the VAE whose latents it gives
+        shape: its architecture
+        vae: `vae_fingerprint` of the VAE it approximates
     """
 
     def __init__(self, shape: EncoderShape, vae: str) -> None:
@@ -86,13 +86,13 @@ class SmallEncoder(nn.Module):
         return self.layers(images * 2 - 1) * self.gain  # type: ignore[no-any-return]
 
     def in_place_of(self, encoder: LatentEncoder) -> "SmallEncoder":
-        """A copy for prediction that scales latents as an encoder does, of its precision and on its device.
+        """A copy for prediction with the latent scale, precision and device of an encoder.
 
         Args:
-            encoder: what it takes the place of
+            encoder: the encoder to replace
 
         Raises:
-            InputError: it has another VAE than this one imitates
+            InputError: the encoder belongs to another VAE
         """
         found = vae_fingerprint(encoder)
         if found != self.vae:
@@ -115,7 +115,7 @@ class SmallEncoder(nn.Module):
 
     @classmethod
     def read(cls, folder: str | Path) -> Self:
-        """Load what `save` wrote, in evaluation mode.
+        """Load a saved encoder, in evaluation mode.
 
         Args:
             folder: with encoder.json and encoder.safetensors
@@ -137,7 +137,7 @@ class SmallEncoder(nn.Module):
             shape = from_dict(EncoderShape, values)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        # Allocate what the config describes only once the weights file is known to have it.
+        # Allocate tensors only after checking that the weights file contains them.
         with torch.device("meta"):
             encoder = cls(shape, vae)
         load_tensors(encoder, read_tensors(weights), origin=weights)
@@ -158,7 +158,7 @@ class ResidualBlock(nn.Module):
 
 
 def vae_fingerprint(encoder: LatentEncoder) -> str:
-    """A short name for a VAE encoder's weights, rounded to half precision: the same in a file of either precision.
+    """A short name for a VAE encoder's weights, rounded to half precision: so files of both precisions agree.
 
     Args:
         encoder: on any device

@@ -13,8 +13,8 @@ _LARGEST_BYTES = 2**30
 class LatentCache:
     """Caches the frozen encoder's latent of each image, keyed by the image's pixels.
 
-    Worth its memory only where images repeat to the last bit: fixed crops, whole or mirrored, in unchanged colors.
-    Once it is full nothing more is kept.
+    Useful only if images repeat exactly: fixed crops, whole or mirrored, in unchanged colors. A full cache stores
+    nothing more.
 
     Args:
         largest_bytes: maximum size of all latents together
@@ -25,11 +25,11 @@ class LatentCache:
         self._bytes_left = largest_bytes
 
     def latents(self, images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """The latents of images; only those that are new are encoded.
+        """The latents of images; only new images are encoded.
 
         Args:
             images: (B, 3, H, W)
-            encode: images to latents, each by itself
+            encode: images to latents, independently of each other
 
         Returns:
             (B, C, h, w)

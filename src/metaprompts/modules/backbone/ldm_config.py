@@ -1,7 +1,7 @@
 """Reading an architecture from the tensor shapes of an LDM checkpoint.
 
-Every width stands in many shapes, and the most frequent answer counts. So a file that lacks a tensor, or holds a wrong
-one, is still read as what it is, and what is wrong with it can be named.
+Every width occurs in many shapes, and the most frequent value is used. So the architecture of a file with missing or
+wrong tensors is still recognized, and the importer can name them.
 """
 
 import re
@@ -56,13 +56,13 @@ def configs_from_ldm(
     Args:
         unet: LDM names without prefix, such as ``input_blocks.0.0.weight``
         vae: LDM names without prefix, such as ``encoder.conv_in.weight``
-        origin: what to call them in an error
+        origin: their name in errors
 
     Returns:
         the configs as ``unet`` and ``vae``
 
     Raises:
-        InputError: too little is there to read the widths
+        InputError: too few tensors to determine the widths
     """
     try:
         vae_config = _vae_config(vae)
@@ -74,14 +74,14 @@ def configs_from_ldm(
 
 
 def dimension(tensors: Mapping[str, Tensor], *places: tuple[str, int]) -> int:
-    """The length that most of some axes have.
+    """The most frequent length of some axes.
 
     Args:
         tensors: name -> tensor
-        places: (name, axis) of tensors that share this length; where as many say one as another, the first counts
+        places: (name, axis) of tensors that share this length; ties go to the first
 
     Raises:
-        KeyError: none of them is there
+        KeyError: all of them are missing
     """
     lengths = [tensors[name].shape[axis] for name, axis in places if name in tensors and tensors[name].ndim > axis]
     if not lengths:

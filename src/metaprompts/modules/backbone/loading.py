@@ -38,7 +38,7 @@ _OTHER_INPUTS = {
     8: "a model for editing by instructions",
     9: "a model for inpainting",
 }
-# A repository may hold the same weights in several precisions: half precision is taken only where there is no other.
+# A repository may hold the same weights in several precisions: half precision is used only if there is no other.
 _HALF = "fp16"
 _WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -77,7 +77,7 @@ class Backbone:
     """The UNet and the VAE, as diffusers built them.
 
     Raises:
-        InputError: they do not fit together, or the UNet needs more than a latent and prompts
+        InputError: UNet and VAE do not match, or the UNet needs more inputs than a latent and prompts
     """
 
     unet: UNet2DConditionModel
@@ -109,7 +109,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
             - "random:sd15" or "random:micro": the architecture with random weights
 
     Raises:
-        InputError: there is no such source, or it does not hold a Stable Diffusion model
+        InputError: the source does not exist, or is not a Stable Diffusion model
     """
     if source.startswith(RANDOM):
         return build_backbone(**named_config(source.removeprefix(RANDOM)))
@@ -152,7 +152,7 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
     check_sizes(vae, "backbone.vae")
     try:
         networks = UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae))
-    except Exception as error:  # diffusers trusts its configs: a wrong value can fail anywhere
+    except Exception as error:  # diffusers does not validate its configs: a wrong value can fail anywhere
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"no backbone can be built by this config ({reason}): check backbone.unet and .vae") from error
     return Backbone(*networks)
@@ -166,7 +166,7 @@ def check_sizes(config: Any, where: str) -> None:
         where: its dotted name, for errors
 
     Raises:
-        InputError: a number is negative or beyond all use, or a list has too many
+        InputError: a number is negative or too large, or a list is too long
     """
     if isinstance(config, Mapping):
         for key, value in config.items():

@@ -10,12 +10,12 @@ _TARGETS = r".*\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 
 
 def add_lora(unet: nn.Module, rank: int, alpha: float) -> None:
-    """Add low-rank layers to the attention's projections; at first they change nothing.
+    """Add low-rank layers to the attention's projections; their initial update is zero.
 
     Args:
         unet: is changed: a projection's own weight is then named ``base_layer.weight``
         rank: rank of the update
-        alpha: the change counts alpha / rank times
+        alpha: the update is scaled by alpha / rank
     """
     from peft import LoraConfig, inject_adapter_in_model
 

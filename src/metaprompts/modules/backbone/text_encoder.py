@@ -32,7 +32,7 @@ _SIZES = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("vocab_size", "max_position_embeddings", "projection_dim"),
 )
-# The tokens of this text identify a tokenizer: letters, numbers, signs, a word that no vocabulary has whole.
+# The tokens of this text identify a tokenizer: letters, numbers, punctuation, and a word outside every vocabulary.
 _PROBE = "A photo of 2 traffic lights, quirky jinxed zebras & a fjord's bowl; naïve! xylqwv"
 _AT_ONCE = 32
 
@@ -71,7 +71,7 @@ class TextEncoder:
             texts: n captions
 
         Returns:
-            (n, L, D) float32, where the network is
+            (n, L, D) float32, on the network's device
         """
         parts = [self._run(part, "max_length").last_hidden_state for part in _in_parts(texts)]
         return torch.cat(parts) if parts else torch.empty(0, self.length, self.width)
@@ -80,13 +80,13 @@ class TextEncoder:
     def sentences(self, texts: Sequence[str]) -> Tensor:
         """One token for each text: the hidden state at its end, after the final layer norm (CLIP's pooled output).
 
-        A token sees none that come after it, so padding changes nothing.
+        Attention is causal, so padding changes nothing.
 
         Args:
             texts: n texts
 
         Returns:
-            (n, D) float32, where the network is
+            (n, D) float32, on the network's device
         """
         parts = [self._run(part, "longest").pooler_output for part in _in_parts(texts)]
         return torch.cat(parts) if parts else torch.empty(0, self.width)

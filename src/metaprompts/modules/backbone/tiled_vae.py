@@ -2,7 +2,7 @@
 
 Between two layers there is one whole map; inside a layer only a strip of rows and its neighbors. A norm needs the
 statistics of the whole map, so a residual layer computes its first convolution twice: once to know the second norm's
-statistics, once to use them. That costs half as much time again.
+statistics, once to use them. That takes 1.5 times as long.
 """
 
 from collections.abc import Callable, Iterable, Iterator

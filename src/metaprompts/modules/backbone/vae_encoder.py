@@ -15,7 +15,7 @@ class LatentEncoder(nn.Module):
     """Image to latent: the mode of the posterior, never trained, never in the graph.
 
     The decoder is not part of it. The released code does not multiply by the VAE's scaling factor, and neither does
-    this unless asked to.
+    this class by default.
 
     On a CPU float32 images are encoded in double precision, unless ``precise`` is set to False: K steps of the UNet
     amplify the encoder's rounding a hundredfold, and it would be the largest part of the difference from the released
@@ -28,7 +28,7 @@ class LatentEncoder(nn.Module):
     Attributes:
         precise: see above
         rows: height of the strips in which images are encoded, see `StripEncoder`; None for whole images
-        cache: where latents, not yet scaled, are kept by their image; None to encode every image anew
+        cache: cache of unscaled latents by image; None to encode every image
     """
 
     def __init__(self, vae: AutoencoderKL, *, scaled: bool = False) -> None:

@@ -18,7 +18,7 @@ class DepthHead(nn.Module):
         in_channels: channels of the map
         filters: channels of the three convolutions that double the size
         width: channels of the convolutions after them
-        max_depth_m: depth that the sigmoid's 1 stands for, in meters
+        max_depth_m: depth at a sigmoid output of 1, in meters
         upsample: how they double it; released models are "transposed"
     """
 
@@ -56,7 +56,7 @@ class DepthHead(nn.Module):
 class HeatmapHead(nn.Module):
     """One fused map at 1/8 to joint heatmaps at 1/4: a convolution that doubles the size, and a 1x1 convolution.
 
-    The paper says no more of its pose head than the image; width and kernel are SimpleBaseline's (Xiao et al. 2018).
+    The paper shows its pose head only in a figure; width and kernel are SimpleBaseline's (Xiao et al. 2018).
 
     Args:
         in_channels: channels of the map

@@ -1,6 +1,7 @@
 """Prompts: learned embeddings in place of text (paper section 3.2.1), and the two kinds of text they replace.
 
-All three are called alike and give K tensors (B, N, D), so refinement and rearrangement know nothing of the kind.
+All three kinds have the same interface and return K tensors (B, N, D), so refinement and rearrangement do not depend on
+the kind.
 """
 
 import torch
@@ -137,7 +138,7 @@ class CaptionPrompts(nn.Module):
 
 
 class TextAdapter(nn.Module):
-    """Tokens + factors * MLP(tokens); the factors are learned and begin at 1e-4, so it begins at the text (VPD).
+    """Tokens + factors * MLP(tokens); the learned factors start at 1e-4, close to the text (VPD).
 
     Args:
         channels: D

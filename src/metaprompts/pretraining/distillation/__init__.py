@@ -1,1 +1,1 @@
-"""A small encoder that learns to give a VAE's latents."""
+"""Distillation of a VAE's encoder into a small one."""

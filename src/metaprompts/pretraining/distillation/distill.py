@@ -1,4 +1,4 @@
-"""A distillation from its settings to an encoder that is measured on images it has not seen."""
+"""Run a distillation, and measure the encoder on held-out images."""
 
 import math
 import shutil
@@ -42,10 +42,10 @@ class LatentError:
     """The error of a small encoder's latents on held-out images.
 
     Attributes:
-        images: how many
+        images: number of images
         mean_absolute: error, in units of the VAE's spread
         unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
-        worst_channel: the same of the latent channel where it is largest
+        worst_channel: the same for the worst latent channel
         parameters: number of parameters of the small encoder
         vae_parameters: number of parameters of the VAE's encoder
     """
@@ -59,12 +59,12 @@ class LatentError:
 
 
 class DistillationObjective:
-    """Give the latents of crops.
+    """Reproduce the teacher's latents of crops.
 
     Args:
-        student: is trained
+        student: the encoder to train
         teacher: the VAE's encoder
-        images: to take crops of
+        images: source of crops
         settings: settings of the distillation
     """
 
@@ -96,8 +96,8 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         progress: called at every step
 
     Raises:
-        InputError: the VAE or the images cannot be read, the folder holds the run of another encoder, or the
-            loss or what was learned is no longer finite
+        InputError: the VAE or the images cannot be read, the folder holds the run of another encoder, or the loss or
+            the weights are non-finite
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -135,7 +135,7 @@ def read_teacher(source: str) -> tuple[LatentEncoder, float]:
     """The VAE's encoder of a model or a backbone, unscaled and in single precision, and its scaling factor.
 
     Args:
-        source: a model's folder, the name of an embedded model, or what `load_backbone` takes
+        source: a model folder, the name of an embedded model, or a source for `load_backbone`
 
     Raises:
         InputError: there is no such model or backbone
@@ -146,7 +146,7 @@ def read_teacher(source: str) -> tuple[LatentEncoder, float]:
     else:
         vae = load_backbone(source).vae
         teacher, config = LatentEncoder(vae), vae.config
-    # What it imitates is rounded anyway.
+    # Double precision is unnecessary: the small encoder only approximates these latents.
     teacher.precise, teacher.scale = False, 1.0
     return teacher, float(config["scaling_factor"])
 
@@ -200,7 +200,7 @@ def measure(encoder: SmallEncoder, teacher: LatentEncoder, images: Sequence[Imag
         encoder: a small encoder
         teacher: the VAE's
         images: (H, W, 3) in 0..255, of one size
-        batch: how many are encoded together
+        batch: images per forward pass
     """
     device = next(encoder.parameters()).device
     batches = [to_images(images[start : start + batch]).to(device) for start in range(0, len(images), batch)]

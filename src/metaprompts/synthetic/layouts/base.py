@@ -1,4 +1,4 @@
-"""The contract of a layout: how one data set keeps images and what is known about them."""
+"""The interface of a layout: how a data set stores images and labels."""
 
 import json
 from abc import ABC, abstractmethod
@@ -20,10 +20,10 @@ class Place:
     """The position of a scene in the data set.
 
     Attributes:
-        split: that it belongs to
-        number: its place in the split, from 0
-        index: its place in the data set, from 0
-        seed: that it is made from
+        split: its split
+        number: its index in the split, from 0
+        index: its index in the data set, from 0
+        seed: its seed
     """
 
     split: Split
@@ -37,7 +37,7 @@ class Layout(ABC):
     """Names and contents of a data set's files. All paths are relative to its folder, with forward slashes."""
 
     kind: ClassVar[Kind | None]
-    """The only kind of scene that belongs there; None for both."""
+    """The only kind of scene in the data set; None for both kinds."""
     size: ClassVar[tuple[int, int]]
     """The default (height, width) of images."""
     has_test: ClassVar[bool] = False
@@ -49,7 +49,7 @@ class Layout(ABC):
     lists: ClassVar[tuple[str, ...]]
     """Paths of the files about the data set as a whole."""
     about: ClassVar[str]
-    """For its README: where what is, and where it differs from the real one."""
+    """Text for its README: its files, and differences from the real data set."""
 
     @abstractmethod
     def image(self, place: Place) -> str:
@@ -66,7 +66,7 @@ class Layout(ABC):
 
     @abstractmethod
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
-        """Write all files of a scene, each whole or not at all."""
+        """Write all files of a scene, each atomically."""
 
     @abstractmethod
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One folder for all three tasks, as our own readers take it."""
+"""One folder for all three tasks, for our own readers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

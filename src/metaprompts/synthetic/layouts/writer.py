@@ -34,13 +34,13 @@ LAYOUTS: dict[str, type[Layout]] = {
 """The layouts by name."""
 
 FIRST_SEED = 10**6
-"""Pre-training draws its scenes from smaller seeds: what a model is validated on, it has never seen."""
+"""Pre-training uses smaller seeds, so validation scenes are never trained on."""
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
 
 _SETTINGS, _CAPTIONS, _README = "scenes.json", "captions.json", "README.txt"
 _PAIRS = {"train": "train.txt", "val": "val.txt"}
-# What is known of scenes that are drawn, until the lists are written.
+# Rows of finished scenes, until the lists are written.
 _RECORDS = ".records"
 
 
@@ -59,7 +59,7 @@ def write_scenes(
 ) -> None:
     """Write generated scenes in the folders and files of a known data set.
 
-    Whole files that are there already stay; the same arguments always give the same files.
+    Complete existing files stay; the same arguments always give the same files.
 
     Args:
         layout: one of `LAYOUTS`
@@ -70,8 +70,8 @@ def write_scenes(
         height: height of images, in pixels; None for the layout's own
         width: the same
         density: density of measured depth, see `Kitti`; None for its own
-        workers: processes that draw; 1 draws in this one
-        progress: passes on one item for each scene drawn, of this many
+        workers: number of processes; 1 draws in this process
+        progress: called for each scene drawn, with their number
 
     Raises:
         InputError: a value is out of range, the folder holds something else or cannot be written, or no person is to be
@@ -97,7 +97,7 @@ def _write_plan(plan: Plan, made: Layout, out: Path, workers: int, progress: Pro
     texts = (*made.lists, *(_PAIRS.values() if made.has_targets else ()), _CAPTIONS, _README)
     is_finished = all((out / path).is_file() for path in texts)
     missing = [place for place in plan.places if not _is_drawn(plan, place, out, needs_record=not is_finished)]
-    # Only where something is to be drawn: it takes some scenes to know.
+    # Only if scenes are missing: finding the splits requires drawing some scenes.
     others = peopled(plan) if missing and made.has_people else {}
     _claim(out, plan)
     jobs = [(plan, others.get(place, place), out) for place in missing]
@@ -120,7 +120,7 @@ def _layout(name: str, density: float | None) -> Layout:
 
 
 def _claim(out: Path, plan: Plan) -> None:
-    """Make the folder ours, or see that it is."""
+    """Claim the folder, or check that it belongs to the same call."""
     try:
         found = [path for path in out.iterdir() if not is_scratch(path)]
     except FileNotFoundError:
