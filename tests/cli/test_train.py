@@ -85,8 +85,8 @@ def test_help_of_any_recipe_lists_every_key_with_default_and_meaning(capsys, mon
             for key in fields(keys):
                 pattern = rf"--{section}\.{key.name} +(?!\(default)\S.* \(default: .+\)"
                 assert not key.init or re.search(pattern, printed), key.name
-    assert re.search(r"--training\.save_total_limit +how many of them stay.* \(default: 2\)", printed)
-    assert re.search(r"--training\.batch_size +images in a step.* \(default: to be given\)", printed)
+    assert re.search(r"--training\.save_total_limit +number of checkpoints to keep.* \(default: 2\)", printed)
+    assert re.search(r"--training\.batch_size +images per step.* \(default: to be given\)", printed)
 
 
 def test_help_of_a_recipe_shows_defaults_next_to_other_values(capsys, monkeypatch):

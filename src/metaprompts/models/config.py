@@ -79,7 +79,7 @@ class Refinement:
         modulated_time: one time vector per step instead of a shared one
         time_std: standard deviation of the time vectors before training
         match_latent: normalize each output that is fed back to the mean and standard deviation of the latent, by
-        channel
+            channel
         detach: stop gradients between steps
     """
 

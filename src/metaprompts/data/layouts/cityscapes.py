@@ -37,7 +37,7 @@ class Cityscapes(SegmentationPairs):
         root: the folder of leftImg8bit
         split: "train" (2975 images), "val" (500) or "train_extra" (19998)
         labels: folder of the masks: gtFine, gtCoarse, or the folder of automatic labels, with or without a subfolder
-        ``split``
+            ``split``
         classes: classes of the task; 19
 
     Raises:
