@@ -20,7 +20,7 @@ class Preferences:
     Attributes:
         kind: "class" or "joint"
         names: names of the C places
-        mean: (N,) float64, over everything that was counted
+        mean: (N,) float64, over all counted pixels
         std: (N,) float64, likewise
         means: (N,C) float64, at each place; NaN where nothing was counted
         peak_distance_px: (N,C) float64, joints only: mean distance from the map's largest value to the joint, in pixels

@@ -48,7 +48,7 @@ class ClassResponses:
                 self._sums[part].index_add_(1, known, values)
 
     def compute(self) -> Preferences:
-        """The means of all that was counted.
+        """The means over all counted batches.
 
         Raises:
             InputError: no pixel has a label
@@ -89,7 +89,7 @@ class DepthResponses:
                 self._moments.update(enlarged[:, measured], depth_m[measured].double(), part=part)
 
     def compute(self) -> DepthPreferences:
-        """The correlations over all that was counted.
+        """The correlations over all counted batches.
 
         Raises:
             InputError: no pixel was measured
@@ -124,7 +124,7 @@ class JointResponses:
 
         Args:
             maps: (B,N,h,w)
-            batch: "image" (B,3,H,W), of which only the size is read; "keypoints" (B,J,3), x and y in its pixels and the
+            batch: "image" (B,3,H,W), used only for its size; "keypoints" (B,J,3), x and y in its pixels and the
                 visibility, 2 being visible
         """
         size = batch["image"].shape[-2:]
@@ -136,7 +136,7 @@ class JointResponses:
             self._distances += torch.where(visible, torch.cdist(peaks(of_crop, size), points), 0)
 
     def compute(self) -> Preferences:
-        """The means of all that was counted.
+        """The means over all counted batches.
 
         Raises:
             InputError: no joint was visible

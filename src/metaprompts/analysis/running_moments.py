@@ -48,11 +48,11 @@ class RunningMoments:
             self._products[part] += (centered * other).sum(dim=1)
 
     def mean(self) -> Tensor:
-        """(N,); NaN of nothing."""
+        """(N,) means; NaN without observations."""
         return self._origin + self._sum / self.count
 
     def std(self) -> Tensor:
-        """(N,), of all that was counted (not an estimate for more); NaN of nothing."""
+        """(N,), the population standard deviation of all observations; NaN without any."""
         return (self._spread() / self.count).sqrt()
 
     def correlation(self) -> Tensor:

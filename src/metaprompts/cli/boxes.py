@@ -132,7 +132,7 @@ class Boxes:
         """The image's id in the file.
 
         Raises:
-            InputError: it has none
+            InputError: the image has no id in the file
         """
         if image not in self.ids:
             raise InputError(f"{image} is not in {self.path}: its images are known by file name or number")
@@ -155,7 +155,7 @@ def check_pose_options(
         scores: the options that are scores
 
     Raises:
-        InputError: a score is not within 0 to 1, an option is given without a pose model, or there is no such model
+        InputError: a score is not within 0 to 1, an option is given without a pose model, or the model does not exist
     """
     for option, value in scores.items():
         # NaN fails both comparisons.

@@ -18,7 +18,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
-"""Progress wrapper: yields one item per sample read, of this many."""
+"""Progress wrapper: yields one item per sample read, given their number."""
 
 _TRIED = 8
 _SHOWN = 4
@@ -41,7 +41,7 @@ class PartReport:
     """The findings for one part of a data set.
 
     Attributes:
-        name: name of the part, such as "train"
+        name: name of the part, for example "train"
         missing: why the part cannot be opened; None if it can
         count: number of samples
         unit: name of one sample

@@ -30,7 +30,7 @@ class EvalSample:
     Attributes:
         index: its index in the split
         path: the image's file
-        tensors: those of `to_tensors`, "original_size" (2,) height and width before resizing, and "image@RATIO"
+        tensors: the output of `to_tensors`, "original_size" (2,) height and width before resizing, and "image@RATIO"
     """
 
     index: int

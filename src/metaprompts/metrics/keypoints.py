@@ -31,8 +31,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. An annotation without
             "iscrowd" is not a crowd; without "area" above 0 its box's area is used. All categories with the joints of
             the first category with joints are scored as one; others are left out, as in training. Their ids do not
-            matter here. Crowds and people of whom no joint is labeled may be without keypoints; they are skipped, as in
-            COCO.
+            matter here. Crowds and people without labeled joints may lack keypoints; they are skipped, as in COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at or below this do not count in the person's score
         nms_threshold: remove people more similar than this to a better one in the same image (mmpose: 0.9); None: off
@@ -159,7 +158,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         ]
 
     def rows(self) -> NDArray[np.float64]:
-        """(P, 4 + 3J): everything predicted on this process: image id, category, box score, area; x, y, score."""
+        """(P, 4 + 3J): all predictions of this process: image id, category, box score, area; x, y, score."""
         rows: NDArray[np.float64] = dim_zero_cat(self.people).cpu().numpy()
         return rows
 
@@ -169,7 +168,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         self.people.append(self.people[0].new_tensor(rows).view(-1, 4 + 3 * len(self.sigmas)))
 
     def final_scores(self) -> NDArray[np.float64]:
-        """(P,) box score times mean joint score of everything predicted on this process."""
+        """(P,) box score times mean joint score of all predictions of this process."""
         rows = self.rows()
         means = _mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2], self.joint_threshold)
         return np.asarray(rows[:, 2] * means, np.float64)

@@ -26,7 +26,7 @@ def write_part(folder: Path, rows: range, values: NDArray[Any], notes: Sequence[
         folder: output folder of all parts
         rows: indices of the rows
         values: (len(rows), ...)
-        notes: one line for each row, such as its caption
+        notes: one line for each row, for example its caption
 
     Raises:
         InputError: the file cannot be written

@@ -25,7 +25,7 @@ def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
         vae_folder: folder of the trained VAE
         images: rows (H, W, 3) in 0..255
         folder: gets rows (2, C, H / 8, W / 8) in half precision, the image's and its mirror image's, in parts, and
-            vae.json, by which latents of another VAE are known
+            vae.json, which identifies the VAE
 
     Raises:
         InputError: the VAE is missing, or the folder cannot be written
@@ -49,7 +49,7 @@ def vae_fingerprint(vae_folder: Path) -> str:
     """A short name for the VAE's weights.
 
     Raises:
-        InputError: there are none
+        InputError: the VAE has no weights
     """
     if not (vae_folder / _WEIGHTS).is_file():
         raise InputError(f"no VAE in {vae_folder}: run stage vae first")

@@ -78,7 +78,7 @@ class Reconstruction:
 
         Args:
             margin_db: how much better than averaged blocks it has to be, dB
-            chroma_tolerance: share by which the spread of a chroma may differ from the truth
+            chroma_tolerance: allowed relative difference of a chroma's spread from the truth
         """
         found = []
         if not self.psnr >= self.psnr_blocky + margin_db:

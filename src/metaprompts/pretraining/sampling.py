@@ -23,7 +23,7 @@ def generate_images(
     """Draw an image for each caption, at the pipeline's own size.
 
     Args:
-        pipeline: such as ``StableDiffusionPipeline.from_pretrained(folder)``
+        pipeline: for example ``StableDiffusionPipeline.from_pretrained(folder)``
         captions: N of them
         seed: image i begins with noise from seed + i, whatever the others are
         steps: number of denoising steps

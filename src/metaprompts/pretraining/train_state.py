@@ -107,7 +107,7 @@ class Checkpoints:
         that: so a run that is made longer ends as one that was as long from the start.
 
         Raises:
-            InputError: all checkpoints are damaged, or they are of another model
+            InputError: all checkpoints are damaged, or belong to another model
         """
         paths = checkpoints_in(self._folder)
         found = self._first_whole(paths)

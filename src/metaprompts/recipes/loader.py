@@ -53,7 +53,7 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
         overrides: "--section.key", "value", ... or "--section.key=value", ...
 
     Raises:
-        InputError: no such recipe, broken TOML, an unknown key or a wrong value
+        InputError: the recipe does not exist, broken TOML, an unknown key or a wrong value
     """
     values = _read_sections(source)
     pairs = _pairs(overrides)

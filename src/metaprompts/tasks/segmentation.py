@@ -169,7 +169,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
     Args:
         logits: (B, classes, H, W)
         labels: (B, H, W), 255 = ignore
-        weights: (classes,), by which each pixel's loss counts; None for 1
+        weights: (classes,) weights of the pixels' losses; None for 1
 
     Returns:
         scalar

@@ -114,7 +114,7 @@ def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
     """A whole number of an entry; None if missing.
 
     Raises:
-        ValueError: it is something else
+        ValueError: the value has another type
     """
     return None if entry.get(key) is None else whole_of(entry, key)
 
@@ -136,7 +136,7 @@ def list_of(entry: dict[str, Any], key: str) -> list[Any]:
     """A list of an entry; empty if missing.
 
     Raises:
-        ValueError: it is something else
+        ValueError: the value has another type
     """
     value = entry.get(key)
     if value is not None and not isinstance(value, list):

@@ -125,8 +125,8 @@ def shift_hsv(
         image: (H, W, 3) uint8 RGB
         hue: turn, in units of 2 degrees; fractions of the new hue are cut off, as albumentations does
         saturation_factor: what saturation is multiplied by
-        saturation_offset: what is added to saturation
-        value_offset: what is added to value
+        saturation_offset: offset added to saturation
+        value_offset: offset added to value
 
     Returns:
         (H, W, 3) uint8 RGB; the image itself where nothing changes

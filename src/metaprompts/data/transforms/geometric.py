@@ -77,8 +77,8 @@ class RandomResize:
 class Pad:
     """Pad at the right and bottom to at least a height and width: image mid-gray, labels 255, depth 0.
 
-    mmsegmentation pads last of all, after the values were brought to -1..1, so with the middle of their range. Here,
-    too, what is padded shall be the last transform: neither mirrored to the left nor changed in color.
+    mmsegmentation pads last of all, after the values were brought to -1..1, so with the middle of their range. Padding
+    should also be the last transform here, so it is neither mirrored nor changed in color.
 
     Args:
         height: in pixels

@@ -102,7 +102,7 @@ class OpenedEngine:
         process: a process without an open engine
         source: source of the model
         spec: engine and precision
-        workload: what is predicted
+        workload: the predicted images
         device: compute device
     """
 

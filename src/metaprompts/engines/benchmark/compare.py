@@ -30,7 +30,7 @@ class Plan:
         source: source of the model
         config: config of the model
         weights_bytes: size of the weights in its file
-        workload: what is predicted
+        workload: the predicted images
         rounds: predictions per engine
         threads: number of compute threads; None for PyTorch's default
         device: compute device

@@ -63,7 +63,7 @@ class Subject:
     Args:
         source: a model folder, a hub id, or the name of an embedded model
         spec: engine and precision
-        workload: what is predicted
+        workload: the predicted images
         device: compute device
 
     Attributes:

@@ -50,7 +50,7 @@ def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> T
         spread: standard deviation of matrices and filters, see `spreads`; by default 1 / sqrt(fan-in)
 
     Returns:
-        on the CPU
+        the tensor, on the CPU
     """
     if not like.is_floating_point():
         return torch.zeros(like.shape, dtype=like.dtype)

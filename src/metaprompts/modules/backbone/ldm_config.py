@@ -54,8 +54,8 @@ def configs_from_ldm(
     """Read the diffusers configs of a UNet and a VAE from their shapes.
 
     Args:
-        unet: LDM names without prefix, such as ``input_blocks.0.0.weight``
-        vae: LDM names without prefix, such as ``encoder.conv_in.weight``
+        unet: LDM names without prefix, for example ``input_blocks.0.0.weight``
+        vae: LDM names without prefix, for example ``encoder.conv_in.weight``
         origin: their name in errors
 
     Returns:

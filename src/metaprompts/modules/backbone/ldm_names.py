@@ -38,12 +38,12 @@ def ldm_unet_name(name: str, *, layers_per_block: int, attention_blocks: Iterabl
     """Spell a diffusers UNet tensor name as LDM does.
 
     Args:
-        name: such as ``down_blocks.0.resnets.1.conv1.weight``
+        name: for example ``down_blocks.0.resnets.1.conv1.weight``
         layers_per_block: residual layers of a down block (2 in Stable Diffusion)
         attention_blocks: indices of the up blocks that have cross-attention
 
     Returns:
-        such as ``input_blocks.2.0.in_layers.2.weight``
+        for example ``input_blocks.2.0.in_layers.2.weight``
     """
     block = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)", name)
     if block is None:
@@ -64,10 +64,10 @@ def ldm_vae_name(name: str) -> str:
     """Spell a tensor name of diffusers' VAE encoder as LDM does.
 
     Args:
-        name: such as ``encoder.down_blocks.1.resnets.0.conv_shortcut.weight``
+        name: for example ``encoder.down_blocks.1.resnets.0.conv_shortcut.weight``
 
     Returns:
-        such as ``encoder.down.1.block.0.nin_shortcut.weight``
+        for example ``encoder.down.1.block.0.nin_shortcut.weight``
     """
     name = _replace_start(name, _VAE_FIXED)
     name = re.sub(r"^encoder\.down_blocks\.(\d+)\.resnets\.", r"encoder.down.\1.block.", name)

@@ -100,7 +100,7 @@ def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
     Args:
         source: one of
 
-            - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"; what is in the cache needs no network
+            - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network
             - a diffusers folder with unet/ and vae/, each with .safetensors or .bin weights (whole, in shards, or only
               an fp16 variant)
             - a .safetensors or .ckpt file in LDM names; read offline, widths come from its shapes. Its averaged (EMA)
@@ -209,7 +209,7 @@ def named_config(name: str) -> dict[str, Any]:
     """The unet and vae configs of a shipped architecture.
 
     Raises:
-        InputError: there is no such architecture
+        InputError: the architecture does not exist
     """
     if name not in config_names():
         raise InputError(f"no architecture called {name!r}: choose one of {', '.join(config_names())}")

@@ -113,7 +113,7 @@ def load_text_encoder(source: str) -> TextEncoder:
 
             - "micro": that of the miniature Stable Diffusion inside this package
             - a diffusers folder with tokenizer/ and text_encoder/
-            - a hub id such as "stable-diffusion-v1-5/stable-diffusion-v1-5"; what is in the cache needs no network
+            - a hub id, for example "stable-diffusion-v1-5/stable-diffusion-v1-5"; cached files need no network
 
     Raises:
         InputError: there is no text encoder, or its files are damaged
@@ -165,7 +165,7 @@ def _load_folder(folder: Path, source: str) -> TextEncoder:
     except Exception as error:  # transformers, safetensors and pickle raise errors of their own
         raise InputError(f"the text encoder in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
     network, report = loaded
-    # transformers only warns of these, and leaves missing weights random.
+    # transformers only warns about these, and leaves missing weights random.
     if missing := sorted(map(str, report["missing_keys"])):
         raise InputError(f"the text encoder in {folder} lacks {len(missing)} tensors: {', '.join(missing)}")
     if broken := [name for name, tensor in network.state_dict().items() if not is_finite(tensor)]:

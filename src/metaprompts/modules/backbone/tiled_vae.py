@@ -31,7 +31,7 @@ class StripEncoder(nn.Module):
         rows: height of a strip in every map, at least 1
 
     Raises:
-        InputError: there is no such strip, or the encoder has other layers
+        InputError: the height is invalid, or the encoder has other layers
     """
 
     def __init__(self, layers: Encoder, rows: int) -> None:

@@ -138,7 +138,7 @@ def read_teacher(source: str) -> tuple[LatentEncoder, float]:
         source: a model folder, the name of an embedded model, or a source for `load_backbone`
 
     Raises:
-        InputError: there is no such model or backbone
+        InputError: the model or backbone does not exist
     """
     if source in embedded_models() or (Path(source).expanduser() / CONFIG_FILE).is_file():
         model = load(source, "cpu")
