@@ -38,5 +38,5 @@ def test_bad_words_are_one_line(words, expected, capsys):
 def test_every_command_is_listed_with_what_it_does(capsys):
     assert main(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert "  train            Train on images of your own\n" in printed
-    assert "  import-released  Turn a checkpoint" in printed
+    assert "  train            Train on your own images\n" in printed
+    assert "  import-released  Convert a checkpoint" in printed

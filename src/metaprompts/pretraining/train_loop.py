@@ -66,10 +66,10 @@ def train(
     """Train to the end, resuming where an earlier call stopped; the model then has its averaged weights.
 
     Args:
-        objective: its model is changed
+        objective: the objective, whose model is trained
         train_config: the training config
         progress: called at every step
-        after_step: is given the number of steps taken and the averaged weights, before they are saved
+        after_step: called with the number of steps taken and the averaged weights, before they are saved
 
     Raises:
         InputError: the checkpoints are damaged or of another model, or the loss is non-finite

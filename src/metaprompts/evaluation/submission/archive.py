@@ -40,7 +40,7 @@ def packed(out: Path) -> Iterator[Add]:
 
 
 def write_alone(out: Path, text: str) -> None:
-    """Write one JSON text: into an archive, as a file of the archive's name, if ``out`` ends in .zip.
+    """Write one JSON text; if ``out`` ends in .zip, into an archive, as a file with the archive's name.
 
     Raises:
         InputError: it cannot be written

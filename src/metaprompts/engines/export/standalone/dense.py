@@ -16,7 +16,7 @@ def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: di
     size = facts["input"]["shape"][2:]
     weights = averaging if np.prod(size) < np.prod(image.shape[:2]) else between
     pixels = resized(image.astype(np.float32).transpose(2, 0, 1), size, weights)
-    # Of 8 bits, as the model has learned from.
+    # 8-bit values, as in training.
     return [(np.rint(pixels)[None] / 255).astype(np.float32)]
 
 

@@ -17,7 +17,7 @@ def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: di
     for corner, step in places(image, boxes, facts):
         rows = between(corner[1] + np.arange(height) * step[1], image.shape[0])
         columns = between(corner[0] + np.arange(width) * step[0], image.shape[1])
-        # Of 8 bits, as the model has learned from.
+        # 8-bit values, as in training.
         crops.append((np.rint(rows @ channels @ columns.T)[None] / 255).astype(np.float32))
     return crops
 
