@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from metaprompts.cli import main
 from metaprompts.cli.console import printable
 from metaprompts.cli.failures import error_line
-from metaprompts.cli.signals import _AGAIN_SECONDS, ending_as_by_ctrl_c
+from metaprompts.cli.signals import ending_as_by_ctrl_c
 from metaprompts.errors import InputError
 
 
@@ -188,7 +189,9 @@ def test_a_signal_does_not_come_again_after_the_command():
     try:
         with ending_as_by_ctrl_c():
             Signals()
-        time.sleep(4 * _AGAIN_SECONDS)
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()
     finally:
         signal.signal(signal.SIGTERM, former)
     assert not came
