@@ -1,10 +1,13 @@
 """What `metaprompts bench` measures adds up, and is measured on what it says."""
 
 import json
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
@@ -13,14 +16,13 @@ from torch import nn
 
 from metaprompts.cli import main
 from metaprompts.engines.benchmark import cost_curve as curves
-from metaprompts.engines.benchmark.client import WorkerProcess
-from metaprompts.engines.benchmark.compare import Plan
 from metaprompts.engines.benchmark.cost_curve import measure_curve, workloads_of_axes
 from metaprompts.engines.benchmark.engine_specs import EngineSpec, default_specs, parse_specs
 from metaprompts.engines.benchmark.flops import count_flops
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
+from metaprompts.engines.benchmark.plan import Plan, Request
 from metaprompts.engines.benchmark.plots import curve_figure
-from metaprompts.engines.benchmark.runner import subject_model
+from metaprompts.engines.benchmark.runner import Subject, subject_model
 from metaprompts.engines.benchmark.synthetic_weights import (
     full_width_config,
     rule_made_folder,
@@ -28,7 +30,7 @@ from metaprompts.engines.benchmark.synthetic_weights import (
     synthetic_weights,
 )
 from metaprompts.engines.benchmark.tables import curve_rows
-from metaprompts.engines.benchmark.worker import Worker
+from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.engines.benchmark.workload import Workload, config_for, workload_for
 from metaprompts.engines.optimized import run
 from metaprompts.errors import InputError
@@ -38,23 +40,16 @@ from small import small_model
 CPU = torch.device("cpu")
 
 
-class HereAndNow:
-    """Answers as a process does, but in this one."""
-
-    def __init__(self) -> None:
-        self._worker = Worker()
-
-    def ask(self, do: str, **what: object) -> dict:
-        request = json.loads(json.dumps({"do": do, **what}))
-        return json.loads(json.dumps(self._worker.answer(request)))
+class HereAndNow(Subject):
+    """An engine as in a process of its own, but in this one."""
 
     def close(self) -> None:
         pass
 
 
 class PlanHere(Plan):
-    def process(self, name: str) -> HereAndNow:
-        return HereAndNow()
+    def opened(self, spec: EngineSpec, workload: Workload, doing: str = "") -> HereAndNow:
+        return HereAndNow(self.source, spec, workload, str(self.device))
 
 
 @pytest.fixture
@@ -66,19 +61,18 @@ def saved(tmp_path: Path) -> tuple[str, MetaPromptModel]:
 
 def plan_for(source: str, model: MetaPromptModel) -> PlanHere:
     workload = workload_for(model.config, (64, 64), default=(64, 64), batch=1)
-    return PlanHere(
-        source=source, config=model.config, weights_bytes=1, workload=workload, rounds=1, threads=1, device=CPU
-    )
+    request = Request(rounds=1, threads=1, quick=True)
+    return PlanHere(request=request, subject="", source=source, config=model.config, workload=workload, device=CPU)
 
 
 def test_files_tell_what_was_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def process(name: str, threads: int | None) -> object:
+    def process(name: str, threads: int | None, *what: Any) -> object:
         # One process is enough to see that it answers, and takes seconds to begin.
-        return WorkerProcess(name, threads) if name.startswith("plain") else HereAndNow()
+        return EngineProcess(name, threads, *what) if name.startswith("plain") else HereAndNow(*what)
 
-    monkeypatch.setattr("metaprompts.engines.benchmark.compare.WorkerProcess", process)
+    monkeypatch.setattr("metaprompts.engines.benchmark.plan.EngineProcess", process)
     # Here seconds of the processor, for what else the machine does must not matter.
     monkeypatch.setattr("time.perf_counter", time.thread_time)
     words = ["--engines", "plain", "eager", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)]
@@ -117,15 +111,15 @@ def test_the_cost_curve_has_every_point_of_its_axes(
     saved: tuple[str, MetaPromptModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_for(*saved)
-    every = workloads_of_axes(plan, quick=True)
-    monkeypatch.setattr(curves, "workloads_of_axes", lambda *_, **__: {"windows": every["windows"]})
+    every = workloads_of_axes(plan)
+    monkeypatch.setattr(curves, "workloads_of_axes", lambda plan: {"windows": every["windows"]})
 
-    found = measure_curve(plan, EngineSpec("plain", "fp32"), quick=True)
+    found = measure_curve(plan, EngineSpec("plain", "fp32"))
 
     assert list(every) == ["pixels", "steps", "prompts", "batch", "windows"]
     assert [workload.steps for workload in every["steps"]] == list(range(1, plan.workload.steps + 1))
     one, two = found.axes["windows"]
-    assert two.flops == 2 * one.flops
+    assert two.flops.total == 2 * one.flops.total
     assert (one.workload, two.place("windows")) == (plan.workload, 2)
     assert one.to_dict()["seconds"] == median(one.seconds) > 0
     assert len(curve_rows(found).cells) == 2
@@ -147,10 +141,10 @@ def test_a_model_may_be_given_other_prompts(saved: tuple[str, MetaPromptModel]) 
 def test_plain_parts_are_the_model(task: str) -> None:
     model, images = small_model(task), torch.rand(2, 3, 64, 64)
     steps = model.config.refinement.steps
-    parts = MeteredParts(plain := PlainParts(model), seconds_of, steps)
+    parts = MeteredParts(plain := PlainParts(model, steps), seconds_of, steps)
 
     with torch.no_grad():
-        found = run(parts, model.task, images, plain.conditions(2, None, steps))
+        found = run(parts, model.task, images, plain.conditions(2, None))
 
         assert torch.equal(found, model(images))
     assert len(parts.of_steps()) == steps
@@ -234,7 +228,6 @@ def test_depth_of_480_is_seen_at_512() -> None:
 
     assert workload.full_working_size() == (448, 448)
     assert task.resize_for_backbone(torch.empty(1, 3, 448, 448, device="meta")).shape[-2:] == (512, 512)
-    assert Workload.from_dict(json.loads(json.dumps(workload.to_dict()))) == workload
 
 
 def test_crops_of_people_have_the_size() -> None:
@@ -304,13 +297,17 @@ def test_a_file_in_the_place_of_the_folder_is_reported_at_once(
     assert capsys.readouterr().err == f"error: cannot write to {tmp_path}/file: {tmp_path}/file is not a folder\n"
 
 
-def test_says_which_process_has_died_and_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\necho first >&2\necho no memory is left >&2\nexit 3\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
-    process = WorkerProcess("onnx:fp32", 1)
+class Fatal:
+    """Ends the process that opens it."""
 
-    with pytest.raises(InputError, match=r"^the process that measures onnx:fp32 ended with code 3: no memory is left$"):
-        process.ask("predict")
-    process.close()
+    @property
+    def engine(self) -> str:
+        sys.stderr.write("first\nno memory is left\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+
+def test_says_which_process_has_died_and_its_last_line() -> None:
+    line = "the process that measures onnx:fp32 ended by signal 9, perhaps for want of memory: no memory is left"
+    with pytest.raises(InputError, match=f"^{line}$"):
+        EngineProcess("onnx:fp32", 1, "micro-depth", Fatal(), None, "cpu")

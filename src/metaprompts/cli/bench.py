@@ -51,7 +51,8 @@ class Bench:
         """Measure, write and print."""
         from rich.console import Console
 
-        from metaprompts.engines.benchmark.benchmark import Request, measure
+        from metaprompts.engines.benchmark.benchmark import measure
+        from metaprompts.engines.benchmark.plan import Request
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:

@@ -1,13 +1,15 @@
 """The cost of a prediction along one axis of the workload."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
-from metaprompts.engines.benchmark.compare import Plan, convert_all
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
-from metaprompts.engines.benchmark.flops import count_flops
+from metaprompts.engines.benchmark.flops import Flops, count_flops
+from metaprompts.engines.benchmark.plan import Plan
 from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.tasks import Depth, Pose
 
@@ -32,17 +34,15 @@ class CostPoint:
 
     Attributes:
         workload: what was predicted
-        seen: (height, width) of the images that the backbone sees
-        seconds: duration of each prediction
-        memory: bytes, see `asking.OpenedEngine.memory`
         flops: operations of the plain engine
+        seconds: duration of each prediction
+        memory: bytes, see `worker.EngineProcess.memory`
     """
 
     workload: Workload
-    seen: tuple[int, int]
+    flops: Flops
     seconds: Sequence[float]
     memory: Mapping[str, int]
-    flops: float
 
     @property
     def typical_s(self) -> float:
@@ -51,17 +51,17 @@ class CostPoint:
 
     def place(self, axis: str) -> int:
         """The position on an axis."""
-        return self.seen[0] * self.seen[1] if axis == "pixels" else int(getattr(self.workload, axis))
+        return math.prod(self.flops.seen) if axis == "pixels" else int(getattr(self.workload, axis))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         return {
-            **self.workload.to_dict(),
-            "seen": list(self.seen),
+            **asdict(self.workload),
+            "seen": list(self.flops.seen),
             "seconds": self.typical_s,
             "rounds_s": list(self.seconds),
             "memory_bytes": dict(self.memory),
-            "flops": self.flops,
+            "flops": self.flops.total,
         }
 
 
@@ -83,52 +83,44 @@ class CostCurve:
         return {"engine": self.spec.engine, "precision": self.spec.precision, "axes": points}
 
 
-def measure_curve(plan: Plan, spec: EngineSpec, *, quick: bool) -> CostCurve:
-    """Measure all points, and points shared by several axes only once.
+def measure_curve(plan: Plan, spec: EngineSpec) -> CostCurve:
+    """Measure all points, each in a process of its own; points shared by several axes are measured once.
 
     Args:
         plan: settings of the measurement
         spec: engine and precision
-        quick: a few tiny points in one process, instead of each in a fresh one
 
     Raises:
         InputError: the engine does not open, or its process dies
     """
-    axes = workloads_of_axes(plan, quick=quick)
+    axes = workloads_of_axes(plan)
     workloads = list(dict.fromkeys(workload for of_axis in axes.values() for workload in of_axis))
-    convert_all(plan, [spec], workloads)
-    shared = plan.process(spec.name) if quick else None
+    plan.convert([spec], workloads)
     points = {}
-    try:
-        for number, workload in enumerate(workloads, 1):
-            plan.on_stage(f"cost curve, point {number} of {len(workloads)}")
-            flops = count_flops(plan.config, workload)
-            opened = plan.opened(spec, shared, workload)
-            try:
-                seconds = [opened.timing().total for _ in range(plan.rounds)]
-                points[workload] = CostPoint(
-                    workload=workload, seen=flops.seen, seconds=seconds, memory=opened.memory(), flops=flops.total
-                )
-            finally:
-                if shared is None:
-                    opened.close()
-    finally:
-        if shared is not None:
-            shared.close()
-    return CostCurve(
-        spec=spec,
-        axes={axis: [points[workload] for workload in of_axis] for axis, of_axis in axes.items()},
-    )
+    for number, workload in enumerate(workloads, 1):
+        plan.on_stage(f"cost curve, point {number} of {len(workloads)}")
+        points[workload] = _measured(plan, spec, workload)
+    return CostCurve(spec=spec, axes={axis: [points[each] for each in of_axis] for axis, of_axis in axes.items()})
 
 
-def workloads_of_axes(plan: Plan, *, quick: bool) -> dict[str, list[Workload]]:
+def _measured(plan: Plan, spec: EngineSpec, workload: Workload) -> CostPoint:
+    with closing(plan.opened(spec, workload)) as opened:
+        opened.warm_up()
+        return CostPoint(
+            workload=workload,
+            flops=count_flops(plan.config, workload),
+            seconds=[opened.predict().total for _ in range(plan.request.rounds)],
+            memory=opened.memory(),
+        )
+
+
+def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
     """The workloads on each axis; axes that the model does not have are left out.
 
     Args:
-        plan: the axes cross in its workload
-        quick: tiny ones
+        plan: the axes cross in its workload; those of a quick one are short
     """
-    base, config = plan.workload, plan.config
+    base, config, quick = plan.workload, plan.config, plan.request.quick
     counts = _FEW_COUNTS if quick else _COUNTS
     axes = {
         "pixels": [base.at(_original_size(plan, side)) for side in (_SMALL_SIDES if quick else _SIDES)],

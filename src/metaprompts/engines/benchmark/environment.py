@@ -12,20 +12,19 @@ from metaprompts import __version__
 from metaprompts.utils.system import fact, held_bytes, memory_bytes, package_version, peak_bytes
 
 _LIBRARIES = ("torch", "diffusers", "openvino", "onnxruntime", "nncf", "numpy")
-_CPU = Path("/proc/cpuinfo")
+_CPU, _RESTART = Path("/proc/cpuinfo"), Path("/proc/self/clear_refs")
 
 
-def machine_facts(device: torch.device, threads: int | None) -> dict[str, Any]:
+def machine_facts(device: torch.device) -> dict[str, Any]:
     """Processor, memory in bytes, threads, load and library versions.
 
     Args:
         device: the models' device
-        threads: requested number; None for PyTorch's default
     """
     return {
         "cpu": fact(_CPU, "model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "threads": threads or torch.get_num_threads(),
+        "threads": torch.get_num_threads(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "memory_bytes": memory_bytes("MemTotal"),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -33,9 +32,6 @@ def machine_facts(device: torch.device, threads: int | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {"metaprompts": __version__, **{name: package_version(name) for name in _LIBRARIES}},
     }
-
-
-_RESTART = Path("/proc/self/clear_refs")
 
 
 class MemoryMeter:
@@ -50,15 +46,11 @@ class MemoryMeter:
 
     def now(self) -> int:
         """Bytes held; the peak if the system does not report them."""
-        if self._device is not None:
-            return torch.cuda.memory_allocated(self._device)
-        return held_bytes()
+        return held_bytes() if self._device is None else torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:
         """Peak bytes since the process began or, if it succeeded, since `restart`."""
-        if self._device is not None:
-            return torch.cuda.max_memory_allocated(self._device)
-        return peak_bytes()
+        return peak_bytes() if self._device is None else torch.cuda.max_memory_allocated(self._device)
 
     def restart(self) -> None:
         """Reset the peak, if the system allows it."""

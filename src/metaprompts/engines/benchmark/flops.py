@@ -1,12 +1,11 @@
 """Operations of a prediction, and the matrix-product speed of this machine."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, wait_for_gpu
+from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, flops_of, seconds_of
 from metaprompts.engines.benchmark.workload import Workload, config_for
 from metaprompts.engines.optimized import run
 from metaprompts.models.config import ModelConfig
@@ -16,7 +15,7 @@ from metaprompts.modules.meta_prompts import CaptionPrompts
 PEAK_TYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """Precision -> the dtype of its matrix products."""
 
-_TRIALS = 3
+_TRIALS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +51,14 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
     config = config_for(config, workload)
     # Frozen, because the counter would track gradients, which prompts created under no_grad lack.
     model = MetaPromptModel.from_config(config).eval().requires_grad_(False)
-    parts = MeteredParts(plain := PlainParts(model), flops_of, workload.steps)
+    plain = PlainParts(model, workload.steps)
+    parts = MeteredParts(plain, flops_of, workload.steps)
     (view,) = config.task.model_inputs(workload.images()[0], workload.full_working_size(), None)
     height, width = view.image.shape[-2], view.image.shape[-1] // workload.windows
     images = torch.empty(workload.batch, 3, height, width, device="meta")
     context = torch.empty(workload.batch, config.prompts.count, model.unet.prompt_channels, device="meta")
-    conditioning = plain.conditions(
-        workload.batch, context if isinstance(model.prompts, CaptionPrompts) else None, workload.steps
-    )
-    run(parts, config.task, images, conditioning)
+    reads = isinstance(model.prompts, CaptionPrompts)
+    run(parts, config.task, images, plain.conditions(workload.batch, context if reads else None))
     seen = config.task.resize_for_backbone(images).shape
     return Flops(
         encode=parts.amounts["encode"] * workload.windows,
@@ -79,11 +77,4 @@ def multiply_speed(dtype: torch.dtype, device: torch.device, side: int) -> float
         side: side of the matrices
     """
     left, right = torch.ones(2, side, side, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(_TRIALS + 1):
-        wait_for_gpu()
-        started = time.perf_counter()
-        torch.mm(left, right)
-        wait_for_gpu()
-        best = min(best, time.perf_counter() - started)
-    return 2 * side**3 / best
+    return 2 * side**3 / min(seconds_of(torch.mm, left, right)[1] for _ in range(_TRIALS))

@@ -1,8 +1,10 @@
 """The three parts of a prediction by the plain model, and metered parts."""
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,14 +13,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from metaprompts.engines.optimized import Parts, StepConditions
 from metaprompts.models.model import MetaPromptModel
 
-T = TypeVar("T")
-
-
-class Meter(Protocol):
-    """Measures the cost of a function."""
-
-    def __call__(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Run ``work``; returns its result and its measured cost."""
+Work = Callable[..., Any]
+Meter = Callable[..., tuple[Any, float]]
+"""(function, its arguments) -> its result and its measured cost."""
 
 
 class PlainParts:
@@ -28,22 +25,23 @@ class PlainParts:
 
     Args:
         model: its encoder's ``precise`` sets the encoder's precision on a CPU
+        steps: K
     """
 
-    def __init__(self, model: MetaPromptModel) -> None:
-        self._model = model
+    def __init__(self, model: MetaPromptModel, steps: int) -> None:
+        self._model, self._steps = model, steps
 
-    def conditions(self, batch: int, context: Tensor | None, steps: int) -> StepConditions:
+    def conditions(self, batch: int, context: Tensor | None) -> StepConditions:
         """The conditioning of the steps, with time vectors in place of shifts, and prompts in place of keys and values.
 
         Args:
             batch: B
             context: (B, N, D), if the prompts are captions; else None
-            steps: K
         """
         times = list(self._model.refinement.time)
-        prompts = self._model.prompts(batch, context)[:steps]
-        return StepConditions(torch.stack([times[step % len(times)] for step in range(steps)]), prompts, prompts[-1])
+        prompts = self._model.prompts(batch, context)[: self._steps]
+        shifts = torch.stack([times[step % len(times)] for step in range(self._steps)])
+        return StepConditions(shifts, prompts, prompts[-1])
 
     def encode(self, images: Tensor) -> Tensor:
         """Images to latents."""
@@ -77,47 +75,35 @@ class MeteredParts:
     """
 
     def __init__(self, parts: Parts, meter: Meter, steps: int) -> None:
-        self._parts, self._meter, self._steps = parts, meter, steps
-        self._steps_done = 0
-        self.amounts: dict[str, float] = dict.fromkeys(["encode", *map(str, range(steps)), "decode"], 0.0)
-
-    def encode(self, images: Tensor) -> Tensor:
-        """Images to latents."""
-        return self._metered("encode", lambda: self._parts.encode(images))
-
-    def unet_step(self, latent: Tensor, shifts: Tensor, keys_values: Tensor) -> Sequence[Tensor]:
-        """One step."""
-        step = str(self._steps_done % self._steps)
-        self._steps_done += 1
-        return self._metered(step, lambda: self._parts.unet_step(latent, shifts, keys_values))
-
-    def decode(self, pyramid: Sequence[Tensor], prompts: Tensor, images: Tensor) -> Tensor:
-        """Pyramid to raw output."""
-        return self._metered("decode", lambda: self._parts.decode(pyramid, prompts, images))
+        self._meter, self._steps = meter, [str(step) for step in range(steps)]
+        self.amounts: dict[str, float] = dict.fromkeys(["encode", *self._steps, "decode"], 0.0)
+        self.encode = partial(self._metered, itertools.repeat("encode"), parts.encode)
+        self.unet_step = partial(self._metered, itertools.cycle(self._steps), parts.unet_step)
+        self.decode = partial(self._metered, itertools.repeat("decode"), parts.decode)
 
     def of_steps(self) -> list[float]:
         """The amounts of each step."""
-        return [self.amounts[str(step)] for step in range(self._steps)]
+        return [self.amounts[step] for step in self._steps]
 
-    def _metered(self, part: str, work: Callable[[], T]) -> T:
-        found, amount = self._meter(work)
-        self.amounts[part] += amount
+    def _metered(self, names: Iterator[str], work: Work, *arguments: Any) -> Any:
+        found, amount = self._meter(work, *arguments)
+        self.amounts[next(names)] += amount
         return found
 
 
-def seconds_of(work: Callable[[], T]) -> tuple[T, float]:
+def seconds_of(work: Work, *arguments: Any) -> tuple[Any, float]:
     """Meter of `MeteredParts`: wall-clock seconds, including a GPU's queue."""
     wait_for_gpu()
     started = time.perf_counter()
-    found = work()
+    found = work(*arguments)
     wait_for_gpu()
     return found, time.perf_counter() - started
 
 
-def flops_of(work: Callable[[], T]) -> tuple[T, float]:
+def flops_of(work: Work, *arguments: Any) -> tuple[Any, float]:
     """Meter of `MeteredParts`: operations of convolutions and matrix products; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
-        found = work()
+        found = work(*arguments)
     return found, float(counter.get_total_flops())
 
 

@@ -1,17 +1,16 @@
 """Benchmark results and derived numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
 from metaprompts.engines.benchmark.flops import Flops
 from metaprompts.engines.benchmark.runner import Timing
 from metaprompts.engines.benchmark.workload import Workload
+
+_PARTS = ("pre", "encode", "decode", "post", "total")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +20,7 @@ class Measured:
     Attributes:
         spec: engine and precision
         timings: timings of each round
-        memory: bytes, see `asking.OpenedEngine.memory`
+        memory: bytes, see `worker.EngineProcess.memory`
         opening: seconds of loading and opening, and of the first prediction
         difference: from the plain engine's raw output: "max_of_std" and "mean_of_std", in units of its standard
             deviation; None if plain was not measured
@@ -36,12 +35,8 @@ class Measured:
     @property
     def typical(self) -> Timing:
         """The median of each part; the median of the total is not their sum."""
-        return typical_timing(self.timings)
-
-    @property
-    def computing(self) -> float:
-        """Seconds of VAE, steps and head, median."""
-        return median(timing.encode + sum(timing.steps) + timing.decode for timing in self.timings)
+        whole = {part: median(getattr(each, part) for each in self.timings) for part in _PARTS}
+        return Timing(**whole, steps=tuple(map(median, zip(*(each.steps for each in self.timings), strict=True))))
 
     @property
     def spread(self) -> tuple[float, float]:
@@ -86,12 +81,12 @@ class Comparison:
 
         Operations are those of the plain engine, also for engines that need fewer.
         """
-        return self.flops.total / of.computing / self._speed(of)
+        return self.flops.total / median(each.computing for each in of.timings) / self._speed(of)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, including derived numbers."""
         return {
-            "workload": self.workload.to_dict(),
+            "workload": asdict(self.workload),
             "seen": list(self.flops.seen),
             "flops": {**asdict(self.flops), "total": self.flops.total},
             "matrix_products_flops_per_second": dict(self.speeds),
@@ -104,10 +99,10 @@ class Comparison:
         return {
             "engine": of.spec.engine,
             "precision": of.spec.precision,
-            "seconds": of.typical.to_dict(),
+            "seconds": asdict(of.typical),
             "fastest_s": low,
             "slowest_s": high,
-            "rounds": [timing.to_dict() for timing in of.timings],
+            "rounds": [asdict(timing) for timing in of.timings],
             "opening_s": dict(of.opening),
             "memory_bytes": dict(of.memory),
             "time_of_plain": self.time_ratio(of),
@@ -118,38 +113,13 @@ class Comparison:
         }
 
     def _shares(self, of: Measured) -> dict[str, Any]:
-        def share(flops: float, seconds: float) -> float:
-            return flops / seconds / self._speed(of)
-
-        timing = of.typical
+        timing, speed = of.typical, self._speed(of)
         return {
-            "encode": share(self.flops.encode, timing.encode),
-            "steps": [share(flops, seconds) for flops, seconds in zip(self.flops.steps, timing.steps, strict=True)],
-            "decode": share(self.flops.decode, timing.decode),
+            "encode": self.flops.encode / timing.encode / speed,
+            "steps": [flops / s / speed for flops, s in zip(self.flops.steps, timing.steps, strict=True)],
+            "decode": self.flops.decode / timing.decode / speed,
         }
 
     def _speed(self, of: Measured) -> float:
         # 8-bit weights are multiplied in float32.
         return self.speeds.get(of.spec.precision, self.speeds["fp32"])
-
-
-def typical_timing(timings: Sequence[Timing]) -> Timing:
-    """The median of each part."""
-
-    def middle(of: Callable[[Timing], float]) -> float:
-        return median(map(of, timings))
-
-    return Timing(
-        pre=middle(lambda timing: timing.pre),
-        encode=middle(lambda timing: timing.encode),
-        steps=tuple(median(of_step) for of_step in zip(*(timing.steps for timing in timings), strict=True)),
-        decode=middle(lambda timing: timing.decode),
-        post=middle(lambda timing: timing.post),
-        total=middle(lambda timing: timing.total),
-    )
-
-
-def difference(found: NDArray[np.float32], plain: NDArray[np.float32]) -> dict[str, float]:
-    """The difference between a raw output and the plain engine's, in units of the latter's standard deviation."""
-    apart, scale = np.abs(found.astype(np.float64) - plain), float(plain.std(dtype=np.float64)) or 1.0
-    return {"max_of_std": float(apart.max()) / scale, "mean_of_std": float(apart.mean()) / scale}

@@ -2,16 +2,18 @@
 
 import gc
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
+from metaprompts.engines.benchmark.environment import MemoryMeter
 from metaprompts.engines.benchmark.instrumented import MeteredParts, PlainParts, seconds_of, wait_for_gpu
 from metaprompts.engines.benchmark.synthetic_weights import rule_made_tensors
 from metaprompts.engines.benchmark.workload import Workload, config_for
@@ -23,8 +25,6 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
 from metaprompts.tasks import Depth
 from metaprompts.utils.tensor_files import load_tensors
-
-MakeConditions = Callable[[], StepConditions]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,10 @@ class Timing:
     post: float
     total: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values; `from_dict` reads them."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read the output of `to_dict`, also after a round trip through JSON."""
-        return cls(**{**values, "steps": tuple(values["steps"])})
+    @property
+    def computing(self) -> float:
+        """VAE, steps and head."""
+        return self.encode + sum(self.steps) + self.decode
 
 
 class Subject:
@@ -67,23 +63,34 @@ class Subject:
         device: compute device
 
     Attributes:
-        raw: the last prediction's raw output, float32
+        opening_s: seconds that loading and opening took
 
     Raises:
         InputError: the model does not load, or the engine does not open it
     """
 
     def __init__(self, source: str, spec: EngineSpec, workload: Workload, device: str) -> None:
+        self._meter = MemoryMeter(torch.device(device))
+        self._before, self._opening_peak = self._meter.now(), 0
+        started = time.perf_counter()
         model = subject_model(source, spec, workload, device)
-        self.raw: Tensor | None = None
-        self._workload, self._task, self._config, self._device = workload, model.task, model.config, model.device
-        context = _context(model, workload)
-        self._parts, self._conditions = (
-            _plain(model, workload, context) if spec.engine == PLAIN else _opened(model, spec, workload, context)
-        )
+        self._workload, self._task, self._device = workload, model.task, model.device
+        self._raw: Tensor | None = None
+        self._parts, self._conditions = _opened(model, spec, workload)
         del model
         # A converted model no longer needs the weights that were mapped to compute its key.
         gc.collect()
+        self.opening_s = time.perf_counter() - started
+
+    def warm_up(self) -> float:
+        """Predict for the first time; returns the seconds. The peaks of opening and of predicting are apart."""
+        started = time.perf_counter()
+        self.predict()
+        seconds = time.perf_counter() - started
+        self._opening_peak = self._meter.peak()
+        gc.collect()
+        self._meter.restart()
+        return seconds
 
     @torch.inference_mode()
     def predict(self) -> Timing:
@@ -103,7 +110,7 @@ class Subject:
         for image, view, raw in zip(images, views, raws, strict=True):
             self._task.assemble(image, [(view, raw)])
         done = time.perf_counter()
-        self.raw = raws.cpu()
+        self._raw = raws.cpu()
         return Timing(
             pre=prepared - started,
             encode=parts.amounts["encode"],
@@ -113,10 +120,16 @@ class Subject:
             total=done - started,
         )
 
-    def save_raw(self, path: Path) -> None:
-        """Write the last prediction's raw output as .npy."""
-        assert self.raw is not None
-        np.save(path, self.raw.numpy())
+    def memory(self) -> dict[str, int]:
+        """Bytes, see `EngineProcess.memory`."""
+        opening, predicting = self._opening_peak, self._meter.peak()
+        peak = max(opening, predicting)
+        return {"before": self._before, "opening": opening, "predicting": predicting, "peak": peak}
+
+    def raw(self) -> NDArray[np.float32]:
+        """The last prediction's raw output."""
+        assert self._raw is not None
+        return self._raw.numpy()
 
     def _forward(self, images: Tensor, predict: Callable[[Tensor], Tensor]) -> Tensor:
         windows = self._workload.windows
@@ -135,45 +148,29 @@ def subject_model(source: str, spec: EngineSpec, workload: Workload, device: str
     if config == model.config:
         return model
     changed = MetaPromptModel.from_config(config).to(model.dtype)
-    expected = changed.state_dict()
-    own = {
-        name: each
-        for name, each in model.state_dict().items()
-        if name in expected and each.shape == expected[name].shape
-    }
+    shapes = {name: each.shape for name, each in changed.state_dict().items()}
+    own = {name: each for name, each in model.state_dict().items() if shapes.get(name) == each.shape}
     load_tensors(changed, {**own, **rule_made_tensors(changed, but=own)}, origin=source)
     return changed.eval().to(model.device)
 
 
-def _plain(model: MetaPromptModel, workload: Workload, context: Tensor | None) -> tuple[Parts, MakeConditions]:
-    # The released code encodes in single precision; double precision agrees with it more closely, but is slower.
-    model.latent_encoder.precise = False
-    parts = PlainParts(model)
-    return parts, lambda: parts.conditions(workload.batch, context, workload.steps)
-
-
-def _opened(
-    model: MetaPromptModel, spec: EngineSpec, workload: Workload, context: Tensor | None
-) -> tuple[Parts, MakeConditions]:
+def _opened(model: MetaPromptModel, spec: EngineSpec, workload: Workload) -> tuple[Parts, Callable[[], StepConditions]]:
+    """The three parts as the engine executes them, and what conditions the steps."""
+    context = None
+    if isinstance(model.prompts, CaptionPrompts):
+        shape = (workload.batch, workload.prompts, model.unet.prompt_channels)
+        context = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
+    if spec.engine == PLAIN:
+        # The released code encodes in single precision; double precision agrees with it more closely, but is slower.
+        model.latent_encoder.precise = False
+        plain = PlainParts(model, workload.steps)
+        return plain, partial(plain.conditions, workload.batch, context)
     engine: Any = spec.engine
     precision: Any = spec.precision
     fast = open_engine(model, engine=engine, precision=precision, approximation=Approximation(steps=workload.steps))
     if not spec.converts:
-        return fast.parts, lambda: fast.conditions(workload.batch, context)
+        return fast.parts, partial(fast.conditions, workload.batch, context)
     # The conditioning may be views of the memory-mapped weights, and would keep all of them alive.
-    conditioning = fast.conditions(workload.batch, context)
-    kept = StepConditions(conditioning.shifts.clone(), _cloned(conditioning.keys_values), conditioning.prompts.clone())
+    views = fast.conditions(workload.batch, context)
+    kept = StepConditions(views.shifts.clone(), [each.clone() for each in views.keys_values], views.prompts.clone())
     return fast.parts, lambda: kept
-
-
-def _cloned(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Clone tensors; a tensor that occurs several times is cloned once."""
-    copies = {id(each): each.clone() for each in tensors}
-    return [copies[id(each)] for each in tensors]
-
-
-def _context(model: MetaPromptModel, workload: Workload) -> Tensor | None:
-    if not isinstance(model.prompts, CaptionPrompts):
-        return None
-    shape = (workload.batch, workload.prompts, model.unet.prompt_channels)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)

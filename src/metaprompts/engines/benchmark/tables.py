@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from metaprompts.engines.benchmark.cost_curve import CostCurve
-from metaprompts.engines.benchmark.results import Comparison, Measured
+from metaprompts.engines.benchmark.results import Comparison
 from metaprompts.utils.markdown import markdown_table
 
 _GIB = 2**30
@@ -58,7 +58,14 @@ def seconds_rows(comparison: Comparison) -> Rows:
 def memory_rows(comparison: Comparison) -> Rows:
     """Memory, share of this machine's speed, and difference from the plain engine, one row per engine."""
     head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
-    return Rows("Memory, speed, agreement", head, [_memory_row(comparison, each) for each in comparison.engines])
+    cells = []
+    for of in comparison.engines:
+        apart = [] if of.difference is None else [of.difference["max_of_std"], of.difference["mean_of_std"]]
+        peak, predicting = gib(of.memory["peak"]), gib(of.memory["predicting"])
+        share = f"{100 * comparison.share_of_peak(of):.0f}%"
+        differences = [f"{each:.1e}" for each in apart] or ["-", "-"]
+        cells.append([of.spec.name, peak, _ratio(comparison.memory_ratio(of)), predicting, share, *differences])
+    return Rows("Memory, speed, agreement", head, cells)
 
 
 def curve_rows(curve: CostCurve) -> Rows:
@@ -67,9 +74,9 @@ def curve_rows(curve: CostCurve) -> Rows:
         [
             axis,
             f"{point.place(axis)}",
-            f"{point.seen[0]}x{point.seen[1]}",
+            "x".join(map(str, point.flops.seen)),
             seconds(point.typical_s),
-            f"{point.flops / 1e9:.4g}",
+            f"{point.flops.total / 1e9:.4g}",
             gib(point.memory["peak"]),
             gib(point.memory["predicting"]),
         ]
@@ -88,18 +95,6 @@ def seconds(value: float) -> str:
 def gib(size: float) -> str:
     """Bytes as GiB."""
     return f"{size / _GIB:.2f}"
-
-
-def _memory_row(comparison: Comparison, of: Measured) -> list[str]:
-    apart = of.difference
-    return [
-        of.spec.name,
-        gib(of.memory["peak"]),
-        _ratio(comparison.memory_ratio(of)),
-        gib(of.memory["predicting"]),
-        f"{100 * comparison.share_of_peak(of):.0f}%",
-        *(("-", "-") if apart is None else (f"{apart['max_of_std']:.1e}", f"{apart['mean_of_std']:.1e}")),
-    ]
 
 
 def _ratio(value: float | None) -> str:

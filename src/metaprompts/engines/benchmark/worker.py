@@ -1,116 +1,129 @@
-"""A process that opens one engine and predicts on request: JSON lines in, JSON lines out.
+"""Engines in processes of their own, so that the memory of each can be measured."""
 
-    {"do": "open", "source": ..., "spec": [engine, precision], "workload": {...}, "device": ...}
-    {"do": "predict"}
-    {"do": "report", "raw": file for the last raw output}
-
-Opening includes one prediction for warm-up. {"do": "convert", ...} only converts a model and caches it.
-"""
-
-import gc
-import json
 import os
-import signal
-import sys
-import time
+import tempfile
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
-from metaprompts.engines.benchmark.environment import MemoryMeter
-from metaprompts.engines.benchmark.runner import Subject
+from metaprompts.engines.benchmark.runner import Subject, Timing
 from metaprompts.engines.benchmark.workload import Workload
 from metaprompts.errors import InputError
+from metaprompts.utils.multiprocessing import prepare_worker
+
+_GRACE_S = 10
 
 
-class Worker:
-    """Executes requests; see above."""
+class EngineProcess:
+    """An engine opened in a process of its own; its methods are those of `Subject`.
 
-    def __init__(self) -> None:
-        self._subject: Subject | None = None
-        self._memory = MemoryMeter(torch.device("cpu"))
-        self._before = self._opening_peak = 0
+    Args:
+        name: its name in errors
+        threads: number of compute threads; None for PyTorch's default
+        what: arguments of `Subject`
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Execute one request; returns the answer.
+    Attributes:
+        opening_s: seconds that loading and opening took
 
-        Raises:
-            InputError: the model does not load, or the engine does not open it
-        """
-        match request.pop("do"):
-            case "convert":
-                self._make(**request)
-                self._subject = None
-                return {}
-            case "open":
-                return self._open(**request)
-            case "predict":
-                return self._opened.predict().to_dict()
-            case "report":
-                return self._report(**request)
-            case unknown:
-                raise AssertionError(unknown)
+    Raises:
+        InputError: the engine does not open, or the process has died; methods raise it, too
+    """
 
-    @property
-    def _opened(self) -> Subject:
-        assert self._subject is not None, "nothing is open"
-        return self._subject
+    def __init__(self, name: str, threads: int | None, *what: str | EngineSpec | Workload) -> None:
+        self._name = name
+        self._output = tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        context = get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, self._output.name, threads, what))
+        self._process.start()
+        # The process then holds the only other end, so its death is noticed.
+        other.close()
+        try:
+            self.opening_s: float = self._answer()
+        except BaseException:
+            self.close()
+            raise
 
-    def _open(self, **what: Any) -> dict[str, Any]:
-        # Release an earlier engine completely.
-        self._subject = None
-        gc.collect()
-        self._memory = MemoryMeter(torch.device(what["device"]))
-        self._memory.restart()
-        self._before = self._memory.now()
-        started = time.perf_counter()
-        self._make(**what)
-        opened = time.perf_counter()
-        self._opened.predict()
-        warm = time.perf_counter()
-        self._opening_peak = self._memory.peak()
-        gc.collect()
-        self._memory.restart()
-        return {"opening": opened - started, "first_prediction": warm - opened}
+    def warm_up(self) -> float:
+        """Predict for the first time; returns the seconds."""
+        seconds: float = self._ask("warm_up")
+        return seconds
 
-    def _make(self, *, source: str, spec: list[str], workload: dict[str, Any], device: str) -> None:
-        self._subject = Subject(source, EngineSpec(*spec), Workload.from_dict(workload), device)
+    def predict(self) -> Timing:
+        """Predict once."""
+        timing: Timing = self._ask("predict")
+        return timing
 
-    def _report(self, *, raw: str | None) -> dict[str, Any]:
-        if raw is not None:
-            self._opened.save_raw(Path(raw))
-        predicting = self._memory.peak()
-        return {
-            "before": self._before,
-            "opening": self._opening_peak,
-            "predicting": predicting,
-            "peak": max(predicting, self._opening_peak),
-        }
+    def memory(self) -> dict[str, int]:
+        """Bytes: "before" the model, peaks of "opening" and of "predicting", and the larger of them, "peak"."""
+        memory: dict[str, int] = self._ask("memory")
+        return memory
+
+    def raw(self) -> NDArray[np.float32]:
+        """The last prediction's raw output."""
+        raw: NDArray[np.float32] = self._ask("raw")
+        return raw
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join(_GRACE_S)
+        self._process.kill()
+        self._process.join()
+        self._output.close()
+
+    def _ask(self, method: str) -> Any:
+        try:
+            self._connection.send(method)
+        except OSError as error:
+            raise InputError(self._death()) from error
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except (OSError, EOFError) as error:
+            raise InputError(self._death()) from error
+        if isinstance(answer, InputError):
+            raise InputError(f"{self._name}: {answer}")
+        return answer
+
+    def _death(self) -> str:
+        self._process.join()
+        code = self._process.exitcode or 0
+        last = next((line.strip() for line in reversed(self._output.readlines()) if line.strip()), "it said nothing")
+        how = f"by signal {-code}, perhaps for want of memory" if code < 0 else f"with code {code}"
+        return f"the process that measures {self._name} ended {how}: {last}"
 
 
-def serve() -> None:
-    """Answer requests until the input ends, for example because the client is gone."""
-    # Ctrl-C goes to every process of a terminal: the main process ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Output of libraries must not mix with the answers.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        worker = Worker()
-        for line in sys.stdin:
-            try:
-                found = worker.answer(json.loads(line))
-            except InputError as error:
-                found = {"error": str(error)}
-            answers.write(json.dumps(found) + "\n")
-            answers.flush()
+def _serve(connection: Connection, output: str, threads: int | None, what: tuple[Any, ...]) -> None:
+    """Open an engine, and call its methods by name until the other end closes.
 
-
-if __name__ == "__main__":
-    import cv2
-
-    if len(sys.argv) > 1:
-        torch.set_num_threads(int(sys.argv[1]))
+    Args:
+        connection: receives names, and sends results
+        output: file for all that this process and its libraries print
+        threads: number of compute threads; None for PyTorch's default
+        what: arguments of `Subject`
+    """
+    prepare_worker()
+    with Path(output).open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(threads or torch.get_num_threads())
     cv2.setNumThreads(torch.get_num_threads())
-    serve()
+    try:
+        subject = Subject(*what)
+        connection.send(subject.opening_s)
+        while True:
+            connection.send(getattr(subject, connection.recv())())
+    except InputError as error:
+        connection.send(error)
+    except (EOFError, BrokenPipeError):
+        return

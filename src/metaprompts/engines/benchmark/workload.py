@@ -1,8 +1,7 @@
 """The workload of a benchmark."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -36,16 +35,6 @@ class Workload:
     steps: int
     prompts: int
     windows: int = 1
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values; `from_dict` reads them."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Workload":
-        """Read the output of `to_dict`, also after a round trip through JSON."""
-        working_size = None if values["working_size"] is None else tuple(values["working_size"])
-        return cls(**{**values, "size": tuple(values["size"]), "working_size": working_size})
 
     def at(self, size: tuple[int, int]) -> "Workload":
         """The same workload with images of another size, resized as `seen_size` says."""

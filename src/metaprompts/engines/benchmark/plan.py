@@ -1,0 +1,139 @@
+"""What a benchmark measures."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from metaprompts.engines.benchmark.engine_specs import EngineSpec
+from metaprompts.engines.benchmark.synthetic_weights import RECIPES, full_width_config, rule_made_folder
+from metaprompts.engines.benchmark.worker import EngineProcess
+from metaprompts.engines.benchmark.workload import Workload, workload_for
+from metaprompts.errors import InputError
+from metaprompts.models.config import ModelConfig
+from metaprompts.models.loading import load
+from metaprompts.utils.device import pick_device
+
+_SIZES = {"depth": (480, 480), "segmentation": (512, 512), "pose": (576, 448)}
+_QUICK_SIZE = (64, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A benchmark request; None means the default.
+
+    Attributes:
+        model: a model folder, a hub id, or the name of an embedded model; None for the published model of ``task`` with
+            synthetic weights
+        task: "depth", "segmentation" or "pose"
+        engines: ENGINE or ENGINE:PRECISION
+        size: (height, width) of the image
+        batch: B
+        rounds: predictions per engine
+        threads: number of compute threads
+        device: compute device
+        together: whether all engines stay open; None to decide by available memory
+        curve: engine of the cost curve; None for no curve
+        quick: measure an embedded miniature
+    """
+
+    model: str | None = None
+    task: str = "depth"
+    engines: Sequence[str] | None = None
+    size: tuple[int, int] | None = None
+    batch: int = 1
+    rounds: int = 3
+    threads: int | None = None
+    device: str | None = None
+    together: bool | None = None
+    curve: str | None = None
+    quick: bool = False
+
+    def __post_init__(self) -> None:
+        if self.task not in RECIPES:
+            raise InputError(f"--task is {self.task!r}; expected one of {', '.join(RECIPES)}")
+        if self.quick and self.model is not None:
+            raise InputError("--quick measures an embedded miniature: leave MODEL or --quick out")
+        for name, value in (("rounds", self.rounds), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}; expected at least 1")
+        if self.engines is not None and not self.engines:
+            raise InputError("--engines names none: give such as plain eager openvino:bf16, or leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A request, and what it comes to.
+
+    Attributes:
+        request: what was requested
+        subject: the model in words
+        source: source of the model
+        config: config of the model
+        workload: the predicted images
+        device: compute device
+        on_stage: called with a description of the current stage
+    """
+
+    request: Request
+    subject: str
+    source: str
+    config: ModelConfig
+    workload: Workload
+    device: torch.device
+    on_stage: Callable[[str], None] = lambda what: None
+
+    def opened(self, spec: EngineSpec, workload: Workload, doing: str = "") -> EngineProcess:
+        """Open an engine in a process of its own.
+
+        Args:
+            spec: engine and precision
+            workload: what it predicts
+            doing: what the process is for, for errors
+
+        Raises:
+            InputError: the engine does not open
+        """
+        name, threads = f"{spec.name}{doing}", self.request.threads
+        return EngineProcess(name, threads, self.source, spec, workload, str(self.device))
+
+    def convert(self, specs: Iterable[EngineSpec], workloads: Iterable[Workload]) -> None:
+        """Convert and cache the models in advance, so that conversion is not measured.
+
+        Raises:
+            InputError: a model cannot be converted
+        """
+        by_prompts = {workload.prompts: workload for workload in workloads}
+        for spec in specs:
+            for workload in by_prompts.values() if spec.converts else ():
+                self.on_stage(f"converting for {spec.name}, unless that has been done before")
+                self.opened(spec, workload, " while converting").close()
+
+
+def plan_for(request: Request, on_stage: Callable[[str], None]) -> Plan:
+    """What a request comes to; makes synthetic weights if it has no model.
+
+    Raises:
+        InputError: the request cannot be measured
+    """
+    if request.quick or request.model is not None:
+        source = request.model or f"micro-{request.task}"
+        config = load(source, "cpu").config
+        subject = f"{'embedded ' if request.quick else ''}model {source}"
+    else:
+        config = full_width_config(request.task)
+        on_stage("making weights, unless that has been done before")
+        source = str(rule_made_folder(config))
+        subject = f"the model of recipe {RECIPES[request.task]} with rule-made weights"
+    if request.quick:
+        config = replace(config, working_size=None)
+    default = _QUICK_SIZE if request.quick else _SIZES[config.task.name]
+    return Plan(
+        request=request,
+        subject=subject,
+        source=source,
+        config=config,
+        workload=workload_for(config, request.size, default=default, batch=request.batch),
+        device=pick_device(request.device),
+        on_stage=on_stage,
+    )
