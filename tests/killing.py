@@ -14,10 +14,11 @@ from pathlib import Path
 # Imports what takes long once, and computes nothing itself: threads would not survive the fork.
 _SERVER = """
 import importlib, json, os, signal, sys, time
-import torch, tyro
-from metaprompts.cli import _commands, main
+import click, torch
+from metaprompts.cli import main
+from metaprompts.cli.commands import command_line
 
-_commands()
+command_line().get_help(click.Context(command_line()))
 torch.set_num_threads(1)
 for name in sys.argv[1:]:
     importlib.import_module(name)

@@ -245,7 +245,7 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
         ([], "needs data 'images'"),
         (["--data", "images"], "say NAME=DIR"),
         (["--data", "images=/nowhere"], "/nowhere is not a folder"),
-        (["--processes", "0"], "--processes is 0"),
+        (["--processes", "0"], "'--processes': 0 is not in the range 1<=x"),
         (["--again"], "say which with --only"),
         (["--stored", "results"], "--stored is of --check and --show"),
         (["--plan", "--show"], "one at a time"),
@@ -262,6 +262,6 @@ def test_wrong_words_are_refused(more, said, study, tmp_path, capsys):
 
 def test_no_study_and_two_of_one_name_are_refused(study, tmp_path, capsys):
     assert main(["ablate"]) == 2
-    assert "no study given" in capsys.readouterr().err
+    assert "Missing argument 'STUDY...'" in capsys.readouterr().err
     assert main(["ablate", study, study]) == 2
     assert "two studies have the same name" in capsys.readouterr().err

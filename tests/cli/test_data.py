@@ -192,12 +192,12 @@ def test_joints_of_another_data_set(check):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["data"], None),
+        (["data"], "Missing command; see metaprompts data --help"),
         (["data", "check", "micro_depth", "--help"], None),
-        (["data", "look"], "expected metaprompts data check RECIPE"),
-        (["data", "check"], "expected metaprompts data check RECIPE"),
-        (["data", "check", "--full"], "expected metaprompts data check RECIPE"),
-        (["data", "check", "micro_depth", "--out"], "--out has no value"),
+        (["data", "look"], "No such command 'look'; see metaprompts data --help"),
+        (["data", "check"], "Missing argument 'RECIPE'"),
+        (["data", "check", "--full"], "Missing argument 'RECIPE'"),
+        (["data", "check", "micro_depth", "--out"], "Option '--out' requires an argument"),
         (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is not an image's name"),
         (["data", "check", "micro_depth"], "say --data.root DIR"),
         (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is not a folder"),
@@ -206,4 +206,4 @@ def test_joints_of_another_data_set(check):
 def test_words(words, expected, capsys):
     assert main(words) == (0 if expected is None else 2)
     out, err = capsys.readouterr()
-    assert "usage: metaprompts data check" in out if expected is None else expected in err
+    assert "Usage: metaprompts data check" in out if expected is None else expected in err

@@ -135,14 +135,14 @@ def records(folder):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "expected metaprompts data shard RECIPE"),
-        (["micro_depth", "--data.root", "."], "expected metaprompts data shard RECIPE"),
-        (["--out", "out"], "expected metaprompts data shard RECIPE"),
-        (["micro_depth", "--out"], "--out has no value"),
+        ([], "Missing argument 'RECIPE'"),
+        (["micro_depth", "--data.root", "."], "Missing option '--out'"),
+        (["--out", "out"], "Missing argument 'RECIPE'"),
+        (["micro_depth", "--out"], "Option '--out' requires an argument"),
         (["micro_depth", "--out", "out"], "say --data.root DIR"),
         (["micro_depth", "--out", "out", "--data.root", "/nowhere"], "/nowhere is not a folder"),
         (["micro_depth", "--out", "out", "--data.shards", "a"], "shards are made from folders: leave it out"),
-        (["micro_depth", "--out", "out", "--split", "test"], "--split is 'test'; expected train or val"),
+        (["micro_depth", "--out", "out", "--split", "test"], "'test' is not one of 'train', 'val'"),
         (["micro_depth", "--out", "out", "--shard-bytes", "much"], "--shard-bytes is"),
         (["micro_depth", "--out", "out", "--shard-bytes", "0"], "--shard-bytes is"),
     ],
@@ -157,7 +157,7 @@ def test_words(words, expected, capsys, tmp_path, monkeypatch):
 def test_help_shows_both(capsys):
     assert main(["data", "--help"]) == 0
     out = capsys.readouterr().out
-    assert "metaprompts data check RECIPE" in out
-    assert "metaprompts data shard RECIPE" in out
+    assert "check  Check that a recipe's data exists" in out
+    assert "shard  Pack a data set into shards" in out
     assert main(["data", "shard", "--help"]) == 0
     assert "--shard-bytes SIZE" in capsys.readouterr().out

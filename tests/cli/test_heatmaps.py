@@ -81,9 +81,9 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
     [
         (["depth", "a.png", "--prompts", "4"], "no prompt 4: this model has the prompts 0 to 3"),
         (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; expected numbers"),
-        (["depth", "a.png", "--prompts", ""], "--prompts is empty: give a value"),
+        (["depth", "a.png", "--prompts", ""], "Option '--prompts' is empty: give a value"),
         (["depth", "a.png", "--prompts", "1", "--top", "2"], "--prompts and --top were both given"),
-        (["depth", "a.png", "--top", "0"], "expected at least 1"),
+        (["depth", "a.png", "--top", "0"], "'--top': 0 is not in the range 1<=x"),
         (["depth", "a.png", "--level", "1"], "no level 1: this model has only level 0"),
         (["depth"], "no images given"),
         ([".", "a.png"], "config.json"),
@@ -93,8 +93,8 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
         (["depth", "--data.root", ".", "--recipe", "micro_pose"], "predicts depth, the recipe is of pose"),
         (["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"], "the recipe ('sky', 'building',"),
         (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
-        (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "did you mean data.root?"),
-        (["depth", "--data.root", "--recipe", "micro_depth"], "--data.root has no value"),
+        (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "Did you mean '--data.root'?"),
+        (["depth", "--data.root", "--recipe", "micro_depth"], "Option '--data.root' has no value: --recipe follows"),
         (["depth", "--data.root", "gone", "--recipe", "micro_depth"], "gone is not a folder"),
     ],
 )

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from metaprompts.cli import main
-from metaprompts.cli.memory import Memory
+from metaprompts.errors import InputError
 
 SMALL = [
     *("--refinement.steps", "1", "--task.crop_height", "64", "--task.crop_width", "64", "--task.filters", "8"),
@@ -34,32 +34,33 @@ def test_json_adds_up(capsys):
     assert parts["moments"] == 8 * found["trained"]
 
 
-def test_short_forms_mean_recipe_keys():
-    command = Memory.from_words(
-        ["nyu", "kitti", "--batch-size", "4", "--task.filters", "8", "--precision=bf16", "--json"]
-    )
-    assert command.recipes == ("nyu", "kitti")
-    assert command.as_json
-    assert command.overrides == (
-        *("--task.filters", "8"),
-        *("--training.micro_batch_size=4", "--training.precision=bf16"),
-    )
+def test_short_forms_mean_recipe_keys(monkeypatch):
+    read = []
+
+    def stop(name, overrides):
+        read.append((name, overrides))
+        raise InputError("enough")
+
+    monkeypatch.setattr("metaprompts.recipes.loader.read_recipe", stop)
+    assert main(["memory", "nyu", "kitti", "--batch-size", "4", "--task.max_depth_m", "8", "--precision=bf16"]) == 2
+    short = ("--training.micro_batch_size=4", "--training.precision=bf16", "--training.init_from=none")
+    assert read == [("nyu", ("--task.max_depth_m=8", *short))]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "no recipe given"),
-        (["--batch-size", "2"], "no recipe given"),
+        ([], "Missing argument 'RECIPE...'"),
+        (["--batch-size", "2"], "Missing argument 'RECIPE...'"),
         (["nothing"], "no recipe 'nothing'"),
         (["micro_depth", "--batch-size", "many"], "training.micro_batch_size is 'many'"),
         (["micro_depth", "--batch-size", "3"], "not a whole number of passes of training.micro_batch_size 3"),
-        (["micro_depth", "--batch-size"], "--batch-size has no value"),
-        (["micro_depth", "--precision", "fp8"], "training.precision is 'fp8'"),
-        (["micro_depth", "--processes", "0"], "--processes is 0"),
+        (["micro_depth", "--batch-size"], "Option '--batch-size' requires an argument; see metaprompts memory --help"),
+        (["micro_depth", "--precision", "fp8"], "'fp8' is not one of 'fp32', 'bf16', 'fp16'"),
+        (["micro_depth", "--processes", "0"], "'--processes': 0 is not in the range 1<=x"),
         (["nyu", "--processes", "5"], "cannot be shared by 5 processes"),
         (["micro_depth", "--backbone.source", "random:huge"], "no architecture called 'huge'"),
-        (["micro_depth", "--trainig.seed", "1"], "did you mean training?"),
+        (["micro_depth", "--trainig.seed", "1"], "Did you mean '--training.seed'?"),
     ],
 )
 def test_bad_words_are_one_line(words, said, capsys):

@@ -28,7 +28,7 @@ def test_all_layouts_are_offered():
     [
         (["--layout", "nyu", "--count", "1"], "count is 1"),
         (["--layout", "coco", "--density", "0.5"], "density is given"),
-        (["--layout", "ade20k", "--workers", "0"], "workers is 0"),
+        (["--layout", "ade20k", "--workers", "0"], "'--workers': 0 is not in the range 1<=x"),
         (["--layout", "nyu", "--count", "3", "--height", "7"], "images are 7 x 640"),
     ],
 )

@@ -75,7 +75,7 @@ def test_files_tell_what_was_measured(
     monkeypatch.setattr("metaprompts.engines.benchmark.plan.EngineProcess", process)
     # Here seconds of the processor, for what else the machine does must not matter.
     monkeypatch.setattr("time.perf_counter", time.thread_time)
-    words = ["--engines", "plain", "eager", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)]
+    words = ["--engine", "plain", "--engine", "eager", "--rounds", "1", "--threads", "1", "--out", str(tmp_path)]
 
     assert main(["bench", "--quick", *words]) == 0
 
@@ -249,7 +249,7 @@ def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("tensorrt", "--engines has 'tensorrt'; expected plain, eager, compile, openvino, onnx, or such as eager:bf16"),
+        ("tensorrt", "--engine has 'tensorrt'; expected plain, eager, compile, openvino, onnx, or such as eager:bf16"),
         ("plain:bf16", "engine plain has fp32, not bf16: take one of these"),
         ("openvino:fp16", "engine openvino has fp32 and bf16 and int8, not fp16: take one of these"),
         ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]'"),
@@ -266,13 +266,19 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
     ("words", "line"),
     [
         (["--size", "32", "480"], "--size is 32 480; expected at least 64 each"),
-        (["--batch-size", "0"], "--batch-size is 0; expected at least 1"),
-        (["--rounds", "0"], "--rounds is 0; expected at least 1"),
+        (
+            ["--batch-size", "0"],
+            "Invalid value for '--batch-size': 0 is not in the range 1<=x<=1000000000; see metaprompts bench --help",
+        ),
+        (
+            ["--rounds", "0"],
+            "Invalid value for '--rounds': 0 is not in the range 1<=x<=1000000000; see metaprompts bench --help",
+        ),
         (
             ["--task", "pose", "--size", "68", "64"],
             "--size is 68 64; expected multiples of 8: it is that of people's crops",
         ),
-        (["--engines", "plane"], "--engines has 'plane'; expected plain, eager"),
+        (["--engine", "plane"], "--engine has 'plane'; expected plain, eager"),
         (["--curve-engine", "plain"], "--curve-engine is for the cost curve: give --curve, too, or leave it out"),
         (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; expected plain, eager"),
         (["nothing"], "--quick measures an embedded miniature: leave MODEL or --quick out"),

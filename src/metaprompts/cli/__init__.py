@@ -1,22 +1,20 @@
-"""The command line, with one file per command. This file chooses the command and turns errors into one line."""
+"""The command line, with one file per command. This file runs a command and turns errors into one line."""
 
 import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from typing import Any
+from collections.abc import Sequence
 
-from metaprompts import __version__
+import click
+
 from metaprompts.cli.console import (
     PrintableFormatter,
     complain,
     flush_streams,
     is_closed,
     prepare_streams,
-    say,
     silence,
 )
 from metaprompts.cli.failures import error_line
@@ -26,8 +24,6 @@ from metaprompts.errors import InputError
 from metaprompts.utils.telemetry import switch_off_telemetry
 
 _HOME = re.compile(r"((?:[\w.-]+=)*)(.*)", re.DOTALL)
-_DESCRIPTION = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable
-meta prompts. Every command explains itself with --help; --debug shows the traceback of an error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,74 +88,17 @@ def _ended(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> int:
-    commands = _commands()
-    name = words[0] if words else ""
-    if words in (["--version"], ["-V"]):
-        say(f"metaprompts {__version__}\n")
-        return OK
-    if name in commands:
-        return _chosen(commands[name], name, words[1:])
-    if name in ("--help", "-h"):
-        _print_help(commands)
-        return OK
-    known = f"expected one of {', '.join(commands)}; see metaprompts --help"
-    if not name:
-        raise InputError(f"no command given: {known}")
-    near = get_close_matches(name, list(commands), n=1)
-    raise InputError(f"unknown command {name}: {f'did you mean {near[0]}? ' if near else ''}{known}")
+    from metaprompts.cli.commands import command_line
+
+    try:
+        made = command_line().main(words, prog_name="metaprompts", standalone_mode=False)
+    except click.UsageError as error:
+        raise InputError(_line(error)) from None
+    # Help and --version end with their exit code.
+    return made if isinstance(made, int) else made.run()
 
 
-def _commands() -> dict[str, type[Any]]:
-    from metaprompts.cli.ablate import Ablate
-    from metaprompts.cli.bench import Bench
-    from metaprompts.cli.data import Data
-    from metaprompts.cli.demo import Demo
-    from metaprompts.cli.distill_encoder import DistillEncoder
-    from metaprompts.cli.evaluate import Evaluate
-    from metaprompts.cli.export import Export
-    from metaprompts.cli.heatmaps import Heatmaps
-    from metaprompts.cli.import_released import ImportReleased
-    from metaprompts.cli.memory import Memory
-    from metaprompts.cli.predict import Predict
-    from metaprompts.cli.pretrain import Pretrain
-    from metaprompts.cli.scenes import Scenes
-    from metaprompts.cli.submit import Submit
-    from metaprompts.cli.train import Train
-
-    return {
-        "train": Train,
-        "memory": Memory,
-        "evaluate": Evaluate,
-        "submit": Submit,
-        "predict": Predict,
-        "export": Export,
-        "bench": Bench,
-        "pretrain": Pretrain,
-        "distill-encoder": DistillEncoder,
-        "heatmaps": Heatmaps,
-        "demo": Demo,
-        "ablate": Ablate,
-        "data": Data,
-        "scenes": Scenes,
-        "import-released": ImportReleased,
-    }
-
-
-def _chosen(command: type[Any], name: str, words: list[str]) -> int:
-    from metaprompts.cli.tyro_errors import parse
-
-    # Commands that take recipe keys, or options named after a part, parse their own arguments.
-    read = getattr(command, "from_words", None)
-    result: int = (read(words) if read else parse(command, words, f"metaprompts {name}")).run()
-    return result
-
-
-def _print_help(commands: Mapping[str, type[Any]]) -> None:
-    width = max(map(len, commands))
-    listed = (f"  {name:{width}}  {_summary(command)}\n" for name, command in commands.items())
-    say(f"usage: metaprompts COMMAND ...\n\n{_DESCRIPTION}\n\n{''.join(listed)}")
-
-
-def _summary(command: type[Any]) -> str:
-    """The first sentence of a command's docstring, without the usage that may follow it."""
-    return re.split(r"[.:] |[.:]?\n|: metaprompts ", command.__doc__ or "")[0].rstrip(".")
+def _line(error: click.UsageError) -> str:
+    """A wrong command line in one line."""
+    said = error.format_message().rstrip(".")
+    return f"{said}; see {error.ctx.command_path if error.ctx else 'metaprompts'} --help"

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from metaprompts.cli.console import complain, say
+from metaprompts.cli.options import argument, option
 from metaprompts.cli.outcome import OK, SOME_FAILED
 from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
     from metaprompts.ablation.reproduce import Checked
@@ -35,22 +35,23 @@ class Ablate:
     with bad input stops all (exit code 2). The same command retrains failed runs.
     """
 
-    study: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="STUDY...")]
+    study: tuple[Path, ...] = argument("STUDY")
     """TOML files, processed one after another."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("runs/ablations")
+    out: Path = option(Path("runs/ablations"), metavar="DIR")
     """Folder for results and runs of all studies."""
-    data: tuple[str, ...] = ()
-    """NAME=DIR for each data set in the studies. Without scenes=DIR, scenes are generated in OUT/data/scenes if the
+    data: tuple[str, ...] = option((), metavar="NAME=DIR")
+    """Folder of a data set of the studies; may be repeated. Without scenes=DIR, scenes are generated in
+    OUT/data/scenes if the
     study defines them."""
-    processes: int = 1
+    processes: Annotated[int, Range(1, 10**6)] = 1
     """Number of parallel runs."""
-    only: tuple[str, ...] = ()
-    """CELL/VARIANT/SEED: only matching runs; each of the three may be *."""
+    only: tuple[str, ...] = option((), metavar="CELL/VARIANT/SEED")
+    """Only matching runs; each of the three may be *; may be repeated."""
     again: bool = False
     """Discard the results of --only, and retrain."""
     check: bool = False
     """Retrain finished runs in OUT/check and compare to 1e-3; exit code 1 if one differs or fails."""
-    stored: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    stored: Path | None = option(None, metavar="DIR")
     """With --check or --show: read results from DIR/STUDY/ instead of OUT; for example results."""
     quick: bool = False
     """Smoke-test the studies in a minute or two: two steps, one seed, one cell per recipe, all in OUT/quick."""
@@ -103,10 +104,6 @@ class Ablate:
         return SOME_FAILED if failures.count else OK
 
     def _check_words(self) -> None:
-        if not self.study:
-            raise InputError("no study given: metaprompts ablate STUDY.toml ...")
-        if self.processes < 1:
-            raise InputError(f"--processes is {self.processes}; expected at least 1")
         if self.again and not self.only:
             raise InputError("--again forgets results: say which with --only CELL/VARIANT/SEED")
         if self.stored is not None and not (self.check or self.show):

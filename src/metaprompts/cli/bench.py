@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
 from metaprompts.cli.console import say
+from metaprompts.cli.options import argument, option
+from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
+from metaprompts.utils.schema import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +20,20 @@ class Bench:
     bench.md and bench.png.
     """
 
-    model: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[MODEL]")] = None
+    model: str | None = argument("MODEL", None, names=embedded_models)
     """A model folder, a hub id, or the name of an embedded model."""
     task: Literal["depth", "segmentation", "pose"] = "depth"
     """Without MODEL: the task of the published model to measure."""
-    engines: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="ENGINE[:PRECISION] ...")] = None
-    """For example plain eager openvino:bf16; by default all installed engines except compile."""
-    size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
+    engine: tuple[str, ...] = option((), metavar="ENGINE[:PRECISION]")
+    """Engine to measure, for example plain, eager or openvino:bf16; may be repeated. By default all installed engines
+    except compile."""
+    size: tuple[int, int] | None = option(None, metavar="HEIGHT WIDTH")
     """Image size; by default the training size."""
-    batch_size: int = 1
+    batch_size: Annotated[int, Range(1, 10**9)] = 1
     """Number of images per forward pass."""
-    rounds: int = 3
+    rounds: Annotated[int, Range(1, 10**9)] = 3
     """Predictions per engine, after one warm-up."""
-    threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    threads: Annotated[int, Range(1, 10**6)] | None = None
     """Number of threads; by default PyTorch's choice."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
@@ -40,11 +42,11 @@ class Bench:
     memory suffices."""
     curve: bool = False
     """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
-    curve_engine: Annotated[str | None, tyro.conf.arg(metavar="ENGINE[:PRECISION]")] = None
+    curve_engine: str | None = option(None, metavar="ENGINE[:PRECISION]")
     """Engine of the cost curve; by default eager."""
     quick: bool = False
     """Measure an embedded miniature in seconds, as a smoke test."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("metaprompts-bench")
+    out: Path = option(Path("metaprompts-bench"), metavar="DIR")
     """Folder for the results."""
 
     def run(self) -> int:
@@ -61,7 +63,7 @@ class Bench:
         request = Request(
             model=self.model,
             task=self.task,
-            engines=self.engines,
+            engines=self.engine or None,
             size=self.size,
             batch=self.batch_size,
             rounds=self.rounds,

@@ -1,14 +1,16 @@
 """``metaprompts data check``."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import check_override_keys, take_flag, take_options
+from metaprompts.cli.options import argument, option
+from metaprompts.cli.recipe_keys import WithRecipeKeys
 from metaprompts.errors import InputError
+from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -18,74 +20,40 @@ if TYPE_CHECKING:
     from metaprompts.data.sample import SampleDataset, Split
     from metaprompts.recipes.recipe import Recipe
 
-_USAGE = """usage: metaprompts data check RECIPE --data.root DIR [--full] [--out SHEET] [--section.key value ...]
-
-Check that a recipe's data exists, is complete and can be read. Prints what was found for each split, how that compares
-with the published data set, and which files are bad. For depth, also prints how much is unmeasured, beyond
-task.max_depth_m, constant, or the same for several images; for masks, the share of each class, classes that never
-occur, and values without a class. RECIPE is a .toml file or one of: {recipes}.
-
-  --data.root DIR      folder of the data set; or --data.shards DIR, a folder written by metaprompts data shard
-  --full               read every sample, not only 8 of each split and, for the shares of classes, 200 masks
-  --out SHEET          output image (.png, .jpg) of some samples with their labels drawn in; for segmentation with
-                       a histogram of the classes
-                       (default: ./data-check-RECIPE.jpg; none for no image)
-
-Exit code: 0 if all data is good, 1 if a split is missing or files are bad, 2 if no data is usable.
-"""
 _NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """Check that a data set is complete and readable: metaprompts data check RECIPE --data.root DIR."""
+class Check(WithRecipeKeys):
+    """Check that a recipe's data exists, is complete and can be read.
 
-    recipe: str = ""
-    """A .toml file, or the name of a shipped recipe."""
+    Prints what was found for each split, how that compares with the published data set, and which files are bad. For
+    depth, also prints how much is unmeasured, beyond task.max_depth_m, constant, or the same for several images; for
+    masks, the share of each class, classes that never occur, and values without a class. Give --data.root DIR, the
+    folder of the data set, or --data.shards DIR, a folder written by metaprompts data shard.
+
+    Exit code: 0 if all data is good, 1 if a split is missing or files are bad, 2 if no data is usable.
+    """
+
+    recipe: str = argument("RECIPE", names=recipe_names)
+    """A .toml file, a run's recipe.json, or the name of a shipped recipe."""
     full: bool = False
-    """Read every sample, not only 8 of each split."""
-    out: Path | None = None
-    """Output path of an image that shows samples with their labels; None for no image."""
-    overrides: tuple[str, ...] = ()
-    """--section.key value ..."""
-    wants_help: bool = False
-    """Print help instead of checking."""
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Check":
-        """Parse the arguments of ``data check``.
-
-        Raises:
-            InputError: no recipe is given, or --out has no value
-        """
-        if "--help" in words or "-h" in words:
-            return cls(wants_help=True)
-        if not words or words[0].startswith("-"):
-            raise InputError(
-                "expected metaprompts data check RECIPE --data.root DIR; see metaprompts data check --help"
-            )
-        rest = list(words[1:])
-        out = take_options(rest, ("--out",))["--out"]
-        full = take_flag(rest, "--full")
-        check_override_keys(rest, ("--out", "--full"))
-        sheet = Path(out or f"data-check-{Path(words[0]).stem}.jpg")
-        return cls(recipe=words[0], full=full, out=None if out == "none" else sheet, overrides=tuple(rest))
+    """Read every sample, not only 8 of each split and, for the shares of classes, 200 masks."""
+    out: Path | None = option(None, metavar="IMAGE")
+    """Output image (.png, .jpg) of some samples with their labels drawn in; for segmentation with a histogram of the
+    classes. By default ./data-check-RECIPE.jpg; none for no image."""
 
     def run(self) -> int:
-        """Check the data, or print help."""
-        if self.wants_help:
-            from metaprompts.recipes.registry import recipe_names
-
-            say(_USAGE.format(recipes=", ".join(recipe_names())))
-            return 0
+        """Check the data."""
         from metaprompts.cli.data_joints import joint_faults, joint_lines
         from metaprompts.recipes.loader import read_recipe
 
-        if self.out is not None and self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise InputError(f"--out {self.out} is not an image's name; expected one that ends in .png or .jpg")
+        out = None if self.out == Path("none") else self.out or Path(f"data-check-{Path(self.recipe).stem}.jpg")
+        if out is not None and out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            raise InputError(f"--out {out} is not an image's name; expected one that ends in .png or .jpg")
         recipe = read_recipe(self.recipe, self.overrides)
-        if self.out is not None:
-            recipe.data.check_output(self.out.parent)
+        if out is not None:
+            recipe.data.check_output(out.parent)
         where = recipe.data.shards or recipe.data.folder()
         reports = list(self._reports(recipe))
         if not any(report.is_usable for report in reports):
@@ -101,11 +69,11 @@ class Check:
             say(f"  {line}\n")
         wrong = joint_faults(recipe)
         _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)] + wrong)
-        if self.out is not None:
+        if out is not None:
             from metaprompts.cli.data_sheet import write_sheet
 
-            write_sheet(reports, recipe, self.out)
-            say(f"wrote {self.out}\n")
+            write_sheet(reports, recipe, out)
+            say(f"wrote {out}\n")
         return int(bool(wrong) or any(report.missing is not None or report.bad or report.faults for report in reports))
 
     def _reports(self, recipe: "Recipe") -> Iterator["PartReport"]:

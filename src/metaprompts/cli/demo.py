@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from metaprompts.cli.console import say
+from metaprompts.cli.options import option
+from metaprompts.utils.schema import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +18,9 @@ class Demo:
     heatmaps.
     """
 
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("metaprompts-demo")
+    out: Path = option(Path("metaprompts-demo"), metavar="DIR")
     """Folder for the scenes and the report."""
-    seed: int = 3_000_000
+    seed: Annotated[int, Range(0, 2**53)] = 3_000_000
     """Seed of the first scene. Other seeds give other scenes."""
     scenes: int = 64
     """Number of scenes to score."""

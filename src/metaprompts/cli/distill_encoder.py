@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from metaprompts.cli.console import say
+from metaprompts.cli.options import argument, option
+from metaprompts.embedded import embedded_models
 from metaprompts.pretraining.distillation.config import Distillation
 from metaprompts.utils.wording import counted
 
@@ -20,14 +19,13 @@ class DistillEncoder(Distillation):
     resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes are needed only for that.
     """
 
-    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    source: str = argument("MODEL", names=embedded_models)
     """Source of the VAE: a model folder, an embedded model, or a backbone (hub id, diffusers folder, single file, or
     micro)."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Path = option(metavar="DIR")
     """Folder for the encoder and the intermediate files of its training."""
-    data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    data: Path | None = option(None, metavar="DIR")
     """Folder of training images; by default generated scenes."""
-    lr: Annotated[float, tyro.conf.arg(name="learning-rate")] = 2e-3
 
     def run(self) -> int:
         """Train the remaining steps, measure, and write."""

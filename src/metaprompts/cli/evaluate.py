@@ -1,14 +1,16 @@
 """``metaprompts evaluate``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from metaprompts.cli.console import complain, say
+from metaprompts.cli.console import complain
 from metaprompts.cli.engines import PLAIN
-from metaprompts.cli.overrides import check_override_keys, check_resume, take_options
-from metaprompts.errors import InputError
+from metaprompts.cli.options import argument, option
+from metaprompts.cli.recipe_keys import WithModelRecipeKeys
+from metaprompts.embedded import embedded_models
+from metaprompts.recipes.registry import recipe_names
+from metaprompts.utils.schema import Range
 from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
@@ -17,112 +19,56 @@ if TYPE_CHECKING:
     from metaprompts.recipes.recipe import Recipe
     from metaprompts.training.dataloaders import Split
 
-_OPTIONS = ("--recipe", "--out", "--resume", "--engine", "--precision", "--worst")
-_WORST, _WORST_AT_MOST = 8, 100
-_USAGE = """usage: metaprompts evaluate MODEL --data.root DIR [--section.key value ...]
-
-Score a trained model on the validation split of a data set. MODEL is a folder written by training (best/ or last/),
-an embedded model, or any model folder together with --recipe RECIPE, the recipe that describes how to read the data.
-
-  --data.root DIR      folder of the images; or --data.shards DIR, a folder written by metaprompts data shard
-  --recipe RECIPE      recipe name or file (default: MODEL/recipe.json)
-  --out DIR            output folder (default: MODEL/evaluation, or ./evaluation-NAME)
-  --resume auto|never  resume an interrupted evaluation (default), or start over
-  --worst N            number of worst images in worst.jpg, each next to ground truth and prediction, with name and
-                       score (default: 8; 0 for none)
-  --engine ENGINE      executes the model: auto, eager, compile, openvino or onnx (default: plain, as in training)
-  --precision fp32     or bf16, or int8 weights: evaluate with it to measure the loss in quality
-
-The recipe's test section defines how images are predicted; by default each is predicted once. Its keys and defaults:
-
-  segmentation, depth and pose
-  --test.flip false          also predict the mirrored image and average; --test.flip alone means true
-
-  segmentation
-  --test.window none         side of square windows in pixels (ADE20K: 512; Cityscapes: 1024)
-  --test.stride none         step between windows (ADE20K: 341; Cityscapes: 512); none for half a window
-  --test.scales 1.0          scale factors of the image (published: 0.5,0.75,1,1.25,1.5,1.75,2)
-  --test.window_batch 1      windows per forward pass
-
-  depth
-  --test.num_windows none    number of square windows along the long side (NYU: 2, KITTI: 16)
-  --test.crop none           evaluated region: nyu, garg or eigen
-  --test.kitti_crop false    first crop images and depth to KITTI's benchmark crop
-
-  pose
-  --test.oks_nms none        OKS threshold of non-maximum suppression within an image (published: 0.9)
-  --data.val_boxes none      JSON of detected boxes, with scores, instead of the annotated ones
-
-  models that read captions (prompts.kind caption)
-  --data.captions FILE       JSON of images and captions, relative to data.root; or --data.captioner MODEL
-  --data.cache DIR           cache of captions and their encodings (default: $METAPROMPTS_CACHE or
-                             ~/.cache/metaprompts)
-  --prompts.text_source DIR  source of the text encoder, if it has moved since training
-
-DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
-evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares). The
-same command again predicts only images that are missing or have changed since. Scores are fractions of 1 or meters; an
-undefined score is "-" (null in the files), and the exit code is 1 if mIoU, RMSE or AP is undefined.
-Several processes share the work under torchrun:
-torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
-Also useful: --training.device cuda, --training.val_batch_size 4 (images in a group), --data.num_workers 2. All keys of
-the data and training sections: metaprompts train RECIPE --help.
-"""
+_WORST_AT_MOST = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Score a model on a validation split: metaprompts evaluate MODEL --data.root DIR."""
+class Evaluate(WithModelRecipeKeys):
+    """Score a trained model on the validation split of a data set.
 
-    model: Path
-    """A folder written by training, or the name of an embedded model."""
-    recipe: str | None = None
-    """Recipe name or file; by default MODEL/recipe.json."""
-    out: Path | None = None
-    """Output folder; by default MODEL/evaluation."""
-    resume: str = "auto"
+    Every key of the recipe can be changed: metaprompts evaluate MODEL --help lists them. Its test section defines how
+    images are predicted; by default each is predicted once.
+
+    The most common keys:
+      --data.root DIR            folder of the images; or --data.shards DIR, a folder written by metaprompts data shard
+      --test.flip                also predict the mirrored image and average
+      --test.window N            segmentation: side of square windows in pixels (ADE20K: 512; Cityscapes: 1024)
+      --test.scales 0.5,1,1.5    segmentation: scale factors of the image
+      --test.num_windows N       depth: number of square windows along the long side (NYU: 2, KITTI: 16)
+      --test.crop nyu            depth: evaluated region: nyu, garg or eigen
+      --test.oks_nms 0.9         pose: OKS threshold of non-maximum suppression within an image
+      --data.val_boxes FILE      pose: JSON of detected boxes, with scores, instead of the annotated ones
+      --data.captions FILE       models that read captions: JSON of images and captions; or --data.captioner MODEL
+      --training.device cuda     the compute device
+      --training.val_batch_size  images in a group
+      --data.num_workers N       processes that read images
+
+    DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
+    evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares).
+    The same command again predicts only images that are missing or have changed since. Scores are fractions of 1 or
+    meters; an undefined score is "-" (null in the files), and the exit code is 1 if mIoU, RMSE or AP is undefined.
+
+    Several processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
+    """
+
+    model: Path = argument("MODEL", names=embedded_models)
+    """A folder written by training (best/ or last/), an embedded model (micro-depth, micro-pose, micro-segmentation),
+    or any model folder together with --recipe."""
+    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
+    """Recipe that describes how to read the data: a name or file; by default MODEL/recipe.json."""
+    out: Path | None = option(None, metavar="DIR")
+    """Output folder; by default MODEL/evaluation, or ./evaluation-NAME."""
+    resume: Literal["auto", "never"] = "auto"
     """auto: resume an interrupted evaluation; never: start over."""
-    engine: str = PLAIN
-    """Engine that executes the model."""
-    precision: str = "fp32"
-    """Precision of the engine."""
-    overrides: tuple[str, ...] = ()
-    """--section.key value ..."""
-    worst: int = _WORST
-    """Number of worst images to draw."""
-    wants_help: bool = False
-    """Print help instead of evaluating."""
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Evaluate":
-        """Parse the arguments of ``evaluate``.
-
-        Raises:
-            InputError: no model is given
-        """
-        if not words or "--help" in words or "-h" in words:
-            return cls(model=Path(), wants_help=True)
-        if words[0].startswith("-"):
-            raise InputError("no model given: metaprompts evaluate MODEL --data.root DIR")
-        rest = list(words[1:])
-        options = take_options(rest, _OPTIONS)
-        check_override_keys(rest, _OPTIONS)
-        return cls(
-            model=Path(words[0]),
-            recipe=options["--recipe"],
-            out=Path(options["--out"]) if options["--out"] else None,
-            resume=check_resume(options["--resume"]) or "auto",
-            engine=options["--engine"] or PLAIN,
-            precision=options["--precision"] or "fp32",
-            worst=_count(options["--worst"]),
-            overrides=tuple(rest),
-        )
+    worst: Annotated[int, Range(0, _WORST_AT_MOST)] = 8
+    """Number of worst images in worst.jpg, each next to ground truth and prediction, with name and score."""
+    engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = "plain"
+    """Engine that executes the model; plain is the model as in training."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino): evaluate with it to measure the loss in quality."""
 
     def run(self) -> int:
-        """Evaluate, or print help."""
-        if self.wants_help:
-            say(_USAGE)
-            return 0
+        """Evaluate."""
         from metaprompts.analysis.worst_images import write_worst
         from metaprompts.cli.engines import opened
         from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_random
@@ -170,14 +116,6 @@ class Evaluate:
             if labels is not None:
                 warn_below_random(labels, scores)
         return report_undefined(model.task.name, scores)
-
-
-def _count(text: str | None) -> int:
-    if text is None:
-        return _WORST
-    if not text.isdecimal() or not text.isascii() or int(text) > _WORST_AT_MOST:
-        raise InputError(f"--worst is {text!r}; expected a number of images, 0 to {_WORST_AT_MOST}")
-    return int(text)
 
 
 def _default_out(model: Path) -> Path:

@@ -4,13 +4,14 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-import tyro
 from rich.console import Console
 from rich.text import Text
 
 from metaprompts.cli.console import printable, say
+from metaprompts.cli.options import argument, option
+from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
 from metaprompts.utils.byte_size import shown_bytes
 from metaprompts.utils.wording import counted
@@ -28,18 +29,18 @@ class Export:
     Finally lists all files with their sizes.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A model folder, a hub id, or the name of an embedded model."""
+    model: str = argument("MODEL", names=embedded_models)
+    """A model folder, a hub id, or an embedded model: micro-depth, micro-pose, micro-segmentation."""
     format: Literal["onnx", "openvino", "torch"]
     """Output format: model.onnx, model.xml with model.bin, or model.pt2 of torch.export."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Path = option(metavar="DIR")
     """Output folder; files of an earlier export are replaced."""
-    size: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
+    size: tuple[int, int] | None = option(None, metavar="HEIGHT WIDTH")
     """Image size, multiples of 64; by default the training size."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    steps: int | None = None
     """Use fewer refinement steps than in training: faster, but less accurate."""
-    images: Annotated[tuple[str, ...], tyro.conf.arg(metavar="INPUT")] = ()
-    """Images for the comparison: files, folders or quoted globs; by default generated scenes."""
+    images: tuple[str, ...] = option((), metavar="IMAGE")
+    """Image for the comparison: a file, a folder or a quoted glob; may be repeated. By default generated scenes."""
 
     def run(self) -> int:
         """Write the files."""

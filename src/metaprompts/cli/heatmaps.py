@@ -1,25 +1,27 @@
 """``metaprompts heatmaps``."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-
-from metaprompts.cli.tyro_errors import parse
+from metaprompts.cli.options import argument, option
+from metaprompts.cli.recipe_keys import WithModelRecipeKeys
+from metaprompts.embedded import embedded_models
 from metaprompts.errors import CaptionerError, InputError
+from metaprompts.recipes.registry import recipe_names
+from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
     from metaprompts.analysis.prompt_maps import PromptMaps
     from metaprompts.visualize.text import ImageArray
 
+_POSE, _CAPTIONS = "Pose", "Models that read captions"
 _TOP = 8
 _CELL = (240, 320)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heatmaps:
+class Heatmaps(WithModelRecipeKeys):
     """Show where prompts respond in images, or measure what they respond to over a data set.
 
     With images: writes for each image STEM_promptNNN.png, the image in gray under the prompt's heat (least dark
@@ -40,48 +42,39 @@ class Heatmaps:
     between its mean response and the prompt's overall mean, in standard deviations of the prompt.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A model folder, or a hub id."""
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")] = ()
+    model: str = argument("MODEL", names=embedded_models)
+    """A model folder, a hub id, or an embedded model: micro-depth, micro-pose, micro-segmentation."""
+    inputs: tuple[str, ...] = argument("IMAGE", ())
     """Images: files, folders or quoted globs."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Path = option(metavar="DIR")
     """Folder for the results."""
-    prompts: Annotated[str | None, tyro.conf.arg(metavar="N,N,...")] = None
+    prompts: str | None = option(None, metavar="N,N,...")
     """Prompt indices, from 0; for example 3,17,42."""
-    top: int | None = None
+    top: Annotated[int, Range(1, 10**6)] | None = None
     """Number of prompts to choose for each image instead; 8 by default."""
-    level: int | Literal["mean"] = 0
+    level: Literal["0", "1", "2", "3", "mean"] = "0"
     """Segmentation: level 0 (finest) to 3, or mean for the mean of all levels."""
-    boxes: Path | None = None
+    boxes: Path | None = option(None, metavar="FILE", group=_POSE)
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
     whole person. Crowds, empty boxes and categories other than people are left out and counted."""
-    min_box_score: float | None = None
+    min_box_score: float | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
-    box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
+    box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
-    caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    caption: str | None = option(None, group=_CAPTIONS)
     """Caption of all images, for a model that reads captions."""
-    captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
     """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
-    captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    captioner: str | None = option(None, metavar="MODEL", group=_CAPTIONS)
     """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
-    text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
     """Source of the text encoder; by default the one used in training."""
-    white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    white_level: int | None = option(None, metavar="N")
     """Value of white in images of more than 8 bits, for example 4095 for 12 bits; by default 65535."""
-    recipe: str | None = None
+    recipe: str | None = option(None, names=recipe_names)
     """With --data.root: recipe name or file; by default MODEL/recipe.json."""
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
-    overrides: tyro.conf.Suppress[tuple[str, ...]] = ()
-    """--section.key value ..."""
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Heatmaps":
-        """Parse the arguments of ``heatmaps``; recipe keys are those with a dot."""
-        own, overrides = _split(words)
-        parsed = parse(cls, own, "metaprompts heatmaps")
-        return replace(parsed, overrides=tuple(overrides))
 
     def run(self) -> int:
         """Draw heatmaps, or measure responses."""
@@ -121,7 +114,7 @@ class Heatmaps:
             raise InputError("--white-level is for images: a data set's is --data.white_level")
         if self.text_source is not None:
             raise InputError("--text-source is for images: with a data set say --prompts.text_source")
-        return measure(self.model, self.recipe, self.overrides, out=self.out, level=self.level, device=self.device)
+        return measure(self.model, self.recipe, self.overrides, out=self.out, level=self._level, device=self.device)
 
     def _draw(self) -> int:
         from metaprompts.cli.boxes import Boxes
@@ -163,12 +156,16 @@ class Heatmaps:
             except InputError as error:
                 failures.append(str(error))
                 continue
-            maps = image_prompt_maps(model, image, level=self.level, boxes=found, caption=caption)
+            maps = image_prompt_maps(model, image, level=self._level, boxes=found, caption=caption)
             try:
                 _write(self.out, names[path], image, maps, maps.chosen(chosen, top))
             except InputError as error:
                 failures.append(str(error))
         return self._report(paths, failures)
+
+    @property
+    def _level(self) -> int | Literal["mean"]:
+        return "mean" if self.level == "mean" else int(self.level)
 
     def _report(self, paths: list[Path], failures: list[str]) -> int:
         from metaprompts.cli.outcome import report_outcome
@@ -189,22 +186,6 @@ class Heatmaps:
             return [int(number) for number in self.prompts.split(",") if number.strip()], 0
         except ValueError as error:
             raise InputError(f"--prompts is {self.prompts!r}; expected numbers from 0, such as 3,17,42") from error
-
-
-def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate the command's own arguments from recipe keys with their values."""
-    own: list[str] = []
-    overrides: list[str] = []
-    remaining = list(words)
-    while remaining:
-        word = remaining.pop(0)
-        if not word.startswith("--") or "." not in word.partition("=")[0]:
-            own.append(word)
-            continue
-        overrides.append(word)
-        if "=" not in word and remaining and not remaining[0].startswith("--"):
-            overrides.append(remaining.pop(0))
-    return own, overrides
 
 
 def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", prompts: list[int]) -> None:

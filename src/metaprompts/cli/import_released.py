@@ -2,22 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from metaprompts.cli.console import say
+from metaprompts.cli.options import argument, option
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReleased:
     """Convert a checkpoint of the authors' released code into a model folder."""
 
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    file: Path = argument("FILE")
     """The checkpoint: .pth, .ckpt or .safetensors."""
     preset: Literal["nyu", "kitti", "ade20k", "cityscapes"]
     """Recipe it was trained with."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Path = option(metavar="DIR")
     """Folder for config.json and model.safetensors."""
 
     def run(self) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from metaprompts.cli.overrides import spell_out
 from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
@@ -44,8 +43,7 @@ def load_with_recipe(
     Raises:
         InputError: model or recipe cannot be read, or they do not match
     """
-    words = spell_out(overrides)
-    read = read_recipe(recipe or str(_recipe_next_to(source)), words)
+    read = read_recipe(recipe or str(_recipe_next_to(source)), overrides)
     if recipe is None:
         _check_same_share(source, read)
     if reads_data:
@@ -70,7 +68,7 @@ def load_with_recipe(
     model.task = _with_joint_settings(model.task, read.task)
     model.config = replace(model.config, task=model.task)
     read = replace(read, task=model.task, prompts=prompts)
-    check_prompt_keys(read, words)
+    check_prompt_keys(read, overrides)
     return model, read
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
+from metaprompts.cli.options import argument, option
+from metaprompts.embedded import embedded_models
 from metaprompts.errors import CaptionerError, InputError
+from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 _LONGEST_ENDING = "_depth_color.png"
 _LONGEST_NAME = 255
+_MODEL, _POSE, _CAPTIONS, _LARGE, _SPEED, _LESS = (
+    *("Adapters", "Pose", "Models that read captions", "Large images", "Speed"),
+    "Faster, but less accurate",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,78 +32,74 @@ class Predict:
     """Predict depth, segmentation or pose for images, depending on the model.
 
     Writes results at the size of each image: depth as 16-bit PNG in millimeters and as colors with a scale in meters;
-        segmentation as an index PNG, an overlay with a legend of classes, colors and shares, and the legend as JSON;
-        pose as COCO keypoint JSON and drawn skeletons. An unreadable image
-    does not stop the others: it is listed at the end, and the exit code is 1, or 2 if no image could be read.
+    segmentation as an index PNG, an overlay with a legend of classes, colors and shares, and the legend as JSON; pose
+    as COCO keypoint JSON and drawn skeletons. An unreadable image does not stop the others: it is listed at the end,
+    and the exit code is 1, or 2 if no image could be read.
     """
 
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A model folder or a hub id; with --adapter, the backbone the adapters were trained on."""
-    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...")]
+    model: str = argument("MODEL", names=embedded_models)
+    """A model folder, a hub id, or an embedded model: micro-depth, micro-pose, micro-segmentation; with --adapter, the
+    backbone that the adapters were trained on."""
+    inputs: tuple[str, ...] = argument("IMAGE")
     """Images: files, folders or quoted globs."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Path = option(metavar="DIR")
     """Folder for the results."""
-    adapter: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="DIR")] = ()
+    adapter: tuple[Path, ...] = option((), metavar="DIR", group=_MODEL)
     """A model trained on a frozen MODEL; several adapters for different tasks share its weights and each image's
     latent."""
-    boxes: Path | None = None
+    boxes: Path | None = option(None, metavar="FILE", group=_POSE)
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
     whole person. Crowds, empty boxes and categories other than people are left out and counted."""
-    min_box_score: float | None = None
+    min_box_score: float | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
-    min_score: float | None = None
+    min_score: float | None = option(None, group=_POSE)
     """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
-    box_category: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME")] = ()
+    box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
-    caption: Annotated[str | None, tyro.conf.arg(metavar="TEXT")] = None
+    caption: str | None = option(None, group=_CAPTIONS)
     """Caption of all images, for a model that reads captions."""
-    captions: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
     """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
-    captioner: Annotated[str | None, tyro.conf.arg(metavar="MODEL")] = None
+    captioner: str | None = option(None, metavar="MODEL", group=_CAPTIONS)
     """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
-    text_source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)
     """Source of the text encoder; by default the one used in training."""
-    white_level: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    white_level: int | None = option(None, metavar="N")
     """Value of white in images of more than 8 bits, for example 4095 for 12 bits; by default 65535."""
-    window: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
+    window: str | None = option(None, metavar="H,W", group=_LARGE)
     """Segmentation and depth: predict images at full size, in overlapping windows of this height and width in pixels.
     Without it, images are resized to the size the model was trained on."""
-    stride: Annotated[str | None, tyro.conf.arg(metavar="H,W")] = None
+    stride: str | None = option(None, metavar="H,W", group=_LARGE)
     """Step between windows; by default half a window."""
-    max_memory: Annotated[str | None, tyro.conf.arg(metavar="8GB")] = None
+    max_memory: str | None = option(None, metavar="SIZE", group=_LARGE)
     """Memory limit of prediction, for example 8GB or 6GiB; to stay below it, uses smaller batches or strips. By default
     four fifths of the free memory."""
     raw: bool = False
     """Also write exact values as .npy: depth in meters, or segmentation confidence."""
     legend: bool = True
     """Draw a legend below each visualization; with --no-legend the visualization has the image's size."""
-    device: str | None = None
+    device: str | None = option(None, group=_SPEED)
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default;
     openvino also runs on Intel GPUs (gpu, gpu.1, ...), onnx on cuda."""
-    batch_size: int = 1
+    batch_size: Annotated[int, Range(1, 10**9)] = option(1, group=_SPEED)
     """Number of images, or windows of one image, per forward pass, if they fit in memory."""
-    engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = "auto"
+    engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = option("auto", group=_SPEED)
     """Engine that executes the model: auto picks an installed engine that repays its preparation; plain is the model as
     in training; the others precompute everything that depends on the weights alone. All agree up to rounding."""
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    precision: Literal["fp32", "bf16", "int8"] = option("fp32", group=_SPEED)
     """bf16: 16-bit matrix products; int8: 8-bit weights (openvino)."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Use fewer refinement steps than in training: faster, but less accurate."""
-    merge_tokens: float = 0.0
-    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images, but less
-    accurate."""
-    encoder: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """A small encoder from metaprompts distill-encoder, instead of the VAE's: faster, but less accurate."""
+    steps: int | None = option(None, group=_LESS)
+    """Use fewer refinement steps than in training."""
+    merge_tokens: float = option(0.0, group=_LESS)
+    """Merge this share of the finest level's tokens in self-attention, up to 0.75: faster on large images."""
+    encoder: Path | None = option(None, metavar="DIR", group=_LESS)
+    """A small encoder from metaprompts distill-encoder, instead of the VAE's."""
 
     def run(self) -> int:
         """Predict all readable images."""
         from metaprompts.cli.boxes import check_pose_options
         from metaprompts.utils.locks import writing_into
 
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size is {self.batch_size}; expected at least 1")
-        if not self.inputs:
-            raise InputError("no images given: name files, folders or quoted globs")
         check_pose_options(
             self.model,
             self.adapter,

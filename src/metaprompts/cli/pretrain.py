@@ -1,11 +1,9 @@
 """``metaprompts pretrain``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from metaprompts.cli.console import say
-from metaprompts.cli.tyro_errors import parse
 from metaprompts.pretraining.config import Pretraining, StageName
 
 
@@ -20,11 +18,6 @@ class Pretrain(Pretraining):
 
     stage: StageName | Literal["all"] = "all"
     """Run only this stage."""
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Pretrain":
-        """Parse the arguments of ``pretrain``."""
-        return parse(cls, words, "metaprompts pretrain", prefixes=True)
 
     def run(self) -> int:
         """Run the unfinished stages."""

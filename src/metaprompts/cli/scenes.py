@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
 from metaprompts.cli.console import say
+from metaprompts.cli.options import option
+from metaprompts.utils.schema import Range
 from metaprompts.utils.wording import counted
 
 Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "plain"]
@@ -25,13 +25,13 @@ class Scenes:
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
     plain: one small folder for all three tasks, of rooms and streets."""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    out: Path = option(metavar="DIR")
     """A new or empty folder, or one started by the same command."""
-    count: int = 200
+    count: Annotated[int, Range(1, 10**9)] = 200
     """Number of scenes, over all splits."""
     val_count: int | None = None
     """Number of validation scenes; by default a fifth."""
-    seed: int = 1_000_000
+    seed: Annotated[int, Range(0, 2**53)] = 1_000_000
     """Seed of the first training scene; validation starts a million later. Pre-training uses smaller ones."""
     height: int | None = None
     """Image height in pixels; by default that of the data set (a quarter of it for cityscapes)."""
@@ -39,7 +39,7 @@ class Scenes:
     """Image width in pixels."""
     density: float | None = None
     """kitti: share of the pixels below the upper third whose depth is measured; by default 0.3."""
-    workers: int = 1
+    workers: Annotated[int, Range(1, 10**6)] = 1
     """Number of processes."""
 
     def run(self) -> int:

@@ -1,100 +1,56 @@
 """``metaprompts submit``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from metaprompts.cli.console import say
-from metaprompts.cli.overrides import check_override_keys, take_options
+from metaprompts.cli.options import argument, option
+from metaprompts.cli.recipe_keys import WithModelRecipeKeys
+from metaprompts.embedded import embedded_models
 from metaprompts.errors import InputError
+from metaprompts.recipes.registry import recipe_names
 
 if TYPE_CHECKING:
     from metaprompts.models.model import MetaPromptModel
     from metaprompts.recipes.recipe import Recipe
 
-_USAGE = """usage: metaprompts submit MODEL FORMAT --images DIR --out PATH [--section.key value ...]
-
-Predict a test split without public targets, and write the files for the benchmark server. MODEL is a folder written by
-training, an embedded model or a hub id. FORMAT is one of:
-
-  cityscapes   PNG files of labelIds, named as the images          PATH: a folder, or a name that ends in .zip
-  ade20k       PNG files of classes 1 to 150, named as the images  PATH: a folder, or a name that ends in .zip
-  kitti        16-bit PNG files of depth, 256 per meter              PATH: a folder, or a name that ends in .zip
-  coco         keypoint results                                      PATH: a name that ends in .json or .zip
-
-  --images DIR   folder of the test images; subfolders are searched
-  --out PATH       output path
-  --info FILE      coco: image_info JSON of the images
-  --boxes FILE     coco: JSON of detected boxes
-  --recipe RECIPE  recipe name or file (default: MODEL/recipe.json)
-
-The recipe's test section defines how images are predicted: see metaprompts evaluate --help.
-"""
-_OPTIONS = ("--images", "--out", "--info", "--boxes", "--recipe")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Submit:
-    """Write files for a benchmark server: metaprompts submit MODEL FORMAT --images DIR --out PATH."""
+class Submit(WithModelRecipeKeys):
+    """Predict a test split without public targets, and write the files for the benchmark server.
 
-    model: Path
-    """A folder written by training, or the name of an embedded model."""
-    format: str
-    """cityscapes, ade20k, kitti or coco."""
-    images: Path
-    """Folder of the test images."""
-    out: Path
+    FORMAT is one of:
+      cityscapes  PNG files of labelIds, named as the images          PATH: a folder, or a name that ends in .zip
+      ade20k      PNG files of classes 1 to 150, named as the images  PATH: a folder, or a name that ends in .zip
+      kitti       16-bit PNG files of depth, 256 per meter            PATH: a folder, or a name that ends in .zip
+      coco        keypoint results                                    PATH: a name that ends in .json or .zip
+
+    The recipe's test section defines how images are predicted: see metaprompts evaluate --help.
+    """
+
+    model: Path = argument("MODEL", names=embedded_models)
+    """A folder written by training, a hub id, or an embedded model."""
+    format: Literal["cityscapes", "ade20k", "kitti", "coco"] = argument("FORMAT")
+    """The benchmark."""
+    images: Path = option(metavar="DIR")
+    """Folder of the test images; subfolders are searched."""
+    out: Path = option(metavar="PATH")
     """Output path."""
-    info: Path | None = None
+    info: Path | None = option(None, metavar="FILE")
     """coco: image_info JSON of the images."""
-    boxes: Path | None = None
+    boxes: Path | None = option(None, metavar="FILE")
     """coco: JSON of detected boxes."""
-    recipe: str | None = None
+    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
     """Recipe name or file; by default MODEL/recipe.json."""
-    overrides: tuple[str, ...] = ()
-    """--section.key value ..."""
-    wants_help: bool = False
-    """Print help instead of predicting."""
-
-    @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Submit":
-        """Parse the arguments of ``submit``.
-
-        Raises:
-            InputError: model, format, images or out are missing
-        """
-        if not words or "--help" in words or "-h" in words:
-            return cls(model=Path(), format="", images=Path(), out=Path(), wants_help=True)
-        rest = list(words)
-        given = take_options(rest, _OPTIONS)
-        check_override_keys(rest, _OPTIONS)
-        images, out = given["--images"], given["--out"]
-        if len(rest) < 2 or rest[0].startswith("-") or rest[1].startswith("-") or not images or not out:
-            raise InputError("expected: metaprompts submit MODEL FORMAT --images DIR --out PATH; see submit --help")
-        return cls(
-            model=Path(rest[0]),
-            format=rest[1],
-            images=Path(images),
-            out=Path(out),
-            info=Path(given["--info"]) if given["--info"] else None,
-            boxes=Path(given["--boxes"]) if given["--boxes"] else None,
-            recipe=given["--recipe"],
-            overrides=tuple(rest[2:]),
-        )
 
     def run(self) -> int:
-        """Predict and write, or print help."""
-        if self.wants_help:
-            say(_USAGE)
-            return 0
+        """Predict and write."""
         from metaprompts.cli.inputs import check_exists
         from metaprompts.cli.model_and_recipe import load_with_recipe
         from metaprompts.evaluation.submission.archive import check_suffix
         from metaprompts.evaluation.submission.formats import FORMATS
 
-        if self.format not in FORMATS:
-            raise InputError(f"format is {self.format!r}; expected one of {', '.join(FORMATS)}")
         form = FORMATS[self.format]
         if form.encode is None and self.info and self.boxes:
             check_suffix(self.out)

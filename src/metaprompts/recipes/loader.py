@@ -55,7 +55,7 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: the recipe does not exist, broken TOML, an unknown key or a wrong value
     """
-    values = _read_sections(source)
+    values = recipe_sections(source)
     pairs = _pairs(overrides)
     _warn_of_repeated(pairs)
     for key, value in pairs:
@@ -75,6 +75,28 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
     except InputError as error:
         # In a shipped recipe, only overrides can be wrong.
         raise error if source in recipe_names() else InputError(f"recipe {source}: {error}") from error
+
+
+def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The sections of a recipe as plain values, merged into those of the recipe that it extends.
+
+    Args:
+        source: as for `read_recipe`
+        extending: recipes that extend this one, to find circles
+
+    Raises:
+        InputError: the recipe does not exist, or is not TOML or JSON
+    """
+    if source in extending:
+        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
+    values = _read_file(source)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise InputError(f"recipe {source}: extends is {base!r}; expected the name of a recipe or a .toml file")
+    place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
+    return _laid_over(recipe_sections(place, (*extending, source)), values)
 
 
 def _complete_joints(values: dict[str, Any]) -> None:
@@ -135,20 +157,6 @@ def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
                 f"{key} applies only where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
                 f"leave {key} out"
             )
-
-
-def _read_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The sections of a recipe, merged into those of the recipe that it extends."""
-    if source in extending:
-        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
-    values = _read_file(source)
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise InputError(f"recipe {source}: extends is {base!r}; expected the name of a recipe or a .toml file")
-    place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
-    return _laid_over(_read_sections(place, (*extending, source)), values)
 
 
 def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -172,6 +172,6 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     # Reported before anything is predicted, not in the middle.
     assert not (tmp_path / "results").exists()
     assert submit("voc", "depth", ["a.png"], [], *out) == 2
-    assert "expected one of cityscapes, ade20k, kitti, coco" in capsys.readouterr().err
+    assert "is not one of 'cityscapes', 'ade20k', 'kitti', 'coco'" in capsys.readouterr().err
     assert main(["submit", "model"]) == 2
-    assert "metaprompts submit MODEL FORMAT" in capsys.readouterr().err
+    assert "Missing argument 'FORMAT'" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def default_specs(device: torch.device) -> list[EngineSpec]:
     return parse_specs(names, device)
 
 
-def parse_specs(names: Sequence[str], device: torch.device, option: str = "--engines") -> list[EngineSpec]:
+def parse_specs(names: Sequence[str], device: torch.device, option: str = "--engine") -> list[EngineSpec]:
     """Parse ENGINE or ENGINE:PRECISION, without duplicates.
 
     Args:
