@@ -147,4 +147,4 @@ def test_engines_agree_and_are_not_mixed(models, data, tmp_path, capsys):
     assert "engine: eager, fp32" in capsys.readouterr().err
     assert json.loads((tmp_path / "evaluation.json").read_text())["engine"] == "eager"
     assert main([*words, "--engine", "gpu"]) == 2
-    assert "engine is 'gpu'; expected auto, eager, compile, openvino, onnx" in capsys.readouterr().err
+    assert "'gpu' is not one of 'plain', 'auto', 'eager', 'compile', 'openvino', 'onnx'" in capsys.readouterr().err

@@ -58,7 +58,7 @@ class Request:
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}; expected at least 1")
         if self.engines is not None and not self.engines:
-            raise InputError("--engine names none: give such as plain eager openvino:bf16, or leave it out")
+            raise InputError("--engine names none: give for example plain, eager or openvino:bf16, or leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)
