@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import signal
-import sys
-import threading
 import time
 
 import pytest
@@ -14,14 +11,7 @@ from ablation.made import study, write
 from metaprompts.ablation import reproduce, runs
 from metaprompts.ablation.reproduce import check_all
 from metaprompts.ablation.results import read_results, results_folder, training_folder
-from metaprompts.ablation.runs import (
-    TrainingFailedError,
-    _outcome,
-    run_logged,
-    side_by_side,
-    train_all,
-    train_once,
-)
+from metaprompts.ablation.runs import Training, TrainingFailedError, _outcome, train_all, train_in_processes
 from metaprompts.ablation.study import Cell, Run, Variant
 from metaprompts.errors import InputError
 from metaprompts.training.train_step import check_finite
@@ -32,40 +22,58 @@ def run():
     return Run(cell=Cell(name="c", recipe="micro_depth", data="d", metric="d1"), variant=Variant(name="v"), seed=0)
 
 
+class Program(Training):
+    """Runs a program in place of a training."""
+
+    def __init__(self, program, folder, result=lambda returned: {}):
+        super().__init__(run=None, folder=folder, root=folder)
+        object.__setattr__(self, "program", program)
+        object.__setattr__(self, "returned", [])
+        object.__setattr__(self, "_result", result)
+
+    def start(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Training, "words", lambda _: ["-c", self.program])
+            process = super().start()
+        self.returned.append(process)
+        return process
+
+    def result(self, returned):
+        return self._result(returned)
+
+    @property
+    def log(self):
+        return (self.folder / "log.txt").read_text()
+
+    def wait_for(self, word):
+        while word not in self.log:
+            time.sleep(0.01)
+
+
+def fail(error):
+    """A result that waits for nothing, and fails."""
+
+    def result(returned):
+        raise error
+
+    return result
+
+
 def test_an_error_ends_trainings_that_have_begun(tmp_path):
     """They went on alone for hours, and the same command begun again met them in their folders."""
-    codes = []
-
-    def work(number):
-        if number:
-            while not runs._RUNNING:
-                time.sleep(0.01)
-            raise InputError("one was killed")
-        codes.append(run_logged([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "log.txt"))
-        return {}
-
+    long = Program("import time; time.sleep(60)", tmp_path / "long")
+    killed = Program("", tmp_path / "killed", fail(InputError("one was killed")))
     with pytest.raises(InputError, match="one was killed"):
-        side_by_side(work, [0, 1], 2, lambda *_: None)
-    assert codes == [-signal.SIGTERM]
+        train_in_processes([long, killed], 2, lambda *_: None)
+    assert [process.returncode for process in long.returned] == [-signal.SIGTERM]
 
 
-def test_an_error_ends_it_though_others_have_not_begun():
+def test_an_error_ends_it_though_others_have_not_begun(tmp_path):
     """It waited for ever for those that it had cancelled."""
-
-    def work(number):
-        raise InputError(f"{number} was killed")
-
-    caught = []
-
-    def run():
-        with pytest.raises(InputError) as error:
-            side_by_side(work, range(20), 1, lambda *_: None)
-        caught.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(10)
-    assert caught
+    programs = [Program("", tmp_path, fail(InputError("killed"))) for _ in range(20)]
+    with pytest.raises(InputError, match="killed"):
+        train_in_processes(programs, 1, lambda *_: None)
+    assert sum(len(program.returned) for program in programs) == 1
 
 
 ASKED_ONCE = """
@@ -82,26 +90,23 @@ print("asked", len(asked))
 
 def test_a_training_is_asked_once_and_waited_for(tmp_path):
     """Ctrl-C reached it through its group and then by SIGTERM, and the second signal ends it before it has saved."""
-    log = tmp_path / "log.txt"
+    asked = Program(ASKED_ONCE, tmp_path / "asked")
 
-    def work(number):
-        if number:
-            while not log.is_file() or not log.read_text():
-                time.sleep(0.01)
-            raise KeyboardInterrupt
-        run_logged([sys.executable, "-c", ASKED_ONCE], log)
-        return {}
+    def interrupt(returned):
+        asked.wait_for("True")
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(work, [0, 1], 2, lambda *_: None)
-    assert log.read_text().split() == ["True", "asked", "1"]
+        train_in_processes([asked, Program("", tmp_path / "other", interrupt)], 2, lambda *_: None)
+    assert asked.log.split() == ["True", "asked", "1"]
 
 
 SAVES_FOR_LONG = """
-import signal, time
+import os, signal, time
 def save(*_):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     print("saving", flush=True)
+    os.kill(os.getppid(), signal.SIGINT)
 signal.signal(signal.SIGTERM, save)
 print("begun", flush=True)
 time.sleep(20)
@@ -111,26 +116,22 @@ time.sleep(20)
 @pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_waits_for_no_training_to_save(tmp_path):
     """It was passed on in one moment of many: else it ended the telling, and the command waited as before."""
-    log, codes = tmp_path / "log.txt", []
+    saving = Program(SAVES_FOR_LONG, tmp_path / "saving")
 
-    def work(number):
-        if number:
-            for word in ("begun", "saving"):
-                while not log.is_file() or word not in log.read_text():
-                    time.sleep(0.01)
-                os.kill(os.getpid(), signal.SIGINT)
-            return {}
-        codes.append(run_logged([sys.executable, "-c", SAVES_FOR_LONG], log))
-        return {}
+    def interrupt(returned):
+        saving.wait_for("begun")
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        side_by_side(work, [0, 1], 2, lambda *_: None)
-    assert codes == [-signal.SIGTERM]
+        train_in_processes([saving, Program("", tmp_path / "other", interrupt)], 2, lambda *_: None)
+    assert [process.returncode for process in saving.returned] == [-signal.SIGTERM]
 
 
 def test_a_log_has_all_that_a_command_says(tmp_path):
+    codes = []
     script = "import os, sys; print(os.environ['OMP_NUM_THREADS']); sys.exit('bad')"
-    assert run_logged([sys.executable, "-c", script], tmp_path / "log.txt") == 1
+    train_in_processes([Program(script, tmp_path, codes.append)], 1, lambda *_: None)
+    assert codes == [1]
     assert sorted((tmp_path / "log.txt").read_text().split()) == ["1", "bad"]
 
 
@@ -189,24 +190,20 @@ def test_a_crash_is_no_result(log, code, said, run, tmp_path):
         _outcome(run, tmp_path, code)
 
 
-def test_a_crash_does_not_stop_the_others():
-    def work(number):
-        if number == 1:
-            raise TrainingFailedError("one")
-        return {"number": number}
-
+def test_a_crash_does_not_stop_the_others(tmp_path):
+    programs = [Program("", tmp_path) for _ in range(3)]
+    programs.insert(1, Program("", tmp_path, fail(TrainingFailedError("one"))))
     done, failed = [], []
-    side_by_side(work, range(4), 1, lambda number, result: done.append(number), failed.append)
-    assert sorted(done) == [0, 2, 3]
+    train_in_processes(programs, 1, lambda program, result: done.append(programs.index(program)), failed.append)
+    assert done == [0, 2, 3]
     assert [str(error) for error in failed] == ["one"]
 
 
 @pytest.mark.parametrize("code", [-signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM])
-def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path, monkeypatch):
+def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path):
     """Ctrl-C reaches the runs, too: each was then recorded as diverged, and never trained again."""
-    monkeypatch.setattr(runs, "run_logged", lambda *_: code)
     with pytest.raises(InputError, match="c/v/0 was ended by signal"):
-        train_once(run, tmp_path, tmp_path)
+        Training(run=run, folder=tmp_path, root=tmp_path).result(code)
 
 
 @pytest.fixture
@@ -218,21 +215,19 @@ def trained(monkeypatch, tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
 
-    def train(run, folder, root, *, quick=False):
-        done.append(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        value = run.settings["prompts.count"] / 100 + run.seed
-        marks = {"quick": True} if quick else {}
-        return {
-            "seed": run.seed,
-            **marks,
-            "training": run.key,
-            "command": run.command,
-            "scores": {"d1": value, "rmse": 1},
-        }
+    def train(trainings, processes, on_done, on_failed):
+        for one in trainings:
+            run = one.run
+            done.append(run)
+            one.folder.mkdir(parents=True, exist_ok=True)
+            value = run.settings["prompts.count"] / 100 + run.seed
+            marks = {"quick": True} if one.quick else {}
+            scores = {"d1": value, "rmse": 1}
+            result = {"seed": run.seed, **marks, "training": run.key, "command": run.command, "scores": scores}
+            on_done(one, result)
 
-    monkeypatch.setattr(runs, "train_once", train)
-    monkeypatch.setattr(reproduce, "train_once", train)
+    monkeypatch.setattr(runs, "train_in_processes", train)
+    monkeypatch.setattr(reproduce, "train_in_processes", train)
     return done
 
 

@@ -1,7 +1,5 @@
 import json
-import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -87,13 +85,15 @@ def trained(monkeypatch):
     """Runs that take no time; the runs that were trained."""
     done = []
 
-    def train(run, folder, root, *, quick=False):
-        done.append((run, root))
-        marks = {"quick": True} if quick else {}
-        return {"seed": run.seed, **marks, "command": run.command, "scores": {"d1": 0.25, "mIoU": 0.5, "AP": 0.1}}
+    def train(trainings, processes, on_done, on_failed):
+        for one in trainings:
+            run, marks = one.run, {"quick": True} if one.quick else {}
+            done.append((run, one.root))
+            scores = {"d1": 0.25, "mIoU": 0.5, "AP": 0.1}
+            on_done(one, {"seed": run.seed, **marks, "command": run.command, "scores": scores})
 
-    monkeypatch.setattr(runs, "train_once", train)
-    monkeypatch.setattr(reproduce, "train_once", train)
+    monkeypatch.setattr(runs, "train_in_processes", train)
+    monkeypatch.setattr(reproduce, "train_in_processes", train)
     return done
 
 
@@ -212,22 +212,20 @@ def hangup():
 
 @pytest.mark.parametrize(("handler", "code"), [(signal.SIG_DFL, 130), (signal.SIG_IGN, 0)], ids=["terminal", "nohup"])
 def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
-    study, data, trained, tmp_path, monkeypatch, hangup, handler, code
+    study, data, tmp_path, monkeypatch, hangup, handler, code
 ):
     """The training that has begun is waited for, the other not begun."""
-    train_once = runs.train_once
-
-    def train(run, folder, root, *, quick=False):
-        # Not before all runs are begun or waiting.
-        time.sleep(0.3)
-        os.kill(os.getpid(), signal.SIGHUP)
-        time.sleep(0.3)
-        return train_once(run, folder, root, quick=quick)
-
-    monkeypatch.setattr(runs, "train_once", train)
+    program = (
+        "import os, signal, time; os.kill(os.getppid(), signal.SIGHUP); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "time.sleep(0.3); print('done')"
+    )
+    monkeypatch.setattr(runs.Training, "words", lambda training: ["-c", program])
+    monkeypatch.setattr(runs, "_outcome", lambda run, folder, returned: {"scores": {"d1": 0.25}})
     hangup(handler)
-    assert main(["ablate", study, "--out", str(tmp_path / "out"), "--data", f"images={data}"]) == code
-    assert len(trained) == (2 if code == 0 else 1)
+    out = tmp_path / "out"
+    assert main(["ablate", study, "--out", str(out), "--data", f"images={data}"]) == code
+    logs = [path.read_text() for path in out.glob("runs/*/log.txt")]
+    assert logs == ["done\n"] * (2 if code == 0 else 1)
 
 
 def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):

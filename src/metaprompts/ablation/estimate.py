@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from metaprompts.ablation.results import stored_result
+from metaprompts.ablation.results import paths_by_key, stored_result
 from metaprompts.ablation.study import Run, Study
 
 # Images per second on one core, at K = 3, as measured on the machine of docs/ablations.md.
@@ -28,16 +28,17 @@ def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
     lines: list[str] = []
     seen: set[str] = set()
     total_s = 0.0
+    stored = paths_by_key(out)
     for study in studies:
         runs = study.runs()
-        done = {run.key: result for run in runs if (result := stored_result(study, run, out)) is not None}
+        done = {run.key for run in runs if stored_result(study, run, out, stored) is not None}
         shared = {run.key for run in runs} & seen
         waiting = {run.key: run for run in runs if run.key not in done and run.key not in seen}
         seconds = sum(map(seconds_of, waiting.values()))
         seen |= {run.key for run in runs}
         total_s += seconds
         lines.append(
-            f"{study.name}: {len(runs)} runs, {len(done)} done, {len(shared - set(done))} shared with studies "
+            f"{study.name}: {len(runs)} runs, {len(done)} done, {len(shared - done)} shared with studies "
             f"before it, {len(waiting)} to do, about {seconds / 3600:.1f} hours of one core"
         )
     hours = total_s / processes / 3600

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metaprompts.ablation.results import Result, read_results, results_folder, score
-from metaprompts.ablation.runs import OnFailed, Roots, RunFilter, check_data_exists, side_by_side, train_once
+from metaprompts.ablation.runs import OnFailed, Roots, RunFilter, Training, check_data_exists, train_in_processes
 from metaprompts.ablation.study import Run, Study
 from metaprompts.errors import InputError
 
@@ -67,28 +67,24 @@ def check_all(
     Raises:
         InputError: there is no result to check, a result is damaged or has other settings, or data is missing
     """
-    todo: list[tuple[Study, Run, Result]] = []
+    known: dict[Training, Result] = {}
     for study in studies:
-        folder = results_folder(out, study) if stored is None else stored / study.name
-        results = read_results(study, folder)
-        todo += [(study, run, results[run.name]) for run in study.runs() if selects(run) and run.name in results]
-    if not todo:
+        results = read_results(study, results_folder(out, study) if stored is None else stored / study.name)
+        check_data_exists([(study, run) for run in study.runs() if selects(run) and run.name in results], roots)
+        for run in study.runs():
+            if selects(run) and run.name in results:
+                folder = out / "check" / f"{run.name}--{run.key}"
+                shutil.rmtree(folder, ignore_errors=True)
+                known[Training(run=run, folder=folder, root=roots[run.cell.data])] = results[run.name]
+    if not known:
         raise InputError(f"nothing to check: {stored or out} has no results of these runs")
-    check_data_exists([(study, run) for study, run, _ in todo], roots)
     done: list[Checked] = []
 
-    def train(item: tuple[Study, Run, Result]) -> Result:
-        run = item[1]
-        folder = out / "check" / f"{run.name}--{run.key}"
-        shutil.rmtree(folder, ignore_errors=True)
-        return train_once(run, folder, roots[run.cell.data])
+    def finish(training: Training, result: Result) -> None:
+        run, metric = training.run, training.run.cell.metric
+        old, new = (score(each, metric, run.path) for each in (known[training], result))
+        done.append(Checked(run=run, stored=old, again=new))
+        on_done(done[-1])
 
-    def finish(item: tuple[Study, Run, Result], result: Result) -> None:
-        _, run, known = item
-        metric = run.cell.metric
-        checked = Checked(run=run, stored=score(known, metric, run.path), again=score(result, metric, run.path))
-        done.append(checked)
-        on_done(checked)
-
-    side_by_side(train, todo, processes, finish, on_failed)
+    train_in_processes(known, processes, finish, on_failed)
     return done

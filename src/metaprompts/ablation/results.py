@@ -1,12 +1,12 @@
-"""Stored results: one small file for each run of a study, and one for each training run shared by studies.
+"""Stored results: OUT/STUDY/results/CELL--VARIANT--SEED.json, one small file for each run of a study.
 
-OUT/STUDY/results/CELL--VARIANT--SEED.json    what a study knows, to be kept
-OUT/runs/RECIPE--SEED--KEY/result.json        the same run, for every study that has it
+Runs of several studies with the same key share a training, whose folder is OUT/runs/RECIPE--SEED--KEY.
 """
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ Result = dict[str, Any]
 what was not finite. Newer ones also have "training" (the run's key), "settings", "versions", "steps", "seconds" (of all
 steps) and "diverged"."""
 
-_NAMES = ("cell", "variant")
 _TYPES = {
     **{"seed": int, "steps": int, "seconds": int | float, "quick": bool, "diverged": bool},
     **{"training": str, "command": str, "failed": str, "commit": str | None},
@@ -48,45 +47,47 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
     return {name: result for name, result in read.items() if result is not None}
 
 
-def stored_result(study: Study, run: Run, out: Path) -> Result | None:
-    """The stored result of a run: its own file, or the shared run's.
+def paths_by_key(out: Path) -> dict[str, list[Path]]:
+    """The files of the readable results of all studies, by the keys of their runs."""
+    paths: dict[str, list[Path]] = {}
+    for path in sorted(out.glob("*/results/*.json")):
+        with suppress(InputError):
+            result = read_json(path)
+            if isinstance(result, dict) and "training" in result:
+                paths.setdefault(str(result["training"]), []).append(path)
+    return paths
+
+
+def stored_result(study: Study, run: Run, out: Path, shared: Mapping[str, Sequence[Path]]) -> Result | None:
+    """The stored result of a run: its own, or that of a run with the same key in another study.
+
+    Args:
+        study: the study
+        run: the run
+        out: folder of all studies
+        shared: see `paths_by_key`
 
     Raises:
         InputError: see `read_results`
     """
-    for path in (result_path(study, run, out), _shared_path(run, out)):
-        if (result := _read(path, study, run)) is not None:
-            return result
-    return None
-
-
-def result_path(study: Study, run: Run, out: Path) -> Path:
-    """The file of a run's result."""
-    return results_folder(out, study) / f"{run.name}.json"
+    paths = (_path(study, run, out), *shared.get(run.key, ()))
+    return next((result for path in paths if (result := _read(path, study, run)) is not None), None)
 
 
 def keep_result(study: Study, run: Run, out: Path, result: Result) -> Result:
-    """Write the result of a run for this study and, if missing, for others.
-
-    Returns:
-        the result for this study
-    """
-    facts = {name: value for name, value in result.items() if name not in _NAMES}
+    """Write the result of a run, or of one with the same key, if it is missing; returns the result for this study."""
+    facts = {name: value for name, value in result.items() if name not in ("cell", "variant")}
     own = {"cell": run.cell.name, "variant": run.variant.name, **facts, "training": run.key}
-    path = result_path(study, run, out)
+    path = _path(study, run, out)
     if _read(path, study, run) is None:
         write_json(path, own)
-    shared = _shared_path(run, out)
-    if _read(shared, study, run) is None:
-        write_json(shared, {**facts, "training": run.key})
     return own
 
 
 def forget_result(study: Study, run: Run, out: Path) -> None:
     """Remove a run and its results, including those of other studies that share it."""
     shutil.rmtree(training_folder(out, run), ignore_errors=True)
-    shared = [path for path in out.glob("*/results/*.json") if _key_of(path) == run.key]
-    for path in (result_path(study, run, out), *shared):
+    for path in (_path(study, run, out), *paths_by_key(out).get(run.key, ())):
         path.unlink(missing_ok=True)
 
 
@@ -109,8 +110,8 @@ def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _shared_path(run: Run, out: Path) -> Path:
-    return training_folder(out, run) / "result.json"
+def _path(study: Study, run: Run, out: Path) -> Path:
+    return results_folder(out, study) / f"{run.name}.json"
 
 
 def _read(path: Path, study: Study, run: Run) -> Result | None:
@@ -118,7 +119,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
     if not path.is_file():
         return None
     try:
-        result = read_json(path)
+        result: Result = read_json(path)
     except InputError as error:
         raise InputError(f"{error}: {_CURE}") from error
     _check_intact(result, run, path)
@@ -130,8 +131,7 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
             f"{path} is of other settings than study {study.name} has now ({run.command}): remove it, choose another "
             "folder, or change the study back"
         )
-    kept: Result = result
-    return kept if "scores" in kept or kept.get("diverged", is_divergence(kept["failed"])) else None
+    return result if "scores" in result or result.get("diverged", is_divergence(result["failed"])) else None
 
 
 def _is_of(result: Result, run: Run) -> bool:
@@ -156,12 +156,3 @@ def _check_intact(result: Any, run: Run, path: Path) -> None:
         wrong = f"{odd[0]!r} is of the wrong type" if odd else None
     if wrong is not None:
         raise InputError(f"{path} is not a result of metaprompts ablate ({wrong}): {_CURE}")
-
-
-def _key_of(path: Path) -> str | None:
-    """The key of a result's run; None if unknown."""
-    try:
-        result = read_json(path)
-    except InputError:
-        return None
-    return result.get("training") if isinstance(result, dict) else None

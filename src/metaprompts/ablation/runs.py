@@ -5,17 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from metaprompts.ablation.results import (
     Result,
     forget_result,
     is_divergence,
     keep_result,
+    paths_by_key,
     stored_result,
     training_folder,
 )
@@ -29,16 +30,13 @@ from metaprompts.utils.files import read_json
 # The command line's exit code for bad input, and the offset of its exit codes for signals.
 _BAD_INPUT, _SIGNALED = 2, 128
 _LOG = "log.txt"
-_GLANCE_S = 0.1
+_POLL_S = 0.1
 _SPLITS: tuple[Literal["train", "val"], ...] = ("train", "val")
-# Processes to end together with this one: orphaned runs would collide with their own resumption.
-_RUNNING: set[subprocess.Popen[bytes]] = set()
 
 Roots = Mapping[str, Path]
 """Image folder for each name in a cell's ``data``."""
 RunFilter = Callable[[Run], bool]
 OnDone = Callable[[Study, Run, Result], None]
-T = TypeVar("T")
 
 
 class TrainingFailedError(Exception):
@@ -48,13 +46,65 @@ class TrainingFailedError(Exception):
 OnFailed = Callable[[TrainingFailedError], None]
 
 
-@dataclass
-class _Training:
-    """One training run, and all study runs that share it."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Training:
+    """A run to train in a separate process.
+
+    Attributes:
+        run: the run
+        folder: folder of the run
+        root: root folder of the images
+        quick: whether it is only a smoke test
+        shared_by: the runs of studies that it is the training of
+    """
 
     run: Run
-    quick: bool
-    runs: list[tuple[Study, Run]] = field(default_factory=list)
+    folder: Path
+    root: Path
+    quick: bool = False
+    shared_by: list[tuple[Study, Run]] = field(default_factory=list)
+
+    def words(self) -> list[str]:
+        """The arguments of Python."""
+        return ["-m", "metaprompts", "train", *self.run.words(self.root, self.folder), "--resume", "auto"]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Train or resume with one thread; the output goes to a file in the folder.
+
+        The process has its own session: Ctrl-C and closing the terminal reach only this process, which asks it once to
+        end.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOG).open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, *self.words()],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+            )
+
+    def result(self, returned: int) -> Result:
+        """The result, after the process has returned.
+
+        Args:
+            returned: its exit code, or minus the number of the signal that ended it
+
+        Raises:
+            InputError: the run was asked to end, or its input is bad
+            TrainingFailedError: the run neither finished nor diverged, for another reason
+        """
+        run = self.run
+        return {
+            "seed": run.seed,
+            **({"quick": True} if self.quick else {}),
+            "training": run.key,
+            "command": run.command,
+            "commit": _commit(),
+            "versions": _versions(),
+            "settings": run.settings,
+            **_outcome(run, self.folder, returned),
+        }
 
 
 def train_all(
@@ -91,63 +141,68 @@ def train_all(
     if again:
         for study, run in pairs:
             forget_result(study, run, out)
-    waiting = _waiting(pairs, out, on_done)
+    shared = paths_by_key(out)
+    found = {run.key: result for study, run in pairs if (result := stored_result(study, run, out, shared)) is not None}
+    waiting: dict[str, Training] = {}
+    for study, run in pairs:
+        if run.key in found:
+            on_done(study, run, keep_result(study, run, out, found[run.key]))
+        else:
+            folder, root = training_folder(out, run), roots[run.cell.data]
+            new = Training(run=run, folder=folder, root=root, quick=study.quick)
+            waiting.setdefault(run.key, new).shared_by.append((study, run))
 
-    def finish(training: _Training, result: Result) -> None:
-        for study, run in training.runs:
+    def finish(training: Training, result: Result) -> None:
+        for study, run in training.shared_by:
             on_done(study, run, keep_result(study, run, out, result))
 
-    def train(training: _Training) -> Result:
-        run = training.run
-        return train_once(run, training_folder(out, run), roots[run.cell.data], quick=training.quick)
-
-    side_by_side(train, waiting, processes, finish, on_failed)
+    train_in_processes(waiting.values(), processes, finish, on_failed)
 
 
-def side_by_side(
-    work: Callable[[T], Result],
-    items: Iterable[T],
+def train_in_processes(
+    trainings: Iterable[Training],
     processes: int,
-    on_done: Callable[[T, Result], None],
+    on_done: Callable[[Training, Result], None],
     on_failed: OnFailed = lambda error: None,
 ) -> None:
-    """Work on several items in parallel; the first error ends it, except that of a failed run.
+    """Train several runs at a time; the first error ends it, except that of a failed run.
 
     Started runs are then asked to end and waited for; they can be resumed later.
     """
-    with ThreadPoolExecutor(processes) as pool:
-        futures: dict[Future[Result], T] = {}
-        try:
-            for item in items:
-                futures[pool.submit(work, item)] = item
-            for future in as_completed(futures):
+    waiting = list(trainings)
+    running: dict[subprocess.Popen[bytes], Training] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < processes:
+                training = waiting.pop(0)
+                running[training.start()] = training
+            time.sleep(_POLL_S)
+            for process in [process for process in running if process.poll() is not None]:
+                training = running.pop(process)
                 try:
-                    result = future.result()
+                    result = training.result(process.returncode)
                 except TrainingFailedError as error:
                     on_failed(error)
                 else:
-                    on_done(futures[future], result)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            # Skip runs that have not started: waiting for a canceled one would never end.
-            _end_running([future for future in futures if not future.cancelled()])
-            raise
+                    on_done(training, result)
+    except BaseException:
+        # Orphaned runs would collide with their own resumption.
+        _end(list(running))
+        raise
 
 
-def _end_running(futures: Sequence[Future[Result]]) -> None:
-    """Ask each run once to end, and wait for all; after a second request (Ctrl-C) they end at once."""
-    signalled: set[subprocess.Popen[bytes]] = set()
-    running = True
-    while running:
+def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask each process once to end, and wait for all; after a second request (Ctrl-C) they end at once."""
+    signaled: set[subprocess.Popen[bytes]] = set()
+    while any(process.poll() is None for process in running):
         # A second Ctrl-C most likely arrives during this wait.
         try:
-            # A run may have been about to start.
-            for process in set(_RUNNING) - signalled:
+            for process in set(running) - signaled:
                 process.terminate()
-                signalled.add(process)
-            running = bool(wait(futures, timeout=_GLANCE_S).not_done)
+                signaled.add(process)
+            time.sleep(_POLL_S)
         except KeyboardInterrupt:
-            signalled.clear()
+            signaled.clear()
 
 
 def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
@@ -181,74 +236,6 @@ def _find_data(recipe: Recipe) -> None:
         recipe.data.caption_file()
 
 
-def train_once(run: Run, folder: Path, root: Path, *, quick: bool = False) -> Result:
-    """Train or resume one run in a separate process.
-
-    Args:
-        run: the run
-        folder: folder of the run
-        root: root folder of the images
-        quick: whether it is only a smoke test
-
-    Returns:
-        the run's result
-
-    Raises:
-        InputError: the run was asked to end, or its input is bad
-        TrainingFailedError: the run neither finished nor diverged, for another reason
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    words = ["-m", "metaprompts", "train", *run.words(root, folder), "--resume", "auto"]
-    returned = run_logged([sys.executable, *words], folder / _LOG)
-    return {
-        "seed": run.seed,
-        **({"quick": True} if quick else {}),
-        "training": run.key,
-        "command": run.command,
-        "commit": _commit(),
-        "versions": _versions(),
-        "settings": run.settings,
-        **_outcome(run, folder, returned),
-    }
-
-
-def run_logged(command: Sequence[str], log: Path) -> int:
-    """Run a command with one thread to its end; its output goes to a file.
-
-    It has its own session: Ctrl-C and closing the terminal reach only this process, which asks it once to end.
-
-    Returns:
-        its exit code, or minus the number of the signal that ended it
-    """
-    with log.open("w", encoding="utf-8") as file:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        _RUNNING.add(process)
-        try:
-            return process.wait()
-        finally:
-            _RUNNING.discard(process)
-
-
-def _waiting(pairs: Iterable[tuple[Study, Run]], out: Path, on_done: OnDone) -> list[_Training]:
-    """The runs to train; stored results are recorded for every run that shares them."""
-    found = {}
-    pairs = list(pairs)
-    for study, run in pairs:
-        result = stored_result(study, run, out)
-        if result is not None:
-            found[run.key] = result
-    waiting: dict[str, _Training] = {}
-    for study, run in pairs:
-        if run.key in found:
-            on_done(study, run, keep_result(study, run, out, found[run.key]))
-        else:
-            waiting.setdefault(run.key, _Training(run, study.quick)).runs.append((study, run))
-    return list(waiting.values())
-
-
 def _outcome(run: Run, folder: Path, returned: int) -> Result:
     if returned:
         return _divergence(run, folder, returned)
@@ -262,7 +249,7 @@ def _outcome(run: Run, folder: Path, returned: int) -> Result:
 
 
 def _divergence(run: Run, folder: Path, returned: int) -> Result:
-    """The result of a run that did not finish, if it has one; see `train_once`."""
+    """The result of a run that did not finish, if it has one; see `Training.result`."""
     # The process may have been killed, or have stopped cleanly with a shell's exit code for the signal.
     number = -returned if returned < 0 else returned - _SIGNALED
     if number in (signal.SIGINT, signal.SIGTERM):

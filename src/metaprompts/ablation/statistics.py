@@ -15,14 +15,12 @@ class Estimate:
     Attributes:
         count: n
         mean: NaN for none
-        spread: standard deviation (n - 1); NaN for fewer than two
         half_width: half width of the 95 % interval around the mean; NaN for fewer than two
         p_value: two-sided, of the mean being 0; NaN for fewer than two
     """
 
     count: int
     mean: float
-    spread: float
     half_width: float
     p_value: float
 
@@ -36,9 +34,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     count = len(values)
     mean = math.fsum(values) / count if count else math.nan
     if count < 2:
-        return Estimate(count=count, mean=mean, spread=math.nan, half_width=math.nan, p_value=math.nan)
-    spread = statistics.stdev(values)
-    error = spread / math.sqrt(count)
+        return Estimate(count=count, mean=mean, half_width=math.nan, p_value=math.nan)
+    error = statistics.stdev(values) / math.sqrt(count)
     # The same functions as in scipy.stats, whose import takes a second.
     from scipy.special import stdtr, stdtrit
 
@@ -47,7 +44,6 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(
         count=count,
         mean=mean,
-        spread=spread,
         half_width=error * float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)),
         p_value=float(2 * stdtr(count - 1, -statistic)),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from metaprompts.ablation.results import score
 from metaprompts.ablation.statistics import Estimate, estimate
-from metaprompts.ablation.study import Cell, Study, Variant
+from metaprompts.ablation.study import Cell, Run, Study, Variant
 from metaprompts.utils.markdown import markdown_table
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -54,15 +54,13 @@ def entry(study: Study, cell: Cell, variant: Variant, results: Results) -> Entry
     """
     values: dict[int, float] = {}
     diverged: list[int] = []
-    for run in study.runs():
-        result = results.get(run.name)
-        if run.cell is not cell or run.variant is not variant or result is None:
-            continue
-        value = score(result, cell.metric, run.path)
-        if value is not None:
-            values[run.seed] = value
-        else:
-            diverged.append(run.seed)
+    for run in (Run(cell=cell, variant=variant, seed=seed) for seed in study.seeds):
+        if run.name in results:
+            value = score(results[run.name], cell.metric, run.path)
+            if value is None:
+                diverged.append(run.seed)
+            else:
+                values[run.seed] = value
     return Entry(values=values, diverged=tuple(diverged))
 
 
