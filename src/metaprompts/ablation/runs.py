@@ -26,6 +26,7 @@ from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.dataloaders import samples_of
 from metaprompts.training.logger import read_lines
 from metaprompts.utils.files import read_json
+from metaprompts.utils.system import versions
 
 # The command line's exit code for bad input, and the offset of its exit codes for signals.
 _BAD_INPUT, _SIGNALED = 2, 128
@@ -101,7 +102,7 @@ class Training:
             "training": run.key,
             "command": run.command,
             "commit": _commit(),
-            "versions": _versions(),
+            "versions": versions("torch"),
             "settings": run.settings,
             **_outcome(run, self.folder, returned),
         }
@@ -269,14 +270,6 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
 def _seconds(folder: Path) -> float:
     """Seconds of all steps, including those before interruptions."""
     return round(math.fsum(line.get("seconds", 0.0) for line in read_lines(folder / "log.jsonl")), 1)
-
-
-def _versions() -> dict[str, str]:
-    import torch
-
-    from metaprompts import __version__
-
-    return {"metaprompts": __version__, "torch": torch.__version__}
 
 
 def _commit() -> str | None:

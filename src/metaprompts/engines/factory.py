@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import torch
 
-from metaprompts import __version__
 from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
@@ -18,7 +17,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone.distilled_encoder import SmallEncoder
 from metaprompts.utils.fingerprint import tensors_fingerprint
-from metaprompts.utils.system import package_version, releasing_files
+from metaprompts.utils.system import releasing_files, versions
 from metaprompts.utils.torch_modules import sharing_weights
 from metaprompts.utils.wording import counted
 
@@ -196,7 +195,7 @@ class _Order:
             "config": self.model.config.to_dict(),
             "precision": self.precision,
             "approximation": self.approximation.to_dict(),
-            "versions": {"metaprompts": __version__, **{name: package_version(name) for name in packages}},
+            "versions": versions(*packages),
         }
 
     def prepared(self, engine: str) -> OptimizedModel:

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from metaprompts import __version__
+
 _KIB = 2**10
 _MAPS, _SMAPS, _STATM = (Path("/proc/self") / name for name in ("maps", "smaps", "statm"))
 # First and last address, permissions, offset, device, inode (0 for no file), path; the longer list also has the amount
@@ -77,6 +79,11 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """The versions of metaprompts and of other packages; None for those that are not installed."""
+    return {"metaprompts": __version__, **{name: package_version(name) for name in packages}}
 
 
 def fact(path: Path, key: str) -> str | None:

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from metaprompts import __version__
-from metaprompts.utils.system import fact, held_bytes, memory_bytes, package_version, peak_bytes
+from metaprompts.utils.system import fact, held_bytes, memory_bytes, peak_bytes, versions
 
 _LIBRARIES = ("torch", "diffusers", "openvino", "onnxruntime", "nncf", "numpy")
 _CPU, _RESTART = Path("/proc/cpuinfo"), Path("/proc/self/clear_refs")
@@ -30,7 +29,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {"metaprompts": __version__, **{name: package_version(name) for name in _LIBRARIES}},
+        "versions": versions(*_LIBRARIES),
     }
 
 

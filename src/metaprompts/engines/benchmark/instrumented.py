@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from metaprompts.engines.optimized import Parts, StepConditions
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.training.flops import Flops
 
 Work = Callable[..., Any]
 Meter = Callable[..., tuple[Any, float]]
@@ -102,9 +102,9 @@ def seconds_of(work: Work, *arguments: Any) -> tuple[Any, float]:
 
 def flops_of(work: Work, *arguments: Any) -> tuple[Any, float]:
     """Meter of `MeteredParts`: operations of convolutions and matrix products; a multiply-add counts as two."""
-    with FlopCounterMode(display=False) as counter:
+    with Flops() as counter:
         found = work(*arguments)
-    return found, float(counter.get_total_flops())
+    return found, float(counter.total)
 
 
 def wait_for_gpu() -> None:

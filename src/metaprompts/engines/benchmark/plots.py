@@ -2,12 +2,10 @@
 
 from metaprompts.engines.benchmark.cost_curve import AXES, CostCurve
 from metaprompts.engines.benchmark.results import Comparison
-from metaprompts.engines.benchmark.tables import gib, seconds
+from metaprompts.engines.benchmark.tables import GIB, gib, seconds
 from metaprompts.visualize.bars import Stack, draw_stacks
 from metaprompts.visualize.lines import Line, draw_lines
 from metaprompts.visualize.text import ImageArray
-
-_GIB = 2**30
 
 
 def comparison_figure(comparison: Comparison) -> ImageArray:
@@ -22,7 +20,7 @@ def comparison_figure(comparison: Comparison) -> ImageArray:
                 name=each.spec.name,
                 parts=parts,
                 note=f"{seconds(timing.total)} s",
-                second=each.memory["peak"] / _GIB,
+                second=each.memory["peak"] / GIB,
                 second_note=f"{gib(each.memory['peak'])} GiB",
             )
         )
@@ -34,7 +32,7 @@ def curve_figure(curve: CostCurve) -> ImageArray:
     rows = []
     for axis, points in curve.axes.items():
         places = [float(point.place(axis)) for point in points]
-        times, sizes = [point.typical_s for point in points], [point.memory["peak"] / _GIB for point in points]
+        times, sizes = [point.typical_s for point in points], [point.memory["peak"] / GIB for point in points]
         rows.append(
             [
                 Line(title=f"seconds by {AXES[axis]}", places=places, values=times),

@@ -9,7 +9,7 @@ from metaprompts.engines.benchmark.cost_curve import CostCurve
 from metaprompts.engines.benchmark.results import Comparison
 from metaprompts.utils.markdown import markdown_table
 
-_GIB = 2**30
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def seconds(value: float) -> str:
 
 def gib(size: float) -> str:
     """Bytes as GiB."""
-    return f"{size / _GIB:.2f}"
+    return f"{size / GIB:.2f}"
 
 
 def _ratio(value: float | None) -> str:
