@@ -17,6 +17,7 @@ from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
 from metaprompts.models.config import Prompts
 from metaprompts.models.text_prompts import text_encoder_of
+from metaprompts.utils.batches import batched
 from metaprompts.utils.cache import cache_folder
 from metaprompts.utils.distributed_env import is_first_process, process_count, process_rank
 from metaprompts.utils.progress import ProgressBar
@@ -165,8 +166,7 @@ def _captioned(samples: SampleDataset, paths: Mapping[str, int], captioner: Capt
     captions: dict[str, str] = {}
     places = list(paths.items())
     with ProgressBar("captioning", len(places), quiet=not is_first_process()) as bar:
-        for first in range(0, len(places), _AT_ONCE):
-            part = places[first : first + _AT_ONCE]
+        for part in batched(places, _AT_ONCE):
             images = dict(_readable(samples, part, tolerant=tolerant))
             captions |= dict(zip(images, captioner.caption(list(images.values())), strict=True))
             bar.advance(len(part))

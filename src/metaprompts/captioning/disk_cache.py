@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaprompts.errors import InputError
+from metaprompts.utils.batches import batched
 from metaprompts.utils.files import read_json, write_json, write_whole
 
 _AT_ONCE = 32
@@ -72,8 +73,7 @@ class EncodingStore:
         Raises:
             InputError: a file cannot be written
         """
-        for first in range(0, len(captions), _AT_ONCE):
-            part = captions[first : first + _AT_ONCE]
+        for part in batched(captions, _AT_ONCE):
             missing = [caption for caption in part if not self.has(caption)]
             for caption, tokens in zip(missing, encode(missing) if missing else (), strict=True):
                 with write_whole(self.path(caption)) as scratch:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metaprompts.errors import InputError
+from metaprompts.utils.batches import batched
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -81,7 +82,7 @@ def slide_logits(
     corners = _corners((height, width), window, stride)
     total: Tensor | None = None
     count = images.new_zeros(1, 1, height, width, dtype=torch.float32)
-    for some in _chunks(corners, max(1, batch // len(images))):
+    for some in batched(corners, max(1, batch // len(images))):
         crops = torch.cat([images[..., top : top + tall, left : left + wide] for top, left in some])
         logits = _at_size(predict(crops), tall, wide).chunk(len(some))
         if total is None:
@@ -117,7 +118,7 @@ def slide_rows(
     height, width = image.shape[-2:]
     tall, wide = min(window[0], height), min(window[1], width)
     rows: _OpenRows | None = None
-    for some in _chunks(_corners((height, width), window, stride), batch):
+    for some in batched(_corners((height, width), window, stride), batch):
         outputs = _at_size(
             predict(torch.stack([image[:, top : top + tall, left : left + wide] for top, left in some])), tall, wide
         )
@@ -235,7 +236,3 @@ def _corners(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, 
 def _grid_starts(side: int, window: int, stride: int) -> list[int]:
     steps = max(side - window + stride - 1, 0) // stride + 1
     return [max(min(step * stride, side - window), 0) for step in range(steps)]
-
-
-def _chunks(corners: list[tuple[int, int]], size: int) -> list[list[tuple[int, int]]]:
-    return [corners[first : first + size] for first in range(0, len(corners), size)]

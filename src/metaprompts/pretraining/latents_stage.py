@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL
 from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows, missing_parts, write_part
 from metaprompts.pretraining.vae_io import encode
+from metaprompts.utils.batches import batched
 from metaprompts.utils.files import read_json, write_json
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.progress import tracked
@@ -40,7 +41,7 @@ def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
     height, width = images[0].shape[:2]
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     missing = missing_parts(folder, len(images), (2, vae.config.latent_channels, height // stride, width // stride))
-    batches = sum(len(_batches(rows)) for rows in missing)
+    batches = sum(len(batched(rows, _BATCH)) for rows in missing)
     for _ in tracked(_encoded(vae, images, missing, folder), batches, what="encoding scenes, batches"):
         pass
 
@@ -65,14 +66,10 @@ def latents_of(folder: Path) -> str | None:
 def _encoded(vae: AutoencoderKL, images: Rows, missing: list[range], folder: Path) -> Iterator[None]:
     for rows in missing:
         latents = []
-        for batch in _batches(rows):
+        for batch in batched(rows, _BATCH):
             gathered = images.gather(batch)
             both = np.concatenate([gathered, gathered[:, :, ::-1]])
             plain, mirrored = np.split(encode(vae, both).numpy().astype(np.float16), 2)
             latents.append(np.stack([plain, mirrored], axis=1))
             yield
         write_part(folder, rows, np.concatenate(latents))
-
-
-def _batches(rows: range) -> list[range]:
-    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]

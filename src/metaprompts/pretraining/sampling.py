@@ -7,6 +7,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
+from metaprompts.utils.batches import batched
 from metaprompts.visualize.sheets import contact_sheet
 from metaprompts.visualize.text import ImageArray, blank, stack_down, text_size, write_texts
 
@@ -58,7 +59,7 @@ def captioned_sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> Image
         (sheet height, sheet width, 3)
     """
     cells = [_captioned(image, caption) for image, caption in zip(images, captions, strict=True)]
-    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
+    rows = batched(cells, _COLUMNS)
     height, width = cells[0].shape[:2]
     return contact_sheet(rows, cell=(height, width))
 

@@ -18,6 +18,7 @@ from metaprompts.pretraining.train_loop import TrainConfig, step_generators, tra
 from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
+from metaprompts.utils.batches import batched
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import from_dict
@@ -163,8 +164,7 @@ def check_vae_quality(folder: Path) -> None:
 
 
 def _encode_rows(vae: AutoencoderKL, images: Rows, count: int) -> Tensor:
-    starts = range(0, count, _BATCH)
-    return torch.cat([encode(vae, images.gather(range(start, min(start + _BATCH, count)))) for start in starts])
+    return torch.cat([encode(vae, images.gather(rows)) for rows in batched(range(count), _BATCH)])
 
 
 def _measure(vae: AutoencoderKL, held_out: Rows, sheet: Path) -> Reconstruction:

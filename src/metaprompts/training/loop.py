@@ -40,7 +40,7 @@ from metaprompts.training.distributed import DistributedContext, distributed_con
 from metaprompts.training.label_check import check_labels
 from metaprompts.training.logger import LOG_FILE, MetricLogger, metric_logger, read_lines
 from metaprompts.training.lr_schedule import check_warmup, learning_rate
-from metaprompts.training.nonfinite_dump import NonFiniteStep, dump_step, shown_files
+from metaprompts.training.nonfinite_dump import NonFiniteStep, dump_step
 from metaprompts.training.plots import training_curves
 from metaprompts.training.previews import sample_images, samples_to_watch
 from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
@@ -53,7 +53,7 @@ from metaprompts.utils.locks import writing_into
 from metaprompts.utils.malloc import trim_malloc
 from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +270,7 @@ def _take_step(
         )
         kept = dump_step(step, train_state.model, train_state.tensors(), recipe)
         cure = (
-            f"lower optimizer.lr or set optimizer.max_grad_norm; its images are {shown_files(files)}, and {kept} holds "
+            f"lower optimizer.lr or set optimizer.max_grad_norm; its images are {listed(files, 8)}, and {kept} holds "
         )
         check_finite(losses, train_state.step + 1, f"{cure}all that metaprompts.training.nonfinite_dump.replay needs")
     train_state.after_step()

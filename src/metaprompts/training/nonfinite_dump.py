@@ -17,8 +17,6 @@ from metaprompts.training.checkpoints import restore_rng_state
 from metaprompts.training.train_step import LossModule
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
 
-_NAMED_AT_MOST = 8
-
 
 @dataclass(frozen=True, kw_only=True)
 class NonFiniteStep:
@@ -94,9 +92,3 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     one_pass = LossModule(model, loss_batch, step_decay=settings.step_decay).train()
     losses = [one_pass(batch) for batch in state["passes"]]
     return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
-
-
-def shown_files(files: Sequence[str]) -> str:
-    """The names of the first files."""
-    more = len(files) - _NAMED_AT_MOST
-    return ", ".join(files[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

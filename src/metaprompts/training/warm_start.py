@@ -17,6 +17,7 @@ from metaprompts.modules.meta_prompts.prompts import LABEL_TOKENS
 from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import read_json
 from metaprompts.utils.tensor_files import is_finite, read_tensors
+from metaprompts.utils.wording import listed
 
 logger = logging.getLogger(__name__)
 
@@ -62,11 +63,11 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     misfits = [name for name in expected if name not in fitting]
     _check_backbone(misfits, expected, tensors, source)
     if broken := [name for name, tensor in fitting.items() if not is_finite(tensor)]:
-        raise InputError(f"{source} holds NaN or infinity in {_listed(broken)}: start from another run")
+        raise InputError(f"{source} holds NaN or infinity in {listed(broken, _NAMED_AT_MOST)}: start from another run")
     model.load_state_dict(fitting, strict=False)
     fresh = sorted({name.rpartition(".")[0] for name in misfits})
     if fresh:
-        _warn("%s does not fit all of this model; fresh are %s", source, _listed(fresh))
+        _warn("%s does not fit all of this model; fresh are %s", source, listed(fresh, _NAMED_AT_MOST))
     return fresh
 
 
@@ -170,8 +171,3 @@ def _check_backbone(
         f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
         f"expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that training"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

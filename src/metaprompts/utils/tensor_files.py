@@ -14,6 +14,7 @@ from metaprompts.errors import InputError, one_line
 from metaprompts.utils.files import is_file, write_whole
 from metaprompts.utils.system import releasing_files
 from metaprompts.utils.torch_archives import MAGIC, CodeError, read_archive
+from metaprompts.utils.wording import listed
 
 _SAFETENSORS_NAMES = {
     torch.complex64: "C64",
@@ -39,6 +40,7 @@ _LENGTH_BYTES = 8
 
 # Tensors of a file may share memory (tied layers), but their total size is bounded by the file's size.
 _MOST_SHARED = 16
+_NAMED_AT_MOST = 3
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -102,7 +104,9 @@ def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
     size = path.stat().st_size
     odd = [name for name, each in tensors.items() if each.layout != torch.strided or each.is_meta or each.is_quantized]
     if odd:
-        raise InputError(f"{path} holds sparse, quantized or empty tensors: {_few(odd)}; save them as dense ones")
+        raise InputError(
+            f"{path} holds sparse, quantized or empty tensors: {listed(odd, _NAMED_AT_MOST)}; save them as dense ones"
+        )
     large = [
         name
         for name, each in tensors.items()
@@ -111,12 +115,8 @@ def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
     if large or sum(each.numel() * each.element_size() for each in tensors.values()) > _MOST_SHARED * size:
         raise InputError(
             f"{path} has {size} bytes, but says that it holds more numbers than these"
-            f"{f', in {_few(large)}' if large else ''}: copy or download it again"
+            f"{f', in {listed(large, _NAMED_AT_MOST)}' if large else ''}: copy or download it again"
         )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _read_pickle(path: Path) -> Any:

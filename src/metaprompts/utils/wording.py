@@ -1,6 +1,7 @@
 """Numbers and names in messages."""
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -17,6 +18,12 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def agreeing(count: int, noun: str, plural: str | None = None) -> str:
     """The noun, or its plural if ``count`` is not 1; see `counted`."""
     return noun if count == 1 else plural or f"{noun}s"
+
+
+def listed(names: Sequence[str], at_most: int) -> str:
+    """The first names, and the number of the others: "a, b and 3 more"."""
+    more = len(names) - at_most
+    return ", ".join(names[:at_most]) + (f" and {more} more" if more > 0 else "")
 
 
 def shown_score(name: str, value: float) -> str:

@@ -11,7 +11,7 @@ from metaprompts.data.sample import Person, Sample, SampleDataset
 from metaprompts.data.unicode_names import listed_file
 from metaprompts.errors import InputError
 from metaprompts.utils.files import is_file
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class CocoKeypoints(People, ReadsImages):
         image_ids = dict.fromkeys(self._persons.image_ids.tolist())
         missing = [path for path in map(self._path, image_ids) if not is_file(path)]
         if missing:
-            named = ", ".join(map(str, missing[:_NAMED_AT_MOST])) + (", ..." if len(missing) > _NAMED_AT_MOST else "")
+            named = listed([str(path) for path in missing], _NAMED_AT_MOST)
             raise InputError(
                 f"{len(missing)} of {counted(len(image_ids), 'image')} of people in {self.annotation_path} missing: "
                 f"{named}; add them, or correct data.root, data.train_images or data.val_images"

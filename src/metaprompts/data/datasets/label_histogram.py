@@ -11,7 +11,7 @@ import numpy as np
 from metaprompts.data.io.label_tables import UNKNOWN, LabelValue
 from metaprompts.data.sample import IGNORED_LABEL, SampleDataset
 from metaprompts.errors import InputError
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, listed
 
 _ROWS_AT_MOST = 24
 _NAMED_AT_MOST = 6
@@ -103,7 +103,7 @@ class LabelHistogram:
         return [self._unknown_line(key) for key in self._others(UNKNOWN)[:_ROWS_AT_MOST]]
 
     def _never_line(self, never: list[str]) -> str:
-        named = ", ".join(never[:_NAMED_AT_MOST]) + (", ..." if len(never) > _NAMED_AT_MOST else "")
+        named = listed(never, _NAMED_AT_MOST)
         line = (
             f"{len(never)} of {counted(len(self.classes), 'class', 'classes')} never occur in {self._which()}: {named}"
         )

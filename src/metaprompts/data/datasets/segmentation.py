@@ -27,6 +27,7 @@ from metaprompts.data.io.list_files import find_pairs
 from metaprompts.data.io.orientation import read_pair
 from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.errors import InputError
+from metaprompts.utils.wording import listed
 
 _NAMED_AT_MOST = 10
 
@@ -152,9 +153,7 @@ def _read_stored(path: Path, table: LabelTable) -> NDArray[Any]:
 
 
 def _describe_unknown(values: NDArray[Any], table: LabelTable, path: Path) -> str:
-    named = ", ".join(value_name(int(value), table) for value in values[:_NAMED_AT_MOST]) + (
-        ", ..." if len(values) > _NAMED_AT_MOST else ""
-    )
+    named = listed([value_name(int(value), table) for value in values], _NAMED_AT_MOST)
     cure = shlex.quote(f"{value_name(int(values[0]), table)}=CLASS")
     return (
         f"label file {path} holds {named}; expected {describe_expected(table)} or an ignored value: name all classes "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metaprompts.errors import InputError
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -93,13 +93,11 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
     if not passed_over:
         return
     named = [f"{ending or 'none'} ({count})" for ending, count in sorted(passed_over.items())]
-    more = ", ..." if len(named) > _ENDINGS_NAMED_AT_MOST else ""
     logger.warning(
-        "%s in %s without an ending of an image skipped: %s%s",
+        "%s in %s without an ending of an image skipped: %s",
         counted(passed_over.total(), "file"),
         where,
-        ", ".join(named[:_ENDINGS_NAMED_AT_MOST]),
-        more,
+        listed(named, _ENDINGS_NAMED_AT_MOST),
     )
 
 

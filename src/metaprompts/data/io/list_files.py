@@ -10,7 +10,7 @@ from metaprompts.data.io.labels import DEPTH_SUFFIXES, LABEL_SUFFIXES
 from metaprompts.data.unicode_names import listed_file, same_form
 from metaprompts.errors import InputError
 from metaprompts.utils.files import read_text
-from metaprompts.utils.wording import counted
+from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ def pair_by_name(images: Mapping[str, Path], label_files: Mapping[str, Path], wh
     lonely = sorted(images.keys() ^ label_files.keys())
     if lonely:
         files = [str(images.get(name) or label_files[name]) for name in lonely]
-        named = ", ".join(files[:_NAMED_AT_MOST]) + (", ..." if len(files) > _NAMED_AT_MOST else "")
+        named = listed(files, _NAMED_AT_MOST)
         raise InputError(
             f"{counted(len(files), 'file')} of {where} without a partner of the same name: {named}; "
             "add or remove files, or give a list file"

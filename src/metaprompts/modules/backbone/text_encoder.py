@@ -12,6 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.errors import InputError
 from metaprompts.modules.backbone.loading import HASHED, RANDOM, check_sizes
+from metaprompts.utils.batches import batched
 from metaprompts.utils.files import is_file, read_json
 from metaprompts.utils.fingerprint import named_tensors, tensors_fingerprint
 from metaprompts.utils.hub import hub_folder, without_progress_bars
@@ -73,7 +74,7 @@ class TextEncoder:
         Returns:
             (n, L, D) float32, on the network's device
         """
-        parts = [self._run(part, "max_length").last_hidden_state for part in _in_parts(texts)]
+        parts = [self._run(part, "max_length").last_hidden_state for part in batched(texts, _AT_ONCE)]
         return torch.cat(parts) if parts else torch.empty(0, self.length, self.width)
 
     @torch.no_grad()
@@ -88,7 +89,7 @@ class TextEncoder:
         Returns:
             (n, D) float32, on the network's device
         """
-        parts = [self._run(part, "longest").pooler_output for part in _in_parts(texts)]
+        parts = [self._run(part, "longest").pooler_output for part in batched(texts, _AT_ONCE)]
         return torch.cat(parts) if parts else torch.empty(0, self.width)
 
     def _run(self, texts: Sequence[str], padding: str) -> Any:
@@ -191,7 +192,3 @@ def _check_files(config: Any, folder: Path) -> None:
 
 def _has_any(folder: Path, patterns: Sequence[str]) -> bool:
     return any(True for pattern in patterns for _ in folder.glob(pattern))
-
-
-def _in_parts(texts: Sequence[str]) -> list[Sequence[str]]:
-    return [texts[first : first + _AT_ONCE] for first in range(0, len(texts), _AT_ONCE)]

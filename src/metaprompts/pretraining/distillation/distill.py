@@ -27,6 +27,7 @@ from metaprompts.pretraining.distillation.images import (
 )
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.tasks.base import ImageArray
+from metaprompts.utils.batches import batched
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
@@ -203,7 +204,7 @@ def measure(encoder: SmallEncoder, teacher: LatentEncoder, images: Sequence[Imag
         batch: images per forward pass
     """
     device = next(encoder.parameters()).device
-    batches = [to_images(images[start : start + batch]).to(device) for start in range(0, len(images), batch)]
+    batches = [to_images(each).to(device) for each in batched(images, batch)]
     truth = torch.cat([teacher(each).cpu() for each in batches]).double()
     error = torch.cat([encoder(each).cpu() for each in batches]).double() - truth
     variance = truth.var(dim=(0, 2, 3), correction=0)
