@@ -28,9 +28,11 @@ from metaprompts.models.released import import_released
 from metaprompts.modules.backbone import build_backbone, load_backbone
 from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEncoder
 from metaprompts.pretraining.config import Vae
-from metaprompts.pretraining.train_state import Checkpoints, TrainState
+from metaprompts.pretraining.train_loop import TrainConfig, new_state, resume, save
 from metaprompts.recipes.loader import read_recipe
+from metaprompts.training.ema import WeightAverage
 from metaprompts.training.logger import read_lines
+from metaprompts.training.train_state import TrainState
 from metaprompts.utils.tensor_files import load_tensors, read_tensors, write_tensors
 from small import small_model
 
@@ -317,20 +319,21 @@ def shards(folder: Path) -> dict[str, Reader]:
 
 
 def checkpoints(folder: Path) -> dict[str, Reader]:
-    settings = Vae(steps=9)
+    config = TrainConfig(settings=Vae(steps=9), seed=0, folder=folder, identity={"data": "x"}, checkpoint_seconds=0)
 
     def learner() -> TrainState:
-        return TrainState(nn.Linear(2, 2), settings)
+        model = nn.Linear(2, 2)
+        return new_state(model, config.settings, WeightAverage(model, 0.5))
 
     made = learner()
     made.model(torch.ones(1, 2)).sum().backward()
     made.optimizer.step()
     made.step = 1
-    Checkpoints(folder, {"data": "x"}).save(made, settings)
+    save(made, config)
     files = read_all(folder)
 
     def read(folder: Path) -> Any:
-        return Checkpoints(folder, {"data": "x"}).resume(learner(), settings)
+        return resume(learner(), replace(config, folder=folder))
 
     return {"checkpoint": Reader(files=files, target="00000001.pt", read=read)}
 

@@ -7,10 +7,10 @@ from metaprompts.pretraining.array_shards import Rows, write_part
 from metaprompts.pretraining.config import Diffusion, Vae
 from metaprompts.pretraining.diffusion_stage import DiffusionObjective
 from metaprompts.pretraining.sampling import captioned_sheet
-from metaprompts.pretraining.train_loop import step_generators
-from metaprompts.pretraining.train_state import TrainState
+from metaprompts.pretraining.train_loop import new_state, step_generators
 from metaprompts.recipes.sections import Schedule
 from metaprompts.training.data_parallel import ProcessGroup
+from metaprompts.training.ema import WeightAverage
 from metaprompts.training.lr_schedule import fall_start, learning_rate
 from metaprompts.visualize.text import PAPER
 
@@ -108,13 +108,14 @@ def test_the_average_begins_after_the_first_step_as_pytorchs_does():
     def average_of(averages, values, count):
         torch._foreach_lerp_(averages, values, 1 - min(0.3, (1 + int(count)) / (10 + int(count))))
 
-    expected, train_state = AveragedModel(model, multi_avg_fn=average_of), TrainState(model, Vae(ema_decay=0.3))
+    expected, average = AveragedModel(model, multi_avg_fn=average_of), WeightAverage(model, 0.3, begins=1)
+    train_state = new_state(model, Vae(), average)
     for _ in range(5):
         with torch.no_grad():
             model.weight += torch.rand(2, 3)
         expected.update_parameters(model)
         train_state.after_step()
-    assert torch.equal(train_state.average.state()["weight"], expected.module.weight)
+    assert torch.equal(average.state()["weight"], expected.module.weight)
 
 
 def test_the_learning_rate_holds_and_then_falls():

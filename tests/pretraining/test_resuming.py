@@ -128,6 +128,17 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, part):
         go(made, "vae")
 
 
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(stopped):
+    """Its moments had numbers, not names: it was called damaged, with the names of all parameters."""
+    made, path, state = stopped
+    moments = dict(enumerate(state["optimizer"]["state"].values()))
+    write_state(path, {**state, "optimizer": {**state["optimizer"], "state": moments}})
+    with pytest.raises(
+        InputError, match=r"00000003.pt was written by an earlier version, which .* delete .*vae to beg"
+    ):
+        go(made, "vae")
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(run, tmp_path):
     made = settings(run, tmp_path / "run", "vae")
     stop(made, "vae", 3)

@@ -1,7 +1,8 @@
 """A training loop that can be stopped at any time and resumes with the same result."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +12,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metaprompts.errors import InputError
 from metaprompts.pretraining.config import Learning
-from metaprompts.pretraining.train_state import Checkpoints, TrainState
+from metaprompts.recipes.sections import Optimizer
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 from metaprompts.training.ema import WeightAverage
 from metaprompts.training.logger import JsonlFile
 from metaprompts.training.lr_schedule import fall_start, learning_rate
+from metaprompts.training.optimizer import make_optimizer
+from metaprompts.training.train_state import TrainState
 from metaprompts.training.train_step import apply_learning_rate, check_finite, optimizer_step
+from metaprompts.utils.checkpoint_files import (
+    check_parts,
+    checkpoint_path,
+    checkpoints_in,
+    first_whole_state,
+    restoring,
+    write_state,
+)
 from metaprompts.utils.progress import ProgressReporter
+
+logger = logging.getLogger(__name__)
 
 
 class Objective(Protocol):
@@ -75,9 +89,9 @@ def train(
         InputError: the checkpoints are damaged or of another model, or the loss is non-finite
     """
     settings, is_first = train_config.settings, train_config.process_group.is_first
-    train_state = TrainState(objective.model, settings)
-    checkpoints = Checkpoints(train_config.folder, train_config.identity)
-    checkpoints.resume(train_state, settings)
+    average = WeightAverage(objective.model, settings.ema_decay, begins=1)
+    train_state = new_state(objective.model, settings, average)
+    resume(train_state, train_config)
     due = (settings.steps, fall_start(settings.steps, settings.decay_fraction))
     saved = time.monotonic()
     log = JsonlFile(train_config.folder / "losses.jsonl", train_state.step) if is_first else None
@@ -88,17 +102,17 @@ def train(
             losses, lr = _take_step(objective, train_config, train_state)
             seconds = time.perf_counter() - started
             if log:
-                after_step(train_state.step, train_state.average)
+                after_step(train_state.step, average)
                 log.add(train_state.step, {"lr": lr, **losses})
                 if train_state.step in due or time.monotonic() - saved >= train_config.checkpoint_seconds:
-                    checkpoints.save(train_state, settings)
+                    save(train_state, train_config)
                     saved = time.monotonic()
             progress.step(train_state.step, losses, lr=lr, images=settings.batch_size, seconds=seconds)
     finally:
         progress.finish()
         if log:
             log.close()
-    train_state.average.swap()
+    average.swap()
 
 
 def _take_step(
@@ -115,3 +129,79 @@ def _take_step(
     check_finite(losses, train_state.step + 1, cure)
     train_state.after_step()
     return losses, lr
+
+
+def new_state(model: nn.Module, settings: Learning, average: WeightAverage) -> TrainState:
+    """A model with AdamW before its first step."""
+    rules = Optimizer(lr=settings.lr, weight_decay=settings.weight_decay, decay_bias_and_norm=False)
+    return TrainState(model, make_optimizer(model, rules), average)
+
+
+def save(train_state: TrainState, train_config: TrainConfig) -> None:
+    """Write the newest checkpoint; keep the one before it, and the last one before the learning rate fell."""
+    settings, folder = train_config.settings, train_config.folder
+    newest = checkpoint_path(folder, train_state.step)
+    # Random numbers follow from the step.
+    facts = {"step": train_state.step, "steps": settings.steps, "decay_fraction": settings.decay_fraction}
+    write_state(newest, {**train_state.state(), **facts, "identity": dict(train_config.identity)})
+    before_fall = checkpoint_path(folder, fall_start(settings.steps, settings.decay_fraction))
+    former = [path for path in checkpoints_in(folder) if path < newest][:1]
+    for path in {*checkpoints_in(folder)} - {newest, before_fall, *former}:
+        path.unlink()
+
+
+def resume(train_state: TrainState, train_config: TrainConfig) -> None:
+    """Continue from the newest checkpoint that is whole, if there is any.
+
+    Where it was made with fewer steps in mind and its learning rate had begun to fall, from the last one before that:
+    so a run that is made longer ends as one that was as long from the start.
+
+    Raises:
+        InputError: all checkpoints are damaged, or belong to another model or an earlier version
+    """
+    paths = checkpoints_in(train_config.folder)
+    found = _first_whole(paths, train_config)
+    if found is None:
+        return
+    path, state = found
+    fall = fall_start(state["steps"], state["decay_fraction"])
+    if state["step"] > fall and train_config.settings.steps > state["steps"]:
+        early = [each for each in paths if each <= checkpoint_path(train_config.folder, fall)]
+        before = _first_whole(early, train_config)
+        if before is None:
+            logger.warning("no checkpoint from before the learning rate fell: it rises again")
+        path, state = before or found
+    with restoring(path):
+        train_state.load(state)
+        train_state.step = state["step"]
+
+
+def _first_whole(paths: Iterable[Path], train_config: TrainConfig) -> tuple[Path, dict[str, Any]] | None:
+    found = first_whole_state(paths)
+    if found is not None:
+        _check_facts(*found, train_config)
+    return found
+
+
+def _check_facts(path: Path, state: Mapping[str, Any], train_config: TrainConfig) -> None:
+    found = state.get("identity")
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not a pre-training checkpoint: delete it to start over")
+    with restoring(path):
+        check_parts(state, ("step", "steps", "decay_fraction"))
+        numbers = {name: state[name] for name in ("step", "steps", "decay_fraction")}
+        if any(type(number) not in (int, float) or number < 0 for number in numbers.values()):
+            raise InputError(f"its numbers are {numbers}; expected none below 0")
+    keys = sorted({*found, *train_config.identity})
+    if other := [key for key in keys if found.get(key) != train_config.identity.get(key)]:
+        raise InputError(
+            f"{path} was made with another {', '.join(other)}: choose another run folder, or delete "
+            f"{train_config.folder} to begin the stage again"
+        )
+    optimizer = state.get("optimizer")
+    moments = optimizer.get("state") if isinstance(optimizer, dict) else None
+    if isinstance(moments, dict) and any(isinstance(name, int) for name in moments):
+        raise InputError(
+            f"{path} was written by an earlier version, which numbered the optimizer's parameters; expected their "
+            f"names: delete {train_config.folder} to begin the stage again"
+        )

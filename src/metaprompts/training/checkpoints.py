@@ -14,7 +14,7 @@ from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.distributed import DistributedContext
 from metaprompts.training.lr_schedule import describe_schedule
-from metaprompts.training.train_state import History, TrainState
+from metaprompts.training.train_state import History, RunState
 from metaprompts.utils.checkpoint_files import (
     check_parts,
     check_tensors,
@@ -66,7 +66,7 @@ class Checkpoints:
         self._keep = recipe.training.save_total_limit
         self._folder = recipe.training.output_dir / "checkpoints"
 
-    def resume(self, train_state: TrainState, resume: Resume) -> None:
+    def resume(self, train_state: RunState, resume: Resume) -> None:
         """Load the newest intact checkpoint into ``train_state``, if the run is to be resumed.
 
         Raises:
@@ -107,7 +107,7 @@ class Checkpoints:
                 if isinstance(self._samples, SkipBadSamples):
                     self._samples.note(state["skipped"])
 
-    def save(self, train_state: TrainState, *, finished: bool = False) -> None:
+    def save(self, train_state: RunState, *, finished: bool = False) -> None:
         """Write a checkpoint, then remove outdated ones; all processes must call this.
 
         Raises:
@@ -118,11 +118,11 @@ class Checkpoints:
         self._write(train_state, state=state, rng_state=generators, skipped=skipped, finished=finished)
         self._remove(checkpoints_in(self._folder)[1 if finished else self._keep :])
 
-    def finish(self, train_state: TrainState) -> None:
+    def finish(self, train_state: RunState) -> None:
         """Keep one checkpoint, marked as finished, from which the run can be extended by more steps."""
         self.save(train_state, finished=True)
 
-    def _write(self, train_state: TrainState, **more: Any) -> None:
+    def _write(self, train_state: RunState, **more: Any) -> None:
         if not self._dist.is_first:
             return
         facts = {"step": train_state.step, "steps": self._steps, "images": len(self._samples), "recipe": self._recipe}

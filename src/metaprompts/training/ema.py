@@ -13,18 +13,19 @@ class WeightAverage:
     Args:
         model: its weights initialize the average
         decay: share of the previous average kept at each step, 0 to below 1; the first steps use `decay_at`
+        begins: steps after which the average is the weights themselves
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, begins: int = 0) -> None:
         self._own = {name: each for name, each in model.named_parameters() if each.requires_grad}
         self._average = {name: each.detach().clone() for name, each in self._own.items()}
-        self._decay = decay
+        self._decay, self._begins = decay, begins
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Update the averages with the weights after ``step`` steps."""
         averages, own = list(self._average.values()), list[Tensor](self._own.values())
-        torch._foreach_lerp_(averages, own, 1 - decay_at(step, self._decay))
+        torch._foreach_lerp_(averages, own, 1 - decay_at(step - self._begins, self._decay))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -78,6 +78,9 @@ def optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[
 def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state that `optimizer_state` returned."""
     set_optimizer_state_dict(model, optimizer, dict(state), options=StateDictOptions(full_state_dict=True))
+    for group in optimizer.param_groups:
+        # The function above makes a list of it.
+        group["betas"] = tuple(group["betas"])
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

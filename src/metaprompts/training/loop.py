@@ -45,7 +45,7 @@ from metaprompts.training.plots import training_curves
 from metaprompts.training.previews import sample_images, samples_to_watch
 from metaprompts.training.ranking import is_as_good, main_metric, validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
-from metaprompts.training.train_state import History, TrainState
+from metaprompts.training.train_state import History, RunState
 from metaprompts.training.train_step import LossModule, apply_learning_rate, check_finite, optimizer_step
 from metaprompts.training.warm_start import init_from
 from metaprompts.utils.files import write_image, write_json
@@ -121,7 +121,7 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
     model = build_model(recipe).to(dist.device)
     if dist.device.type == "cpu":
         trim_malloc(model)
-    train_state = TrainState(model, recipe, dist, split)
+    train_state = RunState(model, recipe, dist, split)
     if not dist.is_first:
         # All processes start from the same weights, but draw their own dropout.
         torch.manual_seed(settings.seed * 1_000_003 + dist.rank)
@@ -215,7 +215,7 @@ def _is_stalled(history: History, recipe: Recipe) -> bool:
     return patience is not None and validations_since_best(recipe.task.name, history.validations) >= patience
 
 
-def _early_stop(train_state: TrainState, steps: int, recipe: Recipe) -> str:
+def _early_stop(train_state: RunState, steps: int, recipe: Recipe) -> str:
     metric, patience = main_metric(recipe.task.name), recipe.training.early_stopping
     best = train_state.history.best or {}
     return (
@@ -246,7 +246,7 @@ def _with(between: Callable[[], None], batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def _take_step(
-    train_state: TrainState,
+    train_state: RunState,
     passes: Passes,
     batches: InfiniteDataLoader,
     steps: int,
@@ -278,7 +278,7 @@ def _take_step(
 
 
 def _validate(
-    train_state: TrainState,
+    train_state: RunState,
     split: Split,
     recipe: Recipe,
     dist: DistributedContext,
@@ -369,7 +369,7 @@ def training_step(
 
 
 def _record(
-    train_state: TrainState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
+    train_state: RunState, scores: dict[str, Any] | None, split: Split, recipe: Recipe, dist: DistributedContext
 ) -> None:
     """Store the scores, if there was a validation, and the corresponding weights."""
     history, out, is_best = train_state.history, recipe.training.output_dir, False

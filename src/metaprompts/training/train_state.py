@@ -1,7 +1,7 @@
 """The state of a run: weights, optimizer moments, weight averages and validations."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,55 +45,107 @@ class TrainState:
     """A model in training.
 
     Args:
+        model: the weights, or this process's shards of them
+        optimizer: the optimizer with its moments
+        average: the running average of the weights, if the run keeps one
+
+    Attributes:
+        model, optimizer, average: as given
+        step: optimizer steps taken
+    """
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage | None) -> None:
+        self.model, self.optimizer, self.average = model, optimizer, average
+        self.step = 0
+
+    def after_step(self) -> None:
+        """Count an optimizer step."""
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's full tensors; all processes must call this, and rank 0 gets them."""
+        return self.model.state_dict()
+
+    def state(self) -> dict[str, Any]:
+        """The weights, moments and averages for `load`; all processes must call this, and rank 0 gets it."""
+        return {
+            "model": self._stored(self.tensors()),
+            "optimizer": optimizer_state(self.model, self._plain_optimizer),
+            "average": {name: full_tensor(tensor) for name, tensor in self._averages.items()},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Load a state that `state` returned.
+
+        Raises:
+            InputError: a part or a tensor is missing or has another shape
+        """
+        check_parts(state, ("model", "optimizer", "average"))
+        check_tensors(state["model"], self._stored(self.model.state_dict()), "model")
+        check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
+        check_tensors(state["average"], self._averages, "average")
+        # All tensors that are stored are there.
+        load_model_state(self.model, state["model"], strict=False)
+        load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
+        if self.average is not None:
+            kept = self._averages
+            self.average.load({name: shard_like(tensor, kept[name]) for name, tensor in state["average"].items()})
+
+    def _stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors that a checkpoint stores."""
+        return dict(tensors)
+
+    @property
+    def _averages(self) -> dict[str, Tensor]:
+        return {} if self.average is None else self.average.state()
+
+    @property
+    def _plain_optimizer(self) -> torch.optim.Optimizer:
+        optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        return optimizer
+
+
+class RunState(TrainState):
+    """The state of a recipe's run.
+
+    Args:
         model: initial model, the same in every process
         recipe: the run's recipe
         dist: the processes of the run
         split: the split of a step over processes and passes
 
     Attributes:
-        model: the weights, or this process's shards of them
         one_pass: computes the losses of a batch
-        optimizer: the optimizer with its moments
         history: the validations so far
         split: the split of a step over processes and passes
-        step: optimizer steps taken
         validation_due: whether the validation after this step is still pending
         is_finished: whether an earlier call has taken all requested steps or has stopped early
     """
+
+    model: MetaPromptModel
 
     def __init__(self, model: MetaPromptModel, recipe: Recipe, dist: DistributedContext, split: BatchPlan) -> None:
         settings = recipe.training
         self._dist = dist
         configure_batch_norm(model, settings.batch_norm)
         dist.shard(model)
-        self.model = model
         one_pass = LossModule(model, split.loss_batch, dist.autocast, settings.step_decay)
         if settings.compile:
             one_pass.compile()
         self.one_pass: nn.Module = dist.wrap_ddp(one_pass)
-        self.optimizer = dist.prepare_optimizer(make_optimizer(model, recipe.optimizer))
+        optimizer = dist.prepare_optimizer(make_optimizer(model, recipe.optimizer))
         decay = settings.ema_decay
-        self._average = None if decay is None else WeightAverage(model, decay)
+        super().__init__(model, optimizer, None if decay is None else WeightAverage(model, decay))
         self.history = History()
         self.split = split
-        self.step = 0
         self.validation_due = False
         self.is_finished = False
 
-    def after_step(self) -> None:
-        """Count an optimizer step."""
-        self.step += 1
-        if self._average is not None:
-            self._average.update(self.step)
-
-    @contextmanager
-    def ema_weights(self) -> Iterator[None]:
+    def ema_weights(self) -> AbstractContextManager[None]:
         """While the body runs, the model has its averaged (EMA) weights, if the run keeps them."""
-        if self._average is None:
-            yield
-        else:
-            with self._average.in_place():
-                yield
+        return nullcontext() if self.average is None else self.average.in_place()
 
     @contextmanager
     def unsharded(self) -> Iterator[None]:
@@ -107,15 +159,9 @@ class TrainState:
 
     def state(self) -> dict[str, Any]:
         """The full state without the history, for `load`; all processes must call this, and rank 0 gets it."""
-        average = {} if self._average is None else self._average.state()
         scaler = self._dist.accelerator.scaler
-        return {
-            "model": self.model.own_tensors(self.tensors()),
-            "optimizer": optimizer_state(self.model, self._plain_optimizer),
-            "average": {name: full_tensor(tensor) for name, tensor in average.items()},
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "validation_due": self.validation_due,
-        }
+        scales = None if scaler is None else scaler.state_dict()
+        return {**super().state(), "scaler": scales, "validation_due": self.validation_due}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Load a state that `state` returned.
@@ -124,21 +170,11 @@ class TrainState:
             InputError: a part or a tensor is missing or has another shape
         """
         check_parts(state, ("model", "optimizer", "average", "scaler", "validation_due"))
-        own = self.model.state_dict()
-        check_tensors(state["model"], self.model.own_tensors(own), "model")
-        check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
-        check_tensors(state["average"], {} if self._average is None else self._average.state(), "average")
-        # A frozen base is not stored.
-        load_model_state(self.model, state["model"], strict=self.model.config.base is None)
-        load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
-        if self._average is not None:
-            kept = self._average.state()
-            self._average.load({name: shard_like(tensor, kept[name]) for name, tensor in state["average"].items()})
+        super().load(state)
         if state["scaler"] is not None and self._dist.accelerator.scaler is not None:
             self._dist.accelerator.scaler.load_state_dict(state["scaler"])
         self.validation_due = state["validation_due"]
 
-    @property
-    def _plain_optimizer(self) -> torch.optim.Optimizer:
-        optimizer: torch.optim.Optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        return optimizer
+    def _stored(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        # A frozen base is not stored.
+        return self.model.own_tensors(tensors)
