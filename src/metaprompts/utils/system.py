@@ -6,7 +6,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -73,17 +73,13 @@ def releasing_files() -> Iterator[None]:
         _release_files()
 
 
-def package_version(package: str) -> str | None:
-    """The version of an installed package; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def versions(*packages: str) -> dict[str, str | None]:
     """The versions of metaprompts and of other packages; None for those that are not installed."""
-    return {"metaprompts": __version__, **{name: package_version(name) for name in packages}}
+    found: dict[str, str | None] = {"metaprompts": __version__, **dict.fromkeys(packages)}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def fact(path: Path, key: str) -> str | None:

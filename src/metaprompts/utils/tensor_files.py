@@ -201,7 +201,7 @@ def mismatches(
     """
     expected = set(names.values())
     pairs = [(names[name], tensors[names[name]], tensor) for name, tensor in target.items() if names[name] in tensors]
-    listed = {
+    by_kind = {
         "missing": sorted((expected | set(required)) - tensors.keys()),
         "unexpected": sorted(name for name in tensors.keys() - expected if not unused(name)),
         "of another shape": [
@@ -215,7 +215,7 @@ def mismatches(
             if tensor.is_floating_point() and not found.is_floating_point()
         ],
     }
-    return [f"{len(found)} {kind}: {', '.join(found)}" for kind, found in listed.items() if found]
+    return [f"{len(found)} {kind}: {', '.join(found)}" for kind, found in by_kind.items() if found]
 
 
 def _same_shape(tensor: Tensor, target: Tensor) -> bool:
