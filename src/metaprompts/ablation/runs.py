@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from metaprompts import __version__
 from metaprompts.ablation.results import (
     Result,
     forget_result,
@@ -102,7 +103,7 @@ class Training:
             "training": run.key,
             "command": run.command,
             "commit": _commit(),
-            "versions": versions("torch"),
+            "versions": {"metaprompts": __version__, **versions("torch")},
             "settings": run.settings,
             **_outcome(run, self.folder, returned),
         }

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
+from metaprompts import __version__
 from metaprompts.engines.artifact_cache import artifact, has_any, is_kept
 from metaprompts.engines.converted import multiple_of
 from metaprompts.engines.engine_model import EngineModel
@@ -195,7 +196,7 @@ class _Order:
             "config": self.model.config.to_dict(),
             "precision": self.precision,
             "approximation": self.approximation.to_dict(),
-            "versions": versions(*packages),
+            "versions": {"metaprompts": __version__, **versions(*packages)},
         }
 
     def prepared(self, engine: str) -> OptimizedModel:

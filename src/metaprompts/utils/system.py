@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from metaprompts import __version__
-
 _KIB = 2**10
 _MAPS, _SMAPS, _STATM = (Path("/proc/self") / name for name in ("maps", "smaps", "statm"))
 # First and last address, permissions, offset, device, inode (0 for no file), path; the longer list also has the amount
@@ -74,8 +72,8 @@ def releasing_files() -> Iterator[None]:
 
 
 def versions(*packages: str) -> dict[str, str | None]:
-    """The versions of metaprompts and of other packages; None for those that are not installed."""
-    found: dict[str, str | None] = {"metaprompts": __version__, **dict.fromkeys(packages)}
+    """The versions of packages; None for those that are not installed."""
+    found: dict[str, str | None] = dict.fromkeys(packages)
     for package in packages:
         with suppress(PackageNotFoundError):
             found[package] = version(package)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from metaprompts import __version__
 from metaprompts.utils.system import fact, held_bytes, memory_bytes, peak_bytes, versions
 
 _LIBRARIES = ("torch", "diffusers", "openvino", "onnxruntime", "nncf", "numpy")
@@ -29,7 +30,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": versions(*_LIBRARIES),
+        "versions": {"metaprompts": __version__, **versions(*_LIBRARIES)},
     }
 
 
