@@ -1,7 +1,7 @@
 """What ends where it must not matter."""
 
 from metaprompts.utils import scratch
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 
 
 def dead_scratch(name):
@@ -14,12 +14,12 @@ class KilledError(Exception):
     pass
 
 
-class KilledAt(ProgressReporter):
+class KilledAt(Callback):
     """Ends the training after a step, wherever it is."""
 
     def __init__(self, step):
         self._last = step
 
-    def step(self, step, losses, *, lr, images, seconds):
+    def on_step_end(self, model, step, losses, *, lr, images, seconds):
         if step == self._last:
             raise KilledError

@@ -3,20 +3,44 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "MetaPromptModel", "__version__", "import_released", "load"]
 
 if TYPE_CHECKING:
+    from metaprompts.engines.evaluate import evaluate
+    from metaprompts.engines.loading import load
     from metaprompts.errors import InputError
-    from metaprompts.models.loading import load
     from metaprompts.models.model import MetaPromptModel
     from metaprompts.models.released import import_released
+    from metaprompts.recipes.loader import read_recipe
+    from metaprompts.recipes.recipe import Recipe
+    from metaprompts.training.loop import train
+    from metaprompts.utils.callbacks import Callback
+    from metaprompts.utils.progress import ConsoleProgress
 
 _HOMES = {
+    "Callback": "metaprompts.utils.callbacks",
+    "ConsoleProgress": "metaprompts.utils.progress",
     "InputError": "metaprompts.errors",
     "MetaPromptModel": "metaprompts.models.model",
-    "load": "metaprompts.models.loading",
+    "Recipe": "metaprompts.recipes.recipe",
+    "evaluate": "metaprompts.engines.evaluate",
     "import_released": "metaprompts.models.released",
+    "load": "metaprompts.engines.loading",
+    "read_recipe": "metaprompts.recipes.loader",
+    "train": "metaprompts.training.loop",
 }
+__all__ = [
+    "Callback",
+    "ConsoleProgress",
+    "InputError",
+    "MetaPromptModel",
+    "Recipe",
+    "__version__",
+    "evaluate",
+    "import_released",
+    "load",
+    "read_recipe",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

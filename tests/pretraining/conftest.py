@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from metaprompts.pretraining.pretrain import pretrain
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 from pretraining.drawn import rectangle, small_settings
 
 
@@ -13,5 +13,5 @@ from pretraining.drawn import rectangle, small_settings
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a finished pre-training; not to be changed."""
     out = tmp_path_factory.mktemp("pretraining") / "run"
-    pretrain(small_settings(out), ProgressReporter(), source=rectangle)
+    pretrain(small_settings(out), Callback(), source=rectangle)
     return out

@@ -6,17 +6,17 @@ import torch
 from metaprompts.errors import InputError
 from metaprompts.pretraining.pretrain import pretrain
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup, training_together
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 from pretraining.drawn import DiesOnArrival, average_of_ranks, rectangle, small_settings
 
 STEPS = 5
 
 
-class Losses(ProgressReporter):
+class Losses(Callback):
     def __init__(self):
         self.seen = []
 
-    def step(self, step, losses, *, lr, images, seconds):
+    def on_step_end(self, model, step, losses, *, lr, images, seconds):
         self.seen.append(losses["velocity"])
 
 

@@ -9,8 +9,8 @@ import torch
 from interrupted import KilledAt, KilledError, dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.pretraining.pretrain import pretrain
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.checkpoint_files import checkpoints_in, write_state
-from metaprompts.utils.progress import ProgressReporter
 from pretraining.drawn import rectangle, small_settings
 
 STEPS = {"vae": {"steps": 6, "decay_fraction": 0.5}, "diffusion": {"steps": 6, "decay_fraction": 0.25}}
@@ -26,7 +26,7 @@ def settings(run, out, stage, **changes):
 
 
 def go(made, stage, progress=None):
-    pretrain(made, progress or ProgressReporter(), stage=stage, source=rectangle)
+    pretrain(made, progress or Callback(), stage=stage, source=rectangle)
     return torch.load(checkpoints_in(made.out / stage)[0], weights_only=True)
 
 

@@ -14,8 +14,8 @@ from metaprompts.pretraining.config import Diffusion, Pretraining, Scenes, Vae
 from metaprompts.pretraining.pretrain import pretrain
 from metaprompts.pretraining.scenes_stage import draw_scenes
 from metaprompts.pretraining.vae_io import encode
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import write_folder_whole
-from metaprompts.utils.progress import ProgressReporter
 from pretraining.drawn import rectangle, small_settings
 
 SMALL = Scenes(count=5, held_out=2, height=64, width=64, workers=1)
@@ -96,7 +96,7 @@ def test_a_bad_vae_stops_the_run_before_it_is_used(run, tmp_path):
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / stage).symlink_to(run / stage)
     with pytest.raises(InputError, match="the VAE is not good enough to continue"):
-        pretrain(small_settings(tmp_path / "run", ignore_gates=False), ProgressReporter(), source=rectangle)
+        pretrain(small_settings(tmp_path / "run", ignore_gates=False), Callback(), source=rectangle)
     assert not (tmp_path / "run/latents").exists()
 
 
@@ -115,7 +115,7 @@ def test_a_stage_without_the_ones_before_it_says_so(stage, line, tmp_path):
     if stage == "export":
         draw_scenes(made.scenes, made.out / "scenes", rectangle)
     with pytest.raises(InputError, match=line):
-        pretrain(made, ProgressReporter(), stage=stage, source=rectangle)
+        pretrain(made, Callback(), stage=stage, source=rectangle)
 
 
 def test_latents_of_another_vae_are_refused(run, tmp_path):
@@ -126,7 +126,7 @@ def test_latents_of_another_vae_are_refused(run, tmp_path):
     (out / "latents").mkdir()
     (out / "latents/vae.json").write_text(json.dumps({"vae": "another"}))
     with pytest.raises(InputError, match="was not made by the VAE"):
-        pretrain(small_settings(out), ProgressReporter(), stage="diffusion", source=rectangle)
+        pretrain(small_settings(out), Callback(), stage="diffusion", source=rectangle)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from metaprompts.errors import InputError
 from metaprompts.pretraining.pretrain import pretrain
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 from pretraining.drawn import rectangle, small_settings
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -19,7 +19,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 def begun_with(folder: Path, out: Path, **diffusion):
     """The run folder of a pre-training that began with ``folder``."""
     settings = small_settings(out, diffusion=diffusion, seed=1)
-    pretrain(dataclasses.replace(settings, architecture=None, init_from=folder), ProgressReporter(), source=rectangle)
+    pretrain(dataclasses.replace(settings, architecture=None, init_from=folder), Callback(), source=rectangle)
     return out
 
 

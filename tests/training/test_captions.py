@@ -16,7 +16,6 @@ from metaprompts.modules.backbone.text_encoder import TextEncoder, load_text_enc
 from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
-from metaprompts.utils.progress import ProgressReporter
 from training.images import made_recipe
 from training.test_resuming import SignalAt
 from training.test_training_from_shards import assert_same_samples, at, sharded
@@ -47,7 +46,7 @@ def trained(request, images, captions, tmp_path_factory):
     """A recipe, and the folder of its training."""
     out = tmp_path_factory.mktemp("trained") / "run"
     made = recipe(request.param, images, captions, out, "--training.steps", "3", "--prompts.adapter", "true")
-    train(made, ProgressReporter())
+    train(made)
     return made, out
 
 
@@ -132,15 +131,15 @@ def test_stopped_it_goes_on_as_if_it_had_not_been(trained, images, captions, tmp
     words = ("--training.steps", "3", "--prompts.adapter", "true", "--data.num_workers", workers)
     again = recipe(made.task.name, images, captions, tmp_path / "run", *words)
     with pytest.raises(TrainingStopped):
-        train(again, SignalAt(2))
-    train(again, ProgressReporter(), resume="auto")
+        train(again, [SignalAt(2)])
+    train(again, resume="auto")
     assert_same_samples(tmp_path / "run", out)
 
 
 def test_shards_have_the_same_captions(trained, tmp_path):
     made, out = trained
     from_shards = at(sharded(made, tmp_path), tmp_path / "run")
-    train(from_shards, ProgressReporter())
+    train(from_shards)
     assert_same_samples(tmp_path / "run", out)
 
 
@@ -156,7 +155,7 @@ def test_shards_have_the_same_captions(trained, tmp_path):
 )
 def test_it_goes_together_with_other_ways_to_train(images, captions, tmp_path, kind, words):
     made = recipe("depth", images, captions, tmp_path, "--prompts.labels", "near,far", *words, "--prompts.kind", kind)
-    train(made, ProgressReporter())
+    train(made)
     assert load(tmp_path / "last", "cpu").config.prompts.kind == kind
 
 
@@ -191,7 +190,7 @@ def without(captions, folder, name):
 def test_a_missing_caption_is_named_before_the_training_begins(images, captions, tmp_path):
     fewer = without(captions, tmp_path, "train2.png")
     with pytest.raises(InputError) as caught:
-        train(recipe("depth", images, fewer, tmp_path / "run"), ProgressReporter())
+        train(recipe("depth", images, fewer, tmp_path / "run"))
     assert str(fewer) in str(caught.value)
     assert str(images / "train2.png") in str(caught.value)
     assert not (tmp_path / "run").exists()
@@ -210,7 +209,7 @@ def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
     (root / "train1.png").write_text("no image")
     captioner = write_captioner(tmp_path / "blip")
     words = ["--data.captions", "none", "--data.captioner", str(captioner), "--data.cache", str(tmp_path / "cache")]
-    train(recipe("depth", root, captions, tmp_path / "run", *words, "--data.on_error", "skip"), ProgressReporter())
+    train(recipe("depth", root, captions, tmp_path / "run", *words, "--data.on_error", "skip"))
     assert len(list((tmp_path / "cache/captions").rglob("*.json"))) == 6
     with pytest.raises(InputError, match=r"train1\.png is not an image"):
         training_split(recipe("depth", root, captions, tmp_path / "run", *words))

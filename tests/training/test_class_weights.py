@@ -15,15 +15,15 @@ from metaprompts.tasks import Segmentation
 from metaprompts.training.class_weights import balanced_weights
 from metaprompts.training.loop import train
 from metaprompts.training.memory_estimate import training_memory
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 from training.images import made_recipe
 
 
-class Notes(ProgressReporter):
+class Notes(Callback):
     def __init__(self):
         self.lines = []
 
-    def note(self, lines):
+    def on_message(self, lines):
         self.lines += lines
 
 
@@ -57,7 +57,7 @@ def test_weights_that_fit_no_classes_are_refused(words):
 
 def test_balanced_weights_are_counted_said_and_stored(images, tmp_path):
     notes, made = Notes(), made_recipe("segmentation", images, tmp_path / "run", "--task.class_weights", "balanced")
-    train(made, notes)
+    train(made, [notes])
     masks = [Image.open(images / line.split()[1]) for line in (images / "train_labels.txt").read_text().splitlines()]
     counts = np.bincount(np.concatenate([np.asarray(mask).ravel() for mask in masks]), minlength=256)[:2]
     stored = json.loads((tmp_path / "run/recipe.json").read_text())["task"]["class_weights"]
@@ -70,5 +70,5 @@ def test_balanced_weights_are_counted_said_and_stored(images, tmp_path):
     more = made_recipe(
         "segmentation", images, tmp_path / "run", "--task.class_weights", "balanced", "--training.steps", "3"
     )
-    assert train(more, ProgressReporter(), resume="auto").validations[-1]["step"] == 3
+    assert train(more, resume="auto").validations[-1]["step"] == 3
     assert training_memory(made).peak.total > 0

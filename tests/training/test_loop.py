@@ -19,17 +19,16 @@ from metaprompts.training.loop import set_learning_rate, train, training_step
 from metaprompts.training.nonfinite_dump import replay
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.ranking import is_as_good
-from metaprompts.utils.progress import ProgressReporter
 from training.images import made_recipe as recipe
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation"])
 def test_the_same_recipe_gives_bitwise_the_same_model(task, images, tmp_path):
     for run in ("a", "b"):
-        train(recipe(task, images, tmp_path / run), ProgressReporter())
+        train(recipe(task, images, tmp_path / run))
     first, second = (load(tmp_path / run / "last").state_dict() for run in ("a", "b"))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-    train(recipe(task, images, tmp_path / "c", "--training.seed", "1"), ProgressReporter())
+    train(recipe(task, images, tmp_path / "c", "--training.seed", "1"))
     third = load(tmp_path / "c" / "last").state_dict()
     assert not all(torch.equal(tensor, third[name]) for name, tensor in first.items())
 
@@ -38,7 +37,7 @@ def test_the_same_recipe_gives_bitwise_the_same_model(task, images, tmp_path):
 def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_path):
     out = tmp_path / "out"
     made = recipe("depth", images, out, "--training.steps", "3", "--training.validate_every", "2")
-    history = train(made, ProgressReporter())
+    history = train(made)
     assert read_recipe(str(out / "recipe.json")) == made
     written = json.loads((out / "metrics.json").read_text())
     assert [entry["step"] for entry in history.validations] == [2, 3]
@@ -59,7 +58,7 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_pat
 
 def test_a_cache_that_can_never_hit_is_warned_of(images, tmp_path, caplog):
     words = ("--backbone.cache_latents", "true", "--augment.color", "true")
-    train(recipe("depth", images, tmp_path, *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path, *words))
     assert "backbone.cache_latents helps only where images repeat" in caplog.text
 
 
@@ -68,7 +67,7 @@ def test_the_best_validation_is_kept(images, tmp_path, monkeypatch):
     scores = iter([float("nan"), 3.0, 2.0, float("nan"), 2.5])
     monkeypatch.setattr(loop, "evaluate", lambda *_, **__: {"rmse": next(scores)})
     made = recipe("depth", images, tmp_path, "--training.steps", "5", "--training.validate_every", "1")
-    history = train(made, ProgressReporter())
+    history = train(made)
     assert (history.best["step"], history.best["rmse"]) == (3, 2.0)
 
 
@@ -134,7 +133,7 @@ def test_a_step_whose_loss_is_not_finite_is_kept_for_inspection(images, tmp_path
     with pytest.raises(
         InputError, match=r"no longer finite at step \d .*its images are .*train\d\.png, .*train\d\.png"
     ):
-        train(made, ProgressReporter())
+        train(made)
     (kept,) = tmp_path.glob("not_finite_*.pt")
     losses = replay(kept)
     assert losses.keys() == {"silog"}
@@ -150,15 +149,15 @@ def test_bad_images_are_skipped_counted_and_limited(images, tmp_path, caplog):
         file.write("broken.png train0_depth.png\n" * 2)
     words = ("--training.steps", "6")
     with pytest.raises(InputError, match=r"broken\.png"):
-        train(recipe("depth", root, tmp_path / "a", *words), ProgressReporter())
+        train(recipe("depth", root, tmp_path / "a", *words))
     skip = (*words, "--data.on_error", "skip")
-    train(recipe("depth", root, tmp_path / "b", *skip), ProgressReporter())
+    train(recipe("depth", root, tmp_path / "b", *skip))
     assert json.loads((tmp_path / "b/metrics.json").read_text())["skipped"] == 2
     assert sum("passing over a sample" in record.message for record in caplog.records) == 2
     with pytest.raises(
         InputError, match=r"2 of 7 training samples cannot be read, data.max_bad_samples is 1; .*broken"
     ):
-        train(recipe("depth", root, tmp_path / "c", *skip, "--data.max_bad_samples", "1"), ProgressReporter())
+        train(recipe("depth", root, tmp_path / "c", *skip, "--data.max_bad_samples", "1"))
 
 
 def test_gradients_are_clipped_together(images, tmp_path):
@@ -192,14 +191,14 @@ def test_every_epoch_is_shuffled_anew_and_seeded(images, tmp_path):
 def test_a_split_smaller_than_a_batch_is_refused(images, tmp_path):
     made = recipe("depth", images, tmp_path, "--training.batch_size", "6")
     with pytest.raises(InputError, match=r"5 training images are fewer than training\.batch_size 6"):
-        train(made, ProgressReporter())
+        train(made)
 
 
 def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     words = ("--training.steps", "4", "--training.validate_every", "2", "--training.report_to", "tensorboard")
-    train(recipe("depth", images, tmp_path, *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path, *words))
     events = EventAccumulator(str(tmp_path / "tensorboard/metaprompts"), size_guidance={"images": 0})
     events.Reload()
     logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -213,16 +212,16 @@ def test_tensorboard_gets_numbers_and_the_same_images_at_each_validation(images,
 
 
 def test_no_tracker_and_one_that_is_missing(images, tmp_path):
-    train(recipe("depth", images, tmp_path / "none"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "none"))
     assert not (tmp_path / "none/tensorboard").exists()
     with pytest.raises(InputError, match=r"names mlflow, which is not installed: pip install mlflow"):
-        train(recipe("depth", images, tmp_path / "other", "--training.report_to", "mlflow"), ProgressReporter())
+        train(recipe("depth", images, tmp_path / "other", "--training.report_to", "mlflow"))
 
 
 def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
     words = ("--training.steps", "3")
-    train(recipe("depth", images, tmp_path / "fp32", *words), ProgressReporter())
-    train(recipe("depth", images, tmp_path / "bf16", *words, "--training.precision", "bf16"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "fp32", *words))
+    train(recipe("depth", images, tmp_path / "bf16", *words, "--training.precision", "bf16"))
     full, half = (load(tmp_path / name / "last").state_dict() for name in ("fp32", "bf16"))
     assert all(tensor.dtype == full[name].dtype for name, tensor in half.items())
     first, second = (
@@ -231,7 +230,7 @@ def test_bfloat16_passes_leave_weights_and_moments_in_float32(images, tmp_path):
     assert first != second
     assert second == pytest.approx(first, rel=0.02)
     with pytest.raises(InputError, match="fp16 needs a GPU"):
-        train(recipe("depth", images, tmp_path / "fp16", *words, "--training.precision", "fp16"), ProgressReporter())
+        train(recipe("depth", images, tmp_path / "fp16", *words, "--training.precision", "fp16"))
 
 
 def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypatch):
@@ -247,7 +246,7 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
     made = recipe("depth", images, tmp_path, *words, "--training.ema_decay", "0.999999")
     torch.manual_seed(made.training.seed)
     fresh = loop.build_model(made)
-    train(made, ProgressReporter())
+    train(made)
     kept = load(tmp_path / "last").state_dict()
     assert [step for step, _ in met] == list(range(1, len(met) + 1))
     fresh_weights = fresh.state_dict()
@@ -262,14 +261,14 @@ def test_the_averaged_weights_are_validated_and_kept(images, tmp_path, monkeypat
 def test_one_image_a_pass_is_too_few_for_segmentation(images, tmp_path):
     words = ("--training.micro_batch_size", "1", "--training.loss_group_size", "1")
     with pytest.raises(InputError, match=r"batch norm needs at least 2: choose a larger training\.micro_batch_size"):
-        train(recipe("segmentation", images, tmp_path, *words), ProgressReporter())
+        train(recipe("segmentation", images, tmp_path, *words))
 
 
 @pytest.mark.full
 def test_a_compiled_training_learns_the_same(images, tmp_path):
     """Slow: every kind of pass is compiled first."""
     words = ("--training.batch_norm", "frozen")
-    train(recipe("depth", images, tmp_path / "eager", *words), ProgressReporter())
-    train(recipe("depth", images, tmp_path / "compiled", *words, "--training.compile", "true"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "eager", *words))
+    train(recipe("depth", images, tmp_path / "compiled", *words, "--training.compile", "true"))
     eager, compiled = (load(tmp_path / name / "last").state_dict() for name in ("eager", "compiled"))
     assert all(torch.allclose(tensor, compiled[name], atol=1e-5) for name, tensor in eager.items())

@@ -20,8 +20,8 @@ from metaprompts.training.checkpoints import changed_keys
 from metaprompts.training.loop import train
 from metaprompts.training.ranking import validations_since_best
 from metaprompts.training.signals import TrainingStopped, noticing_signals
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.checkpoint_files import first_whole_state, write_state
-from metaprompts.utils.progress import ProgressReporter
 from training.images import made_recipe
 
 pytestmark = pytest.mark.usefixtures("interruptible")
@@ -32,13 +32,13 @@ STEPS = 7
 OFTEN = ("--training.checkpoint_seconds", "0", "--training.steps", str(STEPS), "--training.validate_every", "3")
 
 
-class SignalAt(ProgressReporter):
+class SignalAt(Callback):
     """Ends the training after a step, as a user or a cluster would."""
 
     def __init__(self, step, number=signal.SIGTERM):
         self.last, self.number = step, number
 
-    def step(self, step, losses, *, lr, images, seconds, waited):
+    def on_step_end(self, model, step, losses, *, lr, images, seconds, waited):
         if step == self.last:
             os.kill(os.getpid(), self.number)
 
@@ -67,7 +67,7 @@ def logged(out):
 def straight(request, images, tmp_path_factory):
     """A task, and the folder of a run that was not stopped."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    train(recipe(request.param, images, out), ProgressReporter())
+    train(recipe(request.param, images, out))
     return request.param, out
 
 
@@ -87,9 +87,9 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, images, tmp_
     made = recipe(task, images, tmp_path / "run", "--data.num_workers", str(workers))
     for step in (1, 3, 6):
         with pytest.raises(TrainingStopped, match=f"stopped at step {step} of {STEPS}"):
-            train(made, SignalAt(step, number), resume="auto")
+            train(made, [SignalAt(step, number)], resume="auto")
         assert (tmp_path / "run/curves.png").is_file()
-    train(made, ProgressReporter(), resume="auto")
+    train(made, resume="auto")
     assert weights(tmp_path / "run") == weights(expected)
     assert numbers(tmp_path / "run") == numbers(expected)
     assert logged(tmp_path / "run") == logged(expected)
@@ -98,7 +98,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(straight, images, tmp_
 def test_a_finished_training_is_not_trained_again(straight, images):
     task, out = straight
     before = weights(out)
-    history = train(recipe(task, images, out), SignalAt(1), resume="auto")
+    history = train(recipe(task, images, out), [SignalAt(1)], resume="auto")
     assert weights(out) == before
     assert history.best == numbers(out)["best"]
     assert [path.name for path in (out / "checkpoints").iterdir()] == [f"{STEPS:08d}.pt"]
@@ -110,24 +110,24 @@ CONSTANT = ("--schedule.kind", "constant", "--schedule.warmup_fraction", "none")
 def test_a_finished_training_goes_on_with_more_steps(images, tmp_path, caplog):
     """It was refused: a run of too few steps had to be started over."""
     words = (*CONSTANT, "--training.validate_every", "2")
-    train(recipe("depth", images, tmp_path / "once", *words), ProgressReporter())
-    train(recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "4"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "once", *words))
+    train(recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "4"))
     caplog.clear()
-    train(recipe("depth", images, tmp_path / "twice", *words), ProgressReporter(), resume="auto")
+    train(recipe("depth", images, tmp_path / "twice", *words), resume="auto")
     assert weights(tmp_path / "twice") == weights(tmp_path / "once")
     assert numbers(tmp_path / "twice") == numbers(tmp_path / "once")
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
     assert "resuming from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
     fewer = recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "5")
     with pytest.raises(InputError, match="has 7 steps already, and this run would have 5: give more"):
-        train(fewer, ProgressReporter(), resume="auto")
+        train(fewer, resume="auto")
 
 
-class Notes(ProgressReporter):
+class Notes(Callback):
     def __init__(self):
         self.lines = []
 
-    def note(self, lines):
+    def on_message(self, lines):
         self.lines += lines
 
 
@@ -135,22 +135,22 @@ def test_early_stopping_stops_where_it_would_have_without_interruption(images, t
     """With a learning rate of next to nothing no validation is better than the first."""
     words = ("--training.early_stopping", "2", "--training.validate_every", "1", "--optimizer.lr", "1e-30")
     notes = Notes()
-    history = train(recipe("depth", images, tmp_path / "once", *words), notes)
+    history = train(recipe("depth", images, tmp_path / "once", *words), [notes])
     assert len(history.validations) < STEPS
     assert f"stopped early at step {history.validations[-1]['step']} of {STEPS}: rmse was no better" in notes.lines[-1]
     assert logged(tmp_path / "once")[-1] == {"step": history.validations[-1]["step"], "early_stopping": 2}
     made = recipe("depth", images, tmp_path / "twice", *words)
     with pytest.raises(TrainingStopped):
-        train(made, SignalAt(2))
-    train(made, ProgressReporter(), resume="auto")
+        train(made, [SignalAt(2)])
+    train(made, resume="auto")
     assert weights(tmp_path / "twice") == weights(tmp_path / "once")
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
     # It is finished, and goes on where nothing is to stop it.
     notes = Notes()
-    assert train(made, notes, resume="auto").validations == history.validations
+    assert train(made, [notes], resume="auto").validations == history.validations
     assert notes.lines[-1].startswith("nothing to do")
     without = recipe("depth", images, tmp_path / "twice", *words, "--training.early_stopping", "none")
-    assert train(without, ProgressReporter(), resume="auto").validations[-1]["step"] == STEPS
+    assert train(without, resume="auto").validations[-1]["step"] == STEPS
 
 
 def test_validations_since_the_best_are_counted():
@@ -167,19 +167,19 @@ def test_validations_since_the_best_are_counted():
 def test_an_unfinished_training_is_not_written_over_unasked(images, tmp_path):
     made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
-        train(made, SignalAt(2))
+        train(made, [SignalAt(2)])
     with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to resume"):
-        train(made, ProgressReporter())
-    train(made, ProgressReporter(), resume="never")
+        train(made)
+    train(made, resume="never")
     assert [entry["step"] for entry in logged(tmp_path / "run") if "total" in entry] == list(range(1, STEPS + 1))
 
 
 def test_another_recipe_is_refused_by_its_keys(images, tmp_path):
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", images, tmp_path / "run"), SignalAt(2))
+        train(recipe("depth", images, tmp_path / "run"), [SignalAt(2)])
     other = recipe("depth", images, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
     with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: give the same"):
-        train(other, ProgressReporter(), resume="auto")
+        train(other, resume="auto")
 
 
 def without(*path):
@@ -200,7 +200,7 @@ def stopped(images, tmp_path_factory):
     """A recipe, the only checkpoint of its stopped run, and what that holds."""
     made = recipe("depth", images, tmp_path_factory.mktemp("stopped") / "run", "--training.save_total_limit", "1")
     with pytest.raises(TrainingStopped):
-        train(made, SignalAt(2))
+        train(made, [SignalAt(2)])
     (path,) = (made.training.output_dir / "checkpoints").iterdir()
     return made, path, torch.load(path, weights_only=True)
 
@@ -236,7 +236,7 @@ def test_a_checkpoint_without_a_part_is_refused_by_name(stopped, change, message
     change(state)
     write_state(path, state)
     with pytest.raises(InputError) as caught:
-        train(made, ProgressReporter(), resume="auto")
+        train(made, resume="auto")
     assert f"{path} is not an intact checkpoint of this run (" in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -259,12 +259,12 @@ def test_only_the_last_checkpoints_stay_and_a_damaged_one_gives_way(images, tmp_
     task, expected = straight
     made = recipe(task, images, tmp_path / "run", "--training.save_total_limit", "3")
     with pytest.raises(TrainingStopped):
-        train(made, SignalAt(5))
+        train(made, [SignalAt(5)])
     names = sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir())
     assert names == [f"{step:08d}.pt" for step in (3, 4, 5)]
     newest = tmp_path / "run/checkpoints" / names[-1]
     newest.write_bytes(newest.read_bytes()[:1000])
-    train(made, ProgressReporter(), resume="auto")
+    train(made, resume="auto")
     assert weights(tmp_path / "run") == weights(expected)
 
 
@@ -281,7 +281,7 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tm
         time.sleep(0.01)
     process.kill()
     process.wait()
-    train(made, ProgressReporter(), resume="auto")
+    train(made, resume="auto")
     assert weights(tmp_path / "run") == weights(expected)
     assert load(tmp_path / "run/last").config == load(expected / "last").config
 
@@ -290,7 +290,7 @@ def test_killed_at_any_moment_it_goes_on_from_what_is_whole(straight, images, tm
 def test_twenty_kills_at_random_moments_change_nothing(images, tmp_path):
     """While steps are taken, checkpoints and models written; the newest checkpoint is whole each time."""
     words = ("--training.steps", "90", "--training.validate_every", "5")
-    train(recipe("depth", images, tmp_path / "straight", *words), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "straight", *words))
     made = recipe("depth", images, tmp_path / "run", *words)
     (tmp_path / "recipe.json").write_text(json.dumps(made.to_dict()))
     command = [sys.executable, "-m", "metaprompts", "train", str(tmp_path / "recipe.json"), "--resume", "auto"]
@@ -346,19 +346,19 @@ def test_a_checkpoint_that_knows_fewer_keys_goes_on(images, tmp_path):
     """Keys that came later have their defaults: an unfinished run outlives a new version."""
     made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
-        train(made, SignalAt(2))
+        train(made, [SignalAt(2)])
     path, state = first_whole_state(sorted((tmp_path / "run/checkpoints").glob("*.pt"))[::-1])
     for section, key in (("prompts", "kind"), ("prompts", "labels"), ("data", "captions")):
         del state["recipe"][section][key]
     write_state(path, state)
-    assert train(made, ProgressReporter(), resume="auto").validations[-1]["step"] == STEPS
+    assert train(made, resume="auto").validations[-1]["step"] == STEPS
 
 
 def test_a_new_training_takes_the_place_of_a_finished_one(images, tmp_path):
     """The old one's last checkpoint had a higher number, and counted as the newest."""
-    train(recipe("depth", images, tmp_path / "run"), ProgressReporter())
+    train(recipe("depth", images, tmp_path / "run"))
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", images, tmp_path / "run", "--training.save_total_limit", "1"), SignalAt(2))
+        train(recipe("depth", images, tmp_path / "run", "--training.save_total_limit", "1"), [SignalAt(2)])
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["00000002.pt"]
 
 
@@ -376,15 +376,15 @@ def test_a_changed_byte_is_noticed(tmp_path):
 def test_steps_before_a_failed_validation_are_kept(images, tmp_path, straight):
     """Before, all since the last checkpoint were lost with it, and a signal had to wait for its end."""
 
-    class Failing(ProgressReporter):
-        def validating(self, batches):
+    class Failing(Callback):
+        def on_validation_begin(self, batches):
             raise InputError("a broken image")
 
     task, expected = straight
     made = recipe(task, images, tmp_path / "run", "--training.checkpoint_seconds", "3600")
     with pytest.raises(InputError, match="a broken image"):
-        train(made, Failing())
-    train(made, ProgressReporter(), resume="auto")
+        train(made, [Failing()])
+    train(made, resume="auto")
     assert weights(tmp_path / "run") == weights(expected)
     assert numbers(tmp_path / "run") == numbers(expected)
     assert logged(tmp_path / "run") == logged(expected)
@@ -396,5 +396,5 @@ def test_what_a_killed_writer_left_is_removed(images, tmp_path):
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     with pytest.raises(TrainingStopped):
-        train(recipe("depth", images, tmp_path / "run"), SignalAt(1), resume="auto")
+        train(recipe("depth", images, tmp_path / "run"), [SignalAt(1)], resume="auto")
     assert not left.exists()

@@ -10,7 +10,6 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.loop import train
 from metaprompts.training.signals import TrainingStopped
-from metaprompts.utils.progress import ProgressReporter
 from small import SMALL
 from training.images import made_recipe
 from training.test_resuming import SignalAt
@@ -40,7 +39,7 @@ def trained(request, images, tmp_path_factory):
     """A recipe of folders, the folder of its training, and the recipe of its shards."""
     folder = tmp_path_factory.mktemp("shards")
     recipe = made_recipe(request.param, images, folder / "run", *STEPS)
-    train(recipe, ProgressReporter())
+    train(recipe)
     return recipe, folder / "run", sharded(recipe, folder)
 
 
@@ -49,8 +48,8 @@ def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_
     _, expected, recipe = trained
     made = at(recipe, tmp_path / "run", num_workers=2)
     with pytest.raises(TrainingStopped, match="stopped at step 2 of 3"):
-        train(made, SignalAt(2), resume="auto")
-    train(made, ProgressReporter(), resume="auto")
+        train(made, [SignalAt(2)], resume="auto")
+    train(made, resume="auto")
     assert_same_samples(tmp_path / "run", expected)
 
 
@@ -58,8 +57,8 @@ def test_a_stopped_training_goes_on_as_from_folders_without_a_stop(trained, tmp_
 def test_a_training_from_folders_goes_on_from_shards(trained, tmp_path):
     recipe, expected, from_shards = trained
     with pytest.raises(TrainingStopped):
-        train(at(recipe, tmp_path / "run"), SignalAt(1))
-    train(at(from_shards, tmp_path / "run"), ProgressReporter(), resume="auto")
+        train(at(recipe, tmp_path / "run"), [SignalAt(1)])
+    train(at(from_shards, tmp_path / "run"), resume="auto")
     assert_same_samples(tmp_path / "run", expected)
 
 
@@ -69,10 +68,10 @@ def test_people_are_trained_and_validated_without_their_folder(tmp_path):
     settings = ("--data.root", str(tmp_path / "coco"), "--data.val_boxes", "none", "--training.batch_size", "2")
     few = ("--prompts.count", "4", "--refinement.steps", "2", "--training.device", "cpu", "--data.num_workers", "0")
     recipe = read_recipe("micro_coco_pose", [*SMALL["pose"], *settings, *few, "--training.steps", "2"])
-    train(at(recipe, tmp_path / "expected"), ProgressReporter())
+    train(at(recipe, tmp_path / "expected"))
     made = sharded(recipe, tmp_path)
     (tmp_path / "coco").rename(tmp_path / "gone")
-    train(at(made, tmp_path / "run"), ProgressReporter())
+    train(at(made, tmp_path / "run"))
     assert_same_samples(tmp_path / "run", tmp_path / "expected")
     assert "AP" in json.loads((tmp_path / "run/metrics.json").read_text())["best"]
 

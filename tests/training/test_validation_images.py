@@ -16,15 +16,15 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import Pose
 from metaprompts.training.dataloaders import samples_of, training_split, validation_split, with_held_out
 from metaprompts.training.loop import train
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 from training.images import made_recipe
 
 
-class Notes(ProgressReporter):
+class Notes(Callback):
     def __init__(self):
         self.lines = []
 
-    def note(self, lines):
+    def on_message(self, lines):
         self.lines += lines
 
 
@@ -116,7 +116,7 @@ def test_every_layout_can_hold_out_a_share_or_go_without(recipe):
 def test_training_without_validation_says_so(images, tmp_path):
     """It ended with: data/val.txt is not there."""
     notes, made = Notes(), made_recipe("depth", images, tmp_path / "run", "--data.val", "none")
-    history = train(made, notes)
+    history = train(made, [notes])
     assert notes.lines[0].startswith("no validation: data.val is none, so last/ has the weights of the last step")
     assert (history.best, history.validations) == (None, [])
     assert (tmp_path / "run/last/model.safetensors").is_file()

@@ -143,25 +143,18 @@ class Boxes:
         return self.names.get(self.image_id(image), image.name)
 
 
-def check_pose_options(
-    model: str, adapters: Sequence[Path], options: Mapping[str, object], scores: Mapping[str, float | None]
-) -> None:
+def check_pose_options(model: str, adapters: Sequence[Path], options: Mapping[str, object]) -> None:
     """Check options that apply only to pose, before anything but the model's config is read.
 
     Args:
         model: folder or id; with adapters, their backbone
         adapters: folders
         options: option -> value, None or empty if not given
-        scores: the options that are scores
 
     Raises:
-        InputError: a score is not within 0 to 1, an option is given without a pose model, or the model does not exist
+        InputError: an option is given without a pose model, or the model does not exist
     """
-    for option, value in scores.items():
-        # NaN fails both comparisons.
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"{option} is {value:g}; expected 0 to 1")
-    given = [option for option, value in {**options, **scores}.items() if value not in (None, ())]
+    given = [option for option, value in options.items() if value not in (None, ())]
     if not given:
         return
     # Imports torch.

@@ -1,23 +1,14 @@
 """``metaprompts evaluate``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from metaprompts.cli.console import complain
-from metaprompts.cli.engines import PLAIN
 from metaprompts.cli.options import argument, option
 from metaprompts.cli.recipe_keys import WithModelRecipeKeys
 from metaprompts.embedded import embedded_models
 from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.schema import Range
-from metaprompts.utils.wording import counted
-
-if TYPE_CHECKING:
-    from metaprompts.evaluation.resumable import Evaluation
-    from metaprompts.models.model import MetaPromptModel
-    from metaprompts.recipes.recipe import Recipe
-    from metaprompts.training.dataloaders import Split
 
 _WORST_AT_MOST = 100
 
@@ -69,94 +60,36 @@ class Evaluate(WithModelRecipeKeys):
 
     def run(self) -> int:
         """Evaluate."""
-        from metaprompts.analysis.worst_images import write_worst
-        from metaprompts.cli.engines import opened
-        from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_random
-        from metaprompts.cli.model_and_recipe import load_with_recipe
         from metaprompts.cli.scored import report_undefined
-        from metaprompts.evaluation.resumable import evaluate_split
-        from metaprompts.training.dataloaders import validation_split
-        from metaprompts.training.label_check import check_labels
-        from metaprompts.utils.distributed_env import is_first_process, local_device, processes
-        from metaprompts.utils.progress import ProgressBar
+        from metaprompts.engines.evaluate import evaluate, evaluation_folder
+        from metaprompts.evaluation.records import WHAT
+        from metaprompts.utils.distributed_env import is_first_process
+        from metaprompts.utils.files import read_json
 
-        model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, local_device)
-        out = self.out or _default_out(self.model)
-        recipe.data.check_output(out)
-        split = validation_split(recipe)
-        if recipe.data.val_share is not None and is_first_process():
-            complain(
-                f"data.val {recipe.data.val_share:g}: scoring {counted(len(split.samples), 'sample')} held out of the "
-                f"training images by training.seed {recipe.training.seed}\n"
-            )
-        labels = check_labels(recipe, warns=is_first_process(), validation=split.stored).get("validation")
-        if labels is not None:
-            show_missing_classes(labels)
-        evaluation = _evaluation(model, recipe, split, out)
-        if (self.engine, self.precision) != (PLAIN, "fp32"):
-            evaluation = replace(
-                evaluation, what={**evaluation.what, "engine": self.engine, "precision": self.precision}
-            )
-        predictor: Any = opened(model, self.engine, self.precision, images=len(evaluation.images))
-        with (
-            processes() as together,
-            ProgressBar("evaluating", len(evaluation.images), quiet=together.rank > 0) as bar,
-        ):
-            scores = evaluate_split(
-                predictor,
-                evaluation,
-                restart=self.resume == "never",
-                processes=together,
-                on_done=bar.advance,
-                on_earlier=bar.resumed,
-            )
-        if together.rank == 0:
-            write_worst(predictor, evaluation, self.worst)
-            _show(scores, model, evaluation.out)
-            if labels is not None:
-                warn_below_random(labels, scores)
-        return report_undefined(model.task.name, scores)
+        out = self.out or evaluation_folder(self.model)
+        scores = evaluate(
+            self.model,
+            self.overrides,
+            recipe=self.recipe,
+            out=out,
+            engine=self.engine,
+            precision=self.precision,
+            resume=self.resume,
+            worst=self.worst,
+        )
+        task = read_json(out / WHAT)["task"]
+        if is_first_process():
+            _show(scores, task, out)
+        return report_undefined(task["name"], scores)
 
 
-def _default_out(model: Path) -> Path:
-    """Next to the model's weights; in the working directory for a model that is not a local folder."""
-    return model / "evaluation" if model.is_dir() else Path(f"evaluation-{model.name}")
-
-
-def _evaluation(model: "MetaPromptModel", recipe: "Recipe", split: "Split", out: Path) -> "Evaluation":
-    from metaprompts.evaluation.dataset import EvalDataset
-    from metaprompts.evaluation.resumable import Evaluation
-    from metaprompts.utils.fingerprint import tensors_fingerprint
-    from metaprompts.utils.schema import to_dict
-
-    images = EvalDataset(split.samples, split.transforms, recipe.test)
-    data: dict[str, Any] = to_dict(recipe.data.resolved())
-    what = {
-        "weights": tensors_fingerprint(sorted(model.state_dict().items())),
-        "task": model.config.to_dict()["task"],
-        "test": to_dict(recipe.test),
-        "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},
-        "samples": len(images),
-    }
-    return Evaluation(
-        images=images,
-        test=recipe.test,
-        metric_kwargs=split.metric_kwargs,
-        out=out,
-        what=what,
-        root=recipe.data.names_from("val"),
-        group=recipe.training.val_batch_size,
-        workers=recipe.data.num_workers,
-    )
-
-
-def _show(scores: dict[str, Any], model: "MetaPromptModel", out: Path) -> None:
+def _show(scores: dict[str, Any], task: dict[str, Any], out: Path) -> None:
     from rich.console import Console
 
     from metaprompts.evaluation.report import class_table, score_table
 
     console = Console()
     if "iou_per_class" in scores:
-        console.print(class_table(model.config.to_dict()["task"]["classes"], scores["iou_per_class"]))
-    console.print(score_table(scores, model.task.name))
+        console.print(class_table(task["classes"], scores["iou_per_class"]))
+    console.print(score_table(scores, task["name"]))
     console.print(f"results in {out}", markup=False, highlight=False, soft_wrap=True)

@@ -57,7 +57,7 @@ class Heatmaps(WithModelRecipeKeys):
     boxes: Path | None = option(None, metavar="FILE", group=_POSE)
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
     whole person. Crowds, empty boxes and categories other than people are left out and counted."""
-    min_box_score: float | None = option(None, group=_POSE)
+    min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
@@ -91,8 +91,11 @@ class Heatmaps(WithModelRecipeKeys):
         check_pose_options(
             self.model,
             (),
-            {"--boxes": self.boxes, "--box-category": self.box_category},
-            {"--min-box-score": self.min_box_score},
+            {
+                "--boxes": self.boxes,
+                "--box-category": self.box_category,
+                "--min-box-score": self.min_box_score,
+            },
         )
         with writing_into(self.out, "heatmaps"):
             return self._draw()

@@ -50,9 +50,9 @@ class Predict:
     boxes: Path | None = option(None, metavar="FILE", group=_POSE)
     """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
     whole person. Crowds, empty boxes and categories other than people are left out and counted."""
-    min_box_score: float | None = option(None, group=_POSE)
+    min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
-    min_score: float | None = option(None, group=_POSE)
+    min_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
@@ -103,8 +103,12 @@ class Predict:
         check_pose_options(
             self.model,
             self.adapter,
-            {"--boxes": self.boxes, "--box-category": self.box_category},
-            {"--min-box-score": self.min_box_score, "--min-score": self.min_score},
+            {
+                "--boxes": self.boxes,
+                "--box-category": self.box_category,
+                "--min-box-score": self.min_box_score,
+                "--min-score": self.min_score,
+            },
         )
         with writing_into(self.out, "predict"):
             return self._predict()
@@ -123,14 +127,15 @@ class Predict:
 
     def _predict_paths(self, paths: list[Path]) -> int:
         from metaprompts.cli.captions import Captions
-        from metaprompts.cli.engines import opened
         from metaprompts.cli.inference_options import InferenceOptions
         from metaprompts.cli.output_names import output_names
+        from metaprompts.engines.engine_model import EngineModel
         from metaprompts.engines.factory import CONVERTING, Approximation, weights_type
+        from metaprompts.engines.loading import with_engine
         from metaprompts.models.adapters import load_adapters
         from metaprompts.models.loading import load
         from metaprompts.utils.device import pick_device
-        from metaprompts.utils.progress import tracked
+        from metaprompts.utils.progress import report_lines, tracked
 
         inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()
@@ -145,17 +150,10 @@ class Predict:
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [
-            opened(
-                model,
-                self.engine,
-                self.precision,
-                images=count,
-                approximation=less,
-                bounded=bounded,
-                device=self.device,
-            )
+            with_engine(model, self.engine, self.precision, less, images=count, bounded=bounded, device=self.device)
             for model in models
         ]
+        report_lines(str(each) for each in fast if isinstance(each, EngineModel))
         inference.begin(models, fast)
         captions = Captions.for_models(
             models,

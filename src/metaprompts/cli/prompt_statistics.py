@@ -35,10 +35,10 @@ def measure(
         InputError: model, recipe or data cannot be read, or do not match
     """
     from metaprompts.analysis.prompts import prompt_responses
-    from metaprompts.cli.foreign_labels import show_missing_classes
-    from metaprompts.cli.model_and_recipe import load_with_recipe
+    from metaprompts.recipes.model_recipe import load_with_recipe
     from metaprompts.training.dataloaders import validation_batches, validation_split
     from metaprompts.training.label_check import check_labels
+    from metaprompts.training.label_mismatch import show_missing_classes
     from metaprompts.utils.progress import ProgressBar
 
     model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: device or own)

@@ -47,9 +47,9 @@ class Submit(WithModelRecipeKeys):
     def run(self) -> int:
         """Predict and write."""
         from metaprompts.cli.inputs import check_exists
-        from metaprompts.cli.model_and_recipe import load_with_recipe
         from metaprompts.evaluation.submission.archive import check_suffix
         from metaprompts.evaluation.submission.formats import FORMATS
+        from metaprompts.recipes.model_recipe import load_with_recipe
 
         form = FORMATS[self.format]
         if form.encode is None and self.info and self.boxes:

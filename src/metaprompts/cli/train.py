@@ -59,7 +59,7 @@ class Train(WithRecipeKeys):
         from metaprompts.utils.progress import ConsoleProgress
 
         try:
-            history = train(recipe, ConsoleProgress(), resume=self.resume or "ask")
+            history = train(recipe, [ConsoleProgress()], resume=self.resume or "ask")
         except TrainingStopped as stopped:
             command = ["metaprompts", "train", self.recipe, *overrides, "--resume", "auto"]
             if is_first_process():

@@ -53,6 +53,9 @@ class EngineModel:
         self.strips = engine == "eager"
         self._encode_captions = encode_captions
 
+    def __str__(self) -> str:
+        return f"engine: {self.engine}, {self.precision} ({self.why})"
+
     @torch.no_grad()
     def __call__(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
@@ -60,11 +63,9 @@ class EngineModel:
 
     def predict(self, image: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
         """Predict one image of any size, as `MetaPromptModel.predict` does."""
-        from metaprompts.data.io.images import as_image
+        return next(self.predict_many([(image, boxes, caption)]))
 
-        return next(self.predict_many([(as_image(image), boxes, caption)]))
-
-    def predict_many(self, images: Iterable[tuple[Any, ...]], batch_size: int = 1) -> Iterator[Any]:
+    def predict_many(self, images: Iterable[Any], batch_size: int = 1) -> Iterator[Any]:
         """Predict images one after another, as `MetaPromptModel.predict_many` does."""
         from metaprompts.inference.predict import predict_many
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from metaprompts.data.io.images import as_image
 from metaprompts.inference.predictor import ImagePredictor
 from metaprompts.tasks.base import ImageArray, ModelInput
 from metaprompts.utils.torch_modules import eval_mode
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def predict_many(
     model: ImagePredictor,
-    images: Iterable[tuple[ImageArray, Any] | tuple[ImageArray, Any, Any]],
+    images: Iterable[Any],
     batch_size: int,
     views_at_once: Callable[[tuple[int, int]], int] | None = None,
 ) -> Iterator["Prediction"]:
@@ -28,11 +29,12 @@ def predict_many(
 
     Args:
         model: set to evaluation mode during prediction, and restored afterwards
-        images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, see `MetaPromptModel.predict`
+        images: path, PIL image, or uint8 array (H, W, 3) of each, or a tuple of such an image, its boxes or None and,
+            if the prompts are captions, its caption; see `MetaPromptModel.predict`
         batch_size: maximum number of images held, and of views per pass
         views_at_once: (height, width) of views -> number of views per pass; by default ``batch_size``
     """
-    remaining = ((*row, None)[:3] for row in images)
+    remaining = map(_row, images)
     encoded: dict[str, Tensor] = {}
     while group := list(islice(remaining, batch_size)):
         # Only the encodings of the last group are kept: often all images have the same caption.
@@ -50,6 +52,11 @@ def predict_many(
                 continue
             yield model.task.assemble(image, ((output.view, output.raw) for output in ready[1]))
             ready = next(of_images, None)
+
+
+def _row(item: Any) -> tuple[ImageArray, Any, Any]:
+    image, boxes, caption = (*item, None, None)[:3] if isinstance(item, tuple) else (item, None, None)
+    return as_image(image), boxes, caption
 
 
 @dataclass(frozen=True, eq=False)

@@ -233,21 +233,19 @@ class MetaPromptModel(
         Raises:
             InputError: the image cannot be read, a caption is missing or unexpected, or windows do not fit
         """
-        from metaprompts.data.io.images import as_image
-
         if window is not None or stride is not None:
+            from metaprompts.data.io.images import as_image
             from metaprompts.inference.windowed import Windows, predict_in_windows
 
             return predict_in_windows(self, as_image(image), Windows.of(window, stride), boxes, caption)
-        return next(self.predict_many([(as_image(image), boxes, caption)]))
+        return next(self.predict_many([(image, boxes, caption)]))
 
-    def predict_many(
-        self, images: Iterable[tuple[Any, Any] | tuple[Any, Any, Any]], batch_size: int = 1
-    ) -> Iterator[Any]:
+    def predict_many(self, images: Iterable[Any], batch_size: int = 1) -> Iterator[Any]:
         """Predict images in order, several views per forward pass.
 
         Args:
-            images: (uint8 array (H, W, 3), boxes or None[, caption or None]) for each, as for `predict`
+            images: path, PIL image, or uint8 array (H, W, 3) of each; or a tuple of such an image, its boxes or None
+                and, if the prompts are captions, its caption, as for `predict`
             batch_size: equally sized views per forward pass
         """
         from metaprompts.inference.predict import predict_many

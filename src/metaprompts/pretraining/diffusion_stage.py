@@ -16,8 +16,8 @@ from metaprompts.pretraining.text_to_image import NOISE, TextToImageModel, make_
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.training.data_parallel import SINGLE_PROCESS, ProcessGroup
 from metaprompts.training.ema import WeightAverage
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
-from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
 
 _SAMPLE_SEED = 0
@@ -101,7 +101,7 @@ def train_diffusion(
     words: Words,
     settings: Diffusion,
     train_config: TrainConfig,
-    progress: ProgressReporter,
+    progress: Callback,
 ) -> None:
     """Train or resume, then write model/ and finished.json to the run's folder.
 

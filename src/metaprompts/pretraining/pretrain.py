@@ -21,10 +21,10 @@ from metaprompts.pretraining.train_loop import TrainConfig
 from metaprompts.pretraining.vae_stage import check_vae_quality, take_over_vae, train_vae, vae_is_finished
 from metaprompts.pretraining.warm_start import published_fingerprint, published_folder, take_over
 from metaprompts.training.data_parallel import ProcessGroup, training_together
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import write_json
 from metaprompts.utils.fingerprint import file_fingerprint
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import to_dict
 
 _SAMPLES = 8
@@ -45,7 +45,7 @@ class Run:
     settings: Pretraining
     architecture: Architecture
     source: Source
-    progress: ProgressReporter
+    progress: Callback
     start: Path | None
 
     def folder(self, stage: StageName) -> Path:
@@ -87,7 +87,7 @@ class Run:
 
 def pretrain(
     settings: Pretraining,
-    progress: ProgressReporter,
+    progress: Callback,
     *,
     stage: StageName | None = None,
     source: Source = generated_scene,
@@ -160,7 +160,7 @@ def _diffusion(run: Run) -> None:
     if latents_of(run.folder("latents")) != vae_fingerprint(vae_folder):
         raise InputError(f"{run.folder('latents')} was not made by the VAE in {vae_folder}: run stage latents first")
     with training_together(
-        run.settings.processes, _train_diffusion, replace(run, progress=ProgressReporter())
+        run.settings.processes, _train_diffusion, replace(run, progress=Callback())
     ) as process_group:
         _train_diffusion(process_group, run)
 

@@ -22,6 +22,7 @@ from metaprompts.training.lr_schedule import fall_start, learning_rate
 from metaprompts.training.optimizer import make_optimizer
 from metaprompts.training.train_state import TrainState
 from metaprompts.training.train_step import apply_learning_rate, check_finite, optimizer_step
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.checkpoint_files import (
     check_parts,
     checkpoint_path,
@@ -30,7 +31,6 @@ from metaprompts.utils.checkpoint_files import (
     restoring,
     write_state,
 )
-from metaprompts.utils.progress import ProgressReporter
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Ge
 def train(
     objective: Objective,
     train_config: TrainConfig,
-    progress: ProgressReporter,
+    progress: Callback,
     after_step: Callable[[int, WeightAverage], None] = lambda step, average: None,
 ) -> None:
     """Train to the end, resuming where an earlier call stopped; the model then has its averaged weights.
@@ -95,7 +95,7 @@ def train(
     due = (settings.steps, fall_start(settings.steps, settings.decay_fraction))
     saved = time.monotonic()
     log = JsonlFile(train_config.folder / "losses.jsonl", train_state.step) if is_first else None
-    progress.start(settings.steps, train_state.model)
+    progress.on_train_begin(train_state.model, settings.steps)
     try:
         while train_state.step < settings.steps:
             started = time.perf_counter()
@@ -107,9 +107,11 @@ def train(
                 if train_state.step in due or time.monotonic() - saved >= train_config.checkpoint_seconds:
                     save(train_state, train_config)
                     saved = time.monotonic()
-            progress.step(train_state.step, losses, lr=lr, images=settings.batch_size, seconds=seconds)
+            progress.on_step_end(
+                train_state.model, train_state.step, losses, lr=lr, images=settings.batch_size, seconds=seconds
+            )
     finally:
-        progress.finish()
+        progress.on_train_end()
         if log:
             log.close()
     average.swap()

@@ -19,8 +19,8 @@ from metaprompts.pretraining.vae_init import begin_at_block_averages
 from metaprompts.pretraining.vae_io import decode, encode, to_images, to_pixels
 from metaprompts.pretraining.vae_losses import chroma_loss, color_loss, edge_loss, kl_loss, pooled_loss
 from metaprompts.utils.batches import batched
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.files import read_json, write_folder_whole, write_image, write_json
-from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import from_dict
 from metaprompts.utils.torch_modules import channels_last
 from metaprompts.visualize.sheets import contact_sheet
@@ -90,7 +90,7 @@ def train_vae(
     train_config: TrainConfig,
     images: Rows,
     held_out: Rows,
-    progress: ProgressReporter,
+    progress: Callback,
 ) -> Reconstruction:
     """Train or resume, then write model/, metrics.json and sheet.png to the run's folder.
 

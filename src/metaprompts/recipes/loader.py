@@ -23,6 +23,9 @@ from metaprompts.utils.schema import convert, from_dict, nearest_name
 
 logger = logging.getLogger(__name__)
 
+Overrides = Sequence[str] | Mapping[str, Any]
+"""Words of a command line ("--section.key", "value", ... or "--section.key=value", ...), or "section.key" -> value."""
+
 # Setting one of these on the command line unsets the other, which the recipe may have set: a trained model's recipe
 # names the shards it was trained from.
 _IN_PLACE_OF = {
@@ -42,7 +45,7 @@ _OF_KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
+def read_recipe(source: str, overrides: Overrides = ()) -> Recipe:
     """Read a recipe and apply overrides.
 
     A recipe that begins with ``extends = "nyu"`` contains only the differences from that recipe, which is a shipped
@@ -50,17 +53,17 @@ def read_recipe(source: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         source: the name of a shipped recipe, a .toml file, or the recipe.json of a run
-        overrides: "--section.key", "value", ... or "--section.key=value", ...
+        overrides: keys with their values, as words of a command line or as a mapping
 
     Raises:
         InputError: the recipe does not exist, broken TOML, an unknown key or a wrong value
     """
     values = recipe_sections(source)
-    pairs = _pairs(overrides)
+    pairs = override_pairs(overrides)
     _warn_of_repeated(pairs)
     for key, value in pairs:
         section, _, other = _IN_PLACE_OF.get(key, "").partition(".")
-        if isinstance(values.get(section), dict) and (value.lower() != "none" or other == "held_out"):
+        if isinstance(values.get(section), dict) and (str(value).lower() != "none" or other == "held_out"):
             values[section].pop(other, None)
     for key, value in pairs:
         section, _, name = key.partition(".")
@@ -138,7 +141,7 @@ def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> 
     return near and meant[near]
 
 
-def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
+def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
     """Check that no override sets a key that the recipe's kind of prompts ignores; the recipe file may.
 
     Args:
@@ -148,7 +151,7 @@ def check_prompt_keys(recipe: Recipe, overrides: Sequence[str]) -> None:
     Raises:
         InputError: a key of another kind of prompts is set
     """
-    for key, _ in _pairs(overrides):
+    for key, _ in override_pairs(overrides):
         section, _, name = key.partition(".")
         kinds = _OF_KINDS.get(key, (recipe.prompts.kind,))
         value = getattr(getattr(recipe, section), name)
@@ -183,13 +186,23 @@ def _read_file(source: str) -> dict[str, Any]:
     return read_toml(path)
 
 
-def _warn_of_repeated(pairs: Sequence[tuple[str, str]]) -> None:
+def _warn_of_repeated(pairs: Sequence[tuple[str, Any]]) -> None:
     for key, times in Counter(key for key, _ in pairs).items():
         if times > 1 and is_first_process():
             logger.warning("--%s is given %d times: the last one holds, %s", key, times, dict(pairs)[key])
 
 
-def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+def override_pairs(words: Overrides) -> list[tuple[str, Any]]:
+    """Overrides as pairs of key and value, a text if they are words of a command line.
+
+    Args:
+        words: as for `read_recipe`
+
+    Raises:
+        InputError: a word is not a key, or a key has no value
+    """
+    if isinstance(words, Mapping):
+        return list(words.items())
     pairs = []
     remaining = list(words)
     while remaining:

@@ -4,7 +4,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, load_backbone, with_random_unet
 from metaprompts.modules.backbone.latent_cache import LatentCache
 from metaprompts.modules.backbone.loading import backbone_fingerprint
+from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.batch_plan import batch_plan
 from metaprompts.training.checkpoints import Checkpoints, Resume, rng_state, skipped_by_all
@@ -48,10 +49,10 @@ from metaprompts.training.signals import TrainingStopped, noticing_signals
 from metaprompts.training.train_state import History, RunState
 from metaprompts.training.train_step import LossModule, apply_learning_rate, check_finite, optimizer_step
 from metaprompts.training.warm_start import init_from
+from metaprompts.utils.callbacks import Callback, CallbackList
 from metaprompts.utils.files import write_image, write_json
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.malloc import trim_malloc
-from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.torch_modules import channels_last
 from metaprompts.utils.wording import counted, listed
 
@@ -63,7 +64,13 @@ Passes = list[dict[str, Tensor]]
 CURVES_FILE = "curves.png"
 
 
-def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask") -> History:
+def train(
+    recipe: Recipe | str | Path,
+    callbacks: Sequence[Callback] = (),
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    resume: Resume = "ask",
+) -> History:
     """Train according to a recipe.
 
     Writes to ``recipe.training.output_dir``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
@@ -71,9 +78,10 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
     SIGTERM stop the run after a step, with a checkpoint.
 
     Args:
-        recipe: the run's recipe
-        progress: called at every step
-        resume: how to treat an unfinished run in that folder
+        recipe: a recipe, the name of a shipped one, or a file, .toml or a run's recipe.json
+        callbacks: called at every step and validation; `ConsoleProgress` prints the progress
+        overrides: for a name or a file: "section.key" -> value, as the command line's --section.key value
+        resume: "ask": raise if the folder has an unfinished run; "auto": resume it; "never": start over
 
     Returns:
         every validation
@@ -83,9 +91,11 @@ def train(recipe: Recipe, progress: ProgressReporter, *, resume: Resume = "ask")
             or the loss is non-finite
         TrainingStopped: a signal requested it
     """
+    if not isinstance(recipe, Recipe):
+        recipe = read_recipe(str(recipe), overrides or {})
     recipe.data.check_output(recipe.training.output_dir)
     with distributed_context(recipe.training) as dist, _alone_in(recipe.training.output_dir, dist):
-        return _train(recipe, dist, progress if dist.is_first else ProgressReporter(), resume)
+        return _train(recipe, dist, CallbackList(callbacks if dist.is_first else ()), resume)
 
 
 def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[None]:
@@ -93,7 +103,7 @@ def _alone_in(out: Path, dist: DistributedContext) -> AbstractContextManager[Non
     return writing_into(out, "train", deep=True) if dist.is_first else nullcontext()
 
 
-def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter, resume: Resume) -> History:
+def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume: Resume) -> History:
     settings = recipe.training
     torch.manual_seed(settings.seed)
     if settings.num_threads is not None:
@@ -105,14 +115,14 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
     stored = {name: each.stored for name, each in splits.items()}
     recipe = with_held_out(recipe, val_split)
     recipe, lines = with_class_weights(recipe, train_split.stored, dist.gather)
-    progress.note(lines)
+    callbacks.on_message(lines)
     if (line := describe_validation(recipe, splits)) is not None:
-        progress.note([line])
+        callbacks.on_message([line])
     if dist.is_first:
         warn_of_overlap(stored)
     check_depth_range(recipe, warns=dist.is_first, **stored)
     labels = check_labels(recipe, warns=dist.is_first, **stored)
-    progress.note(labels["training"].lines() if "training" in labels else [])
+    callbacks.on_message(labels["training"].lines() if "training" in labels else [])
     batches = InfiniteDataLoader(train_split, recipe, split, dist.rank)
     steps = settings.total_steps(len(train_split.samples), split.batch)
     if dist.is_first and (fault := check_warmup(recipe.schedule, steps)) is not None:
@@ -128,7 +138,7 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
     checkpoints = Checkpoints(recipe, steps, train_split.samples, dist)
     checkpoints.resume(train_state, resume)
     if train_state.is_finished:
-        progress.note(
+        callbacks.on_message(
             [f"nothing to do: this run has ended at step {train_state.step}; raise --training.steps to continue"]
         )
         return train_state.history
@@ -137,7 +147,7 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
         _warn_of_useless_cache(recipe)
 
     train_state.model.train()
-    progress.start(steps, train_state.model, str(split))
+    callbacks.on_train_begin(train_state.model, steps, str(split))
     saved = time.perf_counter()
     try:
         writing = metric_logger(
@@ -157,12 +167,12 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
                 with train_state.ema_weights():
                     scores = None
                     if val_split is not None:
-                        scores = _validate(train_state, val_split, recipe, dist, progress, notes, stop_if_asked)
+                        scores = _validate(train_state, val_split, recipe, dist, callbacks, notes, stop_if_asked)
                         notes.validation(train_state.step, scores)
                     _record(train_state, scores, train_split, recipe, dist)
-                train_state.validation_due = False
-                if scores is not None:
-                    progress.validated(train_state.step, scores)
+                    train_state.validation_due = False
+                    if scores is not None:
+                        callbacks.on_validation_end(train_state.model, train_state.step, scores)
 
             def is_stalled() -> bool:
                 return _is_stalled(train_state.history, recipe)
@@ -175,7 +185,15 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
                 losses, lr = _take_step(train_state, passes, batches, steps, recipe, dist)
                 seconds = waited + time.perf_counter() - started
                 notes.step(train_state.step, {"lr": lr, **losses}, seconds=seconds, waited=waited)
-                progress.step(train_state.step, losses, lr=lr, images=split.batch, seconds=seconds, waited=waited)
+                callbacks.on_step_end(
+                    train_state.model,
+                    train_state.step,
+                    losses,
+                    lr=lr,
+                    images=split.batch,
+                    seconds=seconds,
+                    waited=waited,
+                )
                 train_state.validation_due = (
                     train_state.step % settings.validate_every == 0 or train_state.step == steps
                 )
@@ -194,10 +212,10 @@ def _train(recipe: Recipe, dist: DistributedContext, progress: ProgressReporter,
                     validate()
             if is_stalled() and train_state.step < steps:
                 notes.stopped_early(train_state.step, settings.early_stopping or 0)
-                progress.note([_early_stop(train_state, steps, recipe)])
+                callbacks.on_message([_early_stop(train_state, steps, recipe)])
             checkpoints.finish(train_state)
     finally:
-        progress.finish()
+        callbacks.on_train_end()
     return train_state.history
 
 
@@ -282,7 +300,7 @@ def _validate(
     split: Split,
     recipe: Recipe,
     dist: DistributedContext,
-    progress: ProgressReporter,
+    callbacks: Callback,
     notes: MetricLogger,
     between: Callable[[], None],
 ) -> dict[str, Any]:
@@ -298,7 +316,7 @@ def _validate(
         workers=recipe.data.num_workers,
         share=(dist.rank, dist.count),
     )
-    seen = _with(between, progress.validating(batches))
+    seen = _with(between, callbacks.on_validation_begin(batches))
     with train_state.unsharded():
         scores = evaluate(train_state.model, seen, metric_kwargs=split.metric_kwargs, test=test, gather=dist.gather)
         if notes.tracks:

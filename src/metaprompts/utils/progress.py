@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.wording import counted, shown_score
 
 if TYPE_CHECKING:
@@ -112,46 +113,14 @@ def _new_progress(*, disable: bool) -> Progress:
     )
 
 
-class ProgressReporter:
-    """Callback interface for the progress of a run; the methods do nothing, subclasses override them."""
-
-    def note(self, lines: Sequence[str]) -> None:
-        """Report lines about the data, before the first step."""
-
-    def start(self, steps: int, model: "nn.Module", about: str = "") -> None:
-        """Report the start; ``about`` describes the batch."""
-
-    def step(
-        self,
-        step: int,
-        losses: dict[str, float],
-        *,
-        lr: float,
-        images: int,
-        seconds: float,
-        waited: float | None = None,
-    ) -> None:
-        """Report a step; ``waited`` of its seconds were spent waiting for images."""
-
-    def validating(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Pass on the batches of a validation."""
-        return batches
-
-    def validated(self, step: int, scores: dict[str, Any]) -> None:
-        """Report the scores of a validation."""
-
-    def finish(self) -> None:
-        """Report the end."""
-
-
-class ConsoleProgress(ProgressReporter):
+class ConsoleProgress(Callback):
     """A bar in a terminal; a line every 50 steps, or every half minute, in a log file."""
 
-    def note(self, lines: Sequence[str]) -> None:
+    def on_message(self, lines: Sequence[str]) -> None:
         """Print the lines."""
         report_lines(lines)
 
-    def start(self, steps: int, model: "nn.Module", about: str = "") -> None:
+    def on_train_begin(self, model: "nn.Module", steps: int, about: str = "") -> None:
         """Show the size of the model and an empty bar."""
         total = sum(parameter.numel() for parameter in model.parameters())
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -161,8 +130,9 @@ class ConsoleProgress(ProgressReporter):
         self._recent: deque[tuple[int, float, float, float]] = deque(maxlen=_WINDOW)
         self._bar = ProgressBar("step", steps).__enter__()
 
-    def step(
+    def on_step_end(
         self,
+        model: "nn.Module",
         step: int,
         losses: dict[str, float],
         *,
@@ -179,16 +149,16 @@ class ConsoleProgress(ProgressReporter):
             facts += f"  {all_waited / all_seconds:.0%} waiting"
         self._bar.update(step, facts, is_due=step % _LOG_EVERY == 0 or step == self._steps)
 
-    def validating(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def on_validation_begin(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Show a second bar while validating."""
         return tracked(batches, what="validating", below=self._bar)
 
-    def validated(self, step: int, scores: dict[str, Any]) -> None:
+    def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
         """Print the scores."""
-        numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+        numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
         shown = "  ".join(f"{name} {shown_score(name, value)}" for name, value in numbers.items() if name != "step")
         report_lines([f"validation at step {step}: {shown}"])
 
-    def finish(self) -> None:
+    def on_train_end(self) -> None:
         """Close the bar."""
         self._bar.__exit__()

@@ -17,7 +17,7 @@ from metaprompts.modules.backbone.distilled_encoder import EncoderShape, SmallEn
 from metaprompts.pretraining.distillation.config import Distillation
 from metaprompts.pretraining.distillation.distill import distill
 from metaprompts.pretraining.distillation.images import FolderImages, random_crop, scaled
-from metaprompts.utils.progress import ProgressReporter
+from metaprompts.utils.callbacks import Callback
 from small import small_model
 
 
@@ -30,7 +30,7 @@ def small_settings(out, **changes):
 def made(tmp_path_factory) -> Path:
     """The folder of a finished distillation of the miniature's VAE; not to be changed."""
     out = tmp_path_factory.mktemp("distillation") / "encoder"
-    distill(small_settings(out), ProgressReporter())
+    distill(small_settings(out), Callback())
     return out
 
 
@@ -41,7 +41,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(made, tmp_path):
     with pytest.raises(KilledError):
         distill(small_settings(out), KilledAt(3))
 
-    distill(small_settings(out), ProgressReporter())
+    distill(small_settings(out), Callback())
 
     for name in ("encoder.safetensors", "encoder.json", "report.json"):
         assert (out / name).read_bytes() == (made / name).read_bytes()
@@ -51,11 +51,11 @@ def test_begins_anew_if_asked_to(made, tmp_path):
     out = tmp_path / "encoder"
     out.mkdir()
     (out / "scenes").symlink_to(made / "scenes")
-    distill(small_settings(out, width=8), ProgressReporter())
+    distill(small_settings(out, width=8), Callback())
 
     with pytest.raises(InputError, match="made with another widths"):
-        distill(small_settings(out), ProgressReporter())
-    distill(small_settings(out, resume="never"), ProgressReporter())
+        distill(small_settings(out), Callback())
+    distill(small_settings(out, resume="never"), Callback())
 
     assert (out / "encoder.safetensors").read_bytes() == (made / "encoder.safetensors").read_bytes()
 
@@ -67,7 +67,7 @@ def test_learns_what_the_latents_are(tmp_path):
         tmp_path / "out", data=tmp_path / "images", steps=120, crop=32, batch_size=4, checkpoint_seconds=60
     )
 
-    found = distill(settings, ProgressReporter())
+    found = distill(settings, Callback())
 
     assert found.images == 1
     assert found.unexplained < 0.6

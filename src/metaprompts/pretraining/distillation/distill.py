@@ -28,10 +28,10 @@ from metaprompts.pretraining.distillation.images import (
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
 from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.batches import batched
+from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
-from metaprompts.utils.progress import ProgressReporter
 from metaprompts.utils.schema import to_dict
 from metaprompts.utils.torch_modules import channels_last
 
@@ -89,7 +89,7 @@ class DistillationObjective:
         return {"absolute": error.abs().mean(), "squared": error.square().mean()}
 
 
-def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
+def distill(settings: Distillation, progress: Callback) -> LatentError:
     """Train or resume; write encoder.safetensors, encoder.json and report.json.
 
     Args:
@@ -108,7 +108,7 @@ def distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
         return _distill(settings, progress)
 
 
-def _distill(settings: Distillation, progress: ProgressReporter) -> LatentError:
+def _distill(settings: Distillation, progress: Callback) -> LatentError:
     device = pick_device(settings.device)
     # A folder is checked before the VAE is read; scenes are drawn after, as that also takes long.
     found = None if settings.data is None else _images(settings)

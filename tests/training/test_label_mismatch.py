@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from metaprompts.cli import main
-from metaprompts.cli.foreign_labels import show_missing_classes, warn_below_random
 from metaprompts.cli.scored import report_undefined
 from metaprompts.data.datasets.label_histogram import count_labels
 from metaprompts.data.sample import Sample
+from metaprompts.training.label_mismatch import show_missing_classes, warn_below_random
 from small import small_model
 
 

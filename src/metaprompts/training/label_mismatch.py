@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metaprompts.cli.console import complain
 from metaprompts.data.datasets.label_histogram import LabelHistogram
+from metaprompts.utils.progress import report_lines
 
 
 def show_missing_classes(counted: LabelHistogram) -> None:
     """Print the masks' classes on stderr if most of the model's classes never occur."""
     if 2 * len(counted.never) > len(counted.classes):
-        complain("".join(f"{line}\n" for line in counted.lines()))
-        complain("are these masks numbered as the model's classes are? If not, map them: --data.label_map\n")
+        report_lines(counted.lines())
+        report_lines(["are these masks numbered as the model's classes are? If not, map them: --data.label_map"])
 
 
 def warn_below_random(counted: LabelHistogram, scores: Mapping[str, Any]) -> None:
@@ -21,8 +21,10 @@ def warn_below_random(counted: LabelHistogram, scores: Mapping[str, Any]) -> Non
         return
     name, value = guess
     numbered = ", ".join(f"{index} {name}" for index, name in enumerate(counted.classes[:3]))
-    complain(
-        f"WARNING: mIoU {scores['mIoU']:.4f} is less than {value:.4f}, which saying {name!r} of every pixel would "
-        f"reach: are the masks numbered as the model's classes are ({numbered}, ...)? "
-        "If not, map them: --data.label_map\n"
+    report_lines(
+        [
+            f"WARNING: mIoU {scores['mIoU']:.4f} is less than {value:.4f}, which saying {name!r} of every pixel would "
+            f"reach: are the masks numbered as the model's classes are ({numbered}, ...)? "
+            "If not, map them: --data.label_map"
+        ]
     )

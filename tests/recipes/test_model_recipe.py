@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from metaprompts.cli.model_and_recipe import _check_same_share
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
+from metaprompts.recipes.model_recipe import _check_same_share
 
 
 def test_another_share_than_was_held_out_is_refused(tmp_path):

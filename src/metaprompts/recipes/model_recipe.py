@@ -1,6 +1,6 @@
 """A model and the recipe that belongs to it, for commands that read data as training did."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.recipes.loader import check_prompt_keys, read_recipe
+from metaprompts.recipes.loader import Overrides, check_prompt_keys, override_pairs, read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.tasks import Task
 from metaprompts.utils.files import read_json
@@ -26,7 +26,7 @@ _ABOUT_JOINTS = ("flip_pairs", "sigmas")
 def load_with_recipe(
     source: Path,
     recipe: str | None,
-    overrides: Sequence[str],
+    overrides: Overrides,
     choose_device: Callable[[str | None], str | None] = lambda device: device,
     *,
     reads_data: bool = True,
@@ -36,7 +36,7 @@ def load_with_recipe(
     Args:
         source: a model folder, the name of an embedded model, or a hub id
         recipe: name or file; None for the recipe.json next to the model, also in a hub repository
-        overrides: --section.key, value, ...
+        overrides: as for `read_recipe`
         choose_device: maps the recipe's device to that of this process
         reads_data: whether to check first that the recipe's data exists, since loading a model takes long
 
@@ -78,10 +78,10 @@ def _with_joint_settings(own: Task, expected: Task) -> Task:
     return replace(own, **named) if named else own
 
 
-def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrides: Sequence[str]) -> None:
+def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrides: Overrides) -> None:
     """Check that no override sets a key that only training can change."""
-    for word in overrides:
-        section, _, key = word.partition("=")[0].removeprefix("--").replace("-", "_").partition(".")
+    for name, _ in override_pairs(overrides):
+        section, _, key = name.partition(".")
         if section not in _OF_THE_MODEL or key in ("text_source", *_ABOUT_JOINTS):
             continue
         own, expected = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)

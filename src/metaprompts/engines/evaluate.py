@@ -1,0 +1,121 @@
+"""Score a model, as executed by an engine, on the validation split of a recipe."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from metaprompts.analysis.worst_images import write_worst
+from metaprompts.engines.loading import with_engine
+from metaprompts.evaluation.dataset import EvalDataset
+from metaprompts.evaluation.resumable import Evaluation, evaluate_split
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.recipes.loader import Overrides
+from metaprompts.recipes.model_recipe import load_with_recipe
+from metaprompts.recipes.recipe import Recipe
+from metaprompts.training.dataloaders import Split, validation_split
+from metaprompts.training.label_check import check_labels
+from metaprompts.training.label_mismatch import show_missing_classes, warn_below_random
+from metaprompts.utils.distributed_env import is_first_process, local_device, processes
+from metaprompts.utils.fingerprint import tensors_fingerprint
+from metaprompts.utils.progress import ProgressBar, report_lines
+from metaprompts.utils.schema import to_dict
+from metaprompts.utils.wording import counted
+
+
+def evaluate(
+    model: str | Path,
+    overrides: Overrides = (),
+    *,
+    recipe: str | None = None,
+    out: Path | None = None,
+    engine: str = "plain",
+    precision: str = "fp32",
+    resume: Literal["auto", "never"] = "auto",
+    worst: int = 8,
+) -> dict[str, Any]:
+    """Score a trained model on the validation split of a data set, and write the scores of every image.
+
+    Args:
+        model: a folder written by training, an embedded model, or a hub id
+        overrides: recipe keys and their values, for example {"data.root": "photos"}; or words of a command line
+        recipe: recipe name or file; None for the model's recipe.json
+        out: folder for metrics.json, per_image.jsonl, evaluation.json, worst.jpg and, for segmentation, the confusion
+            matrix; by default see `evaluation_folder`
+        engine: "plain", as in training, or an engine of `open_engine`
+        precision: precision of the engine
+        resume: "auto": predict only images that no earlier evaluation in the folder has predicted; "never": all
+        worst: number of images in worst.jpg
+
+    Returns:
+        the scores by name: fractions of 1, or meters; None if undefined
+
+    Raises:
+        InputError: model, recipe or data cannot be read, or do not match
+    """
+    source = Path(model)
+    loaded, read = load_with_recipe(source, recipe, overrides, local_device)
+    out = out or evaluation_folder(source)
+    read.data.check_output(out)
+    split = validation_split(read)
+    if read.data.val_share is not None and is_first_process():
+        report_lines(
+            [
+                f"data.val {read.data.val_share:g}: scoring {counted(len(split.samples), 'sample')} held out of the "
+                f"training images by training.seed {read.training.seed}"
+            ]
+        )
+    labels = check_labels(read, warns=is_first_process(), validation=split.stored).get("validation")
+    if labels is not None:
+        show_missing_classes(labels)
+    executed = {} if (engine, precision) == ("plain", "fp32") else {"engine": engine, "precision": precision}
+    evaluation = _evaluation(loaded, read, split, out, executed)
+    predictor: Any = with_engine(loaded, engine, precision, images=len(evaluation.images))
+    if predictor is not loaded:
+        report_lines([str(predictor)])
+    with (
+        processes() as together,
+        ProgressBar("evaluating", len(evaluation.images), quiet=together.rank > 0) as bar,
+    ):
+        scores = evaluate_split(
+            predictor,
+            evaluation,
+            restart=resume == "never",
+            processes=together,
+            on_done=bar.advance,
+            on_earlier=bar.resumed,
+        )
+    if together.rank == 0:
+        write_worst(predictor, evaluation, worst)
+        if labels is not None:
+            warn_below_random(labels, scores)
+    return scores
+
+
+def evaluation_folder(model: Path) -> Path:
+    """MODEL/evaluation; for a model that is not a local folder, evaluation-NAME in the working directory."""
+    return model / "evaluation" if model.is_dir() else Path(f"evaluation-{model.name}")
+
+
+def _evaluation(
+    model: MetaPromptModel, recipe: Recipe, split: Split, out: Path, executed: Mapping[str, str]
+) -> Evaluation:
+    images = EvalDataset(split.samples, split.transforms, recipe.test)
+    data: dict[str, Any] = to_dict(recipe.data.resolved())
+    what = {
+        "weights": tensors_fingerprint(sorted(model.state_dict().items())),
+        "task": model.config.to_dict()["task"],
+        "test": to_dict(recipe.test),
+        "data": {key: value for key, value in data.items() if key not in ("num_workers", "cache")},
+        "samples": len(images),
+        **executed,
+    }
+    return Evaluation(
+        images=images,
+        test=recipe.test,
+        metric_kwargs=split.metric_kwargs,
+        out=out,
+        what=what,
+        root=recipe.data.names_from("val"),
+        group=recipe.training.val_batch_size,
+        workers=recipe.data.num_workers,
+    )

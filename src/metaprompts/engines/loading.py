@@ -1,0 +1,96 @@
+"""Load a model, to be executed by an engine."""
+
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+
+from metaprompts.engines.engine_model import EngineModel
+from metaprompts.engines.factory import CONVERTING, EXACT, Approximation, open_engine, weights_type
+from metaprompts.errors import InputError
+from metaprompts.models import loading
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.utils.device import pick_device
+
+PLAIN = "plain"
+"""The model as in training."""
+
+
+@overload
+def load(
+    source: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    engine: Literal["plain"] = "plain",
+) -> MetaPromptModel: ...
+@overload
+def load(
+    source: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    engine: str,
+    precision: str = "fp32",
+    **approximation: Any,
+) -> MetaPromptModel | EngineModel: ...
+def load(
+    source: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    engine: str = PLAIN,
+    precision: str = "fp32",
+    **approximation: Any,
+) -> MetaPromptModel | EngineModel:
+    """Load a model, ready to predict.
+
+    Args:
+        source: a folder written by `MetaPromptModel.save`, a hub id, or the name of an embedded model:
+            "micro-segmentation", "micro-depth", "micro-pose"
+        device: its device; by default the GPU if there is one, else the CPU. Converted networks run on the CPU, if no
+            other device is named
+        dtype: precision of a plain model's weights, for example torch.bfloat16, by default float32. Predictions are
+            always in single precision
+        engine: "plain": a `MetaPromptModel`, as in training; or the engine that executes it: "auto", "eager",
+            "compile", "openvino" or "onnx", which agree up to rounding
+        precision: precision of an engine: "fp32", "bf16" or "int8"
+        approximation: faster, but less accurate, for engines: the attributes of `Approximation`
+
+    Raises:
+        InputError: the model does not exist or does not load, or the engine is not installed or does not support the
+            precision, device or approximation
+    """
+    less = Approximation(**approximation) if approximation else EXACT
+    if engine == PLAIN:
+        return with_engine(loading.load(source, device, dtype), engine, precision, less)
+    if dtype is not None:
+        raise InputError(f"dtype is {dtype}, and engine {engine} has precisions: give precision, and leave dtype out")
+    # Networks are converted on the CPU, wherever they run.
+    place = pick_device("cpu" if engine in CONVERTING else device)
+    name = None if device is None else str(device)
+    model = loading.load(source, place, weights_type(engine, precision, place, less))
+    return with_engine(model, engine, precision, less, device=name)
+
+
+def with_engine(
+    model: MetaPromptModel,
+    engine: str,
+    precision: str,
+    approximation: Approximation = EXACT,
+    *,
+    images: int | None = None,
+    bounded: bool = False,
+    device: str | None = None,
+) -> MetaPromptModel | EngineModel:
+    """Open a model with an engine, or leave it as it is for "plain"; the arguments are those of `open_engine`.
+
+    Raises:
+        InputError: the engine does not exist, or does not support the options
+    """
+    if engine != PLAIN:
+        names: Any = {"engine": engine, "precision": precision}
+        return open_engine(model, **names, approximation=approximation, images=images, bounded=bounded, device=device)
+    if precision != "fp32" or approximation != EXACT:
+        raise InputError("engine plain computes all of it in fp32: take eager for other precisions or less work")
+    return model

@@ -1,0 +1,107 @@
+"""Callbacks of a training."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Callback:
+    """Base of callbacks; the methods do nothing, subclasses override them.
+
+    Only the first process of a run calls them. An exception ends the run; its last checkpoint stays.
+    """
+
+    def on_message(self, lines: Sequence[str]) -> None:
+        """Called with lines about the data or the run."""
+
+    def on_train_begin(self, model: "nn.Module", steps: int, about: str = "") -> None:
+        """Called before the first step.
+
+        Args:
+            model: the model that is trained, on its device
+            steps: number of the last step
+            about: describes how a batch is split
+        """
+
+    def on_step_end(
+        self,
+        model: "nn.Module",
+        step: int,
+        losses: dict[str, float],
+        *,
+        lr: float,
+        images: int,
+        seconds: float,
+        waited: float | None = None,
+    ) -> None:
+        """Called after each step.
+
+        Args:
+            model: the model; with training.fsdp its parameters are shards
+            step: number of the step, from 1
+            losses: the parts of the loss and their sum, "total"; means over all processes
+            lr: learning rate
+            images: images in the batch, over all processes
+            seconds: time of the step
+            waited: the part of it that was spent waiting for images; None if unknown
+        """
+
+    def on_validation_begin(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Called with the batches of a validation, which it passes on."""
+        return batches
+
+    def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
+        """Called after each validation.
+
+        Args:
+            model: the model that was validated, with the averaged weights if training.ema_decay is set
+            step: number of the step after which it was validated
+            metrics: as in metrics.json
+        """
+
+    def on_train_end(self) -> None:
+        """Called at the end, whether the run has finished, was stopped or failed."""
+
+
+class CallbackList(Callback):
+    """Calls several callbacks, in order.
+
+    Args:
+        callbacks: the callbacks
+    """
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self._callbacks = callbacks
+
+    def on_message(self, lines: Sequence[str]) -> None:
+        """Call each."""
+        for callback in self._callbacks:
+            callback.on_message(lines)
+
+    def on_train_begin(self, model: "nn.Module", steps: int, about: str = "") -> None:
+        """Call each."""
+        for callback in self._callbacks:
+            callback.on_train_begin(model, steps, about)
+
+    def on_step_end(self, model: "nn.Module", step: int, losses: dict[str, float], **facts: Any) -> None:
+        """Call each."""
+        for callback in self._callbacks:
+            callback.on_step_end(model, step, losses, **facts)
+
+    def on_validation_begin(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Pass the batches through each."""
+        for callback in self._callbacks:
+            batches = callback.on_validation_begin(batches)
+        return batches
+
+    def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
+        """Call each."""
+        for callback in self._callbacks:
+            callback.on_validation_end(model, step, metrics)
+
+    def on_train_end(self) -> None:
+        """Call each."""
+        for callback in self._callbacks:
+            callback.on_train_end()
