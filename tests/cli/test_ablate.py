@@ -216,7 +216,7 @@ def test_the_end_of_the_terminal_is_a_ctrl_c_but_not_to_nohup(
 ):
     """The training that has begun is waited for, the other not begun."""
     program = (
-        "import os, signal, time; os.kill(os.getppid(), signal.SIGHUP); signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.kill(os.getppid(), signal.SIGHUP); "
         "time.sleep(0.3); print('done')"
     )
     monkeypatch.setattr(runs.Training, "words", lambda training: ["-c", program])

@@ -1,15 +1,16 @@
 """Compare engines; they run interleaved so that background load affects all equally."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metaprompts.engines.benchmark.engine_specs import PLAIN, EngineSpec
-from metaprompts.engines.benchmark.flops import PEAK_TYPES, count_flops, multiply_speed
+from metaprompts.engines.benchmark.flops import PEAK_TYPES, Flops, count_flops, multiply_speed
 from metaprompts.engines.benchmark.plan import Plan
-from metaprompts.engines.benchmark.results import Comparison, Measured
+from metaprompts.engines.benchmark.results import Comparison, EngineResult
 from metaprompts.engines.benchmark.runner import Timing
 from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.models.model import MetaPromptModel
@@ -19,6 +20,7 @@ from metaprompts.utils.system import memory_bytes
 _HELD_OF_WEIGHTS = 2.5
 # Of the matrices by which the machine's peak is measured.
 _SIDE, _QUICK_SIDE = 2048, 256
+_PARTS = ("pre", "encode", "decode", "post", "total")
 
 
 def compare(plan: Plan, specs: Sequence[EngineSpec]) -> Comparison:
@@ -49,12 +51,13 @@ def compare(plan: Plan, specs: Sequence[EngineSpec]) -> Comparison:
                     each.finish()
         for each in engines:
             each.finish()
-    plain = next((each.raw for each in engines if each.spec.engine == PLAIN), None)
+    flops = count_flops(plan.config, plan.workload)
+    plain = next((each for each in engines if each.spec.engine == PLAIN), None)
     return Comparison(
         workload=plan.workload,
-        flops=count_flops(plan.config, plan.workload),
+        flops=flops,
         speeds=speeds,
-        engines=[each.measured(plain) for each in engines],
+        engines=[each.result(flops, speeds, plain) for each in engines],
         kept_open=kept_open,
     )
 
@@ -68,7 +71,7 @@ class _Candidate:
         self._timings: list[Timing] = []
         self._memory: dict[str, int] = {}
         self._opening: dict[str, float] = {}
-        self.raw: NDArray[np.float32] | None = None
+        self._raw: NDArray[np.float32] = np.empty(0, dtype=np.float32)
 
     def predict(self) -> None:
         """Predict once; opens the engine if it is not open."""
@@ -83,7 +86,7 @@ class _Candidate:
         if self._opened is not None:
             found = self._opened.memory()
             self._memory = {name: max(size, self._memory.get(name, 0)) for name, size in found.items()}
-            self.raw = self._opened.raw()
+            self._raw = self._opened.raw()
         self.close()
 
     def close(self) -> None:
@@ -92,15 +95,35 @@ class _Candidate:
             self._opened.close()
         self._opened = None
 
-    def measured(self, plain: NDArray[np.float32] | None) -> Measured:
-        """The results, compared with the plain engine's raw output."""
-        assert self.raw is not None
-        return Measured(
-            spec=self.spec,
-            timings=self._timings,
-            memory=self._memory,
-            opening=self._opening,
-            difference=None if plain is None else _difference(self.raw, plain),
+    @property
+    def typical(self) -> Timing:
+        """The median of each part."""
+        whole = {part: median(getattr(each, part) for each in self._timings) for part in _PARTS}
+        return Timing(**whole, steps=tuple(map(median, zip(*(each.steps for each in self._timings), strict=True))))
+
+    def result(self, flops: Flops, speeds: Mapping[str, float], plain: "_Candidate | None") -> EngineResult:
+        """The results, compared with the plain engine and with this machine's matrix products."""
+        seconds, totals = self.typical, [each.total for each in self._timings]
+        # 8-bit weights are multiplied in float32.
+        speed = speeds.get(self.spec.precision, speeds["fp32"])
+        return EngineResult(
+            engine=self.spec.engine,
+            precision=self.spec.precision,
+            seconds=seconds,
+            fastest_s=min(totals),
+            slowest_s=max(totals),
+            rounds=self._timings,
+            opening_s=self._opening,
+            memory_bytes=self._memory,
+            time_of_plain=None if plain is None else seconds.total / plain.typical.total,
+            memory_of_plain=None if plain is None else self._memory["peak"] / plain._memory["peak"],
+            share_of_peak=flops.total / median(each.computing for each in self._timings) / speed,
+            share_of_peak_by_part={
+                "encode": flops.encode / seconds.encode / speed,
+                "steps": [each / s / speed for each, s in zip(flops.steps, seconds.steps, strict=True)],
+                "decode": flops.decode / seconds.decode / speed,
+            },
+            difference_from_plain=None if plain is None else _difference(self._raw, plain._raw),
         )
 
 

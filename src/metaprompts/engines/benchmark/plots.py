@@ -12,16 +12,16 @@ def comparison_figure(comparison: Comparison) -> ImageArray:
     """Seconds by part and peak memory side by side, one bar each per engine."""
     stacks = []
     for each in comparison.engines:
-        timing = each.typical
+        timing = each.seconds
         named = {f"step {number}": of_step for number, of_step in enumerate(timing.steps, 1)}
         parts = {"pre": timing.pre, "VAE": timing.encode, **named, "head": timing.decode, "post": timing.post}
         stacks.append(
             Stack(
-                name=each.spec.name,
+                name=each.name,
                 parts=parts,
                 note=f"{seconds(timing.total)} s",
-                second=each.memory["peak"] / GIB,
-                second_note=f"{gib(each.memory['peak'])} GiB",
+                second=each.memory_bytes["peak"] / GIB,
+                second_note=f"{gib(each.memory_bytes['peak'])} GiB",
             )
         )
     return draw_stacks(stacks, titles=("seconds", "peak memory, GiB"))

@@ -45,13 +45,10 @@ def seconds_rows(comparison: Comparison) -> Rows:
     head = ["engine", "pre", "VAE", "steps", "head", "post", "total", "fastest to slowest", "of plain"]
     cells = []
     for of in comparison.engines:
-        timing, (low, high) = of.typical, of.spread
+        timing, spread = of.seconds, f"{seconds(of.fastest_s)} to {seconds(of.slowest_s)}"
         steps = " + ".join(map(seconds, timing.steps))
         of_parts = [seconds(timing.pre), seconds(timing.encode), steps, seconds(timing.decode), seconds(timing.post)]
-        spread = f"{seconds(low)} to {seconds(high)}"
-        cells.append(
-            [of.spec.name, *of_parts, seconds(timing.total), spread, _ratio(comparison.time_ratio(of))],
-        )
+        cells.append([of.name, *of_parts, seconds(timing.total), spread, _ratio(of.time_of_plain)])
     return Rows("Median seconds", head, cells)
 
 
@@ -60,11 +57,11 @@ def memory_rows(comparison: Comparison) -> Rows:
     head = ["engine", "peak GiB", "of plain", "predicting GiB", "of matrix speed", "largest difference", "mean"]
     cells = []
     for of in comparison.engines:
-        apart = [] if of.difference is None else [of.difference["max_of_std"], of.difference["mean_of_std"]]
-        peak, predicting = gib(of.memory["peak"]), gib(of.memory["predicting"])
-        share = f"{100 * comparison.share_of_peak(of):.0f}%"
-        differences = [f"{each:.1e}" for each in apart] or ["-", "-"]
-        cells.append([of.spec.name, peak, _ratio(comparison.memory_ratio(of)), predicting, share, *differences])
+        apart = of.difference_from_plain
+        differences = ["-", "-"] if apart is None else [f"{apart[key]:.1e}" for key in ("max_of_std", "mean_of_std")]
+        peak, predicting = gib(of.memory_bytes["peak"]), gib(of.memory_bytes["predicting"])
+        share = f"{100 * of.share_of_peak:.0f}%"
+        cells.append([of.name, peak, _ratio(of.memory_of_plain), predicting, share, *differences])
     return Rows("Memory, speed, agreement", head, cells)
 
 
