@@ -13,10 +13,10 @@ import sys
 import time
 
 import torch
+from metaprompts.evaluation.protocols import SegmentationProtocol, scaled_name
 
 from metaprompts.data.dataset_classes import CITYSCAPES
 from metaprompts.evaluation.evaluate import predict
-from metaprompts.evaluation.protocols import SegmentationProtocol, scaled_name
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks import Segmentation
 

@@ -10,9 +10,9 @@ from torch import nn
 
 from golden import GOLDEN, generator, golden_input, golden_state, layout, layout_of, needs_golden, preset_of
 from metaprompts import import_released
-from metaprompts.evaluation.protocols import DepthProtocol
 from metaprompts.recipes.sections import Optimizer, Schedule
 from metaprompts.tasks import Depth
+from metaprompts.tasks.depth import DepthProtocol
 from metaprompts.training.lr_schedule import learning_rate
 from metaprompts.training.optimizer import parameter_groups
 from tapping import errors, golden_names, labels_agree, read_golden, tapped

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from metaprompts.analysis.worst_images import worst_samples
-from metaprompts.evaluation.confusion import write_confusion
+from metaprompts.metrics.confusion import write_confusion
+from metaprompts.tasks import TASKS
 
 
 def test_the_matrix_is_written_three_ways(tmp_path):
@@ -33,4 +34,4 @@ def test_the_matrix_is_written_three_ways(tmp_path):
 def test_the_worst_come_first_each_image_once(task, metric, worst):
     scores = {0: ("a", 0.5), 1: ("b", 0.9), 2: ("c", 0.1), 3: ("c", 0.2), 4: ("d", None)}
     records = {index: {"name": name, metric: score} for index, (name, score) in scores.items()}
-    assert [index for index, _ in worst_samples(task, records, 2)] == worst
+    assert [index for index, _ in worst_samples(TASKS[task], records, 2)] == worst

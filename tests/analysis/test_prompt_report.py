@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.utils.files import write_json
 from metaprompts.visualize.matrices import HIGH, LOW, MISSING
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from metaprompts.analysis import prompt_statistics
-from metaprompts.analysis.prompt_statistics import ClassResponses, DepthResponses, JointResponses, peaks, values_at
 from metaprompts.errors import InputError
+from metaprompts.metrics import prompt_statistics
+from metaprompts.metrics.prompt_statistics import ClassResponses, DepthResponses, JointResponses, peaks, values_at
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 from cli.test_train import LISTS
 from metaprompts import embedded
 from metaprompts.cli import main
-from metaprompts.evaluation.protocols import PROTOCOLS
 from metaprompts.recipes.loader import read_recipe
+from metaprompts.tasks import TASKS
 from small import SMALL
 
 TESTS = {
@@ -124,11 +124,11 @@ def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_fold
     assert "evaluating: 4 of 4 done before; --resume never discards them" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("task", PROTOCOLS)
+@pytest.mark.parametrize("task", SMALL)
 def test_help_of_a_model_lists_every_key_of_its_protocol_with_its_default(task, capsys):
     assert main(["evaluate", f"micro-{task}", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    for field in fields(PROTOCOLS[task]):
+    for field in fields(TASKS[task].protocol):
         default = field.default[0] if isinstance(field.default, tuple) else field.default
         shown_default = "none" if default is None else default
         assert re.search(rf"--test\.{field.name} \S+ .*?default: {shown_default}\]", shown)

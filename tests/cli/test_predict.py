@@ -528,7 +528,7 @@ def test_a_file_in_the_place_of_the_folder_is_reported_at_once(models, images, t
 def test_pose_refuses_windows(models, data, tmp_path, capsys):
     arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
     assert main(["predict", str(models / "pose"), *arguments]) == 2
-    assert "--window is for segmentation and depth" in capsys.readouterr().err
+    assert "--window is for whole images; pose predicts people" in capsys.readouterr().err
 
 
 def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_path, capsys):

@@ -20,10 +20,10 @@ from metaprompts.engines.export import export as export_run
 from metaprompts.engines.export import export_model, formats
 from metaprompts.engines.export.formats import FORMATS
 from metaprompts.engines.export.full_model import description
-from metaprompts.engines.export.standalone import dense, pose
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.synthetic import generate_scene
+from metaprompts.tasks import TASKS, Depth
 from metaprompts.tasks.preprocess import view_size
 from small import small_model
 
@@ -78,12 +78,12 @@ def test_the_description_fits_the_output(task: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_network_of_the_example_lies_next_to_it(kind: str) -> None:
-    assert "HERE / facts['file']" in export_run._example(FORMATS[kind], "depth")["predict.py"]
+    assert "HERE / facts['file']" in export_run._example(FORMATS[kind], Depth)["predict.py"]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_example_is_short_and_needs_the_runtime_alone(kind: str) -> None:
-    text = export_run._example(FORMATS[kind], "depth")["predict.py"]
+    text = export_run._example(FORMATS[kind], Depth)["predict.py"]
     imports = [each for each in ast.walk(ast.parse(text)) if isinstance(each, ast.Import | ast.ImportFrom)]
 
     assert {name.name for each in imports if isinstance(each, ast.Import) for name in each.names} == {
@@ -107,7 +107,7 @@ def test_the_example_runs_where_metaprompts_is_not(task: str, network: str, word
     stub = replace(FORMATS["onnx"], example={"imports": "import math", "load": "", "run": network})
     out = tmp_path / "of the model"
     out.mkdir()
-    for name, text in export_run._example(stub, task).items():
+    for name, text in export_run._example(stub, TASKS[task]).items():
         (out / name).write_text(text)
     (out / "model.json").write_text(json.dumps(description(model, (64, 128))))
     Image.new("RGB", (70, 50)).save(tmp_path / "image.png")
@@ -128,7 +128,7 @@ def test_the_example_clips_what_millimeters_cannot_tell(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     image, far = np.zeros((4, 4, 3), np.uint8), np.full((1, 4, 4), 70, np.float32)
 
-    dense.save_result([far], image, [], {"task": "depth"})
+    Depth.example([far], image, [], {"task": "depth"})
 
     assert (np.asarray(Image.open("depth_mm.png")) == 65535).all()
 
@@ -137,12 +137,13 @@ def _by_the_example(
     model: MetaPromptModel, image: NDArray[np.uint8], size: tuple[int, int], boxes: list[list[float]]
 ) -> None:
     """What predict.py does; the model itself takes the network's place."""
-    processing = pose if model.task.name == "pose" else dense
+    processing: dict[str, object] = {}
+    exec(model.task.example_code(), processing)
     facts = description(model, size)
     with torch.no_grad():
-        inputs = map(torch.from_numpy, processing.network_inputs(image, boxes, facts))
+        inputs = map(torch.from_numpy, processing["network_inputs"](image, boxes, facts))
         outputs = [model(pixels).numpy()[0] for pixels in inputs]
-    processing.save_result(outputs, image, boxes, facts)
+    processing["save_result"](outputs, image, boxes, facts)
 
 
 @pytest.mark.parametrize("height_width", [(301, 452), (97, 143)])

@@ -10,7 +10,8 @@ from metaprompts.data.transforms.kitti_crop import KittiCrop
 from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.errors import InputError
 from metaprompts.evaluation.dataset import EvalDataset, scaled_transforms, seen_batches, stacked
-from metaprompts.evaluation.protocols import DepthProtocol, SegmentationProtocol
+from metaprompts.tasks.depth import DepthProtocol
+from metaprompts.tasks.segmentation import SegmentationProtocol
 
 
 def image_sample(height, width):

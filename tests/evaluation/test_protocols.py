@@ -5,23 +5,26 @@ import torch
 
 from evaluation.oracles import TASKS, Oracle, mm_aug_test, mm_slide
 from metaprompts.errors import InputError
-from metaprompts.evaluation.protocols import PROTOCOLS, DepthProtocol, PoseProtocol, SegmentationProtocol, scaled_name
-from metaprompts.inference.sliding_window import predict_windows
 from metaprompts.tasks import Pose
+from metaprompts.tasks.depth import DepthProtocol
+from metaprompts.tasks.pose import PoseProtocol
+from metaprompts.tasks.protocol import scaled_name
+from metaprompts.tasks.segmentation import SegmentationProtocol
+from metaprompts.tasks.sliding_window import predict_windows
 
 
 def random_images(*size, seed=0):
     return torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("task", list(PROTOCOLS))
+@pytest.mark.parametrize("task", list(TASKS))
 def test_by_default_a_image_is_seen_once_as_it_is(task):
     seen = []
     raw = torch.rand(2, 3, 4, 4)
     model = Oracle(TASKS[task])
     model.__class__ = type("Recorder", (Oracle,), {"__call__": lambda self, images: seen.append(images) or raw})
     given = random_images(16, 24)
-    assert PROTOCOLS[task]().predict(model, {"image": given}) is raw
+    assert TASKS[task].protocol().predict(model, {"image": given}) is raw
     assert [each is given for each in seen] == [True]
 
 

@@ -16,8 +16,10 @@ from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.errors import InputError
 from metaprompts.evaluation.dataset import EvalDataset, seen_batches
 from metaprompts.evaluation.evaluate import evaluate
-from metaprompts.evaluation.protocols import DepthProtocol, PoseProtocol, SegmentationProtocol
 from metaprompts.evaluation.resumable import Evaluation, evaluate_split
+from metaprompts.tasks.depth import DepthProtocol
+from metaprompts.tasks.pose import PoseProtocol
+from metaprompts.tasks.segmentation import SegmentationProtocol
 from metaprompts.utils.distributed_env import processes
 
 TESTS = {

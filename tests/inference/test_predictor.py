@@ -1,7 +1,7 @@
 import torch
 
-from metaprompts.inference.predictor import with_context
-from metaprompts.inference.sliding_window import predict_windows, slide_logits
+from metaprompts.tasks.predictor import with_context
+from metaprompts.tasks.sliding_window import predict_windows, slide_logits
 
 
 def times_context(views, context=None):

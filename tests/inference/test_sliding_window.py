@@ -6,7 +6,7 @@ import torch
 
 from evaluation.oracles import mm_slide
 from metaprompts.errors import InputError
-from metaprompts.inference.sliding_window import predict_windows, slide_logits, slide_rows, window_starts
+from metaprompts.tasks.sliding_window import predict_windows, slide_logits, slide_rows, window_starts
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 

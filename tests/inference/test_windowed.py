@@ -6,8 +6,8 @@ import torch
 
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.errors import InputError
-from metaprompts.inference.sliding_window import slide_logits
 from metaprompts.inference.windowed import Windows, predict_in_windows
+from metaprompts.tasks.sliding_window import slide_logits
 from small import small_model
 
 IMAGE = np.random.default_rng(0).integers(0, 255, (150, 210, 3), dtype=np.uint8)

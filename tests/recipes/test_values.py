@@ -125,7 +125,7 @@ def test_pose_is_augmented_by_mmposes_standard():
 @pytest.mark.parametrize("name", ["kitti", "micro_kitti"])
 def test_kitti_trains_inside_the_benchmark_crop(name, monkeypatch):
     """Random crops came from the whole image, which a test never reads."""
-    monkeypatch.setattr(DepthData, "dataset", lambda self, split: [])
+    monkeypatch.setattr(DepthData, "parts", lambda self, split: {split: list})
     assert training_split(read_recipe(name)).transforms[0] == KittiCrop()
 
 

@@ -7,7 +7,6 @@ import pytest
 from metaprompts.data.sample import Sample
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
-from metaprompts.training.depth_range import check_depth_range
 
 
 class Maps:
@@ -32,7 +31,7 @@ def check():
 
     def run(*depths, mask=True):
         task = replace(recipe.task, mask_out_of_range=mask)
-        check_depth_range(replace(recipe, task=task), validation=Maps(*depths))
+        task.check_samples(Maps(*depths), "validation split")
 
     return run
 

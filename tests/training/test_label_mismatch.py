@@ -10,6 +10,7 @@ from metaprompts.cli import main
 from metaprompts.cli.scored import report_undefined
 from metaprompts.data.datasets.label_histogram import count_labels
 from metaprompts.data.sample import Sample
+from metaprompts.tasks import TASKS
 from metaprompts.training.label_mismatch import show_missing_classes, warn_below_random
 from small import small_model
 
@@ -50,7 +51,7 @@ def test_a_score_below_that_of_one_who_sees_nothing(capsys):
 )
 def test_an_undefined_score_is_no_success(task, scores, code, capsys):
     """A split in which nothing could be scored ended with mIoU nan and exit code 0."""
-    assert report_undefined(task, scores) == code
+    assert report_undefined(TASKS[task], scores) == code
     assert ("is undefined" in capsys.readouterr().err) == bool(code)
 
 

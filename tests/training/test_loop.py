@@ -12,6 +12,7 @@ from metaprompts.errors import InputError
 from metaprompts.models.loading import load
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.sections import Optimizer
+from metaprompts.tasks import Depth, Pose
 from metaprompts.training import loop
 from metaprompts.training.dataloaders import InfiniteDataLoader, training_split
 from metaprompts.training.ema import WeightAverage
@@ -85,14 +86,14 @@ def test_a_tie_is_broken_by_the_next_metric_then_by_the_later_step(rows, best):
     """Where AP was 0 in every validation, best/ was the first and worst model for ever."""
     kept = None
     for step, scores in enumerate(rows, start=1):
-        kept = {"step": step, **scores} if is_as_good("pose", scores, kept) else kept
+        kept = {"step": step, **scores} if is_as_good(Pose, scores, kept) else kept
     assert kept["step"] == best
 
 
 def test_lower_errors_are_better_in_ties_too():
     best = {"rmse": 1.0, "rel": 0.2, "d1": 0.5}
-    assert is_as_good("depth", {"rmse": 1.0, "rel": 0.1, "d1": 0.1}, best)
-    assert not is_as_good("depth", {"rmse": 1.0, "rel": 0.3, "d1": 0.9}, best)
+    assert is_as_good(Depth, {"rmse": 1.0, "rel": 0.1, "d1": 0.1}, best)
+    assert not is_as_good(Depth, {"rmse": 1.0, "rel": 0.3, "d1": 0.9}, best)
 
 
 def test_learning_rates_reach_every_group(images, tmp_path):

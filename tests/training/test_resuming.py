@@ -16,6 +16,7 @@ import torch
 from interrupted import dead_scratch
 from metaprompts.errors import InputError
 from metaprompts.models.loading import load
+from metaprompts.tasks import Depth, Segmentation
 from metaprompts.training.checkpoints import changed_keys
 from metaprompts.training.loop import train
 from metaprompts.training.ranking import validations_since_best
@@ -155,13 +156,13 @@ def test_early_stopping_stops_where_it_would_have_without_interruption(images, t
 
 def test_validations_since_the_best_are_counted():
     def since(*scores):
-        return validations_since_best("segmentation", [{"mIoU": score} for score in scores])
+        return validations_since_best(Segmentation, [{"mIoU": score} for score in scores])
 
     assert since() == 0
     assert since(0.2, 0.3, 0.3, 0.1) == 2
     assert since(float("nan"), 0.1) == 0
     assert since(float("nan"), float("nan")) == 2
-    assert validations_since_best("depth", [{"rmse": 2.0}, {"rmse": 1.0}, {"rmse": 1.5}]) == 1
+    assert validations_since_best(Depth, [{"rmse": 2.0}, {"rmse": 1.0}, {"rmse": 1.5}]) == 1
 
 
 def test_an_unfinished_training_is_not_written_over_unasked(images, tmp_path):

@@ -9,12 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaprompts.analysis.prompt_maps import PromptHeatmap, PromptMaps
-from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
-from metaprompts.analysis.prompt_statistics import ClassResponses, DepthResponses, JointResponses
 from metaprompts.data.io.images import as_image
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of
-from metaprompts.tasks import Depth, Pose, Segmentation
+from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.tasks.base import ModelInput
 from metaprompts.utils.torch_modules import eval_mode
 
@@ -139,7 +137,7 @@ def prompt_responses(
         InputError: nothing is labeled, the level does not exist, or the model has no prompt maps
     """
     _check_has_maps(model, level)
-    responses = _responses(model)
+    responses = model.task.prompt_responses(model.config.prompts.count)
     for batch in batches:
         with eval_mode(model), torch.inference_mode():
             context = batch["context"].to(model.device) if "context" in batch else None
@@ -210,16 +208,6 @@ def one_level(maps: Sequence[Tensor], level: Level) -> Tensor:
     if not chosen.isfinite().all():
         raise InputError("the prompt maps hold NaN or infinity: the model's weights are damaged")
     return chosen.cpu()
-
-
-def _responses(model: "MetaPromptModel") -> ClassResponses | DepthResponses | JointResponses:
-    task, count = model.task, model.config.prompts.count
-    if isinstance(task, Segmentation):
-        return ClassResponses(count, task.classes)
-    if isinstance(task, Depth):
-        return DepthResponses(count, min_depth_m=task.min_depth_m, max_depth_m=task.max_depth_m)
-    assert isinstance(task, Pose)
-    return JointResponses(count, task.joints)
 
 
 def _check_has_maps(model: "MetaPromptModel", level: Level) -> None:

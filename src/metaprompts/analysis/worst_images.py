@@ -6,37 +6,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from metaprompts.analysis.drawing import draw_prediction, draw_truth
-from metaprompts.data.sample import IGNORED_LABEL, Sample
+from metaprompts.data.sample import Sample
 from metaprompts.evaluation.dataset import stacked
 from metaprompts.evaluation.evaluate import predict
 from metaprompts.evaluation.records import WORST, read_records
 from metaprompts.evaluation.resumable import Evaluation
-from metaprompts.inference.predictor import Predictor
-from metaprompts.tasks import Segmentation
-from metaprompts.tasks.base import ModelInput
-from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
+from metaprompts.tasks.base import AnyTask, ModelInput
+from metaprompts.tasks.predictions import Prediction
+from metaprompts.tasks.predictor import Predictor
 from metaprompts.utils.files import write_image
 from metaprompts.utils.torch_modules import eval_mode
-from metaprompts.visualize.segmentation import class_legend, palette
 from metaprompts.visualize.sheets import contact_sheet, shrunk
 from metaprompts.visualize.text import ImageArray, stack_down
 
-# The score that ranks images, and whether lower is better.
-_SCORES = {"segmentation": ("mIoU", False), "depth": ("rmse", True), "pose": ("pck@0.2", False)}
 _CELL = (240, 320)
 _LONGEST_NAME = 44
 
 
-def worst_samples(task: str, records: Mapping[int, Mapping[str, Any]], count: int) -> list[tuple[int, float]]:
+def worst_samples(task: AnyTask, records: Mapping[int, Mapping[str, Any]], count: int) -> list[tuple[int, float]]:
     """The indices of the worst samples and their scores, the worst first; one sample per image.
 
     Args:
-        task: name of the task
+        task: says which metric ranks images
         records: records of an evaluation; those without a score are left out
         count: number of images
     """
-    metric, is_lower_better = _SCORES[task]
+    metric = _metric(task)
+    is_lower_better = task.best_by.get(metric) == "lower"
     scored = [(index, record[metric]) for index, record in records.items() if record.get(metric) is not None]
     scored.sort(key=lambda each: (-each[1] if is_lower_better else each[1], each[0]))
     first: dict[str, tuple[int, float]] = {}
@@ -63,34 +59,34 @@ def write_worst(model: Predictor, evaluation: Evaluation, count: int) -> int:
     path = evaluation.out / WORST
     path.unlink(missing_ok=True)
     records = read_records(evaluation.out)
-    chosen = worst_samples(model.task.name, records, count)
+    chosen = worst_samples(model.task, records, count)
     if not chosen:
         return 0
     with eval_mode(model):
         drawn = [_row(model, evaluation, index) for index, _ in chosen]
-    metric = _SCORES[model.task.name][0]
+    metric = _metric(model.task)
     captions = [
         [_tail(records[index]["name"]), "truth", f"prediction, {metric} {score:.4f}"] for index, score in chosen
     ]
     sheet = contact_sheet([images for images, _ in drawn], captions, cell=_CELL)
-    seen = sorted(set().union(*(labels for _, labels in drawn)))
-    if isinstance(model.task, Segmentation) and seen:
-        names = [model.task.classes[label] for label in seen]
-        colors = palette(len(model.task.classes))[seen]
-        sheet = stack_down(sheet, class_legend(names, colors, sheet.shape[1], numbers=seen))
-    write_image(path, sheet)
+    legend = model.task.legend(set().union(*(entries for _, entries in drawn)), sheet.shape[1])
+    write_image(path, sheet if legend is None else stack_down(sheet, legend))
     return len(chosen)
 
 
+def _metric(task: AnyTask) -> str:
+    """The metric that ranks images."""
+    return task.image_metric or next(iter(task.best_by))
+
+
 def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[ImageArray], set[int]]:
-    """Image, truth and prediction, and the classes that occur in either."""
+    """Image, truth and prediction, and the legend's entries for them."""
     sample = evaluation.images.sample(index)
     prediction = _predicted(model, evaluation, index, sample)
-    drawn = (sample.image, draw_truth(model.task, sample), draw_prediction(prediction, sample))
+    drawn = (sample.image, model.task.draw_target(sample), model.task.draw_prediction(prediction, sample))
     # Large ones are not kept.
     images = [shrunk(image, _CELL) for image in drawn]
-    maps = (sample.labels, prediction.labels) if isinstance(prediction, SegmentationPrediction) else ()
-    return images, {int(label) for each in maps if each is not None for label in np.unique(each)} - {IGNORED_LABEL}
+    return images, model.task.legend_entries(sample) | model.task.legend_entries(prediction)
 
 
 def _predicted(model: Predictor, evaluation: Evaluation, index: int, sample: Sample) -> Prediction:

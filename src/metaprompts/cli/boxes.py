@@ -160,11 +160,12 @@ def check_pose_options(model: str, adapters: Sequence[Path], options: Mapping[st
     # Imports torch.
     from metaprompts.models.loading import model_folder
     from metaprompts.models.pretrained import CONFIG_FILE
+    from metaprompts.tasks import task_class
 
     configs = [read_json(folder.expanduser() / CONFIG_FILE) for folder in adapters or [model_folder(model)]]
     # An invalid model config raises when the model is loaded.
     tasks = [config["task"]["name"] for config in configs if _has_task(config)]
-    if len(tasks) == len(configs) and "pose" not in tasks:
+    if len(tasks) == len(configs) and not any(task_class(task).reads_boxes for task in tasks):
         raise InputError(f"{given[0]} is for pose, {model} predicts {', '.join(tasks)}: leave it out")
 
 

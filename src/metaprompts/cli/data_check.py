@@ -1,6 +1,6 @@
 """``metaprompts data check``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,8 @@ from metaprompts.recipes.registry import recipe_names
 from metaprompts.utils.wording import counted
 
 if TYPE_CHECKING:
-    from metaprompts.data.check import PartReport, SampleStatistics
+    from metaprompts.data.check import PartReport
     from metaprompts.data.config import Openers
-    from metaprompts.data.datasets.keypoints import People
     from metaprompts.data.sample import SampleDataset, Split
     from metaprompts.recipes.recipe import Recipe
 
@@ -45,7 +44,6 @@ class Check(WithRecipeKeys):
 
     def run(self) -> int:
         """Check the data."""
-        from metaprompts.cli.data_joints import joint_faults, joint_lines
         from metaprompts.recipes.loader import read_recipe
 
         out = None if self.out == Path("none") else self.out or Path(f"data-check-{Path(self.recipe).stem}.jpg")
@@ -63,11 +61,14 @@ class Check(WithRecipeKeys):
             say(f"  {report.line()}\n")
             say("".join(f"    {line}\n" for line in report.statistics))
             say("".join(f"    warning: {line}\n" for line in report.warnings))
-        for line in joint_lines(recipe):
-            say(f"  {line}\n")
+        wrong = list[str]()
+        try:
+            for line in recipe.task.describe_data(recipe.augment, recipe.test):
+                say(f"  {line}\n")
+        except InputError as error:
+            wrong = [str(error)]
         for line in () if recipe.data.shards else _unlabeled(recipe):
             say(f"  {line}\n")
-        wrong = joint_faults(recipe)
         _list_bad([fault for report in reports for fault in (*report.bad, *report.faults)] + wrong)
         if out is not None:
             from metaprompts.cli.data_sheet import write_sheet
@@ -80,7 +81,6 @@ class Check(WithRecipeKeys):
         from metaprompts.cli.data_labels import with_labels
         from metaprompts.data.check import check_part
         from metaprompts.data.datasets.overlap import describe_overlap
-        from metaprompts.tasks import Segmentation
         from metaprompts.utils.progress import tracked
 
         # A shard may merge several published parts.
@@ -103,62 +103,26 @@ class Check(WithRecipeKeys):
                 official=known.get(name),
                 full=self.full,
                 progress=progress,
-                statistics=_statistics(recipe),
+                statistics=recipe.task.sample_statistics(),
             )
-            if opened and isinstance(recipe.task, Segmentation):
-                report = with_labels(report, opened[0], recipe.task.classes, full=self.full, progress=progress)
+            if opened:
+                report = with_labels(report, opened[0], recipe.task, full=self.full, progress=progress)
             if name.startswith("train"):
                 training += opened
             elif (overlap := describe_overlap(training, opened)) is not None:
                 report = replace(report, warnings=(*report.warnings, overlap))
-            yield _with_depth_range(report, opened, recipe)
-
-
-def _with_depth_range(report: "PartReport", opened: "list[SampleDataset]", recipe: "Recipe") -> "PartReport":
-    """Add to the report depth problems for which training would raise an error."""
-    from metaprompts.training.depth_range import check_depth_range
-
-    try:
-        for samples in opened:
-            check_depth_range(recipe, warns=False, **{report.name: samples})
-    except InputError as error:
-        return replace(report, faults=(*report.faults, str(error)))
-    return report
-
-
-def _statistics(recipe: "Recipe") -> "SampleStatistics | None":
-    """Statistics of a part's samples, by task."""
-    from metaprompts.data.datasets.depth_statistics import DepthStatistics
-    from metaprompts.tasks import Depth
-
-    task = recipe.task
-    if isinstance(task, Depth):
-        return DepthStatistics(min_depth_m=task.min_depth_m, max_depth_m=task.max_depth_m)
-    return None
+            yield report
 
 
 def _parts(recipe: "Recipe") -> "Openers":
     """The parts of both splits."""
-    from metaprompts.tasks import Pose, Segmentation
     from metaprompts.training.dataloaders import samples_of
 
     task, data = recipe.task, recipe.data
-    classes = (task.classes,) if isinstance(task, Segmentation) else ()
     if isinstance(data.val, str):
-        parts: Openers = {**data.parts("train", *classes), **data.parts("val", *classes)}
-    else:
-        splits: list[Split] = ["train", "val"] if data.validates else ["train"]
-        parts = {split: partial(samples_of, recipe, split) for split in splits}
-    return {name: _with_joints(part, task.joints) for name, part in parts.items()} if isinstance(task, Pose) else parts
-
-
-def _with_joints(open_part: Callable[[], Any], joints: tuple[str, ...]) -> Callable[[], "SampleDataset"]:
-    def open_people() -> "SampleDataset":
-        people: People = open_part()
-        people.check_joints(joints)
-        return people
-
-    return open_people
+        return {**task.parts(data, "train"), **task.parts(data, "val")}
+    splits: list[Split] = ["train", "val"] if data.validates else ["train"]
+    return {split: partial(samples_of, recipe, split) for split in splits}
 
 
 def _first_fault(reports: list["PartReport"]) -> str:

@@ -1,13 +1,13 @@
-"""Report on the classes in masks in ``metaprompts data check``."""
+"""Report on what a task requires of samples in ``metaprompts data check``."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from metaprompts.data.check import PartReport
-from metaprompts.data.datasets.label_histogram import check_any_label, count_labels
 from metaprompts.data.sample import SampleDataset
 from metaprompts.errors import InputError
+from metaprompts.tasks.base import Task
 
 _MASKS_AT_MOST = 200
 
@@ -15,32 +15,33 @@ _MASKS_AT_MOST = 200
 def with_labels(
     report: PartReport,
     samples: SampleDataset,
-    classes: tuple[str, ...],
+    task: Task,
     *,
     full: bool,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> PartReport:
-    """Add the histogram of a part's masks to its report.
+    """Add to a part's report what training would not accept and, of masks, the histogram.
 
     Args:
         report: the part's report; the part is readable
         samples: the part's samples
-        classes: names of the task's classes
+        task: the task of the recipe
         full: count all masks instead of at most 200
         progress: called for each mask
 
     Returns:
-        the report, with a warning for classes that never occur, and faults if all pixels are ignored or a value is not
-        a class
+        the report, with a warning for classes that never occur, and faults if nothing can be trained on or a value is
+        not a class
     """
-    counted = count_labels(samples, classes, at_most=None if full else _MASKS_AT_MOST, progress=progress)
-    if not counted.read:
-        return report
-    faults = counted.unknown_lines()
-    try:
-        check_any_label(samples, f"part {report.name}")
-    except InputError as error:
-        faults.append(str(error))
+    counted = task.count_labels(samples, at_most=None if full else _MASKS_AT_MOST, progress=progress)
+    faults = [] if counted is None else counted.unknown_lines()
+    if counted is None or counted.read:
+        try:
+            task.check_samples(samples, f"{report.name} split", warns=False)
+        except InputError as error:
+            faults.append(str(error))
+    if counted is None or not counted.read:
+        return replace(report, faults=(*report.faults, *faults))
     return replace(
         report,
         statistics=(*report.statistics, *counted.lines()),

@@ -70,11 +70,10 @@ class ShardData(WithRecipeKeys):
 
     def _origin(self, recipe: "Recipe", shard_bytes: int) -> "Origin":
         from metaprompts.data.shards.index import Origin
-        from metaprompts.tasks import Segmentation
         from metaprompts.training.dataloaders import HELD_OUT_BY
 
         held_out = {} if recipe.data.val_share is None else {HELD_OUT_BY: recipe.training.seed}
-        names = recipe.task.classes if isinstance(recipe.task, Segmentation) else None
+        names = getattr(recipe.task, "classes", None)
         return Origin(
             task=recipe.task.name,
             classes=None if names is None else len(names),

@@ -37,7 +37,8 @@ class Evaluate(WithModelRecipeKeys):
     DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
     evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares).
     The same command again predicts only images that are missing or have changed since. Scores are fractions of 1 or
-    meters; an undefined score is "-" (null in the files), and the exit code is 1 if mIoU, RMSE or AP is undefined.
+    meters; an undefined score is "-" (null in the files), and the exit code is 1 if the main one is (mIoU, RMSE, AP,
+    mean_deg).
 
     Several processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
     """
@@ -63,6 +64,7 @@ class Evaluate(WithModelRecipeKeys):
         from metaprompts.cli.scored import report_undefined
         from metaprompts.engines.evaluate import evaluate, evaluation_folder
         from metaprompts.evaluation.records import WHAT
+        from metaprompts.tasks import task_class
         from metaprompts.utils.distributed_env import is_first_process
         from metaprompts.utils.files import read_json
 
@@ -80,7 +82,7 @@ class Evaluate(WithModelRecipeKeys):
         task = read_json(out / WHAT)["task"]
         if is_first_process():
             _show(scores, task, out)
-        return report_undefined(task["name"], scores)
+        return report_undefined(task_class(task["name"]), scores)
 
 
 def _show(scores: dict[str, Any], task: dict[str, Any], out: Path) -> None:

@@ -8,9 +8,9 @@ from metaprompts.errors import InputError
 from metaprompts.inference.predict import predict_many
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks.base import ImageArray
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.utils.byte_size import parse_bytes
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from metaprompts.engines.engine_model import EngineModel
@@ -60,9 +60,9 @@ class InferenceOptions:
         self._executed = {id(model): fast for model, fast in zip(models, executed, strict=True)}
         together = weight_bytes(*models)
         for model in models:
-            if self._windows is not None and model.task.name == "pose":
+            if self._windows is not None and model.task.reads_boxes:
                 raise InputError(
-                    "--window is for segmentation and depth; pose predicts people: give --boxes, or neither"
+                    f"--window is for whole images; {model.task.name} predicts people: give --boxes, or neither"
                 )
             limit = automatic_limit(model) if self._limit is None else self._limit
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))

@@ -3,7 +3,6 @@
 from rich.table import Table
 
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.tasks import Segmentation
 from metaprompts.training.memory_estimate import TrainingMemory
 
 _UNITS = {"GiB": 2**30, "MiB": 2**20}
@@ -71,7 +70,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
 
 def _lacks_statistics(recipe: Recipe, memory: TrainingMemory) -> bool:
     is_own = recipe.training.batch_norm == "local"
-    return isinstance(recipe.task, Segmentation) and is_own and memory.images == 1
+    return is_own and memory.images < recipe.task.smallest_pass
 
 
 def _counted(count: int, word: str) -> str:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.inference_options import InferenceOptions
-    from metaprompts.tasks.base import ImageArray
     from metaprompts.tasks.predictions import PosePrediction, Prediction
+    from metaprompts.visualize.text import ImageArray
 
 _LONGEST_ENDING = "_depth_color.png"
 _LONGEST_NAME = 255

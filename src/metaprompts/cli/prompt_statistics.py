@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from metaprompts.cli.console import say
 
 if TYPE_CHECKING:
-    from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+    from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 
 _SHOWN = 10
 
@@ -37,13 +37,12 @@ def measure(
     from metaprompts.analysis.prompts import prompt_responses
     from metaprompts.recipes.model_recipe import load_with_recipe
     from metaprompts.training.dataloaders import validation_batches, validation_split
-    from metaprompts.training.label_check import check_labels
     from metaprompts.training.label_mismatch import show_missing_classes
     from metaprompts.utils.progress import ProgressBar
 
     model, read = load_with_recipe(Path(source), recipe, overrides, lambda own: device or own)
     split = validation_split(read)
-    for counted in check_labels(read, validation=split.stored).values():
+    if (counted := read.task.check_samples(split.stored, "validation split")) is not None:
         show_missing_classes(counted)
     with ProgressBar("measuring", len(split.samples)) as bar:
         responses = prompt_responses(model, _counted(validation_batches(split, read), bar.advance), level=level)

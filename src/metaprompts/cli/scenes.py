@@ -24,7 +24,7 @@ class Scenes:
 
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
-    plain: one small folder for all three tasks, of rooms and streets."""
+    plain: one small folder for all tasks, of rooms and streets."""
     out: Path = option(metavar="DIR")
     """A new or empty folder, or one started by the same command."""
     count: Annotated[int, Range(1, 10**9)] = 200

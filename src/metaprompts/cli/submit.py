@@ -92,10 +92,9 @@ class Submit(WithModelRecipeKeys):
             )
 
     def _submit_people(self, model: "MetaPromptModel", recipe: "Recipe") -> None:
-        from metaprompts.evaluation.protocols import PoseProtocol
         from metaprompts.evaluation.submission.submit import submit_people
         from metaprompts.evaluation.submission.test_sets import DetectedPeople
-        from metaprompts.tasks import Pose
+        from metaprompts.tasks.pose import Pose, PoseProtocol
         from metaprompts.training.dataloaders import with_contexts
         from metaprompts.utils.progress import ProgressBar
 

@@ -70,7 +70,7 @@ class Train(WithRecipeKeys):
                 say(f"model after the last step: {recipe.training.output_dir / 'last'}\n")
                 return 0
             say(f"best validation: {_shown(history.best)}\nmodel: {recipe.training.output_dir / 'best'}\n")
-        return report_undefined(recipe.task.name, history.best or {}) if recipe.data.validates else 0
+        return report_undefined(recipe.task, history.best or {}) if recipe.data.validates else 0
 
 
 def _shown(scores: dict[str, object] | None) -> str:

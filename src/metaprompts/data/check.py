@@ -1,6 +1,6 @@
 """Check that a data set exists, is complete, and has readable files."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -146,6 +146,15 @@ def check_part(
 def spread(count: int, at_most: int) -> list[int]:
     """At most ``at_most`` indices, including the first and the last."""
     return sorted({int(place) for place in np.linspace(0, count - 1, min(count, at_most)).round()})
+
+
+def readable_samples(samples: SampleDataset, at_most: int | None = None) -> Iterator[Sample]:
+    """Samples spread over a data set, without those that cannot be read; None for all."""
+    for place in range(len(samples)) if at_most is None else spread(len(samples), at_most):
+        try:
+            yield samples[place]
+        except InputError:
+            continue
 
 
 def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple[str, str]:

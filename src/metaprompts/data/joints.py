@@ -26,6 +26,12 @@ COCO_JOINTS = (
 )
 """The joints of COCO's person keypoints, in their order."""
 
+COCO_SKELETON = (
+    *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
+    *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+)
+"""Pairs of them that a limb connects."""
+
 _GIVE_PAIRS = "say --task.flip_pairs [[LEFT,RIGHT],...] (indices from 0; [] for none)"
 _LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel", "leg", "thigh", "shin", "calf", "pelvis")
 
@@ -80,6 +86,18 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
             f"{_GIVE_PAIRS}, or turn mirroring off (augment.flip 0, test.flip false)"
         )
     return pairs
+
+
+def describe_mirroring(names: Sequence[str], given: Pairs | None = None) -> str:
+    """One line: which joints are swapped when an image is mirrored, and which stay."""
+    try:
+        pairs = mirror_pairs(names, given)
+    except InputError:
+        # Images are not mirrored.
+        pairs = ()
+    named = ", ".join(f"{names[left]}/{names[right]}" for left, right in pairs) or "none"
+    alone = [joint for index, joint in enumerate(names) if all(index not in pair for pair in pairs)]
+    return f"change places in mirror images: {named}; stay: {', '.join(alone) or 'none'}"
 
 
 def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int]:

@@ -1,6 +1,7 @@
 """A sample of a data set: one image with its targets."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -53,6 +54,21 @@ class Person:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class DenseTarget:
+    """Numbers for every pixel that are neither class indices nor depth; a task names its own.
+
+    Attributes:
+        values: (H, W) or (H, W, C)
+        nothing: the value of padding
+        mirrored: factor of each channel in a mirrored image: -1 for what points to the right
+    """
+
+    values: NDArray[Any]
+    nothing: float = 0.0
+    mirrored: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
     """One image and its targets; missing targets are None.
 
@@ -61,6 +77,7 @@ class Sample:
         path: the image's file, for messages and output names
         labels: (H, W) uint8 class indices, 255 = ignored
         depth_m: (H, W) float32 meters, 0 = no measurement, infinite = sky
+        dense: targets of further tasks, by the name that the batch has them under
         person: the one person this sample is about
         turn: index + epoch, used by `EveryNth`
         context: (L, D) float32, the encoded caption of the image
@@ -70,6 +87,7 @@ class Sample:
     path: str
     labels: NDArray[np.uint8] | None = None
     depth_m: NDArray[np.float32] | None = None
+    dense: Mapping[str, DenseTarget] = field(default_factory=dict)
     person: Person | None = None
     turn: int = 0
     context: NDArray[np.float32] | None = None

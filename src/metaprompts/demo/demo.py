@@ -15,7 +15,7 @@ from metaprompts.demo.live_training import Point, fine_tune, starting_model
 from metaprompts.demo.overview import overview
 from metaprompts.demo.prompts import prompts_gallery
 from metaprompts.demo.report import Gallery, Report, write_report
-from metaprompts.demo.scoring import METRICS, Subject, on_scenes, scores_of, subject_of
+from metaprompts.demo.scoring import Subject, on_scenes, scores_of, shown_tasks, subject_of
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.training.dataloaders import validation_batches, validation_split
@@ -79,7 +79,7 @@ def _run(settings: DemoConfig) -> Path:
         workers=settings.workers,
         progress=partial(tracked, what="drawing"),
     )
-    subjects = {task: subject_of(task, scenes) for task in METRICS}
+    subjects = {task: subject_of(task, scenes) for task in shown_tasks()}
     scores = []
     for task, subject in subjects.items():
         report_lines([f"scoring {task}"])
@@ -115,7 +115,7 @@ def _galleries(subject: Subject) -> Iterator[Gallery]:
     if (
         model.config.refinement.steps > 1
         and subject.recipe.training.step_decay is not None
-        and model.task.name != "pose"
+        and not model.task.reads_boxes
     ):
         yield steps_gallery(model, samples)
     batches = tracked(validation_batches(split, subject.recipe), what="measuring")

@@ -6,48 +6,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from metaprompts.analysis.drawing import box_of, distinct_images, draw_prediction, draw_truth
+from metaprompts.analysis.drawing import box_of, distinct_images
 from metaprompts.analysis.prompts import predictions_by_step
 from metaprompts.data.sample import Sample
 from metaprompts.demo.report import Gallery
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks.base import ImageArray
-from metaprompts.visualize.segmentation import class_legend, palette
+from metaprompts.visualize.text import ImageArray
 
 _ROWS, _STEP_ROWS = 4, 2
 SCALE = 2
-_TITLES = {
-    "segmentation": "Semantic segmentation: the class of each pixel",
-    "depth": "Metric depth: the distance of each pixel in meters",
-    "pose": "Human pose: the joints of each person",
-}
-_TEXTS = {
-    "segmentation": "One of 17 classes for each pixel; the legend below names the colors.",
-    "depth": "Near is bright, far is dark; truth and prediction of a scene have the same colors. The sky is drawn "
-    "as far as the farthest thing.",
-    "pose": "17 joints of the person in each given box: the person's left in orange, the right in blue.",
-}
+_LEGEND_WIDTH = 900
 
 
 def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str | None = None) -> Gallery:
     """Images, truths and predictions of a task."""
-    name = model.task.name
-    chosen = distinct_images(samples)[:_ROWS]
-    rows = [
-        [enlarge(sample.image), enlarge(draw_truth(model.task, sample)), enlarge(_predicted(model, sample))]
-        for sample in chosen
-    ]
-    legend = None
-    if name == "segmentation":
-        classes = model.task.classes  # type: ignore[attr-defined]
-        legend = class_legend(classes, palette(len(classes)), 900)
+    task, chosen, rows, entries = model.task, distinct_images(samples)[:_ROWS], [], set[int]()
+    for sample in chosen:
+        prediction = model.predict(sample.image, box_of(sample))
+        drawn = (sample.image, task.draw_target(sample), task.draw_prediction(prediction, sample))
+        rows.append([enlarge(image) for image in drawn])
+        entries |= task.legend_entries(sample) | task.legend_entries(prediction)
     return Gallery(
-        title=title or _TITLES[name],
-        text=_TEXTS[name],
+        title=title or task.about.title,
+        text=task.about.text,
         columns=("image", "truth", "prediction"),
         rows=rows,
         names=[scene_name(sample) for sample in chosen],
-        legend=legend,
+        legend=task.legend(entries, _LEGEND_WIDTH),
     )
 
 
@@ -57,8 +42,8 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
     chosen = distinct_images(samples)[:_STEP_ROWS]
     rows = []
     for sample in chosen:
-        predictions = predictions_by_step(model, sample.image)
-        rows.append([enlarge(sample.image), *(enlarge(draw_prediction(each, sample)) for each in predictions)])
+        drawn = [model.task.draw_prediction(each, sample) for each in predictions_by_step(model, sample.image)]
+        rows.append([enlarge(sample.image), *map(enlarge, drawn)])
     return Gallery(
         title=f"Refinement of {model.task.name}, step by step",
         text="The UNet runs several times, its own output fed back. Every step was trained to give a prediction.",
@@ -78,7 +63,3 @@ def enlarge(image: ImageArray, scale: int = SCALE) -> ImageArray:
     height, width = image.shape[:2]
     size = (width * scale, height * scale)
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-
-
-def _predicted(model: MetaPromptModel, sample: Sample) -> ImageArray:
-    return draw_prediction(model.predict(sample.image, box_of(sample)), sample)

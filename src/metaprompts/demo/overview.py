@@ -1,4 +1,4 @@
-"""One sheet of the three models' predictions for a few images."""
+"""One sheet of all models' predictions for a few images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,9 +7,9 @@ import numpy as np
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import SCALE, enlarge
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks.base import ImageArray
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.visualize.sheets import contact_sheet
+from metaprompts.visualize.text import ImageArray
 
 _IMAGES = 4
 
@@ -18,7 +18,7 @@ def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) ->
     """Images side by side; below each what every model predicts.
 
     Args:
-        models: by the name of their task, all three
+        models: by the name of their task
         people: samples of the pose task; the first images are shown, with all the people known in them
 
     Returns:
@@ -37,7 +37,7 @@ def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) ->
     # Enlarged first, as results have the image's own size: lines stay thin.
     image = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
-    seen = [model.predict(image, boxes if name == "pose" else None) for name, model in models.items()]
+    seen = [model.predict(image, boxes if model.task.reads_boxes else None) for model in models.values()]
     return [image, *map(_drawn, seen)]
 
 

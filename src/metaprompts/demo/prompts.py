@@ -5,21 +5,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaprompts.analysis.drawing import box_of, draw_truth
-from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
+from metaprompts.analysis.drawing import box_of
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample
 from metaprompts.demo.galleries import enlarge, scene_name
 from metaprompts.demo.report import Gallery
+from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks.base import ImageArray
+from metaprompts.tasks.base import Task
 from metaprompts.visualize.heatmaps import overlay_heat
+from metaprompts.visualize.text import ImageArray
 
 _PROMPTS = 6
 _SHOWN_HEIGHT = 256
 _TEXTS = {
     "class": "Each row is the prompt that most prefers a class, in the scene with most of that class. z is the "
     "prompt's mean response on the class less its mean response everywhere, in standard deviations.",
+    "direction": "Each row is the prompt that most prefers surfaces of a direction, in the scene with most of them. z "
+    "is the prompt's mean response on them less its mean response everywhere, in standard deviations.",
     "depth": "Prompts that respond most to far things, and most to near ones. The correlation of response and depth is "
     "1 for a prompt that grows with distance, -1 for one that falls with it.",
     "joint": "Each row is the prompt that most prefers a joint, on the largest person who shows it. z is the "
@@ -48,7 +51,7 @@ def prompts_gallery(
     rows = list(
         _by_depth(preferences, samples)
         if isinstance(preferences, DepthPreferences)
-        else _by_place(preferences, samples)
+        else _by_place(model.task, preferences, samples)
     )
     return Gallery(
         title=f"Meta prompts of {model.task.name}: what they respond to",
@@ -76,21 +79,12 @@ def _depth_spread(sample: Sample) -> float:
     return float(np.log(measured).std()) if measured.size else 0.0
 
 
-def _by_place(preferences: Preferences, samples: Sequence[Sample]) -> Iterator[_Row]:
+def _by_place(task: Task, preferences: Preferences, samples: Sequence[Sample]) -> Iterator[_Row]:
     for prompt, place in preferences.strongest(_PROMPTS):
-        amounts = [_amount(sample, place) for sample in samples]
+        amounts = [task.amount_of(place, sample) for sample in samples]
         best = int(np.argmax(amounts))
         text = f"prompt {prompt} prefers {preferences.names[place]} (z {preferences.z[prompt, place]:.1f})"
         yield _Row(prompt, text, samples[best])
-
-
-def _amount(sample: Sample, place: int) -> float:
-    """The pixels of a class, or the size of the person whose joint is visible."""
-    if sample.labels is not None:
-        return float((sample.labels == place).sum())
-    assert sample.person is not None
-    visible = sample.person.keypoints[place, 2] == 2
-    return float(visible * sample.person.box_xywh[2] * sample.person.box_xywh[3])
 
 
 def _images(model: MetaPromptModel, row: _Row) -> list[ImageArray]:
@@ -98,6 +92,6 @@ def _images(model: MetaPromptModel, row: _Row) -> list[ImageArray]:
     (heatmap,) = prompt_heatmaps(model, sample.image, [row.prompt], boxes=box_of(sample))
     # The pose model sees only the box.
     part = np.ix_(heatmap.seen.any(axis=1), heatmap.seen.any(axis=0))
-    images = (sample.image, draw_truth(model.task, sample), overlay_heat(sample.image, heatmap.map))
+    images = (sample.image, model.task.draw_target(sample), overlay_heat(sample.image, heatmap.map))
     scale = max(1, _SHOWN_HEIGHT // len(part[0]))
     return [enlarge(image[part], scale) for image in images]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from metaprompts.demo.live_training import Point
-from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.files import write_text
 from metaprompts.visualize.curves import running_mean
+from metaprompts.visualize.text import ImageArray
 
 _SMOOTH = 9
 

@@ -5,44 +5,15 @@ from pathlib import Path
 
 from metaprompts.demo.baselines import best_constant
 from metaprompts.demo.report import Score
-from metaprompts.embedded import embedded_folder
+from metaprompts.embedded import embedded_folder, embedded_models
 from metaprompts.evaluation.evaluate import evaluate
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.recipe import Recipe
+from metaprompts.tasks import TASKS
 from metaprompts.training.dataloaders import Split, training_split, validation_batches, validation_split
 from metaprompts.utils.progress import tracked
-
-METRICS: dict[str, tuple[tuple[tuple[str, str, str], ...], str]] = {
-    "segmentation": (
-        (
-            (
-                "mIoU",
-                "higher",
-                "overlap of predicted and true pixels of a class, divided by their union; mean of classes",
-            ),
-            ("aAcc", "higher", "share of pixels whose class is right"),
-        ),
-        "the most frequent class at each pixel",
-    ),
-    "depth": (
-        (
-            ("d1", "higher", "share of pixels whose depth is within a factor of 1.25 of the truth"),
-            ("rmse", "lower", "root of the mean squared error, in meters: far errors count most"),
-            ("rel", "lower", "mean error as a share of the true depth"),
-        ),
-        "the mean depth at each pixel",
-    ),
-    "pose": (
-        (
-            ("pck@0.2", "higher", "share of joints nearer to the truth than a fifth of the person's box"),
-            ("AP", "higher", "COCO's average precision by the distance of joints, relative to the person's size"),
-        ),
-        "the mean pose in each box",
-    ),
-}
-"""Shown per task: metrics with their better direction and meaning, and the best constant prediction."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +25,16 @@ class Subject:
     split: Split
 
 
+def shown_tasks() -> list[str]:
+    """The tasks of which a model is embedded."""
+    return [task for task in TASKS if f"micro-{task}" in embedded_models()]
+
+
 def subject_of(task: str, scenes: Path) -> Subject:
     """An embedded model and the validation split of scenes.
 
     Args:
-        task: a task in `METRICS`
+        task: a task of which a model is embedded
         scenes: folder that ``write_scenes("plain", ...)`` wrote
     """
     folder = embedded_folder(f"micro-{task}")
@@ -75,7 +51,6 @@ def on_scenes(recipe: str, scenes: Path, *overrides: str) -> Recipe:
 def scores_of(subject: Subject) -> list[Score]:
     """Score a model and the best constant of the training split, both on the validation split."""
     task = subject.model.task
-    metrics, baseline_name = METRICS[task.name]
     batches = validation_batches(subject.split, subject.recipe)
     found = evaluate(subject.model, tracked(batches, what="scoring"), metric_kwargs=subject.split.metric_kwargs)
     plainly = replace(training_split(subject.recipe), transforms=subject.split.transforms)
@@ -86,10 +61,10 @@ def scores_of(subject: Subject) -> list[Score]:
             task=task.name,
             metric=metric,
             meaning=meaning,
-            better=better,
+            better=task.best_by.get(metric, "higher"),
             model=float(found[metric]),
             baseline=float(without[metric]),
-            baseline_name=baseline_name,
+            baseline_name=task.about.constant,
         )
-        for metric, better, meaning in metrics
+        for metric, meaning in task.about.scores.items()
     ]

@@ -13,7 +13,6 @@ from metaprompts.recipes.loader import Overrides
 from metaprompts.recipes.model_recipe import load_with_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.dataloaders import Split, validation_split
-from metaprompts.training.label_check import check_labels
 from metaprompts.training.label_mismatch import show_missing_classes, warn_below_random
 from metaprompts.utils.distributed_env import is_first_process, local_device, processes
 from metaprompts.utils.fingerprint import tensors_fingerprint
@@ -64,7 +63,7 @@ def evaluate(
                 f"training images by training.seed {read.training.seed}"
             ]
         )
-    labels = check_labels(read, warns=is_first_process(), validation=split.stored).get("validation")
+    labels = read.task.check_samples(split.stored, "validation split", warns=is_first_process())
     if labels is not None:
         show_missing_classes(labels)
     executed = {} if (engine, precision) == ("plain", "fp32") else {"engine": engine, "precision": precision}

@@ -40,9 +40,6 @@ _PROGRAM = 650 * 10**6
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
-# Bytes per pixel of an image at the peak: decoding it (4 and 3), or confidence, classes, image and bands of written
-# results (4, 1, 3 and about 1); drawn people (3 and 3). Measured: 8.
-_OF_PIXEL = 9
 # Lower strips save little, because one map is always held whole, and take longer to count.
 _STRIPS = (256, 128, 64, 32)
 
@@ -197,7 +194,7 @@ class Budget:
         Raises:
             InputError: they do not fit
         """
-        needed = _PROGRAM + weight_bytes(self._model) + self._reserved + _OF_PIXEL * height * width
+        needed = _PROGRAM + weight_bytes(self._model) + self._reserved + self._model.task.pixel_bytes * height * width
         if self._limit is not None and needed > self._limit:
             raise InputError(
                 f"{height}x{width} pixels and their prediction take {_gigabytes(needed)} at least, but only "

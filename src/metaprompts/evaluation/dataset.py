@@ -18,7 +18,7 @@ from metaprompts.data.transforms.resize_image import ResizeImage
 from metaprompts.data.transforms.tensors import image_tensor, to_tensors
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
-from metaprompts.evaluation.protocols import EvaluationProtocol, scaled_name
+from metaprompts.tasks.protocol import EvaluationProtocol, scaled_name
 
 T = TypeVar("T")
 

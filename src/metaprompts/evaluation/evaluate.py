@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from metaprompts.inference.predictor import Predictor, with_context
+from metaprompts.tasks.predictor import Predictor, with_context
 from metaprompts.utils.torch_modules import eval_mode
 
 if TYPE_CHECKING:
-    from metaprompts.evaluation.protocols import EvaluationProtocol
+    from metaprompts.tasks.protocol import EvaluationProtocol
 
 
 @torch.no_grad()

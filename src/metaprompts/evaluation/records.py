@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from metaprompts.errors import InputError
+from metaprompts.metrics.confusion import CONFUSION
 from metaprompts.utils.files import json_line, read_json, write_json, write_text
 from metaprompts.utils.wording import counted
 
 WHOLE, WHAT = "per_image.jsonl", "evaluation.json"
 SCORES, WORST = "metrics.json", "worst.jpg"
-CONFUSION = ("confusion.json", "confusion.csv", "confusion.png")
 Record = dict[str, Any]
 
 logger = logging.getLogger(__name__)

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 
 from metaprompts.errors import InputError
-from metaprompts.evaluation.confusion import write_confusion
 from metaprompts.evaluation.dataset import EvalDataset, EvalLoader, EvalSample, in_groups, stacked
 from metaprompts.evaluation.evaluate import predict, targets
-from metaprompts.evaluation.protocols import EvaluationProtocol
 from metaprompts.evaluation.records import (
     SCORES,
     RecordWriter,
@@ -22,8 +20,8 @@ from metaprompts.evaluation.records import (
     read_records,
     write_records,
 )
-from metaprompts.inference.predictor import Predictor
-from metaprompts.metrics.segmentation import SegmentationScores
+from metaprompts.tasks.predictor import Predictor
+from metaprompts.tasks.protocol import EvaluationProtocol
 from metaprompts.utils.distributed_env import Processes
 from metaprompts.utils.files import write_json
 from metaprompts.utils.fingerprint import files_stamp
@@ -121,8 +119,7 @@ def _evaluate(
     if together.rank == 0:
         write_records(evaluation.out, read_records(evaluation.out))
         write_json(evaluation.out / SCORES, scores)
-        if isinstance(metric, SegmentationScores):
-            write_confusion(metric.confusion, model.task.classes, evaluation.out)  # type: ignore[attr-defined]
+        model.task.write_details(metric, evaluation.out)
     return scores
 
 

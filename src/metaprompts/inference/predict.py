@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from metaprompts.data.io.images import as_image
-from metaprompts.inference.predictor import ImagePredictor
-from metaprompts.tasks.base import ImageArray, ModelInput
+from metaprompts.tasks.base import ModelInput
+from metaprompts.tasks.predictor import ImagePredictor
 from metaprompts.utils.torch_modules import eval_mode
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.inference.predict import context_of, forward_raw
-from metaprompts.inference.predictor import ImagePredictor
-from metaprompts.inference.sliding_window import check_no_gaps, slide_rows
-from metaprompts.tasks.base import ImageArray
+from metaprompts.tasks.predictor import ImagePredictor
+from metaprompts.tasks.sliding_window import check_no_gaps, slide_rows
 from metaprompts.utils.torch_modules import eval_mode
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction

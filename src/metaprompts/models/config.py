@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from metaprompts.errors import InputError
-from metaprompts.tasks import TASKS, Task
+from metaprompts.tasks import task_class
+from metaprompts.tasks.base import Task
 from metaprompts.utils.schema import Range, check_ranges, convert, from_dict, to_dict, unknown_key
 
 NAME_PLACE = "{}"
@@ -206,7 +207,5 @@ def build_task(values: Mapping[str, Any]) -> Task:
     """
     if not isinstance(values, Mapping):
         raise InputError(f"task is {values!r}; expected a section of keys")
-    name = values.get("name")
-    if name not in TASKS:
-        raise InputError(f"task.name is {name!r}; expected one of {', '.join(TASKS)}")
-    return from_dict(TASKS[name], {key: value for key, value in values.items() if key != "name"}, "task")
+    settings = {key: value for key, value in values.items() if key != "name"}
+    return from_dict(task_class(values.get("name")), settings, "task")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metaprompts.errors import InputError
 from metaprompts.models.config import NAME_PLACE, Prompts
-from metaprompts.tasks import Pose, Segmentation, Task
+from metaprompts.tasks.base import Task
 
 if TYPE_CHECKING:
     from metaprompts.modules.backbone.text_encoder import TextEncoder
@@ -89,9 +89,8 @@ def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
     """
     if prompts.labels is not None:
         return prompts.labels
-    if isinstance(task, Segmentation | Pose):
-        names = task.classes if isinstance(task, Segmentation) else task.joints
-        return tuple(name.replace("_", " ") for name in names)
+    if task.output_names is not None:
+        return tuple(name.replace("_", " ") for name in getattr(task, task.output_names))
     raise InputError(
         f"{task.name} has no names of its own for label prompts: set prompts.labels, such as bedroom,kitchen,office"
     )

@@ -8,18 +8,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from metaprompts.data.config.coco_joints import describe_joints, file_joints, missing_joints
-from metaprompts.data.config.pose import PoseData
-from metaprompts.data.joint_names import read_names
-from metaprompts.data.joints import COCO_JOINTS
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe, Training, section_types
 from metaprompts.recipes.registry import recipe_names
-from metaprompts.tasks import TASKS, Pose
-from metaprompts.tasks.pose import COCO_SKELETON
+from metaprompts.tasks import TASKS
 from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import is_file, parse_toml, read_json, read_toml
-from metaprompts.utils.schema import convert, from_dict, nearest_name
+from metaprompts.utils.schema import nearest_name
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +67,9 @@ def read_recipe(source: str, overrides: Overrides = ()) -> Recipe:
         if not isinstance(values.setdefault(section, {}), dict):
             raise InputError(f"recipe {source}: {section} is {values[section]!r}; expected a section of keys")
         values[section][name] = value
-    _complete_joints(values)
+    task, data = values.get("task"), values.get("data", {})
+    if isinstance(task, dict) and isinstance(data, Mapping) and task.get("name") in TASKS:
+        TASKS[task["name"]].complete(task, data)
     try:
         return Recipe.from_dict(values)
     except InputError as error:
@@ -100,30 +97,6 @@ def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, A
         raise InputError(f"recipe {source}: extends is {base!r}; expected the name of a recipe or a .toml file")
     place = base if base in recipe_names() else str(Path(source).expanduser().parent / base)
     return _laid_over(recipe_sections(place, (*extending, source)), values)
-
-
-def _complete_joints(values: dict[str, Any]) -> None:
-    """Fill in the joints and skeleton of a pose recipe from its annotation file, and report it."""
-    task = values.get("task")
-    if not isinstance(task, dict) or task.get("name") != Pose.name or not isinstance(values.get("data", {}), Mapping):
-        return
-    if task.get("joints") is not None and task.get("skeleton") is not None:
-        return
-    try:
-        data = from_dict(PoseData, values.get("data", {}), "data")
-        given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
-    except InputError:
-        # Reported together with the other errors.
-        return
-    found = file_joints(data)
-    expected = {"joints": given, "skeleton": task.get("skeleton")}
-    added = {} if found is None else missing_joints(expected, found, COCO_SKELETON)
-    if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
-        # The default skeleton is COCO's, for other joints.
-        task.setdefault("skeleton", [])
-    task.update(added)
-    if found is not None and added and is_first_process():
-        logger.warning("%s", describe_joints(added, found.path))
 
 
 def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> str | None:

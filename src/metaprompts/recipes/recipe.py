@@ -5,23 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from metaprompts.data.config import (
-    DepthAugment,
-    DepthData,
-    PoseAugment,
-    PoseData,
-    SegmentationAugment,
-    SegmentationData,
-)
 from metaprompts.errors import InputError
-from metaprompts.evaluation.protocols import PROTOCOLS, EvaluationProtocol
 from metaprompts.models.config import Lora, Prompts, Rearrangement, Refinement, build_task
 from metaprompts.recipes.sections import Optimizer, Schedule
-from metaprompts.tasks import Segmentation, Task
+from metaprompts.tasks import task_class
+from metaprompts.tasks.base import Task
+from metaprompts.tasks.protocol import EvaluationProtocol
 from metaprompts.utils.schema import Range, check_ranges, from_dict, to_dict, unknown_key
-
-_DATA: dict[str, type[Any]] = {"segmentation": SegmentationData, "depth": DepthData, "pose": PoseData}
-_AUGMENT: dict[str, type[Any]] = {"segmentation": SegmentationAugment, "depth": DepthAugment, "pose": PoseAugment}
 
 _Steps = Annotated[int, Range(1, 10**9)]
 _Batch = Annotated[int, Range(1, 65536)]
@@ -174,15 +164,12 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
 
     def __post_init__(self) -> None:
-        if isinstance(self.task, Segmentation) and self.training.batch_size < 2:
-            # UPerNet pools to one pixel, and the variance of a single value is undefined.
-            raise InputError(f"training.batch_size is {self.training.batch_size}; segmentation wants at least 2")
-        if isinstance(self.task, Segmentation) and len(self.task.classes) == 1:
+        if self.training.batch_size < self.task.smallest_pass:
             raise InputError(
-                f"task.classes has only {self.task.classes[0]!r}: of one class every pixel is right, and nothing is "
-                "learned; name what is around it as well, such as --task.classes background,"
-                f"{self.task.classes[0]}, and say which value is which, such as --data.label_map 0=0,255=1"
+                f"training.batch_size is {self.training.batch_size}; {self.task.name} wants at least "
+                f"{self.task.smallest_pass}"
             )
+        self.task.check_trainable()
         if self.training.early_stopping is not None and not self.data.validates:
             raise InputError(
                 f"training.early_stopping is {self.training.early_stopping}, but data.val is none: there is no "
@@ -199,11 +186,8 @@ class Recipe:
     @property
     def images_repeat(self) -> bool:
         """Whether training sees each image, or its mirror image, bit-identical in every epoch."""
-        augment = self.augment
-        if isinstance(augment, PoseAugment):
-            return augment.scale == (1, 1) and not augment.half_body and not augment.rotation
-        is_whole = getattr(augment, "scale_range", (1, 1)) == (1, 1) and augment.crop_size == self.data.image_size
-        return is_whole and not augment.color and getattr(augment, "cutdepth", None) is None
+        repeat: bool = self.augment.keeps_images(self.data)
+        return repeat
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -228,15 +212,16 @@ class Recipe:
 
 def section_types(task: str) -> dict[str, type[Any]]:
     """The dataclass of each section of a task's recipes, except ``task`` itself."""
+    kind = task_class(task)
     return {
         "backbone": BackboneChoice,
         "prompts": Prompts,
         "refinement": Refinement,
         "rearrangement": Rearrangement,
-        "data": _DATA[task],
-        "augment": _AUGMENT[task],
+        "data": kind.data,
+        "augment": kind.augment,
         "optimizer": Optimizer,
         "schedule": Schedule,
         "training": Training,
-        "test": PROTOCOLS[task],
+        "test": kind.protocol,
     }

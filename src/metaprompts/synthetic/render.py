@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from metaprompts.synthetic.camera import Camera
 from metaprompts.synthetic.rays import Array, Arrays, distances
-from metaprompts.synthetic.shading import hazy, sky_colors, surface_colors
+from metaprompts.synthetic.shading import hazy, sky_colors, surface_colors, surface_normals
 from metaprompts.synthetic.solid_arrays import Places, SolidTable
 from metaprompts.synthetic.solids import Solid
 from metaprompts.synthetic.vectors import Vector
@@ -33,11 +33,13 @@ class Rendering:
     Attributes:
         image: (H, W, 3) uint8 RGB
         depth_m: (H, W) float32, along the optical axis; infinite where there is only sky
+        normals: (H, W, 3) float32 unit normals: x right, y up, z toward the camera; 0 where there is only sky
         things: (H, W) int32, place of the visible thing in the world's list; -1 for the sky
     """
 
     image: NDArray[np.uint8]
     depth_m: NDArray[np.float32]
+    normals: NDArray[np.float32]
     things: NDArray[np.int32]
 
 
@@ -56,6 +58,7 @@ def render(world: World, camera: Camera) -> Rendering:
     return Rendering(
         image=np.ascontiguousarray(image.transpose(1, 2, 0)),
         depth_m=depth.astype(np.float32),
+        normals=_normals(table, camera, depth, which),
         things=things.astype(np.int32),
     )
 
@@ -192,6 +195,17 @@ def _first_hits(views: list[_View], camera: Camera) -> tuple[Array, Places]:
 def _world_rays(camera: Camera, across: Array, above: Array) -> Arrays:
     x, y, z = (f + r * across + u * above for r, u, f in zip(*camera.directions, strict=True))
     return x, y, z
+
+
+def _normals(table: SolidTable, camera: Camera, depth: Array, which: Places) -> NDArray[np.float32]:
+    rows, columns = np.nonzero(which >= 0)
+    rays = _world_rays(camera, *camera.slopes(columns.astype(np.float64), rows.astype(np.float64)))
+    x, y, z = surface_normals(table, camera.position, rays, depth[rows, columns], which[rows, columns])
+    right, up, forward = camera.directions
+    normals = np.zeros((*which.shape, 3), np.float32)
+    for axis, (direction, sign) in enumerate(((right, 1), (up, 1), (forward, -1))):
+        normals[rows, columns, axis] = sign * (x * direction.x + y * direction.y + z * direction.z)
+    return normals
 
 
 def _colors(world: World, table: SolidTable, camera: Camera, depth: Array, which: Places) -> Array:

@@ -51,6 +51,7 @@ class Scene:
         kind: "room" or "street"
         image: (H, W, 3) uint8 RGB
         depth_m: (H, W) float32 meters along the optical axis; 0 where there is only sky
+        normals: (H, W, 3) float32 unit normals of the surfaces: x right, y up, z toward the camera; 0 in the sky
         labels: (H, W) uint8, places in `CLASSES`
         things: (H, W) int32, a number for each thing; -1 for the sky
         people: the sufficiently visible people
@@ -62,6 +63,7 @@ class Scene:
     kind: Kind
     image: NDArray[np.uint8]
     depth_m: NDArray[np.float32]
+    normals: NDArray[np.float32]
     labels: NDArray[np.uint8]
     things: NDArray[np.int32]
     people: tuple[ScenePerson, ...]
@@ -78,6 +80,7 @@ class Scene:
             kind=self.kind,
             image=np.ascontiguousarray(self.image[:, ::-1]),
             depth_m=np.ascontiguousarray(self.depth_m[:, ::-1]),
+            normals=self.normals[:, ::-1] * np.array([-1, 1, 1], np.float32),
             labels=np.ascontiguousarray(self.labels[:, ::-1]),
             things=np.ascontiguousarray(self.things[:, ::-1]),
             people=tuple(_mirrored(person, width) for person in self.people),
@@ -116,6 +119,7 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
         kind=kind,
         image=rendering.image,
         depth_m=np.where(np.isfinite(rendering.depth_m), rendering.depth_m, 0).astype(np.float32),
+        normals=rendering.normals,
         labels=_labels(world, rendering),
         things=rendering.things,
         people=_people(world, figures, camera, rendering),

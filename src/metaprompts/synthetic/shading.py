@@ -36,12 +36,8 @@ def surface_colors(
     Returns:
         (3, n) RGB, not limited to 1
     """
-    points = (eye.x + rays[0] * depth, eye.y + rays[1] * depth, eye.z + rays[2] * depth)
     distance = _length(rays)
-    offset = (part - center[which] for part, center in zip(points, table.centers, strict=True))
-    along = table.meters_along(which, *offset)
-    local = _local_normals(table, along, which)
-    normals = _to_world(table, local, which)
+    points, along, local, normals = _surface(table, eye, rays, depth, which)
     facing = _dot(normals, rays) / distance
     # A surface seen at a slant fills a pixel with more of itself.
     footprint_m = depth * pixel_slope / np.maximum(np.abs(facing), 0.15)
@@ -51,6 +47,24 @@ def surface_colors(
     own = np.stack(albedo(materials, which, along, local, footprint_m))
     lit = _lit(table, light, points, normals, rays, distance, materials.shine[which], own)
     return np.where(materials.glows[which], own, lit)
+
+
+def surface_normals(table: SolidTable, eye: Vector, rays: Arrays, depth: Array, which: Places) -> Arrays:
+    """Unit normals in the world, on the eye's side, where rays meet surfaces; arguments as for `surface_colors`."""
+    normals = _surface(table, eye, rays, depth, which)[-1]
+    sign = np.copysign(1, -_dot(normals, rays))
+    return normals[0] * sign, normals[1] * sign, normals[2] * sign
+
+
+def _surface(
+    table: SolidTable, eye: Vector, rays: Arrays, depth: Array, which: Places
+) -> tuple[Arrays, Arrays, Arrays, Arrays]:
+    """Points in the world and along their solid's directions, and the normals there, in the same two frames."""
+    points = (eye.x + rays[0] * depth, eye.y + rays[1] * depth, eye.z + rays[2] * depth)
+    offset = (part - center[which] for part, center in zip(points, table.centers, strict=True))
+    along = table.meters_along(which, *offset)
+    local = _local_normals(table, along, which)
+    return points, along, local, _to_world(table, local, which)
 
 
 def _local_normals(table: SolidTable, along: Arrays, which: Places) -> Arrays:

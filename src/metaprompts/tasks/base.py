@@ -1,22 +1,31 @@
-"""The task interface: the part of the model that depends on the perception task."""
+"""The task interface: everything that depends on the perception task."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from metaprompts.data.check import SampleStatistics
+from metaprompts.data.config.base import Openers
+from metaprompts.data.datasets.label_histogram import LabelHistogram
+from metaprompts.data.sample import Sample, SampleDataset, Split
+from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
+from metaprompts.metrics.base import Metric
+from metaprompts.metrics.prompt_statistics import PromptResponses
 from metaprompts.modules.meta_prompts import FusedRearrangement, LevelRearrangement
 from metaprompts.modules.meta_prompts.layers import Upsampling
+from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction
-from metaprompts.utils.wording import is_one_line
-
-ImageArray = NDArray[np.uint8]
-Batch = Mapping[str, Tensor]
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.visualize.text import ImageArray, stack_down
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,16 +49,163 @@ class ModelInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Task(ABC):
-    """Head, loss, metric and decoding of one task. A frozen dataclass without state.
+    """Everything about one task. A frozen dataclass without state, whose fields are the ``task`` section of recipes.
 
     Raw outputs are the outputs of `MetaPromptModel.forward`; targets are the target tensors of a batch from ``data``.
     """
 
     name: ClassVar[str]
-    fused: ClassVar[bool] = False
-    """Whether the head reads one map of all levels, or a map of each level."""
+    data: ClassVar[type[Any]]
+    """The ``data`` section of recipes, a `Section`."""
+    augment: ClassVar[type[Any]]
+    """The ``augment`` section, with ``transforms(data, ...)`` and ``keeps_images(data)``."""
+    protocol: ClassVar[type[EvaluationProtocol]]
+    """The ``test`` section."""
     metrics: ClassVar[tuple[str, ...]]
     """Names of the metrics of `metric` that compare models."""
+    best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]]
+    """The metrics that choose the best validation, and which values are better; later ones only break ties."""
+    image_metric: ClassVar[str | None] = None
+    """The metric that ranks single images; None for the first of ``best_by``."""
+    nothing_scored: ClassVar[str]
+    """Why that metric may be undefined, for messages."""
+    fused: ClassVar[bool] = False
+    """Whether the head reads one map of all levels, or a map of each level."""
+    smallest_pass: ClassVar[int] = 1
+    """Images that a training pass needs for its batch norm."""
+    reads_boxes: ClassVar[bool] = False
+    """Whether people's boxes are predicted, and not whole images."""
+    output_names: ClassVar[str | None] = None
+    """The setting that names the outputs, if any does."""
+    output_layers: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of the head's tensors with one row per named output."""
+    # Decoding an image takes 4 and 3; confidence, classes, image and bands of written results take 4, 1, 3 and about 1;
+    # drawn people take 3 and 3. Measured were 8.
+    pixel_bytes: ClassVar[int] = 9
+    """Bytes for each pixel of an image at the peak of its prediction, the model's own work aside."""
+    published: ClassVar[str | None] = None
+    """The recipe of a published model, which benchmarks build by default."""
+    published_size: ClassVar[tuple[int, int]] = (512, 512)
+    """(height, width) of the images on which it is published."""
+    sheet_cell: ClassVar[tuple[int, int]] = (240, 320)
+    """(height, width) of a sample in a contact sheet."""
+    about: ClassVar["About"]
+    """Texts for the report of the demo."""
+
+    @classmethod
+    def complete(cls, task: dict[str, Any], data: Mapping[str, Any]) -> None:
+        """Fill in missing keys of a recipe's ``task`` section that the files in its ``data`` section define."""
+        del task, data
+
+    def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
+        """The outputs' names in a form that is equal for names that mean the same."""
+        return names
+
+    def check_trainable(self) -> None:  # noqa: B027
+        """Check what a model allows but a training does not.
+
+        Raises:
+            InputError: nothing would be learned
+        """
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """The only (height, width) of the model's images; None for any."""
+        return None
+
+    def with_input_size(self, size: tuple[int, int]) -> Self:
+        """The task with another `input_size`, if it has one."""
+        del size
+        return self
+
+    @property
+    def distinct_targets(self) -> int:
+        """Number of distinct values in a target that a loss treats one by one."""
+        return 1
+
+    def fitted_to(
+        self, samples: SampleDataset, gather: Callable[[Any], list[Any]] = lambda value: [value]
+    ) -> tuple[Self, list[str]]:
+        """Resolve settings that depend on the training samples, and describe them in lines.
+
+        Args:
+            samples: the training samples
+            gather: gathers values over all processes; those of the first one are used
+        """
+        del samples, gather
+        return self, []
+
+    def unfitted(self) -> Self:
+        """The task without settings that `fitted_to` resolves, to estimate memory."""
+        return self
+
+    def parts(self, data: Any, split: Split) -> Openers:
+        """The parts of a split in a ``data`` section, to be opened one by one."""
+        parts: Openers = data.parts(split)
+        return parts
+
+    def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> LabelHistogram | None:
+        """Check, before the first step, that samples can be trained on and scored.
+
+        Args:
+            samples: samples of a split
+            name: what they are, for messages
+            warns: whether to look for, and to log, what is only odd
+
+        Returns:
+            the count of each class in masks, if the targets are classes and it was counted
+
+        Raises:
+            InputError: they cannot
+        """
+        del samples, name, warns
+        return None
+
+    def count_labels(
+        self,
+        samples: SampleDataset,
+        *,
+        at_most: int | None = None,
+        progress: Callable[[Iterable[Any], int], Iterable[Any]] = lambda items, total: items,
+    ) -> LabelHistogram | None:
+        """Count the classes in masks; None if the targets are not classes."""
+        del samples, at_most, progress
+        return None
+
+    def sample_statistics(self) -> SampleStatistics | None:
+        """Statistics for ``metaprompts data check``."""
+        return None
+
+    def describe_data(self, augment: Any, test: Any) -> list[str]:
+        """How names are understood, in lines for ``metaprompts data check``.
+
+        Raises:
+            InputError: the task cannot be trained with these sections
+        """
+        del augment, test
+        return []
+
+    def training_transforms(self, data: Any, augment: Any, test: Any) -> list[Transform]:
+        """The transforms of training samples, given the sections of the recipe."""
+        return [*test.transforms(), *augment.transforms(data)]
+
+    def validation_transforms(self, data: Any) -> list[Transform]:
+        """The transforms of validation samples that `EvaluationProtocol` has not."""
+        transforms: list[Transform] = data.val_transforms()
+        return transforms
+
+    def metric_kwargs(self, samples: SampleDataset, data: Any, test: Any) -> dict[str, Any]:
+        """Arguments of `metric` that describe a validation split.
+
+        Raises:
+            InputError: it cannot be predicted as ``test`` says
+        """
+        del samples, data, test
+        return {}
+
+    @abstractmethod
+    def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
+        """Target tensors of a batch, with any content, to measure what a training step costs."""
 
     @property
     @abstractmethod
@@ -86,8 +242,11 @@ class Task(ABC):
         """A raw output in the units of the targets."""
 
     @abstractmethod
-    def metric(self, **metric_kwargs: Any) -> Any:
+    def metric(self, **metric_kwargs: Any) -> Metric:
         """A fresh metric over a split; ``metric_kwargs`` describe the split."""
+
+    def write_details(self, metric: Any, folder: Path) -> None:  # noqa: B027
+        """Write files of an evaluation other than its scores."""
 
     @abstractmethod
     def score(self, metric: Any, raw: Tensor, batch: Batch) -> None:
@@ -124,6 +283,93 @@ class Task(ABC):
             f"{self.name} is not predicted pixel by pixel, so not in windows either: leave window and stride out"
         )
 
+    @abstractmethod
+    def constant_output(self, batches: Iterable[Batch]) -> Tensor:
+        """The best raw output (1, ...) that is the same for every image: the floor of each metric.
+
+        Args:
+            batches: batches of training images, all of one size
+        """
+
+    @abstractmethod
+    def prompt_responses(self, prompts: int) -> PromptResponses:
+        """What each of N prompts responds to over a data set, in the terms of the task."""
+
+    def amount_of(self, place: int, sample: Sample) -> float:
+        """How much a sample shows of a class, joint or other place of `prompt_responses`."""
+        del place, sample
+        return 0.0
+
+    @abstractmethod
+    def draw_target(self, sample: Sample) -> ImageArray:
+        """The target of a sample, (H, W, 3)."""
+
+    def draw_prediction(self, prediction: Any, sample: Sample) -> ImageArray:
+        """A prediction of a sample's image, (H, W, 3), in the colors of `draw_target`."""
+        del sample
+        return np.asarray(prediction.show(legend=False))
+
+    def draw_sample(self, sample: Sample) -> ImageArray:
+        """A sample for ``metaprompts data check``: the image, and its target below."""
+        small = shrunk(sample)
+        return stack_down(small.image, self.draw_target(small))
+
+    def legend_entries(self, shown: Any) -> set[int]:
+        """Numbers of the entries of `legend` that explain a sample or a prediction."""
+        del shown
+        return set()
+
+    def legend(self, entries: Iterable[int], width: int) -> ImageArray | None:
+        """Names of colors, (strip height, width, 3); None without entries."""
+        del entries, width
+        return None
+
+    def export_input(self) -> str:
+        """How an image becomes the input of an exported model, for model.json."""
+        return (
+            "Resize the image to the input's height and width: averaging over areas if that has fewer pixels, else "
+            "bilinearly; round to 8 bits. Resize the output back to the image's size bilinearly, without smoothing "
+            "(align_corners=False)."
+        )
+
+    @abstractmethod
+    def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
+        """The output of an exported model: "name", "shape", "meaning" and what its example needs.
+
+        Args:
+            size: (height, width) of its images
+        """
+
+    example: ClassVar[Callable[..., str]]
+    """``save_result`` in the example code of an exported model: (outputs, image, boxes, facts) -> name of the file."""
+
+    @classmethod
+    def example_code(cls) -> str:
+        """The text of processing.py next to an exported model, which needs NumPy and Pillow alone."""
+        shared = (resources.files("metaprompts.tasks") / "standalone" / "dense.py").read_text(encoding="utf-8")
+        return f"{shared}\n\n{inspect.getsource(cls.example)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """Texts about a task in the report of the demo.
+
+    Attributes:
+        title: what is predicted
+        text: how to read its pictures
+        scores: metrics, and what each measures
+        constant: what `Task.constant_output` is
+    """
+
+    title: str
+    text: str
+    scores: Mapping[str, str]
+    constant: str
+
+
+AnyTask = Task | type[Task]
+"""A task with settings or without: class attributes are enough."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FusedTask(Task):
@@ -141,20 +387,3 @@ class FusedTask(Task):
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
         """The rearrangement module for a pyramid with these channels."""
         return FusedRearrangement(levels, prompt_channels, enabled=enabled, upsample=self.upsample)
-
-
-def check_names_are_lines(key: str, names: Sequence[str]) -> None:
-    """Check that names of classes or joints fit on one line of a message or table.
-
-    Args:
-        key: recipe key, for the error
-        names: its value
-
-    Raises:
-        InputError: a name is empty, or has line breaks or control characters
-    """
-    for place, name in enumerate(names, 1):
-        if not name.strip():
-            raise InputError(f"{key} has an empty name, number {place} of {len(names)}: name it, or remove a comma")
-        if not is_one_line(name):
-            raise InputError(f"{key} has {name!r}: expected names without line breaks and control characters")

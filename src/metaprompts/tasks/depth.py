@@ -1,31 +1,94 @@
 """Metric depth: transposed convolutions, scale-invariant log loss, RMSE and friends."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
+from metaprompts.data.check import readable_samples
+from metaprompts.data.config.depth import DepthAugment, DepthData
+from metaprompts.data.datasets.depth_statistics import DepthStatistics
+from metaprompts.data.sample import Sample, SampleDataset
+from metaprompts.data.transforms.kitti_crop import KittiCrop
+from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics import depth_errors
-from metaprompts.metrics.depth_errors import DEPTH_SCORES, in_range
+from metaprompts.metrics.depth_errors import CROPS, DEPTH_SCORES, in_range
+from metaprompts.metrics.prompt_statistics import DepthResponses
 from metaprompts.modules.heads.deconv import DepthHead
-from metaprompts.tasks.base import Batch, FusedTask, ImageArray, ModelInput
+from metaprompts.tasks.base import About, FusedTask, ModelInput
+from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
+from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.tasks.sliding_window import predict_windows
+from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.schema import Range, check_ranges
+from metaprompts.visualize.depth import color_depth, depth_range, visible_points
+from metaprompts.visualize.text import ImageArray, stack_down
 
 if TYPE_CHECKING:
     from metaprompts.metrics.depth import DepthScores
+    from metaprompts.tasks.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 _BLOCK = 64
 _SMALLEST_SPREAD = 1e-12
 # The head's sigmoid never reaches its maximum.
 _SKY_SHARE = 0.98
 _GRADIENT_SCALES = 4
+_TRIED = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthProtocol(EvaluationProtocol):
+    """Test protocol of depth. Windows and mirror images are averaged in meters.
+
+    Attributes:
+        num_windows: number of square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
+        crop: evaluated region: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
+        kitti_crop: first crop images and depth to KITTI's benchmark crop: the lowest 352 rows, the middle 1216 columns;
+            training does so as well
+    """
+
+    num_windows: Annotated[int, Range(2, 1024)] | None = None
+    crop: Literal["nyu", "garg", "eigen"] | None = None
+    kitti_crop: bool = False
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "test")
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Meters (B,1,h,w)."""
+        predict = with_context(model, batch)
+        if self.num_windows is None and not self.flip:
+            return predict(batch["image"])
+        return predict_windows(predict, batch["image"], windows=self.num_windows, flip=self.flip)
+
+    def metric_kwargs(self) -> dict[str, Any]:
+        """The crop."""
+        return {"crop": None if self.crop is None else CROPS[self.crop]}
+
+    def transforms(self) -> list[Transform]:
+        """KITTI's benchmark crop."""
+        return [KittiCrop()] if self.kitti_crop else []
+
+
+def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
+    """Write depth_mm.png, 16-bit millimeters, of the image's size."""
+    depth_mm = np.rint(resized(outputs[0], image.shape[:2], between)[0].astype(np.float64) * 1000)
+    # Millimeters end at 65.535 m.
+    Image.fromarray(depth_mm.clip(0, 65535).astype(np.uint16)).save("depth_mm.png")
+    return "depth_mm.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +109,27 @@ class Depth(FusedTask):
     """
 
     name: ClassVar[str] = "depth"
+    data: ClassVar[type[Any]] = DepthData
+    augment: ClassVar[type[Any]] = DepthAugment
+    protocol: ClassVar[type[EvaluationProtocol]] = DepthProtocol
     metrics: ClassVar[tuple[str, ...]] = DEPTH_SCORES
+    best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"rmse": "lower", "rel": "lower", "d1": "higher"}
+    nothing_scored: ClassVar[str] = "no pixel of the validation split has a depth in range"
+    published: ClassVar[str | None] = "nyu"
+    published_size: ClassVar[tuple[int, int]] = (480, 480)
+    sheet_cell: ClassVar[tuple[int, int]] = (360, 320)
+    example: ClassVar[Callable[..., str]] = staticmethod(save_result)
+    about: ClassVar[About] = About(
+        title="Metric depth: the distance of each pixel in meters",
+        text="Near is bright, far is dark; truth and prediction of a scene have the same colors. The sky is drawn as "
+        "far as the farthest thing.",
+        scores={
+            "d1": "share of pixels whose depth is within a factor of 1.25 of the truth",
+            "rmse": "root of the mean squared error, in meters: far errors count most",
+            "rel": "mean error as a share of the true depth",
+        },
+        constant="the mean depth at each pixel",
+    )
 
     max_depth_m: Annotated[float, Range(0, 1e6, above=True)]
     min_depth_m: Annotated[float, Range(0, 1e6, above=True)] = 1e-3
@@ -68,6 +151,41 @@ class Depth(FusedTask):
     @property
     def outputs(self) -> int:
         return 1
+
+    def training_transforms(self, data: Any, augment: Any, test: Any) -> list[Transform]:
+        """KITTI's benchmark crop comes before augmentation, as in the released code."""
+        return [*test.transforms(), *augment.transforms(data, self.max_depth_m)]
+
+    def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
+        return {"depth_m": torch.empty(images, height, width)}
+
+    def sample_statistics(self) -> DepthStatistics:
+        return DepthStatistics(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+
+    def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
+        """Check that a pixel has depth in range, and log the share out of range of a few samples."""
+        statistics = self.sample_statistics()
+        for sample in readable_samples(samples, at_most=_TRIED):
+            statistics.update(sample)
+        if statistics.images == statistics.unusable > 0:
+            self._check_any_usable(samples, name)
+        if warns and (hint := statistics.units_hint()):
+            logger.warning("%s%s", name, hint)
+        if warns and statistics.too_far:
+            treated = "masked" if self.mask_out_of_range else "trained on, as task.mask_out_of_range is false"
+            logger.warning("%s, %s; %s", name, statistics.range_line(), treated)
+
+    def _check_any_usable(self, samples: SampleDataset, name: str) -> None:
+        found = self.sample_statistics()
+        for sample in readable_samples(samples):
+            found.update(sample)
+            if found.images > found.unusable:
+                return
+        raise InputError(
+            f"no image of the {name} has depth between task.min_depth_m {self.min_depth_m:g} and task.max_depth_m "
+            f"{self.max_depth_m:g} ({found.range_line()}): correct the depth files, data.depth_scale or "
+            f"task.max_depth_m{found.units_hint()}"
+        )
 
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
@@ -121,6 +239,45 @@ class Depth(FusedTask):
     def score(self, metric: "DepthScores", raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]
         metric.update(_at_size(raw, target_m.shape[-2:]), target_m)
+
+    def constant_output(self, batches: Iterable[Batch]) -> Tensor:
+        """(1, 1, H, W): the geometric mean of measured depth at each position, because depth errors are ratios."""
+        total, count = torch.zeros(()), torch.zeros(())
+        for batch in batches:
+            depth_m = batch["depth_m"].float().unsqueeze(1)
+            measured = depth_m > 0
+            total = total + torch.where(measured, depth_m.clamp_min(1e-3).log(), 0).sum(dim=0, keepdim=True)
+            count = count + measured.sum(dim=0, keepdim=True)
+        overall = total.sum() / count.sum()
+        return torch.where(count > 0, total / count.clamp_min(1), overall).exp()
+
+    def prompt_responses(self, prompts: int) -> DepthResponses:
+        return DepthResponses(prompts, min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m)
+
+    def draw_target(self, sample: Sample) -> ImageArray:
+        """Depth as color; the sky at the largest measured depth."""
+        assert sample.depth_m is not None
+        near, far = depth_range(sample.depth_m)
+        return color_depth(np.where(np.isposinf(sample.depth_m), far, sample.depth_m), near, far)
+
+    def draw_prediction(self, prediction: Any, sample: Sample) -> ImageArray:
+        """A prediction in the color range of the ground truth."""
+        assert sample.depth_m is not None
+        return color_depth(prediction.depth_m, *depth_range(sample.depth_m), valid=prediction.valid)
+
+    def draw_sample(self, sample: Sample) -> ImageArray:
+        assert sample.depth_m is not None
+        small = shrunk(replace(sample, depth_m=visible_points(sample.depth_m)))
+        assert small.depth_m is not None
+        return stack_down(small.image, color_depth(small.depth_m))
+
+    def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
+        return {
+            "name": "depth_m",
+            "shape": ["batch", 1, *(side // 8 * 8 for side in size)],
+            "meaning": "Depth in meters.",
+            "max_depth_m": self.max_depth_m,
+        }
 
     def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None

@@ -1,40 +1,91 @@
 """Human pose, top-down: joint heatmaps, weighted mean squared error, OKS AP."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metaprompts.data.config.base import Openers
+from metaprompts.data.config.coco_joints import complete_joints
+from metaprompts.data.config.pose import PoseAugment, PoseData
+from metaprompts.data.datasets.held_out import image_ids
+from metaprompts.data.datasets.keypoints import People
 from metaprompts.data.joint_names import read_names
-from metaprompts.data.joints import COCO_JOINTS, coco_sigmas
+from metaprompts.data.joints import (
+    COCO_JOINTS,
+    COCO_SKELETON,
+    describe_mirroring,
+    mirror_pairs,
+    mirrored_order,
+)
+from metaprompts.data.sample import Sample, SampleDataset, Split
 from metaprompts.data.transforms.affine import box_center_scale, from_crop, udp_matrix
+from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.tensors import image_tensor
+from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
-from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES
+from metaprompts.metrics.oks_nms import KEYPOINT_SCORES
+from metaprompts.metrics.prompt_statistics import JointResponses
 from metaprompts.modules.heads.deconv import HeatmapHead
-from metaprompts.tasks.base import Batch, FusedTask, ImageArray, ModelInput, check_names_are_lines
+from metaprompts.tasks.base import About, FusedTask, ModelInput
+from metaprompts.tasks.drawing import shrunk
+from metaprompts.tasks.joint_settings import OTHER_SIGMA, box_and_score, check_indices, check_joint_names, known_sigmas
 from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
+from metaprompts.tasks.predictor import with_context
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.tasks.udp_heatmaps import decode_heatmaps, encode_heatmaps
 from metaprompts.utils.schema import Range, check_ranges
+from metaprompts.visualize.pose import draw_skeleton
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from metaprompts.metrics.pose import PoseScores
+    from metaprompts.tasks.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 _HEATMAP_STRIDE = 4
 _Joint = Annotated[int, Range(0, 9999)]
-COCO_SKELETON = (
-    *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
-    *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
-)
-# COCO's sigma of the joint nearest in kind, for joints that COCO does not have.
-_OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
-OTHER_SIGMA = 0.079
-"""The sigma of unknown joints: COCO's for shoulders."""
+_BOX_COLOR = (255, 255, 255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseProtocol(EvaluationProtocol):
+    """Test protocol of pose; averages heatmaps of the crop and, with left and right swapped, of its mirror image.
+
+    A person's final score is box score x mean of the joint scores above 0.2, as in mmpose and SimpleBaseline.
+
+    Attributes:
+        oks_nms: OKS threshold of non-maximum suppression within an image (published: 0.9, for detected boxes); none
+            keeps all
+    """
+
+    oks_nms: Annotated[float, Range(0, 1, above=True)] | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "test")
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
+        predict = with_context(model, batch)
+        heatmaps = predict(batch["image"]).float()
+        if not self.flip:
+            return heatmaps
+        task: Any = model.task
+        order = torch.tensor(mirrored_order(task.joints, task.flip_pairs), device=heatmaps.device)
+        mirrored = predict(batch["image"].flip(-1)).float()
+        return (heatmaps + mirrored.flip(-1)[:, order]) / 2
+
+    def metric_kwargs(self) -> dict[str, Any]:
+        """The threshold of non-maximum suppression."""
+        return {"oks_nms": self.oks_nms}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +109,26 @@ class Pose(FusedTask):
     """
 
     name: ClassVar[str] = "pose"
+    data: ClassVar[type[Any]] = PoseData
+    augment: ClassVar[type[Any]] = PoseAugment
+    protocol: ClassVar[type[EvaluationProtocol]] = PoseProtocol
     metrics: ClassVar[tuple[str, ...]] = (*KEYPOINT_SCORES, "pck@0.2")
+    best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = dict.fromkeys(("AP", "AP50", "pck@0.2"), "higher")
+    image_metric: ClassVar[str | None] = "pck@0.2"
+    nothing_scored: ClassVar[str] = "no person of the validation split counts"
+    published: ClassVar[str | None] = "coco_pose"
+    reads_boxes: ClassVar[bool] = True
+    output_names: ClassVar[str | None] = "joints"
+    output_layers: ClassVar[tuple[str, ...]] = ("head.score.",)
+    about: ClassVar[About] = About(
+        title="Human pose: the joints of each person",
+        text="17 joints of the person in each given box: the person's left in orange, the right in blue.",
+        scores={
+            "pck@0.2": "share of joints nearer to the truth than a fifth of the person's box",
+            "AP": "COCO's average precision by the distance of joints, relative to the person's size",
+        },
+        constant="the mean pose in each box",
+    )
 
     joints: tuple[str, ...] = COCO_JOINTS
     skeleton: tuple[tuple[_Joint, _Joint], ...] = COCO_SKELETON
@@ -73,7 +143,7 @@ class Pose(FusedTask):
 
     def __post_init__(self) -> None:
         check_ranges(self, "task")
-        _check_names(self.joints)
+        check_joint_names(self.joints)
         if self.crop_height % 8 or self.crop_width % 8:
             raise InputError(
                 f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; expected multiples of 8"
@@ -82,8 +152,8 @@ class Pose(FusedTask):
             raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
         if any(start == end for start, end in self.skeleton):
             raise InputError("task.skeleton has a limb from a joint to itself; expected pairs of different joints")
-        _check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
-        _check_indices("lower_body", self.lower_body or (), len(self.joints))
+        check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
+        check_indices("lower_body", self.lower_body or (), len(self.joints))
         if self.sigmas is not None and len(self.sigmas) != len(self.joints):
             raise InputError(f"task.sigmas has {len(self.sigmas)} numbers; expected {len(self.joints)}, one a joint")
 
@@ -92,18 +162,13 @@ class Pose(FusedTask):
         """OKS sigma of each joint: the given ones, else COCO's own, else the sigma of the most similar joint."""
         if self.sigmas is not None:
             return self.sigmas
-        known = self._known_sigmas()
+        known = known_sigmas(self.joints)
         return tuple(known.get(index, OTHER_SIGMA) for index in range(len(self.joints)))
 
     def without_sigma(self) -> list[str]:
         """Joints without a given sigma and with an unknown name, for which `oks_sigmas` uses 0.079."""
-        known = range(len(self.joints)) if self.sigmas is not None else self._known_sigmas()
+        known = range(len(self.joints)) if self.sigmas is not None else known_sigmas(self.joints)
         return [joint for index, joint in enumerate(self.joints) if index not in known]
-
-    def _known_sigmas(self) -> dict[int, float]:
-        parts = [name.part for name in read_names(self.joints)]
-        others = {index: _OTHER_SIGMAS[part] for index, part in enumerate(parts) if part in _OTHER_SIGMAS}
-        return others | coco_sigmas(self.joints, COCO_SIGMAS)
 
     @property
     def _crop_size(self) -> tuple[int, int]:
@@ -111,9 +176,67 @@ class Pose(FusedTask):
         return self.crop_width, self.crop_height
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        return self.crop_height, self.crop_width
+
+    def with_input_size(self, size: tuple[int, int]) -> "Pose":
+        return replace(self, crop_height=size[0], crop_width=size[1])
+
+    def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
+        return read_names(names)
+
+    def parts(self, data: PoseData, split: Split) -> Openers:
+        return {name: partial(self._opened, part) for name, part in data.parts(split).items()}
+
+    def _opened(self, open_part: Callable[[], SampleDataset]) -> SampleDataset:
+        people = open_part()
+        assert isinstance(people, People)
+        people.check_joints(self.joints)
+        return people
+
+    def describe_data(self, augment: PoseAugment, test: PoseProtocol) -> list[str]:
+        """How joint names are understood."""
+        self.training_transforms(None, augment, test)
+        if test.flip:
+            mirror_pairs(self.joints, self.flip_pairs)
+        lines = [f"{'joints':<14} {describe_mirroring(self.joints, self.flip_pairs)}"]
+        if unknown := self.without_sigma():
+            sigma = f"OKS sigma {OTHER_SIGMA:g} is taken for {', '.join(unknown)}; task.sigmas gives others"
+            lines.append(f"{'joints':<14} {sigma}")
+        return lines
+
+    def training_transforms(self, data: Any, augment: PoseAugment, test: Any) -> list[Transform]:
+        del data, test
+        return augment.transforms(
+            self.input_size, self.joints, self.padding, flip_pairs=self.flip_pairs, lower_body=self.lower_body
+        )
+
+    def validation_transforms(self, data: Any) -> list[Transform]:
+        del data
+        return [PoseCrop(self.crop_height, self.crop_width, self.joints, padding=self.padding)]
+
+    def metric_kwargs(self, samples: SampleDataset, data: PoseData, test: PoseProtocol) -> dict[str, Any]:
+        assert isinstance(samples, People)
+        if test.flip:
+            # Joint names that do not distinguish left from right raise an error here, before prediction.
+            mirror_pairs(self.joints, self.flip_pairs)
+        if unknown := self.without_sigma():
+            logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
+        # If images are held out of a larger file, its other images must not count as missed.
+        images = {} if data.val_share is None else {"images": image_ids(samples)}
+        return {"annotations": samples.annotation_path, **images}
+
+    def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
+        return {"keypoints": torch.empty(images, len(self.joints), 3)}
+
+    @property
     def heatmap_size(self) -> tuple[int, int]:
         """(height, width) of the heatmaps."""
         return self.crop_height // _HEATMAP_STRIDE, self.crop_width // _HEATMAP_STRIDE
+
+    @classmethod
+    def complete(cls, task: dict[str, Any], data: Mapping[str, Any]) -> None:
+        complete_joints(task, data)
 
     @property
     def outputs(self) -> int:
@@ -176,6 +299,65 @@ class Pose(FusedTask):
         ]
         metric.update(torch.as_tensor(np.stack(points)), torch.as_tensor(decoded[..., 2]), batch)
 
+    def constant_output(self, batches: Iterable[Batch]) -> Tensor:
+        """Heatmaps of the mean position of each joint over all crops."""
+        keypoints = torch.cat([batch["keypoints"] for batch in batches]).float()
+        labeled = keypoints[..., 2:] > 0
+        mean = (keypoints[..., :2] * labeled).sum(dim=0) / labeled.sum(dim=0).clamp_min(1)
+        return self.encode({"keypoints": torch.cat([mean, torch.full((len(mean), 1), 2.0)], dim=-1)[None]})
+
+    def prompt_responses(self, prompts: int) -> JointResponses:
+        return JointResponses(prompts, self.joints)
+
+    def amount_of(self, place: int, sample: Sample) -> float:
+        """The size of a person whose joint is visible."""
+        assert sample.person is not None
+        visible = sample.person.keypoints[place, 2] == 2
+        return float(visible * sample.person.box_xywh[2] * sample.person.box_xywh[3])
+
+    def draw_target(self, sample: Sample) -> ImageArray:
+        assert sample.person is not None
+        keypoints = sample.person.keypoints[None]
+        return draw_skeleton(sample.image, keypoints[..., :2], keypoints[..., 2], self.skeleton, joints=self.joints)
+
+    def draw_sample(self, sample: Sample) -> ImageArray:
+        """A person with the box."""
+        assert sample.person is not None
+        small = shrunk(sample).image.copy()
+        scale = small.shape[0] / sample.image.shape[0]
+        left, top, width, height = (sample.person.box_xywh * scale).round().astype(int).tolist()
+        cv2.rectangle(small, (left, top), (left + width, top + height), _BOX_COLOR, 2)
+        points = sample.person.keypoints[None, :, :2] * scale
+        seen = (sample.person.keypoints[None, :, 2] > 0).astype(np.float32)
+        return draw_skeleton(small, points, seen, self.skeleton, joints=self.joints)
+
+    def export_input(self) -> str:
+        return (
+            "Cut out each person: lengthen the box's shorter side to the input's aspect, then enlarge both by the "
+            "padding, about the box's center; map the box's edges to the centers of the input's outermost pixels, "
+            "bilinearly; outside the image is black. Of an image without boxes the whole is one box, without padding."
+        )
+
+    def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
+        return {
+            "name": "heatmaps",
+            "shape": ["batch", len(self.joints), *(side // _HEATMAP_STRIDE for side in size)],
+            "meaning": (
+                "A joint's score is the largest value of its heatmap. Its place is the center of a Gaussian of width "
+                "sigma fitted to the logarithm of the values within ceil(1.5 sigma) of that pixel, by least squares "
+                "weighted by their squares. Column c of w lies at c * (W - 1) / (w - 1) of an input W pixels wide, "
+                "rows alike; column c of the input at left + c * width / (W - 1) of an enlarged box."
+            ),
+            "joints": list(self.joints),
+            "skeleton": [list(edge) for edge in self.skeleton],
+            "sigma": self.heatmap_sigma,
+            "padding": self.padding,
+        }
+
+    @classmethod
+    def example_code(cls) -> str:
+        return (resources.files("metaprompts.tasks") / "standalone" / "pose.py").read_text(encoding="utf-8")
+
     def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
     ) -> Iterator[ModelInput]:
@@ -186,7 +368,7 @@ class Pose(FusedTask):
             yield self._crop(image, (0.0, 0.0, width, height), 1.0, padding=1.0)
             return
         for box in boxes:
-            yield self._crop(image, *_box_and_score(box), self.padding)
+            yield self._crop(image, *box_and_score(box), self.padding)
 
     def _crop(self, image: ImageArray, box_xywh: Sequence[float], score: float, padding: float) -> ModelInput:
         box = np.asarray(box_xywh, np.float32)
@@ -210,29 +392,3 @@ class Pose(FusedTask):
             box_xywh=tuple(view.box_xywh.tolist()),
             score=view.score,
         )
-
-
-def _box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
-    values = np.asarray(box)
-    if values.shape not in ((4,), (5,)) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise InputError(f"a person's box is {box!r}; expected x, y, width, height and perhaps a score, in pixels")
-    if not (values[2:4] > 0).all():
-        raise InputError(f"a person's box is {box!r}; expected a width and a height above 0")
-    return values[:4].tolist(), float(values[4]) if len(values) > 4 else 1.0
-
-
-def _check_names(joints: Sequence[str]) -> None:
-    if not joints:
-        raise InputError("task.joints is empty; expected the name of each joint")
-    check_names_are_lines("task.joints", joints)
-    for name, times in Counter(joints).most_common(1):
-        if times > 1:
-            raise InputError(f"task.joints has {name!r} {times} times: give every joint a name of its own")
-
-
-def _check_indices(key: str, indices: Sequence[int], joints: int) -> None:
-    for index, times in Counter(indices).items():
-        if times > 1 or not 0 <= index < joints:
-            raise InputError(
-                f"task.{key} has joint {index} {times} times; expected 0 to {joints - 1}, each at most once"
-            )

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from PIL import Image
 
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
-from metaprompts.utils.files import write_json, write_whole
+from metaprompts.utils.files import write_array, write_json
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.depth import color_depth, color_notes, colored_bands, depth_legend, depth_range
@@ -24,6 +24,20 @@ _logger = logging.getLogger(__name__)
 
 # The largest value of 16-bit millimeters.
 _FARTHEST_MM = 65535
+
+
+class Prediction(Protocol):
+    """The prediction of one image, of any task."""
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(H,W,3) uint8 RGB, the input image."""
+
+    def show(self, *, legend: bool = True) -> Image.Image:
+        """A picture, with an explanation of its colors below unless ``legend`` is off."""
+
+    def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
+        """Write the prediction, and a picture of it, to files named ``STEM_...``; ``raw`` adds unrounded numbers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,7 +90,7 @@ class DepthPrediction:
             ),
         ]
         if raw:
-            paths.append(_write_array(folder / f"{stem}_depth.npy", self.depth_m))
+            paths.append(write_array(folder / f"{stem}_depth.npy", self.depth_m))
         return paths
 
     def _legend(self) -> NDArray[np.uint8]:
@@ -169,7 +183,7 @@ class SegmentationPrediction:
         ]
         write_json(paths[-1], names)
         if raw and self.confidence is not None:
-            paths.append(_write_array(folder / f"{stem}_confidence.npy", self.confidence))
+            paths.append(write_array(folder / f"{stem}_confidence.npy", self.confidence))
         return paths
 
     def _legend(self, present: dict[int, float]) -> NDArray[np.uint8] | None:
@@ -302,9 +316,6 @@ class PosePrediction:
         return skeleton_legend(self.joints, lines, self.image.shape[:2])
 
 
-Prediction = DepthPrediction | SegmentationPrediction | PosePrediction
-
-
 def coco_keypoints(images: Sequence[tuple[int, str, PosePrediction]]) -> dict[str, Any]:
     """Predicted people as a self-contained COCO keypoint annotation file.
 
@@ -363,12 +374,6 @@ def _write_framed(
     height, width = size
     below = (0, width) if strip is None else strip.shape[:2]
     return write_png(path, (height + below[0], below[1]), framed(bands, width, strip))
-
-
-def _write_array(path: Path, values: NDArray[np.floating]) -> Path:
-    with write_whole(path) as scratch:
-        np.save(scratch, values.astype(np.float32, copy=False))
-    return path
 
 
 def _check_size(name: str, values: NDArray[Any], image: NDArray[np.uint8]) -> None:

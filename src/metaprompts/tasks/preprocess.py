@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metaprompts.data.transforms.resize_image import resized
 from metaprompts.data.transforms.tensors import image_tensor
-from metaprompts.tasks.base import ImageArray, ModelInput
+from metaprompts.tasks.base import ModelInput
 from metaprompts.utils.row_bands import row_bands
+from metaprompts.visualize.text import ImageArray
 
 # The UNet halves the latent three times, so sides that are multiples of 64 need no resized skips.
 _MULTIPLE = 64

@@ -1,28 +1,119 @@
 """Semantic segmentation: UPerNet, cross entropy + Lovasz + auxiliary loss, mIoU."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+import logging
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from metaprompts.data.class_names import plain_names
+from metaprompts.data.config.base import Openers
+from metaprompts.data.config.segmentation import SegmentationAugment, SegmentationData
+from metaprompts.data.datasets.label_histogram import LabelHistogram, check_any_label, count_labels
+from metaprompts.data.sample import Sample, SampleDataset, Split
 from metaprompts.errors import InputError
+from metaprompts.metrics.prompt_statistics import ClassResponses
 from metaprompts.modules.heads.upernet import FCNHead, UPerNet
-from metaprompts.tasks.base import Batch, ImageArray, ModelInput, Task, check_names_are_lines
+from metaprompts.tasks.base import About, ModelInput, Task
+from metaprompts.tasks.class_weights import BALANCED, balanced_weights, describe_weights
+from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
+from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol, original_size, scaled_name
+from metaprompts.tasks.standalone.dense import Array, between, resized
+from metaprompts.tasks.tta import mean_probabilities
 from metaprompts.utils.schema import Range, check_ranges
+from metaprompts.utils.wording import check_names_are_lines
+from metaprompts.visualize.segmentation import class_legend, overlay_labels, palette
+from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
     from metaprompts.metrics.segmentation import SegmentationScores
+    from metaprompts.tasks.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 IGNORED = 255
+# For Cityscapes' large masks this takes about 3 seconds.
+_MASKS_AT_MOST = 100
 # Rows whose probabilities are in memory at once.
 _BAND = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationProtocol(EvaluationProtocol):
+    """Test protocol of segmentation. Windows average logits; scales and mirror images average softmax outputs.
+
+    Attributes:
+        window: side of square windows, in pixels (ADE20K: 512; Cityscapes: 1024); none for the whole image at once
+        stride: step between windows, in pixels (ADE20K: 341; Cityscapes: 512); none for half a window
+        scales: scale factors of images (published: 0.5,0.75,1,1.25,1.5,1.75,2)
+        window_batch: windows per forward pass
+    """
+
+    window: Annotated[int, Range(1, 65536)] | None = None
+    stride: Annotated[int, Range(1, 65536)] | None = None
+    # Larger factors are typing errors; published ones are 0.5 to 2.
+    scales: tuple[Annotated[float, Range(0, 16, above=True)], ...] = (1.0,)
+    window_batch: Annotated[int, Range(1, 65536)] = 1
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "test")
+        if self.stride is not None and self.stride > (self.window or 0):
+            raise InputError(
+                f"test.stride is {self.stride} and test.window {self.window or 'none'}: expected a stride of at most "
+                "the window's side, which leaves no gaps"
+            )
+        if not self.scales:
+            raise InputError("test.scales is empty; expected numbers such as 0.5,1,2")
+        if len(set(self.scales)) != len(self.scales):
+            raise InputError(f"test.scales is {list(self.scales)}; expected each scale once")
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Logits (B,C,H,W) if an image is predicted once, else probabilities (B,C,H,W) at the labels' size."""
+        predict = with_context(model, batch)
+        if self.window is None and not self.flip and self.scales == (1.0,):
+            return predict(batch["image"])
+        return mean_probabilities(
+            predict,
+            [batch[scaled_name(scale)] for scale in self.scales],
+            original_size(batch),
+            windows=None if self.window is None else (self.window, self.stride or max(self.window // 2, 1)),
+            flip=self.flip,
+            batch=self.window_batch,
+        )
+
+    def quick(self) -> Self:
+        """One scale, no mirror image; windows stay, because the model was trained at their size."""
+        return replace(self, flip=False, scales=(1.0,))
+
+    def ratios(self) -> tuple[float, ...]:
+        """The scales."""
+        return self.scales
+
+
+def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
+    """Write labels.png, the index of each pixel's likeliest class, of the image's size."""
+    logits, size = outputs[0], image.shape[:2]
+    likely = np.exp(logits - logits.max(axis=0))
+    likely /= likely.sum(axis=0)
+    # Class by class: all of them at the image's size may be too much for memory.
+    best, found = resized(likely[:1], size, between)[0], np.zeros(size, np.uint16)
+    for index in range(1, len(likely)):
+        values = resized(likely[index : index + 1], size, between)[0]
+        found[values > best] = index
+        best = np.maximum(best, values)
+    Image.fromarray(found.astype(np.uint8) if len(likely) <= 256 else found).save("labels.png")
+    return "labels.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +131,27 @@ class Segmentation(Task):
     """
 
     name: ClassVar[str] = "segmentation"
+    data: ClassVar[type[Any]] = SegmentationData
+    augment: ClassVar[type[Any]] = SegmentationAugment
+    protocol: ClassVar[type[EvaluationProtocol]] = SegmentationProtocol
     metrics: ClassVar[tuple[str, ...]] = ("mIoU", "aAcc", "mAcc")
+    best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = dict.fromkeys(("mIoU", "mAcc", "aAcc"), "higher")
+    nothing_scored: ClassVar[str] = "no pixel of the validation split has a class"
+    # UPerNet pools to one pixel, and the variance of a single value is undefined.
+    smallest_pass: ClassVar[int] = 2
+    published: ClassVar[str | None] = "ade20k"
+    output_names: ClassVar[str | None] = "classes"
+    output_layers: ClassVar[tuple[str, ...]] = ("head.classify.", "auxiliary_head.classify.")
+    example: ClassVar[Callable[..., str]] = staticmethod(save_result)
+    about: ClassVar[About] = About(
+        title="Semantic segmentation: the class of each pixel",
+        text="One of 17 classes for each pixel; the legend below names the colors.",
+        scores={
+            "mIoU": "overlap of predicted and true pixels of a class, divided by their union; mean of classes",
+            "aAcc": "share of pixels whose class is right",
+        },
+        constant="the most frequent class at each pixel",
+    )
 
     classes: tuple[str, ...]
     width: Annotated[int, Range(1, 16384)] = 512
@@ -66,6 +177,54 @@ class Segmentation(Task):
     def outputs(self) -> int:
         return len(self.classes)
 
+    @property
+    def distinct_targets(self) -> int:
+        return len(self.classes)
+
+    def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
+        return plain_names(names)
+
+    def check_trainable(self) -> None:
+        if len(self.classes) == 1:
+            raise InputError(
+                f"task.classes has only {self.classes[0]!r}: of one class every pixel is right, and nothing is "
+                "learned; name what is around it as well, such as --task.classes background,"
+                f"{self.classes[0]}, and say which value is which, such as --data.label_map 0=0,255=1"
+            )
+
+    def fitted_to(
+        self, samples: SampleDataset, gather: Callable[[Any], list[Any]] = lambda value: [value]
+    ) -> tuple[Self, list[str]]:
+        """Count all masks, if the class weights are "balanced"."""
+        if self.class_weights != BALANCED:
+            return self, []
+        counted = count_labels(samples, self.classes)
+        weights = gather(balanced_weights(counted))[0]
+        return replace(self, class_weights=tuple(weights)), describe_weights(counted, weights)
+
+    def unfitted(self) -> Self:
+        """Class weights take no memory, and balanced ones are unknown before masks are counted."""
+        return replace(self, class_weights=None)
+
+    def parts(self, data: SegmentationData, split: Split) -> Openers:
+        return data.parts(split, self.classes)
+
+    def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> LabelHistogram | None:
+        """Check that a pixel has a class, and count the classes of at most 100 masks, always the same ones."""
+        check_any_label(samples, name)
+        if not warns:
+            return None
+        counted = count_labels(samples, self.classes, at_most=_MASKS_AT_MOST)
+        for line in counted.warnings():
+            logger.warning("%s: %s", name, line)
+        return counted
+
+    def count_labels(self, samples: SampleDataset, **options: Any) -> LabelHistogram:
+        return count_labels(samples, self.classes, **options)
+
+    def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
+        return {"labels": torch.empty(images, height, width, dtype=torch.long)}
+
     def head(self, channels: int, levels: int) -> nn.Module:
         return UPerNet([channels] * levels, width=self.width, classes=len(self.classes), dropout=self.dropout)
 
@@ -90,9 +249,7 @@ class Segmentation(Task):
 
     def _loss_weights(self, like: Tensor) -> Tensor | None:
         if self.class_weights == "balanced":
-            raise InputError(
-                "task.class_weights is balanced, but no masks were counted: see metaprompts.training.class_weights"
-            )
+            raise InputError("task.class_weights is balanced, but no masks were counted: see Segmentation.fitted_to")
         return None if self.class_weights is None else like.new_tensor(self.class_weights)
 
     def encode(self, batch: Batch) -> Tensor:
@@ -118,6 +275,53 @@ class Segmentation(Task):
         if raw.shape[-2:] != labels.shape[-2:]:
             raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         metric.update(self.decode(raw), labels)
+
+    def write_details(self, metric: "SegmentationScores", folder: Path) -> None:
+        """Write the confusion matrix."""
+        from metaprompts.metrics.confusion import write_confusion
+
+        write_confusion(metric.confusion, self.classes, folder)
+
+    def constant_output(self, batches: Iterable[Batch]) -> Tensor:
+        """(1, classes, H, W): the number of occurrences of each class at each position, used as logits."""
+        classes, counts = len(self.classes), []
+        for batch in batches:
+            # Ignored pixels get their own channel, which is removed.
+            labels = batch["labels"].long().clamp(max=classes)
+            counts.append(F.one_hot(labels, classes + 1)[..., :classes].sum(dim=0))
+        return torch.stack(counts).sum(dim=0).permute(2, 0, 1)[None].float()
+
+    def prompt_responses(self, prompts: int) -> ClassResponses:
+        return ClassResponses(prompts, self.classes)
+
+    def amount_of(self, place: int, sample: Sample) -> float:
+        return float(np.sum(sample.labels == place))
+
+    def draw_target(self, sample: Sample) -> ImageArray:
+        assert sample.labels is not None
+        return overlay_labels(sample.image, sample.labels, palette(len(self.classes)))
+
+    def draw_sample(self, sample: Sample) -> ImageArray:
+        return self.draw_target(shrunk(sample))
+
+    def legend_entries(self, shown: Any) -> set[int]:
+        return {int(label) for label in np.unique(shown.labels)} - {IGNORED}
+
+    def legend(self, entries: Iterable[int], width: int) -> ImageArray | None:
+        places = sorted(entries)
+        names = [self.classes[place] for place in places]
+        return class_legend(names, palette(len(self.classes))[places], width, numbers=places) if places else None
+
+    def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
+        return {
+            "name": "logits",
+            "shape": ["batch", len(self.classes), *size],
+            "meaning": (
+                "The class of a pixel is the index of its largest value on axis 1, resized after a softmax over that "
+                "axis."
+            ),
+            "classes": list(self.classes),
+        }
 
     def model_inputs(
         self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None

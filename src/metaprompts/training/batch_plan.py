@@ -5,10 +5,7 @@ from typing import Self
 
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.tasks import Segmentation
 from metaprompts.utils.wording import counted
-
-_SEEN_AT_LEAST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,11 +107,10 @@ def batch_plan(recipe: Recipe, processes: int) -> BatchPlan:
         loss_batch=settings.loss_group_size,
         fits=settings.fit_processes,
     )
-    # UPerNet pools to one pixel, and the variance of a single value is undefined.
     seen = split.micro_batch * (processes if settings.batch_norm == "sync" else 1)
-    if isinstance(recipe.task, Segmentation) and settings.batch_norm != "frozen" and seen < _SEEN_AT_LEAST:
+    if settings.batch_norm != "frozen" and seen < (needed := recipe.task.smallest_pass):
         raise InputError(
-            "a pass has 1 image, and segmentation's batch norm needs at least 2: choose a larger "
+            f"a pass has 1 image, and {recipe.task.name}'s batch norm needs at least {needed}: choose a larger "
             "training.micro_batch_size, fewer processes, or training.batch_norm frozen"
         )
     return split

@@ -1,6 +1,5 @@
 """Data loaders for the two splits of a recipe."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,27 +10,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler, default_collate
 
+from metaprompts.data.config.base import joined
 from metaprompts.data.datasets.captioned import Captioned
-from metaprompts.data.datasets.held_out import hold_out, image_ids, image_names, subset
-from metaprompts.data.datasets.keypoints import People
+from metaprompts.data.datasets.held_out import hold_out, image_names, subset
 from metaprompts.data.datasets.skip_bad import SkipBadSamples
 from metaprompts.data.datasets.transformed import Transformed
-from metaprompts.data.joints import mirror_pairs
 from metaprompts.data.loading.dataloader import Reader
 from metaprompts.data.loading.shape_batches import ShapeBatches
 from metaprompts.data.sample import SampleDataset
 from metaprompts.data.shards.index import read_index
-from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.tasks import Depth, Pose, Segmentation
-from metaprompts.tasks.pose import OTHER_SIGMA
 from metaprompts.training.batch_plan import BatchPlan
 from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device
-
-logger = logging.getLogger(__name__)
 
 HELD_OUT_BY = "held_out_by_seed"
 """The key in shards for the seed by which their validation split was held out."""
@@ -55,22 +48,10 @@ class Split:
 
 
 def training_split(recipe: Recipe) -> Split:
-    """The training split with the recipe's augmentation.
-
-    The test section's initial crop, KITTI's benchmark crop, is also applied here, before augmentation (as in the
-    released code).
-    """
-    task, data, augment = recipe.task, recipe.data, recipe.augment
+    """The training split with the recipe's augmentation."""
+    data = recipe.data
     samples = samples_of(recipe, "train")
-    if isinstance(task, Segmentation):
-        transforms = augment.transforms(data)
-    elif isinstance(task, Depth):
-        transforms = [*recipe.test.transforms(), *augment.transforms(data, task.max_depth_m)]
-    else:
-        assert isinstance(task, Pose)
-        crop = (task.crop_height, task.crop_width)
-        named = {"flip_pairs": task.flip_pairs, "lower_body": task.lower_body}
-        transforms = augment.transforms(crop, task.joints, task.padding, **named)
+    transforms = recipe.task.training_transforms(data, recipe.augment, recipe.test)
     skips = data.on_error == "skip"
     captioned = _captioned(recipe, samples, "train", tolerant=skips)
     return Split(SkipBadSamples(captioned, data.max_bad_samples) if skips else captioned, transforms, {}, samples)
@@ -80,18 +61,8 @@ def validation_split(recipe: Recipe) -> Split:
     """The validation split, without augmentation."""
     task, samples = recipe.task, samples_of(recipe, "val")
     captioned = _captioned(recipe, samples, "val", tolerant=False)
-    if not isinstance(task, Pose):
-        return Split(captioned, recipe.data.val_transforms(), {}, samples)
-    assert isinstance(samples, People)
-    if recipe.test.flip:
-        # Joint names that do not distinguish left from right raise an error here, before prediction.
-        mirror_pairs(task.joints, task.flip_pairs)
-    if unknown := task.without_sigma():
-        logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
-    crop = PoseCrop(task.crop_height, task.crop_width, task.joints, padding=task.padding)
-    # If images are held out of a larger file, its other images must not count as missed.
-    images = {} if recipe.data.val_share is None else {"images": image_ids(samples)}
-    return Split(captioned, [crop], {"annotations": samples.annotation_path, **images}, samples)
+    metric_kwargs = task.metric_kwargs(samples, recipe.data, recipe.test)
+    return Split(captioned, task.validation_transforms(recipe.data), metric_kwargs, samples)
 
 
 def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
@@ -108,14 +79,11 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
         )
     is_held_out = data.val_share is not None and not _shards_hold_out(recipe)
     source: Literal["train", "val"] = "train" if is_held_out else split
-    samples: SampleDataset = data.dataset(source, *((task.classes,) if isinstance(task, Segmentation) else ()))
+    samples = joined(task.parts(data, source))
     if is_held_out:
         paths = map(samples.path, range(len(samples)))
         kept, held = hold_out(paths, data.val_share, recipe.training.seed, data.names_from("train"), data.held_out)
         samples = subset(samples, kept if split == "train" else held)
-    if isinstance(task, Pose):
-        assert isinstance(samples, People)
-        samples.check_joints(task.joints)
     return samples
 
 

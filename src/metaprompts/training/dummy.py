@@ -12,7 +12,6 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.backbone import Backbone, build_backbone
 from metaprompts.modules.backbone.loading import RANDOM, named_config
 from metaprompts.recipes.recipe import Recipe
-from metaprompts.tasks import Pose, Segmentation
 from metaprompts.training.loop import model_on
 from metaprompts.utils.files import read_json
 
@@ -51,17 +50,12 @@ def empty_batch(recipe: Recipe, images: int) -> dict[str, Tensor]:
     """A training batch with dummy content."""
     height, width = original_size(recipe)
     batch = {"image": torch.empty(images, 3, height, width)}
-    if isinstance(recipe.task, Segmentation):
-        return batch | {"labels": torch.empty(images, height, width, dtype=torch.long)}
-    if isinstance(recipe.task, Pose):
-        return batch | {"keypoints": torch.empty(images, len(recipe.task.joints), 3)}
-    return batch | {"depth_m": torch.empty(images, height, width)}
+    return batch | recipe.task.empty_targets(images, height, width)
 
 
 def original_size(recipe: Recipe) -> tuple[int, int]:
     """(height, width) of training images."""
-    task = recipe.task
-    size: tuple[int, int] = (task.crop_height, task.crop_width) if isinstance(task, Pose) else recipe.augment.crop_size
+    size: tuple[int, int] = recipe.task.input_size or recipe.augment.crop_size
     return size
 
 

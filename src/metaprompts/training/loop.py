@@ -27,7 +27,6 @@ from metaprompts.recipes.loader import read_recipe
 from metaprompts.recipes.recipe import Recipe
 from metaprompts.training.batch_plan import batch_plan
 from metaprompts.training.checkpoints import Checkpoints, Resume, rng_state, skipped_by_all
-from metaprompts.training.class_weights import with_class_weights
 from metaprompts.training.dataloaders import (
     InfiniteDataLoader,
     Split,
@@ -36,9 +35,7 @@ from metaprompts.training.dataloaders import (
     validation_split,
     with_held_out,
 )
-from metaprompts.training.depth_range import check_depth_range
 from metaprompts.training.distributed import DistributedContext, distributed_context
-from metaprompts.training.label_check import check_labels
 from metaprompts.training.logger import LOG_FILE, MetricLogger, metric_logger, read_lines
 from metaprompts.training.lr_schedule import check_warmup, learning_rate
 from metaprompts.training.nonfinite_dump import NonFiniteStep, dump_step
@@ -114,15 +111,15 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
     splits = {"training": train_split} | ({} if val_split is None else {"validation": val_split})
     stored = {name: each.stored for name, each in splits.items()}
     recipe = with_held_out(recipe, val_split)
-    recipe, lines = with_class_weights(recipe, train_split.stored, dist.gather)
+    task, lines = recipe.task.fitted_to(train_split.stored, dist.gather)
+    recipe = replace(recipe, task=task)
     callbacks.on_message(lines)
     if (line := describe_validation(recipe, splits)) is not None:
         callbacks.on_message([line])
     if dist.is_first:
         warn_of_overlap(stored)
-    check_depth_range(recipe, warns=dist.is_first, **stored)
-    labels = check_labels(recipe, warns=dist.is_first, **stored)
-    callbacks.on_message(labels["training"].lines() if "training" in labels else [])
+    counts = {name: task.check_samples(each, f"{name} split", warns=dist.is_first) for name, each in stored.items()}
+    callbacks.on_message([] if counts["training"] is None else counts["training"].lines())
     batches = InfiniteDataLoader(train_split, recipe, split, dist.rank)
     steps = settings.total_steps(len(train_split.samples), split.batch)
     if dist.is_first and (fault := check_warmup(recipe.schedule, steps)) is not None:
@@ -230,11 +227,11 @@ def _warn_of_useless_cache(recipe: Recipe) -> None:
 def _is_stalled(history: History, recipe: Recipe) -> bool:
     """Whether early stopping applies: too many validations in a row without improvement."""
     patience = recipe.training.early_stopping
-    return patience is not None and validations_since_best(recipe.task.name, history.validations) >= patience
+    return patience is not None and validations_since_best(recipe.task, history.validations) >= patience
 
 
 def _early_stop(train_state: RunState, steps: int, recipe: Recipe) -> str:
-    metric, patience = main_metric(recipe.task.name), recipe.training.early_stopping
+    metric, patience = main_metric(recipe.task), recipe.training.early_stopping
     best = train_state.history.best or {}
     return (
         f"stopped early at step {train_state.step} of {steps}: {metric} was no better in "
@@ -394,7 +391,7 @@ def _record(
     if scores is not None:
         entry = {"step": train_state.step, **scores}
         history.validations.append(entry)
-        is_best = is_as_good(train_state.model.task.name, entry, history.best)
+        is_best = is_as_good(train_state.model.task, entry, history.best)
         history.best = entry if is_best else history.best
     tensors = train_state.tensors()
     skipped = skipped_by_all(split.samples, dist)
@@ -410,4 +407,4 @@ def _record(
 
 def _draw_curves(recipe: Recipe) -> None:
     out = recipe.training.output_dir
-    write_image(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), main_metric(recipe.task.name)))
+    write_image(out / CURVES_FILE, training_curves(read_lines(out / LOG_FILE), main_metric(recipe.task)))

@@ -11,7 +11,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.recipes.recipe import Recipe, Training
-from metaprompts.tasks import Segmentation
 from metaprompts.training.batch_plan import batch_plan
 from metaprompts.training.dummy import architecture, empty_batch, fake_model
 from metaprompts.training.flops import Flops
@@ -110,9 +109,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     Raises:
         InputError: the step cannot be shared by this number of processes
     """
-    if isinstance(recipe.task, Segmentation):
-        # Class weights take no memory, and balanced ones are unknown before masks are counted.
-        recipe = replace(recipe, task=replace(recipe.task, class_weights=None))
+    recipe = replace(recipe, task=recipe.task.unfitted())
     # Loss grouping and batch statistics do not affect memory, so smaller micro-batches are allowed here.
     alone = replace(recipe, training=replace(recipe.training, loss_group_size=None, batch_norm="frozen"))
     split = batch_plan(alone, processes)
@@ -123,7 +120,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     with mode:
         batch = empty_batch(recipe, images)
         size = model.task.resize_for_backbone(batch["image"]).shape[-2:]
-        answers = WorstCaseMode(distinct=_labels(recipe))
+        answers = WorstCaseMode(distinct=recipe.task.distinct_targets)
         with Flops() as flops:
             live, kept = pass_bytes(model, recipe, batch, earlier_gradients=passes > 1, answers=answers)
     return TrainingMemory(
@@ -230,10 +227,6 @@ def moment_bytes(parameter: Tensor, kind: str) -> int:
     if kind == "adamw" or parameter.numel() < _8BIT_SMALLEST:
         return 2 * 4 * parameter.numel()
     return 2 * (parameter.numel() + 4 * -(-parameter.numel() // _8BIT_BLOCK))
-
-
-def _labels(recipe: Recipe) -> int:
-    return len(recipe.task.classes) if isinstance(recipe.task, Segmentation) else 1
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

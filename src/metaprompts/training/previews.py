@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metaprompts.analysis.drawing import box_of, distinct_images, draw_prediction, draw_truth
+from metaprompts.analysis.drawing import box_of, distinct_images
 from metaprompts.analysis.prompts import prompt_heatmaps
 from metaprompts.data.sample import Sample, SampleDataset
 from metaprompts.models.model import MetaPromptModel
@@ -36,7 +36,7 @@ def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str
         "predictions", and "prompts" if the model has prompt maps
     """
     with eval_mode(model):
-        rows = [[sample.image, draw_truth(model.task, sample), _predicted(model, sample)] for sample in samples]
+        rows = [[sample.image, model.task.draw_target(sample), _predicted(model, sample)] for sample in samples]
         sheets = {"predictions": contact_sheet(rows, [["image", "truth", "prediction"]] * len(rows))}
         if model.config.rearrangement.enabled:
             sheets["prompts"] = _heatmaps(model, samples[0])
@@ -44,7 +44,7 @@ def sample_images(model: MetaPromptModel, samples: Sequence[Sample]) -> dict[str
 
 
 def _predicted(model: MetaPromptModel, sample: Sample) -> ImageArray:
-    return draw_prediction(model.predict(sample.image, box_of(sample), _context(sample)), sample)
+    return model.task.draw_prediction(model.predict(sample.image, box_of(sample), _context(sample)), sample)
 
 
 def _context(sample: Sample) -> Tensor | None:

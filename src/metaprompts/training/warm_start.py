@@ -1,14 +1,12 @@
 """Start a run from the weights of another."""
 
 import logging
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from metaprompts.data.class_names import plain_names
-from metaprompts.data.joint_names import read_names
 from metaprompts.errors import InputError
 from metaprompts.models.loading import model_folder
 from metaprompts.models.model import MetaPromptModel
@@ -23,12 +21,6 @@ logger = logging.getLogger(__name__)
 
 # A model with one refinement step has no output layer; the backbone's own then stays.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
-# The task field that names a head's outputs, the layers with one row per output, and how names are compared: classes
-# ignore spaces, dashes and case; for joints, left_eye and L_Eye are the same.
-_OUTPUTS: dict[str, tuple[str, tuple[str, ...], Callable[[Sequence[str]], Sequence[Hashable]]]] = {
-    "segmentation": ("classes", ("head.classify.", "auxiliary_head.classify."), plain_names),
-    "pose": ("joints", ("head.score.",), read_names),
-}
 _NAMED_AT_MOST = 6
 
 
@@ -87,16 +79,16 @@ def _outputs_by_name(
     model: MetaPromptModel, tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: str | Path
 ) -> Mapping[str, Tensor]:
     """The tensors with the rows of a head's outputs in this model's order."""
-    key, layers, compared = _OUTPUTS.get(model.task.name, ("", (), tuple))
-    names, found = getattr(model.task, key, None), _section(config, "task").get(key)
+    task, key = model.task, model.task.output_names or ""
+    names, found = getattr(task, key, None), _section(config, "task").get(key)
     if names is None or not isinstance(found, list) or tuple(found) == names:
         return tensors
-    own_names, other_names = list(compared(names)), list(compared([str(name) for name in found]))
+    own_names, other_names = list(task.comparable_names(names)), list(task.comparable_names([*map(str, found)]))
     rows = {place: other_names.index(name) for place, name in enumerate(own_names) if name in other_names}
     changed, taken = dict(tensors), False
     for name, own in model.state_dict().items():
         other = tensors.get(name)
-        if other is None or not name.startswith(layers):
+        if other is None or not name.startswith(task.output_layers):
             continue
         is_alike = other.shape == (len(found), *own.shape[1:])
         # If nothing is copied, layers with another number of outputs are reported like all others that do not fit.

@@ -153,6 +153,15 @@ def write_image(path: Path, image: "NDArray[Any] | Image", **options: Any) -> No
         (image if isinstance(image, Image) else fromarray(image)).save(scratch, **options)
 
 
+def write_array(path: Path, values: "NDArray[Any]") -> Path:
+    """Write numbers as a float32 .npy file, atomically; returns ``path``."""
+    import numpy as np
+
+    with write_whole(path) as scratch, scratch.open("wb") as file:
+        np.save(file, values.astype(np.float32, copy=False))
+    return path
+
+
 def is_file(path: Path) -> bool:
     """Whether a user-given path is a file; False for names that are too long.
 

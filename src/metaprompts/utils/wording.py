@@ -3,6 +3,8 @@
 import unicodedata
 from collections.abc import Sequence
 
+from metaprompts.errors import InputError
+
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 image", "3 images", "2 boxes".
@@ -40,3 +42,20 @@ def shown_score(name: str, value: float) -> str:
 def is_one_line(name: str) -> bool:
     """Whether a name has no line breaks or control characters, so a message with it is one line."""
     return not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name)
+
+
+def check_names_are_lines(key: str, names: Sequence[str]) -> None:
+    """Check that names of classes or joints fit on one line of a message or table.
+
+    Args:
+        key: recipe key, for the error
+        names: its value
+
+    Raises:
+        InputError: a name is empty, or has line breaks or control characters
+    """
+    for place, name in enumerate(names, 1):
+        if not name.strip():
+            raise InputError(f"{key} has an empty name, number {place} of {len(names)}: name it, or remove a comma")
+        if not is_one_line(name):
+            raise InputError(f"{key} has {name!r}: expected names without line breaks and control characters")

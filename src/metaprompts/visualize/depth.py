@@ -14,6 +14,8 @@ from metaprompts.visualize.text import INK, ImageArray, blank, stack_down, text_
 # Inferno's darkest colors are too close to the black of pixels without depth.
 _DARKEST = 0.12
 _ENOUGH = 2**25
+# Share of measured pixels below which depth is sparse.
+_SPARSE = 0.5
 
 
 def depth_range(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None = None) -> tuple[float, float]:
@@ -150,6 +152,16 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     if nearer or farther:
         notes.append(f"one color for all that is {' or '.join(filter(None, ends))}")
     return notes
+
+
+def visible_points(depth_m: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Enlarge sparse points to 5x5 pixels; nearer ones cover farther ones. Dense depth stays as it is."""
+    depth_m = depth_m.astype(np.float32)
+    if (depth_m > 0).mean() < _SPARSE:
+        nearness = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)
+        nearness = cv2.dilate(nearness, np.ones((5, 5), np.uint8)).astype(np.float32)
+        depth_m = np.divide(1, nearness, out=np.zeros_like(nearness), where=nearness > 0)
+    return depth_m
 
 
 def _ticks(minimum: float, maximum: float, at_most: int) -> list[tuple[float, str]]:

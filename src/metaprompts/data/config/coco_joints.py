@@ -1,5 +1,6 @@
 """Joints and skeleton from the data, for pose recipes that do not name them."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,14 @@ from typing import Any
 from metaprompts.data.config.pose import PoseData
 from metaprompts.data.io.coco_annotations import parse_categories
 from metaprompts.data.joint_names import read_names
-from metaprompts.data.joints import COCO_JOINTS
+from metaprompts.data.joints import COCO_JOINTS, COCO_SKELETON
 from metaprompts.data.shards.index import read_index
 from metaprompts.errors import InputError
+from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import is_file, read_json
+from metaprompts.utils.schema import convert, from_dict
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +34,32 @@ class FileJoints:
     skeleton: tuple[tuple[int, int], ...]
 
 
-def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tuple[int, int], ...]) -> dict[str, Any]:
+def complete_joints(task: dict[str, Any], data: Mapping[str, Any]) -> None:
+    """Fill in the joints and skeleton of a pose recipe's task section from its annotation file, and report it."""
+    if task.get("joints") is not None and task.get("skeleton") is not None:
+        return
+    try:
+        section = from_dict(PoseData, data, "data")
+        given = None if task.get("joints") is None else convert(tuple[str, ...], task["joints"], "task.joints")
+    except InputError:
+        # Reported together with the other errors.
+        return
+    found = file_joints(section)
+    added = {} if found is None else missing_joints({"joints": given, "skeleton": task.get("skeleton")}, found)
+    if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
+        # The default skeleton is COCO's, for other joints.
+        task.setdefault("skeleton", [])
+    task.update(added)
+    if found is not None and added and is_first_process():
+        logger.warning("%s", describe_joints(added, found.path))
+
+
+def missing_joints(task: Mapping[str, Any], found: FileJoints) -> dict[str, Any]:
     """Joints and skeleton for a task section that lacks them, if the data's differ from COCO's.
 
     Args:
         task: the section as given, without ``joints``, ``skeleton`` or both
         found: joints of the data
-        default: the skeleton of COCO's joints
 
     Returns:
         the missing ones of "joints" and "skeleton"
@@ -46,7 +70,7 @@ def missing_joints(task: Mapping[str, Any], found: FileJoints, default: tuple[tu
     if given is None and not is_coco:
         added["joints"] = list(found.names)
     has_given = given is None or (isinstance(given, list | tuple) and read_names(given) == read_names(found.names))
-    is_other = {frozenset(edge) for edge in found.skeleton} != {frozenset(edge) for edge in default}
+    is_other = {frozenset(edge) for edge in found.skeleton} != {frozenset(edge) for edge in COCO_SKELETON}
     if task.get("skeleton") is None and has_given and (is_other or not is_coco) and (found.skeleton or not is_coco):
         added["skeleton"] = [list(edge) for edge in found.skeleton]
     return added

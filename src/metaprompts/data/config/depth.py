@@ -142,6 +142,10 @@ class DepthAugment:
     def __post_init__(self) -> None:
         check_ranges(self, "augment")
 
+    def keeps_images(self, data: DepthData) -> bool:
+        """Whether an image is the same in every epoch, or mirrored."""
+        return self.crop_size == data.image_size and not self.color and self.cutdepth is None
+
     def transforms(self, data: DepthData, max_depth_m: float) -> list[Transform]:
         """The training transforms, in order."""
         cut: list[Transform] = []

@@ -97,6 +97,11 @@ class PoseAugment:
         check_ranges(self, "augment")
         check_factor_ranges(scale=self.scale)
 
+    def keeps_images(self, data: PoseData) -> bool:
+        """Whether an image is the same in every epoch, or mirrored."""
+        del data
+        return self.scale == (1, 1) and not self.half_body and not self.rotation
+
     def transforms(
         self,
         crop: tuple[int, int],

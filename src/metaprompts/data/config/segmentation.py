@@ -172,6 +172,10 @@ class SegmentationAugment:
         check_ranges(self, "augment")
         check_factor_ranges(scale_range=self.scale_range)
 
+    def keeps_images(self, data: SegmentationData) -> bool:
+        """Whether an image is the same in every epoch, or mirrored."""
+        return self.scale_range == (1, 1) and self.crop_size == data.image_size and not self.color
+
     def transforms(self, data: SegmentationData) -> list[Transform]:
         """The training transforms, in mmsegmentation's order."""
         share = self.max_class_share if self.max_class_share < 1 else None

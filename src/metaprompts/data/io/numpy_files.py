@@ -16,24 +16,25 @@ _MOST_PIXELS = 2**26
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def read_npy(path: Path, *, kind: str) -> NDArray[Any]:
-    """Read a 2-D array of numbers.
+def read_npy(path: Path, *, kind: str, channels: int | None = None) -> NDArray[Any]:
+    """Read an array of one number a pixel, or of several.
 
     Args:
         path: the .npy file
         kind: the expected kind of file, which begins the error ("depth file", ...)
+        channels: numbers a pixel; None for one, without an axis
 
     Returns:
-        (H, W) integers or floats
+        (H, W) or (H, W, channels) integers or floats
 
     Raises:
-        InputError: missing, broken, too large for its file, or not a 2-D array of numbers
+        InputError: missing, broken, too large for its file, or of another shape
     """
     check_regular_file(path, kind)
     name = f"{kind} {path}"
     try:
         with path.open("rb") as file:
-            return _read_array(file, path.stat().st_size, name)
+            return _read_array(file, path.stat().st_size, name, channels)
     except InputError:
         raise
     # NumPy's header parser raises errors of any type.
@@ -80,7 +81,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     raise InputError(f"{name} holds {held}; expected a single array, or one called {' or '.join(_NPZ_NAMES)}")
 
 
-def _read_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
+def _read_array(file: IO[bytes], size: int, name: str, channels: int | None = None) -> NDArray[Any]:
     version = np.lib.format.read_magic(file)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
         version
@@ -88,10 +89,12 @@ def _read_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
     if read_header is None:
         raise ValueError(f"version {version} of the format, not 1.0 or 2.0")
     shape, is_fortran, dtype = read_header(file)
-    if len(shape) != 2 or dtype.kind not in "iuf" or min(shape) < 1:
-        raise InputError(f"{name} is {dtype} {shape}; expected one number a pixel, (H, W)")
-    height, width = shape
-    expected, left = height * width * dtype.itemsize, size - file.tell()
+    behind = () if channels is None else (channels,)
+    if len(shape) != 2 + len(behind) or shape[2:] != behind or dtype.kind not in "iuf" or min(shape) < 1:
+        wanted = "one number a pixel, (H, W)" if channels is None else f"{channels} numbers a pixel, (H, W, {channels})"
+        raise InputError(f"{name} is {dtype} {shape}; expected {wanted}")
+    height, width = shape[:2]
+    expected, left = height * width * (channels or 1) * dtype.itemsize, size - file.tell()
     if expected != left:
         raise ValueError(f"{left} bytes of numbers instead of the {expected} of {dtype} {height}x{width}")
     if isinstance(file, zipfile.ZipExtFile) and height * width > _MOST_PIXELS:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from metaprompts.data.sample import Person, Sample
+from metaprompts.data.sample import DenseTarget, Person, Sample
 from metaprompts.data.shards.index import FACTS
 
 Members = dict[str, bytes]
@@ -19,7 +19,7 @@ Members = dict[str, bytes]
 LABELS = "label.png"
 """The extension of the file of class indices."""
 
-_DEPTH_UNITS, _DEPTH_M = "depth.png", "depth.npy"
+_DEPTH_UNITS, _DEPTH_M, _DENSE = "depth.png", "depth.npy", ".dense.npy"
 # Extensions of files stored unchanged, which WebDataset readers support.
 _ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png"}
 _LARGEST_UNIT = 65535
@@ -36,8 +36,8 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
 
     Returns:
         ``jpg`` or ``png``, the image: the original file, if every reader decodes the same pixels, else a PNG;
-        ``label.png``; 16-bit ``depth.png`` if lossless, else ``depth.npy``; and ``json``, with the path, depth units
-        per meter and the people
+        ``label.png``; 16-bit ``depth.png`` if lossless, else ``depth.npy``; ``NAME.dense.npy`` of further targets; and
+        ``json``, with the path, depth units per meter and the people
     """
     facts: dict[str, Any] = {"path": _relative(Path(sample.path), root)}
     members = dict([_image(sample.image, Path(sample.path))])
@@ -50,6 +50,10 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
         else:
             members[_DEPTH_UNITS] = _png(units)
             facts["depth_units_per_meter"] = depth_scale
+    for name, target in sample.dense.items():
+        members[f"{name}{_DENSE}"] = _npy(target.values)
+    if sample.dense:
+        facts["dense"] = {name: [each.nothing, each.mirrored] for name, each in sample.dense.items()}
     if people:
         facts["people"] = [_plain_person(person) for person in people]
     members[FACTS] = json.dumps(facts).encode()
@@ -71,6 +75,10 @@ def decode(members: Mapping[str, bytes], person: int, *, root: Path) -> Sample:
         path=str(root / facts["path"]),
         labels=decode_labels(members[LABELS]) if LABELS in members else None,
         depth_m=_depth_m(members, facts),
+        dense={
+            name: DenseTarget(values=_read_npy(members[f"{name}{_DENSE}"]), nothing=nothing, mirrored=tuple(mirrored))
+            for name, (nothing, mirrored) in facts.get("dense", {}).items()
+        },
         person=None if people is None else _person(people[person]),
     )
 
@@ -119,10 +127,15 @@ def _png(array: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
-def _npy(array: NDArray[np.float32]) -> bytes:
+def _npy(array: NDArray[Any]) -> bytes:
     file = BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
+
+
+def _read_npy(content: bytes) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(BytesIO(content), allow_pickle=False)
+    return array
 
 
 def _whole_units(depth_m: NDArray[np.float32], depth_scale: float) -> NDArray[np.uint16] | None:
@@ -144,8 +157,7 @@ def _depth_m(members: Mapping[str, bytes], facts: Mapping[str, Any]) -> NDArray[
     if _DEPTH_UNITS in members:
         return _meters(np.array(Image.open(BytesIO(members[_DEPTH_UNITS]))), facts["depth_units_per_meter"])
     if _DEPTH_M in members:
-        depth_m: NDArray[np.float32] = np.load(BytesIO(members[_DEPTH_M]), allow_pickle=False)
-        return depth_m
+        return _read_npy(members[_DEPTH_M])
     return None
 
 

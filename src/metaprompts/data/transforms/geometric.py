@@ -1,10 +1,10 @@
-"""Resize, crop, pad and flip an image together with its labels and depth.
+"""Resize, crop, pad and flip an image together with its dense targets.
 
 Images are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized image looks
 as if taken with another focal length.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -201,7 +201,7 @@ def pad(sample: Sample, height: int, width: int) -> Sample:
     if not below and not right:
         return sample
 
-    def pad_with(array: NDArray[Any], value: int) -> NDArray[Any]:
+    def pad_with(array: NDArray[Any], value: float) -> NDArray[Any]:
         fill = (value,) * 4
         padded: NDArray[Any] = cv2.copyMakeBorder(array, 0, below, 0, right, cv2.BORDER_CONSTANT, value=fill)
         return padded
@@ -217,7 +217,12 @@ def crop(sample: Sample, top: int, left: int, height: int, width: int) -> Sample
 
 def flip(sample: Sample) -> Sample:
     """Mirror left and right."""
-    return change_all(sample, lambda image: cv2.flip(image, 1), lambda target, _: cv2.flip(target, 1))
+    flipped = change_all(sample, lambda image: cv2.flip(image, 1), lambda target, _: cv2.flip(target, 1))
+    dense = {
+        name: replace(target, values=target.values * np.array(target.mirrored, target.values.dtype))
+        for name, target in flipped.dense.items()
+    }
+    return replace(flipped, dense=dense)
 
 
 def _check_size(height: int, width: int) -> None:

@@ -18,6 +18,7 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
         - image: (3, H, W) float32 RGB in 0..1
         - labels: (H, W) int64, 255 = ignored
         - depth_m: (H, W) float32 meters, 0 = none
+        - dense targets by their names: (H, W) or (C, H, W)
         - of a person: keypoints (J, 3) float32 and box_xywh (4,) float32; image_id and annotation_id int64, score and
           area float32, all 0-d; of a cropped one also center (2,) and size (2,) float32
         - context: (L, D) float32
@@ -27,6 +28,9 @@ def to_tensors(sample: Sample) -> dict[str, Tensor]:
         tensors["labels"] = torch.from_numpy(sample.labels.astype(np.int64))
     if sample.depth_m is not None:
         tensors["depth_m"] = torch.from_numpy(sample.depth_m.astype(np.float32))
+    for name, target in sample.dense.items():
+        values = target.values if target.values.ndim == 2 else target.values.transpose(2, 0, 1)
+        tensors[name] = torch.from_numpy(np.ascontiguousarray(values))
     if sample.person is not None:
         tensors |= _person_tensors(sample.person)
     if sample.context is not None:

@@ -50,14 +50,14 @@ def check_probability(probability: float) -> None:
 def change_all(
     sample: Sample,
     change_image: Callable[[NDArray[Any]], NDArray[Any]],
-    change_target: Callable[[NDArray[Any], int], NDArray[Any]],
+    change_target: Callable[[NDArray[Any], float], NDArray[Any]],
 ) -> Sample:
     """Change the image and every dense target alike.
 
     Args:
         sample: one without ``person``, whose joints would stay behind: persons are cropped by `PoseCrop`
         change_image: (H, W, 3) uint8 -> the same kind
-        change_target: (H, W) labels or depth, and the value that means "nothing" there -> the same kind
+        change_target: (H, W) labels or depth, or (H, W, C), and the value that means "nothing" there -> the same kind
     """
     if sample.person is not None:
         raise ValueError("geometric transforms do not move joints; crop persons with PoseCrop")
@@ -67,4 +67,8 @@ def change_all(
         image=change_image(sample.image),
         labels=None if labels is None else change_target(labels, 255),
         depth_m=None if depth_m is None else change_target(depth_m, 0),
+        dense={
+            name: replace(target, values=change_target(target.values, target.nothing))
+            for name, target in sample.dense.items()
+        },
     )

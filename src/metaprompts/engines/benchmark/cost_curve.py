@@ -11,7 +11,6 @@ from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.flops import Flops, count_flops
 from metaprompts.engines.benchmark.plan import Plan
 from metaprompts.engines.benchmark.workload import Workload
-from metaprompts.tasks import Depth, Pose
 
 AXES: Mapping[str, str] = {
     "pixels": "pixels that the backbone sees",
@@ -130,7 +129,7 @@ def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
     if config.prompts.kind == "meta":
         # The number of labels, or of a caption's tokens, is fixed.
         axes["prompts"] = [replace(base, prompts=count) for count in (_FEW_PROMPTS if quick else _PROMPTS)]
-    if not isinstance(config.task, Pose):
+    if not config.task.reads_boxes:
         # Crops of people form a batch.
         side = min(base.size)
         axes["windows"] = [replace(base.at((side, side)), windows=windows) for windows in counts]
@@ -139,7 +138,5 @@ def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
 
 def _original_size(plan: Plan, side: int) -> tuple[int, int]:
     """A square input of the backbone."""
-    task = plan.config.task
-    if isinstance(task, Depth):
-        side = max(side - _BLOCK * task.margin_blocks, _BLOCK)
+    side = max(side - _BLOCK * getattr(plan.config.task, "margin_blocks", 0), _BLOCK)
     return side, side

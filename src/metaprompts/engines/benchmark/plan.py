@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 import torch
 
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
-from metaprompts.engines.benchmark.synthetic_weights import RECIPES, full_width_config, rule_made_folder
+from metaprompts.engines.benchmark.synthetic_weights import full_width_config, rule_made_folder
 from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.engines.benchmark.workload import Workload, workload_for
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import load
+from metaprompts.tasks import TASKS
 from metaprompts.utils.device import pick_device
 
-_SIZES = {"depth": (480, 480), "segmentation": (512, 512), "pose": (576, 448)}
 _QUICK_SIZE = (64, 64)
 
 
@@ -25,7 +25,7 @@ class Request:
     Attributes:
         model: a model folder, a hub id, or the name of an embedded model; None for the published model of ``task`` with
             synthetic weights
-        task: "depth", "segmentation" or "pose"
+        task: a task of which a model is published
         engines: ENGINE or ENGINE:PRECISION
         size: (height, width) of the image
         batch: B
@@ -50,8 +50,9 @@ class Request:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        if self.task not in RECIPES:
-            raise InputError(f"--task is {self.task!r}; expected one of {', '.join(RECIPES)}")
+        if self.task not in TASKS or TASKS[self.task].published is None:
+            published = [name for name, task in TASKS.items() if task.published is not None]
+            raise InputError(f"--task is {self.task!r}; expected one of {', '.join(published)}")
         if self.quick and self.model is not None:
             raise InputError("--quick measures an embedded miniature: leave MODEL or --quick out")
         for name, value in (("rounds", self.rounds), ("threads", self.threads)):
@@ -124,10 +125,10 @@ def plan_for(request: Request, on_stage: Callable[[str], None]) -> Plan:
         config = full_width_config(request.task)
         on_stage("making weights, unless that has been done before")
         source = str(rule_made_folder(config))
-        subject = f"the model of recipe {RECIPES[request.task]} with rule-made weights"
+        subject = f"the model of recipe {TASKS[request.task].published} with rule-made weights"
     if request.quick:
         config = replace(config, working_size=None)
-    default = _QUICK_SIZE if request.quick else _SIZES[config.task.name]
+    default = _QUICK_SIZE if request.quick else config.task.published_size
     return Plan(
         request=request,
         subject=subject,

@@ -19,11 +19,10 @@ from metaprompts.engines.benchmark.synthetic_weights import rule_made_tensors
 from metaprompts.engines.benchmark.workload import Workload, config_for
 from metaprompts.engines.factory import Approximation, open_engine, weights_type
 from metaprompts.engines.optimized import Parts, StepConditions, run
-from metaprompts.inference.sliding_window import predict_windows, slide_logits
 from metaprompts.models.loading import load
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.modules.meta_prompts import CaptionPrompts
-from metaprompts.tasks import Depth
+from metaprompts.tasks.sliding_window import predict_windows, slide_logits
 from metaprompts.utils.tensor_files import load_tensors
 
 
@@ -135,7 +134,7 @@ class Subject:
         windows = self._workload.windows
         if windows == 1:
             return predict(images)
-        if isinstance(self._task, Depth):
+        if hasattr(self._task.protocol, "num_windows"):
             return predict_windows(predict, images, windows=windows, flip=False)
         size = (images.shape[-2], images.shape[-1] // windows)
         return slide_logits(predict, images, window=size, stride=size)

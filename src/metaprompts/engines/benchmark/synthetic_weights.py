@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from metaprompts.models.config import ModelConfig
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.models.pretrained import BACKBONE_PARTS
 from metaprompts.recipes.loader import read_recipe
+from metaprompts.tasks import TASKS
 from metaprompts.training.dummy import stand_in_model
-
-RECIPES: Mapping[str, str] = {"depth": "nyu", "segmentation": "ade20k", "pose": "coco_pose"}
-"""Task -> the recipe whose model is measured by default."""
 
 # Incremented when the rule changes, so folders of an older rule are not used.
 _RULE = 2
@@ -90,10 +88,12 @@ def full_width_config(task: str) -> ModelConfig:
     """The published model of a task on Stable Diffusion 1.5; it predicts images of any size without resizing.
 
     Args:
-        task: "depth", "segmentation" or "pose"
+        task: a task of which a model is published
     """
+    published = TASKS[task].published
+    assert published is not None
     with torch.device("meta"):
-        config = stand_in_model(read_recipe(RECIPES[task])).config
+        config = stand_in_model(read_recipe(published)).config
     return replace(config, working_size=None)
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
-from metaprompts.tasks import Pose
 
 _BLOCK = 64
 _CROP_MULTIPLE = 8
@@ -67,8 +66,8 @@ def workload_for(
     if batch < 1:
         raise InputError(f"--batch-size is {batch}; expected at least 1")
     working_size = config.working_size
-    if isinstance(config.task, Pose):
-        size = size or (config.task.crop_height, config.task.crop_width)
+    if (crop := config.task.input_size) is not None:
+        size = size or crop
         working_size = None
     elif size is not None or working_size is None:
         size = size or default
@@ -77,7 +76,7 @@ def workload_for(
         size = working_size
     if min(size) < _BLOCK:
         raise InputError(f"--size is {size[0]} {size[1]}; expected at least {_BLOCK} each")
-    if isinstance(config.task, Pose) and any(side % _CROP_MULTIPLE for side in size):
+    if crop is not None and any(side % _CROP_MULTIPLE for side in size):
         raise InputError(f"--size is {size[0]} {size[1]}; expected multiples of 8: it is that of people's crops")
     return Workload(
         size=size,
@@ -92,9 +91,7 @@ def config_for(config: ModelConfig, workload: Workload) -> ModelConfig:
     """A model's config with the prompts, and for pose the crops, of a workload."""
     if workload.prompts != config.prompts.count:
         config = replace(config, prompts=replace(config.prompts, count=workload.prompts))
-    if isinstance(config.task, Pose):
-        config = replace(config, task=replace(config.task, crop_height=workload.size[0], crop_width=workload.size[1]))
-    return config
+    return replace(config, task=config.task.with_input_size(workload.size))
 
 
 def seen_size(size: Sequence[int]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from metaprompts.engines.export.full_model import WholeModel, description
 from metaprompts.engines.optimized import OptimizedModel
 from metaprompts.errors import InputError
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks import Pose
+from metaprompts.tasks.base import AnyTask
 from metaprompts.utils.files import read_json, scratch_folder, take_place, write_json, write_text
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.wording import counted
@@ -88,15 +88,15 @@ def export_model(
         names = sorted(path.name for path in scratch.iterdir())
         write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})
         write_json(scratch / "parity.json", report)
-        for name, text in _example(chosen, model.task.name).items():
+        for name, text in _example(chosen, model.task).items():
             write_text(scratch / name, text)
         written = sorted((path.name for path in scratch.iterdir()), key=lambda name: (name not in names, name))
     return Exported(files=tuple(out / name for name in written), parity=report)
 
 
 def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, int]:
-    if isinstance(model.task, Pose):
-        crop = (model.task.crop_height, model.task.crop_width)
+    crop = model.task.input_size
+    if crop is not None:
         if asked is not None and asked != crop:
             raise InputError(
                 f"--size is {_shown(asked)}, but the model's crops of people are {_shown(crop)}: leave it out"
@@ -145,12 +145,11 @@ def _parity(
     }
 
 
-def _example(chosen: Format, task: str) -> dict[str, str]:
+def _example(chosen: Format, task: AnyTask) -> dict[str, str]:
     """Name -> text of the two example files: the format's and the task's."""
-    standalone = resources.files("metaprompts.engines.export.standalone")
-    predict = Template((standalone / "predict.txt").read_text(encoding="utf-8"))
-    processing = (standalone / ("pose.py" if task == "pose" else "dense.py")).read_text(encoding="utf-8")
-    return {"predict.py": predict.substitute(chosen.example, runtime=chosen.runtime), "processing.py": processing}
+    predict = Template((resources.files("metaprompts.engines.export") / "predict.txt").read_text(encoding="utf-8"))
+    text = predict.substitute(chosen.example, runtime=chosen.runtime)
+    return {"predict.py": text, "processing.py": task.example_code()}
 
 
 @contextmanager

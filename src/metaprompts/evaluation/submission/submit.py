@@ -14,13 +14,13 @@ from metaprompts.data.transforms.pose_crop import PoseCrop
 from metaprompts.data.transforms.transform import Transform
 from metaprompts.evaluation.dataset import EvalDataset, EvalLoader, EvalSample, in_groups, stacked
 from metaprompts.evaluation.evaluate import predict, targets
-from metaprompts.evaluation.protocols import EvaluationProtocol, PoseProtocol
 from metaprompts.evaluation.submission.archive import check_suffix, check_unique_names, packed, write_alone
 from metaprompts.evaluation.submission.formats import Format, png
 from metaprompts.evaluation.submission.test_sets import DetectedPeople
 from metaprompts.metrics.keypoints import KeypointScores
 from metaprompts.models.model import MetaPromptModel
-from metaprompts.tasks import Pose
+from metaprompts.tasks.pose import Pose, PoseProtocol
+from metaprompts.tasks.protocol import EvaluationProtocol
 
 OnDone = Callable[[int], None]
 

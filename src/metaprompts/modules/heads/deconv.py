@@ -11,15 +11,49 @@ from metaprompts.modules.meta_prompts.layers import Upsampling, upsample_stack
 _STRIDE = 8
 
 
-class DepthHead(nn.Module):
-    """One fused map at 1/8 to metric depth at full size.
+class DenseHead(nn.Module):
+    """One fused map at 1/8 to numbers at full size.
 
     Args:
         in_channels: channels of the map
         filters: channels of the three convolutions that double the size
         width: channels of the convolutions after them
+        outputs: numbers for each pixel
+        upsample: how the size is doubled; released models are "transposed"
+    """
+
+    def __init__(
+        self, in_channels: int, *, filters: int, width: int, outputs: int, upsample: Upsampling = "transposed"
+    ) -> None:
+        super().__init__()
+        self.enlarge = upsample_stack(in_channels, filters, doublings=3, kernel=2, upsample=upsample)
+        self.convolve = nn.Sequential(nn.Conv2d(filters, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
+        self.regress = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, outputs, 3, padding=1)
+        )
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Predict any numbers.
+
+        Args:
+            maps: one map (B, C, h, w) of any size
+            size: (H, W) of the image, each at least 8
+
+        Returns:
+            (B, outputs, 8 * (H // 8), 8 * (W // 8))
+        """
+        return self.regress(self.convolve(self.enlarge(_at_latent_size(maps, size))))  # type: ignore[no-any-return]
+
+
+class DepthHead(DenseHead):
+    """Metric depth: one number, in (0, max_depth_m).
+
+    Args:
+        in_channels: see `DenseHead`
+        filters: the same
+        width: the same
         max_depth_m: depth at a sigmoid output of 1, in meters
-        upsample: how they double it; released models are "transposed"
+        upsample: see `DenseHead`
     """
 
     def __init__(
@@ -31,26 +65,12 @@ class DepthHead(nn.Module):
         max_depth_m: float,
         upsample: Upsampling = "transposed",
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, filters=filters, width=width, outputs=1, upsample=upsample)
         self.max_depth_m = max_depth_m
-        self.enlarge = upsample_stack(in_channels, filters, doublings=3, kernel=2, upsample=upsample)
-        self.convolve = nn.Sequential(nn.Conv2d(filters, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
-        self.regress = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 1, 3, padding=1)
-        )
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Predict depth.
-
-        Args:
-            maps: one map (B, C, h, w) of any size
-            size: (H, W) of the image, each at least 8
-
-        Returns:
-            meters (B, 1, 8 * (H // 8), 8 * (W // 8)), in (0, max_depth_m)
-        """
-        features = self.convolve(self.enlarge(_at_latent_size(maps, size)))
-        return torch.sigmoid(self.regress(features)) * self.max_depth_m
+        """Meters (B, 1, 8 * (H // 8), 8 * (W // 8)); arguments as for `DenseHead.forward`."""
+        return torch.sigmoid(super().forward(maps, size)) * self.max_depth_m
 
 
 class HeatmapHead(nn.Module):

@@ -26,7 +26,6 @@ from metaprompts.pretraining.distillation.images import (
     random_crop,
 )
 from metaprompts.pretraining.train_loop import TrainConfig, step_generators, train
-from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.batches import batched
 from metaprompts.utils.callbacks import Callback
 from metaprompts.utils.device import pick_device
@@ -34,6 +33,7 @@ from metaprompts.utils.files import write_json
 from metaprompts.utils.locks import writing_into
 from metaprompts.utils.schema import to_dict
 from metaprompts.utils.torch_modules import channels_last
+from metaprompts.visualize.text import ImageArray
 
 REPORT_FILE = "report.json"
 

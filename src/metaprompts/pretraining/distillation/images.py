@@ -12,8 +12,8 @@ from metaprompts.errors import InputError
 from metaprompts.pretraining.array_shards import Rows
 from metaprompts.pretraining.config import Scenes
 from metaprompts.pretraining.scenes_stage import HELD_OUT, TRAINING, draw_scenes
-from metaprompts.tasks.base import ImageArray
 from metaprompts.utils.wording import counted
+from metaprompts.visualize.text import ImageArray
 
 # At most one image in this many is held out.
 _HELD_OUT_OF = 5

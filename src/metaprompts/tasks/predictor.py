@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from metaprompts.tasks import Task
+    from metaprompts.tasks.base import Task
 
 
 class Predictor(Protocol):

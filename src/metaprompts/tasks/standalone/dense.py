@@ -1,10 +1,10 @@
-"""Image to network and back, for segmentation and depth: see model.json."""
+"""Image to network and back: see model.json."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image  # noqa: F401 (for save_result, which follows)
 
 Array = NDArray[np.float32]
 
@@ -18,31 +18,6 @@ def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: di
     pixels = resized(image.astype(np.float32).transpose(2, 0, 1), size, weights)
     # 8-bit values, as in training.
     return [(np.rint(pixels)[None] / 255).astype(np.float32)]
-
-
-def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
-    """Write labels.png, the index of each pixel's class, or depth_mm.png; both of the image's size."""
-    output, size = outputs[0], image.shape[:2]
-    if facts["task"] == "segmentation":
-        Image.fromarray(labels(output, size)).save("labels.png")
-        return "labels.png"
-    depth_mm = np.rint(resized(output, size, between)[0].astype(np.float64) * 1000)
-    # Millimeters end at 65.535 m.
-    Image.fromarray(depth_mm.clip(0, 65535).astype(np.uint16)).save("depth_mm.png")
-    return "depth_mm.png"
-
-
-def labels(logits: Array, size: tuple[int, ...]) -> NDArray[Any]:
-    """The likeliest class of each pixel, from (classes, h, w)."""
-    likely = np.exp(logits - logits.max(axis=0))
-    likely /= likely.sum(axis=0)
-    # Class by class: all of them at the image's size may be too much for memory.
-    best, found = resized(likely[:1], size, between)[0], np.zeros(size, np.uint16)
-    for index in range(1, len(likely)):
-        values = resized(likely[index : index + 1], size, between)[0]
-        found[values > best] = index
-        best = np.maximum(best, values)
-    return found.astype(np.uint8) if len(likely) <= 256 else found
 
 
 def resized(channels: Array, size: tuple[int, ...], weights: Any) -> Array:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from metaprompts.evaluation.records import CONFUSION
 from metaprompts.utils.files import write_image, write_json, write_text
 from metaprompts.visualize.matrices import draw_confusion
+
+CONFUSION = ("confusion.json", "confusion.csv", "confusion.png")
+"""The files of `write_confusion`."""
 
 
 def write_confusion(confusion: Tensor, classes: Sequence[str], out: Path) -> None:

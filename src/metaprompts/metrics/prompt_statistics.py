@@ -1,20 +1,31 @@
 """Prompt responses accumulated over a data set: only sums are stored, never maps."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from metaprompts.analysis.prompt_report import DepthPreferences, Preferences
-from metaprompts.analysis.running_moments import RunningMoments
 from metaprompts.data.sample import IGNORED_LABEL
 from metaprompts.errors import InputError
 from metaprompts.metrics.depth_errors import in_range
+from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
+from metaprompts.metrics.running_moments import RunningMoments
 
 _VISIBLE = 2
 # Prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 are 256 MiB.
 _AT_ONCE = 16
+
+
+class PromptResponses(Protocol):
+    """Responses of prompts, counted batch by batch."""
+
+    def update(self, maps: Tensor, batch: Mapping[str, Tensor]) -> None:
+        """Count the maps (B,N,h,w) of a batch."""
+
+    def compute(self) -> Preferences | DepthPreferences:
+        """The result over all counted batches."""
 
 
 class ClassResponses:
@@ -24,6 +35,8 @@ class ClassResponses:
         prompts: N
         classes: their names; pixels labeled 255 count nowhere
     """
+
+    kind = "class"
 
     def __init__(self, prompts: int, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
@@ -55,7 +68,7 @@ class ClassResponses:
         """
         _check_any(self._moments, "labeled pixel")
         return Preferences(
-            kind="class",
+            kind=self.kind,
             names=self._classes,
             mean=self._moments.mean().numpy(),
             std=self._moments.std().numpy(),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from metaprompts.inference.sliding_window import Predict, slide_logits
+from metaprompts.tasks.sliding_window import Predict, slide_logits
 
 # Softmax works in bands of rows, so it needs only a band's memory.
 _BAND = 64

@@ -1,0 +1,66 @@
+"""Checks of the joints in the settings of pose, and of people's boxes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from metaprompts.data.joint_names import read_names
+from metaprompts.data.joints import coco_sigmas
+from metaprompts.errors import InputError
+from metaprompts.metrics.oks_nms import COCO_SIGMAS
+from metaprompts.utils.wording import check_names_are_lines
+
+# COCO's sigma of the joint nearest in kind, for joints that COCO does not have.
+_OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
+OTHER_SIGMA = 0.079
+"""The sigma of unknown joints: COCO's for shoulders."""
+
+
+def known_sigmas(joints: Sequence[str]) -> dict[int, float]:
+    """The OKS sigma of each joint whose name is known, by its index."""
+    parts = [name.part for name in read_names(joints)]
+    others = {index: _OTHER_SIGMAS[part] for index, part in enumerate(parts) if part in _OTHER_SIGMAS}
+    return others | coco_sigmas(joints, COCO_SIGMAS)
+
+
+def check_joint_names(joints: Sequence[str]) -> None:
+    """Check that every joint has a name of its own.
+
+    Raises:
+        InputError: one has not
+    """
+    if not joints:
+        raise InputError("task.joints is empty; expected the name of each joint")
+    check_names_are_lines("task.joints", joints)
+    for name, times in Counter(joints).most_common(1):
+        if times > 1:
+            raise InputError(f"task.joints has {name!r} {times} times: give every joint a name of its own")
+
+
+def check_indices(key: str, indices: Sequence[int], joints: int) -> None:
+    """Check indices of joints in a key of the task section.
+
+    Raises:
+        InputError: one is not that of a joint, or is given twice
+    """
+    for index, times in Counter(indices).items():
+        if times > 1 or not 0 <= index < joints:
+            raise InputError(
+                f"task.{key} has joint {index} {times} times; expected 0 to {joints - 1}, each at most once"
+            )
+
+
+def box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
+    """A person's box x, y, width, height in pixels, and its score, 1 without one.
+
+    Raises:
+        InputError: it is not a box
+    """
+    values = np.asarray(box)
+    if values.shape not in ((4,), (5,)) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise InputError(f"a person's box is {box!r}; expected x, y, width, height and perhaps a score, in pixels")
+    if not (values[2:4] > 0).all():
+        raise InputError(f"a person's box is {box!r}; expected a width and a height above 0")
+    return values[:4].tolist(), float(values[4]) if len(values) > 4 else 1.0

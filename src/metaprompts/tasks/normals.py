@@ -1,0 +1,399 @@
+"""Surface normals: a unit vector for each pixel, cosine loss, angular errors. All about this task is in this file."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from metaprompts.data.check import readable_samples
+from metaprompts.data.config.base import Openers, PairedSection, Probability, Side
+from metaprompts.data.datasets.pairs import FilePairs
+from metaprompts.data.io.depth_files import DepthEncoding, read_depth_m
+from metaprompts.data.io.list_files import find_pairs
+from metaprompts.data.io.normal_files import normals_from_depth, read_normals, write_normals
+from metaprompts.data.io.orientation import read_pair
+from metaprompts.data.sample import DenseTarget, Sample, SampleDataset, Split
+from metaprompts.data.transforms.color import DepthColor
+from metaprompts.data.transforms.geometric import Pad, RandomCrop, RandomFlip
+from metaprompts.data.transforms.transform import Transform
+from metaprompts.errors import InputError
+from metaprompts.metrics.angles import ANGLE_SCORES, AngleScores
+from metaprompts.metrics.prompt_statistics import ClassResponses
+from metaprompts.modules.heads.deconv import DenseHead
+from metaprompts.tasks.base import About, FusedTask, ModelInput
+from metaprompts.tasks.predictor import with_context
+from metaprompts.tasks.preprocess import enlarged_bands, whole_view
+from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.tasks.standalone.dense import Array, between, resized
+from metaprompts.utils.files import write_array, write_image
+from metaprompts.utils.schema import Range, check_ranges
+from metaprompts.visualize.legends import legend_text_px
+from metaprompts.visualize.normals import DIRECTIONS, color_normals, normals_legend
+from metaprompts.visualize.text import ImageArray, stack_down
+
+if TYPE_CHECKING:
+    from metaprompts.tasks.predictor import Predictor
+
+_TARGET = "normals"
+_MIRRORED = (-1.0, 1.0, 1.0)
+# The axes of OpenCV point right, down and forward.
+_AXES = {"opengl": (1, 1, 1), "opencv": (1, -1, -1)}
+_TRIED = 8
+# Seen surfaces face the camera, up to what interpolation makes of edges.
+_AWAY_AT_MOST = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalsData(PairedSection):
+    """Images with files of surface normals, or of depth from which normals are computed.
+
+    Attributes:
+        source: what label files hold: "normals", RGB images of 8 or 16 bits (-1 at 0, 1 at the largest value; gray or
+            black for no surface) or .npy (H, W, 3), or "depth", as for depth recipes
+        axes: normals: directions of x, y and z: "opengl", right, up and toward the camera, which makes surfaces that
+            face it blue; "opencv", right, down and away from it
+        focal_px: depth: the camera's focal length in pixels; the principal point is the image's middle
+        depth_scale: depth: divisor of stored numbers; none means 1000 for integers (millimeters), 1 for floats
+    """
+
+    source: Literal["normals", "depth"] = "normals"
+    axes: Literal["opengl", "opencv"] = "opengl"
+    focal_px: Annotated[float, Range(0, 1e6, above=True)] | None = None
+    depth_scale: Annotated[float, Range(1e-6, 1e9)] | None = None
+
+    task: ClassVar[str] = "normals"
+    shard_keys: ClassVar[dict[Split, tuple[str, ...]]] = dict.fromkeys(
+        ("train", "val"), ("source", "axes", "focal_px", "depth_scale")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.source == "depth") != (self.focal_px is not None):
+            raise InputError(
+                f"data.source is {self.source}, data.focal_px {self.focal_px or 'none'}; expected a focal length in "
+                "pixels with depth, and none with normals"
+            )
+
+    def parts(self, split: Split) -> Openers:
+        """The one part of a split."""
+        return self.sharded(split) or self.reading_images({split: lambda: _NormalPairs(self, self.names(split))})
+
+    def read(self, path: Path) -> NDArray[np.float32]:
+        """Read normals (H, W, 3): right, up, toward the camera; 0 where there are none."""
+        if self.focal_px is None:
+            return read_normals(path) * np.array(_AXES[self.axes], np.float32)
+        return normals_from_depth(read_depth_m(path, DepthEncoding(depth_scale=self.depth_scale)), self.focal_px)
+
+    def unlabeled(self) -> dict[str, str]:
+        """Returns nothing: all images that are read have normals."""
+        return {}
+
+    def official(self) -> dict[str, int]:
+        """Returns nothing: no published data set is known by name."""
+        return {}
+
+
+class _NormalPairs(FilePairs):
+    def __init__(self, data: NormalsData, names: tuple[str, str | None]) -> None:
+        super().__init__(find_pairs(data.folder(), *names))
+        self._read = data.read
+
+    def __getitem__(self, index: int) -> Sample:
+        image, normals = read_pair(*self._pairs[index], self._read, self.reading)
+        target = DenseTarget(values=normals, mirrored=_MIRRORED)
+        return Sample(image=image, path=self.path(index), dense={_TARGET: target})
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalsAugment:
+    """Crops, mirror images, and the colors of the depth recipes.
+
+    Attributes:
+        crop_size: (height, width) of the crop; smaller images are finally padded with gray and no surface
+        flip: probability of mirroring, which also turns normals from left to right
+        color: whether to change brightness, contrast, gamma, hue, saturation and value
+    """
+
+    crop_size: tuple[Side, Side]
+    flip: Probability = 0.5
+    color: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "augment")
+
+    def keeps_images(self, data: NormalsData) -> bool:
+        """Whether an image is the same in every epoch, or mirrored."""
+        return self.crop_size == data.image_size and not self.color
+
+    def transforms(self, data: NormalsData) -> list[Transform]:
+        """The training transforms, in order."""
+        size, color = self.crop_size, [DepthColor()] if self.color else []
+        return [*data.scale((1.0, 1.0)), RandomFlip(self.flip), RandomCrop(*size), *color, Pad(*size)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalsProtocol(EvaluationProtocol):
+    """Test protocol of surface normals. The normals of a mirrored image are turned back and averaged."""
+
+    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+        """Vectors (B,3,h,w), not always of unit length."""
+        predict = with_context(model, batch)
+        raw = predict(batch["image"])
+        if not self.flip:
+            return raw
+        mirrored = predict(batch["image"].flip(-1)).flip(-1)
+        return (raw + mirrored * mirrored.new_tensor(_MIRRORED)[:, None, None]) / 2
+
+
+class NormalsHead(DenseHead):
+    """Three numbers for each pixel, brought to length 1; arguments as for `DenseHead`, without ``outputs``."""
+
+    def __init__(self, in_channels: int, **sizes: Any) -> None:
+        super().__init__(in_channels, outputs=3, **sizes)
+        last = self.regress[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        # At first all surfaces face the camera: the direction of a vector near 0 would have endless gradients.
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Unit vectors (B, 3, 8 * (H // 8), 8 * (W // 8))."""
+        return F.normalize(super().forward(maps, size), dim=1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NormalsPrediction:
+    """Surface normals of one image.
+
+    Attributes:
+        normals: (H,W,3) float32 unit vectors: right, up, toward the camera
+        image: (H,W,3) uint8 RGB, the input image
+    """
+
+    normals: NDArray[np.float32]
+    image: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.normals.shape != self.image.shape:
+            raise InputError(f"normals are {self.normals.shape}; expected the image's {self.image.shape}")
+
+    def show(self, *, legend: bool = True) -> Image.Image:
+        """Normals as colors: x, y and z are red, green and blue; what they mean below unless ``legend`` is off."""
+        colors = color_normals(self.normals)
+        strip = normals_legend(colors.shape[1], legend_text_px(*colors.shape[:2])) if legend else None
+        return Image.fromarray(colors if strip is None else stack_down(colors, strip))
+
+    def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
+        """Write the normals and their colors.
+
+        Args:
+            folder: output folder; created if missing
+            stem: prefix of the file names
+            raw: also write unit vectors as float32, ``STEM_normals.npy``
+            legend: below the colors, what they mean
+
+        Returns:
+            the files: ``STEM_normals.png``, 16-bit RGB, which training reads; ``STEM_normals_color.png``, the image's
+            pixels one to one
+
+        Raises:
+            InputError: the folder cannot be written
+        """
+        paths = [folder / f"{stem}_normals.png", folder / f"{stem}_normals_color.png"]
+        write_normals(paths[0], self.normals)
+        write_image(paths[1], self.show(legend=legend))
+        return [*paths, write_array(folder / f"{stem}_normals.npy", self.normals)] if raw else paths
+
+
+class DirectionResponses(ClassResponses):
+    """Responses to the surfaces that face each of five directions most."""
+
+    kind = "direction"
+
+    def update(self, maps: Tensor, batch: Batch) -> None:
+        """Count the maps (B,N,h,w) of a batch."""
+        super().update(maps, {"labels": _facing(batch[_TARGET])})
+
+
+def _facing(normals: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, H, W), the direction that each surface faces most; 255 for none."""
+    directions = torch.tensor(list(DIRECTIONS.values()), dtype=normals.dtype)
+    most = torch.einsum("dc,bchw->bdhw", directions, normals).argmax(dim=1)
+    return most.masked_fill(~_measured(normals), 255)
+
+
+def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
+    """Write normals.png, x, y and z as red, green and blue, of the image's size."""
+    vectors = resized(outputs[0], image.shape[:2], between).transpose(1, 2, 0)
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-6)
+    Image.fromarray(np.rint((vectors + 1) * 127.5).astype(np.uint8)).save("normals.png")
+    return "normals.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normals(FusedTask):
+    """Settings of surface normals.
+
+    Attributes:
+        filters: channels of the head's transposed convolutions
+        width: channels of the head's convolutions
+        l1_weight: weight of the mean absolute difference of vectors, added to 1 - cosine; 0 leaves it out
+    """
+
+    name: ClassVar[str] = "normals"
+    data: ClassVar[type[Any]] = NormalsData
+    augment: ClassVar[type[Any]] = NormalsAugment
+    protocol: ClassVar[type[EvaluationProtocol]] = NormalsProtocol
+    metrics: ClassVar[tuple[str, ...]] = ANGLE_SCORES
+    best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"mean_deg": "lower", "median_deg": "lower"}
+    nothing_scored: ClassVar[str] = "no pixel of the validation split has a normal"
+    sheet_cell: ClassVar[tuple[int, int]] = (360, 320)
+    # The image, vectors, and the vectors as 16-bit and as double numbers in bands.
+    pixel_bytes: ClassVar[int] = 24
+    example: ClassVar[Callable[..., str]] = staticmethod(save_result)
+    about: ClassVar[About] = About(
+        title="Surface normals: the direction that each surface faces",
+        text="Red faces right, green up and blue the camera; gray is the sky, which has no surface.",
+        scores={
+            "mean_deg": "angle between predicted and true normal in degrees, mean of pixels",
+            "within_11.25": "share of pixels whose normal is less than 11.25 degrees off",
+        },
+        constant="the mean normal at each pixel",
+    )
+
+    filters: Annotated[int, Range(1, 16384)] = 32
+    width: Annotated[int, Range(1, 16384)] = 192
+    l1_weight: Annotated[float, Range(0, 1e6)] = 0.0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "task")
+
+    @property
+    def outputs(self) -> int:
+        return 3
+
+    def head(self, channels: int, levels: int) -> nn.Module:
+        del levels
+        return NormalsHead(channels, filters=self.filters, width=self.width, upsample=self.upsample)
+
+    def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
+        """Check that surfaces have normals, which face the camera, in a few samples."""
+        del warns
+        found = [sample.dense[_TARGET].values for sample in readable_samples(samples, at_most=_TRIED)]
+        measured = np.concatenate([normals[normals.any(axis=2)] for normals in found] or [np.zeros((0, 3))])
+        if found and not len(measured):
+            raise InputError(f"no pixel of {len(found)} samples of the {name} has a normal: check the files of normals")
+        if len(measured) and (away := (measured[:, 2] < 0).mean()) > _AWAY_AT_MOST:
+            raise InputError(
+                f"{away:.0%} of the normals of the {name} point away from the camera: z must point toward it, so try "
+                "--data.axes opencv, or the other one"
+            )
+
+    def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
+        return {_TARGET: torch.empty(images, 3, height, width)}
+
+    def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+        """1 - cosine of the angle, and L1, over measured pixels.
+
+        Args:
+            raw: unit vectors (B, 3, h, w)
+            auxiliary: not used
+            batch: "normals" (B, 3, H, W), 0 = none
+        """
+        del auxiliary
+        target = batch[_TARGET]
+        predicted, measured = _at_size(raw, target.shape[-2:]), _measured(target)
+        count = measured.sum().clamp_min(1)
+        losses = {"cosine": (measured * (1 - (predicted * target).sum(dim=1))).sum() / count}
+        if self.l1_weight:
+            losses["l1"] = self.l1_weight * (measured * (predicted - target).abs().mean(dim=1)).sum() / count
+        return losses
+
+    def encode(self, batch: Batch) -> Tensor:
+        """Normals (B, 3, H, W) as they are."""
+        return batch[_TARGET]
+
+    def decode(self, raw: Tensor) -> Tensor:
+        """Raw output (B, 3, H, W) to unit vectors."""
+        return F.normalize(raw, dim=1)
+
+    def metric(self, **metric_kwargs: Any) -> AngleScores:
+        del metric_kwargs
+        return AngleScores()
+
+    def score(self, metric: AngleScores, raw: Tensor, batch: Batch) -> None:
+        target = batch[_TARGET]
+        metric.update(_at_size(raw, target.shape[-2:]), target)
+
+    def constant_output(self, batches: Iterable[Batch]) -> Tensor:
+        """(1, 3, H, W): the mean normal at each position."""
+        total = torch.stack([batch[_TARGET].sum(dim=0, keepdim=True) for batch in batches]).sum(dim=0)
+        overall = total.sum(dim=(2, 3), keepdim=True)
+        return F.normalize(torch.where(total.any(dim=1, keepdim=True), total, overall), dim=1)
+
+    def prompt_responses(self, prompts: int) -> DirectionResponses:
+        return DirectionResponses(prompts, list(DIRECTIONS))
+
+    def amount_of(self, place: int, sample: Sample) -> float:
+        normals = torch.from_numpy(sample.dense[_TARGET].values).permute(2, 0, 1)
+        return float((_facing(normals[None]) == place).sum())
+
+    def draw_target(self, sample: Sample) -> ImageArray:
+        return color_normals(sample.dense[_TARGET].values)
+
+    def legend_entries(self, shown: Any) -> set[int]:
+        del shown
+        return set(range(len(DIRECTIONS)))
+
+    def legend(self, entries: Iterable[int], width: int) -> ImageArray:
+        del entries
+        return normals_legend(width)
+
+    def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
+        meaning = "Unit normals of surfaces, on axis 1: x to the right, y up, z toward the camera."
+        return {"name": _TARGET, "shape": ["batch", 3, *(side // 8 * 8 for side in size)], "meaning": meaning}
+
+    def model_inputs(
+        self, image: ImageArray, working_size: tuple[int, int] | None, boxes: Sequence[Any] | None
+    ) -> Iterator[ModelInput]:
+        del boxes
+        yield whole_view(image, working_size)
+
+    def assemble(self, image: ImageArray, outputs: Iterable[tuple[ModelInput, Tensor]]) -> NormalsPrediction:
+        ((_, raw),) = outputs
+        normals = np.empty(image.shape, np.float32)
+        for axis, vectors in enumerate(raw.float()):
+            for rows, band in enlarged_bands(vectors, (image.shape[0], image.shape[1])):
+                normals[rows, :, axis] = band.cpu().numpy()
+        return _prediction(normals, image)
+
+    def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> NormalsPrediction:
+        normals = np.zeros(image.shape, np.float32)
+        for first, some in rows:
+            normals[first : first + some.shape[1]] = some.permute(1, 2, 0).cpu().numpy()
+        return _prediction(normals, image)
+
+
+def _prediction(vectors: NDArray[np.float32], image: ImageArray) -> NormalsPrediction:
+    vectors /= np.maximum(np.sqrt(np.square(vectors).sum(axis=2, keepdims=True)), 1e-6)
+    return NormalsPrediction(normals=vectors, image=image)
+
+
+def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, 3, h, w) -> unit vectors (B, 3, H, W)."""
+    if raw.shape[-2:] != tuple(size):
+        raw = F.interpolate(raw, size=tuple(size), mode="bilinear", align_corners=False)
+    return F.normalize(raw, dim=1)
+
+
+def _measured(normals: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, H, W), where there is a surface."""
+    return normals.any(dim=1)
