@@ -14,9 +14,9 @@ import torch
 
 from metaprompts.embedded import BACKBONE, embedded_folder
 from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks import TASKS
 from metaprompts.utils.files import read_json, write_json
 
-TASKS = ("segmentation", "depth", "pose")
 LARGEST_BYTES = 40 * 10**6
 
 

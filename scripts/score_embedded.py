@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from metaprompts.demo.scoring import METRICS, scores_of, subject_of
+from metaprompts.demo.scoring import scores_of, shown_tasks, subject_of
 from metaprompts.synthetic.layouts import write_scenes
 
 
@@ -24,7 +24,7 @@ def main() -> int:
     total = arguments.training + arguments.count
     write_scenes("plain", total, arguments.scenes, seed=arguments.seed, val_count=arguments.count, workers=2)
     sys.stdout.write("| task | metric | model | constant baseline | which is |\n| --- | --- | --- | --- | --- |\n")
-    for task in METRICS:
+    for task in shown_tasks():
         for score in scores_of(subject_of(task, arguments.scenes)):
             numbers = f"{score.model:.3f} | {score.baseline:.3f}"
             sys.stdout.write(

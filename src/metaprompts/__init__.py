@@ -1,4 +1,4 @@
-"""Stable Diffusion as a perception model: segmentation, depth and pose with learnable meta prompts."""
+"""Stable Diffusion as a perception model: segmentation, depth, pose and surface normals with learnable meta prompts."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -9,18 +9,22 @@ import torch
 from PIL import Image
 
 import metaprompts
+from metaprompts.analysis.prompts import prompt_responses
 from metaprompts.cli import main
 from metaprompts.data.datasets.transformed import Transformed
 from metaprompts.data.io.normal_files import read_normals, write_normals
 from metaprompts.data.sample import DenseTarget, Sample
 from metaprompts.data.transforms.geometric import RandomCrop, RandomFlip, flip, pad
+from metaprompts.demo.galleries import task_gallery
+from metaprompts.demo.prompts import prompts_gallery
+from metaprompts.demo.scoring import Subject, on_scenes, scores_of
 from metaprompts.errors import InputError
 from metaprompts.recipes.loader import read_recipe
 from metaprompts.synthetic import generate_scene
 from metaprompts.synthetic.layouts import write_scenes
 from metaprompts.tasks import Normals
 from metaprompts.tasks.normals import NormalsProtocol
-from metaprompts.training.dataloaders import samples_of, training_split
+from metaprompts.training.dataloaders import samples_of, training_split, validation_batches, validation_split
 from small import tiny_backbone
 
 SMALL = ["--data.image_size", "64,64", "--augment.crop_size", "64,64", "--task.filters", "4", "--task.width", "8"]
@@ -110,6 +114,23 @@ def test_shards_hold_the_same_samples(scenes, tmp_path):
 def test_memory_is_estimated(capsys):
     assert main(["memory", "scenes_normals", *SMALL, *QUICK, "--backbone.source", tiny_backbone()]) == 0
     assert "peak memory of a training step" in capsys.readouterr().out
+
+
+def test_the_demo_scores_and_draws_it(model, scenes):
+    recipe = on_scenes(str(model / "recipe.json"), scenes)
+    subject = Subject(metaprompts.load(model), recipe, validation_split(recipe))
+    scores = {score.metric: score for score in scores_of(subject)}
+    assert scores.keys() == {"mean_deg", "within_11.25"}
+    assert scores["mean_deg"].better == "lower"
+    # The mean of the training scenes is a real floor: a model of two steps is worse.
+    assert 10 < scores["mean_deg"].baseline < scores["mean_deg"].model
+    samples = list(subject.split.samples)
+    gallery = task_gallery(subject.model, samples)
+    assert gallery.title.startswith("Surface normals")
+    assert gallery.legend is not None
+    responses = prompt_responses(subject.model, validation_batches(subject.split, recipe))
+    prompts = prompts_gallery(subject.model, responses, samples)
+    assert all(re.match(r"prompt \d prefers (left|right|up|down|the camera) ", name) for name in prompts.names)
 
 
 def random_sample(height=6, width=8):

@@ -37,9 +37,10 @@ class Heatmaps(WithModelRecipeKeys):
 
     With --data.root DIR in place of images: measures every prompt over the validation split, read as by metaprompts
     evaluate (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png: the mean
-    response for each class (segmentation), the correlation with depth, or the mean response at each visible joint and
-    the joint's distance from the map's peak (pose). The preferred class or joint has the highest z: the difference
-    between its mean response and the prompt's overall mean, in standard deviations of the prompt.
+    response for each class (segmentation) or direction (normals), the correlation with depth, or the mean response at
+    each visible joint and the joint's distance from the map's peak (pose). The preferred class, direction or joint has
+    the highest z: the difference between its mean response and the prompt's overall mean, in standard deviations of the
+    prompt.
     """
 
     model: str = argument("MODEL", names=embedded_models)
