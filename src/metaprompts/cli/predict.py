@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.inference_options import InferenceOptions
+    from metaprompts.cli.point_clouds import PointClouds
     from metaprompts.tasks.predictions import PosePrediction, Prediction
     from metaprompts.visualize.text import ImageArray
 
 _LONGEST_ENDING = "_depth_color.png"
 _LONGEST_NAME = 255
-_MODEL, _POSE, _CAPTIONS, _LARGE, _SPEED, _LESS = (
-    *("Adapters", "Pose", "Models that read captions", "Large images", "Speed"),
-    "Faster, but less accurate",
-)
+_MODEL, _POSE, _CAPTIONS, _LARGE, _SPEED = "Adapters", "Pose", "Models that read captions", "Large images", "Speed"
+_LESS, _SPACE = "Faster, but less accurate", "Depth: 3-D files"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +77,17 @@ class Predict:
     """Also write exact values as .npy: depth in meters, or segmentation confidence."""
     legend: bool = True
     """Draw a legend below each visualization; with --no-legend the visualization has the image's size."""
+    point_cloud: Literal["ply", "glb"] | None = option(None, group=_SPACE)
+    """Also write each depth map in 3-D: colored points (ply), or a surface that web viewers show (glb, needs
+    'metaprompts[3d]'). Without one of the next three options, the camera is taken from EXIF, or assumed."""
+    fov_x: Annotated[float, Range(0, 180, above=True, below=True)] | None = option(None, group=_SPACE)
+    """Horizontal field of view of the camera, degrees."""
+    focal_px: Annotated[float, Range(0, 1e9, above=True)] | None = option(None, group=_SPACE)
+    """Or its focal length in pixels."""
+    intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
+    """Or its 3x3 matrix: nine numbers as text, JSON or .npy."""
+    edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
+    """Cut where neighboring pixels differ by more than this share of the depth."""
     device: str | None = option(None, group=_SPEED)
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default;
     openvino also runs on Intel GPUs (gpu, gpu.1, ...), onnx on cuda."""
@@ -119,7 +129,8 @@ class Predict:
         from metaprompts.data.io.images import list_images
 
         check_white_level(self.white_level)
-        check_exists(self.boxes, self.captions, self.encoder, *self.adapter)
+        check_exists(self.boxes, self.captions, self.encoder, self.intrinsics, *self.adapter)
+        self._clouds()
         paths = list_images(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._report(paths, failures)
@@ -147,6 +158,8 @@ class Predict:
             models = load_adapters(self.model, self.adapter, device)
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
+        if self.point_cloud is not None and not any(model.task.name == "depth" for model in models):
+            raise InputError(f"--point-cloud is for depth, {self.model} predicts {models[0].task.name}: leave it out")
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [
@@ -191,24 +204,33 @@ class Predict:
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
     def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
-        """Write the files of one image; returns False if its name is too long, so the others continue."""
-        from metaprompts.tasks.predictions import PosePrediction
+        """Write the files of one image; returns False if that is impossible for this image alone, so the others continue."""
+        from metaprompts.tasks.predictions import DepthPrediction, PosePrediction
+        from metaprompts.utils.progress import report_lines
 
         # Checked beforehand, because files with shorter suffixes would still be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
             failures.append(f"the name of image {path} is too long for those of its results: rename it")
             return False
         try:
+            folder = (self.out / name).parent
             if isinstance(prediction, PosePrediction):
                 self._save_pose(prediction, path, name)
             else:
-                prediction.save((self.out / name).parent, name.name, raw=self.raw, legend=self.legend)
+                prediction.save(folder, name.name, raw=self.raw, legend=self.legend)
+            if isinstance(prediction, DepthPrediction) and (clouds := self._clouds()) is not None:
+                report_lines([clouds.save(prediction, path, folder, name.name)])
         except InputError as error:
-            if not (isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG):
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.ENAMETOOLONG:
                 raise
             failures.append(str(error))
             return False
         return True
+
+    def _clouds(self) -> "PointClouds | None":
+        from metaprompts.cli.point_clouds import PointClouds
+
+        return PointClouds.of(self.point_cloud, self.fov_x, self.focal_px, self.intrinsics, self.edge)
 
     def _save_pose(self, prediction: "PosePrediction", path: Path, name: Path) -> None:
         from metaprompts.cli.console import complain

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from metaprompts.data.io.intrinsics import Intrinsics, default_intrinsics
 from metaprompts.data.io.large_png import write_png
 from metaprompts.errors import InputError
 from metaprompts.utils.files import write_array, write_json
@@ -17,6 +18,7 @@ from metaprompts.utils.row_bands import row_bands
 from metaprompts.utils.wording import counted
 from metaprompts.visualize.depth import color_depth, color_notes, colored_bands, depth_legend, depth_range
 from metaprompts.visualize.legends import framed, legend_text_px
+from metaprompts.visualize.point_cloud import EDGE, PointCloud
 from metaprompts.visualize.pose import DRAWN_SCORE, draw_skeleton, skeleton_legend
 from metaprompts.visualize.segmentation import class_legend, overlay_bands, overlay_labels, palette
 
@@ -62,6 +64,36 @@ class DepthPrediction:
     def show(self, *, legend: bool = True) -> Image.Image:
         """Depth as color, near bright and far dark, with a bar of meters below unless ``legend`` is off."""
         return _stacked(color_depth(self.depth_m, valid=self.valid), self._legend() if legend else None)
+
+    def point_cloud(
+        self,
+        *,
+        fov_x_deg: float | None = None,
+        focal_px: float | None = None,
+        intrinsics: Intrinsics | None = None,
+        edge: float | None = EDGE,
+    ) -> PointCloud:
+        """The pixels in space; ``.save("points.ply")`` or ``.save("surface.glb")`` writes them.
+
+        Args:
+            fov_x_deg: horizontal field of view of the image, degrees
+            focal_px: or its focal length in pixels
+            intrinsics: or its camera; without any of the three, `default_intrinsics`
+            edge: see `PointCloud.from_depth`
+
+        Raises:
+            InputError: more than one of the three is given, or a number is out of range
+        """
+        height, width = self.depth_m.shape
+        if sum(each is not None for each in (fov_x_deg, focal_px, intrinsics)) > 1:
+            raise InputError("fov_x_deg, focal_px and intrinsics: give at most one of them")
+        if fov_x_deg is not None:
+            intrinsics = Intrinsics.from_fov_x(fov_x_deg, height, width)
+        elif focal_px is not None:
+            intrinsics = Intrinsics.from_focal_px(focal_px, height, width)
+        return PointCloud.from_depth(
+            self.depth_m, self.image, intrinsics or default_intrinsics(height, width), valid=self.valid, edge=edge
+        )
 
     def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
         """Write the depth and its colors.
