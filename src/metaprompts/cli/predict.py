@@ -204,7 +204,7 @@ class Predict:
         return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
 
     def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
-        """Write the files of one image; returns False if that is impossible for this image alone, so the others continue."""
+        """Write the files of one image; returns False if only this image failed."""
         from metaprompts.tasks.predictions import DepthPrediction, PosePrediction
         from metaprompts.utils.progress import report_lines
 
