@@ -96,6 +96,14 @@ def test_a_package_that_brings_no_task_is_one_line(brought, code, message):
     assert task_class("depth").name == "depth"
 
 
+def test_a_broken_package_leaves_the_other_tasks_alone(brought, caplog, capsys):
+    """Every command imports all tasks, to know their keys: one broken package was an error of all of them."""
+    brought("import nothing_of_that_name")
+    assert main(["train", "micro_depth", "--help"]) == 0
+    assert "--task.max_depth_m" in capsys.readouterr().out
+    assert "task flow cannot be imported from flow_task:Flow" in caplog.text
+
+
 def test_no_package_replaces_an_own_task(brought, caplog):
     brought("from metaprompts.tasks.depth import Depth as Flow", name="depth")
     assert TASKS["depth"].__module__ == "metaprompts.tasks.depth"

@@ -43,15 +43,15 @@ class WithRecipeKeys:
             return
         from metaprompts.recipes.loader import recipe_sections
         from metaprompts.recipes.recipe import section_types
-        from metaprompts.tasks import TASKS
+        from metaprompts.tasks import importable_tasks
 
         try:
             values = recipe_sections(cls.recipe_of(words))
         except InputError:
             values = {}
         own = values.get("task", {}).get("name")
-        for task in sorted(TASKS, key=lambda name: name != own):
-            for name, kind in {"task": TASKS[task], **section_types(task)}.items():
+        for task, settings in sorted(importable_tasks().items(), key=lambda each: each[0] != own):
+            for name, kind in {"task": settings, **section_types(task)}.items():
                 yield Section(name, kind, values.get(name, {}), hidden=own not in (None, task))
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any
 from metaprompts.errors import InputError
 from metaprompts.recipes.recipe import Recipe, Training, section_types
 from metaprompts.recipes.registry import recipe_names
-from metaprompts.tasks import TASKS
+from metaprompts.tasks import TASKS, importable_tasks
 from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.files import is_file, parse_toml, read_json, read_toml
 from metaprompts.utils.schema import nearest_name
@@ -102,7 +102,7 @@ def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, A
 def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> str | None:
     """The recipe key (of any task) or option closest to a word without a section; None if none is close."""
     meant = {option.replace("-", "_"): option for option in options}
-    for task in TASKS.values():
+    for task in importable_tasks().values():
         # The training section first: "steps" means training.steps.
         sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
         for section, kind in sections.items():

@@ -81,6 +81,17 @@ def task_class(name: Any) -> "type[Task]":
     return TASKS[name]
 
 
+def importable_tasks() -> "dict[str, type[Task]]":
+    """All tasks; those of other packages that cannot be imported are left out with a warning."""
+    found = {}
+    for name in TASKS:
+        try:
+            found[name] = TASKS[name]
+        except InputError as error:
+            _logger.warning("%s", error)
+    return found
+
+
 def __getattr__(name: str) -> Any:
     places = {"Task": "metaprompts.tasks.base:Task"} | {place.partition(":")[2]: place for place in _OWN.values()}
     if name not in places:
@@ -89,4 +100,4 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-__all__ = ["TASKS", "Depth", "Normals", "Pose", "Segmentation", "Task", "task_class"]
+__all__ = ["TASKS", "Depth", "Normals", "Pose", "Segmentation", "Task", "importable_tasks", "task_class"]

@@ -12,7 +12,7 @@ from metaprompts.engines.benchmark.workload import Workload, workload_for
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.models.loading import load
-from metaprompts.tasks import TASKS
+from metaprompts.tasks import TASKS, importable_tasks
 from metaprompts.utils.device import pick_device
 
 _QUICK_SIZE = (64, 64)
@@ -51,7 +51,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.task not in TASKS or TASKS[self.task].published is None:
-            published = [name for name, task in TASKS.items() if task.published is not None]
+            published = [name for name, task in importable_tasks().items() if task.published is not None]
             raise InputError(f"--task is {self.task!r}; expected one of {', '.join(published)}")
         if self.quick and self.model is not None:
             raise InputError("--quick measures an embedded miniature: leave MODEL or --quick out")
