@@ -20,7 +20,17 @@ def test_import_is_light():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["predict", "--help"], ["export", "--help"], ["evaluate", "--help"], ["memory", "--help"]]
+    "words",
+    [
+        ["--help"],
+        ["predict", "--help"],
+        ["export", "--help"],
+        ["evaluate", "--help"],
+        ["memory", "--help"],
+        ["train", "nyu", "--help"],
+        ["evaluate", "micro-segmentation", "--help"],
+        ["train", "coco_pose", "--help"],
+    ],
 )
 def test_help_does_not_import_torch(words):
     code = f"""

@@ -1,10 +1,18 @@
 """Angles between predicted and true surface normals, over all pixels of a split."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from metaprompts.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
+
 
 LIMITS_DEG = (11.25, 22.5, 30.0)
 """The field's angles (Fouhey et al., ICCV 2013)."""

@@ -1,17 +1,24 @@
 """Prompt responses accumulated over a data set: only sums are stored, never maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from metaprompts.data.sample import IGNORED_LABEL
 from metaprompts.errors import InputError
 from metaprompts.metrics.depth_errors import in_range
 from metaprompts.metrics.prompt_report import DepthPreferences, Preferences
 from metaprompts.metrics.running_moments import RunningMoments
+from metaprompts.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
+    F = lazy_module("torch.nn.functional")
 
 _VISIBLE = 2
 # Prompts enlarged to the labels' size at a time: 16 maps of 1024x2048 in float64 are 256 MiB.

@@ -1,7 +1,17 @@
 """Moments of many variables from running sums."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from metaprompts.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
+
 
 # Resizing a constant map leaves differences of this part of it.
 _ROUNDING = 1e-12

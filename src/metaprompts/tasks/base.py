@@ -1,16 +1,17 @@
 """The task interface: everything that depends on the perception task."""
 
+from __future__ import annotations
+
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from metaprompts.data.check import SampleStatistics
 from metaprompts.data.config.base import Openers
@@ -20,12 +21,17 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.base import Metric
 from metaprompts.metrics.prompt_statistics import PromptResponses
-from metaprompts.modules.meta_prompts import FusedRearrangement, LevelRearrangement
-from metaprompts.modules.meta_prompts.layers import Upsampling
+from metaprompts.modules.upsampling import Upsampling
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import Prediction
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
+from metaprompts.utils.lazy import lazy_module
 from metaprompts.visualize.text import ImageArray, stack_down
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+else:
+    nn = lazy_module("torch.nn")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -89,7 +95,7 @@ class Task(ABC):
     """(height, width) of the images on which it is published."""
     sheet_cell: ClassVar[tuple[int, int]] = (240, 320)
     """(height, width) of a sample in a contact sheet."""
-    about: ClassVar["About"]
+    about: ClassVar[About]
     """Texts for the report of the demo."""
 
     @classmethod
@@ -214,6 +220,8 @@ class Task(ABC):
 
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
         """The rearrangement module for a pyramid with these channels: here, one map per level."""
+        from metaprompts.modules.meta_prompts import LevelRearrangement
+
         return LevelRearrangement(levels, prompt_channels, enabled=enabled)
 
     @abstractmethod
@@ -386,4 +394,6 @@ class FusedTask(Task):
 
     def rearrangement(self, levels: Sequence[int], prompt_channels: int, *, enabled: bool) -> nn.Module:
         """The rearrangement module for a pyramid with these channels."""
+        from metaprompts.modules.meta_prompts import FusedRearrangement
+
         return FusedRearrangement(levels, prompt_channels, enabled=enabled, upsample=self.upsample)

@@ -1,16 +1,15 @@
 """Metric depth: transposed convolutions, scale-invariant log loss, RMSE and friends."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
 from metaprompts.data.check import readable_samples
 from metaprompts.data.config.depth import DepthAugment, DepthData
@@ -22,22 +21,29 @@ from metaprompts.errors import InputError
 from metaprompts.metrics import depth_errors
 from metaprompts.metrics.depth_errors import CROPS, DEPTH_SCORES, in_range
 from metaprompts.metrics.prompt_statistics import DepthResponses
-from metaprompts.modules.heads.deconv import DepthHead
 from metaprompts.tasks.base import About, FusedTask, ModelInput
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.predictions import DepthPrediction, Prediction
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
-from metaprompts.tasks.sliding_window import predict_windows
 from metaprompts.tasks.standalone.dense import Array, between, resized
+from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.visualize.depth import color_depth, depth_range, visible_points
 from metaprompts.visualize.text import ImageArray, stack_down
 
 if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
     from metaprompts.metrics.depth import DepthScores
     from metaprompts.tasks.predictor import Predictor
+else:
+    torch = lazy_module("torch")
+    F = lazy_module("torch.nn.functional")
+    nn = lazy_module("torch.nn")
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +73,13 @@ class DepthProtocol(EvaluationProtocol):
     def __post_init__(self) -> None:
         check_ranges(self, "test")
 
-    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+    def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Meters (B,1,h,w)."""
         predict = with_context(model, batch)
         if self.num_windows is None and not self.flip:
             return predict(batch["image"])
+        from metaprompts.tasks.sliding_window import predict_windows
+
         return predict_windows(predict, batch["image"], windows=self.num_windows, flip=self.flip)
 
     def metric_kwargs(self) -> dict[str, Any]:
@@ -189,6 +197,8 @@ class Depth(FusedTask):
 
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
+        from metaprompts.modules.heads.deconv import DepthHead
+
         return DepthHead(
             channels,
             filters=self.filters,
@@ -230,13 +240,13 @@ class Depth(FusedTask):
         """Raw output (B, 1, H, W) to meters (B, H, W)."""
         return raw.squeeze(1)
 
-    def metric(self, **metric_kwargs: Any) -> "DepthScores":
+    def metric(self, **metric_kwargs: Any) -> DepthScores:
         # Torchmetrics takes seconds to import; recipes are read without scoring.
         from metaprompts.metrics.depth import DepthScores
 
         return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=metric_kwargs.get("crop"))
 
-    def score(self, metric: "DepthScores", raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: DepthScores, raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]
         metric.update(_at_size(raw, target_m.shape[-2:]), target_m)
 

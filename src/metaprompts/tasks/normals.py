@@ -1,16 +1,15 @@
 """Surface normals: a unit vector for each pixel, cosine loss, angular errors. All about this task is in this file."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
 from metaprompts.data.check import readable_samples
 from metaprompts.data.config.base import Openers, PairedSection, Probability, Side
@@ -26,20 +25,28 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.angles import ANGLE_SCORES, AngleScores
 from metaprompts.metrics.prompt_statistics import ClassResponses
-from metaprompts.modules.heads.deconv import DenseHead
 from metaprompts.tasks.base import About, FusedTask, ModelInput
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
 from metaprompts.tasks.standalone.dense import Array, between, resized
 from metaprompts.utils.files import write_array, write_image
+from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.visualize.legends import legend_text_px
 from metaprompts.visualize.normals import DIRECTIONS, color_normals, normals_legend
 from metaprompts.visualize.text import ImageArray, stack_down
 
 if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
     from metaprompts.tasks.predictor import Predictor
+else:
+    torch = lazy_module("torch")
+    F = lazy_module("torch.nn.functional")
+    nn = lazy_module("torch.nn")
 
 _TARGET = "normals"
 _MIRRORED = (-1.0, 1.0, 1.0)
@@ -142,7 +149,7 @@ class NormalsAugment:
 class NormalsProtocol(EvaluationProtocol):
     """Test protocol of surface normals. The normals of a mirrored image are turned back and averaged."""
 
-    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+    def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Vectors (B,3,h,w), not always of unit length."""
         predict = with_context(model, batch)
         raw = predict(batch["image"])
@@ -150,23 +157,6 @@ class NormalsProtocol(EvaluationProtocol):
             return raw
         mirrored = predict(batch["image"].flip(-1)).flip(-1)
         return (raw + mirrored * mirrored.new_tensor(_MIRRORED)[:, None, None]) / 2
-
-
-class NormalsHead(DenseHead):
-    """Three numbers for each pixel, brought to length 1; arguments as for `DenseHead`, without ``outputs``."""
-
-    def __init__(self, in_channels: int, **sizes: Any) -> None:
-        super().__init__(in_channels, outputs=3, **sizes)
-        last = self.regress[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        # At first all surfaces face the camera: the direction of a vector near 0 would have endless gradients.
-        with torch.no_grad():
-            last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
-
-    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Unit vectors (B, 3, 8 * (H // 8), 8 * (W // 8))."""
-        return F.normalize(super().forward(maps, size), dim=1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -282,6 +272,8 @@ class Normals(FusedTask):
 
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
+        from metaprompts.modules.heads.deconv import NormalsHead
+
         return NormalsHead(channels, filters=self.filters, width=self.width, upsample=self.upsample)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:

@@ -1,5 +1,7 @@
 """Human pose, top-down: joint heatmaps, weighted mean squared error, OKS AP."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from metaprompts.data.config.base import Openers
 from metaprompts.data.config.coco_joints import complete_joints
@@ -33,21 +33,26 @@ from metaprompts.data.transforms.transform import Transform
 from metaprompts.errors import InputError
 from metaprompts.metrics.oks_nms import KEYPOINT_SCORES
 from metaprompts.metrics.prompt_statistics import JointResponses
-from metaprompts.modules.heads.deconv import HeatmapHead
 from metaprompts.tasks.base import About, FusedTask, ModelInput
 from metaprompts.tasks.drawing import shrunk
 from metaprompts.tasks.joint_settings import OTHER_SIGMA, box_and_score, check_indices, check_joint_names, known_sigmas
 from metaprompts.tasks.predictions import PersonPose, PosePrediction, Prediction
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol
-from metaprompts.tasks.udp_heatmaps import decode_heatmaps, encode_heatmaps
+from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.visualize.pose import draw_skeleton
 from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
     from metaprompts.metrics.pose import PoseScores
     from metaprompts.tasks.predictor import Predictor
+else:
+    torch = lazy_module("torch")
+    nn = lazy_module("torch.nn")
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +77,7 @@ class PoseProtocol(EvaluationProtocol):
     def __post_init__(self) -> None:
         check_ranges(self, "test")
 
-    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+    def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
         predict = with_context(model, batch)
         heatmaps = predict(batch["image"]).float()
@@ -179,7 +184,7 @@ class Pose(FusedTask):
     def input_size(self) -> tuple[int, int]:
         return self.crop_height, self.crop_width
 
-    def with_input_size(self, size: tuple[int, int]) -> "Pose":
+    def with_input_size(self, size: tuple[int, int]) -> Pose:
         return replace(self, crop_height=size[0], crop_width=size[1])
 
     def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
@@ -244,6 +249,8 @@ class Pose(FusedTask):
 
     def head(self, channels: int, levels: int) -> nn.Module:
         del levels
+        from metaprompts.modules.heads.deconv import HeatmapHead
+
         return HeatmapHead(channels, filters=self.filters, joints=len(self.joints), upsample=self.upsample)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
@@ -261,12 +268,16 @@ class Pose(FusedTask):
 
     def encode(self, batch: Batch) -> Tensor:
         """Keypoints (B, J, 3) in crop pixels to heatmaps (B, J, h, w); joints that are not labeled stay empty."""
+        from metaprompts.tasks.udp_heatmaps import encode_heatmaps
+
         keypoints = batch["keypoints"]
         heatmaps = encode_heatmaps(self._to_heatmap(keypoints[..., :2]), self.heatmap_size, sigma=self.heatmap_sigma)
         return heatmaps * (keypoints[..., 2] > 0)[..., None, None]
 
     def decode(self, raw: Tensor) -> Tensor:
         """Heatmaps (B, J, h, w) to (B, J, 3): x, y in crop pixels, and the score."""
+        from metaprompts.tasks.udp_heatmaps import decode_heatmaps
+
         points, scores = decode_heatmaps(raw, sigma=self.heatmap_sigma)
         ratio = self._pixels_per_heatmap_pixel(points)
         return torch.cat([points * ratio, scores.unsqueeze(-1)], dim=-1)
@@ -279,7 +290,7 @@ class Pose(FusedTask):
         height, width = self.heatmap_size
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
-    def metric(self, **metric_kwargs: Any) -> "PoseScores":
+    def metric(self, **metric_kwargs: Any) -> PoseScores:
         # Torchmetrics takes seconds to import; recipes are read without scoring.
         from metaprompts.metrics.pose import PoseScores
 
@@ -290,7 +301,7 @@ class Pose(FusedTask):
             images=metric_kwargs.get("images"),
         )
 
-    def score(self, metric: "PoseScores", raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: PoseScores, raw: Tensor, batch: Batch) -> None:
         decoded = self.decode(raw.float()).cpu().numpy()
         centers, sizes = batch["center"].cpu().numpy(), batch["size"].cpu().numpy()
         points = [

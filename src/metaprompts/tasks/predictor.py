@@ -1,13 +1,19 @@
 """Interfaces of models, for evaluation and for prediction."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor
+from metaprompts.utils.lazy import lazy_module
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from metaprompts.tasks.base import Task
+else:
+    torch = lazy_module("torch")
 
 
 class Predictor(Protocol):
@@ -16,7 +22,7 @@ class Predictor(Protocol):
     training: bool
 
     @property
-    def task(self) -> "Task":
+    def task(self) -> Task:
         """The task, which scores the outputs."""
 
     @property
@@ -46,7 +52,7 @@ class ImagePredictor(Predictor, Protocol):
     """The interface for predicting images of any size: a `MetaPromptModel`, or a model run by an engine."""
 
     @property
-    def config(self) -> "ImageConfig":
+    def config(self) -> ImageConfig:
         """The model's config."""
 
     @property

@@ -1,18 +1,27 @@
 """Resize an image of any size to one that the backbone accepts."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from metaprompts.data.transforms.resize_image import resized
 from metaprompts.data.transforms.tensors import image_tensor
 from metaprompts.tasks.base import ModelInput
+from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.row_bands import row_bands
 from metaprompts.visualize.text import ImageArray
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
+    F = lazy_module("torch.nn.functional")
 
 # The UNet halves the latent three times, so sides that are multiples of 64 need no resized skips.
 _MULTIPLE = 64

@@ -1,18 +1,20 @@
 """The base of test protocols, the ``test`` section of recipes. By default each image is predicted once."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from metaprompts.data.transforms.transform import Transform
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from metaprompts.tasks.predictor import Predictor
 
-Batch = Mapping[str, Tensor]
+Batch: TypeAlias = "Mapping[str, Tensor]"
 
 
 def scaled_name(ratio: float) -> str:
@@ -31,7 +33,7 @@ class EvaluationProtocol(ABC):
     flip: bool = False
 
     @abstractmethod
-    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+    def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """The raw output that the task scores.
 
         Args:

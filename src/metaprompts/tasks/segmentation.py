@@ -1,5 +1,7 @@
 """Semantic segmentation: UPerNet, cross entropy + Lovasz + auxiliary loss, mIoU."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
 from metaprompts.data.class_names import plain_names
 from metaprompts.data.config.base import Openers
@@ -20,25 +19,31 @@ from metaprompts.data.datasets.label_histogram import LabelHistogram, check_any_
 from metaprompts.data.sample import Sample, SampleDataset, Split
 from metaprompts.errors import InputError
 from metaprompts.metrics.prompt_statistics import ClassResponses
-from metaprompts.modules.heads.upernet import FCNHead, UPerNet
 from metaprompts.tasks.base import About, ModelInput, Task
 from metaprompts.tasks.class_weights import BALANCED, balanced_weights, describe_weights
 from metaprompts.tasks.drawing import shrunk
-from metaprompts.tasks.lovasz_loss import lovasz_softmax
 from metaprompts.tasks.predictions import Prediction, SegmentationPrediction
 from metaprompts.tasks.predictor import with_context
 from metaprompts.tasks.preprocess import enlarged_bands, whole_view
 from metaprompts.tasks.protocol import Batch, EvaluationProtocol, original_size, scaled_name
 from metaprompts.tasks.standalone.dense import Array, between, resized
-from metaprompts.tasks.tta import mean_probabilities
+from metaprompts.utils.lazy import lazy_module
 from metaprompts.utils.schema import Range, check_ranges
 from metaprompts.utils.wording import check_names_are_lines
 from metaprompts.visualize.segmentation import class_legend, overlay_labels, palette
 from metaprompts.visualize.text import ImageArray
 
 if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
     from metaprompts.metrics.segmentation import SegmentationScores
     from metaprompts.tasks.predictor import Predictor
+else:
+    torch = lazy_module("torch")
+    F = lazy_module("torch.nn.functional")
+    nn = lazy_module("torch.nn")
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +83,13 @@ class SegmentationProtocol(EvaluationProtocol):
         if len(set(self.scales)) != len(self.scales):
             raise InputError(f"test.scales is {list(self.scales)}; expected each scale once")
 
-    def predict(self, model: "Predictor", batch: Batch) -> Tensor:
+    def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Logits (B,C,H,W) if an image is predicted once, else probabilities (B,C,H,W) at the labels' size."""
         predict = with_context(model, batch)
         if self.window is None and not self.flip and self.scales == (1.0,):
             return predict(batch["image"])
+        from metaprompts.tasks.tta import mean_probabilities
+
         return mean_probabilities(
             predict,
             [batch[scaled_name(scale)] for scale in self.scales],
@@ -226,9 +233,13 @@ class Segmentation(Task):
         return {"labels": torch.empty(images, height, width, dtype=torch.long)}
 
     def head(self, channels: int, levels: int) -> nn.Module:
+        from metaprompts.modules.heads.upernet import UPerNet
+
         return UPerNet([channels] * levels, width=self.width, classes=len(self.classes), dropout=self.dropout)
 
     def auxiliary_head(self, channels: int) -> nn.Module:
+        from metaprompts.modules.heads.upernet import FCNHead
+
         return FCNHead(channels, width=self.width, classes=len(self.classes), level=2, dropout=self.dropout)
 
     def losses(self, raw: Tensor, auxiliary: Tensor | None, batch: Batch) -> dict[str, Tensor]:
@@ -239,6 +250,8 @@ class Segmentation(Task):
             auxiliary: logits of the auxiliary head, alike
             batch: "labels" (B, H, W), 255 = ignore
         """
+        from metaprompts.tasks.lovasz_loss import lovasz_softmax
+
         assert auxiliary is not None, "training needs the auxiliary head's logits"
         labels, weights = batch["labels"], self._loss_weights(raw)
         return {
@@ -263,20 +276,20 @@ class Segmentation(Task):
         """Logits (B, classes, H, W) to labels (B, H, W)."""
         return raw.argmax(dim=1)
 
-    def metric(self, **metric_kwargs: Any) -> "SegmentationScores":
+    def metric(self, **metric_kwargs: Any) -> SegmentationScores:
         # Torchmetrics takes seconds to import; recipes are read without scoring.
         from metaprompts.metrics.segmentation import SegmentationScores
 
         del metric_kwargs
         return SegmentationScores(len(self.classes), ignore_index=IGNORED)
 
-    def score(self, metric: "SegmentationScores", raw: Tensor, batch: Batch) -> None:
+    def score(self, metric: SegmentationScores, raw: Tensor, batch: Batch) -> None:
         labels = batch["labels"]
         if raw.shape[-2:] != labels.shape[-2:]:
             raw = F.interpolate(raw, size=labels.shape[-2:], mode="bilinear", align_corners=False)
         metric.update(self.decode(raw), labels)
 
-    def write_details(self, metric: "SegmentationScores", folder: Path) -> None:
+    def write_details(self, metric: SegmentationScores, folder: Path) -> None:
         """Write the confusion matrix."""
         from metaprompts.metrics.confusion import write_confusion
 

@@ -1,14 +1,22 @@
 """torchrun's processes, read from the environment."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-
-import torch
-from torch import distributed
+from typing import TYPE_CHECKING
 
 from metaprompts.errors import InputError
+from metaprompts.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    from torch import distributed
+else:
+    torch = lazy_module("torch")
+    distributed = lazy_module("torch.distributed")
 
 # The first process to finish waits for the last.
 _PATIENCE = timedelta(days=7)

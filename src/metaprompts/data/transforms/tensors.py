@@ -1,11 +1,20 @@
 """Convert a sample to training tensors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from metaprompts.data.sample import Person, Sample
+from metaprompts.utils.lazy import lazy_module
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy_module("torch")
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:

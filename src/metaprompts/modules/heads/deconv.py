@@ -1,12 +1,14 @@
 """Heads that enlarge a map by convolutions: metric depth (released code) and joint heatmaps (paper only)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaprompts.modules.meta_prompts.layers import Upsampling, upsample_stack
+from metaprompts.modules.meta_prompts.layers import upsample_stack
+from metaprompts.modules.upsampling import Upsampling
 
 _STRIDE = 8
 
@@ -71,6 +73,23 @@ class DepthHead(DenseHead):
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Meters (B, 1, 8 * (H // 8), 8 * (W // 8)); arguments as for `DenseHead.forward`."""
         return torch.sigmoid(super().forward(maps, size)) * self.max_depth_m
+
+
+class NormalsHead(DenseHead):
+    """Three numbers for each pixel, brought to length 1; arguments as for `DenseHead`, without ``outputs``."""
+
+    def __init__(self, in_channels: int, **sizes: Any) -> None:
+        super().__init__(in_channels, outputs=3, **sizes)
+        last = self.regress[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        # At first all surfaces face the camera: the direction of a vector near 0 would have endless gradients.
+        with torch.no_grad():
+            last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """Unit vectors (B, 3, 8 * (H // 8), 8 * (W // 8))."""
+        return F.normalize(super().forward(maps, size), dim=1)
 
 
 class HeatmapHead(nn.Module):

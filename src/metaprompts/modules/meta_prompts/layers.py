@@ -1,12 +1,9 @@
 """A small stack that rearrangement and the heads share."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Upsampling = Literal["resize", "transposed"]
-"""Upsampling by two: bilinear resize and a 3x3 convolution, or a transposed convolution."""
+from metaprompts.modules.upsampling import Upsampling
 
 
 class ResizeConv2d(nn.Conv2d):

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaprompts.modules.meta_prompts.layers import Upsampling, upsample_stack
+from metaprompts.modules.meta_prompts.layers import upsample_stack
+from metaprompts.modules.upsampling import Upsampling
 
 _GROUPS = 16
 _FUSED_FILTERS = 32

@@ -1,0 +1,6 @@
+"""How heads and rearrangement enlarge maps."""
+
+from typing import Literal
+
+Upsampling = Literal["resize", "transposed"]
+"""Upsampling by two: bilinear resize and a 3x3 convolution, or a transposed convolution."""

@@ -1,0 +1,26 @@
+"""Modules that are imported when they are first used.
+
+PyTorch takes seconds to import. Modules with the settings of recipes have it lazily, so that ``--help`` and shell
+completion do not wait for it.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+class _LazyModule(ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        module = import_module(self.__name__)
+        # From now on its attributes are found without this method.
+        self.__dict__.update(module.__dict__)
+        return getattr(module, name)
+
+
+def lazy_module(name: str) -> Any:
+    """A stand-in for a module, which imports it at the first use of an attribute.
+
+    Args:
+        name: its full name
+    """
+    return _LazyModule(name)
