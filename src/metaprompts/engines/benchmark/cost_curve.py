@@ -10,6 +10,8 @@ from typing import Any
 from metaprompts.engines.benchmark.engine_specs import EngineSpec
 from metaprompts.engines.benchmark.flops import Flops, count_flops
 from metaprompts.engines.benchmark.plan import Plan
+from metaprompts.engines.benchmark.runner import Subject
+from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.engines.benchmark.workload import Workload
 
 AXES: Mapping[str, str] = {
@@ -103,14 +105,21 @@ def measure_curve(plan: Plan, spec: EngineSpec) -> CostCurve:
 
 
 def _measured(plan: Plan, spec: EngineSpec, workload: Workload) -> CostPoint:
+    if plan.request.quick:
+        # A smoke test does without a process for each point, which takes seconds to start; memory is then that of all.
+        return _point(plan, workload, Subject(plan.source, spec, workload, str(plan.device)))
     with closing(plan.opened(spec, workload)) as opened:
-        opened.warm_up()
-        return CostPoint(
-            workload=workload,
-            flops=count_flops(plan.config, workload),
-            seconds=[opened.predict().total for _ in range(plan.request.rounds)],
-            memory=opened.memory(),
-        )
+        return _point(plan, workload, opened)
+
+
+def _point(plan: Plan, workload: Workload, opened: EngineProcess | Subject) -> CostPoint:
+    opened.warm_up()
+    return CostPoint(
+        workload=workload,
+        flops=count_flops(plan.config, workload),
+        seconds=[opened.predict().total for _ in range(plan.request.rounds)],
+        memory=opened.memory(),
+    )
 
 
 def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
