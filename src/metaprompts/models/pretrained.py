@@ -168,7 +168,8 @@ def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
 
 def _outside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) -> dict[str, Tensor]:
     """A file's tensors plus those of the frozen base, which the file must not contain."""
-    base = {name: each for name, each in model.state_dict().items() if name not in model.own_tensors()}
+    stored = model.own_tensors()
+    base = {name: each for name, each in model.state_dict().items() if name not in stored}
     if both := sorted(base.keys() & own.keys()):
         raise InputError(
             f"{origin} holds {len(both)} tensors of the frozen base, such as {both[0]}: it was not saved so"
