@@ -103,11 +103,11 @@ def test_windows_of_a_model_in_half_precision() -> None:
 
 
 def test_refuses_what_is_no_precision_of_weights(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"asked for as torch\.int8; expected one of torch\.float64, torch\.float32"):
+    with pytest.raises(InputError, match=r"dtype is torch\.int8; expected one of torch\.float64, torch\.float32"):
         metaprompts.load("micro-depth", "cpu", torch.int8)
 
 
 def test_a_shared_base_keeps_its_precision(tmp_path: Path) -> None:
     base = load_backbone("micro")
-    with pytest.raises(InputError, match="the base is shared with other models: leave the precision out"):
+    with pytest.raises(InputError, match="the base is shared with other models: leave out the precision"):
         MetaPromptModel.from_pretrained(tmp_path, base=base, dtype=torch.bfloat16)

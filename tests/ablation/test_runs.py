@@ -23,7 +23,7 @@ def run():
 
 
 class Program(Training):
-    """Runs a program in place of a training."""
+    """Runs a program instead of a training."""
 
     def __init__(self, program, folder, result=lambda returned: {}):
         super().__init__(run=None, folder=folder, root=folder)
@@ -180,7 +180,7 @@ def test_wrong_input_is_no_result(run, tmp_path):
     [
         ("step 3\nerror: OutOfMemoryError: 2 GiB (--debug shows where)", 2, "error: OutOfMemoryError: 2 GiB"),
         ("Traceback\nImportError: torch", 1, "ImportError: torch"),
-        ("step 3", -signal.SIGKILL, "killed by signal 9, as the system does where memory is short; .*step 3"),
+        ("step 3", -signal.SIGKILL, "killed by signal 9, perhaps for lack of memory; .*step 3"),
         ("", 3, "exit code 3"),
     ],
 )
@@ -202,7 +202,7 @@ def test_a_crash_does_not_stop_the_others(tmp_path):
 @pytest.mark.parametrize("code", [-signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM])
 def test_a_training_that_was_stopped_has_not_failed(code, run, tmp_path):
     """Ctrl-C reaches the runs, too: each was then recorded as diverged, and never trained again."""
-    with pytest.raises(InputError, match="c/v/0 was ended by signal"):
+    with pytest.raises(InputError, match="c/v/0 was stopped by signal"):
         Training(run=run, folder=tmp_path, root=tmp_path).result(code)
 
 
@@ -303,7 +303,7 @@ def without_keys(one):
 def test_a_result_of_other_settings_is_refused(change, trained, tmp_path):
     prompts = two_studies()[0]
     write(results_folder(tmp_path, prompts), {name: {**one, **change} for name, one in without_keys(prompts).items()})
-    with pytest.raises(InputError, match="is of other settings than study prompts has now"):
+    with pytest.raises(InputError, match="was made with other settings than study prompts has now"):
         train_all([prompts], tmp_path, {"here": tmp_path})
     assert not trained
 
@@ -312,10 +312,10 @@ def test_quick_results_are_never_taken_for_others(trained, tmp_path):
     prompts = two_studies()[0]
     quick = dataclasses.replace(prompts, quick=True)
     train_all([quick], tmp_path, {"here": tmp_path})
-    with pytest.raises(InputError, match="is of a quick run, which must not be mixed"):
+    with pytest.raises(InputError, match="comes from a quick run; quick and full runs need separate folders"):
         train_all([prompts], tmp_path, {"here": tmp_path})
     write(tmp_path / "real", without_keys(prompts))
-    with pytest.raises(InputError, match="is of no quick run"):
+    with pytest.raises(InputError, match="comes from a full run"):
         read_results(quick, tmp_path / "real")
 
 
@@ -360,15 +360,15 @@ def test_numbers_of_other_settings_are_never_shown(trained, tmp_path):
     prompts = two_studies()[0]
     train_all([prompts], tmp_path, {"here": tmp_path})
     changed = dataclasses.replace(prompts, variants=(Variant(name="full"), Variant(name="few")))
-    with pytest.raises(InputError, match=r"c--few--0\.json is of other settings than study prompts has now"):
+    with pytest.raises(InputError, match=r"c--few--0\.json was made with other settings than study prompts has now"):
         read_results(changed, results_folder(tmp_path, changed))
-    with pytest.raises(InputError, match="is of other settings"):
+    with pytest.raises(InputError, match="was made with other settings"):
         check_all([changed], tmp_path, {"here": tmp_path})
 
 
 def test_missing_data_is_named_before_anything_is_trained(trained, tmp_path):
     prompts = two_studies()[0]
-    with pytest.raises(InputError, match="cell c of study prompts needs data 'here': say --data here=DIR"):
+    with pytest.raises(InputError, match="cell c of study prompts needs data 'here': pass --data here=DIR"):
         train_all([prompts], tmp_path, {})
     cell = Cell(name="c", recipe="micro_depth", data="here", metric="d1", settings={"data.val": "gone.txt"})
     with pytest.raises(InputError, match=r"cell c of study t: .*gone\.txt"):

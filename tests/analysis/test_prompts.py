@@ -80,7 +80,7 @@ def test_pose_reads_only_its_boxes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": [4]}, "no prompt 4: this model has the prompts 0 to 3"),
+        ({"prompts": [4]}, "no prompt 4: this model has prompts 0 to 3"),
         ({"prompts": [-1]}, "no prompt -1"),
         ({"prompts": []}, "list of prompts is empty"),
         ({"top": 0}, "0 most distinct"),
@@ -117,7 +117,7 @@ def test_without_rearrangement_there_are_no_prompt_maps():
 def test_what_is_no_image_is_reported(image):
     model = shared("depth")
     for explain in (prompt_heatmaps, predictions_by_step):
-        with pytest.raises(InputError, match="an image came as"):
+        with pytest.raises(InputError, match=r"an image (has type|is a)"):
             explain(model, image)
 
 

@@ -124,12 +124,12 @@ def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, ca
     assert main([*words, "--show"]) == 0
     shown, said = capsys.readouterr()
     assert shown == table
-    assert said == "recipe mine.toml is missing: results are matched to this study by their commands only\n"
+    assert said == "recipe mine.toml is missing: results are matched to this study only by their commands\n"
     assert main([*words, "--data", f"images={data}"]) == 2
     assert "no recipe 'mine.toml'" in capsys.readouterr().err
     path.write_text(path.read_text().replace("1000.0", "999.0"))
     assert main([*words, "--show"]) == 2
-    assert "is of other settings than study study has now" in capsys.readouterr().err
+    assert "was made with other settings than study study has now" in capsys.readouterr().err
 
 
 SCENES = """
@@ -169,7 +169,7 @@ def test_scenes_are_drawn_where_nobody_gives_them(trained, tmp_path, capsys):
     (tmp_path / "s.toml").write_text(SCENES)
     words = ["ablate", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"), "--skip-missing-data"]
     assert main(words) == 0
-    assert "left out: cell real of study s, without --data camera=DIR" in capsys.readouterr().err
+    assert "skipped: cell real of study s, which needs --data camera=DIR" in capsys.readouterr().err
     scenes = tmp_path / "out/data/scenes"
     assert {root for _, root in trained} == {scenes}
     assert len(trained) == 12
@@ -198,7 +198,7 @@ def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
     # Moved among the others, they are refused.
     (out / "quick/s").rename(out / "s")
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--show"]) == 2
-    assert "must not be mixed" in capsys.readouterr().err
+    assert "need separate folders" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -241,11 +241,11 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
     ("more", "said"),
     [
         ([], "needs data 'images'"),
-        (["--data", "images"], "say NAME=DIR"),
+        (["--data", "images"], "expected NAME=DIR"),
         (["--data", "images=/nowhere"], "/nowhere is not a folder"),
         (["--processes", "0"], "'--processes': 0 is not in the range 1<=x"),
-        (["--again"], "say which with --only"),
-        (["--stored", "results"], "--stored is of --check and --show"),
+        (["--again"], "choose which with --only"),
+        (["--stored", "results"], "--stored needs --check or --show"),
         (["--plan", "--show"], "one at a time"),
         (["--only", "depth/none/1"], "--only depth/none/1 matches no run"),
         (["--check", "--data", "images=."], "nothing to check"),

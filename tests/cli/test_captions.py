@@ -132,11 +132,11 @@ def test_what_is_said_wrongly_is_reported(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--data.captioner", "b/c"], "data.captioner applies only where prompts.kind is caption, and here it is meta"),
-        (["--data.captions=c.json", "--prompts.kind=label"], "where prompts.kind is caption, and here it is label"),
-        (["--data.cache", "."], "data.cache applies only where prompts.kind is caption, and here it is meta"),
-        (["--prompts.text-source", "micro"], "prompts.text_source applies only where prompts.kind is label or caption"),
-        (["--prompts.labels", "a,b"], "prompts.labels applies only where prompts.kind is label, and here it is meta"),
+        (["--data.captioner", "b/c"], "data.captioner applies only if prompts.kind is caption, but it is meta"),
+        (["--data.captions=c.json", "--prompts.kind=label"], "if prompts.kind is caption, but it is label"),
+        (["--data.cache", "."], "data.cache applies only if prompts.kind is caption, but it is meta"),
+        (["--prompts.text-source", "micro"], "prompts.text_source applies only if prompts.kind is label or caption"),
+        (["--prompts.labels", "a,b"], "prompts.labels applies only if prompts.kind is label, but it is meta"),
     ],
 )
 def test_training_refuses_a_wish_that_its_kind_of_prompts_would_pass_over(capsys, words, said):
@@ -152,7 +152,7 @@ def test_a_recipe_itself_may_have_what_another_kind_of_prompts_needs(capsys):
 
 def test_evaluation_knows_captions_by_the_model_not_by_its_recipe(reader, models, data, capsys):
     words = ["--recipe", "micro_depth", "--data.root", str(data), "--data.val=depth.txt", "--data.captions=gone.json"]
-    for model, said in ((reader, "gone.json is not a file"), (models / "depth", "and here it is meta")):
+    for model, said in ((reader, "gone.json is not a file"), (models / "depth", "but it is meta")):
         assert main(["evaluate", str(model), *SMALL["depth"], *words]) == 2
         assert said in capsys.readouterr().err
 

@@ -152,7 +152,7 @@ def test_nothing_usable_is_one_line_and_code_2(check, tmp_path):
     code, out, err = check("ade20k", "--out", str(tmp_path / "a.png"), spoil=spoil_all("**/annotations/*/*.png"))
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert "can be used: label file" in err
+    assert "has no usable sample: label file" in err
     assert not (tmp_path / "a.png").exists()
 
 
@@ -180,7 +180,7 @@ def test_joints_that_do_not_tell_are_code_1(check):
 
     code, out, _ = check("coco", "--task.joints", ",".join(names), spoil=rename)
     assert code == 1
-    assert "bad: images are to be mirrored, but no name of task.joints says left or right (k0, k1" in out
+    assert "bad: mirroring is on, but no name in task.joints has left or right (k0, k1" in out
 
 
 def test_joints_of_another_data_set(check):
@@ -198,8 +198,8 @@ def test_joints_of_another_data_set(check):
         (["data", "check"], "Missing argument 'RECIPE'"),
         (["data", "check", "--full"], "Missing argument 'RECIPE'"),
         (["data", "check", "micro_depth", "--out"], "Option '--out' requires an argument"),
-        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is not an image's name"),
-        (["data", "check", "micro_depth"], "say --data.root DIR"),
+        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is not an image name"),
+        (["data", "check", "micro_depth"], "pass --data.root DIR"),
         (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is not a folder"),
     ],
 )

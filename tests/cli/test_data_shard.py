@@ -56,7 +56,7 @@ def test_it_says_what_it_wrote_and_goes_on(shard, tmp_path):
     (tmp_path / "out/train-000001.tar").unlink()
     code, again, err = shard("depth", "--shard-bytes=20kB")
     assert (code, again) == (0, out)
-    assert "writing train: 2 of 4 done before; --resume never discards them" in err.replace("\n", " ")
+    assert "writing train: 2 of 4 already done; --resume never discards them" in err.replace("\n", " ")
     code, _, err = shard("depth", "--shard-bytes", "1MB")
     assert (code, err.count("\n")) == (2, 1)
     assert "made with another --shard-bytes" in err
@@ -67,7 +67,7 @@ def test_one_split(shard, tmp_path, capsys):
     assert shard("segmentation", "--split", "val")[0] == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["shards.json", "val-000000.tar"]
     assert main(["train", recipe("segmentation", tmp_path), "--data.shards", str(tmp_path / "out")]) == 2
-    assert "out does not hold this split: say --data.root DIR" in capsys.readouterr().err
+    assert "out does not hold this split: pass --data.root DIR" in capsys.readouterr().err
 
 
 def test_interrupted_it_is_130_and_leaves_whole_files(shard, tmp_path, monkeypatch):
@@ -139,7 +139,7 @@ def records(folder):
         (["micro_depth", "--data.root", "."], "Missing option '--out'"),
         (["--out", "out"], "Missing argument 'RECIPE'"),
         (["micro_depth", "--out"], "Option '--out' requires an argument"),
-        (["micro_depth", "--out", "out"], "say --data.root DIR"),
+        (["micro_depth", "--out", "out"], "pass --data.root DIR"),
         (["micro_depth", "--out", "out", "--data.root", "/nowhere"], "/nowhere is not a folder"),
         (["micro_depth", "--out", "out", "--data.shards", "a"], "shards are made from folders: leave it out"),
         (["micro_depth", "--out", "out", "--split", "test"], "'test' is not one of 'train', 'val'"),

@@ -70,9 +70,9 @@ def test_bad_words_are_refused_in_one_line(home, data, capsys):
         ("micro-depth", *root, "--test.scales", "1"): "unknown key test.scales",
         ("micro-depth", *root, "--out"): "Option '--out' requires an argument",
         ("nowhere", *root): "give a model folder that training wrote, or --recipe RECIPE",
-        ("micro-depth", *root, "--recipe", "micro_pose"): "micro-depth predicts depth, the recipe is of pose",
-        ("micro-depth", *root, "--task.max_depth_m", "3"): "the recipe 3.0: use the recipe of its training",
-        ("micro-depth", *root, "--refinement.steps=7"): "which only training can change to 7: leave it out",
+        ("micro-depth", *root, "--recipe", "micro_pose"): "micro-depth predicts depth, but the recipe is for pose",
+        ("micro-depth", *root, "--task.max_depth_m", "3"): "but the recipe has 3.0: use the recipe that trained it",
+        ("micro-depth", *root, "--refinement.steps=7"): "and only training can change it to 7: leave it out",
         ("micro-depth", *root, "--data.image-size", "0,0"): "data.image_size is 0,0; expected 8 to 65536",
         ("micro-segmentation", *root, "--test.scales", "1e20"): "expected more than 0 to 16",
         ("micro-segmentation", *root, "--worst", "-1"): "'--worst': -1 is not in the range 0<=x<=100",
@@ -121,7 +121,7 @@ def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_fold
     monkeypatch.chdir(data.parent)
     capsys.readouterr()
     assert main([*words, data.name]) == 0
-    assert "evaluating: 4 of 4 done before; --resume never discards them" in capsys.readouterr().err
+    assert "evaluating: 4 of 4 already done; --resume never discards them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", SMALL)

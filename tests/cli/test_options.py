@@ -68,7 +68,7 @@ def test_recipe_keys_given_twice(caplog):
 
     words = ["--data.root", "d", "--data.label_map", "0=bg", "--data.label-map=1=obj", "--task.classes", "bg,obj"]
     assert read_recipe("micro_segmentation", words).data.label_map == {"1": "obj"}
-    assert "--data.label_map is given 2 times: the last one holds, 1=obj" in caplog.text
+    assert "--data.label_map is given 2 times: the last value is used, 1=obj" in caplog.text
 
 
 def test_options_given_twice(tmp_path, monkeypatch, caplog, capsys):
@@ -78,7 +78,7 @@ def test_options_given_twice(tmp_path, monkeypatch, caplog, capsys):
     assert main([*words, "--adapter", "a", "--adapter", "b"]) == 2
     assert "cannot read a: No such file" in capsys.readouterr().err
     assert [record.getMessage() for record in caplog.records] == [
-        "--batch-size is given 2 times: the last one holds, 3"
+        "--batch-size is given 2 times: the last value is used, 3"
     ]
 
 
@@ -86,7 +86,7 @@ def test_keys_given_twice_on_the_command_line(caplog, capsys):
     words = ["train", "micro_depth", "--training.steps", "2", "--training.steps=3", "--data.root", "/nowhere"]
     assert main(words) == 2
     assert "/nowhere is not a folder" in capsys.readouterr().err
-    assert "--training.steps is given 2 times: the last one holds, 3" in caplog.text
+    assert "--training.steps is given 2 times: the last value is used, 3" in caplog.text
 
 
 @pytest.mark.parametrize("spelled", ["--test.flip", "--test.flip=true", "--test.flip true", "--data.num-workers 0"])

@@ -135,7 +135,7 @@ def test_options_of_pose_are_for_pose(models, data, tmp_path, capsys, option, ta
     words = [str(models / task), str(data / "images/002.png"), "--out", str(tmp_path / "o"), option, "0.1"]
     for command in ["predict"] if option == "--min-score" else ["predict", "heatmaps"]:
         assert main([command, *words]) == 2
-        line = f"error: {option} is for pose, {models / task} predicts {task}: leave it out\n"
+        line = f"error: {option} is for pose, but {models / task} predicts {task}: leave it out\n"
         assert capsys.readouterr().err == line
     assert not (tmp_path / "o").exists()
 
@@ -254,7 +254,7 @@ def test_poses_are_boxes_of_the_same_images(models, tmp_path, capsys):
         (("a/f_01.jpg", "b/f_1.jpg"), [{"image_id": 1, "bbox": LEFT}], "a/f_01.jpg and .*b/f_1.jpg are both image 1"),
         (("a.jpg",), listed("a.jpg", "a.jpg"), "2 images have the file_name a.jpg"),
         (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "cat"}] * 2), "2 categories have the id 1"),
-        (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "x"}, {"id": 2}]), "x, 2, of which none is person"),
+        (("a.jpg",), listed("a.jpg", categories=[{"id": 1, "name": "x"}, {"id": 2}]), "x, 2, none of them person"),
         (("a.jpg",), [{"image_id": 1, "category_id": 0, "bbox": LEFT}], "no usable box: 1 of category 0; .*--box-cat"),
     ],
 )
@@ -289,7 +289,7 @@ def test_boxes_for_images_of_another_size(pose, tmp_path, capsys):
     assert (code, people) == (1, [(2, LEFT), (4, LEFT)])
     other, turned, swapped = (line for line in error.splitlines() if line.startswith("error: "))
     assert "a.jpg is 64x80 but its annotations are for 640x800 (height x width)" in other
-    assert "c.jpg is 80x64 as its EXIF orientation 6 (turned by 90 degrees) shows it, but its annotations" in turned
+    assert "c.jpg is 80x64 after its EXIF orientation 6 (turned by 90 degrees), but its annotations" in turned
     assert "e.jpg is 64x80 but its annotations are for 80x64" in swapped
     words = [str(tmp_path / "a.jpg"), "--out", str(tmp_path / "o"), "--boxes", str(tmp_path / "boxes.json")]
     assert main(["heatmaps", "micro-pose", *words]) == 2
@@ -304,7 +304,7 @@ def test_only_people_are_predicted(pose, tmp_path, caplog):
     code, people, _, _ = pose(images, [box, *({**box, **changed} for changed in rest)])
     assert (code, people) == (0, [(1, LEFT)])
     counts = "1 of category 62, 1 of crowds, 1 with a score below 0.3 (--min-box-score), 1 below one pixel"
-    assert f"boxes left out: {counts}" in caplog.text
+    assert f"skipped boxes: {counts}" in caplog.text
     low = [box, {**box, "score": 0.01}, {**box, "category_id": 62}]
     assert len(pose(images, low, "--min-box-score", "0", "--box-category", "62", "--box-category", "1")[1]) == 3
 
@@ -357,7 +357,7 @@ def test_boxes_below_one_pixel(tmp_path, caplog):
     found = [{"image_id": 1, "bbox": box} for box in (LEFT, [8, 8, 1e-6, 1e-6], [8, 8, 40, 0.5])]
     (tmp_path / "boxes.json").write_text(json.dumps(found))
     assert Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")]).of(Path("1.jpg"), (80, 64)) == [(*LEFT, 1.0)]
-    assert "boxes left out: 2 below one pixel" in caplog.text
+    assert "skipped boxes: 2 below one pixel" in caplog.text
 
 
 def test_boxes_of_no_image_are_reported(pose, tmp_path, caplog):
@@ -418,7 +418,7 @@ def test_of_two_images_with_one_name_the_second_gets_a_longer_one(models, tmp_pa
     assert {path.name for path in (tmp_path / "o").glob("*_depth.png")} == {
         *("x_depth.png", "b_x_png_depth.png", "b_x_png_2_depth.png")
     }
-    assert f"{second}: {first} has results named x already, so its own are named b_x_png" in caplog.text
+    assert f"{second}: {first} already has results named x, so these are named b_x_png" in caplog.text
 
 
 def test_engines_agree(models, images, tmp_path, capsys):
@@ -454,15 +454,15 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--steps", "4"], "4 steps were asked for, but the model has 3: give 1 to 3"),
-        (["--merge-tokens", "0.9"], "0.9 of the tokens were to be merged; expected a share from 0 to 0.75"),
+        (["--steps", "4"], "4 refinement steps requested, but the model has 3: give 1 to 3"),
+        (["--merge-tokens", "0.9"], "0.9 is not a share of tokens to merge; expected 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "int8"],
             "engine eager has fp32 and bf16, not int8: take openvino for that",
         ),
         (
             ["--engine", "plain", "--steps", "2"],
-            "engine plain computes all of it in fp32: take eager for other precisions or less work",
+            "engine plain computes everything in fp32: choose eager for other precisions or less work",
         ),
     ],
 )
@@ -498,9 +498,9 @@ def test_little_memory_changes_nothing_but_rounding(models, tmp_path):
         (["--window", "64"], "--window is '64'; expected a height and a width in pixels, as 1024,1024"),
         (["--window", "64,64", "--stride", "a,b"], "--stride is 'a,b'; expected a height and a width"),
         (["--window", "64,64", "--stride", "64,65"], "a stride no larger than the window"),
-        (["--stride", "64,64"], "no window: give a window, or neither"),
+        (["--stride", "64,64"], "a window: give both or neither"),
         (["--max-memory", "much"], "--max-memory is 'much'; expected bytes, or a number with a unit, such as 8GB"),
-        (["--max-memory", "100MB"], "at least, but only 0.10 GB may be taken: free memory, raise --max-memory"),
+        (["--max-memory", "100MB"], "but the limit is 0.10 GB: free memory, raise --max-memory"),
     ],
 )
 def test_bad_windows_and_limits_are_one_line(models, data, tmp_path, capsys, options, message):
@@ -580,7 +580,7 @@ def test_a_image_that_memory_does_not_hold(models, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "1 of 2 images predicted" in captured.out
     assert "image " in captured.err
-    assert "a.png: 13000x13000 pixels and their prediction take" in captured.err
+    assert "a.png: 13000x13000 pixels and their prediction need" in captured.err
 
 
 def test_a_white_level_is_known_from_the_start(models, tmp_path, caplog, monkeypatch):

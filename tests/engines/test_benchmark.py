@@ -249,9 +249,13 @@ def test_all_that_is_installed_is_compared_by_default(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("tensorrt", "--engine has 'tensorrt'; expected plain, eager, compile, openvino, onnx, or such as eager:bf16"),
-        ("plain:bf16", "engine plain has fp32, not bf16: take one of these"),
-        ("openvino:fp16", "engine openvino has fp32 and bf16 and int8, not fp16: take one of these"),
+        (
+            "tensorrt",
+            "--engine has 'tensorrt'; expected plain, eager, compile, openvino, onnx, or one with a precision such as "
+            "eager:bf16",
+        ),
+        ("plain:bf16", "engine plain has fp32, not bf16: choose one of these"),
+        ("openvino:fp16", "engine openvino has fp32 and bf16 and int8, not fp16: choose one of these"),
         ("onnx", r"onnx is not installed: pip install 'metaprompts\[onnx\]'"),
     ],
 )
@@ -276,12 +280,12 @@ def test_says_which_engine_cannot_be_measured(name: str, line: str, monkeypatch:
         ),
         (
             ["--task", "pose", "--size", "68", "64"],
-            "--size is 68 64; expected multiples of 8: it is that of people's crops",
+            "--size is 68 64; expected multiples of 8: pose predicts crops of this size",
         ),
         (["--engine", "plane"], "--engine has 'plane'; expected plain, eager"),
-        (["--curve-engine", "plain"], "--curve-engine is for the cost curve: give --curve, too, or leave it out"),
+        (["--curve-engine", "plain"], "--curve-engine needs --curve: add it, or leave out --curve-engine"),
         (["--curve", "--curve-engine", "plane"], "--curve-engine has 'plane'; expected plain, eager"),
-        (["nothing"], "--quick measures an embedded miniature: leave MODEL or --quick out"),
+        (["nothing"], "--quick measures an embedded miniature: leave out MODEL or --quick"),
     ],
 )
 def test_bad_words_are_one_line(words: list[str], line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -314,6 +318,6 @@ class Fatal:
 
 
 def test_says_which_process_has_died_and_its_last_line() -> None:
-    line = "the process that measures onnx:fp32 ended by signal 9, perhaps for want of memory: no memory is left"
+    line = "the process that measures onnx:fp32 ended by signal 9, perhaps for lack of memory: no memory is left"
     with pytest.raises(InputError, match=f"^{line}$"):
         EngineProcess("onnx:fp32", 1, "micro-depth", Fatal(), None, "cpu")

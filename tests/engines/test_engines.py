@@ -113,7 +113,7 @@ def test_a_file_that_a_killed_process_left_is_compiled_anew(
         return "latent"
 
     assert _compiled_parts(monkeypatch, encode)._execute("encode") == "latent"
-    assert "kernel.so in PyTorch's cache is damaged, and compiled anew" in caplog.text
+    assert "kernel.so in PyTorch's cache is damaged and is compiled again" in caplog.text
 
 
 @pytest.mark.parametrize("error", [ValueError("no kernel"), ImportError("no library"), ImportError("bad", path="a.so")])
@@ -291,7 +291,7 @@ def test_a_norm_by_rows_keeps_its_digits_in_onnx(tmp_path: Path) -> None:
 def test_converted_networks_say_which_sizes_they_take(tmp_path: Path) -> None:
     parts = OpenVinoParts(tmp_path, "fp32", multiple_of(OptimizedModel(small_model("pose"))))
 
-    with pytest.raises(InputError, match=r"multiples of 64, not 64x72: choose another size, or the engine eager"):
+    with pytest.raises(InputError, match=r"multiples of 64, got 64x72: choose another size, or engine eager"):
         parts.encode(smooth_images(1, 64, 72))
 
 
@@ -322,7 +322,7 @@ def test_openvino_runs_where_it_is_asked_to(
     [
         ("gpu.2", "fp32", "OpenVINO has no device 'gpu.2' here; expected one of cpu, gpu.0, gpu.1"),
         ("cuda", "fp32", "OpenVINO has no device 'cuda' here; expected one of cpu, gpu.0, gpu.1"),
-        ("gpu", "bf16", "OpenVINO has bf16 on the CPU, not on gpu: take fp32 or int8, or --device cpu"),
+        ("gpu", "bf16", "OpenVINO has bf16 on the CPU, not on gpu: choose fp32 or int8, or --device cpu"),
     ],
 )
 def test_says_where_openvino_cannot_run(name: str, precision: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,18 +371,18 @@ def test_onnx_runs_where_it_is_asked_to(name: str | None, provider: str, options
 def test_onnx_does_not_go_on_by_the_cpu_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Session, "has_libraries", False)
 
-    with pytest.raises(InputError, match=r"^ONNX Runtime cannot use CUDA, perhaps for want of its libraries"):
+    with pytest.raises(InputError, match=r"^ONNX Runtime cannot use CUDA, perhaps because its libraries are missing"):
         open_engine(small_model("depth"), engine="onnx", device="cuda")
 
 
 @pytest.mark.parametrize(
     ("name", "line"),
     [
-        ("gpu", "engine onnx has no device 'gpu'; expected cpu, cuda, or such as cuda:1"),
-        ("cuda:x", "engine onnx has no device 'cuda:x'; expected cpu, cuda, or such as cuda:1"),
+        ("gpu", "engine onnx has no device 'gpu'; expected cpu, cuda, or one such as cuda:1"),
+        ("cuda:x", "engine onnx has no device 'cuda:x'; expected cpu, cuda, or one such as cuda:1"),
         (
             "cuda",
-            "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu",
+            "this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or give --device cpu",
         ),
     ],
 )
@@ -454,7 +454,7 @@ def test_auto_takes_what_is_worth_it(
     ("engine", "precision", "line"),
     [
         ("eager", "int8", "engine eager has fp32 and bf16, not int8: take openvino for that"),
-        ("onnx", "bf16", "engine onnx has fp32, not bf16: take eager or compile or openvino for that"),
+        ("onnx", "bf16", "engine onnx has fp32, not bf16: choose eager or compile or openvino for that"),
         ("tensorrt", "fp32", "engine is 'tensorrt'; expected auto, eager, compile, openvino, onnx"),
     ],
 )

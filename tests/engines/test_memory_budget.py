@@ -166,7 +166,9 @@ class TestChoice:
         assert chosen.rows < 256
 
     def test_says_the_least_where_nothing_fits(self, model: metaprompts.MetaPromptModel) -> None:
-        with pytest.raises(InputError, match=r"512x128 pixels at a time takes 0\.\d\d GB at least, but only 0\.50 GB"):
+        with pytest.raises(
+            InputError, match=r"512x128 pixels at a time needs at least 0\.\d\d GB, but the limit is 0\.50 GB"
+        ):
             choose(model, SIZE, limit=5 * 10**8)
 
     def test_a_budget_sets_the_strips(self, model: metaprompts.MetaPromptModel, work: Work) -> None:

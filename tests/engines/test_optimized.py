@@ -87,7 +87,7 @@ def test_fewer_steps_give_the_pyramid_of_an_earlier_step_to_the_last_prompts() -
 
 
 def test_refuses_more_steps_than_were_trained() -> None:
-    with pytest.raises(InputError, match="4 steps were asked for, but the model has 3: give 1 to 3"):
+    with pytest.raises(InputError, match="4 refinement steps requested, but the model has 3: give 1 to 3"):
         OptimizedModel(small_model("depth"), steps=4)
 
 

@@ -95,7 +95,7 @@ def test_half_precision_is_normalized_in_single_precision() -> None:
 
 
 def test_refuses_what_is_no_strip() -> None:
-    with pytest.raises(InputError, match="strips of 0 rows were asked for; expected at least 1"):
+    with pytest.raises(InputError, match="strips of 0 rows requested; expected at least 1"):
         StripEncoder(encoder(), 0)
 
 

@@ -74,5 +74,5 @@ def test_maps_of_too_many_boxes_are_refused(monkeypatch):
     monkeypatch.setattr("metaprompts.analysis.prompts._MOST_HELD", 2000)
     image = np.zeros((64, 64, 3), np.uint8)
     assert len(image_prompt_maps(model, image, boxes=[(0, 0, 9, 9)]).maps) == 1
-    with pytest.raises(InputError, match=r"the maps of all boxes take .* GB, and at most .*: give fewer boxes"):
+    with pytest.raises(InputError, match=r"the maps of all boxes take .* GB, but the limit is .*: give fewer boxes"):
         image_prompt_maps(model, image, boxes=[(0, 0, 9, 9)] * 14000)

@@ -64,18 +64,18 @@ def test_images_smaller_than_a_window(task: str, size: tuple[int, int]) -> None:
 
 def test_pose_refuses_windows() -> None:
     model = small_model("pose")
-    with pytest.raises(InputError, match="pose is not predicted pixel by pixel, so not in windows either"):
+    with pytest.raises(InputError, match="pose is not predicted per pixel, so it has no windows"):
         model.predict(IMAGE, window=(64, 64))
-    with pytest.raises(InputError, match="boxes and windows were both given"):
+    with pytest.raises(InputError, match="got both people's boxes and windows"):
         model.predict(IMAGE, boxes=[(0, 0, 50, 60)], window=(64, 64))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"window": (32, 64)}, "windows of 32x64 were asked for; expected at least 64x64"),
+        ({"window": (32, 64)}, "windows of 32x64 requested; expected at least 64x64"),
         ({"window": (64, 64), "stride": (65, 1)}, "a stride no larger than the window"),
-        ({"stride": (64, 64)}, "no window: give a window, or neither"),
+        ({"stride": (64, 64)}, "a window: give both or neither"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(arguments: dict[str, tuple[int, int]], message: str) -> None:

@@ -145,7 +145,7 @@ class TestRoundTrip:
 class TestSaving:
     def test_where_a_file_is(self, tmp_path):
         (tmp_path / "file").write_text("kept")
-        with pytest.raises(InputError, match=r"cannot write .*file is not a folder; nothing there was changed"):
+        with pytest.raises(InputError, match=r"cannot write .*file is not a folder; nothing was changed"):
             model().save(tmp_path / "file")
         assert (tmp_path / "file").read_text() == "kept"
 
@@ -190,7 +190,7 @@ class TestRefusals:
             (lambda c: c["task"].update(max_depth=3), "unknown key task.max_depth: did you mean task.max_depth_m?"),
             (lambda c: c["task"].update(name="detph"), "task.name is 'detph'; expected one of"),
             (lambda c: c["refinement"].update(steps=0), "refinement.steps is 0; expected 1 to 64"),
-            (lambda c: c.pop("backbone"), "not of a metaprompts model"),
+            (lambda c: c.pop("backbone"), "not from a metaprompts model"),
             (lambda c: c.update(task="depth"), "task is 'depth'; expected a section of keys"),
             (lambda c: c["backbone"]["unet"].update(block_out_channels=[30, 1]), "no backbone can be built"),
             (lambda c: c["backbone"]["unet"].update(down_block_types=["AttnDownBlock2D"] * 4), "AttnDownBlock2D"),
@@ -210,7 +210,9 @@ class TestRefusals:
     )
     def test_the_config_of_another_library(self, config_path, content):
         config_path.write_text(content)
-        assert refusal(config_path.parent).startswith(f"{config_path}: this config.json is not of a metaprompts model")
+        assert refusal(config_path.parent).startswith(
+            f"{config_path}: this config.json is not from a metaprompts model"
+        )
 
     def test_broken_json(self, config_path):
         config_path.write_text('{"task": ')
@@ -354,5 +356,5 @@ class TestOnBackbone:
         assert_same(load(tmp_path / "model"), built.eval())
 
     def test_unknown_source(self):
-        with pytest.raises(InputError, match="no architecture called 'tiny'"):
+        with pytest.raises(InputError, match="no architecture named 'tiny'"):
             MetaPromptModel.from_backbone("random:tiny", task=Depth(max_depth_m=10.0))

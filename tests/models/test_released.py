@@ -367,7 +367,7 @@ class TestWrongFiles:
         assert refusal(state_for(held), preset).endswith(advice)
 
     def test_unknown_preset(self):
-        assert refusal({}, "NYU") == "no preset called 'NYU': choose one of nyu, kitti, ade20k, cityscapes"
+        assert refusal({}, "NYU") == "no preset named 'NYU': choose one of nyu, kitti, ade20k, cityscapes"
 
     def test_other_models(self):
         network = load_backbone("random:micro").unet
@@ -376,14 +376,14 @@ class TestWrongFiles:
         ours = {f"latent_encoder.{name}": tensor for name, tensor in nn.Linear(2, 2).state_dict().items()}
         assert "use metaprompts.load" in refusal(ours, "ade20k")
         assert refusal(nn.Linear(2, 2).state_dict(), "nyu").endswith(
-            f"is not a released checkpoint: expected tensors called encoder.{UNET}*, found 2 others (bias, weight)"
+            f"is not a released checkpoint: expected tensors named encoder.{UNET}*, found 2 others (bias, weight)"
         )
         assert "cannot" not in refusal({f"{UNET}out.0.bias": torch.ones(1)}, "ade20k")
 
     def test_no_tensors(self):
         assert refusal({}, "nyu").startswith("the state dict holds no tensors")
         assert refusal({"model": state_for("nyu") | {"epoch": 3}}, "nyu").endswith(
-            "that are none: epoch (int); remove them"
+            "that are not tensors: epoch (int); remove them"
         )
 
     def test_wrong_paths(self, tmp_path):

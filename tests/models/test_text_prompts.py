@@ -159,11 +159,11 @@ def test_what_a_recipe_says_wrongly_is_one_line(words, expected):
 def test_what_cannot_be_read_is_one_line(tmp_path):
     write_text_encoder(tmp_path)
     named = Prompts(kind="label", text_source="micro")
-    with pytest.raises(InputError, match="depth has no names of its own for label prompts: set prompts"):
+    with pytest.raises(InputError, match="depth has no class or joint names for label prompts: set prompts"):
         resolved(named, Depth(max_depth_m=1.0), 64)
-    with pytest.raises(InputError, match="gives tokens of 16 numbers and the UNet listens to 64"):
+    with pytest.raises(InputError, match="has width 16, but the UNet's cross-attention expects 64"):
         resolved(Prompts(kind="label", text_source=str(tmp_path)), SEGMENTATION, 64)
-    with pytest.raises(InputError, match="made with text encoder 0123, that of micro is"):
+    with pytest.raises(InputError, match="made with text encoder 0123, but micro has"):
         resolved(Prompts(kind="label", text_source="micro", text_fingerprint="0123"), SEGMENTATION, 64)
     with pytest.raises(InputError, match="random weights and no text encoder"):
         made("segmentation", "--backbone.source", "random:micro")

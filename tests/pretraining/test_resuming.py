@@ -99,7 +99,7 @@ def test_checkpoints_that_are_all_damaged_are_one_error(run, tmp_path):
     stop(made, "vae", 3)
     for path in checkpoints_in(tmp_path / "run/vae"):
         path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"no checkpoint is whole: .*00000003\.pt, .*00000002\.pt; delete them"):
+    with pytest.raises(InputError, match=r"all checkpoints are damaged: .*00000003\.pt, .*00000002\.pt; delete them"):
         go(made, "vae")
 
 

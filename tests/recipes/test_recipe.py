@@ -87,7 +87,7 @@ def test_a_length_on_the_command_line_takes_the_place_of_the_recipes():
         (["--batch-size", "3"], "did you mean --training.batch_size?"),
         (["--trainingsteps=3"], "did you mean --training.steps?"),
         (["--training.steps", "many"], "training.steps is 'many'; expected a whole number"),
-        (["--training.epochs", "3", "--training.steps", "9"], "give exactly one"),
+        (["--training.epochs", "3", "--training.steps", "9"], "expected exactly one"),
         (["--task.name", "depht"], "task.name is 'depht'; expected"),
         (["--optimizer.lr", "nan"], "optimizer.lr is 'nan'; expected a number"),
         (["--schedule.power", "inf"], "schedule.power is 'inf'; expected a number"),
@@ -132,7 +132,7 @@ def test_a_missing_recipe_names_those_there_are():
 
 def test_segmentation_of_one_image_at_a_time_is_refused():
     """UPerNet pools each map to one pixel, whose variance over one image batch norm cannot take."""
-    with pytest.raises(InputError, match=r"training\.batch_size is 1; segmentation wants at least 2"):
+    with pytest.raises(InputError, match=r"training\.batch_size is 1; segmentation needs at least 2"):
         read_recipe("micro_segmentation", ["--training.batch_size", "1"])
     assert read_recipe("micro_depth", ["--training.batch_size", "1"]).training.batch_size == 1
 

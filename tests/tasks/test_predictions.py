@@ -56,7 +56,7 @@ def test_depth_is_saved_in_millimeters(tmp_path, caplog):
     read = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
     assert read.dtype == np.uint16
     assert read.tolist() == [[1000, 2346, 65535], [65535, 0, 1]]
-    assert f"{paths[0]}: 1 pixel is farther than 65.535 m and saved as that" in caplog.text
+    assert f"{paths[0]}: 1 pixel is farther than 65.535 m, saved as 65.535 m" in caplog.text
 
 
 def test_invalid_depth_is_zero_and_near_depth_warns_of_nothing(tmp_path, caplog):

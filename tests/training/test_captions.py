@@ -218,7 +218,7 @@ def test_a_captioner_in_the_place_of_a_file(images, captions, tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--data.captions", "none"], "prompts.kind is caption: say where captions come from, data.captions FILE or"),
+        (["--data.captions", "none"], "prompts.kind is caption, but there are no captions: set data.captions FILE or"),
         (["--data.captions", "gone.json"], "gone.json is not a file"),
         (["--data.captioner", "a/b"], "data.captioner a/b: set one of them to none"),
         (["--data.captions", "none", "--data.captioner", "gone"], "no captioner at gone"),

@@ -60,7 +60,7 @@ def test_a_training_leaves_its_recipe_its_numbers_and_two_models(images, tmp_pat
 def test_a_cache_that_can_never_hit_is_warned_of(images, tmp_path, caplog):
     words = ("--backbone.cache_latents", "true", "--augment.color", "true")
     train(recipe("depth", images, tmp_path, *words))
-    assert "backbone.cache_latents helps only where images repeat" in caplog.text
+    assert "backbone.cache_latents helps only if images repeat" in caplog.text
 
 
 def test_the_best_validation_is_kept(images, tmp_path, monkeypatch):
@@ -154,9 +154,9 @@ def test_bad_images_are_skipped_counted_and_limited(images, tmp_path, caplog):
     skip = (*words, "--data.on_error", "skip")
     train(recipe("depth", root, tmp_path / "b", *skip))
     assert json.loads((tmp_path / "b/metrics.json").read_text())["skipped"] == 2
-    assert sum("passing over a sample" in record.message for record in caplog.records) == 2
+    assert sum("skipping a bad sample" in record.message for record in caplog.records) == 2
     with pytest.raises(
-        InputError, match=r"2 of 7 training samples cannot be read, data.max_bad_samples is 1; .*broken"
+        InputError, match=r"2 of 7 training samples cannot be read, but data.max_bad_samples is 1; .*broken"
     ):
         train(recipe("depth", root, tmp_path / "c", *skip, "--data.max_bad_samples", "1"))
 

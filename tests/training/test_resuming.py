@@ -120,7 +120,7 @@ def test_a_finished_training_goes_on_with_more_steps(images, tmp_path, caplog):
     assert logged(tmp_path / "twice") == logged(tmp_path / "once")
     assert "resuming from step 4 to 7, not to 4 as before: schedule constant over 7 steps, learning" in caplog.text
     fewer = recipe("depth", images, tmp_path / "twice", *words, "--training.steps", "5")
-    with pytest.raises(InputError, match="has 7 steps already, and this run would have 5: give more"):
+    with pytest.raises(InputError, match="has 7 steps already, but this run would have 5: give more"):
         train(fewer, resume="auto")
 
 
@@ -169,7 +169,7 @@ def test_an_unfinished_training_is_not_written_over_unasked(images, tmp_path):
     made = recipe("depth", images, tmp_path / "run")
     with pytest.raises(TrainingStopped):
         train(made, [SignalAt(2)])
-    with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: say --resume auto to resume"):
+    with pytest.raises(InputError, match=rf"stopped at step 2 of {STEPS}: pass --resume auto to resume"):
         train(made)
     train(made, resume="never")
     assert [entry["step"] for entry in logged(tmp_path / "run") if "total" in entry] == list(range(1, STEPS + 1))
@@ -225,7 +225,7 @@ def stopped(images, tmp_path_factory):
             "1 of another shape: exp_avg is 7",
         ),
         (lambda s: s["rng_state"][0].update(cpu=torch.ones(3)), "its rng_state has 1 of another shape"),
-        (lambda s: s.update(step=-1), "its numbers are"),
+        (lambda s: s.update(step=-1), "its counts are"),
         (lambda s: s.update(recipe=5), "not an intact checkpoint"),
         (lambda s: s.update(history={"odd": 1}), "not an intact checkpoint"),
     ],
@@ -370,7 +370,7 @@ def test_a_changed_byte_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(torch.tensor(1.5).numpy().tobytes() * 8) + 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no checkpoint is whole"):
+    with pytest.raises(InputError, match="all checkpoints are damaged"):
         first_whole_state([path])
 
 

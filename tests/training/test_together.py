@@ -131,7 +131,7 @@ def test_a_stopped_training_goes_on_with_another_number_of_processes(trained, im
     on = [*train_command(tmp_path, "depth", images, out, 1, *words)]
     done = subprocess.run(on, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "checkpoint is of 2 processes, now there are 1" in done.stderr
+    assert "checkpoint comes from 2 processes, and this run has 1" in done.stderr
     straight, _ = trained("depth", 1, *words)
     assert furthest(straight, out) < 1e-5
     steps = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]

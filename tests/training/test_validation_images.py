@@ -49,7 +49,7 @@ def test_a_share_of_the_training_images_is_held_out(task, images, tmp_path):
     more = [*every, *(str(images / f"new{number}.png") for number in range(20))]
     _, places = hold_out(more, 0.4, 0, images, again.data.held_out)
     assert [more[place] for place in places] == held
-    with pytest.raises(InputError, match="images that training held out are not there, such as train"):
+    with pytest.raises(InputError, match="images that training held out are missing, such as train"):
         hold_out(more[len(every) :], 0.4, 0, images, again.data.held_out)
 
 
@@ -74,7 +74,7 @@ def test_which_images_are_held_out_follows_from_the_seed_and_their_names(tmp_pat
     assert len(held(names)) == 10
     assert held(names) == held(names[::-1]) == held(names, root=tmp_path / "elsewhere")
     assert held(names) != held(names, seed=1)
-    # An image that is there twice is not on both sides.
+    # A duplicated image is not on both sides.
     kept, out = hold_out([str(tmp_path / name) for name in names * 2], 0.25, 0, tmp_path)
     assert len(out) == 20
     assert {place % 40 for place in out}.isdisjoint(place % 40 for place in kept)
@@ -122,7 +122,7 @@ def test_training_without_validation_says_so(images, tmp_path):
     assert (tmp_path / "run/last/model.safetensors").is_file()
     assert not (tmp_path / "run/best").exists()
     assert json.loads((tmp_path / "run/metrics.json").read_text()) == {"best": None, "validations": []}
-    with pytest.raises(InputError, match=r"data\.val is none, so there is no validation split: say --data\.val LIST"):
+    with pytest.raises(InputError, match=r"data\.val is none, so there is no validation split: pass --data\.val LIST"):
         validation_split(made)
     with pytest.raises(InputError, match=r"early_stopping is 3, but data\.val is none"):
         made_recipe("depth", images, tmp_path, "--data.val", "none", "--training.early_stopping", "3")
@@ -202,7 +202,9 @@ def test_shards_keep_what_was_held_out(people, tmp_path, capsys):
         assert paths(split_of(made).samples) == paths(split_of(expected).samples)
     assert perfect_scores(validation_split(made))["AP"] == pytest.approx(1)
     other = pose_recipe(None, "--data.shards", str(tmp_path / "shards"), "--training.seed", "5")
-    with pytest.raises(InputError, match=r"made with data\.val 0\.34 and training\.seed 0, the recipe has 0\.34 and 5"):
+    with pytest.raises(
+        InputError, match=r"made with data\.val 0\.34 and training\.seed 0, but the recipe has 0\.34 and 5"
+    ):
         training_split(other)
 
 
@@ -239,5 +241,5 @@ def test_an_image_of_two_spellings_is_in_one_part(tmp_path):
 @pytest.mark.parametrize("classes", ["a,a", "a,A", "road,traffic light,traffic_light"])
 def test_every_class_has_a_name_of_its_own(classes):
     """All three trained; --data.label_map and init_from could only ever mean the first."""
-    with pytest.raises(InputError, match=r"mean the same: give every class a name of its own"):
+    with pytest.raises(InputError, match=r"are the same: give every class a distinct name"):
         read_recipe("micro_segmentation", ["--task.classes", classes])

@@ -70,7 +70,10 @@ class TestLock:
     def test_once_more_in_the_same_process(self, tmp_path):
         """POSIX locks are of a process: it would get its own again."""
         with writing_into(tmp_path / "a", "train"):
-            with pytest.raises(InputError, match="this process is writing"), writing_into(tmp_path / "a", "train"):
+            with (
+                pytest.raises(InputError, match="this process is already writing"),
+                writing_into(tmp_path / "a", "train"),
+            ):
                 pass
             with writing_into(tmp_path / "b", "train"):
                 pass
@@ -148,7 +151,7 @@ class TestLock:
             process.wait()
             with writing_into(tmp_path, "train"):
                 pass
-        assert "has no locks" in caplog.text
+        assert "does not support locks" in caplog.text
 
 
 class TestScratch:

@@ -27,7 +27,7 @@ def test_what_an_earlier_run_has_done_counts(capsys, monkeypatch, quiet):
         bar.resumed(3)
         bar.advance(2)
     lines = capsys.readouterr().err.splitlines()
-    first = "evaluating: 3 of 5 done before; --resume never discards them"
+    first = "evaluating: 3 of 5 already done; --resume never discards them"
     assert lines == ([] if quiet else [first, "evaluating 3/5", "evaluating 5/5  0:00 left"])
 
 

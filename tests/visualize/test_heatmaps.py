@@ -48,7 +48,7 @@ def test_the_image_loses_its_colors():
 
 @pytest.mark.parametrize("heat", [np.zeros((3, 4)), np.full((2, 2), 1.5), np.full((2, 2), np.nan)])
 def test_heat_that_does_not_fit_is_reported(heat):
-    with pytest.raises(InputError, match=r"expected heat of the image's size|not in 0..1"):
+    with pytest.raises(InputError, match=r"expected heat of the image's size|outside 0..1"):
         overlay_heat(np.zeros((2, 2, 3), np.uint8), heat)
 
 

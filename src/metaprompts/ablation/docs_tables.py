@@ -28,7 +28,7 @@ def rebuilt(text: str, studies: Path, results: Path) -> str:
         InputError: a marker is not closed, or the study does not exist
     """
     if text.count(_BEGIN) != len(_TABLE.findall(text)) or text.count(_END) != text.count(_BEGIN):
-        raise InputError(f"markers of tables do not pair: each {_BEGIN} STUDY --> needs its {_END}")
+        raise InputError(f"unpaired table markers: each {_BEGIN} STUDY --> needs its {_END}")
     return _TABLE.sub(lambda found: f"{found[1]}{table(found[2], studies, results)}{found[4]}", text)
 
 

@@ -105,7 +105,7 @@ def score(result: Mapping[str, Any], metric: str, where: str) -> float | None:
     if "scores" not in result:
         return None
     if metric not in result["scores"]:
-        raise InputError(f"{where} has no {metric!r}; there are {', '.join(result['scores'])}")
+        raise InputError(f"{where} has no {metric!r}; expected one of {', '.join(result['scores'])}")
     value = float(result["scores"][metric])
     return value if math.isfinite(value) else None
 
@@ -124,12 +124,14 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
         raise InputError(f"{error}: {_CURE}") from error
     _check_intact(result, run, path)
     if bool(result.get("quick")) != study.quick:
-        kind = "a quick run" if result.get("quick") else "no quick run"
-        raise InputError(f"{path} is of {kind}, which must not be mixed: remove it, or choose another folder")
+        kind = "a quick run" if result.get("quick") else "a full run"
+        raise InputError(
+            f"{path} comes from {kind}; quick and full runs need separate folders: remove it, or choose another folder"
+        )
     if not _is_of(result, run):
         raise InputError(
-            f"{path} is of other settings than study {study.name} has now ({run.command}): remove it, choose another "
-            "folder, or change the study back"
+            f"{path} was made with other settings than study {study.name} has now ({run.command}): remove it, choose "
+            "another folder, or change the study back"
         )
     return result if "scores" in result or result.get("diverged", is_divergence(result["failed"])) else None
 
@@ -153,6 +155,6 @@ def _check_intact(result: Any, run: Run, path: Path) -> None:
         odd = [name for name, kind in _TYPES.items() if name in result and not isinstance(result[name], kind)]
         if not odd:
             odd = [name for name, value in result.get("scores", {}).items() if not isinstance(value, int | float)]
-        wrong = f"{odd[0]!r} is of the wrong type" if odd else None
+        wrong = f"{odd[0]!r} has the wrong type" if odd else None
     if wrong is not None:
         raise InputError(f"{path} is not a result of metaprompts ablate ({wrong}): {_CURE}")

@@ -218,8 +218,8 @@ def check_data_exists(pairs: Iterable[tuple[Study, Run]], roots: Roots) -> None:
         cell = run.cell
         if cell.data not in roots:
             raise InputError(
-                f"cell {cell.name} of study {study.name} needs data {cell.data!r}: say --data {cell.data}=DIR, or "
-                "leave out such cells with --skip-missing-data"
+                f"cell {cell.name} of study {study.name} needs data {cell.data!r}: pass --data {cell.data}=DIR, or "
+                "skip such cells with --skip-missing-data"
             )
         recipe = run.recipe(roots[cell.data], Path())
         reads = (recipe.data, recipe.task, recipe.prompts.kind)
@@ -255,7 +255,7 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
     # The process may have been killed, or have stopped cleanly with a shell's exit code for the signal.
     number = -returned if returned < 0 else returned - _SIGNALED
     if number in (signal.SIGINT, signal.SIGTERM):
-        raise InputError(f"training {run.path} was ended by signal {number}; the same command resumes it")
+        raise InputError(f"training {run.path} was stopped by signal {number}; run the same command again to resume it")
     log = folder / _LOG
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     said = lines[-1].replace(str(folder), "OUT") if lines else f"exit code {returned}"
@@ -264,8 +264,8 @@ def _divergence(run: Run, folder: Path, returned: int) -> Result:
     if returned == _BAD_INPUT and not said.endswith(SHOWN_BY_DEBUG):
         raise InputError(f"training {run.path}: {said.removeprefix('error: ')}")
     if returned < 0:
-        said = f"killed by signal {number}, as the system does where memory is short; its last words: {said}"
-    raise TrainingFailedError(f"training {run.path} failed ({said}); see {log}; the same command tries it again")
+        said = f"killed by signal {number}, perhaps for lack of memory; its last line: {said}"
+    raise TrainingFailedError(f"training {run.path} failed ({said}); see {log}; run the same command again to retry")
 
 
 def _seconds(folder: Path) -> float:

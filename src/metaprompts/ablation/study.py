@@ -125,9 +125,9 @@ class Study:
     def __post_init__(self) -> None:
         for kind in ("seeds", "cells", "variants"):
             if not getattr(self, kind):
-                raise InputError(f"a study has no {kind}: name at least one")
+                raise InputError(f"the study has no {kind}: add at least one")
         if len(set(self.seeds)) != len(self.seeds):
-            raise InputError(f"a seed is there twice: {', '.join(map(str, self.seeds))}")
+            raise InputError(f"duplicate seed in {', '.join(map(str, self.seeds))}")
         for kind, items in (("cell", self.cells), ("variant", self.variants)):
             names = [item.name for item in items]
             if len(set(names)) != len(names):
@@ -136,7 +136,7 @@ class Study:
                 _check_name(kind, name)
         _check_name("study", self.name)
         if self.name in _TAKEN:
-            raise InputError(f"study name {self.name!r} is that of a folder of its results: choose another")
+            raise InputError(f"study name {self.name!r} is reserved for a folder of its results: choose another")
         for key, text in (("title", self.title), ("paper", self.paper or "")):
             if "|" in text or not text.isprintable():
                 raise InputError(f"{key} {text!r} would break a table: expected one line without |")
@@ -151,22 +151,27 @@ class Study:
             for name in cell.without:
                 if name not in known:
                     raise InputError(
-                        f"cell {cell.name} is without {name}, which is not a variant: {', '.join(known)} are"
+                        f"cell {cell.name} leaves out {name}, which is not a variant; expected some of "
+                        f"{', '.join(known)}"
                     )
                 if name == known[0]:
-                    raise InputError(f"cell {cell.name} is without {name}, which others are compared with: keep it")
+                    raise InputError(
+                        f"cell {cell.name} leaves out {name}, the variant that the others are compared with: keep it"
+                    )
             there = [variant.name for variant in self.variants_of(cell)]
             for name, values in cell.variant_settings.items():
                 where = f"variant_settings of cell {cell.name}"
                 if name not in there:
-                    raise InputError(f"{where} are of {name}, which is not trained there: {', '.join(there)} are")
+                    raise InputError(
+                        f"{where} are for {name}, which is not trained in this cell; expected one of {', '.join(there)}"
+                    )
                 if not isinstance(values, dict):
-                    raise InputError(f"{where} say {name} = {values!r}; expected recipe keys and values")
+                    raise InputError(f"{where} have {name} = {values!r}; expected recipe keys and values")
                 settings[f"{where} for {name}"] = values
         for where, values in settings.items():
             for key in values:
                 if key.replace("-", "_") in _OWN_KEYS:
-                    raise InputError(f"{where}: {key} is what the study itself says for each run: leave it out")
+                    raise InputError(f"{where}: {key} is set by the study for each run: leave it out")
 
     def _parts(self) -> "list[tuple[str, Cell | Variant]]":
         return [*(("cell", cell) for cell in self.cells), *(("variant", variant) for variant in self.variants)]
@@ -176,12 +181,13 @@ class Study:
         for variant in self.variants:
             for key, number in variant.paper.items():
                 if key not in known:
-                    raise InputError(f"paper of variant {variant.name} names {key}: no cell and no metric of a cell")
+                    raise InputError(f"paper of variant {variant.name} has {key}; expected a cell or the metric of one")
                 if isinstance(number, bool) or not isinstance(number, int | float):
-                    raise InputError(f"paper of variant {variant.name} says {key} = {number!r}; expected a number")
+                    raise InputError(f"paper of variant {variant.name} has {key} = {number!r}; expected a number")
             if variant.paper and self.paper is None:
                 raise InputError(
-                    f"variant {variant.name} has the paper's numbers: say of what, paper = 'NYU RMSE in m'"
+                    f"variant {variant.name} has the paper's numbers: name their metric and unit, such as paper = "
+                    "'NYU RMSE in m'"
                 )
 
     def variants_of(self, cell: Cell) -> list[Variant]:
@@ -239,12 +245,12 @@ class Run:
             made = read_recipe(name, words)
             check_prompt_keys(made, words)
         except InputError as error:
-            raise InputError(f"training {self.path} cannot be: {error}") from error
+            raise InputError(f"run {self.path} is not possible: {error}") from error
         if not made.data.validates:
-            raise InputError(f"cell {self.cell.name} has data.val none: there is nothing to compare")
+            raise InputError(f"cell {self.cell.name} has data.val none, so it has no score to compare: set data.val")
         if self.cell.metric not in made.task.metrics:
             raise InputError(
-                f"cell {self.cell.name} compares {self.cell.metric!r}, which {made.task.name} does not have: choose "
+                f"cell {self.cell.name} compares {self.cell.metric!r}, which {made.task.name} does not report: choose "
                 f"one of {', '.join(made.task.metrics)}"
             )
         return made
@@ -324,7 +330,7 @@ def changed_values(settings: Any) -> dict[str, Any]:
 
 def _check_name(kind: str, name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise InputError(f"{kind} name {name!r} cannot be part of a file's name: use letters, digits, single dashes")
+        raise InputError(f"{kind} name {name!r} cannot be part of a file name: use letters, digits and single dashes")
 
 
 def _spelled(value: Any) -> str:

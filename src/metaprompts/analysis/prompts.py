@@ -93,8 +93,8 @@ def _blank(image: Tensor) -> Tensor:
 def _check_held(held: int) -> None:
     if held > _MOST_HELD:
         raise InputError(
-            f"the maps of all boxes take {held / 1e9:.1f} GB, and at most {_MOST_HELD / 1e9:.1f} are held: give fewer "
-            "boxes of an image"
+            f"the maps of all boxes take {held / 1e9:.1f} GB, but the limit is {_MOST_HELD / 1e9:.1f}: give fewer "
+            "boxes per image"
         )
 
 
@@ -113,10 +113,10 @@ def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top:
             raise InputError(f"the {top} most distinct prompts were asked for; expected at least 1")
         return []
     if not prompts:
-        raise InputError(f"the list of prompts is empty: name some of 0 to {count - 1}")
+        raise InputError(f"the list of prompts is empty: give some of 0 to {count - 1}")
     for prompt in prompts:
         if not 0 <= prompt < count:
-            raise InputError(f"there is no prompt {prompt}: this model has the prompts 0 to {count - 1}")
+            raise InputError(f"there is no prompt {prompt}: this model has prompts 0 to {count - 1}")
     return list(dict.fromkeys(prompts))
 
 
@@ -212,7 +212,7 @@ def one_level(maps: Sequence[Tensor], level: Level) -> Tensor:
 
 def _check_has_maps(model: "MetaPromptModel", level: Level) -> None:
     if not model.config.rearrangement.enabled:
-        raise InputError("this model was trained with rearrangement.enabled false: it makes no map for each prompt")
+        raise InputError("this model was trained with rearrangement.enabled false: it has no map for each prompt")
     levels = 1 if model.task.fused else len(model.unet.channels)
     if level != "mean" and not 0 <= level < levels:
         known = "only level 0" if levels == 1 else f"the levels 0 (finest) to {levels - 1}"

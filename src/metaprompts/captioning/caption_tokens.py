@@ -76,7 +76,7 @@ class Said:
             InputError: the image was unreadable during captioning
         """
         if image not in self.captions:
-            raise InputError(f"image {image} has no caption: it could not be read when images were captioned")
+            raise InputError(f"image {image} has no caption: it could not be read during captioning")
         return self.captions[image]
 
 

@@ -78,7 +78,7 @@ class Captioner:
                 )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CaptionerError(
-                f"captioner {self.source} says nothing of an image alone ({' '.join(str(error).split())}): choose one "
+                f"captioner {self.source} cannot caption an image alone ({' '.join(str(error).split())}): choose one "
                 "that captions without a prompt, such as Salesforce/blip2-opt-2.7b"
             ) from error
         return [" ".join(text.split()) for text in processor.batch_decode(numbers, skip_special_tokens=True)]

@@ -52,9 +52,13 @@ class EncodingStore:
         try:
             found: NDArray[np.float32] = np.load(path, allow_pickle=False)
         except Exception as error:  # the exception type depends on where the header is damaged
-            raise InputError(f"{path}, the encoding of {caption!r}, cannot be read: start again to make it") from error
+            raise InputError(
+                f"{path}, the encoding of {caption!r}, cannot be read: run the same command again to recreate it"
+            ) from error
         if found.ndim != 2 or found.dtype != np.float32 or not np.isfinite(found).all():
-            raise InputError(f"{path}, the encoding of {caption!r}, is damaged: delete it and start again")
+            raise InputError(
+                f"{path}, the encoding of {caption!r}, is damaged: delete it and run the same command again"
+            )
         return found
 
     def fill(

@@ -105,11 +105,11 @@ class Ablate:
 
     def _check_words(self) -> None:
         if self.again and not self.only:
-            raise InputError("--again forgets results: say which with --only CELL/VARIANT/SEED")
+            raise InputError("--again discards results: choose which with --only CELL/VARIANT/SEED")
         if self.stored is not None and not (self.check or self.show):
-            raise InputError("--stored is of --check and --show")
+            raise InputError("--stored needs --check or --show")
         if sum((self.plan, self.show, self.check, self.again)) > 1:
-            raise InputError("--plan, --show, --check and --again: one at a time")
+            raise InputError("--plan, --show, --check and --again exclude each other: pass one of them")
 
     def _studies(self, given: dict[str, Path]) -> "list[Study]":
         from metaprompts.ablation.smoke import quick_study
@@ -117,7 +117,7 @@ class Ablate:
 
         studies = [read_study(path, trains=not self.show) for path in self.study]
         for name in sorted({cell.recipe for study in studies for cell in study.cells if not cell.has_recipe}):
-            complain(f"recipe {name} is missing: results are matched to this study by their commands only\n")
+            complain(f"recipe {name} is missing: results are matched to this study only by their commands\n")
         names = [study.name for study in studies]
         if len(set(names)) != len(names):
             raise InputError(f"two studies have the same name: {', '.join(names)}")
@@ -127,7 +127,7 @@ class Ablate:
             studies = [kept for study in studies if (kept := _without_missing(study, given)) is not None]
         for pattern in self.only:
             if not any(fnmatchcase(run.path, pattern) for study in studies for run in study.runs()):
-                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED, each of them may be *")
+                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED, each of which may be *")
         return studies
 
     def _is_selected(self, run: "Run") -> bool:
@@ -193,7 +193,7 @@ def _roots(words: tuple[str, ...]) -> dict[str, Path]:
     for word in words:
         name, equals, folder = word.partition("=")
         if not equals or not name or not folder:
-            raise InputError(f"--data {word!r} is not understood: say NAME=DIR")
+            raise InputError(f"--data {word!r} is not a pair; expected NAME=DIR")
         if not Path(folder).is_dir():
             raise InputError(f"--data {name}: {folder} is not a folder")
         roots[name] = Path(folder)
@@ -208,7 +208,7 @@ def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
     cells = tuple(cell for cell in study.cells if cell.data in known)
     for cell in study.cells:
         if cell.data not in known:
-            complain(f"left out: cell {cell.name} of study {study.name}, without --data {cell.data}=DIR\n")
+            complain(f"skipped: cell {cell.name} of study {study.name}, which needs --data {cell.data}=DIR\n")
     return replace(study, cells=cells) if cells else None
 
 

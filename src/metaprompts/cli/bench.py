@@ -58,7 +58,7 @@ class Bench:
         from metaprompts.utils.files import check_writable
 
         if self.curve_engine is not None and not self.curve:
-            raise InputError("--curve-engine is for the cost curve: give --curve, too, or leave it out")
+            raise InputError("--curve-engine needs --curve: add it, or leave out --curve-engine")
         check_writable(self.out)
         request = Request(
             model=self.model,

@@ -94,7 +94,7 @@ class Boxes:
         ids = match_images(images, names, path) if names else match_numbers(images, path)
         if images and by_id and not any(number in by_id for number in ids.values()):
             logger.warning(
-                "%s has no box of %s",
+                "%s has no box for %s",
                 path,
                 f"any of the {len(images)} images" if len(images) != 1 else str(*images),
             )
@@ -135,7 +135,7 @@ class Boxes:
             InputError: the image has no id in the file
         """
         if image not in self.ids:
-            raise InputError(f"{image} is not in {self.path}: its images are known by file name or number")
+            raise InputError(f"{image} is not in {self.path}, which identifies images by file name or number")
         return self.ids[image]
 
     def name(self, image: Path) -> str:
@@ -184,7 +184,7 @@ def _selected(known: Sequence[Category], categories: Sequence[str], path: Path) 
     people = people or [each.id for each in known if each.joints] or [each.id for each in known if len(known) == 1]
     if not people:
         names = ", ".join(each.name or str(each.id) for each in known)
-        raise InputError(f"{path} has the categories {names}, of which none is person: say --box-category NAME")
+        raise InputError(f"{path} has the categories {names}, none of them person: pass --box-category NAME")
     return lambda number: number is None or number in people
 
 
@@ -226,7 +226,7 @@ def _report(path: Path, why: Mapping[str, int], left: int) -> None:
     counts = ", ".join(f"{count} {reason}" for reason, count in why.items())
     if not left and not all(reason.startswith(_LOW) for reason in why):
         raise InputError(
-            f"{path} holds no usable box: {counts}; give people's boxes [x, y, width, height] in "
-            "pixels, or say --box-category"
+            f"{path} holds no usable box: {counts}; give people's boxes [x, y, width, height] in pixels, or pass "
+            "--box-category"
         )
-    logger.warning("%s: boxes left out: %s", path, counts)
+    logger.warning("%s: skipped boxes: %s", path, counts)

@@ -50,7 +50,7 @@ class Captions:
         if not readers:
             if given or text_source is not None:
                 kind = models[0].config.prompts.kind
-                raise InputError(f"this model has {kind} prompts and reads no captions: leave {_OPTIONS} out")
+                raise InputError(f"this model has {kind} prompts and reads no captions: leave out {_OPTIONS}")
             return None
         if len(given) != 1:
             came = "none is given" if not given else f"{len(given)} are given"

@@ -48,14 +48,14 @@ class Check(WithRecipeKeys):
 
         out = None if self.out == Path("none") else self.out or Path(f"data-check-{Path(self.recipe).stem}.jpg")
         if out is not None and out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise InputError(f"--out {out} is not an image's name; expected one that ends in .png or .jpg")
+            raise InputError(f"--out {out} is not an image name; expected one that ends in .png or .jpg")
         recipe = read_recipe(self.recipe, self.overrides)
         if out is not None:
             recipe.data.check_output(out.parent)
         where = recipe.data.shards or recipe.data.folder()
         reports = list(self._reports(recipe))
         if not any(report.is_usable for report in reports):
-            raise InputError(f"nothing in {where} can be used: {_first_fault(reports)}")
+            raise InputError(f"{where} has no usable sample: {_first_fault(reports)}")
         say(f"{where}:\n")
         for report in reports:
             say(f"  {report.line()}\n")

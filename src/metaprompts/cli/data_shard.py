@@ -65,7 +65,7 @@ class ShardData(WithRecipeKeys):
         splits: tuple[Literal["train", "val"], ...] = ("train", "val") if self.split is None else (self.split,)
         if recipe.data.validates:
             return splits
-        say("val: none, as data.val is none\n")
+        say("val: none, because data.val is none\n")
         return [split for split in splits if split != "val"]
 
     def _origin(self, recipe: "Recipe", shard_bytes: int) -> "Origin":

@@ -56,7 +56,7 @@ class Export:
         else:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
-            raise InputError("no images found to compare by: name others, or leave --images out")
+            raise InputError("no images found to compare on: give others, or leave --images out")
         with _Stages(1 + STAGES) as stages:
             stages.begin(f"loading {self.model}")
             model = load(self.model, "cpu")

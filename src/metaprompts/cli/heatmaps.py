@@ -86,9 +86,9 @@ class Heatmaps(WithModelRecipeKeys):
             with writing_into(self.out, "heatmaps"):
                 return self._measure()
         if self.overrides or self.recipe:
-            raise InputError("images and a data set were given: name either images or --data.root DIR")
+            raise InputError("got both images and a data set: give images or --data.root DIR, not both")
         if not self.inputs:
-            raise InputError("no images given: name files, folders or quoted globs, or a data set by --data.root DIR")
+            raise InputError("no images given: name files, folders or quoted globs, or a data set with --data.root DIR")
         check_pose_options(
             self.model,
             (),
@@ -106,18 +106,18 @@ class Heatmaps(WithModelRecipeKeys):
 
         for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
             if value is not None:
-                raise InputError(f"{name} is for images: over a data set every prompt is measured")
+                raise InputError(f"{name} is for images: on a data set every prompt is measured")
         for name, value in (
             ("--caption", self.caption),
             ("--captions", self.captions),
             ("--captioner", self.captioner),
         ):
             if value is not None:
-                raise InputError(f"{name} is for images: a data set's are data.captions or data.captioner")
+                raise InputError(f"{name} is for images: for a data set, set data.captions or data.captioner")
         if self.white_level is not None:
-            raise InputError("--white-level is for images: a data set's is --data.white_level")
+            raise InputError("--white-level is for images: for a data set, pass --data.white_level")
         if self.text_source is not None:
-            raise InputError("--text-source is for images: with a data set say --prompts.text_source")
+            raise InputError("--text-source is for images: for a data set, pass --prompts.text_source")
         return measure(self.model, self.recipe, self.overrides, out=self.out, level=self._level, device=self.device)
 
     def _draw(self) -> int:
@@ -185,11 +185,11 @@ class Heatmaps(WithModelRecipeKeys):
         if self.prompts is None:
             return None, _TOP if self.top is None else self.top
         if self.top is not None:
-            raise InputError("--prompts and --top were both given: name the prompts, or say how many to choose")
+            raise InputError("got both --prompts and --top: name the prompts, or how many to choose, not both")
         try:
             return [int(number) for number in self.prompts.split(",") if number.strip()], 0
         except ValueError as error:
-            raise InputError(f"--prompts is {self.prompts!r}; expected numbers from 0, such as 3,17,42") from error
+            raise InputError(f"--prompts is {self.prompts!r}; expected indices from 0, such as 3,17,42") from error
 
 
 def _write(out: Path, stem: Path, image: "ImageArray", maps: "PromptMaps", prompts: list[int]) -> None:

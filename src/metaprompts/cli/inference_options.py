@@ -94,8 +94,8 @@ class InferenceOptions:
             batch = self._budgets[id(model)].batch(size, held)
             if model.latent_encoder.rows is not None and not isinstance(fast, MetaPromptModel) and not fast.strips:
                 raise InputError(
-                    f"{size[0]}x{size[1]} pixels do not fit in memory at once, and engine {fast.engine} has no strips: "
-                    "give --engine eager, or a smaller --window"
+                    f"{size[0]}x{size[1]} pixels do not fit in memory at once, and engine {fast.engine} cannot split "
+                    "the VAE into strips: give --engine eager, or a smaller --window"
                 )
             return batch
 

@@ -182,7 +182,7 @@ def _warn_of_repeated(given: Sequence[click.Parameter], values: Mapping[str, Any
 
             if is_first_process():
                 last = values[param.name]
-                logger.warning("%s is given %d times: the last one holds, %s", param.opts[0], times, last)
+                logger.warning("%s is given %d times: the last value is used, %s", param.opts[0], times, last)
 
 
 @cache

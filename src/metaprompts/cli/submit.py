@@ -57,7 +57,9 @@ class Submit(WithModelRecipeKeys):
         check_exists(self.images, self.info, self.boxes)
         model, recipe = load_with_recipe(self.model, self.recipe, self.overrides, reads_data=False)
         if model.task.name != form.task:
-            raise InputError(f"{self.model} predicts {model.task.name}; {self.format} is a benchmark of {form.task}")
+            raise InputError(
+                f"{self.model} predicts {model.task.name}, but {self.format} is a benchmark for {form.task}"
+            )
         form.check(model.task)
         if form.encode is None:
             self._submit_people(model, recipe)

@@ -56,13 +56,13 @@ def flip_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
         first = places.setdefault(name, index)
         if first != index:
             raise InputError(
-                f"joints {names[first]!r} and {names[index]!r} mean the same: give every joint a name of its own"
+                f"joints {names[first]!r} and {names[index]!r} are the same: give every joint a distinct name"
             )
     for index, name in enumerate(read):
         if name.mirrored not in places:
             other = "left" if side_of(name) == "right" else "right"
             raise InputError(
-                f"joint {names[index]!r} has no partner on the {other}: name it as the others, or {_GIVE_PAIRS}"
+                f"joint {names[index]!r} has no partner on the {other}: name it like the others, or {_GIVE_PAIRS}"
             )
     return tuple((index, places[name.mirrored]) for name, index in places.items() if side_of(name) == "left")
 
@@ -82,8 +82,8 @@ def mirror_pairs(names: Sequence[str], given: Pairs | None = None) -> tuple[tupl
     pairs = flip_pairs(names)
     if not pairs and len(names) > 1:
         raise InputError(
-            f"images are to be mirrored, but no name of task.joints says left or right ({', '.join(names)}): "
-            f"{_GIVE_PAIRS}, or turn mirroring off (augment.flip 0, test.flip false)"
+            f"mirroring is on, but no name in task.joints has left or right ({', '.join(names)}): {_GIVE_PAIRS}, or "
+            "turn mirroring off (augment.flip 0, test.flip false)"
         )
     return pairs
 
@@ -143,8 +143,8 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
     found = lower_body(names)
     if len(found) in (0, len(names)):
         raise InputError(
-            "training is to crop half bodies, but the names of task.joints do not distinguish upper and lower body "
-            f"({', '.join(names)}): say --task.lower_body INDEX,INDEX,... (from 0), or --augment.half_body 0"
+            "half-body crops are on, but the names in task.joints do not distinguish upper and lower body "
+            f"({', '.join(names)}): pass --task.lower_body INDEX,INDEX,... (from 0), or --augment.half_body 0"
         )
     return found
 

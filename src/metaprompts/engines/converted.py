@@ -92,8 +92,8 @@ class ConvertedParts(ABC):
         height, width = images.shape[-2:]
         if height % self._multiple or width % self._multiple:
             raise InputError(
-                f"converted networks take images whose sides are multiples of {self._multiple}, not "
-                f"{height}x{width}: choose another size, or the engine eager"
+                f"converted networks take images with sides that are multiples of {self._multiple}, got "
+                f"{height}x{width}: choose another size, or engine eager"
             )
         return self._run("encode", images)[0]
 

@@ -79,7 +79,7 @@ class EngineModel:
         """
         if self._encode_captions is None:
             kind = self.config.prompts.kind
-            raise InputError(f"this model has {kind} prompts and reads no captions: leave the caption out")
+            raise InputError(f"this model has {kind} prompts and reads no captions: leave out the caption")
         return self._encode_captions(captions)
 
     def train(self, mode: bool = True) -> Self:

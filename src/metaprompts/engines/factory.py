@@ -169,7 +169,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(
             f"engine {engine} has {' and '.join(PRECISIONS[engine])}, not {precision}"
-            + (f": take {' or '.join(able)} for that" if able else ": take one of these")
+            + (f": choose {' or '.join(able)} for that" if able else ": choose one of these")
         )
     for needed in (engine, "int8") if precision == "int8" else (engine,):
         if not installed(needed):

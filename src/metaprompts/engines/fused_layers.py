@@ -48,8 +48,8 @@ def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
     """
     if layer.time_embedding_norm != "default" or layer.upsample is not None or layer.downsample is not None:
         raise InputError(
-            f"the UNet's residual layers use time by {layer.time_embedding_norm}; expected those of Stable Diffusion: "
-            "predict with the plain engine"
+            f"the UNet's residual layers have time embedding {layer.time_embedding_norm}; expected that of Stable "
+            "Diffusion: use engine plain"
         )
     shift: Tensor = layer.time_emb_proj(time if layer.skip_time_act else F.silu(time))
     return shift if layer.conv1.bias is None else shift + layer.conv1.bias
@@ -129,7 +129,7 @@ def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
     """
     convolution = layer.conv
     if not isinstance(convolution, nn.Conv2d) or convolution.kernel_size != (3, 3) or layer.norm is not None:
-        raise InputError("the UNet's upsampling is not that of Stable Diffusion: predict with the plain engine")
+        raise InputError("the UNet's upsampling is not that of Stable Diffusion: use engine plain")
     weight = convolution.weight.detach()
     # Rows (then columns) of the transposed kernel: output 2i reads pixels i - 1 and i, output 2i + 1 reads i and i + 1.
     rows = torch.stack(

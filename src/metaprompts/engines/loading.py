@@ -65,7 +65,9 @@ def load(
     if engine == PLAIN:
         return with_engine(loading.load(source, device, dtype), engine, precision, less)
     if dtype is not None:
-        raise InputError(f"dtype is {dtype}, and engine {engine} has precisions: give precision, and leave dtype out")
+        raise InputError(
+            f"dtype is {dtype}, but engine {engine} takes a precision: give precision, and leave out dtype"
+        )
     # Networks are converted on the CPU, wherever they run.
     place = pick_device("cpu" if engine in CONVERTING else device)
     name = None if device is None else str(device)
@@ -92,5 +94,5 @@ def with_engine(
         names: Any = {"engine": engine, "precision": precision}
         return open_engine(model, **names, approximation=approximation, images=images, bounded=bounded, device=device)
     if precision != "fp32" or approximation != EXACT:
-        raise InputError("engine plain computes all of it in fp32: take eager for other precisions or less work")
+        raise InputError("engine plain computes everything in fp32: choose eager for other precisions or less work")
     return model

@@ -113,8 +113,8 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
         if needed <= limit:
             return Choice(batch=1, rows=rows, needed=needed)
     raise InputError(
-        f"predicting {size[0]}x{size[1]} pixels at a time takes {_gigabytes(needed)} at least, but only "
-        f"{_gigabytes(limit)} may be taken: free memory, raise --max-memory, or give a smaller --window"
+        f"predicting {size[0]}x{size[1]} pixels at a time needs at least {_gigabytes(needed)}, but the limit is "
+        f"{_gigabytes(limit)}: free memory, raise --max-memory, or give a smaller --window"
     )
 
 
@@ -197,8 +197,8 @@ class Budget:
         needed = _PROGRAM + weight_bytes(self._model) + self._reserved + self._model.task.pixel_bytes * height * width
         if self._limit is not None and needed > self._limit:
             raise InputError(
-                f"{height}x{width} pixels and their prediction take {_gigabytes(needed)} at least, but only "
-                f"{_gigabytes(self._limit)} may be taken: free memory, raise --max-memory, or make the image smaller"
+                f"{height}x{width} pixels and their prediction need at least {_gigabytes(needed)}, but the limit is "
+                f"{_gigabytes(self._limit)}: free memory, raise --max-memory, or make the image smaller"
             )
 
     def batch(self, size: tuple[int, int], reserved: int = 0) -> int:

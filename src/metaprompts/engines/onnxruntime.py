@@ -112,12 +112,10 @@ def onnx_provider(name: str | None) -> Provider:
     if kind == "cpu":
         return CPU
     if kind != "cuda" or not (number or "0").isdecimal():
-        raise InputError(f"engine onnx has no device {name!r}; expected cpu, cuda, or such as cuda:1")
+        raise InputError(f"engine onnx has no device {name!r}; expected cpu, cuda, or one such as cuda:1")
     provider = "CUDAExecutionProvider"
     if provider not in onnxruntime.get_available_providers():
-        raise InputError(
-            "this ONNX Runtime is for the CPU alone: pip install onnxruntime-gpu in its place, or give --device cpu"
-        )
+        raise InputError("this ONNX Runtime is for the CPU only: install onnxruntime-gpu instead, or give --device cpu")
     # With TF32, the default, matrix products would have 10 bits.
     return provider, {"device_id": int(number or 0), "use_tf32": 0}
 
@@ -147,7 +145,9 @@ class OnnxParts(ConvertedParts):
         }
         # Without CUDA's libraries, ONNX Runtime only warns and falls back to the CPU.
         if any(provider[0] not in session.get_providers() for session in self._sessions.values()):
-            raise InputError("ONNX Runtime cannot use CUDA, perhaps for want of its libraries: give --device cpu")
+            raise InputError(
+                "ONNX Runtime cannot use CUDA, perhaps because its libraries are missing: give --device cpu"
+            )
 
     def execute(self, part: str, arrays: Sequence[NDArray[np.float32]]) -> Sequence[NDArray[np.float32]]:
         """All outputs of a part."""

@@ -141,7 +141,7 @@ class OptimizedModel(nn.Module):
         trained = model.config.refinement.steps
         steps = trained if steps is None else steps
         if not 1 <= steps <= trained:
-            raise InputError(f"{steps} steps were asked for, but the model has {trained}: give 1 to {trained}")
+            raise InputError(f"{steps} refinement steps requested, but the model has {trained}: give 1 to {trained}")
         self.task = model.task
         latent_encoder = model.latent_encoder
         self.encode = Encode(latent_encoder) if encoder is None else encoder.in_place_of(latent_encoder)

@@ -35,7 +35,7 @@ def merge_tokens(unet: PyramidUNet, share: float) -> None:
         InputError: the share is invalid, or the level has no self-attention
     """
     if not 0 <= share <= LARGEST_SHARE:
-        raise InputError(f"{share} of the tokens were to be merged; expected a share from 0 to {LARGEST_SHARE}")
+        raise InputError(f"{share} is not a share of tokens to merge; expected 0 to {LARGEST_SHARE}")
     if share == 0:
         return
     found = 0

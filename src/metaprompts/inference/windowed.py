@@ -40,9 +40,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         if min(self.size) < _SMALLEST:
-            raise InputError(
-                f"windows of {_times(self.size)} were asked for; expected at least {_SMALLEST}x{_SMALLEST}"
-            )
+            raise InputError(f"windows of {_times(self.size)} requested; expected at least {_SMALLEST}x{_SMALLEST}")
         check_no_gaps(self.size, self.stride)
 
     @classmethod
@@ -53,7 +51,7 @@ class Windows:
             InputError: only a stride is given, or see above
         """
         if size is None:
-            raise InputError(f"a stride of {stride} was given, but no window: give a window, or neither")
+            raise InputError(f"got a stride of {stride} without a window: give both or neither")
         return cls(size, stride or (size[0] // 2, size[1] // 2))
 
     def held_bytes(self, height: int, width: int, outputs: int) -> int:
@@ -104,9 +102,7 @@ def predict_in_windows(
         InputError: the task is not predicted in windows, or a caption is missing or unexpected
     """
     if boxes is not None:
-        raise InputError(
-            "people's boxes and windows were both given: pose predicts in boxes, the other tasks in windows"
-        )
+        raise InputError("got both people's boxes and windows: give boxes for pose, windows for other tasks")
     context = context_of(model, caption)
 
     def predict(crops: Tensor) -> Tensor:

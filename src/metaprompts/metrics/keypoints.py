@@ -191,8 +191,8 @@ class KeypointScores(Metric):  # type: ignore[misc]
         unknown = set(image_ids.astype(int).tolist()) - {int(image["id"]) for image in self.ground_truth["images"]}
         if unknown:
             raise InputError(
-                f"people were predicted for image id {min(unknown)}, which the annotations do not have; "
-                "predict the images of the annotation file that is evaluated against"
+                f"people were predicted for image id {min(unknown)}, which the annotations do not have: predict the "
+                "images of the annotation file used for scoring"
             )
 
 

@@ -162,7 +162,7 @@ class JointResponses:
             InputError: no joint was visible
         """
         if not self._counts.any():
-            raise InputError("the validation split has no visible joint: leave out data.val_boxes, or check data.val")
+            raise InputError("the validation split has no visible joints: leave out data.val_boxes, or check data.val")
         return Preferences(
             kind="joint",
             names=self._joints,

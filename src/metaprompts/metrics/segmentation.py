@@ -102,5 +102,5 @@ class SegmentationScores(Metric):  # type: ignore[misc]
         if unknown.numel():
             raise InputError(
                 f"labels hold the value {int(unknown[0])}; expected 0..{self.classes - 1} or {self.ignore_index} for "
-                "ignored pixels: check the number of classes and how labels are mapped"
+                "ignored pixels: check the number of classes and the label mapping"
             )

@@ -33,7 +33,7 @@ def load_adapters(
     by_task: dict[str, str | Path] = {}
     for folder, model in zip(folders, models, strict=True):
         if model.config.base is None:
-            raise InputError(f"{folder} has a backbone of its own: predict with it alone")
+            raise InputError(f"{folder} has its own backbone: load it alone")
         if (other := by_task.setdefault(model.task.name, folder)) is not folder:
             raise InputError(f"{other} and {folder} both predict {model.task.name}: their results have the same names")
         model.latent_encoder.cache = latents

@@ -58,7 +58,7 @@ class Prompts:
         if self.kind != "meta" and self.per_step and not self.adapter:
             raise InputError(
                 f"prompts.per_step gives {self.kind} prompts an adapter for each step, but prompts.adapter is false: "
-                "set it to true, or leave per_step out"
+                "set it to true, or leave out per_step"
             )
         if self.labels is not None and not all(label.strip() for label in self.labels or ("",)):
             raise InputError(f"prompts.labels is {list(self.labels)}; expected a name for each prompt")
@@ -164,7 +164,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_ranges(self, "")
         if self.lora is not None and self.base is None:
-            raise InputError("config.json has 'lora' but no 'base': say which backbone it belongs to")
+            raise InputError("config.json has 'lora' but no 'base': name the backbone that it belongs to")
         labels = self.prompts.labels or ()
         if self.prompts.kind == "label" and len(labels) != self.prompts.count:
             raise InputError(f"prompts.count is {self.prompts.count}, but there are {len(labels)} prompts.labels")
@@ -177,7 +177,7 @@ class ModelConfig:
             InputError: it is not a config of this package, or a value is wrong
         """
         if not isinstance(values, Mapping) or not {"task", "backbone"} <= values.keys():
-            raise InputError("this config.json is not of a metaprompts model: it has no 'task' and 'backbone'")
+            raise InputError("this config.json is not from a metaprompts model: it has no 'task' and 'backbone'")
         parts = {"backbone": Architecture, "prompts": Prompts, "refinement": Refinement, "rearrangement": Rearrangement}
         optional = {"base": Base, "lora": Lora}
         known = [*parts, *optional, "task", "scaled_latent", "working_size"]

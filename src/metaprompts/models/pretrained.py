@@ -142,7 +142,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: {error}") from error
     except Exception as error:  # a value of a wrong type or size can fail anywhere while building layers
         raise InputError(
-            f"{path} is not the config of a metaprompts model: a section or value is of a wrong kind "
+            f"{path} is not the config of a metaprompts model: a section or value has the wrong type "
             f"({one_line(error)})"
         ) from error
 
@@ -150,19 +150,17 @@ def _naming(path: Path) -> Iterator[None]:
 def _check_precision(dtype: torch.dtype | None, *, shared: bool) -> None:
     if dtype is not None and dtype not in _PRECISIONS:
         names = ", ".join(map(str, _PRECISIONS))
-        raise InputError(f"weights were asked for as {dtype}; expected one of {names}")
+        raise InputError(f"dtype is {dtype}; expected one of {names}")
     if dtype is not None and shared:
-        raise InputError(
-            f"weights were asked for as {dtype}, but the base is shared with other models: leave the precision out"
-        )
+        raise InputError(f"dtype is {dtype}, but the base is shared with other models: leave out the precision")
 
 
 def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
     found = backbone_fingerprint(backbone)
     if found != named.fingerprint:
         raise InputError(
-            f"{folder} was trained on {named.source} with weights {named.fingerprint}; these are {found}: "
-            "give the same base"
+            f"{folder} was trained on {named.source} with weights {named.fingerprint}, but these are {found}: give "
+            "the same base"
         )
 
 
@@ -172,6 +170,7 @@ def _outside_base(model: PretrainedModel, own: dict[str, Tensor], origin: Path) 
     base = {name: each for name, each in model.state_dict().items() if name not in stored}
     if both := sorted(base.keys() & own.keys()):
         raise InputError(
-            f"{origin} holds {len(both)} tensors of the frozen base, such as {both[0]}: it was not saved so"
+            f"{origin} holds {len(both)} tensors of the frozen base, such as {both[0]}; expected only the trained "
+            "tensors"
         )
     return {**own, **base}

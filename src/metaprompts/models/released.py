@@ -97,7 +97,7 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
             copies of the tied output layer: the message names all
     """
     if preset not in PRESETS:
-        raise InputError(f"no preset called {preset!r}: choose one of {', '.join(PRESETS)}")
+        raise InputError(f"no preset named {preset!r}: choose one of {', '.join(PRESETS)}")
     if isinstance(source, Mapping):
         origin, tensors = "the state dict", state_dict_in(source, "the state dict")
     else:
@@ -111,7 +111,7 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
         model = MetaPromptModel.from_config(config)
     except Exception as error:  # PyTorch raises its own errors for invalid sizes, anywhere while building layers
         raise InputError(
-            f"{origin} is not a released checkpoint for {preset}: no model is built by its shapes ({one_line(error)})"
+            f"{origin} is not a released checkpoint for {preset}: its shapes match no model ({one_line(error)})"
         ) from error
     load_tensors(
         model,
@@ -158,8 +158,8 @@ def _check_kind(tensors: Mapping[str, Tensor], preset: str, origin: str) -> None
             raise InputError(f"{origin} is not a released checkpoint for {preset} but {kind}")
     first = ", ".join(sorted(tensors)[:3])
     raise InputError(
-        f"{origin} is not a released checkpoint: expected tensors called {prefix}*, "
-        f"found {len(tensors)} others ({first})"
+        f"{origin} is not a released checkpoint: expected tensors named {prefix}*, found {len(tensors)} others "
+        f"({first})"
     )
 
 
@@ -209,7 +209,9 @@ def _class_names(classes: int, preset: str) -> tuple[str, ...]:
         return names
     for other, others in _CLASSES.items():
         if classes == len(others):
-            raise InputError(f"the checkpoint has {classes} classes, {preset} {len(names)}: choose {other}")
+            raise InputError(
+                f"the checkpoint has {classes} classes, but preset {preset} has {len(names)}: choose {other}"
+            )
     return tuple(f"class {index}" for index in range(classes))
 
 

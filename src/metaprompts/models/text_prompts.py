@@ -47,8 +47,8 @@ def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor 
     encoder = text_encoder_of(prompts)
     if encoder.width != width:
         raise InputError(
-            f"the text encoder of {encoder.source} gives tokens of {encoder.width} numbers and the UNet listens to "
-            f"{width}: set prompts.text_source to the model that the UNet is of"
+            f"the text encoder of {encoder.source} has width {encoder.width}, but the UNet's cross-attention expects "
+            f"{width}: set prompts.text_source to the model that the UNet comes from"
         )
     tokens = None if labels is None or templates is None else label_tokens(encoder, labels, templates)
     filled = replace(
@@ -70,13 +70,13 @@ def text_encoder_of(prompts: Prompts) -> "TextEncoder":
     from metaprompts.modules.backbone.text_encoder import load_text_encoder
 
     if prompts.text_source is None:
-        raise InputError("prompts.text_source is not set: say where the text encoder comes from")
+        raise InputError("prompts.text_source is not set: set it to the source of the text encoder")
     encoder = load_text_encoder(prompts.text_source)
     found = encoder.fingerprint()
     if prompts.text_fingerprint not in (None, found):
         raise InputError(
-            f"the prompts were made with text encoder {prompts.text_fingerprint}, that of {prompts.text_source} is "
-            f"{found}: set prompts.text_source to the same"
+            f"the prompts were made with text encoder {prompts.text_fingerprint}, but {prompts.text_source} has "
+            f"{found}: set prompts.text_source to the same encoder"
         )
     return encoder
 
@@ -92,7 +92,7 @@ def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
     if task.output_names is not None:
         return tuple(name.replace("_", " ") for name in getattr(task, task.output_names))
     raise InputError(
-        f"{task.name} has no names of its own for label prompts: set prompts.labels, such as bedroom,kitchen,office"
+        f"{task.name} has no class or joint names for label prompts: set prompts.labels, such as bedroom,kitchen,office"
     )
 
 

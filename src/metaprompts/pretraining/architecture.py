@@ -36,7 +36,9 @@ class Architecture:
         ):
             expected, given = getattr(self, taker).get(needs), getattr(self, giver).get(gives)
             if expected is None or expected != given:
-                raise InputError(f"architecture: {taker}.{needs} is {expected}, {giver}.{gives} {given}; make them one")
+                raise InputError(
+                    f"architecture: {taker}.{needs} is {expected}, but {giver}.{gives} is {given}: make them equal"
+                )
 
 
 def read_architecture(path: Path | None) -> Architecture:

@@ -57,7 +57,7 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
             continue
         found = _open(path).shape
         if found[1:] != shape:
-            raise InputError(f"{path} holds rows of shape {found[1:]}, expected {shape}: choose another run folder")
+            raise InputError(f"{path} holds rows of shape {found[1:]}; expected {shape}: choose another run folder")
         # The last shard of a shorter set grows when more rows are requested.
         if found[0] < len(rows):
             missing.append(rows)

@@ -108,7 +108,7 @@ class Vae(Learning):
         _at_least(1, "vae.", self, "scenes")
         _at_least(0, "vae.", self, "chroma_weight", "edge_weight", "pooled_weight", "kl_weight", "kl_warmup_steps")
         if self.crop < 16 or self.crop % 8:
-            raise InputError(f"vae.crop is {self.crop}; expected a multiple of 8 from 16")
+            raise InputError(f"vae.crop is {self.crop}; expected a multiple of 8, at least 16")
         if not 0 <= self.whole_share <= self.decay_fraction:
             # Training before the learning rate decays must not depend on the number of steps.
             raise InputError(
@@ -152,7 +152,7 @@ class Diffusion(Learning):
         super().__post_init__()
         _at_least(1, "diffusion.", self, "sample_every", "sample_steps", "guidance")
         if not 0 <= self.drop_caption < 1:
-            raise InputError(f"diffusion.drop_caption is {self.drop_caption}; expected a share from 0 to below 1")
+            raise InputError(f"diffusion.drop_caption is {self.drop_caption}; expected a share from 0 to less than 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,10 @@ class Pretraining:
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; expected 0 or more")
         if self.architecture and self.init_from:
-            raise InputError("architecture and init_from exclude each other: the folder decides on the networks")
+            raise InputError(
+                "architecture and init_from exclude each other, because the folder defines the networks: give one of "
+                "them"
+            )
         if self.threads is not None and self.threads < 1:
             raise InputError(f"threads is {self.threads}; expected at least 1")
         if self.processes < 1 or self.diffusion.batch_size % self.processes:

@@ -171,7 +171,7 @@ def resume(train_state: TrainState, train_config: TrainConfig) -> None:
         early = [each for each in paths if each <= checkpoint_path(train_config.folder, fall)]
         before = _first_whole(early, train_config)
         if before is None:
-            logger.warning("no checkpoint from before the learning rate fell: it rises again")
+            logger.warning("no checkpoint from before the learning rate fell: the learning rate rises again")
         path, state = before or found
     with restoring(path):
         train_state.load(state)
@@ -193,17 +193,17 @@ def _check_facts(path: Path, state: Mapping[str, Any], train_config: TrainConfig
         check_parts(state, ("step", "steps", "decay_fraction"))
         numbers = {name: state[name] for name in ("step", "steps", "decay_fraction")}
         if any(type(number) not in (int, float) or number < 0 for number in numbers.values()):
-            raise InputError(f"its numbers are {numbers}; expected none below 0")
+            raise InputError(f"its step counts are {numbers}; expected none below 0")
     keys = sorted({*found, *train_config.identity})
     if other := [key for key in keys if found.get(key) != train_config.identity.get(key)]:
         raise InputError(
             f"{path} was made with another {', '.join(other)}: choose another run folder, or delete "
-            f"{train_config.folder} to begin the stage again"
+            f"{train_config.folder} to start the stage over"
         )
     optimizer = state.get("optimizer")
     moments = optimizer.get("state") if isinstance(optimizer, dict) else None
     if isinstance(moments, dict) and any(isinstance(name, int) for name in moments):
         raise InputError(
             f"{path} was written by an earlier version, which numbered the optimizer's parameters; expected their "
-            f"names: delete {train_config.folder} to begin the stage again"
+            f"names: delete {train_config.folder} to start the stage over"
         )

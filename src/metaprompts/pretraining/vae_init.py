@@ -34,7 +34,7 @@ def begin_at_block_averages(vae: AutoencoderKL) -> None:
     """Set a VAE's weights so that three latent channels are the colors of 8x8 blocks.
 
     Three channels carry the colors past the residual branches, which begin at nothing. Before the last norm each color
-    is there twice, with both signs, as silu(x) - silu(-x) = x; and two constant channels outweigh the others, so that
+    is duplicated, with both signs, as silu(x) - silu(-x) = x; and two constant channels outweigh the others, so that
     the norm divides by nearly the same in every image. All other channels stay random.
 
     Args:
@@ -46,8 +46,8 @@ def begin_at_block_averages(vae: AutoencoderKL) -> None:
     widths, latents = vae.config.block_out_channels, vae.config.latent_channels
     if min(widths) < _NARROWEST or latents < _CARRIED:
         raise InputError(
-            f"vae.block_out_channels {list(widths)} and vae.latent_channels {latents} are too few: expected at least "
-            f"{_NARROWEST} in every block and {_CARRIED} in the latent"
+            f"vae.block_out_channels {list(widths)} and vae.latent_channels {latents} are too small; expected at "
+            f"least {_NARROWEST} in every block and {_CARRIED} in the latent"
         )
     _silence_branches(vae)
     _begin_encoder(vae)

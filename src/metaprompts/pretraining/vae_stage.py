@@ -159,7 +159,7 @@ def check_vae_quality(folder: Path) -> None:
     if found := measured.shortcomings(margin_db=_MARGIN_DB, chroma_tolerance=_CHROMA_TOLERANCE):
         raise InputError(
             f"the VAE is not good enough to continue ({'; '.join(found)}): train it longer with --vae.steps, or "
-            "continue all the same with --ignore-gates"
+            "continue anyway with --ignore-gates"
         )
 
 

@@ -29,7 +29,9 @@ def published_folder(source: Path) -> Path:
     if str(source) == BACKBONE and not folder.exists():
         folder = embedded_folder(BACKBONE)
     if missing := [name for name in _NEEDED if not (folder / name).is_file()]:
-        raise InputError(f"init_from {source} lacks {', '.join(missing)}: give a folder of `metaprompts pretrain`")
+        raise InputError(
+            f"init_from {source} lacks {', '.join(missing)}: give a folder written by `metaprompts pretrain`"
+        )
     return folder
 
 

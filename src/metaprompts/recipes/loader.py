@@ -88,7 +88,7 @@ def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, A
         InputError: the recipe does not exist, or is not TOML or JSON
     """
     if source in extending:
-        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): end the circle")
+        raise InputError(f"recipe {source} extends itself ({' -> '.join((*extending, source))}): break the cycle")
     values = _read_file(source)
     base = values.pop("extends", None)
     if base is None:
@@ -130,8 +130,8 @@ def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
         value = getattr(getattr(recipe, section), name)
         if recipe.prompts.kind not in kinds and value is not None:
             raise InputError(
-                f"{key} applies only where prompts.kind is {' or '.join(kinds)}, and here it is {recipe.prompts.kind}: "
-                f"leave {key} out"
+                f"{key} applies only if prompts.kind is {' or '.join(kinds)}, but it is {recipe.prompts.kind}: leave "
+                f"out {key}"
             )
 
 
@@ -162,7 +162,7 @@ def _read_file(source: str) -> dict[str, Any]:
 def _warn_of_repeated(pairs: Sequence[tuple[str, Any]]) -> None:
     for key, times in Counter(key for key, _ in pairs).items():
         if times > 1 and is_first_process():
-            logger.warning("--%s is given %d times: the last one holds, %s", key, times, dict(pairs)[key])
+            logger.warning("--%s is given %d times: the last value is used, %s", key, times, dict(pairs)[key])
 
 
 def override_pairs(words: Overrides) -> list[tuple[str, Any]]:
@@ -185,7 +185,7 @@ def override_pairs(words: Overrides) -> list[tuple[str, Any]]:
         key, equals, value = word[2:].partition("=")
         if not equals:
             if not remaining or remaining[0].startswith("--"):
-                raise InputError(f"--{key} has no value: say --{key} VALUE")
+                raise InputError(f"--{key} has no value: pass --{key} VALUE")
             value = remaining.pop(0)
         pairs.append((key.replace("-", "_"), value))
     return pairs

@@ -52,13 +52,13 @@ def load_with_recipe(
         torch.set_num_threads(read.training.num_threads)
     model = load(source, choose_device(read.training.device))
     if model.task.name != read.task.name:
-        raise InputError(f"{source} predicts {model.task.name}, the recipe is of {read.task.name}")
+        raise InputError(f"{source} predicts {model.task.name}, but the recipe is for {read.task.name}")
     for name in ("classes", "joints", "crop_height", "crop_width", "min_depth_m", "max_depth_m"):
         own, expected = getattr(model.task, name, None), getattr(read.task, name, None)
         if own != expected:
             hint = ", or map the masks' values, --data.label_map VALUE=CLASS,..." if name == "classes" else ""
             raise InputError(
-                f"{source} has task.{name} {own}, the recipe {expected}: use the recipe of its training{hint}"
+                f"{source} has task.{name} {own}, but the recipe has {expected}: use the recipe that trained it{hint}"
             )
     _check_overrides(source, model, read, overrides)
     # The model is fixed: the recipe's crops, ranges and prompts must be those of its training.
@@ -87,7 +87,7 @@ def _check_overrides(source: Path, model: MetaPromptModel, read: Recipe, overrid
         own, expected = getattr(getattr(model.config, section), key), getattr(getattr(read, section), key)
         if own != expected:
             raise InputError(
-                f"{source} was trained with {section}.{key} {own}, which only training can change to {expected}: "
+                f"{source} was trained with {section}.{key} {own}, and only training can change it to {expected}: "
                 "leave it out"
             )
 
@@ -111,6 +111,7 @@ def _check_same_share(source: Path, recipe: Recipe) -> None:
     trained = read_json(_recipe_next_to(source)).get("data", {}).get("held_out")
     if trained:
         raise InputError(
-            f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, and "
-            f"--data.val {recipe.data.val_share:g} draws others, which it learned: leave --data.val out, or name a list"
+            f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, but "
+            f"--data.val {recipe.data.val_share:g} draws others, which it was trained on: leave out --data.val, or "
+            "name a list"
         )

@@ -112,15 +112,15 @@ class Training:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
-            raise InputError("training.steps and training.epochs: give exactly one of them")
+            raise InputError("expected exactly one of training.steps and training.epochs")
         check_ranges(self, "training")
         for name in self.report_to or ():
             if name not in _TRACKERS:
                 raise InputError(f"training.report_to has {name!r}; expected some of {', '.join(_TRACKERS)}, or none")
         if self.trainable != "full" and self.init_from is not None:
             raise InputError(
-                f"training.init_from brings its own UNet; training.trainable {self.trainable} wants none: "
-                "say --training.init_from none"
+                f"training.init_from replaces the UNet, but training.trainable {self.trainable} keeps it: pass "
+                "--training.init_from none"
             )
 
     @property
@@ -172,15 +172,15 @@ class Recipe:
         self.task.check_trainable()
         if self.training.early_stopping is not None and not self.data.validates:
             raise InputError(
-                f"training.early_stopping is {self.training.early_stopping}, but data.val is none: there is no "
-                "validation to stop by; leave it out, or say --data.val 0.1"
+                f"training.early_stopping is {self.training.early_stopping}, but data.val is none, so no validation "
+                "score can stop training: leave it out, or pass --data.val 0.1"
             )
         if self.training.trainable != "full" and (
             self.backbone.forget_unet or self.backbone.source.startswith("random:")
         ):
             raise InputError(
-                f"training.trainable {self.training.trainable} keeps the UNet as it is, but this one would be random: "
-                "choose a trained backbone.source"
+                f"training.trainable {self.training.trainable} keeps the UNet as it is, but this UNet would be "
+                "random: choose a trained backbone.source"
             )
 
     @property

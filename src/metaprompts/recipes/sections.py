@@ -69,8 +69,8 @@ class Schedule:
         check_ranges(self, "schedule")
         if self.warmup_fraction is not None and self.warmup_steps:
             raise InputError(
-                f"schedule.warmup_steps is {self.warmup_steps}, schedule.warmup_fraction {self.warmup_fraction:g}: "
-                "give one of them, the other being 0 or none"
+                f"schedule.warmup_steps is {self.warmup_steps} and schedule.warmup_fraction {self.warmup_fraction:g}: "
+                "give one of them, and leave the other at 0 or none"
             )
         if self.warmup_fraction and self.kind == "poly_one_cycle":
             raise InputError(

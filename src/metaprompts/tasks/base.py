@@ -287,9 +287,7 @@ class Task(ABC):
             InputError: the task does not support windows
         """
         del image, rows
-        raise InputError(
-            f"{self.name} is not predicted pixel by pixel, so not in windows either: leave window and stride out"
-        )
+        raise InputError(f"{self.name} is not predicted per pixel, so it has no windows: leave out window and stride")
 
     @abstractmethod
     def constant_output(self, batches: Iterable[Batch]) -> Tensor:

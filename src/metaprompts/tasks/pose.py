@@ -154,13 +154,15 @@ class Pose(FusedTask):
                 f"task.crop_height x task.crop_width is {self.crop_height}x{self.crop_width}; expected multiples of 8"
             )
         if any(joint >= len(self.joints) for edge in self.skeleton for joint in edge):
-            raise InputError(f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}: one index a joint")
+            raise InputError(
+                f"task.skeleton names a joint outside 0 to {len(self.joints) - 1}; expected indices of task.joints"
+            )
         if any(start == end for start, end in self.skeleton):
             raise InputError("task.skeleton has a limb from a joint to itself; expected pairs of different joints")
         check_indices("flip_pairs", [joint for pair in self.flip_pairs or () for joint in pair], len(self.joints))
         check_indices("lower_body", self.lower_body or (), len(self.joints))
         if self.sigmas is not None and len(self.sigmas) != len(self.joints):
-            raise InputError(f"task.sigmas has {len(self.sigmas)} numbers; expected {len(self.joints)}, one a joint")
+            raise InputError(f"task.sigmas has {len(self.sigmas)} numbers; expected {len(self.joints)}, one per joint")
 
     @property
     def oks_sigmas(self) -> tuple[float, ...]:

@@ -143,7 +143,7 @@ class DepthPrediction:
             yield np.where(measured, np.clip(millimeters, 1, _FARTHEST_MM), 0).astype(np.uint16)
         if beyond:
             _logger.warning(
-                "%s: %s farther than 65.535 m and saved as that; --raw (raw=True) keeps them",
+                "%s: %s farther than 65.535 m, saved as 65.535 m; --raw (raw=True) keeps the depth",
                 path,
                 counted(beyond, "pixel is", "pixels are"),
             )
@@ -168,7 +168,7 @@ class SegmentationPrediction:
     def __post_init__(self) -> None:
         _check_size("labels", self.labels, self.image)
         if self.labels.dtype not in (np.uint8, np.uint16):
-            raise InputError(f"labels are {self.labels.dtype}; expected uint8 or uint16 indices of classes")
+            raise InputError(f"labels are {self.labels.dtype}; expected uint8 or uint16 class indices")
         if self.confidence is not None:
             _check_size("confidence", self.confidence, self.image)
 

@@ -176,8 +176,8 @@ class Segmentation(Task):
         weights = self.class_weights
         if isinstance(weights, tuple) and (len(weights) != len(self.classes) or not any(weights)):
             raise InputError(
-                f"task.class_weights has {len(weights)} numbers, the largest {max(weights, default=0):g}; expected one "
-                f"for each of {len(self.classes)} classes, some above 0, balanced, or none"
+                f"task.class_weights has {len(weights)} numbers, the largest {max(weights, default=0):g}; expected "
+                f"one for each of {len(self.classes)} classes, some above 0, or balanced, or none"
             )
 
     @property
@@ -401,6 +401,6 @@ def _check_names(classes: Sequence[str]) -> None:
         first = places.setdefault(name, place)
         if first != place:
             raise InputError(
-                f"task.classes {first} and {place} are {classes[first]!r} and {classes[place]!r}, which mean the same: "
-                "give every class a name of its own"
+                f"task.classes {first} and {place} are {classes[first]!r} and {classes[place]!r}, which are the same: "
+                "give every class a distinct name"
             )

@@ -52,15 +52,15 @@ class BatchPlan:
             changes.append(f"training.batch_size {batch} instead of {given}")
         if batch % processes:
             raise InputError(
-                f"training.batch_size {batch} cannot be shared by {processes} processes: choose a multiple of "
-                f"{processes}, or start another number of processes"
+                f"training.batch_size {batch} cannot be split over {processes} processes: choose a multiple of "
+                f"{processes}, or another number of processes"
             )
         share = batch // processes
         micro_batch = min(micro_batch or share, share)
         if share % micro_batch:
             raise InputError(
-                f"each of {processes} processes has {share} images of a step, which are not a whole number of "
-                f"passes of training.micro_batch_size {micro_batch}: choose a divisor of {share}"
+                f"each of {processes} processes has {share} images of a step, which training.micro_batch_size "
+                f"{micro_batch} does not divide: choose a divisor of {share}"
             )
         group = min(loss_batch or micro_batch, batch)
         if fits and micro_batch != batch and micro_batch % group:

@@ -86,7 +86,7 @@ class Checkpoints:
         path, state = found
         if resume == "ask":
             raise InputError(
-                f"{self._folder.parent} holds a run that stopped at step {state['step']} of {state['steps']}: say "
+                f"{self._folder.parent} holds a run that stopped at step {state['step']} of {state['steps']}: pass "
                 "--resume auto to resume, --resume never to start over, or choose another --training.output_dir"
             )
         with restoring(path):
@@ -137,8 +137,9 @@ class Checkpoints:
     def _restore_rng_states(self, of_processes: Sequence[Mapping[str, Any]]) -> None:
         if len(of_processes) != self._dist.count:
             logger.warning(
-                "the checkpoint is of %d processes, now there are %d: dropout draws differently from here on, batch "
-                "norm sees other passes unless it is synchronized or frozen, and sums round differently",
+                "the checkpoint comes from %d processes, and this run has %d: from here on dropout draws different "
+                "numbers, batch norm sees different micro-batches unless it is synchronized or frozen, and sums round "
+                "differently",
                 len(of_processes),
                 self._dist.count,
             )
@@ -150,10 +151,11 @@ class Checkpoints:
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
-                f"{path} was made with another {', '.join(refused)}: give the same, or say --resume never to start over"
+                f"{path} was made with another {', '.join(refused)}: use the same value, or pass --resume never to "
+                "start over"
             )
         if changed and self._dist.is_first:
-            logger.warning("resuming with another %s than before", ", ".join(changed))
+            logger.warning("resuming with a different %s", ", ".join(changed))
         return bool(changed)
 
     def _check_length(self, state: Mapping[str, Any], path: Path) -> None:
@@ -163,8 +165,8 @@ class Checkpoints:
             return
         if self._steps < step:
             raise InputError(
-                f"{path} has {step} steps already, and this run would have {self._steps}: give more "
-                "(--training.steps), or say --resume never to start over"
+                f"{path} has {step} steps already, but this run would have {self._steps}: give more "
+                "(--training.steps), or pass --resume never to start over"
             )
         if self._dist.is_first:
             schedule = describe_schedule(
@@ -175,8 +177,8 @@ class Checkpoints:
     def _check_same_images(self, found: int, path: Path) -> None:
         if found != len(self._samples):
             raise InputError(
-                f"{path} is of a run on {found} images, now there are {len(self._samples)}: give the same, or "
-                "say --resume never to start over"
+                f"{path} comes from a run on {found} images, but the data now has {len(self._samples)}: use the same "
+                "data, or pass --resume never to start over"
             )
 
     def _check_same_names(self, names: Sequence[str | None]) -> None:
@@ -184,7 +186,7 @@ class Checkpoints:
             found = ", ".join(name or "none" for name in names)
             raise InputError(
                 f"the processes found different checkpoints in {self._folder} ({found}): training.output_dir must be "
-                "one folder that all of them see"
+                "one folder that all processes share"
             )
 
 
@@ -216,7 +218,7 @@ def _check_facts(state: Mapping[str, Any]) -> None:
     check_parts(state, ("step", "steps", "images", "recipe", "history", "state", "rng_state", "skipped", "finished"))
     numbers = {name: state[name] for name in ("step", "steps", "images")}
     if any(type(number) is not int or number < 0 for number in numbers.values()):
-        raise InputError(f"its numbers are {numbers}; expected whole numbers")
+        raise InputError(f"its counts are {numbers}; expected whole numbers")
 
 
 def rng_state() -> dict[str, Any]:

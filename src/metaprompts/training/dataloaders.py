@@ -74,7 +74,8 @@ def samples_of(recipe: Recipe, split: Literal["train", "val"]) -> SampleDataset:
     task, data = recipe.task, recipe.data
     if split == "val" and not data.validates:
         raise InputError(
-            "data.val is none, so there is no validation split: say --data.val LIST, or a share of the training images "
+            "data.val is none, so there is no validation split: pass --data.val LIST, or a share of the training "
+            "images "
             "such as --data.val 0.1"
         )
     is_held_out = data.val_share is not None and not _shards_hold_out(recipe)
@@ -130,8 +131,8 @@ def _shards_hold_out(recipe: Recipe) -> bool:
     made = origin["val"], origin.get(HELD_OUT_BY)
     if made != (data.val_share, seed):
         raise InputError(
-            f"the shards in {data.shards} were made with data.val {made[0]:g} and training.seed {made[1]}, the recipe "
-            f"has {data.val_share:g} and {seed}: make them the same, or write other shards"
+            f"the shards in {data.shards} were made with data.val {made[0]:g} and training.seed {made[1]}, but the "
+            f"recipe has {data.val_share:g} and {seed}: use the same values, or write new shards"
         )
     return True
 

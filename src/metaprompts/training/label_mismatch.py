@@ -11,7 +11,7 @@ def show_missing_classes(counted: LabelHistogram) -> None:
     """Print the masks' classes on stderr if most of the model's classes never occur."""
     if 2 * len(counted.never) > len(counted.classes):
         report_lines(counted.lines())
-        report_lines(["are these masks numbered as the model's classes are? If not, map them: --data.label_map"])
+        report_lines(["do the mask values match the model's class indices? If not, map them with --data.label_map"])
 
 
 def warn_below_random(counted: LabelHistogram, scores: Mapping[str, Any]) -> None:
@@ -23,8 +23,8 @@ def warn_below_random(counted: LabelHistogram, scores: Mapping[str, Any]) -> Non
     numbered = ", ".join(f"{index} {name}" for index, name in enumerate(counted.classes[:3]))
     report_lines(
         [
-            f"WARNING: mIoU {scores['mIoU']:.4f} is less than {value:.4f}, which saying {name!r} of every pixel would "
-            f"reach: are the masks numbered as the model's classes are ({numbered}, ...)? "
-            "If not, map them: --data.label_map"
+            f"WARNING: mIoU {scores['mIoU']:.4f} is less than {value:.4f}, the score of predicting {name!r} "
+            f"everywhere: do the mask values match the model's class indices ({numbered}, ...)? If not, map them with "
+            "--data.label_map"
         ]
     )

@@ -71,7 +71,9 @@ class JsonlFile:
         try:
             yield
         except OSError as error:
-            raise InputError(f"cannot write {self._path}: {error.strerror}; make room, and --resume auto") from error
+            raise InputError(
+                f"cannot write {self._path}: {error.strerror}; free up space, then resume with --resume auto"
+            ) from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -87,7 +89,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     whole = content[: content.rfind(b"\n") + 1].splitlines()
     lines = [values for line in whole if (values := _values(line)) is not None]
     if len(lines) < len(whole):
-        logger.warning("%s has %s: left out", path, counted(len(whole) - len(lines), "damaged line"))
+        logger.warning("%s has %s: skipped", path, counted(len(whole) - len(lines), "damaged line"))
     return lines
 
 

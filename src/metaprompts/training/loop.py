@@ -219,8 +219,8 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
 def _warn_of_useless_cache(recipe: Recipe) -> None:
     if recipe.backbone.cache_latents and not recipe.images_repeat:
         logger.warning(
-            "backbone.cache_latents helps only where images repeat to the last bit; this recipe's crops, colors or "
-            "scales are random, so the cache fills up to 1 GiB of memory for nothing: set it to false"
+            "backbone.cache_latents helps only if images repeat exactly, but this recipe has random crops, colors or "
+            "scales, so the cache takes up to 1 GiB of memory without benefit: set it to false"
         )
 
 

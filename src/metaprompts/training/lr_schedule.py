@@ -84,5 +84,5 @@ def check_warmup(schedule: Schedule, steps: int) -> str | None:
     highest = warmup_factor(steps - 1, steps=warmup, ratio=schedule.warmup_start_factor)
     return (
         f"schedule.warmup_steps {warmup} is as long as all {steps} steps or longer: the learning rate never gets "
-        f"beyond {highest:.0%} of optimizer.lr; say --schedule.warmup_fraction 0.1 for a tenth of the steps"
+        f"beyond {highest:.0%} of optimizer.lr; pass --schedule.warmup_fraction 0.1 for a tenth of the steps"
     )

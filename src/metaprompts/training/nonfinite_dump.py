@@ -79,7 +79,7 @@ def replay(path: str | Path) -> dict[str, Tensor]:
     """
     found = first_whole_state([Path(path)])
     if found is None:
-        raise InputError(f"no file {path}: give the not_finite_STEP.pt that a run wrote")
+        raise InputError(f"no file {path}: give a not_finite_STEP.pt that a run wrote")
     state = found[1]
     recipe = Recipe.from_dict(state["recipe"])
     model = MetaPromptModel(ModelConfig.from_dict(state["config"]))

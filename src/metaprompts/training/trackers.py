@@ -23,8 +23,8 @@ def naming_tracker(tracker: str) -> Iterator[None]:
     except Exception as error:  # TensorBoard raises AttributeError if the disk is full
         reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:200]
         raise InputError(
-            f"{tracker} cannot write ({reason or type(error).__name__}): make room, or say --training.report_to none; "
-            "then --resume auto"
+            f"{tracker} cannot write ({reason or type(error).__name__}): free up space, or pass --training.report_to "
+            "none; then resume with --resume auto"
         ) from error
 
 
@@ -56,8 +56,8 @@ def start_trackers(accelerator: "Accelerator", recipe: "Recipe", step: int) -> N
         accelerator.init_trackers(_PROJECT, config=_flat(recipe), init_kwargs=options)
     except Exception as error:  # each tracker raises its own errors: no network, no account, ...
         raise InputError(
-            f"cannot start {', '.join(map(str, accelerator.log_with))}: {' '.join(str(error).split())[:200]}; "
-            "mend it, or say --training.report_to none"
+            f"cannot start {', '.join(map(str, accelerator.log_with))}: {' '.join(str(error).split())[:200]}; fix it, "
+            "or pass --training.report_to none"
         ) from error
 
 

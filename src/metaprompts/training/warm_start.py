@@ -146,8 +146,8 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _check_not_adapter(source: str | Path, config: Mapping[str, Any]) -> None:
     if config.get("base") is not None:
         raise InputError(
-            f"training.init_from {source} was trained on a frozen backbone and saved without it: start from "
-            "a run of all weights (training.trainable full)"
+            f"training.init_from {source} was trained on a frozen backbone and saved without it: start from a run "
+            "that trained all weights (training.trainable full)"
         )
 
 
@@ -161,5 +161,5 @@ def _check_backbone(
     own = "nothing of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
     raise InputError(
         f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
-        f"expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that training"
+        f"expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that run"
     )

@@ -65,10 +65,10 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
                 raise ValueError(f"it holds a {type(state).__name__}")
             return path, state
         except Exception as error:  # the exception type depends on where the file is damaged
-            logger.warning("%s is damaged (%s): passing over it", path, " ".join(str(error).split())[:80])
+            logger.warning("%s is damaged (%s): skipped", path, " ".join(str(error).split())[:80])
             damaged.append(path)
     if damaged:
-        raise InputError(f"no checkpoint is whole: {', '.join(map(str, damaged))}; delete them to begin again")
+        raise InputError(f"all checkpoints are damaged: {', '.join(map(str, damaged))}; delete them to start over")
     return None
 
 
@@ -110,7 +110,7 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
     """
     check_parts(found, ())
     if others := sorted(str(name) for name, value in found.items() if not isinstance(value, Tensor)):
-        raise InputError(f"its {part} has no tensors in {', '.join(others)}")
+        raise InputError(f"its {part} has values that are not tensors in {', '.join(others)}")
     if problems := mismatches(expected, found, {name: name for name in expected}):
         raise InputError(f"its {part} has {'; '.join(problems)}")
 
@@ -143,4 +143,4 @@ def _check_checksums(path: Path) -> None:
     with checked_archive(path) as file:
         changed = file.testzip()
     if changed is not None:
-        raise ValueError(f"{changed} has not its check sum")
+        raise ValueError(f"{changed} has the wrong checksum")

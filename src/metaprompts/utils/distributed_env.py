@@ -55,7 +55,8 @@ def process_count() -> int:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if count > 1 and missing:
         raise InputError(
-            f"the environment has WORLD_SIZE={count}, but no {', no '.join(missing)}: start with torchrun, or unset it"
+            f"the environment has WORLD_SIZE={count}, but no {', no '.join(missing)}: start with torchrun, or unset "
+            "WORLD_SIZE"
         )
     if count > 1:
         _from_environment("MASTER_PORT", "", least=1)

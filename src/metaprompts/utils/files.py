@@ -49,7 +49,7 @@ def write_whole(path: Path) -> Iterator[Path]:
         yield scratch
         take_place(scratch, path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {_reason(error)}; nothing there was changed") from error
+        raise InputError(f"cannot write {path}: {_reason(error)}; nothing was changed") from error
     finally:
         if scratch is not None:
             scratch.unlink(missing_ok=True)
@@ -189,7 +189,7 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
     try:
         with path.open("rb") as file:
             if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"cannot read {path}: it is a device; expected a text file")
+                raise InputError(f"cannot read {path}: it is a device; expected text file")
             content = _read_at_most(file, at_most + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {_reason(error)}") from error
@@ -290,7 +290,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in found if names.count(name) > 1)!r} is there twice")
+        raise ValueError(f"the key {next(name for name in found if names.count(name) > 1)!r} is duplicated")
     return found
 
 

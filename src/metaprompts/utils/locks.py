@@ -72,7 +72,7 @@ def _made(folder: Path) -> list[Path]:
     except FileExistsError as error:
         raise InputError(f"cannot write to {folder}: {error.filename} is not a folder") from error
     except NotADirectoryError as error:
-        raise InputError(f"cannot write to {folder}: a part of it is not a folder") from error
+        raise InputError(f"cannot write to {folder}: a parent is not a folder") from error
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from error
     return missing
@@ -82,7 +82,7 @@ def _made(folder: Path) -> list[Path]:
 def _held_here(key: str, folder: Path) -> Iterator[None]:
     with _HELD_LOCK:
         if key in _HELD:
-            raise InputError(f"this process is writing into {folder} already: wait, or choose another folder")
+            raise InputError(f"this process is already writing into {folder}: wait, or choose another folder")
         _HELD.add(key)
     try:
         yield
@@ -147,7 +147,7 @@ def _acquired(folder: Path, command: str) -> int:
             raise
         # The previous holder has just removed it.
         os.close(handle)
-    raise InputError(f"{folder} is being written by others all the time: choose another folder")
+    raise InputError(f"{folder} is constantly locked by other processes: choose another folder")
 
 
 def _lock(handle: int, folder: Path) -> None:
@@ -161,7 +161,9 @@ def _lock(handle: int, folder: Path) -> None:
             raise _refusal(folder, owner) from error
         if owner and is_alive(owner["owner"]):
             raise _refusal(folder, owner) from error
-        logger.warning("%s has no locks (%s): make sure that no other process writes there", folder, error.strerror)
+        logger.warning(
+            "%s does not support locks (%s): make sure that no other process writes there", folder, error.strerror
+        )
 
 
 def _is_still(handle: int, path: Path) -> bool:
@@ -195,4 +197,4 @@ def _refusal(folder: Path, owner: dict[str, str] | None, *, inside: Path | None 
     if owner:
         who = f"metaprompts {owner['command']} (process {owner['pid']} on {owner['host']} since {owner['since']})"
     where = folder if inside is None else f"{folder}, in which {inside} lies,"
-    return InputError(f"{where} is being written by {who}: wait until it has ended, or choose another folder")
+    return InputError(f"{where} is being written by {who}: wait until that process ends, or choose another folder")

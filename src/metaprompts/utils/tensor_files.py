@@ -95,7 +95,7 @@ def state_dict_in(content: Any, origin: object) -> dict[str, Tensor]:
         raise InputError(f"{origin} holds no tensors: expected a state dict, bare or under 'state_dict' or 'model'")
     others = [f"{name} ({type(value).__name__})" for name, value in content.items() if not isinstance(value, Tensor)]
     if others:
-        raise InputError(f"{origin} holds values between its tensors that are none: {', '.join(others)}; remove them")
+        raise InputError(f"{origin} holds values that are not tensors: {', '.join(others)}; remove them")
     return tensors
 
 
@@ -105,7 +105,8 @@ def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
     odd = [name for name, each in tensors.items() if each.layout != torch.strided or each.is_meta or each.is_quantized]
     if odd:
         raise InputError(
-            f"{path} holds sparse, quantized or empty tensors: {listed(odd, _NAMED_AT_MOST)}; save them as dense ones"
+            f"{path} holds sparse, quantized or empty tensors: {listed(odd, _NAMED_AT_MOST)}; save them as dense "
+            "tensors"
         )
     large = [
         name
@@ -114,7 +115,7 @@ def _check_sizes(tensors: Mapping[str, Tensor], path: Path) -> None:
     ]
     if large or sum(each.numel() * each.element_size() for each in tensors.values()) > _MOST_SHARED * size:
         raise InputError(
-            f"{path} has {size} bytes, but says that it holds more numbers than these"
+            f"{path} has {size} bytes, fewer than its declared tensors need"
             f"{f', in {listed(large, _NAMED_AT_MOST)}' if large else ''}: copy or download it again"
         )
 
@@ -135,12 +136,14 @@ def _read_pickle(path: Path) -> Any:
             found = old[1]
         if found is not None:
             raise InputError(
-                f"{path} was refused: it holds a Python object or code ({found}), which would have to run to be "
-                "read; save its tensors alone, as .safetensors or with torch.save(state_dict)"
+                f"{path} was refused: it holds a Python object or code ({found}), and loading would execute it; save "
+                "its tensors alone, as .safetensors or with torch.save(state_dict)"
             ) from error
         # For files that are not pickles, PyTorch's error is unhelpful, or suggests switching off its safety check.
         reason = one_line(error)[:100] if head.startswith((b"\x80", MAGIC)) else "it does not begin as one"
-        raise InputError(f"{path} is damaged or no PyTorch checkpoint ({reason}): copy or download it again") from error
+        raise InputError(
+            f"{path} is damaged or not a PyTorch checkpoint ({reason}): copy or download it again"
+        ) from error
 
 
 @releasing_files()

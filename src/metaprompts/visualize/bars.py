@@ -35,7 +35,7 @@ def draw_bars(values: NDArray[np.floating], names: Sequence[str], limit: float) 
         InputError: names and values do not match
     """
     if values.shape != (len(names),) or not values.size:
-        raise InputError(f"bars of {values.shape} have {len(names)} names; expected one each")
+        raise InputError(f"bars of {values.shape} have {len(names)} names; expected one name per bar")
 
     places = named_places(len(names))
 

@@ -59,7 +59,7 @@ def color_depth(
         InputError: the map is not two-dimensional
     """
     if depth_m.ndim != 2:
-        raise InputError(f"depth to color is {depth_m.shape}; expected (height, width) in meters")
+        raise InputError(f"depth is {depth_m.shape}; expected (height, width) in meters")
     colors = np.empty((*depth_m.shape, 3), np.uint8)
     for rows, band in colored_bands(depth_m, minimum, maximum, valid):
         colors[rows] = band

@@ -57,7 +57,7 @@ def overlay_heat(
     if image.shape[:2] != heat.shape:
         raise InputError(f"image is {image.shape}, heat {heat.shape}; expected heat of the image's size")
     if not ((heat >= 0) & (heat <= 1)).all():
-        raise InputError("heat to draw is not in 0..1: normalize it first")
+        raise InputError("heat is outside 0..1: normalize it first")
     gray = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
     colors = table[np.rint(255 * heat).astype(np.uint8)]

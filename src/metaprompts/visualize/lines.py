@@ -30,7 +30,9 @@ class Line:
 
     def __post_init__(self) -> None:
         if len(self.places) != len(self.values) or not self.places:
-            raise InputError(f"{self.title}: {len(self.places)} places, {len(self.values)} values; expected one each")
+            raise InputError(
+                f"{self.title}: {len(self.places)} places, {len(self.values)} values; expected as many values as places"
+            )
 
 
 def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:

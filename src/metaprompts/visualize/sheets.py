@@ -31,9 +31,9 @@ def contact_sheet(
         InputError: there is no image, or captions are not nested like the images
     """
     if not any(rows):
-        raise InputError("a contact sheet got no images; give at least one row with one")
+        raise InputError("a contact sheet got no images; give at least one row with an image")
     if captions is not None and [len(row) for row in rows] != [len(row) for row in captions]:
-        raise InputError("the captions of a contact sheet are not nested like its images; give one for each")
+        raise InputError("the captions of a contact sheet are not nested like its images; give one per image")
     caption_height = text_size("0", _SIZE_PX)[1] + 4 if captions is not None else 0
     down, across = cell[0] + caption_height + _GAP, cell[1] + _GAP
     sheet = blank(len(rows) * down + _GAP, max(map(len, rows)) * across + _GAP)

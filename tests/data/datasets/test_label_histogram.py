@@ -97,7 +97,7 @@ class TestAllIgnored:
     """A split of nothing but 255 was trained to loss 0 and scored to mIoU nan, exit 0."""
 
     def test_it_is_refused_by_name(self, tmp_path):
-        with pytest.raises(InputError, match=r"every pixel of the training split is ignored, 2 masks .* 255: say what"):
+        with pytest.raises(InputError, match=r"every pixel of the training split is ignored: 2 masks .* 255; map it"):
             check_any_label(folder(tmp_path, [[255, 255]], [[255, 255]]), "training split")
 
     def test_one_pixel_is_enough(self, tmp_path):

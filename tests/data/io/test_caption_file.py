@@ -93,8 +93,8 @@ def test_a_bare_name_is_of_one_image(tmp_path, names):
         ("[]", "holds no captions"),
         ("{}", "holds no captions"),
         ('{"a": 3}', "caption of 'a' is 3"),
-        ('{"": "a"}', "'' is not a file's name"),
-        (r'{"\u0000": "a"}', "not a file's name"),
+        ('{"": "a"}', "'' is not a file name"),
+        (r'{"\u0000": "a"}', "not a file name"),
         ("x", "not valid"),
     ],
 )

@@ -62,14 +62,12 @@ class TestNamedClasses:
         classes = tuple(f"c{index}" for index in range(13))
         value = settings["ignored"][0]
         name = classes[value - settings.get("reduce_zero_label", False)]
-        with pytest.raises(InputError, match=rf"data.ignored has {value}, which is the class '{name}' of task.classes"):
+        with pytest.raises(InputError, match=rf"data.ignored has {value}, which is class '{name}' of task.classes"):
             SegmentationData(**settings).parts("train", classes)
 
     @pytest.mark.parametrize("label_map", [{"1": "ignored"}, {"1": 0}, {"255,0,0": 0, "0,0,0": "ignored"}])
     def test_a_map_leaves_a_value_to_every_class(self, label_map):
-        with pytest.raises(
-            InputError, match=r"no value of the masks stands for the class 'b': say it in data.label_map"
-        ):
+        with pytest.raises(InputError, match=r"no mask value is mapped to class 'b': map one in data.label_map"):
             SegmentationData(label_map=label_map).parts("train", ("a", "b"))
 
     def test_a_single_class_learns_nothing(self):
@@ -150,9 +148,9 @@ class TestSpelling:
             SegmentationData(label_map=label_map).parts("train", ("a", "b"))
 
     def test_next_to_other_keys(self):
-        with pytest.raises(InputError, match=r"data.ignored has 7, to which data.label_map gives a class"):
+        with pytest.raises(InputError, match=r"data.ignored has 7, but data.label_map gives it a class"):
             SegmentationData(label_map={"7": 1}, ignored=(7,)).parts("train", ("a", "b"))
-        with pytest.raises(InputError, match=r"names colors, but data.ignored"):
+        with pytest.raises(InputError, match=r"maps colors, but data.ignored"):
             SegmentationData(label_map={"0,0,0": 0}, ignored=(7,)).parts("train", ("a", "b"))
         with pytest.raises(InputError, match=r"data.label_map is .*layout is 'ade20k'"):
             SegmentationData(layout="ade20k", label_map={"7": 1})

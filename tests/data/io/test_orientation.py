@@ -131,7 +131,7 @@ class TestAnnotations:
         assert read(6, height=24, width=16).shape == (24, 16, 3)
 
     def test_of_the_stored_pixels(self, read):
-        with pytest.raises(InputError, match=r"orientation 6 .*people\.json fits its pixels as they are stored"):
+        with pytest.raises(InputError, match=r"orientation 6 .*people\.json fits the stored pixels"):
             read(6, height=16, width=24)
         assert read(6, "ignore", height=16, width=24).shape == (16, 24, 3)
 

@@ -41,7 +41,7 @@ def test_depth_of_three_channels(tmp_path):
     _tiff(tmp_path / "d.tif", np.float64)
     (tmp_path / "c.pfm").write_bytes(b"PF\n4 4\n-1\n" + bytes(4 * 48))
     for name in ("f.tif", "d.tif", "c.pfm"):
-        with pytest.raises(InputError, match=f"{name} has 3 floats a pixel; expected one"):
+        with pytest.raises(InputError, match=f"{name} has 3 floats per pixel; expected one"):
             read_depth_m(tmp_path / name, DepthEncoding())
 
 
@@ -51,7 +51,7 @@ def test_an_image_as_a_checkpoint(tmp_path):
     (tmp_path / "i.txt").write_text("hello")
     for name in ("i.png", "i.txt"):
         with pytest.raises(
-            InputError, match=rf"{name} is damaged or no PyTorch checkpoint \(it does not begin as one\)"
+            InputError, match=rf"{name} is damaged or not a PyTorch checkpoint \(it does not begin as one\)"
         ):
             read_tensors(tmp_path / name)
 

@@ -37,7 +37,7 @@ def formats(shared_data):
 
 @pytest.fixture
 def spoil():
-    """Write something wrong in place of a file's pixels."""
+    """Write something wrong instead of a file's pixels."""
 
     def write(path: Path, kind: str) -> None:
         height, width = np.array(Image.open(path)).shape[:2]

@@ -118,8 +118,8 @@ def test_bad_mask(copy, spoil, kind, words, classes):
     ("settings", "words"),
     [
         ({"classes": 66, "as_cityscapes": True}, "are 66; with data.as_cityscapes they are the 19"),
-        ({"classes": 19}, "are 19; Mapillary Vistas v1.2 has 66 labels, of which 65 are evaluated"),
-        ({"classes": 66, "version": "v2.0"}, "are 66; Mapillary Vistas v2.0 has 124 labels, of which 116"),
+        ({"classes": 19}, "are 19; Mapillary Vistas v1.2 has 66 labels, and 65 of them are evaluated"),
+        ({"classes": 66, "version": "v2.0"}, "are 66; Mapillary Vistas v2.0 has 124 labels, and 116"),
     ],
 )
 def test_other_number_of_classes(scenes, settings, words):

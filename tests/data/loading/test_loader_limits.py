@@ -18,7 +18,7 @@ class TestOpenFiles:
             "check_open_files(2)\n"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "need 192 open files, but only 64 are allowed: ulimit -n 192, or data.num_workers 0" in done.stderr
+        assert "need 192 open files, but the limit is 64: run ulimit -n 192, or data.num_workers 0" in done.stderr
 
     def test_the_limit_is_raised_as_far_as_the_system_lets(self):
         before = resource.getrlimit(resource.RLIMIT_NOFILE)

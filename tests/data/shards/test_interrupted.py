@@ -146,7 +146,7 @@ class TestLeftOut:
     @pytest.mark.parametrize(("bad", "at_most"), [({1, 2}, 1), (set(range(6)), 100)])
     def test_too_many(self, nyu, tmp_path, bad, at_most):
         with pytest.raises(
-            InputError, match=rf"of 6 samples cannot be read, data.max_bad_samples is {at_most}; the last: b"
+            InputError, match=rf"of 6 samples cannot be read, but data.max_bad_samples is {at_most}; the last: b"
         ):
             shard(
                 nyu, tmp_path / "out", change=lambda samples: Spoiled(samples, InputError("bad"), bad), at_most=at_most

@@ -25,28 +25,32 @@ def of_two(nyu):
 class TestRefused:
     def test_another_task_or_other_classes(self, nyu, roots, tmp_path):
         made = shard(nyu, tmp_path / "out")
-        with pytest.raises(InputError, match=r"made with task depth, the recipe has segmentation: make them the same"):
+        with pytest.raises(
+            InputError, match=r"made with task depth, but the recipe has segmentation: use the same value"
+        ):
             SegmentationData(shards=made.shards).dataset("train", ("a", "b"))
         with pytest.raises(InputError, match=r"made with task depth, the recipe has pose"):
             PoseData(shards=made.shards).dataset("val")
         data = SegmentationData(root=roots / "ade20k", layout="ade20k")
         made = shard(data, tmp_path / "ade20k", ADE20K)
-        with pytest.raises(InputError, match=r"made with number of classes 150, the recipe has 19"):
+        with pytest.raises(InputError, match=r"made with number of classes 150, but the recipe has 19"):
             made.dataset("train", CITYSCAPES)
         with pytest.raises(InputError, match=r"other task.classes \(class 0 is 'wall', not 'flag'\)"):
             made.dataset("train", ADE20K[::-1])
 
     def test_other_joints(self, roots, tmp_path):
         made = shard(PoseData(root=roots / "coco"), tmp_path / "out")
-        with pytest.raises(InputError, match=r"has the joints nose, .* task.joints are head: make them the same"):
+        with pytest.raises(InputError, match=r"has the joints nose, .* task.joints are head: use the same joints"):
             made.dataset("train").check_joints(("head",))
 
     def test_keys_that_decide_what_is_in_a_split(self, nyu, roots, tmp_path):
         made = shard(nyu, tmp_path / "out")
-        with pytest.raises(InputError, match=r"made with data.layout nyu, the recipe has lists: make them the same"):
+        with pytest.raises(
+            InputError, match=r"made with data.layout nyu, but the recipe has lists: use the same value"
+        ):
             DepthData(shards=made.shards).dataset("train")
         made = shard(PoseData(root=roots / "coco", val_boxes=BOXES), tmp_path / "coco")
-        with pytest.raises(InputError, match=rf"made with data.val_boxes {BOXES}, the recipe has none"):
+        with pytest.raises(InputError, match=rf"made with data.val_boxes {BOXES}, but the recipe has none"):
             replace(made, val_boxes=None).dataset("val")
         assert len(replace(made, val_boxes=None, train="another.json").dataset("train")) > 0
 
@@ -61,7 +65,7 @@ class TestRefused:
             begin(out, origin(other))
         with pytest.raises(InputError, match=r"made with another --shard-bytes"):
             begin(out, origin(nyu, shard_bytes=7))
-        with pytest.raises(InputError, match=r"has shards of 6 train samples, now there are 2"):
+        with pytest.raises(InputError, match=r"has shards of 6 train samples, but the data now has 2"):
             write_split(out, "train", other.dataset("train"))
         assert files(out) == before
 
@@ -108,7 +112,7 @@ class TestDamaged:
         ("spoil", "words"),
         [
             (lambda path: path.unlink(), "does not exist"),
-            (lambda path: path.write_bytes(path.read_bytes()[:700]), "has 700 bytes instead of"),
+            (lambda path: path.write_bytes(path.read_bytes()[:700]), "has 700 bytes; expected"),
         ],
     )
     def test_missing_or_cut_off(self, nyu, made, spoil, words):
@@ -153,8 +157,8 @@ class TestDamaged:
         [
             (lambda path: path.unlink(), "holds no shards.json: give a folder that metaprompts data shard wrote"),
             (lambda path: path.write_text("{"), "is not valid JSON"),
-            (lambda path: path.write_text("[]"), "is of version None"),
-            (lambda path: path.write_text(path.read_text().replace('"version":1', '"version":2')), "is of version 2"),
+            (lambda path: path.write_text("[]"), "has version None"),
+            (lambda path: path.write_text(path.read_text().replace('"version":1', '"version":2')), "has version 2"),
             (lambda path: path.write_text(path.read_text().replace('"samples":[3]', '"samples":[2]')), "is damaged"),
             (lambda path: path.write_text(path.read_text().replace('"records"', '"record"', 1)), "is damaged"),
             (lambda path: path.write_text(path.read_text().replace('"root"', '"rooot"', 1)), "is damaged"),

@@ -126,7 +126,7 @@ class TestBesideFolders:
         shutil.rmtree(nyu.root / "sync")
         assert len(both.dataset("train")) == 6
         with pytest.raises(
-            InputError, match=r"data.root is not set, and .*out does not hold this split: say --data.root"
+            InputError, match=r"data.root is not set, and .*out does not hold this split: pass --data.root"
         ):
             replace(both, root=None).dataset("val")
 
@@ -140,7 +140,7 @@ def test_mapped_values_are_written_as_classes(tmp_path):
     names = ("background", "object")
     made = shard(data, tmp_path / "out", names)
     assert made.dataset("train", names)[0].labels.tolist() == [[0, 1]]
-    with pytest.raises(InputError, match=r"made with data.label_map {'255': 'object'}, the recipe has none"):
+    with pytest.raises(InputError, match=r"made with data.label_map {'255': 'object'}, but the recipe has none"):
         replace(made, label_map=None).dataset("train", names)
 
 

@@ -156,9 +156,9 @@ def test_what_does_not_fit_is_refused(submit, tmp_path, capsys):
     assert submit("cityscapes", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
     assert "2 classes; the server expects 19" in capsys.readouterr().err
     assert submit("cityscapes", "segmentation", ["a.png"], sized(*CITYSCAPES), *out) == 2
-    assert "not named as Cityscapes' images" in capsys.readouterr().err
+    assert "not named like Cityscapes images" in capsys.readouterr().err
     assert submit("kitti", "segmentation", ["a.png"], sized("one", "two"), *out) == 2
-    assert "kitti is a benchmark of depth" in capsys.readouterr().err
+    assert "kitti is a benchmark for depth" in capsys.readouterr().err
     assert submit("coco", "pose", ["a.png"], [], *out) == 2
     assert "coco needs --info FILE" in capsys.readouterr().err
     files = ["--info", "gone.json", "--boxes", "gone.json"]

@@ -136,7 +136,7 @@ class TestSingleFiles:
     def test_other_files(self, tmp_path):
         path = tmp_path / "x.safetensors"
         save_file({"weight": torch.ones(1)}, path)
-        assert "holds no Stable Diffusion model in LDM names: expected tensors called" in refusal(path)
+        assert "holds no Stable Diffusion model in LDM names: expected tensors named" in refusal(path)
         write_tensors(path, {n: t for n, t in ldm_state(made()).items() if not n.startswith("first_stage_model.")})
         assert "and 0 of them among" in refusal(path)
         path.write_text("no weights")
@@ -251,7 +251,7 @@ class TestFolders:
             ({"layers_per_block": 10**9}, "layers_per_block is 1000000000; expected 0 to 8"),
             ({"block_out_channels": [-32, 64]}, "block_out_channels is -32; expected 0 to 65536"),
             ({"block_out_channels": [32] * 99}, "block_out_channels has 99 entries; expected at most 8"),
-            ({"block_out_channels": [32768, 65536]}, "numbers, but its files have only"),
+            ({"block_out_channels": [32768, 65536]}, "parameters, but its files have only"),
             ({"block_out_channels": "wide"}, "cannot be loaded"),
             ({"attention_head_dim": 0}, "cannot be loaded"),
         ],
@@ -275,14 +275,14 @@ class TestUnfit:
     @pytest.mark.parametrize(
         ("unet", "vae", "complaint"),
         [
-            ({"num_class_embeds": 10}, {}, "the UNet is conditioned on classes"),
-            ({"class_embed_type": "timestep"}, {}, "the UNet is conditioned on classes"),
-            ({"in_channels": 9}, {}, "the UNet takes 9 channels and the VAE gives 4"),
-            ({}, {"latent_channels": 16}, "the UNet takes 4 channels and the VAE gives 16"),
-            ({"block_out_channels": [30, 64]}, {}, "no backbone can be built by this config (ValueError"),
-            ({"block_out_channels": "wide"}, {}, "no backbone can be built by this config"),
-            ({"down_block_types": ["NoSuchBlock"] * 2}, {}, "no backbone can be built by this config"),
-            ({}, {"block_out_channels": [32]}, "no backbone can be built by this config"),
+            ({"num_class_embeds": 10}, {}, "the UNet is class-conditional"),
+            ({"class_embed_type": "timestep"}, {}, "the UNet is class-conditional"),
+            ({"in_channels": 9}, {}, "the UNet takes 9 channels, but the VAE gives 4"),
+            ({}, {"latent_channels": 16}, "the UNet takes 4 channels, but the VAE gives 16"),
+            ({"block_out_channels": [30, 64]}, {}, "no backbone can be built from this config (ValueError"),
+            ({"block_out_channels": "wide"}, {}, "no backbone can be built from this config"),
+            ({"down_block_types": ["NoSuchBlock"] * 2}, {}, "no backbone can be built from this config"),
+            ({}, {"block_out_channels": [32]}, "no backbone can be built from this config"),
         ],
     )
     def test_refused(self, unet, vae, complaint):
@@ -293,7 +293,7 @@ class TestUnfit:
     def test_in_a_folder(self, tmp_path):
         UNet2DConditionModel.from_config(UNET | {"num_class_embeds": 3}).save_pretrained(tmp_path / "unet")
         AutoencoderKL.from_config(VAE).save_pretrained(tmp_path / "vae")
-        assert refusal(tmp_path) == "the UNet is conditioned on classes: choose a text-to-image model"
+        assert refusal(tmp_path) == "the UNet is class-conditional: choose a text-to-image model"
 
 
 class TestNames:
@@ -304,8 +304,8 @@ class TestNames:
         assert refusal(source).startswith(f"no backbone at {source}: give a hub id (owner/name), a diffusers folder")
 
     def test_unknown_architecture(self):
-        assert refusal("random:large") == "no architecture called 'large': choose one of micro, sd15"
-        assert refusal("random:") == "no architecture called '': choose one of micro, sd15"
+        assert refusal("random:large") == "no architecture named 'large': choose one of micro, sd15"
+        assert refusal("random:") == "no architecture named '': choose one of micro, sd15"
 
     def test_shipped_architectures(self):
         for name in config_names():

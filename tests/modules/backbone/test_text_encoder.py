@@ -134,7 +134,7 @@ def with_broken_config(folder):
         (with_broken_config, "cannot be loaded"),
         # Each commanded all memory, or hung.
         (with_config(num_hidden_layers=10**9), "num_hidden_layers is 1000000000; expected 0 to 64"),
-        (with_config(vocab_size=65536, hidden_size=32768), "numbers, but its files have only"),
+        (with_config(vocab_size=65536, hidden_size=32768), "parameters, but its files have only"),
         (with_config(hidden_size=-8), "hidden_size is -8"),
     ],
 )
@@ -149,7 +149,7 @@ def test_a_damaged_folder_is_one_line(tmp_path, damage, expected):
     ("source", "expected"),
     [
         ("random:micro", "random weights and no text encoder: set prompts.text_source"),
-        ("model.safetensors", "no text encoder is read from a single file"),
+        ("model.safetensors", "a text encoder cannot be read from a single file"),
         ("nowhere", "no text encoder at nowhere"),
         ("/nowhere/at/all", "no text encoder at /nowhere/at/all"),
     ],

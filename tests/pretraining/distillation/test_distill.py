@@ -94,7 +94,7 @@ def test_scales_latents_as_the_vae_does(made):
 
 
 def test_another_vae_is_refused(made):
-    with pytest.raises(InputError, match=r"imitates the VAE \w{16}, but this model's is \w{16}: make one for it"):
+    with pytest.raises(InputError, match=r"was distilled from VAE \w{16}, but this model has \w{16}: make another"):
         OptimizedModel(small_model("depth"), encoder=SmallEncoder.read(made))
 
 
@@ -124,7 +124,7 @@ def test_narrower_at_finer_levels():
     ("content", "message"),
     [
         (None, "no small encoder at"),
-        ("{}", "does not say which VAE"),
+        ("{}", "does not name the distilled VAE"),
         ('{"vae": "0", "widths": [8], "blocks": 1, "latent_channels": 4}', r"encoder\.json: missing latent_scale"),
         ('{"vae": "0", "widths": [], "blocks": 1, "latent_channels": 4, "latent_scale": 1}', "widths has 0 entries"),
         ('{"vae": "0", "widths": [8], "blocks": 1, "latent_channels": 4, "latent_scale": 1}', "no weights at"),

@@ -188,7 +188,7 @@ def test_splits_have_no_common_seed_whatever_the_count():
         ({"height": 0}, "images are 0 x 48"),
         ({"width": 9000}, "32 x 9000"),
         ({"workers": 0}, "workers is 0"),
-        ({"density": 0.5}, "density is given, but depth of layout 'nyu'"),
+        ({"density": 0.5}, "density is given, but layout 'nyu'"),
         ({"layout": "kitti", "density": 0.0}, "density is 0.0"),
     ],
 )

@@ -115,13 +115,13 @@ class Section:
             object.__setattr__(self, "val", share)
         elif share is not None and not (self.root is not None and (self.root / str(value)).exists()):
             raise InputError(
-                f"data.val is {value}; expected a list or folder, a share of the training images above 0 and below 1 "
-                "such as 0.1, or none for no validation"
+                f"data.val is {value}; expected a list or folder, a share of the training images between 0 and 1 such "
+                "as 0.1, or none for no validation"
             )
         if self.held_out is not None and self.val_share is None:
             raise InputError(
-                f"data.held_out names {len(self.held_out)} images, but data.val is not a share of the training images: "
-                "say --data.held_out none"
+                f"data.held_out names {len(self.held_out)} images, but data.val is not a share of the training "
+                "images: pass --data.held_out none"
             )
         if isinstance(getattr(self, "val", None), str):
             return
@@ -129,7 +129,7 @@ class Section:
             if given:
                 shown = "none" if not self.validates else f"{self.val_share:g}, a share of the training images"
                 off = "false" if given is True else "none"
-                raise InputError(f"data.{name} is {given}, but data.val is {shown}: say --data.{name} {off}")
+                raise InputError(f"data.{name} is {given}, but data.val is {shown}: pass --data.{name} {off}")
 
     def _list_name(self, split: Split, name: Any) -> str:
         """The name of a split in the recipe.
@@ -138,7 +138,7 @@ class Section:
             InputError: the split has no name: there is no validation, or it is held out from the training images
         """
         if not isinstance(name, str):
-            raise InputError(f"data.{split} is {'none' if name is None else name}: there is no list of that split")
+            raise InputError(f"data.{split} is {'none' if name is None else name}, so this split has no list")
         return name
 
     @property
@@ -165,7 +165,7 @@ class Section:
         """
         if self.root is None:
             note = "" if self.shards is None else f", and {self.shards} does not hold this split"
-            raise InputError(f"data.root is not set{note}: say --data.root DIR, the folder of the images")
+            raise InputError(f"data.root is not set{note}: pass --data.root DIR, the folder of the images")
         if not self.root.is_dir():
             raise InputError(f"data.root {self.root} is not a folder: give the folder of the images")
         return self.root
@@ -203,7 +203,7 @@ class Section:
         """
         if self.captions is None:
             raise InputError(
-                "prompts.kind is caption: say where captions come from, data.captions FILE or data.captioner MODEL"
+                "prompts.kind is caption, but there are no captions: set data.captions FILE or data.captioner MODEL"
             )
         places = [folder / self.captions for folder in (self.root, self.shards) if folder is not None]
         for path in places or [Path(self.captions)]:
@@ -249,14 +249,14 @@ class Section:
             if came.get(name) != value:
                 key = f"data.{name}" if name in own else name
                 raise InputError(
-                    f"the shards in {self.shards} were made with {key} {_shown(came.get(name))}, the recipe has "
-                    f"{_shown(value)}: make them the same, or write other shards"
+                    f"the shards in {self.shards} were made with {key} {_shown(came.get(name))}, but the recipe has "
+                    f"{_shown(value)}: use the same value, or write new shards"
                 )
         names = index.origin.class_names
         if names is not None and classes is not None and names != tuple(classes):
             raise InputError(
                 f"the shards in {self.shards} were made with other task.classes "
-                f"({describe_difference(names, classes)}): make them the same, or write other shards"
+                f"({describe_difference(names, classes)}): use the same classes, or write new shards"
             )
 
     def check_defaults_unless(self, layouts: tuple[str, ...], *names: str) -> None:

@@ -66,7 +66,7 @@ class SegmentationData(PairedSection):
         if self.layout == "mapillary" and self.labels not in (None, "v1.2", "v2.0"):
             raise InputError(f"data.labels is {self.labels!r}; mapillary has v1.2 and v2.0")
         if self.as_cityscapes and self.labels == "v2.0":
-            raise InputError("data.as_cityscapes is of mapillary v1.2, data.labels is v2.0: leave one of them out")
+            raise InputError("data.as_cityscapes is for mapillary v1.2, but data.labels is v2.0: leave out one of them")
 
     def dataset(self, split: Split, classes: Sequence[str]) -> SampleDataset:
         """The samples of a split."""
@@ -88,7 +88,7 @@ class SegmentationData(PairedSection):
         pairs, known = open_part(), self._known_classes(classes)
         order = None if known is None else class_order(classes, known, f"data.layout {self.layout}")
         if order is not None:
-            logger.warning("task.classes are in another order than %s's: labels are numbered by name", self.layout)
+            logger.warning("task.classes differ in order from %s: labels are numbered by name", self.layout)
             pairs.renumber(order)
         return pairs
 

@@ -112,7 +112,7 @@ def read_keypoints(path: Path) -> KeypointFile:
         )
     for each in fit:
         if each.image_id not in images:
-            raise InputError(f"{path}: annotation {each.id} is of image {each.image_id}, which is not listed")
+            raise InputError(f"{path}: annotation {each.id} is for image {each.image_id}, which is not listed")
     persons = _stack([_person(each) for each in fit])
     boxless = len(people) - len(fit)
     remarks = [
@@ -170,7 +170,7 @@ def read_detections(
         raise InputError(
             f"{path} holds no box of a listed image with a score of at least {minimum_score} "
             f"({counted(len(boxes), 'box', 'boxes')}{': ' if said else ''}{said}): "
-            "give the detections of these images"
+            "give detections for these images"
         )
     persons = _stack(found)
     odd = odd_boxes(

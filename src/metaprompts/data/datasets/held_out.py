@@ -117,14 +117,14 @@ def hold_out(
         files.setdefault(_name(path, root), file)
     if len(places) < 2:
         raise InputError(
-            f"data.val {share:g} cannot hold out a share of {len(places)} training image: give more images, "
-            "a list of validation images, or --data.val none"
+            f"data.val {share:g} cannot hold out a share of {len(places)} training image: give more images, a list of "
+            "validation images, or --data.val none"
         )
     first_names = {file: name for name, file in sorted(files.items(), reverse=True)}
     chosen = _drawn(first_names.values(), share, seed) if names is None else names
     if missing := [name for name in chosen if name not in files]:
         raise InputError(
-            f"{len(missing)} of {len(chosen)} images that training held out are not there, such as {missing[0]}: give "
+            f"{len(missing)} of {len(chosen)} images that training held out are missing, such as {missing[0]}: use "
             "the same data, or draw others with --data.held_out none"
         )
     held = {place for name in chosen for place in places[files[name]]}

@@ -40,7 +40,7 @@ class People(SampleDataset):
         if self.joint_names != joints and read_names(self.joint_names) != read_names(joints):
             raise InputError(
                 f"{self.annotation_path} has the joints {', '.join(self.joint_names)}; the recipe's task.joints are "
-                f"{', '.join(joints)}: make them the same"
+                f"{', '.join(joints)}: use the same joints in both"
             )
 
 

@@ -194,8 +194,8 @@ def check_any_label(samples: SampleDataset, what: str) -> None:
         ignored.update({value.name: value.pixels for value in values})
     named = ", ".join(name for name, _ in ignored.most_common(_NAMED_AT_MOST))
     raise InputError(
-        f"every pixel of the {what} is ignored, {counted(len(samples), 'mask')} with nothing but {named}: say what "
-        "that is, such as --data.label_map 255=CLASS, or see metaprompts data check"
+        f"every pixel of the {what} is ignored: {counted(len(samples), 'mask')} with nothing but {named}; map it with "
+        "--data.label_map 255=CLASS, or see metaprompts data check"
     )
 
 

@@ -68,9 +68,9 @@ class SkipBadSamples:
     def _pass_over(self, place: int, error: InputError) -> None:
         if not self._is_bad[place]:
             self._is_bad[place] = 1
-            logger.warning("passing over a sample: %s", error)
+            logger.warning("skipping a bad sample: %s", error)
         if (skipped := len(self.bad)) > min(self._at_most, len(self) - 1):
             raise InputError(
-                f"{skipped} of {len(self)} training samples cannot be read, data.max_bad_samples is "
+                f"{skipped} of {len(self)} training samples cannot be read, but data.max_bad_samples is "
                 f"{self._at_most}; the last: {error}"
             ) from error

@@ -67,7 +67,7 @@ def with_sky(samples: SampleDataset, folder: Path, sky_class: int | None) -> Wit
         owner, image = owners.setdefault(mask, samples.path(index)), samples.path(index)
         if owner != image:
             raise InputError(
-                f"{owner} and {image} have the same sky mask, {mask}: put masks into the same subfolders as images"
+                f"{owner} and {image} have the same sky mask, {mask}: put masks into the same subfolders as the images"
             )
     return WithSky(samples, masks, sky_class)
 

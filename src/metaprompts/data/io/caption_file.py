@@ -77,7 +77,7 @@ class CaptionFile:
                 if other != place:
                     raise InputError(
                         f"{other} and {place} would both have the caption of {name.as_posix()!r} in {self.path}: name "
-                        f"images there by their paths relative to {self._root}"
+                        f"images in that file by their paths relative to {self._root}"
                     )
                 return
 
@@ -91,7 +91,9 @@ def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
     found = {same_form(name): caption for name, caption in captions.items()}
     for name, caption in captions.items():
         if found[same_form(name)] != caption:
-            raise InputError(f"{path} has two captions of {name!r}, whose letters are composed in two ways: keep one")
+            raise InputError(
+                f"{path} has two captions for {name!r}, written with different Unicode compositions: keep one"
+            )
     return found
 
 
@@ -108,7 +110,7 @@ def _checked(content: object, path: Path) -> Mapping[str, str]:
         raise InputError(f'{path} holds no captions: expected a JSON object such as {{"images/a.png": "a red car"}}')
     for name, caption in content.items():
         if not name.strip("./ ") or "\0" in name:
-            raise InputError(f"{path}: {name!r} is not a file's name; expected such as images/a.png")
+            raise InputError(f"{path}: {name!r} is not a file name; expected a path such as images/a.png")
         if not isinstance(caption, str):
-            raise InputError(f"{path}: the caption of {name!r} is {caption!r}; expected a text")
+            raise InputError(f"{path}: the caption of {name!r} is {caption!r}; expected text")
     return content

@@ -215,7 +215,7 @@ def _with_joints(categories: Sequence[Category], where: Path | str) -> tuple[Cat
     first = next((each for each in categories if each.joints), None)
     if first is None:
         names = ", ".join(map(_called, categories))
-        raise InputError(f"{where}: no category has keypoints, the names of joints ({names}); expected one that has")
+        raise InputError(f"{where}: no category has keypoints, the names of joints ({names}); expected one with them")
     return tuple(each for each in categories if each.joints == first.joints)
 
 
@@ -264,14 +264,14 @@ def _category(entry: dict[str, Any]) -> Category:
     joints = tuple(text_of({"keypoints": name}, "keypoints") for name in list_of(entry, "keypoints"))
     for joint in joints:
         if not is_one_line(joint):
-            raise ValueError(f"keypoints has {joint!r}; expected names without line breaks and control characters")
+            raise ValueError(f"keypoints has {joint!r}; expected names without line breaks or control characters")
     # COCO counts the joints of a skeleton from 1.
     skeleton = tuple(map(_bone, list_of(entry, "skeleton"))) if joints else ()
     if any(not 0 <= joint < len(joints) for bone in skeleton for joint in bone):
         raise ValueError(f"its skeleton names joints outside 1 to {len(joints)}")
     name = "" if entry.get("name") is None else str(entry["name"])
     if name and not is_one_line(name):
-        raise ValueError(f"name is {name!r}; expected one without line breaks and control characters")
+        raise ValueError(f"name is {name!r}; expected one without line breaks or control characters")
     return Category(id=whole_of(entry, "id"), name=name, joints=joints, skeleton=skeleton)
 
 
@@ -293,7 +293,7 @@ def _image(entry: dict[str, Any]) -> tuple[int, CocoImage]:
 def _file_name(entry: dict[str, Any]) -> str:
     name = text_of(entry, "file_name")
     if any(len(part.encode(errors="surrogateescape")) > _LONGEST_NAME for part in name.split("/")):
-        raise ValueError(f"file_name is {shown(name)}, longer than any file's")
+        raise ValueError(f"file_name is {shown(name)}, longer than any file name")
     return name
 
 
@@ -329,5 +329,5 @@ def _keypoints(entry: dict[str, Any], joints: int) -> NDArray[np.float64]:
     keypoints = numbers_of(entry, "keypoints", 3 * joints).reshape(joints, 3)
     odd = ~np.isin(keypoints[:, 2], (0, 1, 2))
     if odd.any():
-        raise ValueError(f"the visibility of a joint is {keypoints[odd, 2][0]:g}, neither 0 (not labeled), 1 nor 2")
+        raise ValueError(f"the visibility of a joint is {keypoints[odd, 2][0]:g}; expected 0 (not labeled), 1 or 2")
     return keypoints

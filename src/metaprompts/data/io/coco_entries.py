@@ -78,7 +78,9 @@ def check_unique(values: Iterable[Hashable], where: Path | str, what: str, key: 
     """
     for value, times in Counter(values).most_common(1):
         if times > 1:
-            raise InputError(f"{where}: {times} {what} have the {key} {value}; expected another for each: {cure}")
+            raise InputError(
+                f"{where}: {times} {what} have the {key} {value}; expected a different one for each: {cure}"
+            )
 
 
 def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
@@ -104,7 +106,7 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
     value = entry[key]
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
     if not is_whole:
-        raise ValueError(f"{key} is {shown(value)}, no whole number")
+        raise ValueError(f"{key} is {shown(value)}, not a whole number")
     if abs(value) > _LARGEST_ID:
         raise ValueError(f"{key} is {shown(value)}, beyond 2^53")
     return int(value)
@@ -128,7 +130,7 @@ def text_of(entry: dict[str, Any], key: str) -> str:
     """
     value = entry[key]
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ValueError(f"{key} is {shown(value)}, no text")
+        raise ValueError(f"{key} is {shown(value)}, not text")
     return value
 
 
@@ -140,7 +142,7 @@ def list_of(entry: dict[str, Any], key: str) -> list[Any]:
     """
     value = entry.get(key)
     if value is not None and not isinstance(value, list):
-        raise ValueError(f"{key} is {shown(value)}, no list")
+        raise ValueError(f"{key} is {shown(value)}, not a list")
     return value or []
 
 
@@ -209,7 +211,7 @@ def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float6
 
 def _finite(value: Any, name: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{name} is {shown(value)}, no number")
+        raise ValueError(f"{name} is {shown(value)}, not a number")
     try:
         number = float(value)
     except OverflowError:

@@ -152,7 +152,7 @@ def to_rgb(image: Image.Image, name: str, *, white_level: int | None = None) -> 
         return pixels
     # A lazy PIL image is decoded only here.
     except Exception as error:
-        raise InputError(f"{name} of mode {image.mode} cannot be turned into RGB ({one_line(error)})") from error
+        raise InputError(f"{name} of mode {image.mode} cannot be converted to RGB ({one_line(error)})") from error
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -204,7 +204,7 @@ def _is_deep_color(image: Image.Image) -> bool:
 def _deep_color(path: Path, kind: str, white_level: int) -> Image.Image:
     values = read_with_opencv(path)
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[2] not in (3, 4):
-        raise InputError(f"{kind} {path} has channels of 16 bits that cannot be read: export it as RGB PNG or TIFF")
+        raise InputError(f"{kind} {path} has 16-bit channels that cannot be read: export it as RGB PNG or TIFF")
     _advise(int(values.max()), white_level, f"{kind} {path}")
     scaled = np.empty(values.shape, np.uint8)
     for row, stored in zip(scaled, values, strict=True):

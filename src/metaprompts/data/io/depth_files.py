@@ -54,11 +54,13 @@ class DepthEncoding:
             )
         if self.kind == "disparity" and not (self.focal_baseline or 0) > 0:
             raise InputError(
-                f"depth_kind is disparity, focal_baseline {self.focal_baseline}; expected above 0: the focal length in "
-                "pixels times the baseline in meters"
+                f"depth_kind is disparity, but focal_baseline is {self.focal_baseline}; expected more than 0, the "
+                "focal length in pixels times the baseline in meters"
             )
         if self.kind != "disparity" and self.focal_baseline is not None:
-            raise InputError(f"focal_baseline is {self.focal_baseline}, depth_kind {self.kind}; expected disparity")
+            raise InputError(
+                f"focal_baseline is {self.focal_baseline}, but depth_kind is {self.kind}; expected disparity"
+            )
 
     def meters(self, stored: NDArray[Any], path: Path) -> NDArray[np.float32]:
         """Convert stored numbers to depth.
@@ -105,13 +107,13 @@ class DepthEncoding:
             return self.depth_scale
         if self.kind != "depth":
             raise InputError(
-                f"depth file {path} holds integers of {self.kind}; say data.depth_scale, what they are to be divided by"
+                f"depth file {path} holds integers of {self.kind}: set data.depth_scale, the divisor that gives meters"
             )
         # 8-bit millimeters reach only 0.255 m, so 8-bit files have other units or are visualizations.
         if dtype.itemsize == 1:
             raise InputError(
-                f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats of meters: save it "
-                "again as such, or set data.depth_scale, what its values are to be divided by"
+                f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats in meters: save "
+                "it in one of these forms, or set data.depth_scale, the divisor of its values"
             )
         return _MILLIMETERS
 
@@ -145,7 +147,7 @@ def _read_image(path: Path, encoding: DepthEncoding) -> NDArray[Any]:
     check_regular_file(path, "depth file")
     bits, channels = _float_layout(path) or (32, 1)
     if channels != 1:
-        raise InputError(f"depth file {path} has {channels} floats a pixel; expected one: save a single channel")
+        raise InputError(f"depth file {path} has {channels} floats per pixel; expected one: save a single channel")
     if bits != 32:
         return _read_other_floats(path, bits)
     # Depth of 8 bits or fewer raises: it has no useful unit.
@@ -191,7 +193,7 @@ def _read_other_floats(path: Path, bits: int) -> NDArray[Any]:
     if values is None or values.ndim != 2:
         raise InputError(
             f"depth file {path} is a TIFF of {bits}-bit floats that cannot be read; expected 32 or 64 bits, one float "
-            "a pixel: export it again"
+            "per pixel: export it again"
         )
     return values
 

@@ -40,7 +40,7 @@ class Found:
         """
         for path in self.files:
             if not path.is_file():
-                raise InputError(f"link {path} leads nowhere: mend or remove it")
+                raise InputError(f"link {path} points to nothing: fix or remove it")
         return self.files
 
 
@@ -78,8 +78,8 @@ def check_outside(out: Path, folder: Path) -> None:
     """
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
         raise InputError(
-            f"output folder {out} lies in {folder}, where images and labels are searched: its images would be taken "
-            "for data; choose one outside"
+            f"output folder {out} lies in {folder}, where images and labels are searched, so its images would be read "
+            "as data: choose a folder outside"
         )
 
 
@@ -94,7 +94,7 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
         return
     named = [f"{ending or 'none'} ({count})" for ending, count in sorted(passed_over.items())]
     logger.warning(
-        "%s in %s without an ending of an image skipped: %s",
+        "skipped %s in %s without an image suffix: %s",
         counted(passed_over.total(), "file"),
         where,
         listed(named, _ENDINGS_NAMED_AT_MOST),
@@ -112,7 +112,7 @@ def without_results(images: Sequence[Path], where: str) -> list[Path]:
     kept = [path for path in images if not _is_result(path, stems)]
     if len(kept) < len(images):
         results = counted(len(images) - len(kept), "image")
-        logger.warning("%s in %s skipped: named like results of others there", results, where)
+        logger.warning("skipped %s in %s: named like the results of other files there", results, where)
     return kept
 
 

@@ -64,8 +64,8 @@ def match_numbers(paths: Sequence[Path], file: Path) -> dict[Path, int]:
         other = found.setdefault(int(digits), path)
         if other is not path:
             raise InputError(
-                f"{other} and {path} are both image {int(digits)} of {file}, which knows images by number: give "
-                "images of different numbers, or a COCO file that lists them as images"
+                f"{other} and {path} are both image {int(digits)} of {file}, which identifies images by number: give "
+                "images with different numbers, or a COCO file with a list of images"
             )
     return {path: number for number, path in found.items()}
 

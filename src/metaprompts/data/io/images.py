@@ -69,7 +69,7 @@ def as_image(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8
     if isinstance(value, np.ndarray):
         return _array_to_rgb(value)
     raise InputError(
-        f"an image came as {type(value).__name__}; expected a path, a PIL image or a uint8 array (H, W, 3)"
+        f"an image has type {type(value).__name__}; expected a path, a PIL image or a uint8 array (H, W, 3)"
     )
 
 
@@ -188,6 +188,6 @@ def _array_to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
     is_color = array.ndim == 3 and array.shape[2] == 3
     if array.dtype != np.uint8 or not (is_gray or is_color) or array.size == 0:
         raise InputError(
-            f"an image came as {array.dtype} array {array.shape}; expected uint8 (H, W, 3) RGB with values 0 to 255"
+            f"an image is a {array.dtype} array {array.shape}; expected uint8 (H, W, 3) RGB with values 0 to 255"
         )
     return np.ascontiguousarray(array) if is_color else np.repeat(array[:, :, None], 3, axis=2)

@@ -166,8 +166,8 @@ def label_table(
     if any(isinstance(key, tuple) for key in keys):
         if list(ignored) or reduce_zero_label:
             raise InputError(
-                "data.label_map names colors, but data.ignored and data.reduce_zero_label are about values: leave them "
-                "out, and say COLOR=ignored in data.label_map"
+                "data.label_map maps colors, but data.ignored and data.reduce_zero_label are for values: leave them "
+                "out, and write COLOR=ignored in data.label_map"
             )
         table: LabelTable = _color_table(list(said), keys, list(said.values()), others)
     else:
@@ -189,7 +189,7 @@ def _value_table(
             raise InputError(f"label value {value} is outside 0 to {STORED_VALUES - 1}")
     for value in ignored:
         if said.get(value, IGNORED_LABEL) != IGNORED_LABEL:
-            raise InputError(f"data.ignored has {value}, to which data.label_map gives a class: leave out one of them")
+            raise InputError(f"data.ignored has {value}, but data.label_map gives it a class: remove one of the two")
     table = np.full(STORED_VALUES, others, dtype=np.int16)
     first = 1 if reduce_zero_label else 0
     table[first : first + len(names)] = np.arange(len(names))
@@ -204,7 +204,7 @@ def _value_table(
 def _color_table(spelled: Sequence[str], keys: Sequence[Any], classes: Sequence[int], others: int) -> ColorTable:
     values = [key for key, color in zip(spelled, keys, strict=True) if not isinstance(color, tuple)]
     if values:
-        raise InputError(f"data.label_map names values ({values[0]}) and colors: give only one kind, {_EXAMPLE}")
+        raise InputError(f"data.label_map has both values ({values[0]}) and colors: give only one kind, {_EXAMPLE}")
     said = _unique(dict(zip(spelled, classes, strict=True)), keys)
     packed = {red << 16 | green << 8 | blue: found for (red, green, blue), found in said.items()}
     colors = np.array(sorted(packed), dtype=np.int32)
@@ -215,7 +215,7 @@ def _unique(said: Mapping[str, int], keys: Sequence[Any]) -> dict[Any, int]:
     found: dict[Any, int] = {}
     for (spelled, target), key in zip(said.items(), keys, strict=True):
         if found.setdefault(key, target) != target:
-            raise InputError(f"data.label_map gives {spelled} two classes: give it one")
+            raise InputError(f"data.label_map maps {spelled} to two classes: map it to one")
     return found
 
 
@@ -242,7 +242,7 @@ def _class_of(target: Any, names: Sequence[str], key: str) -> int:
     if isinstance(target, int | str) and text.isdecimal() and int(text) < len(names):
         return int(text)
     raise InputError(
-        f"data.label_map says {key}={target}; expected one of task.classes ({', '.join(names)}), an index from 0 to "
+        f"data.label_map has {key}={target}; expected one of task.classes ({', '.join(names)}), an index from 0 to "
         f"{len(names) - 1}, or ignored"
     )
 
@@ -258,7 +258,7 @@ def _check_every_class(names: Sequence[str], table: LabelTable, ignored: set[int
         value = index + reduce_zero_label
         if value in ignored:
             raise InputError(
-                f"data.ignored has {value}, which is the class {name!r} of task.classes: leave it out of data.ignored, "
-                "or map the masks' values with data.label_map"
+                f"data.ignored has {value}, which is class {name!r} of task.classes: remove it from data.ignored, or "
+                "map the mask values with data.label_map"
             )
-        raise InputError(f"no value of the masks stands for the class {name!r}: say it in data.label_map, {_EXAMPLE}")
+        raise InputError(f"no mask value is mapped to class {name!r}: map one in data.label_map, {_EXAMPLE}")

@@ -56,8 +56,8 @@ def read_index_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.int32]:
         return np.array(image).astype(np.int32)
     raise InputError(
         f"label file {path} is {image.mode} {image.height}x{image.width}; expected one channel: "
-        "store class indices as 8-bit gray or palette PNG, or say what its colors stand for, "
-        "--data.label_map 0,0,0=CLASS,255,0,0=CLASS"
+        "store class indices as 8-bit gray or palette PNG, or map its colors with --data.label_map "
+        "0,0,0=CLASS,255,0,0=CLASS"
     )
 
 
@@ -77,7 +77,7 @@ def read_color_mask(path: Path) -> NDArray[np.int32]:
     _check_lossless(image, path)
     if image.mode not in _COLOR_MODES:
         raise InputError(
-            f"label file {path} is {image.mode} {image.height}x{image.width}, but data.label_map names colors: store "
+            f"label file {path} is {image.mode} {image.height}x{image.width}, but data.label_map maps colors: store "
             "RGB or palette PNG, or map values"
         )
     red, green, blue = np.moveaxis(np.array(image.convert("RGB"), dtype=np.int32), -1, 0)

@@ -36,7 +36,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
     if labels is not None:
         return match_folders(place, root / labels)
     if place.is_dir():
-        raise InputError(f"{place} is a folder of images, but no folder of labels is given: give it, or a list file")
+        raise InputError(f"{place} is a folder of images without a folder of labels: give one, or a list file")
     return read_pairs(place, root)
 
 
@@ -65,7 +65,7 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
             )
         pairs.append(tuple(_find(root, name, list_file, number) for name in names))
     if not pairs:
-        raise InputError(f"{list_file} names no images; expected one `image label` a line")
+        raise InputError(f"{list_file} names no images; expected one `image label` per line")
     found = [(image, label) for image, label in pairs]
     report_duplicates(found, list_file)
     return found
@@ -195,8 +195,8 @@ def _by_name(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
     for path in images_in(folder, suffixes, warn=True):
         name = same_form(path.relative_to(folder).with_suffix("").as_posix())
         if name in files:
-            raise InputError(f"{files[name]} and {path} have the same name but for the ending: keep one")
+            raise InputError(f"{files[name]} and {path} have the same name except for the suffix: keep one")
         files[name] = path
     if not files:
-        raise InputError(f"folder {folder} holds no files with one of the endings {' '.join(sorted(suffixes))}")
+        raise InputError(f"folder {folder} holds no files with any of the suffixes {' '.join(sorted(suffixes))}")
     return files

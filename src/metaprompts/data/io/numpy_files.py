@@ -61,7 +61,7 @@ def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
         with zipfile.ZipFile(path) as archive:
             member = _member(archive, name)
             if member.compress_type not in _METHODS or member.flag_bits & 1:
-                raise InputError(f"{name} is encrypted or compressed in another way than numpy.savez_compressed does")
+                raise InputError(f"{name} is encrypted, or not compressed by numpy.savez_compressed")
             with archive.open(member) as file:
                 return _read_array(file, member.file_size, f"{name}, array {Path(member.filename).stem!r},")
     except InputError:
@@ -78,7 +78,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         if known in members:
             return members[known]
     held = ", ".join(repr(each) for each in list(members)[:5]) or "nothing"
-    raise InputError(f"{name} holds {held}; expected a single array, or one called {' or '.join(_NPZ_NAMES)}")
+    raise InputError(f"{name} holds {held}; expected a single array, or one named {' or '.join(_NPZ_NAMES)}")
 
 
 def _read_array(file: IO[bytes], size: int, name: str, channels: int | None = None) -> NDArray[Any]:
@@ -96,10 +96,10 @@ def _read_array(file: IO[bytes], size: int, name: str, channels: int | None = No
     height, width = shape[:2]
     expected, left = height * width * (channels or 1) * dtype.itemsize, size - file.tell()
     if expected != left:
-        raise ValueError(f"{left} bytes of numbers instead of the {expected} of {dtype} {height}x{width}")
+        raise ValueError(f"{left} bytes of data; expected {expected} for {dtype} {height}x{width}")
     if isinstance(file, zipfile.ZipExtFile) and height * width > _MOST_PIXELS:
         raise InputError(f"{name} is {height}x{width}; expected at most {_MOST_PIXELS} pixels")
     content = file.read(expected)
     if len(content) != expected:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")

@@ -22,7 +22,7 @@ CheckSize = Callable[[int, int], None]
 
 
 def _check_single_frame(sentence: str) -> None:
-    raise InputError(f"{sentence}; expected one: save each as a file of its own")
+    raise InputError(f"{sentence}; expected one: save each as a separate file")
 
 
 def load_image(
@@ -70,7 +70,7 @@ def load_image(
     except UnidentifiedImageError as error:
         if (found := other_format(path)) is not None:
             raise InputError(f"{kind} {path} is {found}: give {expected}") from error
-        raise InputError(f"{kind} {path} is not an image, whatever its name says: give {expected}") from error
+        raise InputError(f"{kind} {path} is not an image despite its name: give {expected}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{kind} {path} is too large to decode safely ({one_line(error)}): make it smaller first"
@@ -78,7 +78,7 @@ def load_image(
     # Pillow's readers raise errors of any type, not only OSError.
     except Exception as error:
         raise InputError(
-            f"{kind} {path} is broken or cut off ({one_line(error)}): copy or export the file again"
+            f"{kind} {path} is broken or truncated ({one_line(error)}): copy or export the file again"
         ) from error
 
 

@@ -27,7 +27,7 @@ _MEANING = {
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 _CHOICE = (
-    "say --data.exif apply if the labels were made on the upright image, --data.exif ignore if on the pixels as they "
+    "pass --data.exif apply if the labels were made on the upright image, --data.exif ignore if on the pixels as they "
     "are stored, or store images without orientation"
 )
 
@@ -57,8 +57,8 @@ def read_pair(
         pixels = image.pixels
     elif own != 1:
         raise InputError(
-            f"{label_path} has the EXIF orientation {own} ({_MEANING[own]}), {image_path} has "
-            f"{image.orientation if image.orientation != 1 else 'none'}: store both without orientation, or say "
+            f"{label_path} has the EXIF orientation {own} ({_MEANING[own]}), but {image_path} has "
+            f"{image.orientation if image.orientation != 1 else 'none'}: store both without orientation, or pass "
             "--data.exif apply or ignore"
         )
     else:
@@ -110,9 +110,9 @@ def check_upright_size(path: Path, found: tuple[int, int], size: tuple[int | Non
         orientation = _orientation_of_file(path)
         if orientation in _SWAPS_SIDES:
             raise InputError(
-                f"image {path} is {found[0]}x{found[1]} as its EXIF orientation {orientation} "
-                f"({_MEANING[orientation]}) shows it, but its annotations are for {size[0]}x{size[1]} (height x width),"
-                " its pixels as they are stored: turn the annotations, or store the image without orientation"
+                f"image {path} is {found[0]}x{found[1]} after its EXIF orientation {orientation} "
+                f"({_MEANING[orientation]}), but its annotations are for the stored pixels, {size[0]}x{size[1]} "
+                "(height x width): rotate the annotations, or store the image without orientation"
             )
     _check_size(path, found, size)
 
@@ -150,12 +150,12 @@ def _fitting(
     if image.orientation in _SWAPS_SIDES and stored[0] != stored[1] and None not in size:
         if size == stored:
             raise InputError(
-                f"{oriented}: {labels} fits its pixels as they are stored ({stored[0]}x{stored[1]}), not the upright "
-                f"image ({stored[1]}x{stored[0]}, height x width): say --data.exif ignore, or turn the labels"
+                f"{oriented}: {labels} fits the stored pixels ({stored[0]}x{stored[1]}), not the upright "
+                f"image ({stored[1]}x{stored[0]}, height x width): pass --data.exif ignore, or rotate the labels"
             )
         return image.upright()
     raise InputError(
-        f"{oriented}, and the size of {labels} does not show whether the labels are turned, too: {_CHOICE}"
+        f"{oriented}, and the size of {labels} does not show whether the labels are rotated as well: {_CHOICE}"
     )
 
 

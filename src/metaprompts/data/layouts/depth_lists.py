@@ -46,7 +46,7 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
         else:
             pairs.append((_find(image, image_roots, where), _find(depth, depth_roots, where)))
     if not pairs:
-        raise InputError(f"{list_file} names no image with depth; expected one `image depth` a line")
+        raise InputError(f"{list_file} names no image with depth; expected one `image depth` per line")
     report_duplicates(pairs, list_file)
     return DepthList(pairs=pairs, unmeasured=unmeasured)
 

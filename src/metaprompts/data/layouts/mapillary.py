@@ -99,7 +99,7 @@ def _own_table(classes: int, version: VistasVersion) -> NDArray[np.int16]:
     evaluated = [number for number in labels if number not in void]
     if classes != len(evaluated):
         raise InputError(
-            f"task.classes are {classes}; Mapillary Vistas {version} has {len(labels)} labels, of which "
-            f"{len(evaluated)} are evaluated: name all or these"
+            f"task.classes are {classes}; Mapillary Vistas {version} has {len(labels)} labels, and {len(evaluated)} "
+            "of them are evaluated: name all labels or the evaluated ones"
         )
     return id_table({number: place for place, number in enumerate(evaluated)}, void)

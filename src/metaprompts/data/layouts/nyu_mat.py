@@ -39,8 +39,8 @@ class NyuMat:
             depths = len(_array(file, "rawDepths", self._labeled, (640, 480)))
         if depths != count or not (numbers.size and numbers.min() >= 1 and numbers.max() <= count):
             raise InputError(
-                f"{self._labeled} holds {count} images and {depths} depth maps, {splits} names {numbers.size} of "
-                f"them, up to {numbers.max(initial=0)}: get both files again"
+                f"{self._labeled} holds {count} images and {depths} depth maps, but {splits} lists {numbers.size} of "
+                f"them, up to {numbers.max(initial=0)}: download both files again"
             )
         self._places = (numbers - 1).tolist()
 
@@ -72,7 +72,7 @@ class NyuMat:
             try:
                 stored, depth = file["images"][place], file["rawDepths"][place]
             except OSError as error:
-                raise InputError(f"{self._labeled} is broken ({one_line(error)}): get it again") from error
+                raise InputError(f"{self._labeled} is broken ({one_line(error)}): download it again") from error
         image = np.zeros((480, 640, 3), dtype=np.uint8)
         image[_INSIDE] = stored.transpose(2, 1, 0)[_INSIDE]
         depth_m = np.nan_to_num(depth.T.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
@@ -86,9 +86,9 @@ def _read_split(path: Path, name: str) -> NDArray[np.int64]:
         content = loadmat(str(path))
     # SciPy's parser raises errors of any type.
     except Exception as error:
-        raise InputError(f"{path} is not a MATLAB 5 file ({one_line(error)}): get it again") from error
+        raise InputError(f"{path} is not a MATLAB 5 file ({one_line(error)}): download it again") from error
     if name not in content:
-        raise InputError(f"{path} has no {name}; expected trainNdxs and testNdxs: get it again")
+        raise InputError(f"{path} has no {name}; expected trainNdxs and testNdxs: download it again")
     return np.asarray(content[name]).ravel().astype(np.int64)
 
 
@@ -96,13 +96,13 @@ def _opened(path: Path) -> Any:
     try:
         return _library("h5py", path).File(path, "r")
     except OSError as error:
-        raise InputError(f"{path} is not a MATLAB 7.3 (HDF5) file ({one_line(error)}): get it again") from error
+        raise InputError(f"{path} is not a MATLAB 7.3 (HDF5) file ({one_line(error)}): download it again") from error
 
 
 def _array(file: Any, name: str, path: Path, shape: tuple[int, ...]) -> Any:
     if name not in file or file[name].shape[1:] != shape:
         came = f"{name} of {file[name].shape}" if name in file else f"no {name}"
-        raise InputError(f"{path} has {came}; expected (1449, {', '.join(map(str, shape))}): get it again")
+        raise InputError(f"{path} has {came}; expected (1449, {', '.join(map(str, shape))}): download it again")
     return file[name]
 
 

@@ -33,8 +33,8 @@ def check_open_files(workers: int, prefetch: int = 2) -> None:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise InputError(
-            f"{workers} processes that read need {needed} open files, but only {hard} are allowed: "
-            f"ulimit -n {needed}, or {_FEW}"
+            f"{workers} DataLoader workers need {needed} open files, but the limit is {hard}: run ulimit -n {needed}, "
+            f"or {_FEW}"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
@@ -68,12 +68,12 @@ def naming_lost_workers() -> Iterator[None]:
         text = " ".join(str(error).split())
         if "shared memory" in text or "unable to write to file </torch" in text or "Bus error" in text:
             raise InputError(
-                "shared memory (/dev/shm) is too small for what the processes that read hand over: enlarge it (docker "
+                "shared memory (/dev/shm) is too small for the batches of the DataLoader workers: enlarge it (docker "
                 f"run --shm-size 8g), lower data.prefetch or data.num_workers; {_FEW}"
             ) from error
         if ("DataLoader worker" in text and "exited unexpectedly" in text) or "is killed by signal" in text:
             raise InputError(
-                f"a process that reads was killed ({text[:120]}), mostly for want of memory: lower data.num_workers or "
+                f"a DataLoader worker was killed ({text[:120]}), usually for lack of memory: lower data.num_workers or "
                 f"data.prefetch; {_FEW}"
             ) from error
         raise

@@ -40,7 +40,8 @@ class ShardedSamples:
         found = index.splits[split]
         if not found.is_whole:
             raise InputError(
-                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard, which resumes"
+                f"the {split} shards in {folder} are not finished: run the same metaprompts data shard command again, "
+                "which resumes"
             )
         self.shards, self.left_out = found.shards, found.left_out
         self._folder, self._root = folder, index.origin.root
@@ -102,7 +103,7 @@ class ShardedSamples:
         except OSError as error:
             raise InputError(f"{where} cannot be read ({error.strerror}): {_CURE}") from error
         if len(content) < place.size:
-            raise InputError(f"{where} is cut off: {_CURE}")
+            raise InputError(f"{where} is truncated: {_CURE}")
         if zlib.crc32(content) != place.crc32:
             raise InputError(f"{where} is damaged: {_CURE}")
         return content
@@ -163,7 +164,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
     numbers = found.keys() | missing
     # As many as are listed: a range of the length given in the file could fill memory.
     if not found or len(numbers) != split.samples or max(numbers) >= split.samples:
-        raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards anew")
+        raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards again")
     following = found[min(found)]
     places = []
     for sample in reversed(range(split.samples)):
@@ -177,4 +178,4 @@ def _check_shard_size(path: Path, shard: Shard) -> None:
     if not path.is_file():
         raise InputError(f"{where} does not exist: {_CURE}")
     if (size := path.stat().st_size) != shard.size:
-        raise InputError(f"{where} has {size} bytes instead of {shard.size}: {_CURE}")
+        raise InputError(f"{where} has {size} bytes; expected {shard.size}: {_CURE}")

@@ -162,11 +162,11 @@ def read_index(folder: Path) -> ShardIndex:
     values = read_json(path)
     version = values.get("version") if isinstance(values, dict) else None
     if version != _VERSION:
-        raise InputError(f"{path} is of version {version}, not {_VERSION}: write the shards anew")
+        raise InputError(f"{path} has version {version}; expected {_VERSION}: write the shards again")
     with _parsing(path):
         splits: dict[Split, SplitIndex] = {name: _split(split) for name, split in values["splits"].items()}
         if others := splits.keys() - set(get_args(Split)):
-            raise ValueError(f"splits called {', '.join(others)}")
+            raise ValueError(f"unknown splits {', '.join(others)}")
         return ShardIndex(origin=_origin(values["origin"]), splits=splits)
 
 
@@ -209,7 +209,7 @@ def _parsing(path: Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path} is damaged ({one_line(error)}): copy it again, or write the shards anew") from error
+        raise InputError(f"{path} is damaged ({one_line(error)}): copy it again, or write the shards again") from error
 
 
 def _origin(values: Mapping[str, Any]) -> Origin:
@@ -239,7 +239,7 @@ def _split(values: Mapping[str, Any]) -> SplitIndex:
     listed = [record.samples for shard in found.shards for record in shard.records]
     listed += [each.samples for each in found.left_out]
     if found.is_whole and sum(map(len, listed)) != found.samples:
-        raise ValueError(f"it lists other than {found.samples} samples")
+        raise ValueError(f"its list does not have {found.samples} samples")
     return found
 
 
@@ -247,7 +247,7 @@ def _people(values: Mapping[str, Any]) -> PeopleFacts:
     joint_names = tuple(_of(str, name) for name in _of(list, values["joint_names"]))
     skeleton = tuple((_count(start), _count(end)) for start, end in values["skeleton"])
     if any(joint >= len(joint_names) for edge in skeleton for joint in edge):
-        raise ValueError("the skeleton names joints that there are not")
+        raise ValueError("the skeleton names joints that do not exist")
     return PeopleFacts(annotations=_file_name(values["annotations"]), joint_names=joint_names, skeleton=skeleton)
 
 
@@ -256,7 +256,7 @@ def _shard(values: Mapping[str, Any]) -> Shard:
     records = tuple(map(_record, _of(list, values["records"])))
     places = [place for record in records for place in record.members.values()]
     if not records or any(place.offset + place.size > size for place in places):
-        raise ValueError(f"files of {file} lie outside of it")
+        raise ValueError(f"files of {file} lie outside it")
     return Shard(file=file, size=size, records=records)
 
 
@@ -279,13 +279,13 @@ def _left_out(values: Any) -> tuple[LeftOut, ...]:
 
 def _of(kind: type[T], value: Any) -> T:
     if type(value) is not kind:
-        raise TypeError(f"{str(value)[:40]!r} in place of a {kind.__name__}")
+        raise TypeError(f"{str(value)[:40]!r} instead of a {kind.__name__}")
     return value
 
 
 def _count(value: Any) -> int:
     if not 0 <= _of(int, value) < 2**63:
-        raise ValueError(f"{str(value)[:40]} in place of a count")
+        raise ValueError(f"{str(value)[:40]} instead of a count")
     return int(value)
 
 
@@ -296,5 +296,5 @@ def _numbers(values: Any) -> tuple[int, ...]:
 def _file_name(value: Any) -> str:
     name = _of(str, value)
     if name != Path(name).name or "\0" in name:
-        raise ValueError(f"{name[:40]!r} in place of the name of a file")
+        raise ValueError(f"{name[:40]!r} instead of a file name")
     return name

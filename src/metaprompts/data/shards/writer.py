@@ -133,7 +133,7 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
     came, new = _flat(found), _flat(expected)
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
-            f"{folder} holds shards made with another {', '.join(differing)}: give the same, another --out, or "
+            f"{folder} holds shards made with another {', '.join(differing)}: give the same value, another --out, or "
             "--resume never to discard them"
         )
 
@@ -165,8 +165,8 @@ def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset
     found = index.splits.get(split) or SplitIndex(samples=len(samples))
     if found.samples != len(samples):
         raise InputError(
-            f"{folder} has shards of {found.samples} {split} samples, now there are {len(samples)}: give another "
-            "--out, or --resume never to discard them"
+            f"{folder} has shards of {found.samples} {split} samples, but the data now has {len(samples)}: give "
+            "another --out, or --resume never to discard the shards"
         )
     found = replace(found, people=_people(folder, split, samples, is_new=split not in index.splits))
     shards = list(takewhile(lambda shard: _is_there(folder, shard), found.shards))
@@ -228,7 +228,7 @@ def _good(
         else:
             left_out.append(record)
             _check_left_out(left_out, at_most, samples)
-            logger.warning("leaving out %d of %d samples: %s", len(record.samples), samples, record.why)
+            logger.warning("skipped %d of %d samples: %s", len(record.samples), samples, record.why)
         on_done(len(record.samples))
 
 
@@ -238,7 +238,7 @@ def _check_left_out(left_out: list[LeftOut], at_most: int | None, samples: int) 
         raise InputError(why)
     if bad > min(at_most, samples - 1):
         raise InputError(
-            f"{bad} of {samples} samples cannot be read, data.max_bad_samples is {at_most}; the last: {why}"
+            f"{bad} of {samples} samples cannot be read, but data.max_bad_samples is {at_most}; the last: {why}"
         )
 
 

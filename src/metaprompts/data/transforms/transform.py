@@ -60,7 +60,7 @@ def change_all(
         change_target: (H, W) labels or depth, or (H, W, C), and the value that means "nothing" there -> the same kind
     """
     if sample.person is not None:
-        raise ValueError("geometric transforms do not move joints; crop persons with PoseCrop")
+        raise ValueError("geometric transforms do not move joints; crop people with PoseCrop")
     labels, depth_m = sample.labels, sample.depth_m
     return replace(
         sample,

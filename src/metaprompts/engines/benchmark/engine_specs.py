@@ -57,11 +57,13 @@ def parse_specs(names: Sequence[str], device: torch.device, option: str = "--eng
 def _read(name: str, device: torch.device, option: str) -> EngineSpec:
     engine, _, precision = name.partition(":")
     if engine not in _ENGINES:
-        raise InputError(f"{option} has {name!r}; expected {', '.join(_ENGINES)}, or such as eager:bf16")
+        raise InputError(
+            f"{option} has {name!r}; expected {', '.join(_ENGINES)}, or one with a precision such as eager:bf16"
+        )
     precision = precision or "fp32"
     spec = EngineSpec(engine, precision)
     if engine != PLAIN:
         check_engine(engine, precision, device)  # type: ignore[arg-type]
     elif precision != "fp32":
-        raise InputError(f"engine {PLAIN} has fp32, not {precision}: take one of these")
+        raise InputError(f"engine {PLAIN} has fp32, not {precision}: choose one of these")
     return spec

@@ -54,12 +54,12 @@ class Request:
             published = [name for name, task in importable_tasks().items() if task.published is not None]
             raise InputError(f"--task is {self.task!r}; expected one of {', '.join(published)}")
         if self.quick and self.model is not None:
-            raise InputError("--quick measures an embedded miniature: leave MODEL or --quick out")
+            raise InputError("--quick measures an embedded miniature: leave out MODEL or --quick")
         for name, value in (("rounds", self.rounds), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}; expected at least 1")
         if self.engines is not None and not self.engines:
-            raise InputError("--engine names none: give for example plain, eager or openvino:bf16, or leave it out")
+            raise InputError("--engine is empty: give, for example, plain, eager or openvino:bf16, or leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)

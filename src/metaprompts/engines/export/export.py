@@ -104,7 +104,7 @@ def _size(model: MetaPromptModel, asked: tuple[int, int] | None) -> tuple[int, i
         return crop
     size = asked or model.config.working_size
     if size is None:
-        raise InputError("the model does not say on what size it was trained: give --size HEIGHT WIDTH")
+        raise InputError("the model does not record its training size: give --size HEIGHT WIDTH")
     if any(side < _MULTIPLE or side % _MULTIPLE for side in size):
         if asked is not None:
             raise InputError(f"--size is {_shown(size)}; expected multiples of {_MULTIPLE}")

@@ -87,6 +87,6 @@ def check_not_folder(out: Path) -> None:
 
 def _new(name: str, taken: set[str]) -> str:
     if name in taken:
-        raise InputError(f"two images would become {name}: give one test split, in which names differ")
+        raise InputError(f"two images would become {name}: give one test split, where names are unique")
     taken.add(name)
     return name

@@ -48,7 +48,7 @@ def cityscapes_name(path: Path) -> str:
         InputError: the image's name does not follow Cityscapes' pattern
     """
     if not _CITYSCAPES_NAME.fullmatch(path.stem):
-        raise InputError(f"{path} is not named as Cityscapes' images, CITY_000000_000000_leftImg8bit.png")
+        raise InputError(f"{path} is not named like Cityscapes images, CITY_000000_000000_leftImg8bit.png")
     return f"{path.stem}.png"
 
 
@@ -107,8 +107,9 @@ def _check_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
             raise InputError(f"the model has {len(task.classes)} classes; the server expects {len(names)}")
         if class_order(task.classes, names, server) is not None:
             raise InputError(
-                f"the model has the classes of {server} in another order ({describe_difference(task.classes, names)}), "
-                "and a submission has them by their number: train with the data set's order"
+                f"the model has the classes of {server} in another order "
+                f"({describe_difference(task.classes, names)}), but a submission stores class indices: train with the "
+                "data set's order"
             )
 
     return check
@@ -118,7 +119,7 @@ def _check_coco_joints(task: Any) -> None:
     if read_names(task.joints) != read_names(COCO_JOINTS):
         raise InputError(
             f"the model finds {len(task.joints)} joints, {', '.join(task.joints)}; the server expects COCO's "
-            f"{len(COCO_JOINTS)} in their order, {', '.join(COCO_JOINTS)}"
+            f"{len(COCO_JOINTS)} in this order, {', '.join(COCO_JOINTS)}"
         )
 
 

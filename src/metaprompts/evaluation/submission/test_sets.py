@@ -125,7 +125,7 @@ def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[De
     found = [box for box in listed if has_size(box.box_xywh)]
     # Detections of other categories and test sets are normal; a box below one pixel is a mistake.
     if empty := len(listed) - len(found):
-        logger.warning("%s: %s below one pixel left out", path, counted(empty, "box", "boxes"))
+        logger.warning("%s: skipped %s below one pixel", path, counted(empty, "box", "boxes"))
     if found:
         sizes = [(known[box.image_id].width or np.nan, known[box.image_id].height or np.nan) for box in found]
         for line in odd_boxes(np.stack([box.box_xywh for box in found]), np.array(sizes), lambda row: f"box {row}"):
@@ -133,6 +133,6 @@ def _people(entries: Any, path: Path, known: Mapping[int, CocoImage]) -> list[De
     if not found:
         raise InputError(
             f"{path} holds no person's box of a listed image ({counted(len(entries), 'box', 'boxes')}, "
-            f"{len(people)} of category {_PERSON}): give the detections of these images"
+            f"{len(people)} of category {_PERSON}): give detections for these images"
         )
     return found

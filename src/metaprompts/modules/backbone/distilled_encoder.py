@@ -97,7 +97,7 @@ class SmallEncoder(nn.Module):
         found = vae_fingerprint(encoder)
         if found != self.vae:
             raise InputError(
-                f"the small encoder imitates the VAE {self.vae}, but this model's is {found}: make one for it with "
+                f"the small encoder was distilled from VAE {self.vae}, but this model has {found}: make another with "
                 "metaprompts distill-encoder MODEL"
             )
         replacement = copy.deepcopy(self).requires_grad_(False).eval().to(next(encoder.parameters()))
@@ -130,7 +130,7 @@ class SmallEncoder(nn.Module):
         values = read_json(path)
         if not isinstance(values, dict) or not isinstance(values.get("vae"), str):
             raise InputError(
-                f"{path} does not say which VAE is imitated: expected a file of metaprompts distill-encoder"
+                f"{path} does not name the distilled VAE; expected a file written by metaprompts distill-encoder"
             )
         vae = values.pop("vae")
         try:

@@ -87,11 +87,12 @@ class Backbone:
         takes, gives = self.unet.config.in_channels, self.vae.config.latent_channels
         if takes != gives:
             raise InputError(
-                f"the UNet takes {takes} channels and the VAE gives {gives}: choose a text-to-image model, not one for "
+                f"the UNet takes {takes} channels, but the VAE gives {gives}: choose a text-to-image model, not one "
+                "for "
                 "inpainting or upscaling"
             )
         if self.unet.config.class_embed_type is not None or self.unet.config.num_class_embeds is not None:
-            raise InputError("the UNet is conditioned on classes: choose a text-to-image model")
+            raise InputError("the UNet is class-conditional: choose a text-to-image model")
 
 
 def load_backbone(source: str = STABLE_DIFFUSION) -> Backbone:
@@ -154,7 +155,9 @@ def build_backbone(unet: Mapping[str, Any], vae: Mapping[str, Any]) -> Backbone:
         networks = UNet2DConditionModel.from_config(dict(unet)), AutoencoderKL.from_config(dict(vae))
     except Exception as error:  # diffusers does not validate its configs: a wrong value can fail anywhere
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"no backbone can be built by this config ({reason}): check backbone.unet and .vae") from error
+        raise InputError(
+            f"no backbone can be built from this config ({reason}): check backbone.unet and .vae"
+        ) from error
     return Backbone(*networks)
 
 
@@ -212,7 +215,7 @@ def named_config(name: str) -> dict[str, Any]:
         InputError: the architecture does not exist
     """
     if name not in config_names():
-        raise InputError(f"no architecture called {name!r}: choose one of {', '.join(config_names())}")
+        raise InputError(f"no architecture named {name!r}: choose one of {', '.join(config_names())}")
     text = (resources.files("metaprompts.modules.backbone") / "configs" / f"{name}.json").read_text(encoding="utf-8")
     # The miniature also has a text encoder, which perception does not use.
     return {part: config for part, config in json.loads(text).items() if part in _PARTS}
@@ -274,7 +277,9 @@ def _check_files(kind: Any, config: Mapping[str, Any], folder: Path, *, pickled:
     files = [path for path in folder.glob("diffusion_pytorch_model*") if path.suffix in (".safetensors", ".bin")]
     size = sum(path.stat().st_size for path in files)
     if files and numbers > size:
-        raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
+        raise InputError(
+            f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
+        )
     for path in files if pickled else ():
         # diffusers would count a view that repeats one number at its full size.
         if path.suffix == ".bin":
@@ -302,7 +307,7 @@ def _load_single_file(path: Path) -> Backbone:
     unet, vae = _part(tensors, _LDM_UNET), _part(tensors, _LDM_VAE)
     if not unet or not vae:
         raise InputError(
-            f"{path} holds no Stable Diffusion model in LDM names: expected tensors called {_LDM_UNET}* and "
+            f"{path} holds no Stable Diffusion model in LDM names: expected tensors named {_LDM_UNET}* and "
             f"{_LDM_VAE}*, found {len(unet)} and {len(vae)} of them among {len(tensors)}"
         )
     taken = unet.get("input_blocks.0.0.weight")

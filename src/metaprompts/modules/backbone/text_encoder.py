@@ -126,7 +126,8 @@ def load_text_encoder(source: str) -> TextEncoder:
         path = embedded_folder(BACKBONE)
     if is_file(path):
         raise InputError(
-            f"no text encoder is read from a single file, {source}: set prompts.text_source to the diffusers folder or "
+            f"a text encoder cannot be read from a single file, {source}: set prompts.text_source to the diffusers "
+            "folder or "
             "hub id of the same model"
         )
     if not path.is_dir():
@@ -183,7 +184,9 @@ def _check_files(config: Any, folder: Path) -> None:
     files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")]
     size = sum(path.stat().st_size for path in files)
     if files and numbers > size:
-        raise InputError(f"config.json describes a network of {numbers} numbers, but its files have only {size} bytes")
+        raise InputError(
+            f"config.json describes a network of {numbers} parameters, but its files have only {size} bytes"
+        )
     for path in files:
         # A view that repeats one number would be counted at its full size.
         if path.suffix == ".bin":

@@ -37,7 +37,7 @@ class StripEncoder(nn.Module):
     def __init__(self, layers: Encoder, rows: int) -> None:
         super().__init__()
         if rows < 1:
-            raise InputError(f"strips of {rows} rows were asked for; expected at least 1")
+            raise InputError(f"strips of {rows} rows requested; expected at least 1")
         _check_layers(layers)
         self.layers = layers
         self.rows = rows
@@ -211,6 +211,6 @@ def _check_layers(layers: Encoder) -> None:
     foreign = {type(block).__name__ for block in layers.down_blocks if not isinstance(block, DownEncoderBlock2D)}
     if foreign:
         raise InputError(
-            f"the VAE's encoder is built of {', '.join(sorted(foreign))}; only one of DownEncoderBlock2D, as Stable "
-            "Diffusion's, can be gone through in strips: encode whole images"
+            f"the VAE's encoder is built of {', '.join(sorted(foreign))}; strips need DownEncoderBlock2D, as in "
+            "Stable Diffusion: encode whole images"
         )

@@ -131,8 +131,8 @@ class CaptionPrompts(nn.Module):
             came = "nothing" if context is None else "x".join(map(str, context.shape))
             raise InputError(
                 f"this model reads a caption of each image, but its context is {came}; expected "
-                f"{'x'.join(map(str, expected))}: give predict a caption, or the model "
-                "what encode_captions makes of them"
+                f"{'x'.join(map(str, expected))}: pass captions to predict, or the output of encode_captions to the "
+                "model"
             )
         return self.adapters(context)  # type: ignore[no-any-return]
 
@@ -174,4 +174,4 @@ def _adapter(channels: int) -> nn.Sequential:
 
 def _check_no_context(context: Tensor | None, kind: str) -> None:
     if context is not None:
-        raise InputError(f"this model has {kind} prompts and reads no captions, but was given a context: leave it out")
+        raise InputError(f"this model has {kind} prompts and reads no captions, but got a context: leave it out")

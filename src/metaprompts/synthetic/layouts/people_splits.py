@@ -33,8 +33,8 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         found = next((place for place in chain(places, further) if _shows_people(place, plan)), None)
         if found is None:
             raise InputError(
-                f"no person is visible in any of the {split} scenes, nor in {_FURTHER_SEEDS} further ones, of "
-                f"{plan.height} x {plan.width} pixels: give more scenes (count), another seed, or larger images"
+                f"no person is visible in any of the {split} scenes, nor in {_FURTHER_SEEDS} more, of {plan.height} x "
+                f"{plan.width} pixels: give more scenes (count), another seed, or larger images"
             )
         if found not in places:
             others[places[-1]] = found

@@ -44,7 +44,7 @@ class Plan:
             raise InputError(f"count is {self.count}; expected {_SMALLEST_COUNT} to {_LARGEST_COUNT} scenes")
         if self.val_count is not None and not 1 <= self.val_count < self.count - self._test_count:
             raise InputError(
-                f"val-count is {self.val_count}; expected at least 1 of {self.count} scenes, and 1 left to train on"
+                f"val-count is {self.val_count}; expected at least 1 of {self.count} scenes, with 1 left to train on"
             )
         if self.seed < 0:
             raise InputError(f"seed is {self.seed}; expected 0 or more")

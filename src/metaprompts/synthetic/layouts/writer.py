@@ -115,7 +115,7 @@ def _layout(name: str, density: float | None) -> Layout:
     if density is None:
         return LAYOUTS[name]()
     if name != "kitti":
-        raise InputError(f"density is given, but depth of layout {name!r} is not sparse: leave it out")
+        raise InputError(f"density is given, but layout {name!r} has dense depth: leave it out")
     return Kitti(density=density)
 
 
@@ -143,8 +143,8 @@ def _check_same(settings: Path, plan: Plan) -> None:
     name = names[0] if names else "layout"
     came = found.get(name) if isinstance(found, dict) else found
     raise InputError(
-        f"{settings.parent} holds scenes with {name} {came}, not {expected.get(name)}: "
-        "give another folder, or the settings that it was begun with"
+        f"{settings.parent} holds scenes with {name} {came}, expected {expected.get(name)}: give another folder, or "
+        "the settings it was started with"
     )
 
 

@@ -12,7 +12,7 @@ Array = NDArray[np.float32]
 def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Array]:
     """The image (H, W, 3) at the network's size, (1, 3, h, w) in [0, 1]."""
     if boxes:
-        raise SystemExit(f"boxes are for people: this is a model for {facts['task']}")
+        raise SystemExit(f"boxes are for people, but this model is for {facts['task']}")
     size = facts["input"]["shape"][2:]
     weights = averaging if np.prod(size) < np.prod(image.shape[:2]) else between
     pixels = resized(image.astype(np.float32).transpose(2, 0, 1), size, weights)
