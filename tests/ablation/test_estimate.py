@@ -26,7 +26,7 @@ def test_shared_trainings_count_once(tmp_path):
     one = study(seeds=(0,), cells=(run().cell,), variants=(Variant(name="full"), Variant(name="same")))
     other = dataclasses.replace(one, name="other")
     assert plan_text([one, other], tmp_path, 2).splitlines() == [
-        "study: 2 runs, 0 done, 0 shared with studies before it, 1 to do, about 0.0 hours of one core",
-        "other: 2 runs, 0 done, 1 shared with studies before it, 0 to do, about 0.0 hours of one core",
-        "together 1 different runs; about 0.0 hours with --processes 2",
+        "study: 2 runs, 0 done, 0 shared with earlier studies, 1 to do, about 0.0 core hours",
+        "other: 2 runs, 0 done, 1 shared with earlier studies, 0 to do, about 0.0 core hours",
+        "1 distinct runs in total; about 0.0 hours with --processes 2",
     ]

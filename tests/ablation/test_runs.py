@@ -331,7 +331,7 @@ def test_a_damaged_result_is_refused_with_a_cure(content, tmp_path):
     """Some gave an error of Python's, the others did not say what to do."""
     prompts = two_studies()[0]
     (tmp_path / "c--full--0.json").write_text(content)
-    cure = "remove it; the same command trains it again$"
+    cure = "remove it, and run the same command again to retrain$"
     with pytest.raises(InputError, match=rf"c--full--0\.json is not .*{cure}"):
         read_results(prompts, tmp_path)
 

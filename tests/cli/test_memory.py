@@ -17,7 +17,7 @@ def test_a_table_says_what_it_was_computed_for(capsys):
     assert main(["memory", "micro_pose", *SMALL, *words]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "micro_pose: peak memory of a training step, computed" in shown
-    assert "2 images of 64x64 in a pass, 8 passes a step; bf16, with checkpointing" in shown
+    assert "2 images of 64x64 per pass, 8 passes per step; bf16, with checkpointing" in shown
     assert "trained: prompts, 0.4 of 4.4 M parameters; backbone: micro" in shown
     assert "weights' copies" in shown
     assert "average" not in shown

@@ -289,7 +289,7 @@ def test_boxes_for_images_of_another_size(pose, tmp_path, capsys):
     assert (code, people) == (1, [(2, LEFT), (4, LEFT)])
     other, turned, swapped = (line for line in error.splitlines() if line.startswith("error: "))
     assert "a.jpg is 64x80 but its annotations are for 640x800 (height x width)" in other
-    assert "c.jpg is 80x64 after its EXIF orientation 6 (turned by 90 degrees), but its annotations" in turned
+    assert "c.jpg is 80x64 after its EXIF orientation 6 (rotated by 90 degrees), but its annotations" in turned
     assert "e.jpg is 64x80 but its annotations are for 80x64" in swapped
     words = [str(tmp_path / "a.jpg"), "--out", str(tmp_path / "o"), "--boxes", str(tmp_path / "boxes.json")]
     assert main(["heatmaps", "micro-pose", *words]) == 2
@@ -327,11 +327,11 @@ def test_boxes_that_are_corners_or_lie_outside(pose, tmp_path, caplog):
     images = placed(tmp_path, "1.jpg")
     boxes = [{"image_id": 1, "category_id": 1, "bbox": box} for box in ([30, 20, 60, 60], [80, 5, 9, 9])]
     assert pose(images, boxes[:1])[1] == [(1, [30, 20, 60, 60])]
-    assert "1.jpg: 1 of 1 box end outside their images, but would not as x1, y1, x2, y2" in caplog.text
+    assert "1.jpg: 1 of 1 box end outside their images, but not if read as x1, y1, x2, y2" in caplog.text
     caplog.clear()
     assert pose(images, [{**boxes[0], "bbox": LEFT}, boxes[1]])[1] == [(1, LEFT)]
     assert "1 of 2 boxes lie mostly outside their images (the first: box 1, [80, 5, 9, 9]" in caplog.text
-    assert "1 box outside the image left out" in caplog.text
+    assert "1 box outside the image skipped" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_boxes_on_any_side_of_the_image(tmp_path, caplog, box):
     boxes = Boxes.read(tmp_path / "boxes.json", [Path("1.jpg")])
     assert boxes.of(Path("1.jpg"), (80, 64)) == [(*LEFT, 1.0)]
     assert "1 of 2 boxes lie mostly outside" in caplog.text
-    assert "1 box outside the image left out" in caplog.text
+    assert "1 box outside the image skipped" in caplog.text
 
 
 def test_scores_as_percent(tmp_path):
@@ -538,7 +538,7 @@ def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_pa
     assert main(["predict", str(models / "depth"), f"{tmp_path}/*.png", "--out", str(tmp_path / "out")]) == 1
     captured = capsys.readouterr()
     assert "1 of 2 images predicted" in captured.out
-    assert "aaa.png is too long for those of its results: rename it" in captured.err
+    assert "aaa.png is too long for the names of its results: rename it" in captured.err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b_depth.png", "b_depth_color.png"]
 
 

@@ -109,7 +109,9 @@ def test_several_may_ask_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(InputError, match=r"cannot write to the cache .*file: .*; name another by METAPROMPTS_CACHE"):
+    with pytest.raises(
+        InputError, match=r"cannot write to the cache .*file: .*; choose another folder with METAPROMPTS_CACHE"
+    ):
         artifact(WHAT, Builder(), tmp_path / "file")
 
 

@@ -96,7 +96,7 @@ def test_a_warm_up_that_lasts_to_the_end_is_reported():
     """Nothing said that a learning rate never reached the one that was asked for."""
     assert check_warmup(Schedule(warmup_steps=40), 41) is None
     warning = check_warmup(Schedule(warmup_steps=50), 40)
-    assert warning.startswith("schedule.warmup_steps 50 is as long as all 40 steps or longer")
+    assert warning.startswith("schedule.warmup_steps 50 is not below the total of 40 steps")
     assert "78% of optimizer.lr" in warning
     assert check_warmup(Schedule(kind="poly_one_cycle", warmup_steps=50), 40) is None
 

@@ -138,7 +138,9 @@ def test_early_stopping_stops_where_it_would_have_without_interruption(images, t
     notes = Notes()
     history = train(recipe("depth", images, tmp_path / "once", *words), [notes])
     assert len(history.validations) < STEPS
-    assert f"stopped early at step {history.validations[-1]['step']} of {STEPS}: rmse was no better" in notes.lines[-1]
+    assert (
+        f"stopped early at step {history.validations[-1]['step']} of {STEPS}: rmse has not improved" in notes.lines[-1]
+    )
     assert logged(tmp_path / "once")[-1] == {"step": history.validations[-1]["step"], "early_stopping": 2}
     made = recipe("depth", images, tmp_path / "twice", *words)
     with pytest.raises(TrainingStopped):

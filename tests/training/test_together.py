@@ -149,7 +149,7 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
     assert done.returncode != 0
     own = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert any("train3.png" in line for line in own)
-    assert all("train3.png" in line or "another process of this run has ended" in line for line in own)
+    assert all("train3.png" in line or "another process of this run has exited" in line for line in own)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_a_head_of_other_classes_stays_fresh_and_is_named_in_one_line(trained, c
         assert init_from(model, trained) == ["auxiliary_head.classify", "head.classify"]
     assert torch.equal(model.head.classify.weight, before)
     rows, layers = messages(caplog)
-    assert rows.endswith("copied by name are the outputs of none; new are those of a, b, c")
+    assert rows.endswith("outputs copied by name: none; newly initialized: a, b, c")
     assert layers.endswith("fresh are auxiliary_head.classify, head.classify")
     assert torch.equal(model.unet.conv_in.weight, small_model("segmentation").unet.conv_in.weight)
 
@@ -56,7 +56,7 @@ def test_classes_in_another_order_are_taken_by_name(trained, caplog):
         assert torch.equal(head.classify.bias, other.classify.bias.flip(0))
     assert torch.equal(model.head.fuse[0].weight, first.head.fuse[0].weight)
     (message,) = messages(caplog)
-    assert "copied by name are the outputs of sky, ground; new are those of none" in message
+    assert "outputs copied by name: sky, ground; newly initialized: none" in message
 
 
 def test_of_classes_that_only_partly_agree_the_others_are_fresh(trained, caplog):
@@ -65,7 +65,7 @@ def test_of_classes_that_only_partly_agree_the_others_are_fresh(trained, caplog)
     assert init_from(model, trained) == []
     assert torch.equal(model.head.classify.weight[1], small_model("segmentation").head.classify.weight[1])
     assert torch.equal(model.head.classify.weight[[0, 2]], before[[0, 2]])
-    assert "copied by name are the outputs of sky; new are those of car, road" in caplog.text
+    assert "outputs copied by name: sky; newly initialized: car, road" in caplog.text
 
 
 def test_two_other_classes_are_no_reason_to_take_a_head(trained):
@@ -98,7 +98,7 @@ def test_names_are_compared_as_everywhere_else(trained, tmp_path, caplog):
     model = build_model(read_recipe("micro_pose", [*words, "--training.init_from", str(tmp_path)]))
     rows = [first.task.joints.index(name) for name in ("left_eye", "nose")]
     assert torch.equal(model.head.score.weight[1:], first.head.score.weight[rows])
-    assert "copied by name are the outputs of LeftEye, nose; new are those of tail" in caplog.text
+    assert "outputs copied by name: LeftEye, nose; newly initialized: tail" in caplog.text
 
 
 def test_an_embedded_model_is_a_start_for_other_classes(caplog):
@@ -108,7 +108,7 @@ def test_an_embedded_model_is_a_start_for_other_classes(caplog):
     assert torch.equal(model.unet.conv_in.weight, first.unet.conv_in.weight)
     places = [first.task.classes.index(name) for name in ("car", "tree")]
     assert torch.equal(model.head.classify.weight[:2], first.head.classify.weight[places])
-    assert "copied by name are the outputs of car, tree; new are those of bridge" in caplog.text
+    assert "outputs copied by name: car, tree; newly initialized: bridge" in caplog.text
 
 
 def test_a_hub_id_is_a_start(trained, monkeypatch):
@@ -143,7 +143,7 @@ def test_another_largest_depth_is_reported(tmp_path, caplog):
     build_model(read_recipe("micro_depth", [*words, "--task.max_depth_m", "80"])).save(tmp_path)
     with caplog.at_level(logging.WARNING):
         init_from(build_model(read_recipe("micro_depth", words)), tmp_path)
-    assert "up to 80 m, this model up to 10 m: all depths begin at 0.125 times" in caplog.text
+    assert "up to 80 m, this model up to 10 m: all depths start at 0.125 times" in caplog.text
 
 
 def test_the_folder_of_a_training_is_no_model(trained, tmp_path):

@@ -38,11 +38,11 @@ def plan_text(studies: Sequence[Study], out: Path, processes: int) -> str:
         seen |= {run.key for run in runs}
         total_s += seconds
         lines.append(
-            f"{study.name}: {len(runs)} runs, {len(done)} done, {len(shared - done)} shared with studies "
-            f"before it, {len(waiting)} to do, about {seconds / 3600:.1f} hours of one core"
+            f"{study.name}: {len(runs)} runs, {len(done)} done, {len(shared - done)} shared with earlier studies, "
+            f"{len(waiting)} to do, about {seconds / 3600:.1f} core hours"
         )
     hours = total_s / processes / 3600
-    lines.append(f"together {len(seen)} different runs; about {hours:.1f} hours with --processes {processes}")
+    lines.append(f"{len(seen)} distinct runs in total; about {hours:.1f} hours with --processes {processes}")
     return "\n".join(lines) + "\n"
 
 

@@ -23,7 +23,7 @@ def study_figure(study: Study, results: Results) -> ImageArray:
         )
         for cell in study.cells
     ]
-    return draw_intervals(panels, f"{study.title}{' (quick run: means nothing)' if study.quick else ''}")
+    return draw_intervals(panels, f"{study.title}{' (quick run: the numbers are meaningless)' if study.quick else ''}")
 
 
 def _row(cell: Cell, variant: Variant, own: Entry) -> Row:

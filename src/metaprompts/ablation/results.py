@@ -24,7 +24,7 @@ _TYPES = {
     **{"training": str, "command": str, "failed": str, "commit": str | None},
     **{"scores": dict, "settings": dict, "versions": dict},
 }
-_CURE = "remove it; the same command trains it again"
+_CURE = "remove it, and run the same command again to retrain"
 
 
 def results_folder(out: Path, study: Study) -> Path:
@@ -146,7 +146,7 @@ def _is_of(result: Result, run: Run) -> bool:
 def _check_intact(result: Any, run: Run, path: Path) -> None:
     wrong = None
     if not isinstance(result, dict):
-        wrong = "no JSON object"
+        wrong = "not a JSON object"
     elif ("scores" in result) == ("failed" in result):
         wrong = 'expected either "scores" or "failed"'
     elif result.get("seed") != run.seed:

@@ -113,15 +113,16 @@ def _spelled_p(difference: Estimate) -> str:
 
 
 def _notes(study: Study, results: Results) -> Iterator[str]:
-    quick = "A quick run: it shows that the study can be run, its numbers mean nothing. " if study.quick else ""
+    quick = "A quick run: it shows that the study runs; its numbers are meaningless. " if study.quick else ""
     total = len(study.runs())
     missing = "" if len(results) == total else f" Of {total} runs {len(results)} have a result."
     yield (
-        f"{quick}Student's t over seeds: interval of the mean, paired test against {study.variants[0].name} seed by "
-        f"seed, p not corrected for the number of comparisons.{_warning(study, results)}{missing}"
+        f"{quick}Student's t over seeds: confidence interval of the mean, paired test against "
+        f"{study.variants[0].name} by seed, p not corrected for multiple "
+        f"comparisons.{_warning(study, results)}{missing}"
     )
     if study.paper is not None and any(variant.paper for variant in study.variants):
-        yield f"The paper's: {study.paper}; other data, another size of model."
+        yield f"The paper's column: {study.paper}, with other data and another model size."
     yield f"Trained by {_origin(results)}."
     if any("failed" in result for result in results.values()):
         yield ""
@@ -137,8 +138,8 @@ def _warning(study: Study, results: Results) -> str:
     if fewest >= _FEW_SEEDS or not fewest:
         return ""
     if fewest == 1:
-        return " Where there is one seed, there is neither."
-    return f" {fewest} seeds are few: that a difference is not seen does not show that there is none."
+        return " A single seed has neither."
+    return f" {fewest} seeds are few: a difference that is not significant may still exist."
 
 
 def _origin(results: Results) -> str:

@@ -50,7 +50,7 @@ class Ablate:
     again: bool = False
     """Discard the results of --only, and retrain."""
     check: bool = False
-    """Retrain finished runs in OUT/check and compare to 1e-3; exit code 1 if one differs or fails."""
+    """Retrain finished runs in OUT/check and compare within 1e-3; exit code 1 if one differs or fails."""
     stored: Path | None = option(None, metavar="DIR")
     """With --check or --show: read results from DIR/STUDY/ instead of OUT; for example results."""
     quick: bool = False
@@ -60,7 +60,7 @@ class Ablate:
     show: bool = False
     """Train nothing: make tables and images of the available results."""
     skip_missing_data: bool = False
-    """Leave out cells whose data is not given."""
+    """Skip cells whose data is not given."""
 
     def run(self) -> int:
         """Train runs without a result, and print the tables."""

@@ -120,7 +120,7 @@ class Boxes:
         lost = ((corners[:, :2] >= sizes) | (corners[:, :2] + corners[:, 2:] <= 0)).any(axis=1)
         lines = odd_boxes(corners, sizes, lambda row: f"box {row}")
         if lost.any():
-            lines.append(f"{counted(int(lost.sum()), 'box', 'boxes')} outside the image left out")
+            lines.append(f"{counted(int(lost.sum()), 'box', 'boxes')} outside the image skipped")
         if lines:
             # Logged once per file.
             level = logging.INFO if self._reported else logging.WARNING

@@ -28,7 +28,7 @@ _ALL: dict[str, str | Mapping[str, str]] = {
 }
 _HELP = """Stable Diffusion as a perception model: segmentation, metric depth and human pose with learnable meta
 prompts."""
-_EPILOG = """Every command explains itself with --help. Completion: eval "$(_METAPROMPTS_COMPLETE=bash_source
+_EPILOG = """Every command has --help. Completion: eval "$(_METAPROMPTS_COMPLETE=bash_source
 metaprompts)" in ~/.bashrc, or zsh_source in ~/.zshrc."""
 _DATA_HELP = "Check a data set, or pack it into shards"
 

@@ -37,9 +37,9 @@ class Check(WithRecipeKeys):
     recipe: str = argument("RECIPE", names=recipe_names)
     """A .toml file, a run's recipe.json, or the name of a shipped recipe."""
     full: bool = False
-    """Read every sample, not only 8 of each split and, for the shares of classes, 200 masks."""
+    """Read every sample, instead of 8 per split and, for class shares, 200 masks."""
     out: Path | None = option(None, metavar="IMAGE")
-    """Output image (.png, .jpg) of some samples with their labels drawn in; for segmentation with a histogram of the
+    """Output image (.png, .jpg) of some samples with labels overlaid; for segmentation with a histogram of the
     classes. By default ./data-check-RECIPE.jpg; none for no image."""
 
     def run(self) -> int:
@@ -137,7 +137,7 @@ def _unlabeled(recipe: "Recipe") -> Iterator[str]:
         count = len(images_in(recipe.data.folder() / folder))
         official = recipe.data.official()[name]
         found = f"{count} of {counted(official, 'image')}" if count else f"no images in {folder}"
-        yield f"{name:<14} {found}; their labels are not published, nothing here needs them"
+        yield f"{name:<14} {found}; their labels are not published, and no command needs them"
 
 
 def _list_bad(faults: list[str]) -> None:

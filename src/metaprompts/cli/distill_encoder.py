@@ -34,10 +34,10 @@ class DistillEncoder(Distillation):
 
         found = distill(self, ConsoleProgress())
         say(
-            f"on {counted(found.images, 'image')} held out from training: {found.unexplained:.2%} of the "
-            f"latents' variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
-            f"{found.mean_absolute:.4f} of their spread\n"
-            f"{found.parameters:,} parameters, the VAE's encoder has {found.vae_parameters:,}\n"
+            f"on {counted(found.images, 'image')} held out from training: {found.unexplained:.2%} of the latents' "
+            f"variance unexplained, {found.worst_channel:.2%} in the worst channel; mean error "
+            f"{found.mean_absolute:.4f} of their standard deviation\n"
+            f"{found.parameters:,} parameters, against {found.vae_parameters:,} in the VAE's encoder\n"
             f"finished: {self.out}\n"
         )
         return 0

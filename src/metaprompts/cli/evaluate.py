@@ -57,7 +57,8 @@ class Evaluate(WithModelRecipeKeys):
     engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = "plain"
     """Engine that executes the model; plain is the model as in training."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino): evaluate with it to measure the loss in quality."""
+    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino); run metaprompts evaluate to measure its loss in
+    quality."""
 
     def run(self) -> int:
         """Evaluate."""

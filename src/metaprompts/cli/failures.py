@@ -16,7 +16,7 @@ _MEMORY_WORDS = (
 )
 _LESS_MEMORY = {
     "train": "lower training.micro_batch_size or the size of the crops, or set backbone.gradient_checkpointing "
-    "(metaprompts memory RECIPE computes what it takes)",
+    "(metaprompts memory RECIPE computes the memory of a run)",
     "predict": "lower --batch-size, or give --max-memory or --window",
     "evaluate": "lower training.val_batch_size, or give test.window (depth: test.num_windows)",
     "submit": "lower training.val_batch_size, or give test.window (depth: test.num_windows)",
@@ -25,7 +25,7 @@ _LESS_MEMORY = {
 }
 _CURES = {
     errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room in your quota",
+    errno.EDQUOT: "free up space in your quota",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or lower data.num_workers",
     errno.ENFILE: "too many files are open on this machine",
     errno.EAGAIN: "raise the limit of processes (ulimit -u), or lower data.num_workers and OMP_NUM_THREADS",

@@ -7,14 +7,14 @@ from metaprompts.training.memory_estimate import TrainingMemory
 
 _UNITS = {"GiB": 2**30, "MiB": 2**20}
 _PARTS = {
-    "weights": ("weights", "float32, the frozen encoder's too"),
-    "gradients": ("gradients", "float32, those that are there at that moment"),
+    "weights": ("weights", "float32, including the frozen encoder"),
+    "gradients": ("gradients", "float32, those held at the peak"),
     "moments": ("optimizer", "AdamW's two moments"),
-    "average": ("average", "the weights' exponential average"),
-    "exchange": ("exchange", "a copy of the gradients, which the processes exchange"),
-    "copies": ("weights' copies", "in the precision of the passes"),
+    "average": ("average", "exponential moving average of the weights"),
+    "exchange": ("exchange", "a copy of the gradients, exchanged between processes"),
+    "copies": ("weight copies", "in the precision of the forward pass"),
     "activations": ("activations", "kept by the forward pass for the backward pass, losses included"),
-    "work": ("passing by", "the encoder's tensors, gradients on their way, what is computed again"),
+    "work": ("temporary", "tensors of the encoder, gradients in flight, recomputed activations"),
 }
 # An easily scaled reference: about a third of an A100's bf16 peak.
 _TFLOPS = 100
@@ -39,13 +39,13 @@ def memory_table(name: str, recipe: Recipe, memory: TrainingMemory, processes: i
     )
     table.add_column("part", no_wrap=True)
     table.add_column(unit, justify="right")
-    table.add_column("what it is")
+    table.add_column("meaning")
     for part, (shown, meaning) in _PARTS.items():
         size = getattr(memory.peak, part)
         if size or part not in _ONLY_WHERE_USED:
             table.add_row(shown, _in(unit, size), meaning)
     table.add_section()
-    table.add_row("total", _in(unit, memory.peak.total), f"in the {memory.phase}, the fullest moment", style="bold")
+    table.add_row("total", _in(unit, memory.peak.total), f"peak, in the {memory.phase}", style="bold")
     return table
 
 
@@ -58,11 +58,11 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     # Training itself raises an error for it.
     norm = "; a pass of one image needs --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
-        f"{images} of {height}x{width} in a pass, {passes} a step{share}; {settings.precision}, {checkpointing} "
+        f"{images} of {height}x{width} per pass, {passes} per step{share}; {settings.precision}, {checkpointing} "
         f"checkpointing{norm}\n"
         f"trained: {settings.trainable}, {memory.trained / 1e6:.1f} of {memory.parameters / 1e6:.1f} M parameters; "
         f"backbone: {memory.architecture}\n"
-        f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for what is not counted\n"
+        f"the forward pass keeps {_in(unit, memory.kept)} {unit}; leave a tenth free for memory that is not counted\n"
         f"a step computes {memory.flops / 1e12:.3g} TFLOP: 1,000 steps take "
         f"{1000 * memory.flops / (_TFLOPS * 1e12) / 3600:.2g} hours on a GPU that sustains {_TFLOPS} TFLOP/s"
     )

@@ -71,8 +71,8 @@ class Predict:
     stride: str | None = option(None, metavar="H,W", group=_LARGE)
     """Step between windows; by default half a window."""
     max_memory: str | None = option(None, metavar="SIZE", group=_LARGE)
-    """Memory limit of prediction, for example 8GB or 6GiB; to stay below it, uses smaller batches or strips. By default
-    four fifths of the free memory."""
+    """Memory limit of prediction, for example 8GB or 6GiB; batches are made smaller and images split into strips to
+    stay below it. By default four fifths of the free memory."""
     raw: bool = False
     """Also write exact values as .npy: depth in meters, or segmentation confidence."""
     legend: bool = True
@@ -94,8 +94,9 @@ class Predict:
     batch_size: Annotated[int, Range(1, 10**9)] = option(1, group=_SPEED)
     """Number of images, or windows of one image, per forward pass, if they fit in memory."""
     engine: Literal["auto", "plain", "eager", "compile", "openvino", "onnx"] = option("auto", group=_SPEED)
-    """Engine that executes the model: auto picks an installed engine that repays its preparation; plain is the model as
-    in training; the others precompute everything that depends on the weights alone. All agree up to rounding."""
+    """Engine that executes the model: auto picks an installed engine that saves more time than it takes to prepare;
+    plain is the model as in training; the others precompute everything that depends only on the weights. All agree up
+    to rounding."""
     precision: Literal["fp32", "bf16", "int8"] = option("fp32", group=_SPEED)
     """bf16: 16-bit matrix products; int8: 8-bit weights (openvino)."""
     steps: int | None = option(None, group=_LESS)
@@ -210,7 +211,7 @@ class Predict:
 
         # Checked beforehand, because files with shorter suffixes would still be written.
         if len(os.fsencode(name.name + _LONGEST_ENDING)) > _LONGEST_NAME:
-            failures.append(f"the name of image {path} is too long for those of its results: rename it")
+            failures.append(f"the name of image {path} is too long for the names of its results: rename it")
             return False
         try:
             folder = (self.out / name).parent
@@ -240,7 +241,7 @@ class Predict:
         folder = (self.out / name).parent
         prediction.save(folder, name.name, raw=self.raw, legend=self.legend, min_score=least)
         if (line := prediction.unseen(least)) is not None:
-            complain(f"{path}: {line}{'; --min-score changes that' if prediction.people else ''}\n")
+            complain(f"{path}: {line}{'; change it with --min-score' if prediction.people else ''}\n")
 
     def _write_poses(
         self, predicted: "list[tuple[Path, Prediction]]", names: dict[Path, Path], boxes: "Boxes | None"

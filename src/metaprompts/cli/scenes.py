@@ -32,13 +32,13 @@ class Scenes:
     val_count: int | None = None
     """Number of validation scenes; by default a fifth."""
     seed: Annotated[int, Range(0, 2**53)] = 1_000_000
-    """Seed of the first training scene; validation starts a million later. Pre-training uses smaller ones."""
+    """Seed of the first training scene; validation starts a million later. Pre-training uses smaller seeds."""
     height: int | None = None
     """Image height in pixels; by default that of the data set (a quarter of it for cityscapes)."""
     width: int | None = None
     """Image width in pixels."""
     density: float | None = None
-    """kitti: share of the pixels below the upper third whose depth is measured; by default 0.3."""
+    """kitti: share of the pixels below the upper third with measured depth; by default 0.3."""
     workers: Annotated[int, Range(1, 10**6)] = 1
     """Number of processes."""
 

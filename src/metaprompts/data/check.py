@@ -172,7 +172,7 @@ def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple
         if is_published:
             listed += f" (published: {COCO_IMAGES[split]})"
         reasons = ", ".join(f"{count} {reason}" for reason, count in samples.left_out.items())
-        return unit, f"{listed}; annotations left out: {reasons}" if reasons else listed
+        return unit, f"{listed}; skipped annotations: {reasons}" if reasons else listed
     if isinstance(samples, KittiEigen | NyuDepth) and samples.unmeasured:
         return "image", f"{samples.unmeasured} more without depth"
     return "image", ""

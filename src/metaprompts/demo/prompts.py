@@ -55,7 +55,7 @@ def prompts_gallery(
     )
     return Gallery(
         title=f"Meta prompts of {model.task.name}: what they respond to",
-        text=f"{_TEXTS[kind]} Blue is the least response, red the strongest.",
+        text=f"{_TEXTS[kind]} Blue is the weakest response, red the strongest.",
         columns=("image", "truth", "response of the prompt"),
         rows=[_images(model, row) for row in rows],
         names=[f"{row.text}; {scene_name(row.sample)}" for row in rows],

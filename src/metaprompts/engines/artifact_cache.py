@@ -36,7 +36,7 @@ def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
     if _is_whole(place, what):
         return place
     remove_scratch(place.parent)
-    advice = f"name another by {CACHE_VARIABLE}"
+    advice = f"choose another folder with {CACHE_VARIABLE}"
     with scratch_folder(place, f"cannot write to the cache {place.parent}", advice) as scratch:
         build(scratch)
         files = {path.name: file_fingerprint(path) for path in sorted(scratch.iterdir())}

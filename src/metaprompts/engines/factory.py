@@ -225,16 +225,18 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
             raise InputError("int8 is for the CPU: give --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
             return Choice("compile", f"a GPU and {count}, worth compiling for")
-        return Choice("eager", f"on {device.type}, too few ({count}) to compile for")
+        return Choice("eager", f"on {device.type}, too few ({count}) to pay for compiling")
     if not installed("openvino"):
-        return Choice("eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' is faster on a CPU")
+        return Choice(
+            "eager", "OpenVINO is not installed: pip install 'metaprompts[openvino]' for faster prediction on a CPU"
+        )
     if bounded and order.precision != "int8":
-        return Choice("eager", "it alone has strips, and windows of any size")
+        return Choice("eager", "the only engine with strips and windows of any size")
     if order.precision == "int8" or enough:
         return Choice("openvino", "installed, and the fastest on a CPU")
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
         return Choice("openvino", "installed, and the model is converted already")
-    return Choice("eager", f"converting to OpenVINO takes longer than {count}; --engine openvino does it")
+    return Choice("eager", f"converting to OpenVINO takes longer than {count}; force it with --engine openvino")
 
 
 def _eager(order: _Order, prepared: OptimizedModel) -> Parts:

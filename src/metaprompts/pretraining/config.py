@@ -18,15 +18,15 @@ class Scenes:
     """The generated scenes."""
 
     count: int = 20_000
-    """Scenes to train on; scene i is drawn from seed i."""
+    """Training scenes; scene i is drawn from seed i."""
     held_out: int = 256
-    """Scenes to measure on, from other seeds."""
+    """Evaluation scenes, from other seeds."""
     height: int = 128
-    """Pixels; a multiple of 64."""
+    """In pixels; a multiple of 64."""
     width: int = 192
-    """Pixels; a multiple of 64."""
+    """In pixels; a multiple of 64."""
     workers: int = 2
-    """Processes that draw; 1 draws in this one."""
+    """Drawing processes; 1 draws in the main process."""
 
     def __post_init__(self) -> None:
         _at_least(1, "scenes.", self, "count", "held_out", "workers")
@@ -42,17 +42,17 @@ class Learning:
     steps: int
     """Optimizer steps; a larger number extends a finished run."""
     batch_size: int
-    """Images (VAE: small crops) in a step."""
+    """Images (VAE: small crops) per step."""
     lr: float
-    """Learning rate at its height."""
+    """Peak learning rate."""
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices; vectors have none."""
     max_grad_norm: float = 1.0
-    """Maximum norm of all gradients together."""
+    """Maximum global gradient norm."""
     warmup_steps: int = 200
-    """Steps of linear rise of the learning rate."""
+    """Warm-up steps, with a linear learning rate."""
     decay_fraction: float = 0.2
-    """Share of the steps, at the end, over which the learning rate falls to 0."""
+    """Final share of the steps, over which the learning rate falls to 0."""
     ema_decay: float = 0.999
     """EMA decay of the averaged weights."""
 
@@ -87,21 +87,22 @@ class Vae(Learning):
     scenes: int = 6_000
     """Number of training scenes."""
     crop: int = 64
-    """Side of the crops, pixels; a multiple of 8."""
+    """Side of the crops in pixels; a multiple of 8."""
     whole_share: float = 0.15
-    """Share of the steps, at the end, that see whole images, fewer at a time."""
+    """Final share of the steps, with whole images in smaller batches."""
     chroma_weight: float = 2.0
-    """Weight of the error in blue and red difference, against 1 for that in red, green and blue."""
+    """Weight of the chroma error (blue and red difference), relative to 1 for red, green and blue."""
     edge_weight: float = 1.0
-    """Weight of the error in differences between neighbors."""
+    """Weight of the error in gradients between neighboring pixels."""
     pooled_weight: float = 0.5
-    """Weight of the error after averaging 2x2, 4x4 and 8x8 blocks, each."""
+    """Weight of each error after averaging 2x2, 4x4 and 8x8 blocks."""
     kl_weight: float = 1e-4
-    """Weight of the latent's divergence from a standard normal, a mean over its numbers."""
+    """Weight of the latent's KL divergence from a standard normal, averaged over elements."""
     kl_warmup_steps: int = 2_000
-    """Steps over which that weight rises from 0."""
+    """Steps over which the KL weight rises from 0."""
     equal_channels: bool = False
-    """Normalize each latent channel separately instead of all together: details then count as much as plain colors."""
+    """Normalize each latent channel separately instead of all together, so that details count as much as plain
+    colors."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,9 +123,9 @@ class Text:
     """The vocabulary."""
 
     merges: int = 500
-    """Number of words and word parts with their own token, in addition to all single letters."""
+    """Number of words and subwords with their own token, in addition to all single letters."""
     longest: int = 77
-    """Largest number of tokens in a caption, beginning and end included; what is longer is cut."""
+    """Maximum number of tokens in a caption, including start and end tokens; longer captions are truncated."""
 
     def __post_init__(self) -> None:
         _at_least(1, "text.", self, "merges")
@@ -140,13 +141,13 @@ class Diffusion(Learning):
     batch_size: int = 32
     lr: float = 1e-3
     drop_caption: float = 0.1
-    """Share of the captions left empty, for classifier-free guidance."""
+    """Share of captions dropped, for classifier-free guidance."""
     sample_every: int = 1_000
-    """Steps between sheets of samples."""
+    """Steps between sample sheets."""
     sample_steps: int = 25
-    """Denoising steps of a sample."""
+    """Denoising steps per sample."""
     guidance: float = 4.0
-    """Classifier-free guidance of the samples."""
+    """Classifier-free guidance scale of the samples."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -160,18 +161,19 @@ class Pretraining:
     """The config of all pre-training stages."""
 
     out: Path
-    """Folder of the run: scenes, checkpoints, sheets of samples, and the model."""
+    """Folder of the run: scenes, checkpoints, sample sheets, and the model."""
     architecture: Path | None = None
-    """JSON file with the configs "unet", "vae" and "text_encoder"; by default the miniature that ships."""
+    """JSON file with the configs "unet", "vae" and "text_encoder"; by default the shipped miniature."""
     init_from: Path | None = None
-    """Diffusers folder, or "micro", the one that ships: start from its UNet and text encoder, and keep its VAE and
-    words."""
+    """Diffusers folder, or "micro" for the shipped one: start from its UNet and text encoder, and keep its VAE and
+    vocabulary."""
     seed: int = 0
     """Random seed."""
     threads: int | None = None
     """PyTorch threads of each process; by default one per core."""
     processes: int = 1
-    """Processes that train the UNet, each on its share of a batch; a CPU is fastest with one per core of one thread."""
+    """Processes that train the UNet, each on its share of a batch; on a CPU, one single-threaded process per core is
+    fastest."""
     checkpoint_seconds: float = 120.0
     """Time between checkpoints."""
     ignore_gates: bool = False

@@ -42,7 +42,7 @@ def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
     stride = 2 ** (len(vae.config.block_out_channels) - 1)
     missing = missing_parts(folder, len(images), (2, vae.config.latent_channels, height // stride, width // stride))
     batches = sum(len(batched(rows, _BATCH)) for rows in missing)
-    for _ in tracked(_encoded(vae, images, missing, folder), batches, what="encoding scenes, batches"):
+    for _ in tracked(_encoded(vae, images, missing, folder), batches, what="encoding batches of scenes"):
         pass
 
 

@@ -127,7 +127,7 @@ def _take_step(
     losses = optimizer_step(
         train_state.model, train_state.optimizer, [one_pass], settings.max_grad_norm, train_config.process_group
     )
-    cure = f"delete {train_config.folder} and begin the stage again with a lower learning rate"
+    cure = f"delete {train_config.folder} and start the stage over with a lower learning rate"
     check_finite(losses, train_state.step + 1, cure)
     train_state.after_step()
     return losses, lr

@@ -110,7 +110,7 @@ def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | No
     held, kept = (_images(splits[name].stored) for name in ("validation", "training"))
     return (
         f"data.val {recipe.data.val_share:g}: {held} of {held + kept} training images are held out for validation, "
-        f"drawn by training.seed {recipe.training.seed}"
+        f"chosen by training.seed {recipe.training.seed}"
     )
 
 

@@ -136,7 +136,7 @@ def _train(recipe: Recipe, dist: DistributedContext, callbacks: Callback, resume
     checkpoints.resume(train_state, resume)
     if train_state.is_finished:
         callbacks.on_message(
-            [f"nothing to do: this run has ended at step {train_state.step}; raise --training.steps to continue"]
+            [f"nothing to do: this run is finished at step {train_state.step}; raise --training.steps to continue"]
         )
         return train_state.history
     if dist.is_first:
@@ -234,9 +234,9 @@ def _early_stop(train_state: RunState, steps: int, recipe: Recipe) -> str:
     metric, patience = main_metric(recipe.task), recipe.training.early_stopping
     best = train_state.history.best or {}
     return (
-        f"stopped early at step {train_state.step} of {steps}: {metric} was no better in "
+        f"stopped early at step {train_state.step} of {steps}: {metric} has not improved for "
         f"{counted(patience or 0, 'validation')} in a row (best {best.get(metric, math.nan):.4f} at step "
-        f"{best.get('step')}); --training.early_stopping none --resume auto continues"
+        f"{best.get('step')}); to continue, pass --training.early_stopping none --resume auto"
     )
 
 

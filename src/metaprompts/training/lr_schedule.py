@@ -72,7 +72,8 @@ def describe_schedule(schedule: Schedule, step: int, *, steps: int, lr: float) -
     rates = [learning_rate(place, steps=steps, lr=lr, schedule=schedule) for place in (step, steps - 1)]
     risen = f", warm-up of {warmup}" if warmup else ""
     return (
-        f"schedule {schedule.kind} over {steps} steps{risen}, learning rate {rates[0]:.2e} now and {rates[1]:.2e} last"
+        f"schedule {schedule.kind} over {steps} steps{risen}, learning rate {rates[0]:.2e} now and {rates[1]:.2e} at "
+        "the end"
     )
 
 
@@ -83,6 +84,6 @@ def check_warmup(schedule: Schedule, steps: int) -> str | None:
         return None
     highest = warmup_factor(steps - 1, steps=warmup, ratio=schedule.warmup_start_factor)
     return (
-        f"schedule.warmup_steps {warmup} is as long as all {steps} steps or longer: the learning rate never gets "
-        f"beyond {highest:.0%} of optimizer.lr; pass --schedule.warmup_fraction 0.1 for a tenth of the steps"
+        f"schedule.warmup_steps {warmup} is not below the total of {steps} steps: the learning rate never exceeds "
+        f"{highest:.0%} of optimizer.lr; pass --schedule.warmup_fraction 0.1 for a tenth of the steps"
     )

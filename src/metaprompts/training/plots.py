@@ -48,7 +48,7 @@ def _scores(validations: Sequence[Mapping[str, Any]], metric: str) -> Curve:
     else:
         # COCO's -1 means that there was nothing to score.
         values = [value if value >= 0 else float("nan") for value in values]
-        title, limits = "higher is better; axis from 0 to 1, whatever the values", (0.0, 1.02)
+        title, limits = "higher is better; axis always from 0 to 1", (0.0, 1.02)
     return Curve(
         title=f"validation {metric}, {title}",
         unit=_UNITS.get(metric, metric),

@@ -59,7 +59,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     model.load_state_dict(fitting, strict=False)
     fresh = sorted({name.rpartition(".")[0] for name in misfits})
     if fresh:
-        _warn("%s does not fit all of this model; fresh are %s", source, listed(fresh, _NAMED_AT_MOST))
+        _warn("%s does not fit all of this model; newly initialized: %s", source, listed(fresh, _NAMED_AT_MOST))
     return fresh
 
 
@@ -104,7 +104,7 @@ def _outputs_by_name(
 
 def _report_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
     _warn(
-        "%s has other task.%s, or another order: copied by name are the outputs of %s; new are those of %s",
+        "%s has different task.%s, or another order: outputs copied by name: %s; newly initialized: %s",
         source,
         key,
         ", ".join(copied) or "none",
@@ -118,8 +118,8 @@ def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], sou
     labels = found.get("labels")
     if prompts.kind == found.get("kind") == "label" and labels is not None and tuple(labels) != prompts.labels:
         _warn(
-            "%s has other labels as prompts, or another order, but its head is taken as it is: set prompts.labels to %s"
-            " to use what it learned",
+            "%s has different prompt labels, or another order, but its head is copied unchanged: set prompts.labels "
+            "to %s to use the trained head",
             source,
             ",".join(map(str, labels)),
         )
@@ -130,7 +130,7 @@ def _warn_of_other_depth(model: MetaPromptModel, config: Mapping[str, Any], sour
     own, other = getattr(model.task, "max_depth_m", None), _section(config, "task").get("max_depth_m")
     if own is not None and isinstance(other, int | float) and other > 0 and own != other:
         _warn(
-            "%s predicts up to %s m, this model up to %s m: all depths begin at %.3g times those that it has learned",
+            "%s predicts up to %s m, this model up to %s m: all depths start at %.3g times the depths it has learned",
             source,
             f"{other:g}",
             f"{own:g}",
@@ -158,7 +158,7 @@ def _check_backbone(
     if not other:
         return
     name = other[0]
-    own = "nothing of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
+    own = "no tensor of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
     raise InputError(
         f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
         f"expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that run"

@@ -140,7 +140,7 @@ def _read_pickle(path: Path) -> Any:
                 "its tensors alone, as .safetensors or with torch.save(state_dict)"
             ) from error
         # For files that are not pickles, PyTorch's error is unhelpful, or suggests switching off its safety check.
-        reason = one_line(error)[:100] if head.startswith((b"\x80", MAGIC)) else "it does not begin as one"
+        reason = one_line(error)[:100] if head.startswith((b"\x80", MAGIC)) else "it lacks the file signature"
         raise InputError(
             f"{path} is damaged or not a PyTorch checkpoint ({reason}): copy or download it again"
         ) from error

@@ -89,13 +89,13 @@ def _draw(axes: "Axes", curve: Curve) -> None:
         if curve.cut_outliers:
             remarks.append("not smoothed")
     if missing := len(curve.values) - len(values):
-        remarks.append(f"{counted(missing, 'value')} not finite and left out")
+        remarks.append(f"{counted(missing, 'value')} not finite, skipped")
     bottom, top = curve.limits
     if curve.cut_outliers:
         bottom, top = _without_outliers(values, bottom)
         above = 0 if top is None else int((values > top).sum())
         if above:
-            remarks.append(f"{counted(above, 'step')} above the axis, which ends where 98% are below")
+            remarks.append(f"{counted(above, 'step')} above the axis, which ends at the 98th percentile")
     axes.set_ylim(bottom, top)
     axes.set_title("; ".join(remarks))
 

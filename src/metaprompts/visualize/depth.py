@@ -150,7 +150,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
     notes = ["near is bright, far is dark" + ("; black: no depth" if known < depth_m.size else "")]
     ends = [f"nearer than {near:.2g}\u00a0m" * bool(nearer), f"farther than {far:.2g}\u00a0m" * bool(farther)]
     if nearer or farther:
-        notes.append(f"one color for all that is {' or '.join(filter(None, ends))}")
+        notes.append(f"one color, all depth is {' or '.join(filter(None, ends))}")
     return notes
 
 

@@ -151,7 +151,7 @@ class TestAnnotations:
         """With "area": 0 every AP was 0, and the first validation was the best for ever."""
         (sample,) = CocoKeypoints(write(changed(area=area)), "persons.json", "images")
         assert sample.person.area == 32
-        assert "persons.json: 1 of 1 persons have no area above 0: their boxes' areas are taken" in caplog.text
+        assert "persons.json: 1 of 1 persons have no area above 0: the area of the box is used" in caplog.text
 
     def test_the_category_with_keypoints_need_not_be_the_first(self, write, caplog):
         """Roboflow writes one without first: "entry 0 of the categories has no 'keypoints'"."""
@@ -160,7 +160,7 @@ class TestAnnotations:
         content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "category_id": 0})
         (sample,) = CocoKeypoints(write(content), "persons.json", "images")
         assert sample.person.annotation_id == 70
-        assert "1 annotation of other categories than 1 left out (1 of people)" in caplog.text
+        assert "1 annotation of categories other than 1 skipped (1 of people)" in caplog.text
 
     def test_all_categories_with_the_same_joints(self, write, caplog):
         """Of cats, dogs and cows only the cats were read, without a word."""
@@ -172,7 +172,7 @@ class TestAnnotations:
             content["annotations"].append(animal)
         root = write(content)
         assert [sample.person.annotation_id for sample in CocoKeypoints(root, "persons.json", "images")] == [70, 2]
-        assert "2 annotations of other categories than 1, 2 left out (1 of h, 1 of 9, which is not" in caplog.text
+        assert "2 annotations of categories other than 1, 2 skipped (1 of h, 1 of 9, which is not" in caplog.text
         boxes = [{"image_id": 7, "category_id": number, "bbox": [0, 0, 5, 6], "score": 0.5} for number in (1, 2, 3)]
         write(boxes, "boxes.json")
         assert len(CocoKeypoints(root, "persons.json", "images", detections="boxes.json")) == 2
@@ -182,10 +182,10 @@ class TestAnnotations:
         content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "bbox": [1, 2, 0, 0]})
         dataset = CocoKeypoints(write(content), "persons.json", "images")
         assert len(dataset) == 1
-        assert "num_keypoints of 1 of 2 persons is not how many joints are labeled" in caplog.text
-        assert "1 person with a box below one pixel left out" in caplog.text
+        assert "num_keypoints of 1 of 2 persons differs from the number of labeled joints" in caplog.text
+        assert "1 person with a box below one pixel skipped" in caplog.text
         assert (
-            "1 of 1 box end outside their images, but would not as x1, y1, x2, y2 (the first: annotation 70, "
+            "1 of 1 box end outside their images, but not if read as x1, y1, x2, y2 (the first: annotation 70, "
             "[9, 5, 18, 9] in an image 20 wide and 10 high); expected x, y, width, height in pixels"
         ) in caplog.text
         assert dataset.left_out == {"with a box below one pixel": 1}
@@ -227,7 +227,7 @@ class TestAnnotations:
         """AP was 0 for areas as shares of the image, and -1 for areas a million times too large, without a word."""
         CocoKeypoints(write(changed(area=area)), "persons.json", "images")
         assert (
-            f"1 of 1 persons have an area above their box's or below a thousandth of it, such as {area:g}"
+            f"1 of 1 persons have an area larger than their box or below a thousandth of it, such as {area:g}"
             in caplog.text
         )
 
@@ -302,9 +302,9 @@ class TestDetections:
             ([BOX, {**BOX, "bbox": [0, 0, 1e30, 1e30]}], "entry 1 .*larger than any image"),
             (
                 [{**BOX, "image_id": 8}, {**BOX, "image_id": 9}],
-                "2 boxes: 2 of images that the annotations do",
+                "2 boxes: 2 of images missing from the annotations",
             ),
-            ([{**BOX, "category_id": 3}, {**BOX, "score": 0.1}], "1 of other categories than 1, 1 of a lower score"),
+            ([{**BOX, "category_id": 3}, {**BOX, "score": 0.1}], "1 of categories other than 1, 1 with a lower score"),
         ],
     )
     def test_bad_files(self, write, boxes, words):

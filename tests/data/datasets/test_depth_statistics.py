@@ -40,7 +40,7 @@ def test_maps_that_look_like_a_mistake():
     lines = counted([[3, 3]], [[1, 2]], [[1, 2]], [[0, 0]], [[0, 0]]).lines()
     assert lines[1:] == [
         "warning: 2 of 5 depth maps without a pixel in range",
-        "warning: 1 of 5 depth maps with a single value everywhere",
+        "warning: 1 of 5 depth maps with a single value",
         "warning: 1 of 5 depth maps repeat that of another image, such as those of 2.png and 1.png",
     ]
 

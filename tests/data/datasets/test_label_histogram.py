@@ -36,7 +36,7 @@ class TestCounting:
             "  255 (ignored)   25.00%      2",
         ]
         (line,) = counted.warnings()
-        assert line.startswith("7 is not a class and not ignored: 2 pixels in 1 of 3 masks; say what it is")
+        assert line.startswith("7 is neither a class nor ignored: 2 pixels in 1 of 3 masks; map it")
 
     def test_an_object_of_255_is_pointed_out(self, tmp_path):
         """A mask of 0/255 trained to loss 0.0000 and mIoU 1.0000 without a word: 255 was ignored."""
@@ -63,7 +63,7 @@ class TestCounting:
     def test_masks_that_cannot_be_read_are_reported(self, tmp_path):
         samples = folder(tmp_path, [[0, 1]], [[0, 1]])
         (tmp_path / "masks/1.png").write_bytes(b"no image")
-        assert "classes in 1 of 2 masks, all that can be read" in count_labels(samples, NAMES).lines()[0]
+        assert "classes in 1 of 2 masks, every readable one" in count_labels(samples, NAMES).lines()[0]
 
     def test_of_many_classes_there_is_a_paragraph(self, tmp_path):
         names = tuple(f"c{number}" for number in range(150))
@@ -127,7 +127,7 @@ class TestDataCheck:
     def test_values_beyond_the_samples_that_were_read_are_found(self, tmp_path, capsys):
         folder(tmp_path, *[[[0, 9 if number == 3 else 1]] for number in range(30)])
         assert self.check(tmp_path) == 1
-        assert "bad: 9 is not a class and not ignored: 1 pixel in 1 of 30 masks" in capsys.readouterr().out
+        assert "bad: 9 is neither a class nor ignored: 1 pixel in 1 of 30 masks" in capsys.readouterr().out
 
     def test_nothing_but_ignored(self, tmp_path, capsys):
         folder(tmp_path, [[255]])

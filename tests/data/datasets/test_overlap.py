@@ -42,7 +42,7 @@ def test_the_same_images_under_other_names(root, monkeypatch):
     training = Paths("images/0.png", "images/1.png", "images/1.png")
     spellings = ("./images/0.png", "link/1.png", root / "images/../images/1.png", "images/2.png")
     line = describe_overlap([training], [Paths(*spellings)])
-    assert line.startswith("2 of 3 validation images are training images, too (the first: ./images/0.png)")
+    assert line.startswith("2 of 3 validation images are also training images (the first: ./images/0.png)")
     assert describe_overlap([training], [Paths("images/2.png")]) is None
 
 
@@ -61,7 +61,7 @@ def test_data_check_warns(root, capsys):
     (root / "val.txt").write_text("./images/0.png mask0.png\nimages/2.png mask2.png\n")
     words = ("data", "check", "micro_segmentation", "--data.root", str(root), "--task.classes", "a,b", "--out", "none")
     assert main([*words, "--data.train", "train.txt", "--data.val", "val.txt"]) == 0
-    assert "warning: 1 of 2 validation images are training images, too" in capsys.readouterr().out
+    assert "warning: 1 of 2 validation images are also training images" in capsys.readouterr().out
 
 
 def test_one_mask_for_two_images(root, caplog):

@@ -132,7 +132,7 @@ class TestSpelling:
     @pytest.mark.parametrize(
         ("label_map", "words"),
         [
-            ({"1": "c"}, r"says 1=c; expected one of task.classes \(a, b\), an index from 0 to 1, or ignored"),
+            ({"1": "c"}, r"has 1=c; expected one of task.classes \(a, b\), an index from 0 to 1, or ignored"),
             ({"1": 2}, "says 1=2; expected"),
             ({"1": True}, "says 1=True; expected"),
             ({"red": 1}, "has 'red'; expected a mask's value or color"),

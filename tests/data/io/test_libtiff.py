@@ -26,7 +26,7 @@ def test_damage_is_one_line_and_noticed(tmp_path, capfd, compression, mode):
     for place in range(100, 900, 7):
         content[place] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"a\.tif is broken or cut off") as caught:
+    with pytest.raises(InputError, match=r"a\.tif is broken or truncated") as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""

@@ -60,7 +60,7 @@ class TestMasks:
     def test_pgm_that_is_cut_off(self, tmp_path):
         path = netpbm(tmp_path / "a.pgm", np.ones((9, 9), int), 1)
         path.write_bytes(path.read_bytes()[:-20])
-        with pytest.raises(InputError, match="broken or cut off"):
+        with pytest.raises(InputError, match="broken or truncated"):
             read_index_mask(path)
 
 

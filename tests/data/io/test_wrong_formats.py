@@ -25,7 +25,7 @@ def test_masks_are_not_to_be_jpeg(tmp_path, read):
     ("content", "named"), [(b"\x89HDF\r\n\x1a\n", "an HDF5 file"), (b"MATLAB 5.0 MAT-file", "a MATLAB file")]
 )
 def test_depth_in_containers(tmp_path, content, named):
-    """HDF5 was "broken or cut off (cannot find loader for this HDF5 file)", without a format to give."""
+    """HDF5 was "broken or truncated (cannot find loader for this HDF5 file)", without a format to give."""
     (tmp_path / "x.mat").write_bytes(content + bytes(200))
     with pytest.raises(InputError, match=f"x.mat is {named}: give 16-bit PNG, TIFF"):
         read_depth_m(tmp_path / "x.mat", DepthEncoding())
@@ -51,7 +51,7 @@ def test_an_image_as_a_checkpoint(tmp_path):
     (tmp_path / "i.txt").write_text("hello")
     for name in ("i.png", "i.txt"):
         with pytest.raises(
-            InputError, match=rf"{name} is damaged or not a PyTorch checkpoint \(it does not begin as one\)"
+            InputError, match=rf"{name} is damaged or not a PyTorch checkpoint \(it lacks the file signature\)"
         ):
             read_tensors(tmp_path / name)
 

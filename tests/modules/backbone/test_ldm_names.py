@@ -128,7 +128,7 @@ class TestTooLittle:
             configs_from_ldm({}, {}, "x.ckpt")
         vae = meta(AutoencoderKL, vae_config())
         encoder = {ldm_vae_name(ours): tensor for ours, tensor in encoder_of(vae).items()}
-        with pytest.raises(InputError, match=r"for want of input_blocks\.1\.0"):
+        with pytest.raises(InputError, match=r"cannot be read without input_blocks\.1\.0"):
             configs_from_ldm({"out.2.weight": torch.ones(4, 32, 3, 3)}, encoder, "x.ckpt")
 
 

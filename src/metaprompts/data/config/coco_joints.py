@@ -83,8 +83,8 @@ def describe_joints(added: Mapping[str, Any], path: Path) -> str:
         lines.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
     if "skeleton" in added:
         edges = added["skeleton"]
-        shown = ", ".join(f"{start}-{end}" for start, end in edges) or "none, as the file has none"
-        lines.append(f"task.skeleton {'is' if lines else f'is that of {path}:'} {shown}")
+        shown = ", ".join(f"{start}-{end}" for start, end in edges) or "none, because the file has none"
+        lines.append(f"task.skeleton {'is' if lines else f'from {path}:'} {shown}")
     return "; ".join(lines)
 
 

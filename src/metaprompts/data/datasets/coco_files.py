@@ -117,7 +117,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     boxless = len(people) - len(fit)
     remarks = [
         *found.remarks,
-        *([f"{counted(boxless, 'person')} with a box below one pixel left out"] if boxless else []),
+        *([f"{counted(boxless, 'person')} with a box below one pixel skipped"] if boxless else []),
     ]
     sizes = _sizes(persons, images)
     remarks += odd_boxes(persons.boxes_xywh, sizes, lambda row: f"annotation {persons.annotation_ids[row]}")
@@ -178,7 +178,7 @@ def read_detections(
     )
     # Most files have all of COCO's categories and test images: entries of other categories are skipped silently.
     empty = counts["below one pixel"]
-    remarks = [*([f"{counted(empty, 'box', 'boxes')} below one pixel left out"] if empty else []), *odd]
+    remarks = [*([f"{counted(empty, 'box', 'boxes')} below one pixel skipped"] if empty else []), *odd]
     annotated = set(keypoint_file.persons.image_ids.tolist())
     if missed := len(annotated - set(persons.image_ids.tolist())):
         remarks.append(
@@ -280,11 +280,11 @@ def _detection(place: int, box: DetectedBox, joints: int) -> _Row:
 def _why_left_out(box: DetectedBox, known: KeypointFile, minimum_score: float) -> str | None:
     ids = [category.id for category in known.categories]
     if box.category_id not in ids:
-        return f"of other categories than {', '.join(map(str, ids))}"
+        return f"of categories other than {', '.join(map(str, ids))}"
     if box.image_id not in known.images:
-        return "of images that the annotations do not list"
+        return "of images missing from the annotations"
     if box.score < minimum_score:
-        return "of a lower score"
+        return "with a lower score"
     return None if has_size(box.box_xywh) else "below one pixel"
 
 

@@ -117,8 +117,8 @@ class LabelHistogram:
     def _unknown_line(self, key: tuple[int, str]) -> str:
         cure = shlex.quote(f"{key[1]}=CLASS")
         return (
-            f"{key[1]} is not a class and not ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
-            f"{counted(self.read, 'mask')}; say what it is, --data.label_map {cure} (or =ignored)"
+            f"{key[1]} is neither a class nor ignored: {counted(self.pixels[key], 'pixel')} in {self.masks[key]} of "
+            f"{counted(self.read, 'mask')}; map it with --data.label_map {cure} (or =ignored)"
         )
 
     def _others(self, kind: int | None = None) -> list[tuple[int, str]]:
@@ -127,7 +127,7 @@ class LabelHistogram:
 
     def _which(self) -> str:
         if self.is_whole and self.unreadable:
-            return f"{self.read} of {self.total} masks, all that can be read"
+            return f"{self.read} of {self.total} masks, every readable one"
         if self.is_whole:
             return f"all {self.total} masks" if self.total != 1 else "the only mask"
         return f"{self.read} of {self.total} masks, drawn at random"

@@ -48,7 +48,7 @@ def odd_boxes(
         and (ends <= 1).all()
         and (~known | (sizes_wh > _FEW / _BEYOND).all(axis=1)).all()
     ):
-        return [f"all {len(ends)} boxes lie within one pixel, as shares of the size would; expected pixels"]
+        return [f"all {len(ends)} boxes lie within one pixel, like fractions of the size; expected pixels"]
     if not known.any():
         return []
     (places,) = known.nonzero()
@@ -59,7 +59,7 @@ def odd_boxes(
     suspicious = is_beyond & could_be_corners
     if (could_be_corners.all() and suspicious.any()) or suspicious.mean() > _FEW:
         return [
-            _line(suspicious, places, boxes, sizes, name, "end outside their images, but would not as x1, y1, x2, y2")
+            _line(suspicious, places, boxes, sizes, name, "end outside their images, but not if read as x1, y1, x2, y2")
         ]
     is_outside = outside(boxes, sizes)
     if is_outside.any():

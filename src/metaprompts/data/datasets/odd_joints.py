@@ -44,8 +44,8 @@ def odd_joints(
     if at_corner.any():
         yield (
             f"{at_corner.sum()} of {counted(int(labeled.sum()), 'labeled joint')} lie at exactly 0, 0 (the first: "
-            f"{name(int(at_corner.any(axis=1).argmax()))}), as missing ones do in some exports, and count as labeled: "
-            "give them visibility 0"
+            f"{name(int(at_corner.any(axis=1).argmax()))}), like missing joints in some exports, and count as "
+            "labeled: give them visibility 0"
         )
     low, sides = boxes_xywh[:, None, :2], boxes_xywh[:, None, 2:]
     margin = _BEYOND_BOX * sides + 1
@@ -54,7 +54,7 @@ def odd_joints(
     if is_off.any():
         yield (
             f"{is_off.sum()} of {counted(len(keypoints), 'person')} with most labeled joints outside their own box "
-            f"(the first: {name(int(is_off.argmax()))}): boxes and joints may be of different people, or joints "
+            f"(the first: {name(int(is_off.argmax()))}): boxes and joints may belong to different people, or joints "
             "relative to the box; expected both in pixels of the image"
         )
     lowest = places.min(axis=1, where=labeled[:, :, None], initial=np.inf)
@@ -63,5 +63,5 @@ def odd_joints(
     if at_one_point.any():
         yield (
             f"{at_one_point.sum()} of {counted(len(keypoints), 'person')} with all labeled joints within one pixel "
-            f"(the first: {name(int(at_one_point.argmax()))}), as shares of the size would be; expected x, y in pixels"
+            f"(the first: {name(int(at_one_point.argmax()))}), like fractions of the size; expected x, y in pixels"
         )

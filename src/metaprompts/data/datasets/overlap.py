@@ -22,8 +22,8 @@ def describe_overlap(training: Sequence[SampleDataset], validation: Sequence[Sam
     if not shared:
         return None
     return (
-        f"{len(shared)} of {len(held)} validation images are training images, too (the first: {shared[0]}): "
-        "scores on them say little about new images"
+        f"{len(shared)} of {len(held)} validation images are also training images (the first: {shared[0]}): scores on "
+        "them say little about new images"
     )
 
 

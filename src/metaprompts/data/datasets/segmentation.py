@@ -157,5 +157,5 @@ def _describe_unknown(values: NDArray[Any], table: LabelTable, path: Path) -> st
     cure = shlex.quote(f"{value_name(int(values[0]), table)}=CLASS")
     return (
         f"label file {path} holds {named}; expected {describe_expected(table)} or an ignored value: name all classes "
-        f"in task.classes, or say what it is, --data.label_map {cure} (or =ignored)"
+        f"in task.classes, or map it with --data.label_map {cure} (or =ignored)"
     )

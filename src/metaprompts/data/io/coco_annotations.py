@@ -231,7 +231,7 @@ def _of_other_categories(others: Counter[int], every: Sequence[Category], chosen
         f"{count} of {names.get(number, f'{number}, which is not listed')}" for number, count in others.items()
     )
     read = ", ".join(map(_called, chosen))
-    return [f"{counted(others.total(), 'annotation')} of other categories than {read} left out ({listed})"]
+    return [f"{counted(others.total(), 'annotation')} of categories other than {read} skipped ({listed})"]
 
 
 def _remarks(annotations: Sequence[Annotation]) -> list[str]:
@@ -243,14 +243,16 @@ def _remarks(annotations: Sequence[Annotation]) -> list[str]:
     if odd:
         box = odd[0].box_xywh
         remarks.append(
-            f"{len(odd)} of {len(people)} persons have an area above their box's or below a thousandth of it, such as "
-            f"{odd[0].area:g} in a box of {box[2]:g}x{box[3]:g}: AP takes area for the person's size in square pixels: "
-            "correct area, or remove it"
+            f"{len(odd)} of {len(people)} persons have an area larger than their box or below a thousandth of it, "
+            f"such as {odd[0].area:g} in a box of {box[2]:g}x{box[3]:g}; AP uses area as the person's size in square "
+            "pixels: correct area, or remove it"
         )
     if without_area:
-        remarks.append(f"{without_area} of {len(people)} persons have no area above 0: their boxes' areas are taken")
+        remarks.append(f"{without_area} of {len(people)} persons have no area above 0: the area of the box is used")
     if miscounted:
-        remarks.append(f"num_keypoints of {miscounted} of {len(people)} persons is not how many joints are labeled")
+        remarks.append(
+            f"num_keypoints of {miscounted} of {len(people)} persons differs from the number of labeled joints"
+        )
     return remarks
 
 

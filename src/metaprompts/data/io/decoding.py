@@ -254,7 +254,7 @@ def _advise_of_range(smallest: float, largest: float, name: str, white_level: in
     elif white_level is None and largest > _LARGEST:
         _warn_once(
             "large",
-            f"{name} has values up to {largest:.0f}, beyond {_LARGEST}, and all beyond become white: scale it to 0 to "
+            f"{name} has values up to {largest:.0f}, and all values beyond {_LARGEST} become white: scale it to 0 to "
             f"{_LARGEST}, or set a lower white level (--white-level, data.white_level)",
         )
     else:
@@ -266,17 +266,17 @@ def _advise_of_floats(largest: float, name: str) -> None:
     what = f"{name} has floats up to {largest:g}; expected 0 to 1 or 0 to 255"
     if 255 < largest <= _LARGEST:
         white = next((level for level in (*_WHITE_LEVELS, _LARGEST) if largest <= level), _LARGEST)
-        level = f"such as {white}, the next of whole bits, or {math.ceil(largest)}"
+        level = f"such as {white}, the next full bit depth, or {math.ceil(largest)}"
         advice = f"set the white level (--white-level, data.white_level), {level}"
-        _warn_once("bright floats", f"{what}, and all beyond become white: {advice}")
+        _warn_once("bright floats", f"{what}, and larger values become white: {advice}")
     elif largest > _LARGEST:
         advice = f"scale it, or set the white level (--white-level, data.white_level), at most {_LARGEST}"
-        _warn_once("bright floats", f"{what}, and all beyond become white: {advice}")
+        _warn_once("bright floats", f"{what}, and larger values become white: {advice}")
     elif 1 < largest <= _DIM * 255:
         advice = f"set the white level to {math.ceil(largest)} (--white-level, data.white_level)"
-        _warn_once("dim floats", f"{what}, and it is nearly black: {advice}")
+        _warn_once("dim floats", f"{what}, so it is nearly black: {advice}")
     elif 0 < largest <= _DIM:
-        _warn_once("dark floats", f"{what}, and it is nearly black: scale it, as no --white-level is below 1")
+        _warn_once("dark floats", f"{what}, so it is nearly black: scale it, because --white-level must be at least 1")
 
 
 def _advise(largest: int, white_level: int | None, name: str) -> None:
@@ -288,7 +288,7 @@ def _advise(largest: int, white_level: int | None, name: str) -> None:
     elif white_level is not None and largest > white_level:
         _warn_once(
             white_level,
-            f"{name} has values up to {largest}, beyond the white level of {white_level}: they become white",
+            f"{name} has values up to {largest}, beyond the white level of {white_level}: these become white",
         )
 
 

@@ -58,9 +58,9 @@ def other_format(path: Path) -> str | None:
     head = _head(path)
     brand = _brand(head)
     if brand in (b"avif", b"avis"):
-        return "an AVIF image, which this Pillow was built without"
+        return "an AVIF image, which this build of Pillow does not support"
     if brand in _HEIC:
-        return "a HEIC image that is broken or cut off"
+        return "a HEIC image that is broken or truncated"
     if brand is not None:
         return "an MP4 or QuickTime video"
     return next((name for start, name in _STARTS.items() if head.startswith(start)), None)

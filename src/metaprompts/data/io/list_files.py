@@ -14,7 +14,7 @@ from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
-HOW_SEPARATED = "with a tab between the columns where names have spaces"
+HOW_SEPARATED = "with tabs between the columns if names have spaces"
 _NAMED_AT_MOST = 5
 
 
@@ -78,7 +78,7 @@ def report_duplicates(pairs: Sequence[tuple[Path, Path]], list_file: Path) -> No
     """
     if repeated := len(pairs) - len({image for image, _ in pairs}):
         others = len(set(pairs)) - len({image for image, _ in pairs})
-        differing = f", {others} of them with another label" if others else ""
+        differing = f", {others} of them with a different label" if others else ""
         logger.warning(
             "%s: %s the image of another line%s",
             list_file,
@@ -160,7 +160,7 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
 def separator_hint(columns: Sequence[str]) -> str:
     """Hint for an error if a list seems to use another column separator; may be empty."""
     found = next((sign for sign in ",;|" if any(sign in column for column in columns)), None)
-    return "" if found is None else f"; {found} separates nothing here: write spaces or tabs, or commas in a .csv file"
+    return "" if found is None else f"; {found} is not a separator here: use spaces or tabs, or commas in a .csv file"
 
 
 def _words(line: str) -> list[str]:

@@ -18,17 +18,17 @@ from metaprompts.errors import InputError
 
 _MEANING = {
     2: "mirrored",
-    3: "turned by 180 degrees",
+    3: "rotated by 180 degrees",
     4: "mirrored top to bottom",
-    5: "mirrored and turned by 90 degrees",
-    6: "turned by 90 degrees",
-    7: "mirrored and turned by 90 degrees",
-    8: "turned by 90 degrees",
+    5: "mirrored and rotated by 90 degrees",
+    6: "rotated by 90 degrees",
+    7: "mirrored and rotated by 90 degrees",
+    8: "rotated by 90 degrees",
 }
 _SWAPS_SIDES = (5, 6, 7, 8)
 _CHOICE = (
-    "pass --data.exif apply if the labels were made on the upright image, --data.exif ignore if on the pixels as they "
-    "are stored, or store images without orientation"
+    "pass --data.exif apply if the labels were made on the upright image, --data.exif ignore if they were made on the "
+    "stored pixels, or store images without orientation"
 )
 
 

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 # The libraries' own files, and for each process its pipes and the tensors in transit.
 _FILES, _FILES_OF_GROUP = 128, 16
-_FEW = "data.num_workers 0 reads in this process alone"
+_FEW = "data.num_workers 0 reads in the main process"
 
 
 def check_open_files(workers: int, prefetch: int = 2) -> None:

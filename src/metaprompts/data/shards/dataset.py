@@ -14,7 +14,7 @@ from metaprompts.data.shards.file_pool import OpenFiles
 from metaprompts.data.shards.index import FACTS, INDEX_FILE, Place, Record, Shard, ShardIndex, SplitIndex
 from metaprompts.errors import InputError, one_line
 
-_CURE = "copy it again, or delete it and run the same metaprompts data shard, which writes it anew"
+_CURE = "copy it again, or delete it and run the same metaprompts data shard command to write it again"
 
 
 class ShardedSamples:

@@ -47,18 +47,19 @@ class Report:
         shown, flops, speeds = self.comparison.workload, self.comparison.flops, self.comparison.speeds
         machine, versions = self.machine, self.machine["versions"]
         reached = " and ".join(f"{speed / 1e9:.0f} GFLOP/s in {name}" for name, speed in speeds.items())
-        opened = "all engines were open" if self.comparison.kept_open else "each was reopened in every round"
+        opened = "all engines stayed open" if self.comparison.kept_open else "each was reopened in every round"
         return [
-            f"{self.subject}; images of {shown.size[0]}x{shown.size[1]}, of which the backbone sees "
-            f"{flops.seen[0]}x{flops.seen[1]}; B = {shown.batch}, K = {shown.steps}, N = {shown.prompts}.",
+            f"{self.subject}; images of {shown.size[0]}x{shown.size[1]}, resized to {flops.seen[0]}x{flops.seen[1]} "
+            f"for the backbone; B = {shown.batch}, K = {shown.steps}, N = {shown.prompts}.",
             f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads; "
             + ", ".join(f"{name} {found}" for name, found in versions.items() if found)
             + f"; load before {machine['load_before']}.",
             f"{flops.total / 1e9:.4g} GFLOP by the plain path (VAE {flops.encode / 1e9:.4g}, a step "
             f"{flops.steps[0] / 1e9:.4g}, head {flops.decode / 1e9:.4g}); matrix products reach {reached} here.",
-            f"Engines were asked in turn, round after round; {opened}. plain encodes in single precision, as the "
-            "released code does. Differences are of raw outputs, in standard deviations of plain's. Peak memory is the "
-            "process's from its beginning, opening included; predicting leaves opening and the first prediction out.",
+            f"Engines ran interleaved, one prediction each per round; {opened}. plain encodes in single precision, as "
+            "the released code does. Differences are between raw outputs, in standard deviations of the plain "
+            "output. Peak memory covers the whole process, including opening; predicting excludes opening and the "
+            "first prediction.",
         ]
 
     def write(self, out: Path) -> None:

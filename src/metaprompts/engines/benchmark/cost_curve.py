@@ -15,11 +15,11 @@ from metaprompts.engines.benchmark.worker import EngineProcess
 from metaprompts.engines.benchmark.workload import Workload
 
 AXES: Mapping[str, str] = {
-    "pixels": "pixels that the backbone sees",
+    "pixels": "pixels at the backbone's input",
     "steps": "K, steps",
     "prompts": "N, prompts",
-    "batch": "B, images at once",
-    "windows": "windows, one after the other",
+    "batch": "B, images per batch",
+    "windows": "windows, one after another",
 }
 """Axis -> its description."""
 

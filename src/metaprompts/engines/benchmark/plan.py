@@ -107,7 +107,7 @@ class Plan:
         by_prompts = {workload.prompts: workload for workload in workloads}
         for spec in specs:
             for workload in by_prompts.values() if spec.converts else ():
-                self.on_stage(f"converting for {spec.name}, unless that has been done before")
+                self.on_stage(f"converting for {spec.name}, unless cached")
                 self.opened(spec, workload, " while converting").close()
 
 
@@ -123,7 +123,7 @@ def plan_for(request: Request, on_stage: Callable[[str], None]) -> Plan:
         subject = f"{'embedded ' if request.quick else ''}model {source}"
     else:
         config = full_width_config(request.task)
-        on_stage("making weights, unless that has been done before")
+        on_stage("making weights, unless cached")
         source = str(rule_made_folder(config))
         subject = f"the model of recipe {TASKS[request.task].published} with rule-made weights"
     if request.quick:

@@ -98,9 +98,9 @@ class EngineProcess:
     def _death(self) -> str:
         self._process.join()
         code = self._process.exitcode or 0
-        last = next((line.strip() for line in reversed(self._output.readlines()) if line.strip()), "it said nothing")
-        how = f"by signal {-code}, perhaps for want of memory" if code < 0 else f"with code {code}"
-        return f"the process that measures {self._name} ended {how}: {last}"
+        last = next((line.strip() for line in reversed(self._output.readlines()) if line.strip()), "no output")
+        how = f"on signal {-code}, perhaps for lack of memory" if code < 0 else f"with code {code}"
+        return f"the worker for {self._name} exited {how}: {last}"
 
 
 def _serve(connection: Connection, output: str, threads: int | None, what: tuple[Any, ...]) -> None:

@@ -83,7 +83,7 @@ def export_model(
         chosen.write(whole, size, file)
         on_stage(f"comparing {file.name} with the model on {counted(len(images), 'image')}")
         report = _parity(model, chosen, file, size, images)
-        on_stage("writing the description and the example")
+        on_stage("writing the description and example")
         facts = description(model, size)
         names = sorted(path.name for path in scratch.iterdir())
         write_json(scratch / "model.json", {"format": kind, "file": file.name, "files": names, **facts})

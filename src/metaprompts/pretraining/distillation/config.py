@@ -22,28 +22,28 @@ class Distillation(Learning):
     """Folder of training images; by default generated scenes."""
     steps: int = 1_500
     batch_size: int = 8
-    """Crops in a step."""
+    """Crops per step."""
     lr: float = 2e-3
     weight_decay: float = 0.0
     warmup_steps: int = 100
     decay_fraction: float = 0.5
     ema_decay: float = 0.99
     crop: int = 128
-    """Side of the crops it learns from, pixels."""
+    """Side of the training crops in pixels."""
     scenes: int = 1_000
-    """Number of generated training scenes, where no data are given."""
+    """Number of generated training scenes, if no data is given."""
     held_out: int = 64
-    """Held-out images to measure on; at most a fifth of the data."""
+    """Held-out evaluation images; at most a fifth of the data."""
     workers: int = 1
     """Processes that draw scenes."""
     width: int = 64
-    """Channels at the latent's size; half as many at each finer level."""
+    """Channels at the latent resolution; half as many at each finer level."""
     blocks: int = 1
     """Residual blocks at each level."""
     seed: int = 0
     """Random seed."""
     resume: Literal["auto", "never"] = "auto"
-    """Resume what the same command began, or start over."""
+    """Resume the run of the same command, or start over."""
     threads: int | None = None
     """PyTorch threads; by default one per core."""
     device: str | None = None

@@ -31,7 +31,7 @@ class Ade20k(Layout):
 ADEChallengeData2016/images/<split>/         images
 ADEChallengeData2016/annotations/<split>/    masks: 0 = other, 1 to 150 the classes
 ADEChallengeData2016/sceneCategories.txt     living_room or street
-ADEChallengeData2016/objectInfo150.txt       the classes, with their shares and numbers in this data set
+ADEChallengeData2016/objectInfo150.txt       the classes, with their shares and counts in this data set
 
     metaprompts train micro_segmentation --data.root DIR --data.reduce_zero_label true \\
       --data.ignored 255 --task.classes "CLASSES"

@@ -54,10 +54,10 @@ class Cityscapes(Layout):
     about: ClassVar[str] = """\
 leftImg8bit/<split>/<city>/    images; the real ones are 1024 x 2048
 gtFine/<split>/<city>/         *_labelIds.png, *_instanceIds.png (16-bit), *_color.png, *_polygons.json, and
-                               *_labelTrainIds.png, which the official scripts make of the real download
+                               *_labelTrainIds.png, which the official scripts make from the real download
 
-Each split has one city. Labels of the test split are empty, as in the real one. A thing of which several parts are to
-be seen has a polygon for each part.
+Each split has one city. Labels of the test split are empty, as in the real one. An object with several visible parts
+has a polygon for each part.
 
     metaprompts train micro_segmentation --data.root DIR --data.ignored 255 --task.classes "CLASSES"
 with CLASSES, on one line,

@@ -48,10 +48,10 @@ data_depth_annotated/<split>/<drive>/     depth (16-bit PNG, meters x 256, 0 = n
 depth_selection/val_selection_cropped/    validation again, cut to multiples of 32, with intrinsics
 *_list.txt                                image and depth, relative to this folder
 eigen_*_with_gt.txt                       image relative to raw_data/, depth relative to data_depth_annotated/ (None
-                                          where a test image has none: every tenth), focal length in pixels
+for every tenth test image, which has no depth), focal length in pixels
 
-Depth is as sparse as --density says: each pixel below the upper third has this probability to be measured, unless it is
-sky or farther than 80 m. There is one drive for each split, only the left color camera, and focal lengths differ.
+--density sets how sparse depth is: each pixel below the upper third is measured with this probability, unless it is
+sky or farther than 80 m. Each split has one drive, with only the left color camera, and focal lengths differ.
 
     metaprompts train micro_depth --data.root DIR --data.depth_scale 256 --task.max_depth_m 80
 """

@@ -48,11 +48,11 @@ class Mapillary(Layout):
     about: ClassVar[str] = """\
 <split>/images/               images
 <split>/v1.2/labels/          masks of the 66 labels of config_v1.2.json, with its colors as palette
-<split>/v1.2/instances/       16-bit: 256 x label + number of the thing
+<split>/v1.2/instances/       16-bit: 256 x label + number of the instance
 <split>/v2.0/                 the same for the 124 labels of config_v2.0.json
 train.txt, val.txt            images and masks of version 1.2
 
-There are neither panoptic files nor polygons.
+Panoptic files and polygons are not generated.
 
     metaprompts train micro_segmentation --data.root DIR --data.ignored 65 --task.classes "CLASSES"
 with CLASSES the first 65 names of config_v1.2.json, separated by commas

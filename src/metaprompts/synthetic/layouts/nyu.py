@@ -35,7 +35,7 @@ official_splits/test/       validation, the same
 nyudepthv2_*_with_gt.txt    the same with the focal length in pixels
 
 Each training folder has one image, the depth has no holes, and focal lengths differ. nyu_depth_v2_labeled.mat is not
-there.
+generated.
 
     metaprompts train micro_depth --data.root DIR
 """

@@ -91,11 +91,11 @@ class Plan:
             for split in sorted(firsts, key=lambda split: firsts[split].index)
         ]
         return (
-            "Generated scenes, not photographs: drawn by a program, in the folders and files of a known data set.\n\n"
+            "Generated scenes, not photographs: rendered by a program in the layout of a known data set.\n\n"
             f"{command} --out DIR\n\n"
             f"{self.count} scenes of {self.height} x {self.width} pixels:\n{', '.join(splits)}.\n\n"
             f"{self.layout.about}\n"
-            "captions.json               image -> what is to be seen in it\n"
+            "captions.json               image -> its caption\n"
             f"{_ABOUT_PAIRS if self.layout.has_targets else ''}"
             "scenes.json                 the settings; the same command resumes an unfinished data set\n"
         )

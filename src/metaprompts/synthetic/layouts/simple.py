@@ -31,7 +31,7 @@ class Plain(Layout):
     )
     about: ClassVar[str] = """\
 images/                                images
-labels/                                masks; the number is the line in classes.txt, from 0
+labels/                                masks; the value is the line in classes.txt, from 0
 depth/                                 16-bit, meters x 256, 0 = none
 normals/                               16-bit RGB, surface normals: x right, y up, z toward the camera, each from -1 (0)
                                        to 1 (65535); gray = none
@@ -40,7 +40,7 @@ depth_train.txt, depth_val.txt         image and depth
 normals_train.txt, normals_val.txt     image and normals
 annotations/person_keypoints_*.json    people, as in COCO
 
-Where a split would show no person, its last scene is of a further seed.
+If no person is visible in a split, its last scene has another seed.
 
     metaprompts train scenes_segmentation --data.root DIR
     metaprompts train scenes_depth --data.root DIR
