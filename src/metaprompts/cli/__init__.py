@@ -99,6 +99,6 @@ def _run(words: list[str]) -> int:
 
 
 def _line(error: click.UsageError) -> str:
-    """A wrong command line in one line."""
+    """The one-line error for a wrong command line."""
     said = error.format_message().rstrip(".")
     return f"{said}; see {error.ctx.command_path if error.ctx else 'metaprompts'} --help"

@@ -16,8 +16,8 @@ class Bench:
     """Measure time and memory of each part of a prediction for each engine.
 
     Nothing is downloaded: the default is the published depth model at full width with synthetic weights, which are
-    cached (3.7 GB). Every engine has its own process; the engines run in turn, round after round. Writes bench.json,
-    bench.md and bench.png.
+    cached (3.7 GB). Every engine has its own process; the engines run interleaved, one prediction each per round.
+    Writes bench.json, bench.md and bench.png.
     """
 
     model: str | None = argument("MODEL", None, names=embedded_models)

@@ -15,8 +15,8 @@ class DistillEncoder(Distillation):
     """Train a small, faster encoder that approximates a VAE's latents.
 
     Writes encoder.safetensors, encoder.json and report.json, the error on held-out images, to DIR.
-    Predictions with it are approximate; it fits every model on the same VAE. After an interruption the same command
-    resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes are needed only for that.
+    Predictions with it are approximate; it works with every model that uses the same VAE. After an interruption the
+    same command resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes are needed only for that.
     """
 
     source: str = argument("MODEL", names=embedded_models)

@@ -24,9 +24,9 @@ _CELL = (240, 320)
 class Heatmaps(WithModelRecipeKeys):
     """Show where prompts respond in images, or measure what they respond to over a data set.
 
-    With images: writes for each image STEM_promptNNN.png, the image in gray under the prompt's heat (least dark
-    blue, most dark red, each prompt by itself), and STEM_prompts.png, all of them on a sheet. An image that cannot be
-    read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if none could be.
+    With images: writes for each image STEM_promptNNN.png, the gray image overlaid with the prompt's heatmap (from dark
+    blue to dark red, scaled for each prompt), and STEM_prompts.png, a sheet of all of them. An image that cannot be
+    read does not stop the others: it is listed at the end, and the exit code is 1, or 2 if no image could be read.
 
     --top chooses prompts that respond clearly and differently: first the prompt whose map, scaled to 0..1, has the
     largest variance, then repeatedly the prompt with the largest variance times 1 - r, where r is its map's largest
@@ -35,7 +35,7 @@ class Heatmaps(WithModelRecipeKeys):
     A segmentation model has a map for each level of the UNet. The default is the finest: it aligns best with the image,
     and the head reads it (nothing reads the mean of the levels).
 
-    With --data.root DIR in place of images: measures every prompt over the validation split, read as by metaprompts
+    With --data.root DIR instead of images: measures every prompt over the validation split, read as by metaprompts
     evaluate (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png: the mean
     response for each class (segmentation) or direction (normals), the correlation with depth, or the mean response at
     each visible joint and the joint's distance from the map's peak (pose). The preferred class, direction or joint has

@@ -30,7 +30,7 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
 
     Args:
         metavar: its name in help and errors
-        default: its value if it is not given; required without
+        default: its default value; without one it is required
         names: names to complete, in addition to files
     """
     return field(default=default, metadata={"is_argument": True, "metavar": metavar, "names": names})
@@ -39,10 +39,10 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
 def option(
     default: Any = MISSING, *, metavar: str | None = None, names: Names | None = None, group: str = "Options"
 ) -> Any:
-    """A field that is an option; a field without this is one, too.
+    """A field that is an option; so is a field without this.
 
     Args:
-        default: its value if it is not given; required without
+        default: its default value; without one it is required
         metavar: the name of its value in help; by default that of its type
         names: names to complete, in addition to files
         group: heading in help
@@ -77,14 +77,14 @@ class DataclassCommand(click.Command):
         self.kind = kind
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, knowing the arguments: they may decide which options there are."""
+        """Parse the arguments, which may determine the available options."""
         ctx.obj = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             raise click.UsageError(self._with_suggestion(error, ctx), ctx) from None
         except click.UsageError as error:
-            # Those of the parser do not know their command.
+            # Errors of the parser do not know their command.
             error.ctx = error.ctx or ctx
             raise
 
@@ -103,7 +103,7 @@ class DataclassCommand(click.Command):
         return [*_parameters(self.kind), *super().get_params(ctx), *ctx.meta[_KEYS]]  # type: ignore[arg-type]
 
     def make_parser(self, ctx: click.Context) -> Any:
-        """The parser, which warns of options that are given more than once, because the last one holds."""
+        """The parser; it warns about repeated options, because only the last value is used."""
         parser = super().make_parser(ctx)
         parse = parser.parse_args
 
@@ -149,9 +149,9 @@ class _Option(click.Option):
     group = "Options"
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        """Convert a value, and refuse those that no option can use."""
+        """Convert a value, and reject values that no option can use."""
         for text in value if isinstance(value, tuple) else (value,):
-            # As a path an empty value would mean the current folder. A caption may be any text.
+            # An empty path would mean the current folder. A caption may be any text.
             if text == "" and self.name != "caption":
                 raise click.BadOptionUsage(self.opts[0], f"{self._shown} is empty: give a value, or leave it out", ctx)
             if isinstance(text, str) and text.startswith("--") and self.name != "caption":
@@ -271,7 +271,7 @@ def _completer(names: Names | None) -> Any:
 
 
 def _section_options(kind: type[Any], words: tuple[str, ...]) -> list[click.Option]:
-    """The options of a command's own sections, and of those that its words decide on."""
+    """The options of a command's own sections, and of those that its arguments select."""
     hints = type_hints(kind)
     found: dict[str, click.Option] = {}
     sections = [(name, hints[name], to_dict(_default(each)), False) for name, each in _own_sections(kind).items()]
@@ -376,7 +376,7 @@ def _shown(value: Any) -> str:
 @cache
 def _meanings(kind: type[Any]) -> dict[str, str]:
     """Field -> its description, from the docstrings of a dataclass, its fields and its base classes."""
-    # Its import takes as long as all else here.
+    # Importing it takes as long as everything else here.
     from docstring_parser import parse_from_object
 
     found: dict[str, str] = {}

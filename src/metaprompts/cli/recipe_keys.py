@@ -13,7 +13,7 @@ class Section(NamedTuple):
     """A section whose keys are options.
 
     Attributes:
-        name: of the section
+        name: name of the section
         kind: its dataclass
         values: the recipe's own values, shown as defaults
         hidden: whether its keys are left out of help and completion, for those of other tasks
@@ -38,7 +38,7 @@ class WithRecipeKeys:
     @classmethod
     def sections(cls, words: tuple[str, ...]) -> Iterator[Section]:
         """The sections of the recipe that is named, and, hidden, those of other tasks."""
-        # The recipes' import takes a second, which help without a recipe can do without.
+        # Importing recipes takes a second; help without a recipe skips it.
         if all(word in ("-h", "--help") for word in words):
             return
         from metaprompts.recipes.loader import recipe_sections

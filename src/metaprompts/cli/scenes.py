@@ -17,9 +17,9 @@ Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "pla
 class Scenes:
     """Write generated rooms and streets in the format of a known data set.
 
-    For trying readers and recipes without the data set itself. A fifth of the scenes is for validation; every data set
-    also gets captions and a README.txt. With coco and plain, both splits show people. After an interruption the same
-    command resumes. The same command always writes the same files.
+    Use them to try readers and recipes without the data set itself. A fifth of the scenes is for validation; every
+    data set also gets captions and a README.txt. With coco and plain, both splits show people. After an interruption
+    the same command resumes. The same command always writes the same files.
     """
 
     layout: Name = "plain"

@@ -31,9 +31,9 @@ class Train(WithRecipeKeys):
     same and is shared. If memory does not suffice: see metaprompts memory RECIPE, and training.micro_batch_size,
     training.precision, backbone.gradient_checkpointing, --trainable lora.
 
-    Writes to training.output_dir: best/ and last/ (model folders; no best/ where data.val is none), metrics.json
+    Writes to training.output_dir: best/ and last/ (model folders; no best/ if data.val is none), metrics.json
     (validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM stop the run
-    after the current step and write a checkpoint, from which --resume auto continues with the same result; with more
+    after the current step and write a checkpoint, from which --resume auto resumes with the same result; with more
     steps it extends a finished run.
     """
 

@@ -1,4 +1,4 @@
-"""The sizes of the networks: the miniature that ships, or a JSON file of one's own."""
+"""The sizes of the networks: the shipped miniature, or a custom JSON file."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -13,12 +13,12 @@ _PARTS = ("unet", "vae", "text_encoder")
 
 @dataclass(frozen=True)
 class Architecture:
-    """Configs of the three networks, as diffusers and transformers spell them.
+    """Configs of the three networks, in the format of diffusers and transformers.
 
     Attributes:
-        unet: UNet2DConditionModel's
-        vae: AutoencoderKL's
-        text_encoder: CLIPTextConfig's, without what the tokenizer decides
+        unet: config of UNet2DConditionModel
+        vae: config of AutoencoderKL
+        text_encoder: CLIPTextConfig, without the values set by the tokenizer
 
     Raises:
         InputError: the parts do not fit together

@@ -65,7 +65,7 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
 
 
 class Rows:
-    """Rows of a folder of parts; they stay on disk until they are used.
+    """Rows of a folder of parts, read from disk on demand.
 
     Args:
         folder: output folder of all parts

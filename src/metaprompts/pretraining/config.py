@@ -205,7 +205,7 @@ class Pretraining:
 def _at_least(lowest: float, prefix: str, settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        # NaN is neither below nor above. Only counts command time and memory.
+        # NaN compares false with both bounds. Only counts determine time and memory.
         if isinstance(value, int) and not lowest <= value <= _MOST:
             raise InputError(f"{prefix}{name} is {value}; expected {lowest} to {_MOST}")
         if not lowest <= value < math.inf:

@@ -28,9 +28,9 @@ class DiffusionObjective:
 
     Args:
         text_to_image: the networks to train
-        latents: rows (2, C, h, w): of an image and its mirror image
-        tokens: (N, L), the captions', padded
-        empty: (L,), the empty caption's
+        latents: rows (2, C, h, w): an image and its mirror image
+        tokens: (N, L), tokens of the captions, padded
+        empty: (L,), tokens of the empty caption
         settings: settings of the stage
         seed: seed of images, noise and dropped captions
         process_group: the processes that train on the other rows of each batch
@@ -57,12 +57,12 @@ class DiffusionObjective:
         self._scheduler = DDPMScheduler(**NOISE)
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """The mean squared error of the velocity (Salimans and Ho, 2022): of noise early, of the image late."""
+        """Mean squared error of the velocity (Salimans and Ho, 2022): noise at early timesteps, image at late ones."""
         size = self._settings.batch_size
         numbers, rng_state = step_generators(self._seed, step)
         rows = numbers.integers(len(self._latents), size=size)
         both = torch.from_numpy(self._latents.gather(rows)).float()
-        # The whole batch is drawn, then shared out: it does not depend on the number of processes.
+        # The whole batch is drawn, then split, so it does not depend on the number of processes.
         clean = both[torch.arange(size), torch.from_numpy(numbers.integers(2, size=size))]
         dropped = torch.from_numpy(numbers.random(size) < self._settings.drop_caption)
         tokens = torch.where(dropped[:, None], self._empty, self._tokens[torch.from_numpy(rows)])
@@ -89,7 +89,7 @@ class Words:
     samples: Sequence[str]
 
     def tokens(self, captions: Sequence[str]) -> Tensor:
-        """(N, L), padded or cut to the longest that the tokenizer allows."""
+        """(N, L), padded or truncated to the tokenizer's maximum length."""
         read = self.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
         return read["input_ids"]  # type: ignore[no-any-return]
 
@@ -105,10 +105,10 @@ def train_diffusion(
 ) -> None:
     """Train or resume, then write model/ and finished.json to the run's folder.
 
-    Periodically writes a sheet of samples to samples/.
+    Periodically writes a sample sheet to samples/.
 
     Args:
-        text_to_image: the networks, new
+        text_to_image: the untrained networks
         vae: draws the samples
         latents: rows (2, C, h, w)
         words: one caption for each row

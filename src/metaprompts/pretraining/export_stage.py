@@ -1,4 +1,4 @@
-"""Stage export: put the trained parts together as Stable Diffusion is published."""
+"""Stage export: assemble the trained parts in the published format of Stable Diffusion."""
 
 import shutil
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
     with write_folder_whole(out / "model") as scratch:
         pipeline.save_pretrained(scratch)
         _load_in_single_precision(scratch / "text_encoder/config.json")
-        # transformers 5 writes all in one tokenizer.json; other tools want vocab.json and merges.txt.
+        # transformers 5 writes a single tokenizer.json; other tools want vocab.json and merges.txt.
         shutil.copytree(out / "text", scratch / "tokenizer", dirs_exist_ok=True)
     loaded = StableDiffusionPipeline.from_pretrained(out / "model", local_files_only=True)
     drawn = generate_images(loaded, captions, _SEED, settings.sample_steps, settings.guidance)
@@ -52,5 +52,5 @@ def export(out: Path, captions: Sequence[str], settings: Diffusion) -> None:
 
 
 def _load_in_single_precision(config: Path) -> None:
-    """Ask transformers for what diffusers does by itself: half precision on disk, single in memory."""
+    """Make transformers load half-precision files in single precision, as diffusers does by default."""
     write_json(config, {**read_json(config), "dtype": "float32"})

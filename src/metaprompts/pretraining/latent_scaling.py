@@ -1,4 +1,4 @@
-"""Latents of zero mean and unit spread, by changing two 1x1 convolutions and nothing else."""
+"""Latents of zero mean and unit standard deviation, by changing only two 1x1 convolutions."""
 
 import torch
 from diffusers import AutoencoderKL
@@ -20,15 +20,15 @@ def channel_moments(latents: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
-    """Make a VAE encode to (latent - mean) / std and decode that to what it decoded the latent to.
+    """Make a VAE encode to (latent - mean) / std, with unchanged decoded images.
 
     The encoder's last convolution gives the posterior's mean m and log variance v: m becomes (m - mean) / std and v
     becomes v - 2 ln std. The decoder's first one takes z * std + mean. The scaling factor becomes 1.
 
     Args:
-        vae: is changed; exact but for the bounds of [-30, 20] that diffusers sets the log variance
+        vae: changed in place; exact except for diffusers' bounds of [-30, 20] on the log variance
         mean: (C,) of the posterior's mean over many images
-        std: (C,) what to divide by: its standard deviation, or one number for all channels, which keeps their order
+        std: (C,) the divisor: the standard deviation, or one number for all channels, which keeps their ranking
     """
     assert vae.quant_conv is not None
     assert vae.post_quant_conv is not None

@@ -1,4 +1,4 @@
-"""Stage latents: encode every scene and its mirror image once, as the frozen VAE would each time."""
+"""Stage latents: encode every scene and its mirror image once, because the VAE is frozen."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +20,12 @@ _WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
-    """Encode what is not encoded yet.
+    """Encode the images without latents.
 
     Args:
         vae_folder: folder of the trained VAE
         images: rows (H, W, 3) in 0..255
-        folder: gets rows (2, C, H / 8, W / 8) in half precision, the image's and its mirror image's, in parts, and
+        folder: receives rows (2, C, H / 8, W / 8) in half precision, of the image and its mirror image, in parts, and
             vae.json, which identifies the VAE
 
     Raises:

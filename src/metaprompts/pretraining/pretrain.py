@@ -39,7 +39,7 @@ class Run:
         architecture: architecture of the networks
         source: source of the scenes
         progress: called at every step
-        start: a Stable Diffusion folder to begin with; None for random weights
+        start: a Stable Diffusion folder to start from; None for random weights
     """
 
     settings: Pretraining
@@ -71,7 +71,7 @@ class Run:
         return read_notes(self.folder("scenes") / split, count)
 
     def samples(self) -> list[str]:
-        """Captions to draw samples of, from held-out scenes."""
+        """Captions of held-out scenes for drawing samples."""
         return self.captions(HELD_OUT, self.settings.scenes.held_out)[:_SAMPLES]
 
     def diffusion_identity(self, vae: str) -> dict[str, object]:
@@ -143,7 +143,7 @@ def _latents(run: Run) -> None:
 
 
 def _text(run: Run) -> None:
-    # A vocabulary stays as it is once it is made: the diffusion stage is trained with it.
+    # An existing vocabulary is kept, because the diffusion stage is trained with it.
     if run.folder("text").is_dir():
         return
     if run.start:

@@ -21,7 +21,7 @@ def psnr(images: Tensor, references: Tensor) -> float:
 
 
 def blocky(images: Tensor) -> Tensor:
-    """Average 8x8 blocks and scale back bilinearly: what 3 numbers a block can do without any training.
+    """Average 8x8 blocks and scale back bilinearly: the quality of 3 numbers per block without training.
 
     Args:
         images: (B, 3, H, W), H and W multiples of 8
@@ -52,8 +52,8 @@ class Reconstruction:
         psnr: PSNR of the reconstruction, dB
         psnr_blocky: PSNR of averaged 8x8 blocks scaled back, dB
         psnr_gray: PSNR of the true images without color, dB
-        chroma: spread of blue and red difference in the reconstruction
-        chroma_true: in the true images
+        chroma: standard deviation of blue and red difference in the reconstruction
+        chroma_true: the same in the true images
     """
 
     psnr: float
@@ -74,11 +74,11 @@ class Reconstruction:
         )
 
     def shortcomings(self, *, margin_db: float, chroma_tolerance: float) -> list[str]:
-        """Why this is not good enough, with the figures; empty if it is.
+        """Reasons why the reconstruction is not good enough, with numbers; empty if it is.
 
         Args:
-            margin_db: how much better than averaged blocks it has to be, dB
-            chroma_tolerance: allowed relative difference of a chroma's spread from the truth
+            margin_db: required improvement over averaged blocks, dB
+            chroma_tolerance: allowed relative difference of a chroma's standard deviation from the truth
         """
         found = []
         if not self.psnr >= self.psnr_blocky + margin_db:

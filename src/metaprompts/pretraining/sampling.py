@@ -1,4 +1,4 @@
-"""Drawing images with a pipeline, and sheets of them with their captions."""
+"""Draw images with a pipeline, and lay them out in sheets with their captions."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def generate_images(
     Args:
         pipeline: for example ``StableDiffusionPipeline.from_pretrained(folder)``
         captions: N of them
-        seed: image i begins with noise from seed + i, whatever the others are
+        seed: image i starts from noise of seed + i, independent of the others
         steps: number of denoising steps
         guidance: classifier-free; 1 for none
 
@@ -49,7 +49,7 @@ def generate_images(
 
 
 def captioned_sheet(images: NDArray[np.uint8], captions: Sequence[str]) -> ImageArray:
-    """Lay out images, enlarged, each over its whole caption.
+    """Lay out enlarged images, each above its full caption.
 
     Args:
         images: (N, H, W, 3)

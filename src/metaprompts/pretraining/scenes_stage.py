@@ -12,8 +12,8 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.utils.multiprocessing import in_processes
 from metaprompts.utils.progress import tracked
 
-# Seed, height and width -> image (H,W,3) RGB in 0..255, and its caption. It must be a function of a module: processes
-# that draw find it by its name.
+# Seed, height and width -> image (H,W,3) RGB in 0..255, and its caption. It must be a module-level function, which
+# worker processes import by name.
 Source = Callable[[int, int, int], tuple[NDArray[np.uint8], str]]
 
 TRAINING = "training"
@@ -28,11 +28,11 @@ def generated_scene(seed: int, height: int, width: int) -> tuple[NDArray[np.uint
 
 
 def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene) -> None:
-    """Draw what is not drawn yet.
+    """Draw the missing scenes.
 
     Args:
-        settings: how many and how large
-        folder: gets training/ and held_out/, each in parts
+        settings: number and size of the scenes
+        folder: receives training/ and held_out/, each in parts
         source: source of images and captions
 
     Raises:

@@ -71,7 +71,7 @@ class TextToImageModel(nn.Module):
 
 
 def build_text_to_image(architecture: Architecture, tokenizer: CLIPTokenizer) -> TextToImageModel:
-    """Build both networks with random weights; the tokenizer decides on the number of words and the longest caption."""
+    """Build both networks with random weights; the tokenizer determines vocabulary size and maximum caption length."""
     config = CLIPTextConfig(
         **architecture.text_encoder,
         vocab_size=len(tokenizer),
@@ -86,7 +86,7 @@ def build_text_to_image(architecture: Architecture, tokenizer: CLIPTokenizer) ->
 def make_pipeline(
     text_to_image: TextToImageModel, vae: AutoencoderKL, tokenizer: CLIPTokenizer
 ) -> StableDiffusionPipeline:
-    """Put the parts together; they are shared, not copied."""
+    """Assemble the pipeline; its parts are shared, not copied."""
     scheduler = DDIMScheduler(**NOISE, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing")
     parts: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(

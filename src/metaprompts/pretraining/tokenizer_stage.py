@@ -1,4 +1,4 @@
-"""Stage text: a CLIP tokenizer whose words are those of the captions."""
+"""Stage text: a CLIP tokenizer with the vocabulary of the captions."""
 
 import json
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ _LENGTH_STEP = 8
 
 
 def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> None:
-    """Learn a vocabulary and write it as transformers' CLIPTokenizer reads it.
+    """Learn a vocabulary and write it in the format of transformers' CLIPTokenizer.
 
     Args:
         captions: the training text
         settings: settings of the stage
-        folder: gets vocab.json, merges.txt and the rest
+        folder: receives vocab.json, merges.txt and the other files
 
     Raises:
         InputError: the folder cannot be written
@@ -33,7 +33,7 @@ def write_tokenizer(captions: Sequence[str], settings: Text, folder: Path) -> No
     tokenizer = make_tokenizer(captions, settings)
     with write_folder_whole(folder) as scratch:
         tokenizer.save_pretrained(scratch)
-        # transformers 5 writes all in one tokenizer.json; older ones and other tools want these two.
+        # transformers 5 writes a single tokenizer.json; older ones and other tools want these two.
         tokenizer.backend_tokenizer.model.save(str(scratch))
 
 
@@ -52,7 +52,7 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
 def make_tokenizer(captions: Sequence[str], settings: Text) -> CLIPTokenizer:
     """Learn a vocabulary of byte pairs: single bytes, inside and at the end of a word, and their merges.
 
-    Every text can be spelled with it. Its ``model_max_length`` is that of the longest caption, rounded up, or
+    It can encode every text. Its ``model_max_length`` is that of the longest caption, rounded up, or
     ``settings.longest`` if that is less.
     """
     merges = _learn_merges(captions, settings.merges)
@@ -70,7 +70,7 @@ def _learn_merges(captions: Sequence[str], count: int) -> list[tuple[str, str]]:
     tokenizer = Tokenizer(BPE(end_of_word_suffix=_END_OF_WORD))
     tokenizer.normalizer, tokenizer.pre_tokenizer = published.normalizer, published.pre_tokenizer
     letters = ByteLevel.alphabet()
-    # The trainer counts single letters too, those at the end of words apart.
+    # The trainer also counts single letters, and those at word ends separately.
     trainer = BpeTrainer(
         vocab_size=2 * len(letters) + count,
         initial_alphabet=letters,

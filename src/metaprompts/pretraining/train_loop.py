@@ -41,7 +41,7 @@ class Objective(Protocol):
     model: nn.Module
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """The parts of the loss of one step, 0 for the first; all random numbers come from `step_generators`."""
+        """The loss terms of one step, counted from 0; all random numbers come from `step_generators`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +153,10 @@ def save(train_state: TrainState, train_config: TrainConfig) -> None:
 
 
 def resume(train_state: TrainState, train_config: TrainConfig) -> None:
-    """Continue from the newest checkpoint that is whole, if there is any.
+    """Resume from the newest intact checkpoint, if any.
 
-    Where it was made with fewer steps in mind and its learning rate had begun to fall, from the last one before that:
-    so a run that is made longer ends as one that was as long from the start.
+    If it belongs to a shorter run whose learning rate had begun to fall, resume from the last checkpoint before the
+    fall: an extended run then ends like one with that length from the start.
 
     Raises:
         InputError: all checkpoints are damaged, or belong to another model or an earlier version

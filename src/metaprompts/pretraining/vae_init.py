@@ -1,7 +1,7 @@
 """Initial weights of the VAE: it averages 8x8 blocks, and training adds detail.
 
-From random weights, most of the training goes into finding the images' plain colors. They are lost and found again at
-the two norms before the output convolutions, which divide by an image's own contrast.
+From random weights, most of the training goes into finding the images' plain colors. The two norms before the output
+convolutions lose these colors, because they divide by the image's own contrast.
 """
 
 import math
@@ -33,15 +33,15 @@ _LOG_VARIANCE = -6.0
 def begin_at_block_averages(vae: AutoencoderKL) -> None:
     """Set a VAE's weights so that three latent channels are the colors of 8x8 blocks.
 
-    Three channels carry the colors past the residual branches, which begin at nothing. Before the last norm each color
+    Three channels carry the colors past the residual branches, which start at zero. Before the last norm each color
     is duplicated, with both signs, as silu(x) - silu(-x) = x; and two constant channels outweigh the others, so that
     the norm divides by nearly the same in every image. All other channels stay random.
 
     Args:
-        vae: with random weights; is changed
+        vae: with random weights; changed in place
 
     Raises:
-        InputError: it is too narrow
+        InputError: the VAE is too narrow
     """
     widths, latents = vae.config.block_out_channels, vae.config.latent_channels
     if min(widths) < _NARROWEST or latents < _CARRIED:
@@ -92,12 +92,12 @@ def _begin_middle(blocks: nn.ModuleList, samplers: list[nn.Conv2d], taps: _Taps 
 
 
 def _joining() -> Tensor:
-    """Pairs after the norm and silu to colors, (3, 6)."""
+    """The matrix (3, 6) from pairs after norm and SiLU to colors."""
     return math.sqrt(2) * torch.cat([torch.eye(_CARRIED), -torch.eye(_CARRIED)], dim=1)
 
 
 def _carry(convolution: nn.Conv2d, matrix: Tensor, taps: _Taps | None = None) -> None:
-    """Make the first outputs of a convolution a linear map of the first inputs and nothing else.
+    """Make the first outputs of a convolution a linear map of only the first inputs.
 
     Args:
         convolution: a convolution of any size
@@ -121,7 +121,7 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
 
 
 def _silence_branches(vae: AutoencoderKL) -> None:
-    """Make what is added to the main path begin at zero."""
+    """Initialize the residual branches to zero."""
     for layer in vae.modules():
         ends = [layer.conv2] if isinstance(layer, ResnetBlock2D) else []
         ends += [layer.to_out[0]] if isinstance(layer, Attention) else []

@@ -1,4 +1,4 @@
-"""Stored images to what the VAE takes, and back."""
+"""Convert stored images to VAE inputs, and back."""
 
 from typing import Any
 
@@ -29,5 +29,5 @@ def encode(vae: AutoencoderKL, images: NDArray[np.uint8]) -> Tensor:
 
 @torch.inference_mode()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """(B, C, h, w) -> images (B, 3, 8 h, 8 w) in [-1, 1], but for overshoot."""
+    """(B, C, h, w) -> images (B, 3, 8 h, 8 w) in [-1, 1], except for overshoot."""
     return vae.decode(latents).sample  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Reconstruction losses. All terms except the last are linear in the error, so they take the error."""
+"""Reconstruction losses. All terms except the last depend only on the error, so they take the error."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ def chroma(images: Tensor) -> Tensor:
         images: (B, 3, H, W)
 
     Returns:
-        (B, 2, H, W) in half the range of the images, to both sides of 0
+        (B, 2, H, W) from minus half to plus half the range of the images
     """
     return torch.einsum("oc,bchw->bohw", images.new_tensor(_CHROMA), images)
 
@@ -32,7 +32,7 @@ def chroma_loss(error: Tensor) -> Tensor:
 
 
 def edge_loss(error: Tensor) -> Tensor:
-    """Mean absolute error in differences between neighbors, across plus down, (B, 3, H, W) -> scalar."""
+    """Mean absolute error in differences between neighbors, horizontal plus vertical, (B, 3, H, W) -> scalar."""
     return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
 
 
@@ -49,7 +49,7 @@ def pooled_loss(error: Tensor) -> Tensor:
 
 
 def kl_loss(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Divergence of normal distributions from the standard one, a mean over all numbers.
+    """KL divergence of normal distributions from the standard normal, averaged over elements.
 
     Args:
         mean: any shape

@@ -1,4 +1,4 @@
-"""Stage vae: train the image autoencoder, make its latents white, measure it."""
+"""Stage vae: train the image autoencoder, standardize its latents, measure it."""
 
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -34,7 +34,7 @@ _CHROMA_TOLERANCE = 0.15
 
 
 class VaeObjective:
-    """Reconstruct crops, at the end whole images.
+    """Reconstruct crops, and whole images at the end.
 
     Args:
         vae: the VAE to train
@@ -52,7 +52,7 @@ class VaeObjective:
         self._whole_from = settings.steps - round(settings.steps * settings.whole_share)
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """The parts of the loss, weighted."""
+        """The weighted loss terms."""
         settings = self._settings
         numbers, noise = step_generators(self._seed, step)
         pixels = to_pixels(self._batch(step, numbers))
@@ -95,11 +95,11 @@ def train_vae(
     """Train or resume, then write model/, metrics.json and sheet.png to the run's folder.
 
     Args:
-        config: AutoencoderKL's
+        config: config of AutoencoderKL
         settings: settings of the stage
         train_config: the training config
-        images: to train on
-        held_out: to measure on
+        images: training images
+        held_out: evaluation images
         progress: called at every step
 
     Raises:
@@ -112,7 +112,7 @@ def train_vae(
     vae.eval()
     some = min(_STANDARDIZED_ON, len(images))
     mean, std = channel_moments(_encode_rows(vae, images, some))
-    # An unused latent channel has no standard deviation to divide by.
+    # An unused latent channel has zero standard deviation.
     each = std.clamp_min(_LEAST_SPREAD)
     standardize(vae, mean, each if settings.equal_channels else std.square().mean().sqrt().expand_as(std))
     latent = {"channel_means": mean.tolist(), "channel_stds": std.tolist()}
@@ -120,13 +120,13 @@ def train_vae(
 
 
 def take_over_vae(part: Path, settings: Vae, folder: Path, held_out: Rows) -> Reconstruction:
-    """Write what `train_vae` writes, for a VAE that is trained already.
+    """Write the output of `train_vae` for an already trained VAE.
 
     Args:
         part: the vae/ of a diffusers folder
         settings: settings of the stage, which is finished with it
         folder: folder of the stage
-        held_out: to measure on
+        held_out: evaluation images
     """
     vae = AutoencoderKL.from_pretrained(part)
     channels_last(vae)
@@ -152,7 +152,7 @@ def check_vae_quality(folder: Path) -> None:
     """Check that the VAE beats averaged blocks and reproduces color.
 
     Raises:
-        InputError: it does not; the message has the figures
+        InputError: it does not; the message has the numbers
     """
     values = read_json(folder / "metrics.json")
     measured = from_dict(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})

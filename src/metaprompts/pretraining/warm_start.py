@@ -23,7 +23,7 @@ def published_folder(source: Path) -> Path:
         source: a folder that `metaprompts pretrain` wrote, or "micro", the one inside this package
 
     Raises:
-        InputError: it lacks a part
+        InputError: the folder lacks a part
     """
     folder = source.expanduser()
     if str(source) == BACKBONE and not folder.exists():
@@ -44,7 +44,7 @@ def take_over(part: Path, target: Path) -> None:
     """Copy a part atomically.
 
     Raises:
-        InputError: it cannot be written
+        InputError: the part cannot be written
     """
     with write_folder_whole(target) as scratch:
         shutil.copytree(part, scratch, dirs_exist_ok=True)

@@ -51,7 +51,7 @@ def read_recipe(source: str, overrides: Overrides = ()) -> Recipe:
         overrides: keys with their values, as words of a command line or as a mapping
 
     Raises:
-        InputError: the recipe does not exist, broken TOML, an unknown key or a wrong value
+        InputError: the recipe does not exist or is broken TOML, or a key is unknown or has a wrong value
     """
     values = recipe_sections(source)
     pairs = override_pairs(overrides)
@@ -82,7 +82,7 @@ def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, A
 
     Args:
         source: as for `read_recipe`
-        extending: recipes that extend this one, to find circles
+        extending: recipes that extend this one, to detect cycles
 
     Raises:
         InputError: the recipe does not exist, or is not TOML or JSON

@@ -65,7 +65,7 @@ class Training:
         compile: compile the model first (torch.compile)
         ema_decay: decay of the exponential moving average of the weights, which is validated and saved in their place;
             the first steps use a lower decay, (1 + step) / (10 + step). None for no average
-        report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none for nowhere
+        report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none for no tracker
         seed: random seed
         trainable: "full"; or, with a frozen backbone that is not saved: "lora" (low-rank updates of the UNet's
             attention, and all parts except the UNet) or "prompts" (all parts except the UNet)
@@ -74,10 +74,10 @@ class Training:
         init_from: a trained model whose fitting weights are copied: a folder (for example runs/first/best), a hub id,
             or an embedded model (for example micro-segmentation); none for the backbone's weights alone
         validate_every: steps between validations; the last step is always validated
-        early_stopping: stop after this many validations in a row without a better mIoU, RMSE or AP; none for never
+        early_stopping: stop after this many consecutive validations without a better mIoU, RMSE or AP; none for never
         val_batch_size: images per validation pass; images of different sizes need 1
         output_dir: folder for models, metrics, checkpoints and the resolved recipe
-        checkpoint_seconds: time between checkpoints, from which --resume auto continues
+        checkpoint_seconds: time between checkpoints, from which --resume auto resumes
         save_total_limit: number of checkpoints to keep
         device: cpu, cuda, cuda:0, mps; none for the GPU if there is one
         num_threads: PyTorch's CPU threads; none for its default
@@ -139,14 +139,14 @@ class Recipe:
 
     Attributes:
         task: the task to train
-        backbone: what to start from
+        backbone: initial UNet and VAE
         prompts: the meta prompts
         refinement: the recurrent refinement
         rearrangement: the rearrangement
         data: location of the images
         augment: random transforms in training
         optimizer: AdamW
-        schedule: schedule of the learning rate
+        schedule: learning-rate schedule
         training: length, batch, output
         test: how the validation split is predicted for scoring
     """

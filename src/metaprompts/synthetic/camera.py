@@ -17,7 +17,7 @@ class Camera:
 
     Attributes:
         position: position of the pinhole, meters
-        yaw_deg: turn to the right
+        yaw_deg: rotation to the right
         pitch_deg: tilt upward
         focal_px: focal length in pixels, the same in both directions
         height: height of the image in pixels
@@ -51,7 +51,7 @@ class Camera:
         return turned(RIGHT, self.yaw_deg), up, forward
 
     def slopes(self, x_px: Array, y_px: Array) -> tuple[Array, Array]:
-        """Right and up for one meter forward, of the rays through pixels."""
+        """Right and up per meter forward, of the rays through pixels."""
         center_x, center_y = self.center_px
         return (x_px - center_x) / self.focal_px, (center_y - y_px) / self.focal_px
 

@@ -1,4 +1,4 @@
-"""Colors with names, and materials made of them."""
+"""Named colors, and materials of these colors."""
 
 from metaprompts.synthetic.rng import Rng
 from metaprompts.synthetic.solids import Color
@@ -28,7 +28,7 @@ def named_color(rng: Rng, names: tuple[str, ...] = tuple(NAMED)) -> tuple[str, C
 
 
 def shade(rng: Rng, color: Color, spread: float = 0.06) -> Color:
-    """The color, a little different."""
+    """A random shade of the color."""
     brightness = rng.uniform(1 - 2 * spread, 1 + spread)
     red, green, blue = (
         min(max(part * brightness + rng.uniform(-spread / 2, spread / 2), 0.02), 0.98) for part in color
@@ -37,6 +37,6 @@ def shade(rng: Rng, color: Color, spread: float = 0.06) -> Color:
 
 
 def mixed(one: Color, other: Color, share: float) -> Color:
-    """A color between two."""
+    """A mix of two colors."""
     red, green, blue = (a + (b - a) * share for a, b in zip(one, other, strict=True))
     return red, green, blue

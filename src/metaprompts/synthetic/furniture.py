@@ -1,4 +1,4 @@
-"""Things of a room. Each is built around the origin: it stands on y = 0 and faces away from the viewer (+z)."""
+"""Furniture. Each piece is built around the origin, stands on y = 0 and faces away from the viewer (+z)."""
 
 from metaprompts.synthetic.colors import NAMED, mixed, named_color, shade
 from metaprompts.synthetic.rng import Rng
@@ -11,7 +11,7 @@ WOODS: tuple[Color, ...] = ((0.62, 0.43, 0.26), (0.45, 0.29, 0.17), (0.75, 0.6, 
 
 
 def table(rng: Rng) -> Thing:
-    """A table with four legs, or a round one with a foot; sometimes with something on it."""
+    """A table with four legs, or a round table on a pedestal; sometimes with an object on it."""
     name, material = _wood_or_paint(rng)
     high, wide, long = rng.uniform(0.62, 0.78), rng.uniform(1.0, 1.8), rng.uniform(0.7, 1.0)
     if rng.happens(0.35):
@@ -95,7 +95,7 @@ def cabinet(rng: Rng) -> Thing:
 
 
 def floor_lamp(rng: Rng) -> Thing:
-    """A lamp on a stand, its shade alight."""
+    """A lamp on a stand, with a lit shade."""
     name, color = named_color(rng, ("white", "yellow", "orange", "red", "green", "blue", "pink"))
     metal = Material(color=shade(rng, NAMED[rng.choice(("black", "gray", "brown"))]), shine=0.3)
     high, radius = rng.uniform(1.3, 1.75), rng.uniform(0.2, 0.3)
@@ -119,7 +119,7 @@ def hanging_lamp(rng: Rng, ceiling_m: float) -> Thing:
         shade_ = ball(Vector(0, low - 0.1, 0), rng.uniform(0.17, 0.26), glowing)
     else:
         shade_ = rod(Vector(0, low - 0.22, 0), Vector(0, low, 0), rng.uniform(0.25, 0.36), glowing, end_radius=0.07)
-    # The room's light hangs here too: its lamp would darken half the ceiling.
+    # The room's light is at the same place: a shadow of the lamp would darken half the ceiling.
     return Thing(label="lamp", solids=tuple(without_shadow([line, shade_])), noun="hanging lamp", detail=name)
 
 

@@ -1,4 +1,4 @@
-"""People of capsules, in clothes."""
+"""Clothed people built from capsules."""
 
 from dataclasses import dataclass
 
@@ -33,12 +33,12 @@ class Clothes:
         shirt_name: its color
         shirt: color of the trunk and the upper arms
         trousers: color of the legs, or of the skirt
-        skin: color of face, hands, and what the clothes leave bare
+        skin: color of face, hands and other bare skin
         hair: color of the head
         shoes: color of the feet
         long_sleeves: whether the shirt reaches the wrists
-        skirt: in place of trousers
-        long_hair: whether it reaches the neck
+        skirt: whether a skirt replaces the trousers
+        long_hair: whether the hair reaches the neck
     """
 
     shirt_name: str
@@ -81,10 +81,10 @@ def random_person(
 
     Args:
         rng: source of all randomness
-        spot: on the ground, below the hips
-        facing_deg: 0 faces away from an unturned camera, 180 toward it
+        spot: position on the ground below the hips
+        facing_deg: 0 faces away from an unrotated camera, 180 toward it
         seated: sits, instead of standing, walking, ...
-        seat_m: height of the seat; None for what the legs make
+        seat_m: height of the seat; None to derive it from the legs
     """
     tall_m = rng.uniform(1.52, 1.92) if seated or rng.happens(0.85) else rng.uniform(1.0, 1.4)
     clothes = random_clothes(rng, seated=seated)
@@ -103,7 +103,7 @@ def build_person(
     detail: str = "",
     seat_m: float | None = None,
 ) -> Figure:
-    """A person of capsules around the joints that a posture gives."""
+    """Build a person from capsules around the joints of a posture."""
     body = Skeleton(spot, facing_deg, tall_m, posture, seat_m)
     solids = [*_trunk(body, clothes), *_head(body, clothes)]
     for side in ("left", "right"):
@@ -138,7 +138,7 @@ def _trunk(body: Skeleton, clothes: Clothes) -> list[Solid]:
 
 
 def _flat(low: Vector, high: Vector, wide: float, deep: float, body: Skeleton, material: Material) -> Solid:
-    """A capsule that is wider than deep, as a chest is."""
+    """A capsule that is wider than deep, like a chest."""
     length = high.minus(low).length()
     return Solid(
         shape="capsule",

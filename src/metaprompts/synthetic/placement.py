@@ -8,12 +8,12 @@ from metaprompts.synthetic.world import Thing
 
 @dataclass
 class Footprints:
-    """Circles on the ground that are taken."""
+    """Occupied circles on the ground."""
 
     _taken: list[tuple[float, float, float]] = field(default_factory=list)
 
     def take(self, x: float, z: float, radius: float) -> bool:
-        """Take a circle, unless it meets one that is taken; says whether it did."""
+        """Occupy a circle unless it overlaps an occupied one; return whether it did."""
         for other_x, other_z, other_radius in self._taken:
             gap = radius + other_radius
             if (x - other_x) * (x - other_x) + (z - other_z) * (z - other_z) < gap * gap:
@@ -23,7 +23,7 @@ class Footprints:
 
 
 def footprint_radius(thing: Thing) -> float:
-    """Radius of a circle around the origin that holds a thing built there."""
+    """Radius of the circle around the origin that contains a thing built there."""
     return max(_reach(solid) for solid in thing.solids)
 
 

@@ -1,8 +1,8 @@
-"""Intersections of rays with the unit shapes, and the surface normals there.
+"""Intersections of rays with the unit shapes, and surface normals.
 
-All rays of an image start in the camera; shadow rays start in the light. Lengths are counted in units
-of the direction, so a camera ray whose direction goes one meter forward meets things at their depth. Numbers that
-belong to a solid may be arrays, one a ray.
+All rays of an image start in the camera; shadow rays start in the light. Lengths are multiples of the direction
+vector, so a camera ray whose direction goes one meter forward hits things at their depth. Parameters of a solid may be
+arrays with one value per ray.
 """
 
 from typing import Any
@@ -89,7 +89,7 @@ def _meet_ball(origin: tuple[Number, Number, Number], rays: Arrays) -> Array:
 
 
 def _meet_capsule(origin: tuple[Number, Number, Number], rays: Arrays, half_length: Number) -> Array:
-    # Who misses the endless cylinder misses the capsule.
+    # A ray that misses the infinite cylinder misses the capsule.
     squared = rays[0] * rays[0] + rays[2] * rays[2]
     toward = origin[0] * rays[0] + origin[2] * rays[2]
     across = origin[0] * origin[0] + origin[2] * origin[2] - 1
@@ -127,7 +127,7 @@ def _meet_frustum(origin: tuple[Number, Number, Number], rays: Arrays, narrowing
 
 
 def local_normals(shape: str, points: Arrays, taper: tuple[Number, Number], half_length: Number) -> Arrays:
-    """Outward normals at points of the surface, in the solid's units and not of unit length."""
+    """Outward normals at points of the surface, in the solid's units, not normalized."""
     x, y, z = points
     if shape == "plane":
         return np.zeros_like(x), np.ones_like(x), np.zeros_like(x)
@@ -144,7 +144,7 @@ def local_normals(shape: str, points: Arrays, taper: tuple[Number, Number], half
 
 
 def _box_normals(points: Arrays, taper: tuple[Number, Number]) -> Arrays:
-    """The face on which a point lies is the one it is nearest to."""
+    """A point lies on its nearest face."""
     x, y, z = points
     lean_x, lean_z = (1 - taper[0]) / 2, (1 - taper[1]) / 2
     gap_x = np.abs(np.abs(x) - ((1 + taper[0]) / 2 - lean_x * y))

@@ -17,7 +17,7 @@ from metaprompts.synthetic.world import World
 
 # Offsets of extra samples in edge pixels: a rotated square, in pixels from the center.
 _SAMPLES = ((-0.375, -0.125), (0.125, -0.375), (0.375, 0.125), (-0.125, 0.375))
-# The samples' mean of bilinear weights of the nine pixels around, row by row.
+# Bilinear weights of the 3x3 neighborhood, averaged over the samples, row by row.
 _BLUR = (3 / 256, 26 / 256, 3 / 256, 26 / 256, 140 / 256, 26 / 256, 3 / 256, 26 / 256, 3 / 256)
 _EDGE_CONTRAST = 0.08
 _NEAR_M = 0.05
@@ -28,7 +28,7 @@ _SMALLEST_PX = 0.7
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rendering:
-    """An image and its truth.
+    """An image and its ground truth.
 
     Attributes:
         image: (H, W, 3) uint8 RGB
@@ -65,16 +65,16 @@ def render(world: World, camera: Camera) -> Rendering:
 
 @dataclass(frozen=True)
 class _View:
-    """A solid as the camera has it: ray directions are affine in the pixel, so in the solid's units they are too.
+    """A solid relative to the camera: ray directions are affine in the pixel position, also in the solid's units.
 
     Attributes:
         number: number of the solid
         shape: shape of the solid
-        solid: itself
+        solid: the solid
         bounds: first row, row after the last, first column, column after the last that it may cover
-        nearest_m: no part of it has less depth
-        eye: the camera's place, in the solid's units
-        right: the camera's, in the solid's units
+        nearest_m: lower bound of its depth
+        eye: the camera's position, in the solid's units
+        right: the camera's right, in the solid's units
         up: the same
         forward: the same
     """
@@ -90,7 +90,7 @@ class _View:
     forward: Vector
 
     def meet(self, across: Array, above: Array) -> Array:
-        """Depth at which rays of these slopes meet the solid."""
+        """Depth at which rays of these slopes hit the solid."""
         x, y, z = (
             right * across + (up * above + forward)
             for right, up, forward in zip(self.right, self.up, self.forward, strict=True)
@@ -137,7 +137,7 @@ def _corners(table: SolidTable) -> tuple[Array, Array, Array]:
 def _bounds(
     table: SolidTable, camera: Camera, corners: tuple[Array, Array, Array], depth: Array, x_px: Array, y_px: Array
 ) -> dict[int, tuple[int, int, int, int]]:
-    """Rows and columns that each solid may cover; those out of sight are left out."""
+    """Rows and columns that each solid may cover; solids out of view are dropped."""
     spans = [*_ends(x_px), *_ends(y_px)]
     is_before, is_behind = (depth >= _NEAR_M).any(axis=0), (depth < _NEAR_M).any(axis=0)
     for number in np.flatnonzero(is_before & is_behind):
@@ -162,7 +162,7 @@ def _ends(values: Array) -> tuple[Array, Array]:
 
 
 def _in_front(corners: list[Array], depth: Array) -> list[Array]:
-    """The corners of the part of a box that lies before the camera."""
+    """The corners of the part of a box in front of the camera."""
     kept = np.flatnonzero(depth >= _NEAR_M)
     behind = np.flatnonzero(depth < _NEAR_M)
     pairs = [(one, other) for one in kept for other in behind if (one ^ other) in (1, 2, 4)]
@@ -232,14 +232,14 @@ def _taken(rays: Arrays, places: Places) -> Arrays:
 
 
 def _by_blocks(height: int, width: int) -> Places:
-    """The pixels' numbers in an order that keeps neighbors together: square after square."""
+    """The pixel indices in an order that keeps neighbors together: block by block."""
     rows, columns = np.divmod(np.arange(height * width), width)
     square = (rows // _SQUARE) * (-(-width // _SQUARE)) + columns // _SQUARE
     return np.argsort(square, kind="stable")
 
 
 def _smoothed(colors: Array, which: Places, views: list[_View], camera: Camera) -> Array:
-    """Replace the colors of pixels on edges by the mean of four samples in them.
+    """Replace the colors of edge pixels by the mean of four samples within each pixel.
 
     A sample's color is interpolated from surrounding pixel centers that show the same solid, weighted by distance.
     """
@@ -266,7 +266,7 @@ def _edges(colors: Array) -> NDArray[np.bool_]:
 
 
 def _outlines(which: Places) -> NDArray[np.bool_]:
-    """(H, W) pixels that have another solid among their eight neighbors."""
+    """(H, W) pixels with another solid among their eight neighbors."""
     outlines = np.zeros(which.shape, dtype=bool)
     for neighbor in _neighbors(which):
         outlines |= neighbor != which
@@ -296,7 +296,7 @@ def _solids_at_samples(views: list[_View], camera: Camera, which: Places, x_px: 
     depth = np.full((len(_SAMPLES), len(x_px)), np.inf)
     found = np.full((len(_SAMPLES), len(x_px)), -1, dtype=np.intp)
     shift_x, shift_y = (np.array(shifts)[:, None] for shifts in zip(*_SAMPLES, strict=True))
-    # One code for each solid and pixel that it may show in, in the order of the solids.
+    # One code for each solid and each pixel that may show it, in the order of the solids.
     count = len(x_px)
     codes = np.unique((numbers * count + np.arange(count)).ravel())
     starts = np.searchsorted(codes, np.arange(which.max() + 2) * count)
@@ -313,7 +313,7 @@ def _solids_at_samples(views: list[_View], camera: Camera, which: Places, x_px: 
 def _borrowed(
     colors: Array, which: Places, x_px: Places, y_px: Places, shift: tuple[float, float], found: Places
 ) -> Array:
-    """(3, n) colors of samples: interpolated between the four centers around each, as far as they show its solid."""
+    """(3, n) colors of samples: interpolated between those of the four surrounding centers that show the same solid."""
     height, width = which.shape
     share_x, share_y = abs(shift[0]), abs(shift[1])
     neighbor_x = np.clip(x_px + (1 if shift[0] > 0 else -1), 0, width - 1)
@@ -325,5 +325,5 @@ def _borrowed(
             weight = (which[y, x] == found) * np.float32(weight_x * weight_y)
             total += colors[:, y, x] * weight
             weights += weight
-    # A solid that no center shows is thinner than a pixel: the center's own color is used there.
+    # A solid that no center shows is thinner than a pixel: use the center's own color.
     return np.where(weights > 0, total / weights, colors[:, y_px, x_px])

@@ -19,12 +19,12 @@ class Rng:
         self._bits = np.random.Generator(np.random.PCG64(seed))
 
     def uniform(self, low: float, high: float) -> float:
-        """A number from ``low`` to ``high``."""
+        """A random number from ``low`` to ``high``."""
         # Generator.uniform may be compiled to a fused multiply-add, which rounds once less.
         return low + (high - low) * float(self._bits.random())
 
     def whole(self, low: int, high: int) -> int:
-        """A whole number from ``low`` to ``high``, both included."""
+        """A random integer from ``low`` to ``high``, inclusive."""
         return low + int(self._bits.random() * (high - low + 1))
 
     def happens(self, probability: float) -> bool:
@@ -32,10 +32,10 @@ class Rng:
         return float(self._bits.random()) < probability
 
     def choice(self, items: Sequence[Item]) -> Item:
-        """One of the items."""
+        """A random item."""
         return items[int(self._bits.random() * len(items))]
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
-        """The items in another order."""
+        """The items in random order."""
         remaining = list(items)
         return [remaining.pop(int(self._bits.random() * len(remaining))) for _ in range(len(items))]

@@ -24,7 +24,7 @@ def build_room(rng: Rng, height: int, width: int) -> tuple[World, Camera, tuple[
     half_wide, long, high = rng.uniform(1.9, 3.6), rng.uniform(3.8, 7.5), rng.uniform(2.4, 3.1)
     shell, opening = _shell(rng, half_wide, long, high)
     ground = Footprints()
-    # Nothing stands where the camera does.
+    # Nothing is placed at the camera.
     ground.take(0.0, 0.4, 0.9)
     things = [*shell, *_along_walls(rng, ground, half_wide, long)]
     things += _in_the_middle(rng, ground, half_wide, long)
@@ -205,5 +205,5 @@ def _people(rng: Rng, ground: Footprints, half_wide: float, long: float) -> tupl
 
 
 def moved(thing: Thing, spot: Vector, yaw_deg: float) -> Thing:
-    """A thing built around the origin, turned and put somewhere."""
+    """Rotate and move a thing built around the origin."""
     return Thing(label=thing.label, solids=placed(thing.solids, spot, yaw_deg), noun=thing.noun, detail=thing.detail)

@@ -33,7 +33,7 @@ class ScenePerson:
             2 visible; left and right are the person's own
         box_xywh: (4,) float32: left, top, width, height around the visible pixels
         area: number of visible pixels
-        thing: the person's place in ``Scene.things``
+        thing: the person's index in ``Scene.things``
     """
 
     keypoints: NDArray[np.float32]
@@ -55,7 +55,8 @@ class Scene:
         labels: (H, W) uint8, places in `CLASSES`
         things: (H, W) int32, a number for each thing; -1 for the sky
         people: the sufficiently visible people
-        intrinsics: (3, 3) float64: pixel = intrinsics @ (x right, y down, z forward) / z; pixel centers are whole
+        intrinsics: (3, 3) float64: pixel = intrinsics @ (x right, y down, z forward) / z; pixel centers are
+            integers
         caption: the visible objects, in English
     """
 
@@ -71,7 +72,7 @@ class Scene:
     caption: str
 
     def mirrored(self) -> "Scene":
-        """The scene in a mirror: left hands become right hands."""
+        """The mirrored scene: left hands become right hands."""
         width = self.image.shape[1]
         intrinsics = self.intrinsics.copy()
         intrinsics[0, 2] = width - 1 - intrinsics[0, 2]
@@ -92,7 +93,7 @@ class Scene:
 def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | None = None) -> Scene:
     """Build and render a random room or street.
 
-    The same seed gives the same scene on every machine, and the same view at every size of the same shape.
+    The same seed gives the same scene on every machine, and the same view at every size of the same aspect ratio.
 
     Args:
         seed: 0 or more

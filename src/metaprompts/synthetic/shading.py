@@ -1,4 +1,4 @@
-"""Color of the points that an image's rays meet: pattern, light, shadow, haze, sky."""
+"""Color of the points that an image's rays hit: pattern, light, shadow, haze, sky."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from metaprompts.synthetic.textures import MaterialTable, albedo, noise
 from metaprompts.synthetic.vectors import Vector
 from metaprompts.synthetic.world import Light, Sky
 
-# Points are lifted off their surface, or it would shade itself.
+# Points are lifted off their surface so that it does not shade itself.
 _LIFT_M = 0.02
 
 
@@ -22,15 +22,15 @@ def surface_colors(
     which: Places,
     pixel_slope: float,
 ) -> Array:
-    """Colors of rays that meet a solid.
+    """Colors of rays that hit a solid.
 
     Args:
         table: the solids
         light: light of the world
         eye: where the rays start
         rays: (n,) each; directions, one meter forward; neighbors next to each other
-        depth: (n,) how far they go
-        which: (n,) the solid that each meets
+        depth: (n,) length of each ray
+        which: (n,) the solid that each ray hits
         pixel_slope: width of a pixel at one meter
 
     Returns:
@@ -39,7 +39,7 @@ def surface_colors(
     distance = _length(rays)
     points, along, local, normals = _surface(table, eye, rays, depth, which)
     facing = _dot(normals, rays) / distance
-    # A surface seen at a slant fills a pixel with more of itself.
+    # A pixel covers more of a surface seen at a slant.
     footprint_m = depth * pixel_slope / np.maximum(np.abs(facing), 0.15)
     sign = np.copysign(np.ones_like(facing), -facing)
     normals = (normals[0] * sign, normals[1] * sign, normals[2] * sign)
@@ -144,7 +144,7 @@ def _taken(vectors: Arrays, places: Places) -> Arrays:
 
 
 def _highlight(arriving: Arrays, normals: Arrays, rays: Arrays, lengths: Array) -> Array:
-    """Phong's mirror image of the light, to the 16th power."""
+    """Phong's highlight, with exponent 16."""
     twice = 2 * _dot(arriving, normals)
     mirrored = (arriving[0] - twice * normals[0], arriving[1] - twice * normals[1], arriving[2] - twice * normals[2])
     match = np.maximum(-_dot(mirrored, rays) / lengths, 0)
@@ -154,7 +154,7 @@ def _highlight(arriving: Arrays, normals: Arrays, rays: Arrays, lengths: Array) 
 
 
 def sky_colors(sky: Sky, directions: Arrays) -> Array:
-    """Colors of rays that meet nothing: from the horizon's to the zenith's, with clouds.
+    """Colors of rays that hit nothing: from horizon to zenith, with clouds.
 
     Returns:
         (3, n) RGB
@@ -177,7 +177,7 @@ def sky_colors(sky: Sky, directions: Arrays) -> Array:
 
 
 def hazy(colors: Array, sky: Sky, depth: Array) -> Array:
-    """Mix far things with the color of the horizon."""
+    """Blend distant points into the color of the horizon."""
     if sky.haze_m is None:
         return colors
     share = depth / (depth + sky.haze_m)

@@ -18,7 +18,7 @@ def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.b
 
     Args:
         table: the solids
-        light: where the light is
+        light: position of the light
         rays: (n,) each; from the light to the points, neighbors next to each other
         asked: (n,) whether a point faces the light; the others get 1
     """
@@ -39,7 +39,7 @@ def unshaded(table: SolidTable, light: Vector, rays: Arrays, asked: NDArray[np.b
 
 
 class _Groups:
-    """Consecutive rays, each group with a middle ray and the largest distance of a member's end from the middle's."""
+    """Groups of consecutive rays, each with a middle ray and the largest distance from its end to a member's end."""
 
     def __init__(self, rays: Arrays, asked: NDArray[np.bool_]) -> None:
         count = len(asked)
@@ -72,7 +72,7 @@ class _Groups:
         return (near <= far) & self._asked
 
     def members(self, groups: NDArray[np.bool_]) -> Places:
-        """The places of all rays of some groups."""
+        """The indices of all rays of some groups."""
         chosen = np.flatnonzero(groups)
         places = self._starts[chosen][:, None] + np.arange(_GROUP)
         return places[np.arange(_GROUP) < self._sizes[chosen][:, None]]

@@ -1,4 +1,4 @@
-"""The 17 joints of COCO on a body, by its posture."""
+"""The 17 COCO joints of a body in a given posture."""
 
 from metaprompts.synthetic.poses import Posture
 from metaprompts.synthetic.solids import upright
@@ -19,7 +19,7 @@ JOINT_RADII_M = {
 
 
 class Skeleton:
-    """Joints of a posture; shares of the body's height are those of drawing books."""
+    """Joints of a posture; body proportions are from drawing textbooks."""
 
     def __init__(self, spot: Vector, facing_deg: float, tall_m: float, posture: Posture, seat_m: float | None) -> None:
         self.tall = tall_m

@@ -13,13 +13,13 @@ Places = NDArray[np.intp]
 
 
 class SolidTable:
-    """The solids' frames and numbers.
+    """The solids' frames and parameters.
 
     Args:
         solids: S of them
 
     Attributes:
-        solids: themselves
+        solids: the solids
         shapes: (S,) names; a box that tapers is a "wedge"
         centers: (3, S) meters
         frames: (3, 3, S): unit vectors of each frame, then their parts
@@ -33,7 +33,7 @@ class SolidTable:
     def __init__(self, solids: Sequence[Solid], dtype: type = np.float64) -> None:
         self.solids = solids
         self.shapes = np.array([_shape(solid) for solid in solids])
-        # Numbers are compared much faster than names.
+        # Integers compare much faster than strings.
         self._shape_names, codes = np.unique(self.shapes, return_inverse=True)
         self._shape_codes = codes.astype(np.int8)
         self.centers: Array = np.array([solid.center for solid in solids], dtype=dtype).T.copy()
@@ -45,11 +45,11 @@ class SolidTable:
         self.half_sides = self._half_sides()
 
     def local_point(self, point: Vector) -> Array:
-        """(3, S) a point of the world in the units of each solid."""
+        """(3, S) a world point in the units of each solid."""
         return self._along(*(part - center for part, center in zip(point, self.centers, strict=True)))
 
     def local_direction(self, direction: Vector) -> Array:
-        """(3, S) a direction of the world in the units of each solid."""
+        """(3, S) a world direction in the units of each solid."""
         return self._along(*direction)
 
     def _along(self, x: Array | float, y: Array | float, z: Array | float) -> Array:
@@ -62,18 +62,18 @@ class SolidTable:
         )
 
     def rays_of(self, number: int, x: Array, y: Array, z: Array) -> Arrays:
-        """Directions of the world in the units of one solid."""
+        """World directions in the units of one solid."""
         rows = (self.frames[:, :, number] / self.sizes[:, number, None]).tolist()
         local_x, local_y, local_z = (row[0] * x + row[1] * y + row[2] * z for row in rows)
         return local_x, local_y, local_z
 
     def meters_along(self, which: Places, x: Array, y: Array, z: Array) -> Arrays:
-        """Vectors of the world along the directions of the solids ``which``, in meters."""
+        """World vectors along the directions of the solids ``which``, in meters."""
         across, up, forward = (frame[0][which] * x + frame[1][which] * y + frame[2][which] * z for frame in self.frames)
         return across, up, forward
 
     def by_shape(self, which: Places) -> Iterator[tuple[str, Places]]:
-        """The shapes of some solids, each with the places where it is."""
+        """The shapes of some solids, each with the indices of its solids."""
         codes = self._shape_codes[which]
         for code, shape in enumerate(self._shape_names):
             places = np.flatnonzero(codes == code)

@@ -31,11 +31,11 @@ class Material:
     Attributes:
         color: RGB in [0, 1]
         second: the pattern's other color
-        pattern: how the two are laid out
+        pattern: layout of the two colors
         size: size of the pattern's unit, meters
-        grain: how much the brightness varies from spot to spot
+        grain: variation of brightness between spots
         grain_size: grain size of the spots, meters
-        glows: shines by itself instead of being lit
+        glows: whether it emits light instead of being lit
         shine: strength of the highlight
     """
 
@@ -53,7 +53,7 @@ class Material:
 class Solid:
     """A unit shape in a frame of three perpendicular directions.
 
-    The unit shapes reach from -1 to 1: plane (y = 0, without end), box (tapering to ``taper`` at the top), ellipsoid
+    The unit shapes extend from -1 to 1: plane (y = 0, infinite), box (tapering to ``taper`` at the top), ellipsoid
     (ball), frustum (cylinder along y, tapering to ``taper[0]``), capsule (along y: radius 1, and ``half_length``
     from the middle to each cap's center).
 
@@ -65,7 +65,7 @@ class Solid:
         material: material of its surface
         taper: width (x) and length (z) at the top, as shares of those at the bottom
         half_length: half length of a capsule, in units of y
-        casts_shadow: whether it does
+        casts_shadow: whether it casts a shadow
     """
 
     shape: Shape
@@ -79,8 +79,8 @@ class Solid:
 
 
 def plane(point: Vector, normal: Vector, material: Material) -> Solid:
-    """A plane without end; it casts no shadow."""
-    # The frame's x stays level, so that patterns do too.
+    """An infinite plane; it casts no shadow."""
+    # The frame's x stays level, and so do patterns.
     across = RIGHT if abs(normal.y) > 0.9 else UP.cross(normal).unit()
     directions = (across, normal, across.cross(normal))
     return Solid(
@@ -102,7 +102,7 @@ def box(
 
 
 def ellipsoid(center: Vector, radii: tuple[float, float, float], material: Material, *, yaw_deg: float = 0.0) -> Solid:
-    """A ball, stretched."""
+    """A stretched ball."""
     return Solid(shape="ellipsoid", center=center, sizes=radii, material=material, directions=upright(yaw_deg))
 
 
@@ -130,9 +130,9 @@ def limb(start: Vector, end: Vector, radius: float, material: Material, *, depth
     Args:
         start: center of one cap
         end: center of the other
-        radius: to the sides
+        radius: radius from side to side
         material: material of the surface
-        depth: radius to front and back; None for round
+        depth: radius from front to back; None for round
     """
     middle, directions, length = _along(start, end)
     return Solid(
@@ -146,7 +146,7 @@ def limb(start: Vector, end: Vector, radius: float, material: Material, *, depth
 
 
 def upright(yaw_deg: float) -> tuple[Vector, Vector, Vector]:
-    """Right, up and forward of something that stands upright and faces ``yaw_deg``."""
+    """Right, up and forward vectors of an upright object that faces ``yaw_deg``."""
     return turned(RIGHT, yaw_deg), UP, turned(FORWARD, yaw_deg)
 
 
@@ -159,7 +159,7 @@ def _along(start: Vector, end: Vector) -> tuple[Vector, tuple[Vector, Vector, Ve
 
 
 def without_shadow(solids: Iterable[Solid]) -> list[Solid]:
-    """Details too small, or too close to larger parts, for their shadow to be seen."""
+    """Details too small, or too close to larger parts, to cast a visible shadow."""
     return [replace(solid, casts_shadow=False) for solid in solids]
 
 

@@ -21,12 +21,12 @@ _BARK = Material(color=(0.32, 0.23, 0.16), grain=0.3, grain_size=0.1)
 
 
 def building(rng: Rng, facing: float, wide: float, facade: tuple[str, Color]) -> Thing:
-    """A house of the row along a street.
+    """A house in a row along a street.
 
     Args:
         rng: source of all randomness
         facing: the street's side: 1 if the street lies toward +x, -1 if toward -x
-        wide: along the street (z), meters
+        wide: width along the street (z), meters
         facade: name and color
     """
     color = facade[1]
@@ -64,7 +64,7 @@ def _shop(rng: Rng, facing: float, wide: float) -> list[Solid]:
 
 
 def shop_sign(rng: Rng, facing: float) -> Thing:
-    """A board that stands out from a wall."""
+    """A board that projects from a wall."""
     name, color = named_color(rng, ("red", "blue", "green", "yellow", "white", "orange", "black"))
     board = Material(
         color=color, second=shade(rng, NAMED["white" if name != "white" else "red"]), pattern="bands", size=0.22
@@ -145,7 +145,7 @@ def bollard(rng: Rng) -> Thing:
 
 
 def traffic_sign(rng: Rng) -> tuple[Thing, Thing]:
-    """A plate, and the pole it is on; the plate faces the viewer (-z)."""
+    """A plate on a pole; the plate faces the viewer (-z)."""
     name, color = named_color(rng, ("red", "blue", "yellow", "green"))
     high, size = rng.uniform(2.2, 2.9), rng.uniform(0.36, 0.5)
     metal = Material(color=(0.55, 0.56, 0.58), shine=0.2)

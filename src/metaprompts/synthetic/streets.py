@@ -1,4 +1,4 @@
-"""Streets: a road between pavements and houses, with trees, cars, poles, signs and people."""
+"""Streets: a road between sidewalks and houses, with trees, cars, poles, signs and people."""
 
 from metaprompts.synthetic.camera import Camera, camera_from_angles
 from metaprompts.synthetic.colors import mixed, shade
@@ -108,7 +108,7 @@ def _grounds(rng: Rng, half_road: float) -> list[Thing]:
 
 
 def _houses(rng: Rng, edge: float, facade: tuple[str, tuple[float, float, float]]) -> list[Thing]:
-    """A row on each side; most houses have the street's facade, and some places are open."""
+    """A row on each side; most houses have the street's facade, and some lots are empty."""
     things = []
     end = rng.uniform(35, 70)
     for side in (-1.0, 1.0):

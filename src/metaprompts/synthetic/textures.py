@@ -1,4 +1,4 @@
-"""Patterns on surfaces, free of jagged edges: each is averaged over the patch of surface that a pixel covers."""
+"""Antialiased surface patterns: each is averaged over the patch of surface that a pixel covers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _DASH_M = 2.0
 
 
 class MaterialTable:
-    """The materials of many solids, side by side.
+    """The materials of many solids, in arrays.
 
     Args:
         materials: S of them
@@ -22,8 +22,8 @@ class MaterialTable:
     Attributes:
         color: (3, S) RGB
         second: (3, S) RGB
-        patterns: names, each once
-        pattern_codes: (S,) places in ``patterns``
+        patterns: unique names
+        pattern_codes: (S,) indices into ``patterns``
         size: (S,) meters
         grain: (S,)
         grain_size: (S,) meters
@@ -35,7 +35,7 @@ class MaterialTable:
         self.color: Array = np.array([material.color for material in materials], dtype=dtype).T.copy()
         self.second: Array = np.array([material.second for material in materials], dtype=dtype).T.copy()
         self.patterns, codes = np.unique([material.pattern for material in materials], return_inverse=True)
-        # Numbers are compared much faster than names.
+        # Integers compare much faster than strings.
         self.pattern_codes = codes.astype(np.int8)
         self.size: Array = np.array([material.size for material in materials], dtype=dtype)
         self.grain: Array = np.array([material.grain for material in materials], dtype=dtype)
@@ -51,7 +51,7 @@ def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arr
         materials: materials of the solids
         which: (n,) the solid of each point
         points: (n,) each; on the surface, in meters, along the solid's directions from its center
-        normals: (n,) each; there, along the same directions
+        normals: (n,) each; surface normals along the same directions
         footprint_m: (n,) width of the patch that one pixel covers
 
     Returns:
@@ -81,10 +81,10 @@ def albedo(materials: MaterialTable, which: Places, points: Arrays, normals: Arr
 
 
 def pulse(position: Array, share: float, width: Array) -> Array:
-    """The share of an interval that lies on the marks of a ruler.
+    """The share of an interval that periodic marks cover.
 
     Args:
-        position: middle of the interval; the ruler's marks begin at whole numbers
+        position: middle of the interval; marks begin at integers
         share: share of each unit that is marked
         width: width of the interval
 
@@ -100,7 +100,7 @@ def pulse(position: Array, share: float, width: Array) -> Array:
 
 
 def noise(x: Array, y: Array) -> Array:
-    """Smooth random values in [0, 1], one a unit."""
+    """Smooth random values in [0, 1], one per unit."""
     left, low = np.floor(x), np.floor(y)
     x, y = x - left, y - low
     x, y = x * x * (3 - 2 * x), y * y * (3 - 2 * y)
@@ -117,7 +117,7 @@ def _hashed(column: NDArray[np.int64], row: NDArray[np.int64]) -> Array:
 
 
 def _unrolled(point: Arrays, normal: Arrays) -> tuple[Array, Array]:
-    """Two coordinates on the surface: across it, and up it (or away, on level ground)."""
+    """Two surface coordinates: across, and up (or away, on level ground)."""
     is_level = np.abs(normal[1]) > 0.7
     faces_side = np.abs(normal[0]) > np.abs(normal[2])
     across = np.where(~is_level & faces_side, point[2], point[0])

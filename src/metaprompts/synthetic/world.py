@@ -29,7 +29,7 @@ CLASSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """Something that has a name.
+    """A named object.
 
     Attributes:
         label: one of `CLASSES`
@@ -52,9 +52,9 @@ class Light:
         position: meters
         strength: strength of its light on a surface that faces it, at ``reach_m``
         reach_m: distance at which a lamp's light has fallen to half; None for a sun
-        casts_shadows: that from a gray sky casts none
+        casts_shadows: false for a gray sky
         ambient: light from everywhere
-        color: color of its own light
+        color: color of the light
     """
 
     position: Vector
@@ -72,8 +72,8 @@ class Sky:
     Attributes:
         zenith: color straight up
         horizon: color at the horizon, and of the haze
-        clouds: how much of it they cover, from 0 to 1
-        haze_m: distance at which the haze hides half; None for none
+        clouds: share of the sky that they cover, from 0 to 1
+        haze_m: distance at which haze hides half of the color; None for no haze
     """
 
     zenith: Color
@@ -87,9 +87,9 @@ class World:
     """All visible content.
 
     Attributes:
-        things: in no order
+        things: unordered
         light: the lamp or sun
-        sky: behind everything
+        sky: the background
     """
 
     things: tuple[Thing, ...]

@@ -106,7 +106,7 @@ class Depth(FusedTask):
     Attributes:
         max_depth_m: largest depth the head can give, in meters
         min_depth_m: ground truth must be above this value to be scored, in meters
-        mask_out_of_range: exclude from the loss what is not scored: ground truth outside min_depth_m to max_depth_m.
+        mask_out_of_range: exclude unscored ground truth, outside min_depth_m to max_depth_m, from the loss.
             False for the released code's rule, which trains on everything above 0
         margin_blocks: number of blocks of 64 pixels beyond H // 64 to which the image is enlarged for the backbone
             (released code: NYU 1, KITTI 2; 0 leaves multiples of 64 as they are)
@@ -321,7 +321,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
 
     Args:
         predicted_m: meters, above 0, any shape
-        target_m: meters, the same shape; pixels at 0 are left out
+        target_m: meters, the same shape; pixels at 0 are ignored
         variance_focus: f; 1 ignores a wrong scale, 0 does not
 
     Returns:
@@ -345,7 +345,7 @@ def gradient_matching(predicted_m: Tensor, target_m: Tensor) -> Tensor:
 
     Args:
         predicted_m: (B, H, W) meters, above 0
-        target_m: (B, H, W) meters; pixels at 0 are left out
+        target_m: (B, H, W) meters; pixels at 0 are ignored
 
     Returns:
         scalar; 0 (with zero gradient) when no neighbors were measured

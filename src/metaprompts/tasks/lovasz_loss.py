@@ -10,7 +10,7 @@ def lovasz_softmax(probabilities: Tensor, labels: Tensor, *, ignored: int) -> Te
     Args:
         probabilities: (B, classes, H, W), summing to 1 over the classes
         labels: (B, H, W)
-        ignored: label of the pixels to leave out
+        ignored: label of the ignored pixels
 
     Returns:
         scalar in [0, 1]; 0 (with zero gradient) when every pixel is ignored

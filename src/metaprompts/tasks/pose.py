@@ -106,8 +106,8 @@ class Pose(FusedTask):
         lower_body: indices of the joints from the hips down, for half-body crops; none to derive them from the names
             (hip, knee, foot, ...)
         sigmas: OKS sigma of each joint; none for COCO's own, and 0.079 for joints that COCO does not have
-        crop_height: crop height of the person's crop, in pixels, a multiple of 8
-        crop_width: crop width of the person's crop, in pixels, a multiple of 8
+        crop_height: height of the person's crop, in pixels, a multiple of 8
+        crop_width: width of the person's crop, in pixels, a multiple of 8
         heatmap_sigma: standard deviation of a joint's Gaussian, in heatmap pixels (a quarter of the crop's)
         padding: factor of the crop's size over the person's box
         filters: channels of the head's transposed convolution

@@ -173,7 +173,7 @@ class SegmentationPrediction:
             _check_size("confidence", self.confidence, self.image)
 
     def shares(self) -> dict[str, float]:
-        """The share of the image that each class covers, 0..1; classes that do not occur are left out."""
+        """The share of the image that each class covers, 0..1; classes that do not occur are omitted."""
         return {self.classes[index]: share for index, share in self._present().items()}
 
     def show(self, *, legend: bool = True) -> Image.Image:

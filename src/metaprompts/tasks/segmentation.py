@@ -130,11 +130,11 @@ class Segmentation(Task):
     Attributes:
         classes: their names, in the order of their indices
         width: channels inside UPerNet and the auxiliary head
-        dropout: share of channels dropped before the classifiers while training
+        dropout: dropout rate of channels before the classifiers
         auxiliary_weight: weight of the auxiliary head's cross entropy
         lovasz_weight: weight of the Lovasz-softmax loss
         class_weights: class weights of the two cross entropies: a list of numbers in the order of the classes, or
-            "balanced", in inverse proportion to the pixels that each class has in the training masks; none for 1 each
+            "balanced", in inverse proportion to the class's pixels in the training masks; none for 1 each
     """
 
     name: ClassVar[str] = "segmentation"

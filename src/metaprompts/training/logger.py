@@ -52,7 +52,7 @@ class JsonlFile:
         """Append a line.
 
         Raises:
-            InputError: it cannot be written
+            InputError: the part cannot be written
         """
         with self._naming():
             self._file.write(json_line({"step": step, **values}))

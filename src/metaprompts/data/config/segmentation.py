@@ -39,9 +39,9 @@ class SegmentationData(PairedSection):
         as_cityscapes: mapillary v1.2: convert its labels to the 19 classes of Cityscapes
         ignored: mask values that are not classes, in addition to 255; none may be a class index
         label_map: mapping of mask values or colors to classes, VALUE=CLASS,...; a value is a number, a color (255,0,0
-            #or #ff0000; then masks are read as colors) or * for every other; a class is a name in task.classes, its
-            #index or "ignored". Values not in the mapping keep their meaning, unless another value is mapped to their
-            #class
+            or #ff0000; masks are then read as colors) or * for every other; a class is a name in task.classes, its
+            index or "ignored". Values not in the mapping keep their meaning, unless another value is mapped to their
+            class
         reduce_zero_label: 0 is "ignore" in the masks and 1 is the first class; the layout ade20k implies it
     """
 

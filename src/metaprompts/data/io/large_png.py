@@ -32,7 +32,7 @@ def write_png(
         ``path``
 
     Raises:
-        InputError: it cannot be written
+        InputError: the file cannot be written
     """
     height, width = size
     with write_whole(path) as scratch:

@@ -174,7 +174,7 @@ def write_index(folder: Path, index: ShardIndex) -> None:
     """Write shards.json atomically.
 
     Raises:
-        InputError: it cannot be written
+        InputError: the file cannot be written
     """
     write_text(folder / INDEX_FILE, json_line({"version": _VERSION, **to_dict(index)}))
 
@@ -199,7 +199,7 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
         left_out: all images left out of the split up to the shard's end
 
     Raises:
-        InputError: it cannot be written
+        InputError: the file cannot be written
     """
     write_text(path, json_line({"shard": to_dict(shard), "left_out": to_dict(left_out)}))
 

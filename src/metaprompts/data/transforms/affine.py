@@ -1,7 +1,8 @@
-"""The unbiased crop of a person (UDP, Huang et al. 2020): where a box lies in a crop and back again.
+"""The unbiased crop of a person (UDP, Huang et al. 2020): from image to crop coordinates and back.
 
 Distances are counted between pixel centers: a box's left edge falls on column 0 of the crop, its right edge on column
-width - 1. So crop, heatmap and image can be mapped onto each other without the half-pixel shift of the usual way.
+width - 1. So crop, heatmap and image can be mapped onto each other without the half-pixel shift of the usual
+convention.
 """
 
 import math
@@ -13,12 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 def box_center_scale(
     box_xywh: ArrayLike, aspect: float, *, padding: float = 1.25
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Enlarge a box to an aspect, and some more.
+    """Enlarge a box to an aspect ratio, then by a padding factor.
 
     Args:
         box_xywh: (4,) left, top, width, height in pixels
         aspect: target width / height
-        padding: factor of both sides afterwards
+        padding: factor of both sides, applied afterwards
 
     Returns:
         center (2,) x and y, and size (2,) width and height, in pixels
@@ -50,7 +51,7 @@ def udp_matrix(
     Args:
         center: (2,) x and y of the box, in pixels of the image
         size: (2,) width and height of the box
-        rotation_deg: turns the content clockwise as seen on the screen, about the center
+        rotation_deg: clockwise rotation of the content about the center
         output_size: (width, height) of the crop, each at least 2
 
     Returns:

@@ -1,4 +1,4 @@
-"""Change the colors of an image; labels and depth stay."""
+"""Change the colors of an image; labels and depth are unchanged."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,10 +21,10 @@ class PhotometricDistortion:
     Contrast comes randomly before or after saturation and hue.
 
     Args:
-        brightness: highest change, in gray levels
+        brightness: maximum change, in gray levels
         contrast: lowest and highest factor
         saturation: lowest and highest factor of the HSV saturation
-        hue: highest turn, in OpenCV's units of 2 degrees
+        hue: maximum shift, in OpenCV's units of 2 degrees
     """
 
     brightness: float = 32.0
@@ -33,7 +33,7 @@ class PhotometricDistortion:
     hue: int = 18
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Distort by drawn amounts."""
+        """Distort by random amounts."""
         image = sample.image
         if _coin(generator):
             image = scale_levels(image, 1.0, generator.uniform(-self.brightness, self.brightness))
@@ -56,11 +56,11 @@ class DepthColor:
     Brightness with contrast; gamma; hue with saturation and value. Every amount is drawn uniformly.
 
     Args:
-        brightness_contrast: highest change of both; brightness relative to 255, contrast to 1
+        brightness_contrast: maximum change of both; brightness relative to 255, contrast to 1
         gamma: lowest and highest exponent
-        hue: highest turn, in OpenCV's units of 2 degrees
-        saturation: highest change of the 8-bit HSV saturation
-        value: highest change of the 8-bit HSV value
+        hue: maximum shift, in OpenCV's units of 2 degrees
+        saturation: maximum change of the 8-bit HSV saturation
+        value: maximum change of the 8-bit HSV value
         probability: probability of each group
     """
 
@@ -75,7 +75,7 @@ class DepthColor:
         check_probability(self.probability)
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Change by drawn amounts."""
+        """Change by random amounts."""
         image = sample.image
         if generator.random() < self.probability:
             contrast, brightness = generator.uniform(-self.brightness_contrast, self.brightness_contrast, size=2)
@@ -89,7 +89,7 @@ class DepthColor:
 
 
 def scale_levels(image: NDArray[np.uint8], factor: float, offset: float) -> NDArray[np.uint8]:
-    """Compute ``image * factor + offset``, clipped to 0..255, fractions cut off as mmsegmentation does.
+    """Compute ``image * factor + offset``, clipped to 0..255 and truncated as in mmsegmentation.
 
     Args:
         image: uint8 of any shape
@@ -102,7 +102,7 @@ def scale_levels(image: NDArray[np.uint8], factor: float, offset: float) -> NDAr
 
 
 def raise_levels(image: NDArray[np.uint8], gamma: float) -> NDArray[np.uint8]:
-    """Compute ``255 * (image / 255) ** gamma``, fractions cut off.
+    """Compute ``255 * (image / 255) ** gamma``, truncated.
 
     Args:
         image: uint8 of any shape
@@ -123,13 +123,13 @@ def shift_hsv(
 
     Args:
         image: (H, W, 3) uint8 RGB
-        hue: turn, in units of 2 degrees; fractions of the new hue are cut off, as albumentations does
-        saturation_factor: what saturation is multiplied by
+        hue: shift, in units of 2 degrees; the new hue is truncated, as in albumentations
+        saturation_factor: factor on saturation
         saturation_offset: offset added to saturation
         value_offset: offset added to value
 
     Returns:
-        (H, W, 3) uint8 RGB; the image itself where nothing changes
+        (H, W, 3) uint8 RGB; the image itself if nothing changes
     """
     if (hue, saturation_factor, saturation_offset, value_offset) == (0, 1, 0, 0):
         return image

@@ -45,7 +45,7 @@ class CutDepth:
             raise ValueError(f"max_share is {self.max_share}; expected above 0 and at most 1")
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Replace one drawn strip."""
+        """Replace one random strip."""
         if generator.random() >= self.probability:
             return sample
         if sample.depth_m is None:
@@ -65,7 +65,7 @@ class CutDepth:
 
 
 def strip(width: int, alpha: float, beta: float, *, max_share: float) -> tuple[int, int]:
-    """Place CutDepth's strip.
+    """Compute the position of CutDepth's strip.
 
     Args:
         width: width of the image

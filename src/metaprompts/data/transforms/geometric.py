@@ -15,7 +15,7 @@ from metaprompts.data.sample import IGNORED_LABEL, Sample
 from metaprompts.data.transforms.transform import change_all, check_probability
 
 _CROP_TRIES = 10
-# 0 where a model sees -1..1, up to half a level: the exact 127.5 is not an 8-bit value.
+# Maps to 0 in the model's range of -1..1, up to half a level: 127.5 is not an 8-bit value.
 _MID_GRAY = 128
 
 
@@ -40,7 +40,7 @@ class RandomScale:
             raise ValueError(f"ratio is {self.ratio}; expected 0 < lowest <= highest")
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize by one drawn ratio."""
+        """Resize by one random ratio."""
         ratio = generator.uniform(*self.ratio)
         height, width = keep_aspect(
             *sample.image.shape[:2], longest=int(self.longest * ratio), shortest=int(self.shortest * ratio)
@@ -68,7 +68,7 @@ class RandomResize:
             raise ValueError(f"ratio is {self.ratio}; expected 0 < lowest <= highest")
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize by one drawn ratio."""
+        """Resize by one random ratio."""
         ratio = generator.uniform(*self.ratio)
         return resize(sample, max(round(self.height * ratio), 1), max(round(self.width * ratio), 1))
 
@@ -77,7 +77,7 @@ class RandomResize:
 class Pad:
     """Pad at the right and bottom to at least a height and width: image mid-gray, labels 255, depth 0.
 
-    mmsegmentation pads last of all, after the values were brought to -1..1, so with the middle of their range. Padding
+    mmsegmentation pads last, after scaling values to -1..1, and so pads with the middle of the range. Padding
     should also be the last transform here, so it is neither mirrored nor changed in color.
 
     Args:
@@ -92,13 +92,13 @@ class Pad:
         _check_size(self.height, self.width)
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Pad; nothing is drawn."""
+        """Pad; deterministic."""
         return pad(sample, self.height, self.width)
 
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Cut out a random window; of an image that is smaller, all there is: `Pad` comes later.
+    """Cut out a random window; smaller images stay whole, because `Pad` comes later.
 
     Args:
         height: height of the window, at most
@@ -117,7 +117,7 @@ class RandomCrop:
             raise ValueError(f"max_class_share is {self.max_class_share}; expected above 0 and at most 1, or None")
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Crop at one drawn place."""
+        """Crop at one random position."""
         top, left = self._draw(sample, generator)
         tries = 0 if sample.labels is None or self.max_class_share is None else _CROP_TRIES
         for _ in range(tries):
@@ -169,7 +169,7 @@ def keep_aspect(height: int, width: int, *, longest: int, shortest: int) -> tupl
 
 
 def largest_class_share(labels: NDArray[np.uint8]) -> float:
-    """Measure how much of the labeled pixels the most frequent class has.
+    """Compute the most frequent class's share of the labeled pixels.
 
     Args:
         labels: (H, W) uint8, 255 = ignored

@@ -1,4 +1,4 @@
-"""KITTI's benchmark crop, which its images and their depth are cut to before they are predicted."""
+"""KITTI's benchmark crop, applied to images and their depth before prediction."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from metaprompts.errors import InputError
 
 @dataclass(frozen=True)
 class KittiCrop:
-    """Cut out the lowest rows and the middle columns, as the released code's reader; a cropped image stays as it is.
+    """Cut out the lowest rows and the middle columns, like the released code; a cropped image is unchanged.
 
     Args:
         height: in pixels

@@ -1,4 +1,4 @@
-"""Cut a person out of its image, with mmpose's top-down augmentation."""
+"""Crop a person from an image, with mmpose's top-down augmentation."""
 
 from dataclasses import dataclass, replace
 

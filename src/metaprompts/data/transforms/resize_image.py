@@ -17,7 +17,8 @@ class ResizeImage:
     Args:
         height: in pixels
         width: in pixels
-        keeps_aspect: whether the sides are only upper bounds, the longer side's of the longer one
+        keeps_aspect: whether to keep the aspect ratio; the sides are then upper bounds, the longer one for the longer
+            side
     """
 
     height: int
@@ -25,7 +26,7 @@ class ResizeImage:
     keeps_aspect: bool = False
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Resize, averaging where the image shrinks."""
+        """Resize, by averaging if the image shrinks."""
         del generator
         own = sample.image.shape[:2]
         height, width = self.height, self.width
@@ -35,7 +36,7 @@ class ResizeImage:
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) at another (height, width): averaged where it shrinks, else bilinear."""
+    """An image (H, W, 3) at another (height, width): averaged if it shrinks, else bilinear."""
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, size[::-1], interpolation=method)  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ class Transform(Protocol):
     """A transform of a sample; all random numbers come from the generator."""
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Return the changed sample; the given one stays as it is."""
+        """Return the changed sample; the input is unchanged."""
         ...
 
 
@@ -22,10 +22,10 @@ class Transform(Protocol):
 class EveryNth:
     """Apply a transform to every n-th sample: those whose index + epoch is a multiple of n.
 
-    So each epoch picks other samples, and the choice does not depend on the number of workers.
+    Each epoch picks different samples, and the choice does not depend on the number of workers.
 
     Args:
-        transform: what to apply
+        transform: the transform to apply
         every: n, at least 1
     """
 

@@ -43,7 +43,7 @@ def write_alone(out: Path, text: str) -> None:
     """Write one JSON text; if ``out`` ends in .zip, into an archive, as a file with the archive's name.
 
     Raises:
-        InputError: it cannot be written
+        InputError: the file cannot be written
     """
     if out.suffix.lower() == ".json":
         remove_scratch(out.parent)

@@ -44,7 +44,7 @@ class LatentError:
 
     Attributes:
         images: number of images
-        mean_absolute: error, in units of the VAE's spread
+        mean_absolute: error, in standard deviations of the VAE's latents
         unexplained: mean squared error as a share of the latents' variance; 0 is exact, 1 is as good as the mean
         worst_channel: the same for the worst latent channel
         parameters: number of parameters of the small encoder
@@ -78,7 +78,7 @@ class DistillationObjective:
         self._device = next(student.parameters()).device
 
     def losses(self, step: int) -> dict[str, Tensor]:
-        """Mean absolute and mean squared error, in units of the VAE's spread."""
+        """Mean absolute and mean squared error, in standard deviations of the VAE's latents."""
         numbers, _ = step_generators(self._settings.seed, step)
         crops = [
             random_crop(self._images.draw(numbers), self._settings.crop, numbers)
@@ -110,7 +110,7 @@ def distill(settings: Distillation, progress: Callback) -> LatentError:
 
 def _distill(settings: Distillation, progress: Callback) -> LatentError:
     device = pick_device(settings.device)
-    # A folder is checked before the VAE is read; scenes are drawn after, as that also takes long.
+    # An image folder is checked before the VAE is read; scenes are drawn afterwards, because that also takes long.
     found = None if settings.data is None else _images(settings)
     teacher, scaling = read_teacher(settings.source)
     teacher.to(device)
@@ -199,7 +199,7 @@ def measure(encoder: SmallEncoder, teacher: LatentEncoder, images: Sequence[Imag
 
     Args:
         encoder: a small encoder
-        teacher: the VAE's
+        teacher: the VAE's encoder
         images: (H, W, 3) in 0..255, of one size
         batch: images per forward pass
     """

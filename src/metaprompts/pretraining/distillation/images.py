@@ -22,22 +22,22 @@ _SCENE_MULTIPLE = 64
 
 
 class Images(Protocol):
-    """Images of any size from the crop's."""
+    """Images at least as large as the crop."""
 
     def draw(self, generator: np.random.Generator) -> ImageArray:
         """A training image, (H, W, 3) RGB in 0..255."""
 
     def held_out(self) -> Sequence[ImageArray]:
-        """Those to measure on, (H, W, 3) RGB in 0..255."""
+        """Evaluation images, (H, W, 3) RGB in 0..255."""
 
 
 class SceneImages:
-    """Generated scenes; those that are not drawn yet are drawn first.
+    """Generated scenes; missing scenes are drawn first.
 
     Args:
-        folder: for the scenes
+        folder: folder for the scenes
         count: number of training images
-        held_out: to measure on
+        held_out: number of evaluation images
         crop: the smallest height, pixels
         workers: processes that draw
 
@@ -55,16 +55,16 @@ class SceneImages:
         return self._rows[int(generator.integers(len(self._rows)))]
 
     def held_out(self) -> Sequence[ImageArray]:
-        """Those to measure on, (H, W, 3) RGB in 0..255."""
+        """Evaluation images, (H, W, 3) RGB in 0..255."""
         return [self._held_out[row] for row in range(len(self._held_out))]
 
 
 class FolderImages:
-    """The images of a folder and its subfolders, each time of another scale.
+    """The images of a folder and its subfolders, at a random scale.
 
     Args:
-        folder: where they are
-        held_out: to measure on, at most a fifth of all
+        folder: the image folder
+        held_out: number of evaluation images, at most a fifth of all
         crop: the smallest side, pixels; smaller images are enlarged to it
 
     Raises:
@@ -75,7 +75,7 @@ class FolderImages:
         paths = images_in(folder, warn=True) if folder.is_dir() else []
         if len(paths) < 2:
             raise InputError(f"{folder} holds {counted(len(paths), 'image')}; expected a folder with at least 2")
-        # Shuffled, as names often reveal the content.
+        # Shuffled, because file names often group similar images.
         order = np.random.default_rng(0).permutation(len(paths))
         apart = min(held_out, max(len(paths) // _HELD_OUT_OF, 1))
         self._held_out = [paths[place] for place in order[:apart]]
@@ -83,18 +83,18 @@ class FolderImages:
         self._crop = crop
 
     def draw(self, generator: np.random.Generator) -> ImageArray:
-        """A training image, (H, W, 3) RGB in 0..255, its shorter side of one to two crops."""
+        """A training image, (H, W, 3) RGB in 0..255, with a shorter side of one to two crops."""
         image = read_image(self._paths[int(generator.integers(len(self._paths)))])
         return scaled(image, round(self._crop * generator.uniform(1.0, _LARGEST_SCALE)), least=self._crop)
 
     def held_out(self) -> Sequence[ImageArray]:
-        """Those to measure on, (H, W, 3) RGB in 0..255, their shorter side of up to two crops."""
+        """Evaluation images, (H, W, 3) RGB in 0..255, with a shorter side of up to two crops."""
         largest = round(self._crop * _LARGEST_SCALE)
         return [scaled(read_image(path), largest, least=self._crop) for path in self._held_out]
 
 
 def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
-    """Shrink an image to a shorter side of ``shorter`` pixels; enlarge it only where that is below ``least``.
+    """Shrink an image to a shorter side of ``shorter`` pixels; enlarge it only if that is below ``least``.
 
     Args:
         image: (H, W, 3)
@@ -110,7 +110,7 @@ def scaled(image: ImageArray, shorter: int, *, least: int) -> ImageArray:
 
 
 def random_crop(image: ImageArray, size: int, generator: np.random.Generator) -> ImageArray:
-    """A square somewhere in an image, half of the time mirrored; (size, size, 3)."""
+    """A random square crop, mirrored with probability 0.5; (size, size, 3)."""
     top = int(generator.integers(image.shape[0] - size + 1))
     left = int(generator.integers(image.shape[1] - size + 1))
     crop = image[top : top + size, left : left + size]
@@ -118,6 +118,6 @@ def random_crop(image: ImageArray, size: int, generator: np.random.Generator) ->
 
 
 def middle_crop(image: ImageArray, size: int) -> ImageArray:
-    """The square in the middle of an image, (size, size, 3)."""
+    """The square center crop of an image, (size, size, 3)."""
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return image[top : top + size, left : left + size]

@@ -1,4 +1,4 @@
-"""Scenes on disk, in the folders and files of the data sets that recipes know."""
+"""Scenes on disk, in the layouts of the data sets that recipes read."""
 
 from metaprompts.synthetic.layouts.writer import LAYOUTS, write_scenes
 

@@ -57,10 +57,10 @@ class Layout(ABC):
 
     @abstractmethod
     def target(self, place: Place) -> str | None:
-        """Path of the mask or depth that is learned from an image; None where the layout has none."""
+        """Path of an image's target, its mask or depth; None if the layout has no targets."""
 
     def others(self, place: Place) -> tuple[str, ...]:
-        """Paths of the further files of a scene."""
+        """Paths of the other files of a scene."""
         del place
         return ()
 
@@ -83,5 +83,5 @@ class Layout(ABC):
 
 
 def one_line_json(value: Any) -> str:
-    """JSON on one line, as large annotation files are published; dictionaries keep their order."""
+    """JSON on one line, like published large annotation files; dictionaries keep their order."""
     return json.dumps(value, allow_nan=False) + "\n"

@@ -95,7 +95,7 @@ person,rider,car,truck,bus,train,motorcycle,bicycle
         return {}
 
     def list_texts(self, rows: Sequence[tuple[Place, Record]]) -> dict[str, str]:
-        """Nothing: Cityscapes is found by its folders."""
+        """Empty: Cityscapes needs no list files."""
         del rows
         return {}
 
@@ -111,7 +111,7 @@ def _table(field: str) -> NDArray[np.uint8]:
 
 
 def _instances(scene: Scene, ids: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """The id; of things that are counted, 1000 times the id plus their number."""
+    """The label id; for countable things, 1000 times the id plus the instance number."""
     counted = np.isin(ids, [_LABELS[name].id for name in _COUNTED])
     numbered = ids.astype(np.int32) * _INSTANCES_OF_A_CLASS + instance_numbers(scene, _COUNTED)
     return np.where(counted, numbered, ids).astype(np.uint16)

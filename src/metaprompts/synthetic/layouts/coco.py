@@ -1,4 +1,4 @@
-"""COCO keypoints of 2017, with a file of detected people."""
+"""COCO 2017 keypoints, with a file of detected people."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ seed. Dates and URLs are placeholders.
         return f"{place.split}2017/{place.index + 1:012d}.jpg"
 
     def target(self, place: Place) -> None:
-        """Nothing: people are in the annotation files."""
+        """None: people are in the annotation files."""
         del place
 
     def write(self, scene: Scene, place: Place, root: Path) -> Record:
@@ -116,7 +116,7 @@ def _moved(box: list[float], rng: np.random.Generator) -> list[float]:
 
 
 def annotations(rows: Sequence[tuple[Place, Record]], image: Callable[[Place], str]) -> dict[str, Any]:
-    """A whole annotation file.
+    """A complete annotation file.
 
     Args:
         rows: rows of one split, with `person_records`

@@ -29,7 +29,7 @@ class Kitti(Layout):
     """Streets with sparse depth in 1/256 meters.
 
     Attributes:
-        density: share of the pixels below the upper third that are measured, where anything is within 80 m
+        density: share of measured pixels below the upper third, where the surface is within 80 m
     """
 
     density: float = 0.3
@@ -126,7 +126,7 @@ def _is_measured(place: Place) -> bool:
 
 
 def _write_selection(scene: Scene, depth: NDArray[np.uint16], image: Path, target: Path, intrinsics: Path) -> None:
-    # The crop of the benchmark: 352 x 1216 of 375 x 1242, at the bottom and in the middle.
+    # The crop of the benchmark: 352 x 1216 of 375 x 1242, at the bottom center.
     height, width = (side // 32 * 32 for side in depth.shape)
     top, left = depth.shape[0] - height, (depth.shape[1] - width) // 2
     part = np.s_[top : top + height, left : left + width]

@@ -99,7 +99,7 @@ def label_ids(version: str) -> NDArray[np.uint8]:
 
 
 def _key(place: Place) -> str:
-    # Real keys have 22 letters and digits, too.
+    # Real keys also have 22 letters and digits.
     return f"scene{place.seed:017d}"
 
 

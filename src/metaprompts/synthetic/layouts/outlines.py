@@ -1,4 +1,4 @@
-"""Masks as polygons, in the two ways that data sets draw them."""
+"""Masks as polygons, in the two conventions of data sets."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -15,24 +15,24 @@ def painted_outlines(pieces: NDArray[Any]) -> list[tuple[int, Polygon]]:
     """Outline the pieces of an image, in painting order: corners are pixel centers, holes are painted over.
 
     Args:
-        pieces: (H, W) a number for every pixel
+        pieces: (H, W) the piece number of every pixel
 
     Returns:
-        (number, polygon) in the order of painting; filled with their outlines included, they give ``pieces`` again
+        (number, polygon) in the order of painting; filled with their outlines included, they reproduce ``pieces``
     """
     outlines = [(number, outline) for number in np.unique(pieces) for outline in _outlines(pieces == number)]
-    # What lies in a hole of another outline is smaller than it. The sort is stable: the order is always the same.
+    # An outline in a hole of another is smaller than the other. The sort is stable, so the order is reproducible.
     outlines.sort(key=lambda item: -cv2.contourArea(item[1]))
     return [(int(number), _closed(outline[:, 0].tolist())) for number, outline in outlines]
 
 
 def _closed(points: Polygon) -> Polygon:
-    """At least three corners, which drawing programs demand, even of a single pixel."""
+    """At least three corners, which drawing programs require even for a single pixel."""
     return points + points[-1:] * (3 - len(points))
 
 
 def _outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.int32]]:
-    # Pieces that only touch at corners could cross one another: the connection is by edges.
+    # Outlines of pieces that touch only at corners could cross, so pixels are connected by edges.
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     for part in range(1, count):
         left, top, width, height = stats[part, :4].tolist()
@@ -44,14 +44,14 @@ def _outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.int32]]:
 def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
     """Outline a mask along the edges of its pixels, as COCO counts: pixel (x, y) reaches from x to x + 1.
 
-    A polygon includes its holes by a path there and back along the same line: where lines lie double, inside and
-    outside exchange twice.
+    A polygon includes its holes by a path there and back along the same line: a doubled line exchanges inside and
+    outside twice.
 
     Args:
         mask: (H, W)
 
     Returns:
-        x and y in turn, one list for each part; rasterized by COCO's rules, they give the mask again
+        alternating x and y, one list for each part; rasterized by COCO's rules, they reproduce the mask
     """
     # In an image of double size, the pixels at an edge show which of their sides is outside.
     double = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
@@ -67,7 +67,7 @@ def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
 
 
 def _corners(points: NDArray[np.int32]) -> Polygon:
-    """A closed loop without the points that lie on straight lines; the first point also ends it."""
+    """A closed loop without collinear points; the first point is repeated at the end."""
     points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
     come, go = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     turns = points[come[:, 0] * go[:, 1] != come[:, 1] * go[:, 0]]

@@ -8,7 +8,7 @@ from metaprompts.synthetic import generate_scene
 from metaprompts.synthetic.layouts.base import Place
 from metaprompts.synthetic.layouts.plan import Plan
 
-# About every third scene of the usual sizes shows a person.
+# About a third of the scenes of usual sizes show a person.
 _FURTHER_SEEDS = 30
 
 
@@ -21,10 +21,10 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         plan: plan of a layout with people
 
     Returns:
-        a split's last place -> the same place with a further seed; empty if every split shows a person
+        a split's last place -> the same place with another seed; empty if every split shows a person
 
     Raises:
-        InputError: many further scenes show no person either
+        InputError: many additional scenes show no person either
     """
     others = {}
     for split in dict.fromkeys(place.split for place in plan.places):

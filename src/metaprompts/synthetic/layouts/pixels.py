@@ -1,4 +1,4 @@
-"""From a scene's arrays to the pixels of files."""
+"""Convert a scene's arrays to the pixels of files."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ _JPEG_QUALITY = 95
 
 
 def save_image(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
-    """Write an image whole or not at all, as JPEG or PNG by its name.
+    """Write an image atomically, as JPEG or PNG depending on its suffix.
 
     Args:
-        path: where; missing folders are made
+        path: the output file; missing folders are created
         pixels: (H, W), (H, W, 3) or (H, W, 4) uint8, (H, W) uint16, or an image
     """
     # PNG has no quality setting and ignores it.
@@ -26,17 +26,17 @@ def save_image(path: Path, pixels: NDArray[Any] | Image.Image) -> None:
 
 
 def class_ids(ids: Mapping[str, int], *, void: int) -> NDArray[np.uint8]:
-    """(17,) the data set's id of each class of scenes; ``void`` for those it does not have."""
+    """(17,) the data set's id of each class of scenes; ``void`` for classes that it lacks."""
     return np.array([ids.get(name, void) for name in CLASSES], dtype=np.uint8)
 
 
 def stored_depth(depth_m: NDArray[np.float32], *, depth_scale: int, reach_m: float) -> NDArray[np.uint16]:
-    """Depth as 16-bit files hold it.
+    """Depth as stored in 16-bit files.
 
     Args:
         depth_m: (H, W) meters, 0 for none
         depth_scale: 1000 for millimeters
-        reach_m: what is farther is not measured
+        reach_m: maximum measured depth
 
     Returns:
         (H, W), 0 where nothing is measured
@@ -49,7 +49,7 @@ def instance_numbers(scene: Scene, counted: Collection[str]) -> NDArray[np.int32
     """Number the things of each class.
 
     Args:
-        scene: with its things
+        scene: the scene
         counted: classes whose things are numbered, each class from 0
 
     Returns:

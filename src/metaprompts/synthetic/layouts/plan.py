@@ -11,7 +11,7 @@ _VAL_SHARE = 0.2
 _TEST_SHARE = 0.05
 _SMALLEST_COUNT = 3
 _LARGEST_COUNT = 10**6
-# Splits are so far apart in seeds that no scene is in two of them, whatever the count.
+# The seeds of the splits are so far apart that no scene is in two splits, whatever the count.
 _SPLIT_SEEDS: dict[Split, int] = {"train": 0, "val": _LARGEST_COUNT, "test": 2 * _LARGEST_COUNT}
 _ABOUT_PAIRS = "train.txt, val.txt          image and target of each scene that has one, relative to this folder\n"
 _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
@@ -19,14 +19,14 @@ _SMALLEST_SIDE, _LARGEST_SIDE = 32, 8192
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A data set that is to be written.
+    """A data set to write.
 
     Attributes:
         name: name of the layout
-        layout: how it is written
-        count: number of all scenes; a twentieth is for test where the layout has that
+        layout: the layout
+        count: total number of scenes; a twentieth is for the test split, if the layout has one
         val_count: number of validation scenes; None for a fifth
-        seed: seed of the first training scene; validation begins one million later, test two millions
+        seed: seed of the first training scene; validation starts one million later, test two million later
         height: height of images, in pixels
         width: width of images, in pixels
     """

@@ -59,23 +59,23 @@ def write_scenes(
 ) -> None:
     """Write generated scenes in the folders and files of a known data set.
 
-    Complete existing files stay; the same arguments always give the same files.
+    Existing complete files are kept; the same arguments always give the same files.
 
     Args:
         layout: one of `LAYOUTS`
         count: number of scenes, in all splits
-        out: a new or empty folder, or one that the same call began
+        out: a new or empty folder, or one started by the same call
         val_count: see `Plan`
         seed: see `Plan`
-        height: height of images, in pixels; None for the layout's own
+        height: height of images, in pixels; None for the layout's default
         width: the same
-        density: density of measured depth, see `Kitti`; None for its own
+        density: density of measured depth, see `Kitti`; None for the default
         workers: number of processes; 1 draws in this process
         progress: called for each scene drawn, with their number
 
     Raises:
-        InputError: a value is out of range, the folder holds something else or cannot be written, or no person is to be
-            seen in the scenes of a layout with people
+        InputError: a value is out of range, the folder holds something else or cannot be written, or the scenes of a
+            layout with people show no person
     """
     if workers < 1:
         raise InputError(f"workers is {workers}; expected at least 1")
@@ -164,7 +164,7 @@ def _draw(plan: Plan, place: Place, out: Path) -> None:
 
 
 def _write_lists(plan: Plan, out: Path) -> None:
-    """The files about all scenes; last the README, which a finished data set has."""
+    """Write the files about all scenes; the README is last, because it marks a finished data set."""
     rows: list[tuple[Place, Record]] = [(place, read_json(_record_path(out, place))) for place in plan.places]
     for path, text in plan.layout.list_texts(rows).items():
         write_text(out / path, text)
