@@ -190,7 +190,7 @@ def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "s.toml").write_text(SCENES)
     out = tmp_path / "out"
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--quick"]) == 0
-    assert "its numbers are meaningless" in capsys.readouterr().out
+    assert "its counts are meaningless" in capsys.readouterr().out
     assert [run.path for run, _ in trained] == ["few/a/1", "few/b/1", "people/a/1", "people/b/1"]
     assert {run.settings["training.steps"] for run, _ in trained} == {2}
     assert len((out / "quick/data/scenes/train_6.txt").read_text().splitlines()) == 4

@@ -135,7 +135,7 @@ def test_options_of_pose_are_for_pose(models, data, tmp_path, capsys, option, ta
     words = [str(models / task), str(data / "images/002.png"), "--out", str(tmp_path / "o"), option, "0.1"]
     for command in ["predict"] if option == "--min-score" else ["predict", "heatmaps"]:
         assert main([command, *words]) == 2
-        line = f"error: {option} is for pose, but {models / task} predicts {task}: leave it out\n"
+        line = f"error: {option} is for pose, but but {models / task} predicts {task}: leave it out\n"
         assert capsys.readouterr().err == line
     assert not (tmp_path / "o").exists()
 

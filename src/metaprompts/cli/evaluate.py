@@ -36,8 +36,8 @@ class Evaluate(WithModelRecipeKeys):
 
     DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
     evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares).
-    The same command again predicts only images that are missing or have changed since. Scores are fractions of 1 or
-    meters; an undefined score is "-" (null in the files), and the exit code is 1 if the main one is (mIoU, RMSE, AP,
+    Run again, the same command predicts only images that are missing or have changed since. Scores are fractions of 1
+    or meters; an undefined score is "-" (null in the files), and the exit code is 1 if the main one is (mIoU, RMSE, AP,
     mean_deg).
 
     Several processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...

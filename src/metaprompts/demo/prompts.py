@@ -20,13 +20,13 @@ _PROMPTS = 6
 _SHOWN_HEIGHT = 256
 _TEXTS = {
     "class": "Each row is the prompt that most prefers a class, in the scene with most of that class. z is the "
-    "prompt's mean response on the class less its mean response everywhere, in standard deviations.",
+    "prompt's mean response on the class minus its mean response everywhere, in standard deviations.",
     "direction": "Each row is the prompt that most prefers surfaces of a direction, in the scene with most of them. z "
     "is the prompt's mean response on them less its mean response everywhere, in standard deviations.",
-    "depth": "Prompts that respond most to far things, and most to near ones. The correlation of response and depth is "
-    "1 for a prompt that grows with distance, -1 for one that falls with it.",
-    "joint": "Each row is the prompt that most prefers a joint, on the largest person who shows it. z is the "
-    "prompt's mean response at the joint less its mean response everywhere, in standard deviations.",
+    "depth": "Prompts that respond most to far and to near objects. The correlation between response and depth is 1 "
+    "for a prompt that grows with distance, -1 for one that falls with it.",
+    "joint": "Each row is the prompt that most prefers a joint, on the largest person who shows it. z is the prompt's "
+    "mean response at the joint minus its mean response everywhere, in standard deviations.",
 }
 
 

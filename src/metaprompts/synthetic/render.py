@@ -32,9 +32,9 @@ class Rendering:
 
     Attributes:
         image: (H, W, 3) uint8 RGB
-        depth_m: (H, W) float32, along the optical axis; infinite where there is only sky
-        normals: (H, W, 3) float32 unit normals: x right, y up, z toward the camera; 0 where there is only sky
-        things: (H, W) int32, place of the visible thing in the world's list; -1 for the sky
+        depth_m: (H, W) float32, along the optical axis; infinite for the sky
+        normals: (H, W, 3) float32 unit normals: x right, y up, z toward the camera; 0 for the sky
+        things: (H, W) int32, index of the visible thing in the world's list; -1 for the sky
     """
 
     image: NDArray[np.uint8]

@@ -50,9 +50,9 @@ class Scene:
         seed: its seed
         kind: "room" or "street"
         image: (H, W, 3) uint8 RGB
-        depth_m: (H, W) float32 meters along the optical axis; 0 where there is only sky
+        depth_m: (H, W) float32 meters along the optical axis; 0 for the sky
         normals: (H, W, 3) float32 unit normals of the surfaces: x right, y up, z toward the camera; 0 in the sky
-        labels: (H, W) uint8, places in `CLASSES`
+        labels: (H, W) uint8, indices into `CLASSES`
         things: (H, W) int32, a number for each thing; -1 for the sky
         people: the sufficiently visible people
         intrinsics: (3, 3) float64: pixel = intrinsics @ (x right, y down, z forward) / z; pixel centers are

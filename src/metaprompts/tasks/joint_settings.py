@@ -36,7 +36,7 @@ def check_joint_names(joints: Sequence[str]) -> None:
     check_names_are_lines("task.joints", joints)
     for name, times in Counter(joints).most_common(1):
         if times > 1:
-            raise InputError(f"task.joints has {name!r} {times} times: give every joint a name of its own")
+            raise InputError(f"task.joints has {name!r} {times} times: give every joint a distinct name")
 
 
 def check_indices(key: str, indices: Sequence[int], joints: int) -> None:

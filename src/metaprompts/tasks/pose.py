@@ -208,7 +208,7 @@ class Pose(FusedTask):
             mirror_pairs(self.joints, self.flip_pairs)
         lines = [f"{'joints':<14} {describe_mirroring(self.joints, self.flip_pairs)}"]
         if unknown := self.without_sigma():
-            sigma = f"OKS sigma {OTHER_SIGMA:g} is taken for {', '.join(unknown)}; task.sigmas gives others"
+            sigma = f"OKS sigma {OTHER_SIGMA:g} is used for {', '.join(unknown)}; set task.sigmas to change it"
             lines.append(f"{'joints':<14} {sigma}")
         return lines
 
@@ -228,7 +228,7 @@ class Pose(FusedTask):
             # Joint names that do not distinguish left from right raise an error here, before prediction.
             mirror_pairs(self.joints, self.flip_pairs)
         if unknown := self.without_sigma():
-            logger.warning("the OKS sigma of %s is taken to be %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
+            logger.warning("the OKS sigma of %s is set to %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
         # If images are held out of a larger file, its other images must not count as missed.
         images = {} if data.val_share is None else {"images": image_ids(samples)}
         return {"annotations": samples.annotation_path, **images}
@@ -348,7 +348,7 @@ class Pose(FusedTask):
         return (
             "Cut out each person: lengthen the box's shorter side to the input's aspect, then enlarge both by the "
             "padding, about the box's center; map the box's edges to the centers of the input's outermost pixels, "
-            "bilinearly; outside the image is black. Of an image without boxes the whole is one box, without padding."
+            "bilinearly; outside the image is black. Without boxes, the whole image is one box, without padding."
         )
 
     def export_output(self, size: tuple[int, int]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class SegmentationProtocol(EvaluationProtocol):
 
     window: Annotated[int, Range(1, 65536)] | None = None
     stride: Annotated[int, Range(1, 65536)] | None = None
-    # Larger factors are typing errors; published ones are 0.5 to 2.
+    # Larger factors are typos; published ones are 0.5 to 2.
     scales: tuple[Annotated[float, Range(0, 16, above=True)], ...] = (1.0,)
     window_batch: Annotated[int, Range(1, 65536)] = 1
 
@@ -76,7 +76,7 @@ class SegmentationProtocol(EvaluationProtocol):
         if self.stride is not None and self.stride > (self.window or 0):
             raise InputError(
                 f"test.stride is {self.stride} and test.window {self.window or 'none'}: expected a stride of at most "
-                "the window's side, which leaves no gaps"
+                "the window's side, so that no gaps are left"
             )
         if not self.scales:
             raise InputError("test.scales is empty; expected numbers such as 0.5,1,2")
@@ -152,10 +152,10 @@ class Segmentation(Task):
     example: ClassVar[Callable[..., str]] = staticmethod(save_result)
     about: ClassVar[About] = About(
         title="Semantic segmentation: the class of each pixel",
-        text="One of 17 classes for each pixel; the legend below names the colors.",
+        text="One of 17 classes per pixel; the colors are in the legend below.",
         scores={
-            "mIoU": "overlap of predicted and true pixels of a class, divided by their union; mean of classes",
-            "aAcc": "share of pixels whose class is right",
+            "mIoU": "intersection over union of predicted and true pixels, averaged over classes",
+            "aAcc": "share of pixels with the correct class",
         },
         constant="the most frequent class at each pixel",
     )
@@ -194,9 +194,9 @@ class Segmentation(Task):
     def check_trainable(self) -> None:
         if len(self.classes) == 1:
             raise InputError(
-                f"task.classes has only {self.classes[0]!r}: of one class every pixel is right, and nothing is "
-                "learned; name what is around it as well, such as --task.classes background,"
-                f"{self.classes[0]}, and say which value is which, such as --data.label_map 0=0,255=1"
+                f"task.classes has only {self.classes[0]!r}: with one class every pixel is correct, and nothing is "
+                "learned; add a class for the rest, such as --task.classes background,"
+                f"{self.classes[0]}, and map the mask values, such as --data.label_map 0=0,255=1"
             )
 
     def fitted_to(

@@ -58,4 +58,4 @@ def check_names_are_lines(key: str, names: Sequence[str]) -> None:
         if not name.strip():
             raise InputError(f"{key} has an empty name, number {place} of {len(names)}: name it, or remove a comma")
         if not is_one_line(name):
-            raise InputError(f"{key} has {name!r}: expected names without line breaks and control characters")
+            raise InputError(f"{key} has {name!r}: expected names without line breaks or control characters")

@@ -55,9 +55,9 @@ def change_all(
     """Change the image and every dense target alike.
 
     Args:
-        sample: one without ``person``, whose joints would stay behind: persons are cropped by `PoseCrop`
-        change_image: (H, W, 3) uint8 -> the same kind
-        change_target: (H, W) labels or depth, or (H, W, C), and the value that means "nothing" there -> the same kind
+        sample: a sample without ``person``, whose joints would not move: people are cropped by `PoseCrop`
+        change_image: (H, W, 3) uint8 -> the same type
+        change_target: (H, W) labels or depth, or (H, W, C), and the value that means "nothing" there -> the same type
     """
     if sample.person is not None:
         raise ValueError("geometric transforms do not move joints; crop people with PoseCrop")

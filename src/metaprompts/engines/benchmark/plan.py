@@ -125,7 +125,7 @@ def plan_for(request: Request, on_stage: Callable[[str], None]) -> Plan:
         config = full_width_config(request.task)
         on_stage("making weights, unless cached")
         source = str(rule_made_folder(config))
-        subject = f"the model of recipe {TASKS[request.task].published} with rule-made weights"
+        subject = f"the model of recipe {TASKS[request.task].published} with synthetic weights"
     if request.quick:
         config = replace(config, working_size=None)
     default = _QUICK_SIZE if request.quick else config.task.published_size

@@ -77,7 +77,7 @@ def workload_for(
     if min(size) < _BLOCK:
         raise InputError(f"--size is {size[0]} {size[1]}; expected at least {_BLOCK} each")
     if crop is not None and any(side % _CROP_MULTIPLE for side in size):
-        raise InputError(f"--size is {size[0]} {size[1]}; expected multiples of 8: it is that of people's crops")
+        raise InputError(f"--size is {size[0]} {size[1]}; expected multiples of 8: pose predicts crops of this size")
     return Workload(
         size=size,
         working_size=working_size,
