@@ -189,7 +189,7 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
     try:
         with path.open("rb") as file:
             if stat.S_ISCHR(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"cannot read {path}: it is a device; expected text file")
+                raise InputError(f"cannot read {path}: it is a device; expected a text file")
             content = _read_at_most(file, at_most + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {_reason(error)}") from error
