@@ -207,7 +207,10 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY + "variants = [{name='a', settings={'data.captioner'='b/c'}}]", "data.captioner applies only if"),
         (TINY.replace("'d1'", "'mIoU'") + "variants = [{name='a'}]", "cell c compares 'mIoU', which depth does not"),
         (TINY.replace("_depth", "_segmentation").replace("d1", "iou_per_class") + "variants = [{name='a'}]", "mAcc$"),
-        (TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]", "training c/a/0 cannot be: no recipe 'gone'"),
+        (
+            TINY.replace("micro_depth", "gone") + "variants = [{name='a'}]",
+            "run c/a/0 is not possible: no recipe 'gone'",
+        ),
         (
             TINY + "variants = [{name='a', settings={'training.seed'=3}}]",
             "variant a: training.seed is set by the study",
@@ -225,7 +228,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
         (TINY.replace("[0]", "[1, 1]") + "variants = [{name='a'}]", "duplicate seed in 1, 1"),
         (TINY + "paper = 'p'\nvariants = [{name='a', paper = {x = 1}}]", "has x; expected a cell or the metric"),
         (TINY + "paper = 'p'\nvariants = [{name='a', paper = {d1 = 'high'}}]", "d1 = 'high'; expected a number"),
-        (TINY + "variants = [{name='a', paper = {d1 = 1}}]", "say of what"),
+        (TINY + "variants = [{name='a', paper = {d1 = 1}}]", "name their metric and unit"),
     ],
 )
 def test_wrong_studies_are_refused(text, said, tmp_path):

@@ -40,7 +40,7 @@ def test_a_file_that_was_cut_off_is_made_anew(tmp_path, left):
     whole = path.read_bytes()
     path.write_bytes(whole[:left])
     assert not store.has("a red car")
-    with pytest.raises(InputError, match="start again"):
+    with pytest.raises(InputError, match="run the same command again"):
         store.read("a red car")
     store.fill(["a red car"], encoding)
     assert path.read_bytes() == whole

@@ -458,7 +458,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
         (["--merge-tokens", "0.9"], "0.9 is not a share of tokens to merge; expected 0 to 0.75"),
         (
             ["--engine", "eager", "--precision", "int8"],
-            "engine eager has fp32 and bf16, not int8: take openvino for that",
+            "engine eager has fp32 and bf16, not int8: choose openvino for that",
         ),
         (
             ["--engine", "plain", "--steps", "2"],

@@ -67,7 +67,7 @@ def test_nothing_but_ignored_pixels_is_neither_trained_on_nor_scored(ignored, tm
     data = ("--data.root", str(ignored), "--data.train", "list.txt", "--data.val", "list.txt")
     words = ("--training.batch_size", "2", "--training.output_dir", str(tmp_path / "run"), "--data.num_workers", "0")
     assert main(["train", "micro_segmentation", *data, *words]) == 2
-    assert "every pixel of the training split is ignored, 2 masks with nothing but 255" in capsys.readouterr().err
+    assert "every pixel of the training split is ignored: 2 masks with nothing but 255" in capsys.readouterr().err
 
     small_model("segmentation").save(tmp_path / "model")
     recipe = {"task": {"name": "segmentation", "classes": ["ground", "sky"], "width": 16}}

@@ -43,7 +43,7 @@ def test_a_head_of_other_classes_stays_fresh_and_is_named_in_one_line(trained, c
     assert torch.equal(model.head.classify.weight, before)
     rows, layers = messages(caplog)
     assert rows.endswith("outputs copied by name: none; newly initialized: a, b, c")
-    assert layers.endswith("fresh are auxiliary_head.classify, head.classify")
+    assert layers.endswith("newly initialized: auxiliary_head.classify, head.classify")
     assert torch.equal(model.unet.conv_in.weight, small_model("segmentation").unet.conv_in.weight)
 
 

@@ -215,7 +215,7 @@ class TestAsImage:
             as_image(array)
 
     def test_other_types(self):
-        with pytest.raises(InputError, match="came as bytes"):
+        with pytest.raises(InputError, match="has type bytes"):
             as_image(b"abc")
 
     def test_path_and_pil(self, tmp_path):

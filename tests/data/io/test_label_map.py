@@ -133,14 +133,14 @@ class TestSpelling:
         ("label_map", "words"),
         [
             ({"1": "c"}, r"has 1=c; expected one of task.classes \(a, b\), an index from 0 to 1, or ignored"),
-            ({"1": 2}, "says 1=2; expected"),
-            ({"1": True}, "says 1=True; expected"),
+            ({"1": 2}, "has 1=2; expected"),
+            ({"1": True}, "has 1=True; expected"),
             ({"red": 1}, "has 'red'; expected a mask's value or color"),
             ({"300,0,0": 1}, "has '300,0,0'"),
             ({"-1": 1}, "has '-1'"),
             ({"70000": 1}, "70000 is outside 0 to 65535"),
-            ({"255,0,0": 0, "#ff0000": 1}, "gives #ff0000 two classes"),
-            ({"255,0,0": 0, "3": 1}, r"names values \(3\) and colors"),
+            ({"255,0,0": 0, "#ff0000": 1}, "maps #ff0000 to two classes"),
+            ({"255,0,0": 0, "3": 1}, r"has both values \(3\) and colors"),
         ],
     )
     def test_what_cannot_be(self, label_map, words):

@@ -126,7 +126,7 @@ class TestFolders:
 
     def test_a_link_that_leads_nowhere_is_reported_before_training(self, root):
         (root / "images/c.jpg").symlink_to(root / "gone.jpg")
-        with pytest.raises(InputError, match=r"link .*c\.jpg leads nowhere"):
+        with pytest.raises(InputError, match=r"link .*c\.jpg points to nothing"):
             match_folders(root / "images", root / "labels")
 
     def test_what_is_passed_over_is_said(self, root, caplog):

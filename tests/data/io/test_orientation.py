@@ -63,7 +63,9 @@ class TestLabels:
     def test_the_size_shows_that_labels_are_not_turned(self, tmp_path, depth, orientation):
         """The error named two sizes, and not what made them differ."""
         save(tmp_path, orientation, stored(), depth=depth)
-        with pytest.raises(InputError, match=rf"orientation {orientation} .*as they are stored.*--data.exif ignore"):
+        with pytest.raises(
+            InputError, match=rf"orientation {orientation} .*fits the stored pixels.*--data.exif ignore"
+        ):
             sample(tmp_path, depth=depth)
         assert overlaps(sample(tmp_path, "ignore", depth))
 

@@ -62,5 +62,5 @@ def test_lists_with_other_separators(tmp_path, line):
     (tmp_path / "list.txt").write_text(line)
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"list.txt, line 1: .*; [,;|] separates nothing here"):
+    with pytest.raises(InputError, match=r"list.txt, line 1: .*; [,;|] is not a separator here"):
         read_pairs(tmp_path / "list.txt", tmp_path)

@@ -131,7 +131,7 @@ class TestLeftOut:
         made = shard(nyu, tmp_path / "out", shard_bytes=shard_bytes, change=spoil, at_most=3)
         assert_same_samples(made.dataset("train"), SkipBadSamples(spoil(nyu.dataset("train")), 3))
         assert [each.samples for each in made.dataset("train").left_out] == [(place,) for place in sorted(bad)]
-        assert caplog.text.count("leaving out 1 of 6 samples: a.jpg is bad") == len(bad)
+        assert caplog.text.count("skipped 1 of 6 samples: a.jpg is bad") == len(bad)
 
     def test_everybody_in_a_image(self, roots, tmp_path):
         root = shutil.copytree(roots / "coco", tmp_path / "coco")

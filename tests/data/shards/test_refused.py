@@ -126,7 +126,7 @@ class TestDamaged:
         # Who wants bad samples to be skipped gets the others.
         samples = replace(made, on_error="skip").dataset("train")
         with pytest.raises(
-            InputError, match=rf"^{first:08d}\.\w+ of shard {re.escape(str(path))} (cannot be read|is cut)"
+            InputError, match=rf"^{first:08d}\.\w+ of shard {re.escape(str(path))} (cannot be read|is truncated)"
         ):
             samples[first]
         bad = [record.samples[0] for record in samples.shards[1].records]

@@ -254,7 +254,7 @@ class TestHalfBody:
     @pytest.mark.parametrize("joints", [tuple("abcdefghi"), tuple(f"hip{number}" for number in range(9))])
     def test_names_that_do_not_tell_upper_from_lower(self, joints):
         """LHip and RKNEE were joints of the upper body, and half a body was the whole one."""
-        with pytest.raises(InputError, match=r"half bodies, .* do not distinguish .* --task.lower_body INDEX"):
+        with pytest.raises(InputError, match=r"half-body crops .* do not distinguish .* --task.lower_body INDEX"):
             PoseCrop(100, 100, joints, augment=True, flip_probability=0)
         PoseCrop(100, 100, joints, augment=True, flip_probability=0, lower_body=(3, 4))
         PoseCrop(100, 100, joints[:8], augment=True, flip_probability=0)
