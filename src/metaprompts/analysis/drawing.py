@@ -1,4 +1,4 @@
-"""What drawings of samples need: the boxes in them, and one sample of each image."""
+"""Helpers for drawing samples: their boxes, and one sample per image."""
 
 from collections.abc import Sequence
 

@@ -83,7 +83,7 @@ class Predict:
     fov_x: Annotated[float, Range(0, 180, above=True, below=True)] | None = option(None, group=_SPACE)
     """Horizontal field of view of the camera, degrees."""
     focal_px: Annotated[float, Range(0, 1e9, above=True)] | None = option(None, group=_SPACE)
-    """Or its focal length in pixels."""
+    """Alternatively, its focal length in pixels."""
     intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
     """Or its 3x3 matrix: nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)

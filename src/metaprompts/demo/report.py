@@ -26,9 +26,9 @@ class Score:
     """One line of the table of results.
 
     Attributes:
-        task: what was predicted
+        task: the task
         metric: its name
-        meaning: what it measures, in a sentence
+        meaning: the measured quantity, in a sentence
         better: "higher" or "lower"
         model: the embedded model's number
         baseline: the number of `best_constant`

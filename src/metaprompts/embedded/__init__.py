@@ -13,7 +13,7 @@ def embedded_models() -> tuple[str, ...]:
 
 
 def embedded_folder(name: str) -> Path:
-    """Where an embedded model is.
+    """The folder of an embedded model.
 
     Args:
         name: `BACKBONE` or one of `embedded_models`

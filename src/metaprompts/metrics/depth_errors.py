@@ -83,7 +83,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
 
 
 def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
-    """Which pixels count: those with min_depth_m < depth < max_depth_m. No measurement is 0.
+    """Mask of the scored pixels: min_depth_m < depth < max_depth_m. No measurement is 0.
 
     Args:
         depth_m: any shape, meters, in the type it was read in: as float64, a float32 of 1e-3 would lie above 1e-3

@@ -1,4 +1,4 @@
-"""How heads and rearrangement enlarge maps."""
+"""Upsampling of maps in heads and rearrangement."""
 
 from typing import Literal
 

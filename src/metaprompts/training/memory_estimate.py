@@ -103,7 +103,7 @@ def training_memory(recipe: Recipe, processes: int = 1) -> TrainingMemory:
     that of a GPU, unless training.device is "cpu".
 
     Args:
-        recipe: what to train
+        recipe: the recipe
         processes: number of processes that share the step
 
     Raises:

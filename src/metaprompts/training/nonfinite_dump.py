@@ -44,7 +44,7 @@ def dump_step(kept: NonFiniteStep, model: MetaPromptModel, tensors: Mapping[str,
 
     Args:
         kept: the step
-        model: the model that took it
+        model: the model of that step
         tensors: its full weights before the step
         recipe: recipe of the run
 

@@ -93,7 +93,7 @@ def depth_legend(
         minimum: depth of the brightest color, meters
         maximum: depth of the darkest color, meters
         width: width of the strip in pixels; at least 160 are taken
-        size_px: size of the font; None: what suits the width
+        size_px: size of the font; None: chosen for the width
         notes: sentences below the bar
 
     Returns:

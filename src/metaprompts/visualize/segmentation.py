@@ -99,7 +99,7 @@ def class_legend(
         width: width of the strip in pixels; at least 160 are taken
         numbers: numbers of the classes; None: they are counted from 0
         shares: share of the image of each class, 0..1, written after the name; None: not written
-        size_px: size of the font; None: what suits the width
+        size_px: size of the font; None: chosen for the width
 
     Returns:
         (strip height, max(width, 160), 3)

@@ -143,7 +143,7 @@ class Section:
 
     @property
     def reading(self) -> ImageReading:
-        """How image files are read."""
+        """Settings for reading image files."""
         return ImageReading(exif=self.exif, white_level=self.white_level)
 
     def reading_images(self, parts: Openers) -> Openers:

@@ -15,7 +15,7 @@ class DepthPairs(FilePairs):
 
     Args:
         pairs: image and depth file of each sample
-        encoding: what the numbers in depth files mean
+        encoding: meaning of the numbers in depth files
     """
 
     def __init__(self, pairs: Sequence[tuple[Path, Path]], encoding: DepthEncoding) -> None:
@@ -43,7 +43,7 @@ class DepthFolder(DepthPairs):
         root: folder that paths are relative to
         images: list file of ``image depth`` lines (then ``labels`` is None), or folder of images
         labels: folder of depth files, matched to the images by name
-        encoding: what the numbers in depth files mean; by default integers are millimeters and floats meters
+        encoding: meaning of the numbers in depth files; by default integers are millimeters and floats meters
 
     Raises:
         InputError: nothing was found, or files have no partner

@@ -33,7 +33,7 @@ _WHITE_LEVELS = (255, 1023, 4095, 16383)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReading:
-    """How image files are read.
+    """Settings for reading image files.
 
     Attributes:
         exif: how to treat the EXIF orientation of images with labels
@@ -79,7 +79,7 @@ def decode(
     Args:
         path: the file
         white_level: see `ImageReading`
-        kind: what the file should be, for errors
+        kind: expected kind of file, for errors
         check_size: checks width and height before decoding, in place of Pillow's limit
 
     Raises:

@@ -46,7 +46,7 @@ def count_flops(config: ModelConfig, workload: Workload) -> Flops:
 
     Args:
         config: config of the model
-        workload: what is predicted
+        workload: the predicted workload
     """
     config = config_for(config, workload)
     # Frozen, because the counter would track gradients, which prompts created under no_grad lack.

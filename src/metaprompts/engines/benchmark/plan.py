@@ -1,4 +1,4 @@
-"""What a benchmark measures."""
+"""The plan of a benchmark: models, engines and workloads."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -89,8 +89,8 @@ class Plan:
 
         Args:
             spec: engine and precision
-            workload: what it predicts
-            doing: what the process is for, for errors
+            workload: the workload it predicts
+            doing: purpose of the process, for errors
 
         Raises:
             InputError: the engine does not open
@@ -112,7 +112,7 @@ class Plan:
 
 
 def plan_for(request: Request, on_stage: Callable[[str], None]) -> Plan:
-    """What a request comes to; makes synthetic weights if it has no model.
+    """Resolve a request; makes synthetic weights if it has no model.
 
     Raises:
         InputError: the request cannot be measured

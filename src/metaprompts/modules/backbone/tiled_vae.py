@@ -24,7 +24,7 @@ Activate = Callable[[Tensor], Tensor]
 class StripEncoder(nn.Module):
     """An encoder that runs in horizontal strips.
 
-    At every level a strip has the same number of rows: what levels lose in width they gain in channels.
+    At every level a strip has the same number of rows: levels gain in channels what they lose in width.
 
     Args:
         layers: Stable Diffusion's encoder; shared, not copied
@@ -50,7 +50,7 @@ class StripEncoder(nn.Module):
             pixels: (B, 3, H, W) in [-1, 1]
 
         Returns:
-            (B, C, H // 8, W // 8), what the encoder itself gives
+            (B, C, H // 8, W // 8), the output of the encoder
         """
         features = _convolved(self.layers.conv_in, pixels, self.rows)
         for block in self.layers.down_blocks:
