@@ -91,7 +91,7 @@ def test_a_bad_sample_stops_it_or_is_left_out(shard, root, workers):
     assert code == 2
     code, out, err = shard("depth", "--data.on_error", "skip", "--split", "train")
     assert code == 0
-    assert "train: 4 samples, 1 of them left out" in out
+    assert "train: 4 samples, 1 of them skipped" in out
 
 
 def test_check_reads_shards(shard, tmp_path, capsys, monkeypatch):

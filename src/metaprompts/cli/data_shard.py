@@ -105,5 +105,5 @@ class ShardData(WithRecipeKeys):
 def _described(found: "SplitIndex") -> str:
     size = sum(shard.size for shard in found.shards) / 10**6
     left_out = sum(len(each.samples) for each in found.left_out)
-    missing = f", {left_out} of them left out" if left_out else ""
+    missing = f", {left_out} of them skipped" if left_out else ""
     return f"{counted(found.samples, 'sample')}{missing}; {counted(len(found.shards), 'tar file')}, {size:.1f} MB"

@@ -60,7 +60,7 @@ class DenseTarget:
     Attributes:
         values: (H, W) or (H, W, C)
         nothing: the value of padding
-        mirrored: factor of each channel in a mirrored image: -1 for what points to the right
+        mirrored: factor of each channel in a mirrored image: -1 for components that point to the right
     """
 
     values: NDArray[Any]

@@ -137,8 +137,8 @@ def weights_type(
 ) -> torch.dtype:
     """The precision in which a model's weights should be loaded for an engine.
 
-    bfloat16 if PyTorch computes in it. Converted networks are built from, and keyed by, exact weights, and a distilled
-    encoder identifies its VAE by them.
+    bfloat16 if PyTorch supports computing in it. Converted networks are built from, and keyed by, exact weights, and a
+    distilled encoder identifies its VAE by them.
 
     Args:
         engine: as for `open_engine`

@@ -78,7 +78,7 @@ def person_of(samples: SampleDataset, index: int) -> Person:
 
 
 def image_ids(people: People) -> frozenset[int]:
-    """The ids of the images that persons are in."""
+    """The ids of the people's images."""
     return frozenset(person_of(people, index).image_id for index in range(len(people)))
 
 

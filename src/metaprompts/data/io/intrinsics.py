@@ -13,7 +13,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json, read_text
 
 DEFAULT_FOV_DEG = 60.0
-"""Field of view along the longer side if nothing else is known: that of a phone's main camera, about."""
+"""Default field of view along the longer side: about that of a phone's main camera."""
 
 _EXIF_IFD, _FOCAL_35MM = 0x8769, 0xA405
 # The diagonal of 36 mm x 24 mm film.

@@ -19,7 +19,7 @@ _HEX = re.compile(r"#([0-9a-fA-F]{6})")
 _RGB = re.compile(r"[(\[]?\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[, ]\s*(\d{1,3})\s*[)\]]?")
 _EVERY_OTHER = "*"
 _IGNORED_NAMES = ("ignored", "ignore")
-_EXAMPLE = "such as --data.label_map 0=background,255=car or, of colors, --data.label_map 0,0,0=ignored,255,0,0=car"
+_EXAMPLE = "such as --data.label_map 0=background,255=car or, for colors, --data.label_map 0,0,0=ignored,255,0,0=car"
 
 
 @dataclass(frozen=True, eq=False)
