@@ -89,8 +89,8 @@ def test_images_are_written_next_to_the_document(folder):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (DOCUMENT.replace("<!-- end -->\n\ntext", "text"), "do not pair"),
-        (DOCUMENT + "<!-- end -->", "do not pair"),
+        (DOCUMENT.replace("<!-- end -->\n\ntext", "text"), "unpaired table markers"),
+        (DOCUMENT + "<!-- end -->", "unpaired table markers"),
         (DOCUMENT.replace("mine", "gone"), "cannot read"),
     ],
 )

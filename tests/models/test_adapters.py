@@ -148,7 +148,7 @@ def test_predict_writes_what_all_see(folders, tmp_path, capsys):
     [
         (["--backbone.source", "random:micro"], "keeps the UNet as it is, but this UNet would be random"),
         (["--backbone.forget_unet", "true"], "keeps the UNet as it is, but this UNet would be random"),
-        (["--training.init_from", "somewhere"], "brings its own UNet"),
+        (["--training.init_from", "somewhere"], "replaces the UNet"),
     ],
 )
 def test_what_makes_no_sense_is_refused(more, said):

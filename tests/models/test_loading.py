@@ -194,7 +194,7 @@ class TestRefusals:
             (lambda c: c.update(task="depth"), "task is 'depth'; expected a section of keys"),
             (lambda c: c["backbone"]["unet"].update(block_out_channels=[30, 1]), "no backbone can be built"),
             (lambda c: c["backbone"]["unet"].update(down_block_types=["AttnDownBlock2D"] * 4), "AttnDownBlock2D"),
-            (lambda c: c["backbone"]["unet"].update(num_class_embeds=5), "conditioned on classes"),
+            (lambda c: c["backbone"]["unet"].update(num_class_embeds=5), "class-conditional"),
         ],
     )
     def test_wrong_config(self, config_path, change, complaint):

@@ -56,7 +56,7 @@ class TestSegmentation:
             counted = expected != 255
             assert np.array_equal(counted, found != 255)
             assert np.array_equal(found[counted], len(names) - 1 - expected[counted])
-            assert f"{settings['layout']}'s: labels are numbered by name" in caplog.text
+            assert f"{settings['layout']}: labels are numbered by name" in caplog.text
 
     def test_names_are_compared_as_people_spell_them(self, root):
         names = [name.upper().replace(" ", "_") for name in CITYSCAPES]

@@ -22,12 +22,12 @@ SIZES = np.array([(640.0, 480.0)] * 4)
         ),
         (
             [(0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.1, 0.1), (0, 0, 1, 1), (0.2, 0.2, 0.5, 0.5)],
-            "all 4 .* shares of the size",
+            "all 4 .* fractions of the size",
         ),
     ],
 )
 def test_boxes_of_other_kinds_are_reported(boxes, words):
-    """Corners and shares of the size were taken for widths: skeletons somewhere, without a word."""
+    """Corners and fractions of the size were taken for widths: skeletons somewhere, without a word."""
     lines = odd_boxes(np.array(boxes, float), SIZES, lambda row: f"box {row}")
     assert len(lines) == (words is not None)
     for line in lines:
@@ -43,7 +43,7 @@ def test_a_huge_box_is_no_share():
 def test_shares_of_sizes_that_are_not_known():
     """A file without width and height trained on boxes of less than a pixel, without a word."""
     (line,) = odd_boxes(np.array([(0.1, 0.2, 0.3, 0.4)]), np.full((1, 2), np.nan), str)
-    assert "shares of the size" in line
+    assert "fractions of the size" in line
 
 
 def test_images_of_unknown_size_tell_nothing():
