@@ -225,7 +225,7 @@ BAD_NAMES = ("a/b", "", ".a", "a--b", "a-", "-a", "a|b", "a\\nb", "a b")
             "variant_settings of cell c are for x, which is not trained in this cell",
         ),
         (CELL.format("without=['b'], variant_settings={b={}}"), "which is not trained in this cell; expected one of a"),
-        (CELL.format("variant_settings={b=3}"), "variant_settings of cell c say b = 3; expected recipe keys"),
+        (CELL.format("variant_settings={b=3}"), "variant_settings of cell c have b = 3; expected recipe keys"),
         (CELL.format("without=['x']"), "cell c leaves out x, which is not a variant; expected some of a, b"),
         (CELL.format("without=['a']"), "cell c leaves out a, the variant that the others are compared with"),
         (TINY.replace("[0]", "[1, 1]") + "variants = [{name='a'}]", "duplicate seed in 1, 1"),

@@ -102,7 +102,7 @@ def test_the_papers_numbers_are_called_the_papers():
 
 def test_an_unknown_metric_is_named():
     made = study(cells=(dataclasses.replace(study().cells[0], metric="mIoU"),))
-    with pytest.raises(InputError, match="small/ours/0 has no 'mIoU'; there are d1, rmse"):
+    with pytest.raises(InputError, match="small/ours/0 has no 'mIoU'; expected one of d1, rmse"):
         markdown(made, FOUND)
 
 

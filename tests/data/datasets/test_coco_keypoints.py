@@ -200,7 +200,7 @@ class TestAnnotations:
         content = changed()
         content["annotations"][0]["keypoints"][2] = visibility
         with pytest.raises(
-            InputError, match=rf"\(id 70\) is wrong: the visibility of a joint is {visibility}, neither 0"
+            InputError, match=rf"\(id 70\) is wrong: the visibility of a joint is {visibility}; expected 0"
         ):
             CocoKeypoints(write(content), "persons.json", "images")
 

@@ -85,7 +85,7 @@ class TestCounting:
         label_map = {"0,0,0": 0, "255,0,0": 1}
         samples = folder(tmp_path, [[[0, 0, 0], [255, 0, 0], [1, 2, 3]]], label_map=label_map)
         (line,) = count_labels(samples, NAMES).warnings()
-        assert line.startswith("#010203 is not a class")
+        assert line.startswith("#010203 is neither a class")
 
     def test_the_best_guess_of_one_who_sees_nothing(self, tmp_path):
         assert count_labels(folder(tmp_path, [[0, 0, 0, 1, 255]]), NAMES).best_guess() == ("background", 0.75 / 2)

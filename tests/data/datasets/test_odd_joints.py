@@ -18,7 +18,7 @@ USUAL = [(10, 20, 2), (600, 470, 1), (0, 0, 0)]
         ([(0, 0, 0)] * 3, None),
         ([(10, 20, 2), (900, 20, 1), (0, 0, 0)], r"1 of 4 labeled joints .* outside .*person 1, \[900, 20\] in an"),
         ([(10, 20, 2), (5, -40, 1), (0, 0, 0)], r"1 of 4 labeled joints .* outside .*person 1, \[5, -40\] in an"),
-        ([(0.2, 0.9, 2), (0.7, 0.1, 1), (0.5, 0.5, 2)], "1 of 2 persons .* within one pixel .*person 1.* shares"),
+        ([(0.2, 0.9, 2), (0.7, 0.1, 1), (0.5, 0.5, 2)], "1 of 2 persons .* within one pixel .*person 1.* fractions"),
         ([(50, 60, 2), (50, 60, 2), (0, 0, 0)], "1 of 2 persons .* within one pixel"),
     ],
 )

@@ -29,7 +29,7 @@ class TestRefused:
             InputError, match=r"made with task depth, but the recipe has segmentation: use the same value"
         ):
             SegmentationData(shards=made.shards).dataset("train", ("a", "b"))
-        with pytest.raises(InputError, match=r"made with task depth, the recipe has pose"):
+        with pytest.raises(InputError, match=r"made with task depth, but the recipe has pose"):
             PoseData(shards=made.shards).dataset("val")
         data = SegmentationData(root=roots / "ade20k", layout="ade20k")
         made = shard(data, tmp_path / "ade20k", ADE20K)
