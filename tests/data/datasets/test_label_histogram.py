@@ -132,4 +132,4 @@ class TestDataCheck:
     def test_nothing_but_ignored(self, tmp_path, capsys):
         folder(tmp_path, [[255]])
         assert self.check(tmp_path) == 1
-        assert "every pixel of the part train is ignored" in capsys.readouterr().out
+        assert "split is ignored: 1 mask with nothing but 255; map it" in capsys.readouterr().out

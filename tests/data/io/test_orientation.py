@@ -164,5 +164,5 @@ def test_shards_hold_what_was_read(tmp_path):
     )
     sharded = shard(section, tmp_path / "shards", ("a", "b"))
     assert overlaps(sharded.dataset("train", ("a", "b"))[0])
-    with pytest.raises(InputError, match=r"made with data\.exif ignore, the recipe has apply"):
+    with pytest.raises(InputError, match=r"made with data\.exif ignore, but the recipe has apply"):
         replace(sharded, exif="apply").dataset("train", ("a", "b"))
