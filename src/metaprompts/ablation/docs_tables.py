@@ -57,7 +57,7 @@ def rebuild(document: Path, studies: Path, results: Path) -> list[str]:
 
 
 def image_name(study: Study) -> str:
-    """The relative path of a study's image from a document's folder."""
+    """The path of a study's image, relative to the document's folder."""
     return f"pictures/ablation_{study.name}.png"
 
 

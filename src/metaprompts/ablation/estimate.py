@@ -1,4 +1,4 @@
-"""Estimate the number of runs of studies and their time."""
+"""Estimate how many runs the studies need and how long they take."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _RATE_OF_OTHERS = 5.0
 _STEPS_OF_RATES = 3
 # The share of a step that does not grow with K: encoder, head, loss.
 _WITHOUT_UNET = 0.2
-# Starting, validating, saving.
+# Seconds per run for starting, validating and saving.
 _OVERHEAD_S = 40.0
 
 

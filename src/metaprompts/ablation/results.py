@@ -1,6 +1,6 @@
 """Stored results: OUT/STUDY/results/CELL--VARIANT--SEED.json, one small file for each run of a study.
 
-Runs of several studies with the same key share a training, whose folder is OUT/runs/RECIPE--SEED--KEY.
+Runs with the same key, even in different studies, are trained once, in the folder OUT/runs/RECIPE--SEED--KEY.
 """
 
 import math
@@ -15,9 +15,9 @@ from metaprompts.errors import InputError
 from metaprompts.utils.files import read_json, write_json
 
 Result = dict[str, Any]
-"""Of a run: "cell", "variant", "seed", "command", "commit", and "scores", or, where it diverged, "failed" with
-what was not finite. Newer ones also have "training" (the run's key), "settings", "versions", "steps", "seconds" (of all
-steps) and "diverged"."""
+"""The result of a run: "cell", "variant", "seed", "command", "commit", and "scores" or, if the run diverged, "failed",
+which names the non-finite value. Newer ones also have "training" (the run's key), "settings", "versions", "steps",
+"seconds" (of all steps) and "diverged"."""
 
 _TYPES = {
     **{"seed": int, "steps": int, "seconds": int | float, "quick": bool, "diverged": bool},
@@ -48,7 +48,7 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
 
 
 def paths_by_key(out: Path) -> dict[str, list[Path]]:
-    """The files of the readable results of all studies, by the keys of their runs."""
+    """The result files of all studies by run key; unreadable results are left out."""
     paths: dict[str, list[Path]] = {}
     for path in sorted(out.glob("*/results/*.json")):
         with suppress(InputError):

@@ -42,7 +42,7 @@ OnDone = Callable[[Study, Run, Result], None]
 
 
 class TrainingFailedError(Exception):
-    """A run failed for a reason other than its input (for example memory): it may succeed another time."""
+    """A run failed for a reason other than its input (for example memory): a retry may succeed."""
 
 
 OnFailed = Callable[[TrainingFailedError], None]
@@ -57,7 +57,7 @@ class Training:
         folder: folder of the run
         root: root folder of the images
         quick: whether it is only a smoke test
-        shared_by: the runs of studies that it is the training of
+        shared_by: the runs of studies that share this training run
     """
 
     run: Run
@@ -67,7 +67,7 @@ class Training:
     shared_by: list[tuple[Study, Run]] = field(default_factory=list)
 
     def words(self) -> list[str]:
-        """The arguments of Python."""
+        """The command-line arguments of the Python interpreter."""
         return ["-m", "metaprompts", "train", *self.run.words(self.root, self.folder), "--resume", "auto"]
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -188,7 +188,7 @@ def train_in_processes(
                 else:
                     on_done(training, result)
     except BaseException:
-        # Orphaned runs would collide with their own resumption.
+        # Orphaned runs would collide with the runs that resume them.
         _end(list(running))
         raise
 

@@ -22,7 +22,7 @@ _FOLDERS = {"data.root": Path("DATA"), "training.output_dir": Path("OUT")}
 _KEY_DIGITS = 12
 # Keys that the study sets for every run.
 _OWN_KEYS = ("training.seed", *_FOLDERS)
-# File names are put together with two dashes.
+# Two dashes separate the parts of a file name.
 _NAME = re.compile(r"[\w@+=][\w.@+=]*(-[\w.@+=]+)*")
 # Folders in OUT other than those of studies.
 _TAKEN = ("runs", "check", "quick", "data", "results")
@@ -82,13 +82,13 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedScenes:
-    """The data "scenes", if no folder of that name is given: see `metaprompts scenes --layout plain`.
+    """The generated data "scenes", used if no folder of that name is given: see `metaprompts scenes --layout plain`.
 
     Attributes:
         count: number of scenes
         val_count: number of them for validation
         seed: seed of the first scene; validation begins a million later
-        parts: for each number N there are lists of the first N scenes of either split: train_N.txt, depth_val_N.txt,
+        parts: for each number N there are lists of the first N scenes of each split: train_N.txt, depth_val_N.txt,
             annotations/person_keypoints_train_N.json and so on
     """
 
@@ -200,7 +200,7 @@ class Study:
 
     @cached_property
     def _runs(self) -> "tuple[Run, ...]":
-        # Always the same objects, so each creates its recipe once.
+        # Every call returns the same objects, so each creates its recipe only once.
         return tuple(
             Run(cell=cell, variant=variant, seed=seed)
             for seed in self.seeds
@@ -259,7 +259,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All differences of the recipe from the code's defaults: "section.key" -> plain value.
 
-        Folders are left out. New keys in later versions do not change this.
+        Folders are left out. New keys in later versions do not change the result.
 
         Raises:
             InputError: see `recipe`

@@ -32,7 +32,7 @@ class Entry:
 
     @property
     def estimate(self) -> Estimate:
-        """The estimate over seeds with a value."""
+        """The mean and interval over the seeds that have a value."""
         return estimate(list(self.values.values()))
 
     @property

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
 
 Level = int | Literal["mean"]
-"""The level of a model with one map per level (segmentation): 0 is the finest; or the mean of all."""
+"""Which map to use if the model has one per level (segmentation): 0 is the finest, "mean" averages all levels."""
 
 FINEST: Level = 0
 TOP = 8
@@ -44,7 +44,7 @@ def prompt_heatmaps(
     levels.
 
     Args:
-        model: any; with rearrangement
+        model: any model with rearrangement
         image: path, PIL image, or uint8 array (H, W, 3)
         prompts: their numbers, from 0; None for the ``top`` most distinct ones, see `visualize.heatmaps.most_distinct`
         top: number of prompts if ``prompts`` is None; at most all
@@ -129,7 +129,7 @@ def prompt_responses(
     """The responses of each prompt over a data set: to classes, distance, or joints.
 
     Args:
-        model: any; with rearrangement
+        model: any model with rearrangement
         batches: batches of a DataLoader over `Transformed`, as in validation
         level: see `Level`
 

@@ -36,7 +36,7 @@ class Captions:
         """Create from a command's options; None if no model reads captions.
 
         Args:
-            models: models that read captions get their text encoder
+            models: the models; those that read captions get their text encoder
             caption: the same for all images
             file: JSON of images and captions, whose names are relative to its own folder
             captioner: hub id or folder of a model that captions

@@ -84,7 +84,7 @@ class DataclassCommand(click.Command):
         except click.NoSuchOption as error:
             raise click.UsageError(self._with_suggestion(error, ctx), ctx) from None
         except click.UsageError as error:
-            # Errors of the parser do not know their command.
+            # The parser's errors do not carry the command's context.
             error.ctx = error.ctx or ctx
             raise
 
@@ -376,7 +376,7 @@ def _shown(value: Any) -> str:
 @cache
 def _meanings(kind: type[Any]) -> dict[str, str]:
     """Field -> its description, from the docstrings of a dataclass, its fields and its base classes."""
-    # Importing it takes as long as everything else here.
+    # Imported here because it takes as long as all other imports together.
     from docstring_parser import parse_from_object
 
     found: dict[str, str] = {}

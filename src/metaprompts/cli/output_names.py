@@ -1,4 +1,4 @@
-"""Names of results: an image's name depends on how it was given, not on the other images."""
+"""Output file names: each depends on how its own image was given, not on the other images."""
 
 import logging
 from collections import defaultdict

@@ -28,7 +28,7 @@ def measure(
         recipe: name or file; None for the one next to the model
         overrides: --section.key, value, ...
         out: folder for responses.json, responses.md and responses.png
-        level: see `explaining.Level`
+        level: see `metaprompts.analysis.prompts.Level`
         device: compute device; None for the recipe's, or the GPU if there is one
 
     Raises:

@@ -21,7 +21,7 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     does not disturb the shutdown. Only the main thread receives signals.
 
     Yields:
-        monotonic times of received signals: imports turn an interruption into an error of their own
+        monotonic times of received signals; an interrupted import may raise another error instead
     """
     asked: list[float] = []
     again: list[threading.Timer] = []

@@ -18,7 +18,7 @@ from metaprompts.errors import InputError
 from metaprompts.utils.wording import counted
 
 Progress = Callable[[Iterable[None], int], Iterable[None]]
-"""Progress wrapper: yields one item per sample read, given their number."""
+"""Progress wrapper: given the number of samples, yields one item per sample read."""
 
 _TRIED = 8
 _SHOWN = 4

@@ -30,7 +30,7 @@ COCO_SKELETON = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10)),
     *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
 )
-"""Pairs of them that a limb connects."""
+"""Pairs of `COCO_JOINTS`, by index, that a limb connects."""
 
 _GIVE_PAIRS = "say --task.flip_pairs [[LEFT,RIGHT],...] (indices from 0; [] for none)"
 _LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel", "leg", "thigh", "shin", "calf", "pelvis")

@@ -35,7 +35,7 @@ class Person:
     """One person of an image.
 
     Attributes:
-        keypoints: (J, 3) float32: x and y in pixels, and 0 not labeled, 1 labeled but hidden, 2 visible
+        keypoints: (J, 3) float32: x and y in pixels, then 0 (not labeled), 1 (labeled but hidden) or 2 (visible)
         box_xywh: (4,) float32: left, top, width, height in pixels of the whole image
         image_id: the image's number in the annotation file
         annotation_id: the person's number in the annotation file; for a detection, its position in the detection file
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DenseTarget:
-    """Numbers for every pixel that are neither class indices nor depth; a task names its own.
+    """Per-pixel targets other than class indices and depth; each task names its own.
 
     Attributes:
         values: (H, W) or (H, W, C)

@@ -9,19 +9,20 @@ from metaprompts.utils.files import is_file
 
 
 def same_form(name: str) -> str:
-    """A name in the composed Unicode form: macOS and zip files made there have letters and accents apart."""
+    """A name in the composed Unicode form: macOS, and zip files made on it, store letters and accents separately."""
     return unicodedata.normalize("NFC", name)
 
 
 def listed_file(name: str, roots: Sequence[Path]) -> Path | None:
     """The file that a list names; None if it does not exist.
 
-    Lists of NYU and KITTI begin their names with ``/``, so it is dropped where that leads to a file; else the path is
-    absolute. Backslashes are those of Windows where no name has them. Letters with accents may be composed or not.
+    NYU's and KITTI's lists begin names with ``/``, which is dropped if that gives an existing file; otherwise the path
+    is absolute. Backslashes count as Windows separators unless a file name contains them. Accented letters may be
+    composed or decomposed.
 
     Args:
-        name: as the list has it
-        roots: folders that it may be relative to; the first where the file is, is taken
+        name: the name as written in the list
+        roots: folders that it may be relative to; the first one that contains the file is used
     """
     for spelled in dict.fromkeys((name, name.replace("\\", "/"))):
         places = [root / spelled.lstrip("/") for root in roots]
@@ -49,7 +50,7 @@ def _spellings(folder: Path, part: str) -> list[Path]:
     forms = [folder / part, *(folder / unicodedata.normalize(form, part) for form in ("NFC", "NFD"))]
     if part.isascii() or any(each.exists() for each in forms):
         return forms
-    # Some names are in neither form as a whole.
+    # Some names mix both forms.
     try:
         return [path for path in folder.iterdir() if same_form(path.name) == same_form(part)]
     except OSError:

@@ -51,7 +51,7 @@ _COMMANDS = (
 
 
 def run_demo(settings: DemoConfig) -> Path:
-    """Run the whole demo; writes the report, and next to it the image at its top.
+    """Run the whole demo; writes the report and, next to it, the image shown at its top.
 
     Args:
         settings: sizes of the demo

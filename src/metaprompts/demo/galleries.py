@@ -1,4 +1,4 @@
-"""Images of the report: ground truth next to prediction, and step next to step."""
+"""Images of the report: ground truth next to prediction, and the refinement steps side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ _LEGEND_WIDTH = 900
 
 
 def task_gallery(model: MetaPromptModel, samples: Sequence[Sample], title: str | None = None) -> Gallery:
-    """Images, truths and predictions of a task."""
+    """Images, ground truth and predictions of a task."""
     task, chosen, rows, entries = model.task, distinct_images(samples)[:_ROWS], [], set[int]()
     for sample in chosen:
         prediction = model.predict(sample.image, box_of(sample))

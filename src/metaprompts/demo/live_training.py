@@ -31,7 +31,7 @@ class Point:
 
 
 def starting_model(recipe: Recipe) -> MetaPromptModel:
-    """The model that training begins with, the same each time."""
+    """The initial model, identical on every call."""
     torch.manual_seed(recipe.training.seed)
     return build_model(recipe)
 
@@ -39,12 +39,12 @@ def starting_model(recipe: Recipe) -> MetaPromptModel:
 def fine_tune(
     recipe: Recipe, seconds: float, on_step: Callable[[Point], None] = lambda point: None
 ) -> tuple[MetaPromptModel, list[Point]]:
-    """Train until the time is over; the learning rate falls over the last part of it.
+    """Train for a given time; the learning rate falls over its last part.
 
     Unlike `training.train` it ends by the clock, writes nothing, and its result depends on the machine's speed.
 
     Args:
-        recipe: the recipe; its length is not used
+        recipe: the recipe; its number of steps is not used
         seconds: duration
         on_step: called at every step
 

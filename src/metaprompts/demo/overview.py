@@ -15,11 +15,11 @@ _IMAGES = 4
 
 
 def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) -> ImageArray:
-    """Images side by side; below each what every model predicts.
+    """Images side by side, with every model's prediction below each.
 
     Args:
         models: by the name of their task
-        people: samples of the pose task; the first images are shown, with all the people known in them
+        people: samples of the pose task; the first images are shown, with all their annotated people
 
     Returns:
         (sheet height, sheet width, 3)
@@ -34,7 +34,7 @@ def overview(models: Mapping[str, MetaPromptModel], people: Sequence[Sample]) ->
 
 
 def _column(models: Mapping[str, MetaPromptModel], samples: Sequence[Sample]) -> list[ImageArray]:
-    # Enlarged first, as results have the image's own size: lines stay thin.
+    # Enlarge before predicting: drawings have the size of the image, so their lines stay thin.
     image = enlarge(samples[0].image)
     boxes = [(SCALE * sample.person.box_xywh).tolist() for sample in samples if sample.person is not None]
     seen = [model.predict(image, boxes if model.task.reads_boxes else None) for model in models.values()]

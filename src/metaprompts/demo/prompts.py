@@ -44,7 +44,7 @@ def prompts_gallery(
 
     Args:
         model: a model for any task
-        preferences: from `explaining.prompt_responses`
+        preferences: from `metaprompts.analysis.prompts.prompt_responses`
         samples: candidate scenes
     """
     kind = "depth" if isinstance(preferences, DepthPreferences) else preferences.kind

@@ -30,8 +30,8 @@ class Score:
         metric: its name
         meaning: the measured quantity, in a sentence
         better: "higher" or "lower"
-        model: the embedded model's number
-        baseline: the number of `best_constant`
+        model: the embedded model's score
+        baseline: the score of `best_constant`
         baseline_name: description of the baseline
     """
 

@@ -26,7 +26,7 @@ class Subject:
 
 
 def shown_tasks() -> list[str]:
-    """The tasks of which a model is embedded."""
+    """The tasks that have an embedded model."""
     return [task for task in TASKS if f"micro-{task}" in embedded_models()]
 
 
@@ -34,7 +34,7 @@ def subject_of(task: str, scenes: Path) -> Subject:
     """An embedded model and the validation split of scenes.
 
     Args:
-        task: a task of which a model is embedded
+        task: a task that has an embedded model
         scenes: folder that ``write_scenes("plain", ...)`` wrote
     """
     folder = embedded_folder(f"micro-{task}")
@@ -43,13 +43,13 @@ def subject_of(task: str, scenes: Path) -> Subject:
 
 
 def on_scenes(recipe: str, scenes: Path, *overrides: str) -> Recipe:
-    """A recipe whose data are scenes."""
+    """A recipe that reads the scenes as its data."""
     data = [f"--data.root={scenes}", "--data.num_workers=0", "--training.val_batch_size=8"]
     return read_recipe(recipe, [*data, *overrides])
 
 
 def scores_of(subject: Subject) -> list[Score]:
-    """Score a model and the best constant of the training split, both on the validation split."""
+    """Score a model, and the best constant prediction for the training split, on the validation split."""
     task = subject.model.task
     batches = validation_batches(subject.split, subject.recipe)
     found = evaluate(subject.model, tracked(batches, what="scoring"), metric_kwargs=subject.split.metric_kwargs)

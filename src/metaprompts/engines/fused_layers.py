@@ -19,7 +19,7 @@ class ShiftedResidual(nn.Module):
     """A residual layer whose time embedding only shifts its channels; the shifts are precomputed.
 
     Args:
-        layer: shares its weights
+        layer: the original layer, whose weights are shared
         slot: position of this layer's shifts among those of all layers
     """
 
@@ -59,7 +59,7 @@ class KeyedCrossAttention(nn.Module):
     """Cross-attention with precomputed keys and values.
 
     Args:
-        layer: shares its weights
+        layer: the original layer, whose weights are shared
         slot: position of this layer's keys and values among those of all layers
     """
 
@@ -184,11 +184,11 @@ def _with_norm(convolution: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d
 
 
 def folded_convolution(first: nn.Conv2d, then: nn.Conv2d | None, channels: int) -> nn.Conv2d:
-    """The first channels of a convolution and a 1x1 convolution after it, as one convolution.
+    """Merge the first channels of a convolution, and a 1x1 convolution after it, into one convolution.
 
     Args:
         first: any padding and kernel
-        then: 1x1; None for nothing
+        then: a 1x1 convolution; None for none
         channels: how many of the outputs to keep
     """
     weight, bias = first.weight.detach(), first.bias.detach()  # type: ignore[union-attr]

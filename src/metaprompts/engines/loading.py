@@ -13,7 +13,7 @@ from metaprompts.models.model import MetaPromptModel
 from metaprompts.utils.device import pick_device
 
 PLAIN = "plain"
-"""The model as in training."""
+"""The name of the engine that runs the model as in training."""
 
 
 @overload

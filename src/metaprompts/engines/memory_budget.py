@@ -33,7 +33,7 @@ aten = torch.ops.aten
 
 # Share of free memory, because other programs also need memory.
 _SHARE = 0.8
-# Python and the libraries, 0.51 GB, and freed blocks below its threshold that glibc keeps.
+# Python and the libraries, 0.51 GB, and freed blocks that glibc keeps because they are below its threshold.
 _PROGRAM = 650 * 10**6
 # Allocator fragmentation, and operations whose workspace is not counted. Measured on a CPU, without the margin: of
 # Stable Diffusion's size at 512x512 the encoder 0.68 GB, computed 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
@@ -121,7 +121,7 @@ def choose(model: "MetaPromptModel", size: tuple[int, int], *, limit: int, most:
 def _ceiling_bytes(model: "MetaPromptModel", size: tuple[int, int]) -> int:
     """An upper bound of a view's memory without tracing the model: all layers as wide as the widest.
 
-    Small models thus pass at once; for large ones the exact computation is worth a few seconds.
+    Small models pass this check at once; for large ones the exact computation is worth a few seconds.
     """
     widths = [each.out_channels for each in model.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d)]
     height, width = model.task.resize_for_backbone(torch.empty(1, 3, *size, device="meta")).shape[-2:]

@@ -30,7 +30,7 @@ def build_onnx(prepared: OptimizedModel, folder: Path) -> None:
         layers = sharing_weights(getattr(prepared, part))
         replace_layers(layers, nn.AdaptiveAvgPool2d, AnySizePooling)
         if part == "encode":
-            # Its groups have a million values and more.
+            # The encoder's groups have a million values or more.
             replace_layers(layers, nn.GroupNorm, RowwiseGroupNorm)
         with torch.no_grad():
             # Not optimized: ONNX Runtime optimizes on loading, in a tenth of the time.
@@ -72,7 +72,7 @@ class RowwiseGroupNorm(nn.Module):
     With a million numbers per group its error, relative to double precision, was 36 times as large.
 
     Args:
-        layer: shares its weights
+        layer: the original layer, whose weights are shared
     """
 
     def __init__(self, layer: nn.GroupNorm) -> None:

@@ -32,7 +32,7 @@ def build_openvino(prepared: OptimizedModel, folder: Path, precision: str) -> No
     Args:
         prepared: in float32
         folder: output folder of encode.xml, encode.bin, ...
-        precision: "fp32" stores full weights; "bf16" stores 16 bits; "int8" 8
+        precision: "fp32" stores 32-bit weights, "bf16" 16-bit, "int8" 8-bit
     """
     switch_off_telemetry()
     import openvino

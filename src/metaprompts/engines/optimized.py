@@ -116,9 +116,9 @@ class OptimizedModel(nn.Module):
 
     Args:
         model: the model to prepare
-        steps: refinement steps, if fewer than K; that approximates
-        merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75; that approximates
-        encoder: a distilled encoder instead of the VAE's; that approximates
+        steps: refinement steps, if fewer than K (an approximation)
+        merged_tokens: share of the finest level's tokens to merge in self-attention, up to 0.75 (an approximation)
+        encoder: a distilled encoder instead of the VAE's (an approximation)
 
     Raises:
         InputError: the model has fewer steps, the UNet has layers that use time differently, the share is invalid, or
@@ -201,7 +201,7 @@ class Conditions(nn.Module):
         of_steps = prompts[: len(self.shifts)]
         # Steps often share their prompts.
         made = {id(each): torch.cat([layer(each) for layer in self.to_keys_values], dim=-1) for each in of_steps}
-        # With any number of steps: rearrangement and head were trained with the prompts of the last one.
+        # Regardless of the number of steps: rearrangement and head were trained with the prompts of the last step.
         return StepConditions(self.shifts, [made[id(each)] for each in of_steps], prompts[-1])
 
 
@@ -283,7 +283,7 @@ class StripEncode(nn.Module):
     """`Encode` in strips: the same latents, up to rounding.
 
     Args:
-        encode: shares its weights
+        encode: the original, whose weights are shared
         rows: height of a strip in every map, at least 1
 
     Raises:

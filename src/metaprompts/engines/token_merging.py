@@ -1,4 +1,4 @@
-"""Token merging in the self-attentions of the UNet's finest level (Bolya and Hoffman, 2023). It approximates.
+"""Token merging in the self-attentions of the UNet's finest level (Bolya and Hoffman, 2023), an approximation.
 
 A 64x64 latent has 4096 tokens there, many of them nearly equal. One token of each 2x2 block is a destination; the other
 tokens most similar to a destination are averaged into it, attention runs on the fewer tokens, and all averaged tokens
@@ -83,7 +83,7 @@ class MergedSelfAttention(nn.Module):
     """Self-attention over fewer tokens.
 
     Args:
-        layer: shares its weights
+        layer: the original layer, whose weights are shared
         share: share of tokens to merge into others
     """
 

@@ -48,7 +48,7 @@ class Windows:
         """Windows of a size, overlapping by half by default.
 
         Raises:
-            InputError: only a stride is given, or see above
+            InputError: only a stride is given, or the windows are too small or leave gaps
         """
         if size is None:
             raise InputError(f"got a stride of {stride} without a window: give both or neither")

@@ -15,7 +15,7 @@ else:
 
 
 LIMITS_DEG = (11.25, 22.5, 30.0)
-"""The field's angles (Fouhey et al., ICCV 2013)."""
+"""The field's usual angle thresholds (Fouhey et al., ICCV 2013)."""
 
 ANGLE_SCORES = ("mean_deg", "median_deg", *(f"within_{limit:g}" for limit in LIMITS_DEG))
 
@@ -23,7 +23,7 @@ _BINS_PER_DEG = 10
 
 
 class AngleScores:
-    """Mean and median angle, and shares of pixels within 11.25, 22.5 and 30 degrees; all pixels count alike.
+    """Mean and median angle, and shares of pixels within 11.25, 22.5 and 30 degrees; all pixels count equally.
 
     The median is read from counts per tenth of a degree, between whose ends it is interpolated.
     """

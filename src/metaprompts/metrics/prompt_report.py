@@ -21,7 +21,7 @@ class Preferences:
         kind: "class" or "joint"
         names: names of the C places
         mean: (N,) float64, over all counted pixels
-        std: (N,) float64, likewise
+        std: (N,) float64, standard deviation over the same pixels
         means: (N,C) float64, at each place; NaN where nothing was counted
         peak_distance_px: (N,C) float64, joints only: mean distance from the map's largest value to the joint, in pixels
             of the crop; NaN where no such joint is visible
@@ -36,7 +36,7 @@ class Preferences:
 
     @property
     def z(self) -> NDArray[np.float64]:
-        """(N,C): the difference to the prompt's overall mean, in its own standard deviations; NaN if it has none."""
+        """(N,C): the difference from the prompt's overall mean, in its own standard deviations; NaN if it has none."""
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = (self.means - self.mean[:, None]) / self.std[:, None]
         return np.where(self.std[:, None] > 0, scores, np.nan)
@@ -47,7 +47,7 @@ class Preferences:
         return [None if np.isnan(row).all() else int(np.nanargmax(row)) for row in self.z]
 
     def strongest(self, count: int) -> list[tuple[int, int]]:
-        """(prompt, place) of the strongest preferences, the prompt that most prefers a place for each place.
+        """(prompt, place) pairs with the strongest preferences: for each place, the prompt that prefers it most.
 
         Args:
             count: number of pairs; fewer if prompts prefer fewer places
@@ -108,7 +108,7 @@ class DepthPreferences:
         correlation: (N,) float64, Pearson's, of map and depth over all measured pixels; above 0 means a preference for
             far objects; NaN for a constant prompt
         mean: (N,) float64, over the measured pixels
-        std: (N,) float64, likewise
+        std: (N,) float64, standard deviation over the same pixels
     """
 
     correlation: NDArray[np.float64]

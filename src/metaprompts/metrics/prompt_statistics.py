@@ -36,7 +36,7 @@ class PromptResponses(Protocol):
 
 
 class ClassResponses:
-    """The mean of each prompt's map at the pixels of each class, maps being enlarged to the labels' size.
+    """The mean of each prompt's map at the pixels of each class, with maps enlarged to the labels' size.
 
     Args:
         prompts: N
@@ -84,7 +84,7 @@ class ClassResponses:
 
 
 class DepthResponses:
-    """The correlation of each prompt's map with depth, maps being enlarged to the measurements' size.
+    """The correlation of each prompt's map with depth, with maps enlarged to the measurements' size.
 
     Args:
         prompts: N
@@ -145,7 +145,7 @@ class JointResponses:
         Args:
             maps: (B,N,h,w)
             batch: "image" (B,3,H,W), used only for its size; "keypoints" (B,J,3), x and y in its pixels and the
-                visibility, 2 being visible
+                visibility (2: visible)
         """
         size = batch["image"].shape[-2:]
         for of_crop, keypoints in zip(maps.double(), batch["keypoints"].double(), strict=True):
@@ -206,7 +206,7 @@ def peaks(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _enlarged(maps: Tensor, size: Sequence[int]) -> Iterator[tuple[slice, Tensor]]:
-    """Parts of maps (N,h,w) as float64 (n,H,W), and which of the N they are."""
+    """Parts of maps (N,h,w) as float64 (n,H,W), and their indices among the N."""
     for start in range(0, len(maps), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         enlarged = F.interpolate(maps[None, part].double(), size=tuple(size), mode="bilinear", align_corners=False)

@@ -13,15 +13,15 @@ else:
     torch = lazy_module("torch")
 
 
-# Resizing a constant map leaves differences of this part of it.
+# Resizing a constant map leaves differences of this fraction of its value.
 _ROUNDING = 1e-12
 
 
 class RunningMoments:
-    """Mean, standard deviation and correlation with a companion of N variables, from sums in float64.
+    """Mean and standard deviation of N variables, and their correlation with a companion variable, in float64.
 
-    The sums are of differences to the first values' mean: squares of numbers that are large compared to their spread
-    would cancel.
+    Sums are over differences from the mean of the first values: squares of numbers that are large compared to their
+    spread would cancel.
 
     Args:
         variables: N
@@ -77,7 +77,7 @@ class RunningMoments:
 
 
 def _around_mean(squares: Tensor, plain: Tensor, origin: Tensor, count: Tensor) -> Tensor:
-    """The sum of squared differences to the mean; 0 where no more than rounding is left of it."""
+    """The sum of squared differences from the mean; 0 where it is only rounding error."""
     spread = squares - plain.square() / count
     rounding = count * (_ROUNDING * (origin + plain / count)).square()
     return torch.where(spread > rounding, spread, torch.zeros_like(spread))

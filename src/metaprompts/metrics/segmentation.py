@@ -68,8 +68,8 @@ class SegmentationScores(Metric):  # type: ignore[misc]
 
         Returns:
             ``mIoU``: mean over the classes that occur in labels or predictions; ``aAcc``: share of counted pixels that
-            are right; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number a class.
-            All in 0..1, and nan if the denominator is zero.
+            are right; ``mAcc``: mean over the classes that occur in the labels; ``iou_per_class``: one number per
+            class. All in 0..1, and nan if the denominator is zero.
         """
         confusion = self.confusion.double()
         right = confusion.diagonal()

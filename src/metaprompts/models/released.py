@@ -93,8 +93,8 @@ def import_released(source: str | Path | Mapping[str, Any], preset: str) -> Meta
         the model in evaluation mode, on the CPU
 
     Raises:
-        InputError: an unknown preset, or a file with missing, unexpected or mis-shaped tensors, or with differing
-            copies of the tied output layer: the message names all
+        InputError: the preset is unknown, or tensors are missing, unexpected or mis-shaped, or the copies of the tied
+            output layer differ: the message names all of them
     """
     if preset not in PRESETS:
         raise InputError(f"no preset named {preset!r}: choose one of {', '.join(PRESETS)}")

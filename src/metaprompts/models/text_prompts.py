@@ -22,7 +22,7 @@ TEMPLATES = (
     "there is a {} in the scene.",
     "{}.",
 )
-"""Templates that add little to the name; each has it in another position."""
+"""Templates that add little to the name; each puts the name in a different position."""
 
 
 def resolved(prompts: Prompts, task: Task, width: int) -> tuple[Prompts, Tensor | None]:
@@ -97,7 +97,7 @@ def label_names(prompts: Prompts, task: Task) -> tuple[str, ...]:
 
 
 def label_tokens(encoder: "TextEncoder", labels: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """One token for each label, the mean of those of its sentences (CLIP's prompt ensembling, without normalization).
+    """One token for each label, the mean over its sentences' tokens (CLIP's prompt ensembling, without normalization).
 
     Args:
         encoder: encodes the sentences

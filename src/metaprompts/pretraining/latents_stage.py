@@ -47,7 +47,7 @@ def write_latents(vae_folder: Path, images: Rows, folder: Path) -> None:
 
 
 def vae_fingerprint(vae_folder: Path) -> str:
-    """A short name for the VAE's weights.
+    """A fingerprint of the VAE's weights.
 
     Raises:
         InputError: the VAE has no weights

@@ -73,7 +73,7 @@ class VaeObjective:
         height, width = self._images[0].shape[:2]
         down, across, size = settings.crop, settings.crop, settings.batch_size
         if step >= self._whole_from:
-            # As many pixels as before.
+            # As many pixels per batch as with crops.
             size = max(1, size * down * across // (height * width))
             down, across = height, width
         crops = []
@@ -152,7 +152,7 @@ def check_vae_quality(folder: Path) -> None:
     """Check that the VAE beats averaged blocks and reproduces color.
 
     Raises:
-        InputError: it does not; the message has the numbers
+        InputError: the VAE fails a check; the message has the numbers
     """
     values = read_json(folder / "metrics.json")
     measured = from_dict(Reconstruction, {entry.name: values[entry.name] for entry in fields(Reconstruction)})

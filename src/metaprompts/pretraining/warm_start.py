@@ -36,7 +36,7 @@ def published_folder(source: Path) -> Path:
 
 
 def published_fingerprint(folder: Path) -> str:
-    """A short name for the weights of UNet and text encoder."""
+    """A fingerprint of the weights of UNet and text encoder."""
     return file_fingerprint(*(folder / name for name in _NEEDED[2:]))
 
 

@@ -194,7 +194,7 @@ class Recipe:
         """Create a recipe from sections of keys.
 
         Raises:
-            InputError: an unknown section or key, a missing one, or a wrong value
+            InputError: a section or key is unknown or missing, or a value is wrong
         """
         task = build_task(values.get("task", {}))
         sections = section_types(task.name)
@@ -204,7 +204,7 @@ class Recipe:
         return cls(task=task, **{key: from_dict(kind, values.get(key, {}), key) for key, kind in sections.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Sections of keys; `from_dict` reads them."""
+        """The recipe as sections of keys, which `from_dict` reads."""
         values: dict[str, Any] = to_dict(self)
         values["task"] = {"name": self.task.name, **values["task"]}
         return values

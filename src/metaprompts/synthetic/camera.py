@@ -13,7 +13,7 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """A pinhole camera. Pixel centers have whole coordinates: the top left one is (0, 0).
+    """A pinhole camera. Pixel centers have integer coordinates: the top left one is (0, 0).
 
     Attributes:
         position: position of the pinhole, meters
@@ -65,7 +65,7 @@ class Camera:
 
         Returns:
             x and y in pixels, and the depth along the optical axis in meters; points behind the camera have a depth
-            of 0 or less and no meaningful place
+            of 0 or less and no meaningful position
         """
         right, up, forward = self.directions
         x, y, z = x - self.position.x, y - self.position.y, z - self.position.z

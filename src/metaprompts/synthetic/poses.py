@@ -29,10 +29,10 @@ class Posture:
 
     Attributes:
         doing: for captions; empty for standing
-        left_arm: where it points
-        right_arm: the same
-        left_leg: how it is bent
-        right_leg: the same
+        left_arm: direction of the left arm
+        right_arm: direction of the right arm
+        left_leg: pose of the left leg
+        right_leg: pose of the right leg
         head_turn_deg: to the person's right
     """
 

@@ -75,8 +75,8 @@ class _View:
         nearest_m: lower bound of its depth
         eye: the camera's position, in the solid's units
         right: the camera's right, in the solid's units
-        up: the same
-        forward: the same
+        up: the camera's up direction, in the solid's units
+        forward: the camera's forward direction, in the solid's units
     """
 
     number: int

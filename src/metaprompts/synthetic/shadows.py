@@ -55,8 +55,7 @@ class _Groups:
     def meeting(self, table: SolidTable, casters: Places, light: Vector) -> NDArray[np.bool_]:
         """(casters, groups) whether a group's rays may meet a solid.
 
-        They may where the middle ray meets the box around the solid, made wider by as much as members are away from
-        the middle.
+        They may if the middle ray meets the box around the solid, widened by the members' distance from the middle ray.
         """
         x, y, z = (part - center[casters] for part, center in zip(light, table.centers, strict=True))
         near = np.zeros((len(casters), len(self._radii)), dtype=x.dtype)

@@ -22,7 +22,7 @@ class SolidTable:
         solids: the solids
         shapes: (S,) names; a box that tapers is a "wedge"
         centers: (3, S) meters
-        frames: (3, 3, S): unit vectors of each frame, then their parts
+        frames: (3, 3, S): unit vectors of each frame, then their components
         sizes: (3, S) meters of a unit
         half_sides: (3, S) of the box around each solid, meters
         taper: (2, S)

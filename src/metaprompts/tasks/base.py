@@ -76,23 +76,23 @@ class Task(ABC):
     nothing_scored: ClassVar[str]
     """Why that metric may be undefined, for messages."""
     fused: ClassVar[bool] = False
-    """Whether the head reads one map of all levels, or a map of each level."""
+    """Whether the head reads one map fused from all levels, instead of one map per level."""
     smallest_pass: ClassVar[int] = 1
-    """Images that a training pass needs for its batch norm."""
+    """The smallest number of images in a training pass that its batch norm allows."""
     reads_boxes: ClassVar[bool] = False
-    """Whether people's boxes are predicted, and not whole images."""
+    """Whether people's boxes are predicted instead of whole images."""
     output_names: ClassVar[str | None] = None
     """The setting that names the outputs, if any does."""
     output_layers: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the head's tensors with one row per named output."""
-    # Decoding an image takes 4 and 3; confidence, classes, image and bands of written results take 4, 1, 3 and about 1;
-    # drawn people take 3 and 3. Measured were 8.
+    # In bytes: decoding an image takes 4 and 3; confidence, classes, image and bands of written results take 4, 1, 3
+    # and about 1; drawn people take 3 and 3. The measured peak was 8.
     pixel_bytes: ClassVar[int] = 9
-    """Bytes for each pixel of an image at the peak of its prediction, the model's own work aside."""
+    """Bytes for each pixel of an image at the peak of its prediction, without the model's own memory."""
     published: ClassVar[str | None] = None
     """The recipe of a published model, which benchmarks build by default."""
     published_size: ClassVar[tuple[int, int]] = (512, 512)
-    """(height, width) of the images on which it is published."""
+    """(height, width) of the published model's images."""
     sheet_cell: ClassVar[tuple[int, int]] = (240, 320)
     """(height, width) of a sample in a contact sheet."""
     about: ClassVar[About]
@@ -108,7 +108,7 @@ class Task(ABC):
         return names
 
     def check_trainable(self) -> None:  # noqa: B027
-        """Check what a model allows but a training does not.
+        """Check constraints that apply to training but not to the model.
 
         Raises:
             InputError: nothing would be learned
@@ -155,14 +155,14 @@ class Task(ABC):
 
         Args:
             samples: samples of a split
-            name: what they are, for messages
-            warns: whether to look for, and to log, what is only odd
+            name: name of the samples, for messages
+            warns: whether to also look for oddities, and log them
 
         Returns:
             the count of each class in masks, if the targets are classes and it was counted
 
         Raises:
-            InputError: they cannot
+            InputError: the samples cannot be trained on or scored
         """
         del samples, name, warns
         return None
@@ -196,7 +196,7 @@ class Task(ABC):
         return [*test.transforms(), *augment.transforms(data)]
 
     def validation_transforms(self, data: Any) -> list[Transform]:
-        """The transforms of validation samples that `EvaluationProtocol` has not."""
+        """The transforms of validation samples, in addition to those of `EvaluationProtocol`."""
         transforms: list[Transform] = data.val_transforms()
         return transforms
 
@@ -204,7 +204,7 @@ class Task(ABC):
         """Arguments of `metric` that describe a validation split.
 
         Raises:
-            InputError: it cannot be predicted as ``test`` says
+            InputError: the split cannot be predicted as ``test`` requests
         """
         del samples, data, test
         return {}
@@ -299,7 +299,7 @@ class Task(ABC):
 
     @abstractmethod
     def prompt_responses(self, prompts: int) -> PromptResponses:
-        """What each of N prompts responds to over a data set, in the terms of the task."""
+        """What each of N prompts responds to over a data set, in terms of the task."""
 
     def amount_of(self, place: int, sample: Sample) -> float:
         """How much a sample shows of a class, joint or other place of `prompt_responses`."""
@@ -351,7 +351,7 @@ class Task(ABC):
 
     @classmethod
     def example_code(cls) -> str:
-        """The text of processing.py next to an exported model, which needs NumPy and Pillow alone."""
+        """The text of processing.py next to an exported model, which needs only NumPy and Pillow."""
         shared = (resources.files("metaprompts.tasks") / "standalone" / "dense.py").read_text(encoding="utf-8")
         return f"{shared}\n\n{inspect.getsource(cls.example)}"
 
@@ -362,9 +362,9 @@ class About:
 
     Attributes:
         title: what is predicted
-        text: how to read its pictures
-        scores: metrics, and what each measures
-        constant: what `Task.constant_output` is
+        text: how to read its images
+        scores: metrics, each with what it measures
+        constant: description of `Task.constant_output`
     """
 
     title: str
@@ -374,7 +374,7 @@ class About:
 
 
 AnyTask = Task | type[Task]
-"""A task with settings or without: class attributes are enough."""
+"""A task, or only its class, if class attributes are enough."""
 
 
 @dataclass(frozen=True, kw_only=True)

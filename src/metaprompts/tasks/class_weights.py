@@ -18,7 +18,7 @@ def balanced_weights(counted: LabelHistogram) -> list[float]:
 
 
 def describe_weights(counted: LabelHistogram, weights: list[float]) -> list[str]:
-    """One line with the weights, of many classes only the lightest and heaviest."""
+    """One line with the weights; if there are many classes, only the smallest and largest weights."""
     pairs = sorted(zip(weights, counted.classes, strict=True))
     chosen = pairs if len(pairs) <= _NAMED_AT_MOST else [*pairs[:3], *pairs[-3:]]
     named = ", ".join(f"{name} {weight:.3g}" for weight, name in chosen)

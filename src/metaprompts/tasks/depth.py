@@ -241,7 +241,7 @@ class Depth(FusedTask):
         return raw.squeeze(1)
 
     def metric(self, **metric_kwargs: Any) -> DepthScores:
-        # Torchmetrics takes seconds to import; recipes are read without scoring.
+        # Imported here: torchmetrics takes seconds to import, and reading recipes does not need it.
         from metaprompts.metrics.depth import DepthScores
 
         return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=metric_kwargs.get("crop"))
@@ -337,11 +337,11 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Te
 
 
 def gradient_matching(predicted_m: Tensor, target_m: Tensor) -> Tensor:
-    """The difference of log-depth gradients to the target's, at four scales; keeps edges sharp.
+    """The difference between log-depth gradients and the target's, at four scales; keeps edges sharp.
 
     The mean over pairs of measured neighbors of |d(q) - d(p)|, with d = ln prediction - ln target; summed over both
     directions and over every 1st, 2nd, 4th and 8th pixel. Source: MiDaS (Ranftl et al., TPAMI 2020), equation 11, which
-    takes disparity where we take log depth, as SILog does.
+    uses disparity where we use log depth, as SILog does.
 
     Args:
         predicted_m: (B, H, W) meters, above 0

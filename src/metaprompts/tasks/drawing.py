@@ -1,4 +1,4 @@
-"""Samples made smaller, to be drawn."""
+"""Shrink samples for drawing."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ _LARGEST_SIDE = 1024
 
 
 def shrunk(sample: Sample) -> Sample:
-    """A sample of which no side is longer than 1024 pixels; a person's joints stay where they were."""
+    """A sample with no side longer than 1024 pixels; the coordinates of a person's joints are unchanged."""
     scale = min(1.0, _LARGEST_SIDE / max(sample.image.shape[:2]))
     height, width = (max(1, round(side * scale)) for side in sample.image.shape[:2])
     small = change_all(

@@ -1,4 +1,4 @@
-"""Checks of the joints in the settings of pose, and of people's boxes."""
+"""Checks of pose settings: joints, and people's boxes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ def known_sigmas(joints: Sequence[str]) -> dict[int, float]:
 
 
 def check_joint_names(joints: Sequence[str]) -> None:
-    """Check that every joint has a name of its own.
+    """Check that every joint has its own name.
 
     Raises:
-        InputError: one has not
+        InputError: there are no joints, or two have the same name
     """
     if not joints:
         raise InputError("task.joints is empty; expected the name of each joint")
@@ -43,7 +43,7 @@ def check_indices(key: str, indices: Sequence[int], joints: int) -> None:
     """Check indices of joints in a key of the task section.
 
     Raises:
-        InputError: one is not that of a joint, or is given twice
+        InputError: an index is out of range, or given twice
     """
     for index, times in Counter(indices).items():
         if times > 1 or not 0 <= index < joints:
@@ -56,7 +56,7 @@ def box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
     """A person's box x, y, width, height in pixels, and its score, 1 without one.
 
     Raises:
-        InputError: it is not a box
+        InputError: the value is not a box
     """
     values = np.asarray(box)
     if values.shape not in ((4,), (5,)) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""Surface normals: a unit vector for each pixel, cosine loss, angular errors. All about this task is in this file."""
+"""Surface normals: a unit vector for each pixel, cosine loss, angular errors. This file has the whole task."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _MIRRORED = (-1.0, 1.0, 1.0)
 # The axes of OpenCV point right, down and forward.
 _AXES = {"opengl": (1, 1, 1), "opencv": (1, -1, -1)}
 _TRIED = 8
-# Seen surfaces face the camera, up to what interpolation makes of edges.
+# Visible surfaces face the camera, except where interpolation blurs edges.
 _AWAY_AT_MOST = 0.5
 
 
@@ -99,11 +99,11 @@ class NormalsData(PairedSection):
         return normals_from_depth(read_depth_m(path, DepthEncoding(depth_scale=self.depth_scale)), self.focal_px)
 
     def unlabeled(self) -> dict[str, str]:
-        """Returns nothing: all images that are read have normals."""
+        """Empty: all images that are read have normals."""
         return {}
 
     def official(self) -> dict[str, int]:
-        """Returns nothing: no published data set is known by name."""
+        """Empty: no published data set is known by name."""
         return {}
 
 
@@ -176,7 +176,7 @@ class NormalsPrediction:
             raise InputError(f"normals are {self.normals.shape}; expected the image's {self.image.shape}")
 
     def show(self, *, legend: bool = True) -> Image.Image:
-        """Normals as colors: x, y and z are red, green and blue; what they mean below unless ``legend`` is off."""
+        """Normals as colors: x, y and z are red, green and blue; with a legend below unless ``legend`` is off."""
         colors = color_normals(self.normals)
         strip = normals_legend(colors.shape[1], legend_text_px(*colors.shape[:2])) if legend else None
         return Image.fromarray(colors if strip is None else stack_down(colors, strip))
@@ -188,11 +188,11 @@ class NormalsPrediction:
             folder: output folder; created if missing
             stem: prefix of the file names
             raw: also write unit vectors as float32, ``STEM_normals.npy``
-            legend: below the colors, what they mean
+            legend: explain the colors below them
 
         Returns:
-            the files: ``STEM_normals.png``, 16-bit RGB, which training reads; ``STEM_normals_color.png``, the image's
-            pixels one to one
+            the files: ``STEM_normals.png``, 16-bit RGB, which training reads; ``STEM_normals_color.png``, at the
+            image's resolution
 
         Raises:
             InputError: the folder cannot be written
@@ -246,7 +246,7 @@ class Normals(FusedTask):
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"mean_deg": "lower", "median_deg": "lower"}
     nothing_scored: ClassVar[str] = "no pixel of the validation split has a normal"
     sheet_cell: ClassVar[tuple[int, int]] = (360, 320)
-    # The image, vectors, and the vectors as 16-bit and as double numbers in bands.
+    # The image, the vectors, and bands of the vectors in 16 bits and in double precision.
     pixel_bytes: ClassVar[int] = 24
     example: ClassVar[Callable[..., str]] = staticmethod(save_result)
     about: ClassVar[About] = About(
@@ -277,7 +277,7 @@ class Normals(FusedTask):
         return NormalsHead(channels, filters=self.filters, width=self.width, upsample=self.upsample)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
-        """Check that surfaces have normals, which face the camera, in a few samples."""
+        """Check in a few samples that there are normals, and that they face the camera."""
         del warns
         found = [sample.dense[_TARGET].values for sample in readable_samples(samples, at_most=_TRIED)]
         measured = np.concatenate([normals[normals.any(axis=2)] for normals in found] or [np.zeros((0, 3))])

@@ -293,7 +293,7 @@ class Pose(FusedTask):
         return like.new_tensor([(self.crop_width - 1) / (width - 1), (self.crop_height - 1) / (height - 1)])
 
     def metric(self, **metric_kwargs: Any) -> PoseScores:
-        # Torchmetrics takes seconds to import; recipes are read without scoring.
+        # Imported here: torchmetrics takes seconds to import, and reading recipes does not need it.
         from metaprompts.metrics.pose import PoseScores
 
         return PoseScores(

@@ -36,10 +36,10 @@ class Prediction(Protocol):
         """(H,W,3) uint8 RGB, the input image."""
 
     def show(self, *, legend: bool = True) -> Image.Image:
-        """A picture, with an explanation of its colors below unless ``legend`` is off."""
+        """An image of the prediction, with a legend below unless ``legend`` is off."""
 
     def save(self, folder: Path, stem: str, *, raw: bool = False, legend: bool = True) -> list[Path]:
-        """Write the prediction, and a picture of it, to files named ``STEM_...``; ``raw`` adds unrounded numbers."""
+        """Write the prediction, and an image of it, to files named ``STEM_...``; ``raw`` adds unrounded numbers."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -102,11 +102,11 @@ class DepthPrediction:
             folder: output folder; created if missing
             stem: prefix of the file names
             raw: also write meters as float32, ``STEM_depth.npy``
-            legend: below the colors, a bar of meters
+            legend: add a bar of meters below the colors
 
         Returns:
             the files: ``STEM_depth.png``, 16-bit millimeters, 0 where there is no depth, 65535 for everything beyond
-            65.535 m (logged as a warning); ``STEM_depth_color.png``, the image's pixels one to one
+            65.535 m (logged as a warning); ``STEM_depth_color.png``, at the image's resolution
 
         Raises:
             InputError: the folder cannot be written
@@ -188,11 +188,11 @@ class SegmentationPrediction:
             folder: output folder; created if missing
             stem: prefix of the file names
             raw: also write the confidence, if it was kept, as float32, ``STEM_confidence.npy``
-            legend: below the tinted image, the classes that occur with their colors and shares
+            legend: add the classes that occur, with their colors and shares, below the tinted image
 
         Returns:
             the files: ``STEM_labels.png``, whose pixels are class indices (shown in color by its palette; 16-bit gray
-            for more than 256 classes); ``STEM_overlay.png``, the image's pixels one to one; ``STEM_classes.json``,
+            for more than 256 classes); ``STEM_overlay.png``, at the image's resolution; ``STEM_classes.json``,
             {index: {name, share, color}} of all classes, color as "#rrggbb"
 
         Raises:
@@ -240,7 +240,7 @@ class SegmentationPrediction:
     def _write_labels(self, path: Path) -> Path:
         if len(self.classes) > 256:
             return write_png(path, self.labels.shape, [self.labels.astype(np.uint16, copy=False)])
-        # All 256 entries: with fewer, Pillow writes fewer bits a pixel, and 255 for "no class" would not survive.
+        # All 256 entries: with fewer, Pillow writes fewer bits per pixel, and 255 for "no class" would not survive.
         colors = palette(len(self.classes)).tobytes().ljust(3 * 256, b"\0")
         return write_png(path, self.labels.shape, [self.labels.astype(np.uint8, copy=False)], palette=colors)
 
@@ -293,7 +293,7 @@ class PosePrediction:
         """The image with skeletons drawn: left orange, right blue.
 
         Args:
-            legend: below, what the colors mean and how many joints are drawn
+            legend: explain the colors below the image, and say how many joints are drawn
             min_score: joints that score less are not drawn
         """
         return _stacked(self._drawn(min_score), self._legend(min_score) if legend else None)
@@ -307,12 +307,12 @@ class PosePrediction:
             folder: output folder; created if missing
             stem: prefix of the file names
             raw: accepted for consistency with other predictions; the JSON is already raw
-            legend: below the skeletons, what the colors mean and how many joints are drawn
+            legend: explain the colors below the skeletons, and say how many joints are drawn
             min_score: joints that score less are not drawn; the JSON has them all
 
         Returns:
-            the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, the
-            image's pixels one to one
+            the files: ``STEM_pose.json``, a COCO keypoint file (see `coco_keypoints`), and ``STEM_skeleton.png``, at
+            the image's resolution
 
         Raises:
             InputError: the folder cannot be written

@@ -27,7 +27,7 @@ class Predictor(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Of the images that it takes."""
+        """The device that input images must be on."""
 
     @property
     def __call__(self) -> Callable[..., Tensor]:
@@ -57,7 +57,7 @@ class ImagePredictor(Predictor, Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the images that it takes."""
+        """The device that input images must be on."""
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """Encode B texts as (B, N, D)."""

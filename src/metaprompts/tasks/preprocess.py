@@ -25,7 +25,7 @@ else:
 
 # The UNet halves the latent three times, so sides that are multiples of 64 need no resized skips.
 _MULTIPLE = 64
-# Without a working size of the model's own: about one megapixel, which a laptop can still attend over.
+# For models without a working size: about one megapixel, for which attention still runs on a laptop.
 _LARGEST_AREA = 1024 * 1024
 # Above this number of pixels, results are computed in bands.
 _LARGE = 2**25
@@ -64,7 +64,7 @@ def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice,
         size: (height, width)
 
     Yields:
-        rows of the result, and these (rows, width), from top to bottom
+        the slice of rows, and their values (rows, width), from top to bottom
     """
     height, width = size
     if height * width <= _LARGE:

@@ -277,7 +277,7 @@ class Segmentation(Task):
         return raw.argmax(dim=1)
 
     def metric(self, **metric_kwargs: Any) -> SegmentationScores:
-        # Torchmetrics takes seconds to import; recipes are read without scoring.
+        # Imported here: torchmetrics takes seconds to import, and reading recipes does not need it.
         from metaprompts.metrics.segmentation import SegmentationScores
 
         del metric_kwargs
@@ -356,7 +356,7 @@ class Segmentation(Task):
         return self._prediction(image, labels, confidence)
 
     def assemble_rows(self, image: ImageArray, rows: Iterable[tuple[int, Tensor]]) -> Prediction:
-        # The dtype of the result, as the image is large.
+        # Allocated in the result's dtype, because the image is large.
         labels, confidence = np.zeros(image.shape[:2], self._label_type), np.zeros(image.shape[:2], np.float32)
         for first, logits in rows:
             for start in range(0, logits.shape[1], _BAND):

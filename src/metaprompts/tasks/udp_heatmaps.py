@@ -30,9 +30,9 @@ def encode_heatmaps(points: Tensor, size: tuple[int, int], *, sigma: float) -> T
 def decode_heatmaps(heatmaps: Tensor, *, sigma: float) -> tuple[Tensor, Tensor]:
     """Find each heatmap's peak with subpixel accuracy by fitting a Gaussian of known width around its largest pixel.
 
-    The logarithm of a Gaussian is a parabola with a curvature given by sigma: the remainder is a plane, and its slope
-    gives the position. Least squares, weighted by the squared heatmap to match the logarithm's noise (Guo 2011), find
-    the slope. A clean heatmap gives its point exactly, next to the border too, where smoothing the heatmap first
+    The logarithm of a Gaussian is a paraboloid whose curvature is given by sigma; subtracting it leaves a plane, whose
+    slope gives the position. Least squares, weighted by the squared heatmap to match the logarithm's noise (Guo 2011),
+    find the slope. A clean heatmap gives its point exactly, next to the border too, where smoothing the heatmap first
     (DARK, Zhang et al. 2020) pulls points inward by up to half a sigma.
 
     Args:

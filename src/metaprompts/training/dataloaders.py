@@ -27,7 +27,7 @@ from metaprompts.utils.device import pick_device
 from metaprompts.utils.distributed_env import local_device
 
 HELD_OUT_BY = "held_out_by_seed"
-"""The key in shards for the seed by which their validation split was held out."""
+"""The shards' key for the seed that chose their held-out validation split."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def describe_validation(recipe: Recipe, splits: Mapping[str, Split]) -> str | No
     """Describe the source of the validation images, if it is not a split of its own.
 
     Args:
-        recipe: recipe of the training
+        recipe: recipe of the run
         splits: "training" and, if it exists, "validation"
     """
     if not recipe.data.validates:

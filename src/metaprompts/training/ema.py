@@ -13,7 +13,7 @@ class WeightAverage:
     Args:
         model: its weights initialize the average
         decay: share of the previous average kept at each step, 0 to below 1; the first steps use `decay_at`
-        begins: steps after which the average is the weights themselves
+        begins: number of steps after which averaging starts from the current weights
     """
 
     def __init__(self, model: nn.Module, decay: float, begins: int = 0) -> None:

@@ -79,7 +79,7 @@ def load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, sta
     """Load a state that `optimizer_state` returned."""
     set_optimizer_state_dict(model, optimizer, dict(state), options=StateDictOptions(full_state_dict=True))
     for group in optimizer.param_groups:
-        # The function above makes a list of it.
+        # The function above turns this tuple into a list.
         group["betas"] = tuple(group["betas"])
 
 

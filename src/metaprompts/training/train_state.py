@@ -86,7 +86,7 @@ class TrainState:
         check_tensors(state["model"], self._stored(self.model.state_dict()), "model")
         check_moments(state["optimizer"], {n: each for n, each in self.model.named_parameters() if each.requires_grad})
         check_tensors(state["average"], self._averages, "average")
-        # All tensors that are stored are there.
+        # The state has been checked to hold all stored tensors, so strict is off only for the others.
         load_model_state(self.model, state["model"], strict=False)
         load_optimizer_state(self.model, self._plain_optimizer, state["optimizer"])
         if self.average is not None:

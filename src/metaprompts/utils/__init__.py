@@ -1,1 +1,1 @@
-"""Helpers that know nothing of the model: files, locks, memory, progress, fingerprints."""
+"""Helpers that do not depend on the model: files, locks, memory, progress, fingerprints."""

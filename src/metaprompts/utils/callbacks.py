@@ -1,4 +1,4 @@
-"""Callbacks of a training."""
+"""Training callbacks."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any

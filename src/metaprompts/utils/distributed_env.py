@@ -69,7 +69,7 @@ def process_rank() -> int:
     """The rank of this process; 0 without torchrun, whatever RANK is.
 
     Raises:
-        InputError: as `process_count`
+        InputError: see `process_count`
     """
     return int(os.environ["RANK"]) if process_count() > 1 else 0
 
@@ -100,7 +100,7 @@ def launch_command() -> list[str]:
 
 @contextmanager
 def processes(backend: str = "gloo", timeout: timedelta = _PATIENCE) -> Iterator[Processes]:
-    """Join the process group that torchrun started; alone without torchrun."""
+    """Join the process group that torchrun started; without torchrun this process is alone."""
     count = process_count()
     if count > 1:
         distributed.init_process_group(backend, timeout=timeout)

@@ -1,6 +1,6 @@
 """Modules that are imported when they are first used.
 
-PyTorch takes seconds to import. Modules with the settings of recipes have it lazily, so that ``--help`` and shell
+PyTorch takes seconds to import. Modules that define recipe settings import it lazily, so that ``--help`` and shell
 completion do not wait for it.
 """
 

@@ -95,7 +95,7 @@ def _check_parents(key: str, folder: Path) -> None:
     """Check that no process except this one and its parent writes into a parent folder.
 
     Raises:
-        InputError: another process does
+        InputError: another process writes into a parent folder
     """
     for parent in Path(key).parents:
         with _HELD_LOCK:

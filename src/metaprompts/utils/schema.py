@@ -99,7 +99,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "") -> T:
         where: dotted name of this part, for errors
 
     Raises:
-        InputError: an unknown key (with the nearest known one), a missing key or a value of the wrong type
+        InputError: a key is unknown (the message names the nearest one) or missing, or a value has the wrong type
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{where} is {values!r}; expected a section of keys")

@@ -1,1 +1,1 @@
-"""Images of predictions: arrays in, uint8 RGB arrays out. Knows nothing of models."""
+"""Images of predictions: arrays in, uint8 RGB arrays out. Independent of models."""

@@ -59,11 +59,11 @@ class Stack:
     """One row.
 
     Attributes:
-        name: to the left
+        name: written to the left of the bar
         parts: by name, at least 0
-        note: behind the bar
+        note: written after the bar
         second: the second bar's length
-        second_note: text behind it
+        second_note: written after the second bar
     """
 
     name: str
@@ -101,7 +101,7 @@ def draw_stacks(stacks: Sequence[Stack], titles: tuple[str, str]) -> ImageArray:
         left.bar_label(bars, [stack.note for stack in stacks], padding=3)
         bars = right.barh(rows, [stack.second for stack in stacks], color="slategray")
         right.bar_label(bars, [stack.second_note for stack in stacks], padding=3)
-        # The notes are written behind the bars.
+        # The notes are written after the bars.
         for axes, title, margin in zip((left, right), titles, (0.2, 0.4), strict=True):
             axes.set_title(title)
             axes.margins(x=margin)

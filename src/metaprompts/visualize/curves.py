@@ -46,7 +46,7 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], last_step: float) -> ImageArray:
-    """Draw panels under each other with a shared step axis.
+    """Draw panels below each other, with a shared step axis.
 
     Args:
         curves: the panels

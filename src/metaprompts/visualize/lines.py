@@ -36,7 +36,7 @@ class Line:
 
 
 def draw_lines(rows: Sequence[Sequence[Line]]) -> ImageArray:
-    """Draw panels, row under row; both axes begin at 0, so proportional growth is a straight line through the corner.
+    """Draw panels in rows; both axes begin at 0, so proportional growth is a straight line through the corner.
 
     Returns:
         (height, width, 3)

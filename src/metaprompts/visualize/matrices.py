@@ -32,7 +32,7 @@ def draw_matrix(values: NDArray[np.floating], rows: Sequence[str], columns: Sequ
     Args:
         values: (R,C); NaN is missing
         rows: R names, written to the left; only some if there are very many
-        columns: C names, written upwards below; only some if there are very many
+        columns: C names, written vertically below; only some if there are very many
 
     Returns:
         (height, width, 3)

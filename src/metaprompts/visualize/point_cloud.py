@@ -97,7 +97,8 @@ class PointCloud:
         written at a lower resolution.
 
         Raises:
-            InputError: another suffix, nothing to write, trimesh is not installed, or the file cannot be written
+            InputError: the suffix is neither .ply nor .glb, there is nothing to write, trimesh is not installed, or the
+                file cannot be written
         """
         if not self.kept.any():
             raise InputError(f"{path}: no pixel has a depth, or all are at depth edges; pass a larger edge")
@@ -127,7 +128,7 @@ class PointCloud:
         used, faces = _surface(kept)
         if not len(faces):
             raise InputError("no four neighboring pixels are left for a surface: pass a larger edge, or write .ply")
-        # Vertex colors of glTF are linear, which viewers would show too bright; a texture is as the photo.
+        # Vertex colors of glTF are linear, which viewers would show too bright; a texture looks like the photo.
         rows, columns = np.nonzero(used)
         places = np.stack([(columns + 0.5) / used.shape[1], 1 - (rows + 0.5) / used.shape[0]], axis=-1)
         image = Image.fromarray(self.colors)
@@ -145,7 +146,7 @@ class PointCloud:
 
 
 def depth_edges(depth_m: NDArray[np.float32], edge: float) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels next to one whose depth differs by more than a share of the nearer of both."""
+    """(H, W) bool: pixels next to one whose depth differs by more than a share of the nearer of the two."""
     found = np.zeros(depth_m.shape, np.bool_)
     for ahead, behind in (
         (np.s_[1:, :], np.s_[:-1, :]),

@@ -119,7 +119,7 @@ def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 @cache
 def _spread_colors() -> ImageArray:
-    """Each next color is the candidate farthest, in CIELAB, from those before."""
+    """Each next color is the candidate farthest, in CIELAB, from all previous ones."""
     levels = np.linspace(20, 250, 16).round().astype(np.uint8)
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     lab = _lab(candidates)

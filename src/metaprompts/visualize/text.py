@@ -81,7 +81,7 @@ def blank(height: int, width: int, color: Color = PAPER) -> ImageArray:
 
 
 def stack_down(*images: ImageArray) -> ImageArray:
-    """Put images under each other; narrower ones are filled up with paper on the right."""
+    """Stack images vertically; narrower ones are padded with the paper color on the right."""
     width = max(image.shape[1] for image in images)
     return np.concatenate([_widened(image, width) for image in images])
 

@@ -24,7 +24,7 @@ from metaprompts.utils.schema import Range, check_ranges, to_dict
 _IMAGE_KEYS = ("exif", "white_level")
 
 Openers = dict[str, Callable[[], SampleDataset]]
-"""The parts of a split by name; a part is searched for only when it is called."""
+"""The parts of a split: name -> function that opens the part, which is searched for only then."""
 
 Probability = Annotated[float, Range(0, 1)]
 Factor = Annotated[float, Range(0, 100, above=True)]

@@ -83,7 +83,7 @@ class DepthData(PairedSection):
 
     @property
     def stored_depth_scale(self) -> float:
-        """The divisor of stored integer depth."""
+        """The number that stored integer depth is divided by."""
         if self.depth_scale is not None and self.depth_kind == "depth":
             return self.depth_scale
         return kitti.DEPTH_SCALE if self.layout == "kitti" else nyu.DEPTH_SCALE
@@ -114,7 +114,7 @@ class DepthData(PairedSection):
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
 
     def unlabeled(self) -> dict[str, str]:
-        """Returns nothing: all images that are read have depth."""
+        """Empty: all images that are read have depth."""
         return {}
 
     def official(self) -> dict[str, int]:

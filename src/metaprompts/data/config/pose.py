@@ -66,7 +66,7 @@ class PoseData(Section):
         return {name: lambda: CocoKeypoints(self.folder(), val, self.val_images, detections=boxes)}
 
     def unlabeled(self) -> dict[str, str]:
-        """Returns nothing: all images that are read have people."""
+        """Empty: all images that are read have people."""
         return {}
 
     def official(self) -> dict[str, int]:

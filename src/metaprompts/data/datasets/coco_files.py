@@ -30,7 +30,7 @@ _BOX = "image_id, category_id, bbox [x, y, width, height] and score"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Persons:
-    """P persons, one row each.
+    """P people, one row each.
 
     Attributes:
         keypoints: (P, J, 3) float32: x, y, visibility
@@ -96,8 +96,8 @@ def read_keypoints(path: Path) -> KeypointFile:
         path: JSON with ``images``, ``annotations`` and ``categories``
 
     Raises:
-        InputError: missing file, broken JSON, missing entries or entries of the wrong type, ambiguous images or people,
-            or no person left
+        InputError: the file is missing or broken JSON, entries are missing or of the wrong type, images or people are
+            ambiguous, or no person is left
     """
     content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
     found = parse_annotations(content, path)
@@ -149,11 +149,11 @@ def read_detections(
         minimum_score: boxes below it are left out
 
     Returns:
-        persons with all keypoints 0, the box's area, and the position in the file as annotation id; and oddities, one
+        people with all keypoints 0, the box's area, and the position in the file as annotation id; and oddities, one
         line each
 
     Raises:
-        InputError: missing file, broken JSON, missing entries or entries of the wrong type, or no box left
+        InputError: the file is missing or broken JSON, entries are missing or of the wrong type, or no box is left
     """
     content = _content(path, "file of detections", "a JSON list of boxes: correct data.root or data.val_boxes")
     boxes = read_boxes(content, path)

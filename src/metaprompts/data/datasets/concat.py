@@ -14,7 +14,7 @@ class ConcatSamples:
     """The samples of several data sets, one after the other.
 
     Args:
-        parts: at least one
+        parts: the data sets to concatenate, at least one
     """
 
     def __init__(self, parts: Sequence[SampleDataset]) -> None:

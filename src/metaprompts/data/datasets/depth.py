@@ -46,7 +46,7 @@ class DepthFolder(DepthPairs):
         encoding: meaning of the numbers in depth files; by default integers are millimeters and floats meters
 
     Raises:
-        InputError: nothing was found, or files have no partner
+        InputError: nothing was found, or a file has no partner
     """
 
     def __init__(

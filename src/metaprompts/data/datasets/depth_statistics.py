@@ -9,7 +9,7 @@ from metaprompts.utils.wording import counted
 
 # No camera measures this far, so the unit is probably millimeters.
 _MILLIMETERS = 500.0
-# Outside of laboratories, no camera measures this near.
+# Outside laboratories, no camera measures this near.
 _NEAR_M = 0.1
 
 

@@ -50,7 +50,7 @@ class Subset(SampleDataset):
 
 
 class SubsetOfPeople(Subset, People):
-    """Some persons of an annotation file."""
+    """Some of the people in an annotation file."""
 
     def __init__(self, samples: People, places: Sequence[int]) -> None:
         super().__init__(samples, places)

@@ -63,8 +63,8 @@ class CocoKeypoints(People, ReadsImages):
         left_out: number of annotations left out, by reason
 
     Raises:
-        InputError: broken JSON, missing or impossible entries, no person left, or images of persons are missing; up
-            to 5 of them are named
+        InputError: the JSON is broken, entries are missing or impossible, no person is left, or images of people are
+            missing; the message names up to 5 of them
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class CocoKeypoints(People, ReadsImages):
             logger.warning("%s", remark)
 
     def __len__(self) -> int:
-        """Return the number of persons."""
+        """Return the number of people."""
         return len(self._persons)
 
     @property

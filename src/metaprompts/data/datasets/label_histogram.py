@@ -187,7 +187,7 @@ def check_any_label(samples: SampleDataset, what: str) -> None:
         try:
             values = label_values(samples, place)
         except InputError:
-            # Reading the sample reports it.
+            # Reading the sample reports the error.
             return
         if any(value.label != IGNORED_LABEL for value in values):
             return

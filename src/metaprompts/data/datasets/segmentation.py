@@ -98,7 +98,7 @@ class SegmentationFolder(SegmentationPairs):
         label_map: classes of other values or colors; see `label_table`
 
     Raises:
-        InputError: nothing found, files without partner, ``classes`` out of range, or a class without any value
+        InputError: nothing was found, a file has no partner, ``classes`` is out of range, or a class has no value
     """
 
     def __init__(

@@ -83,7 +83,7 @@ class CaptionFile:
 
     @cached_property
     def _by_file(self) -> Mapping[str, str]:
-        """Built only if an image is not found by the name in the file, because links are resolved for each name."""
+        """Captions by resolved path; built only if an image is not found by name, because it resolves every path."""
         return _unambiguous(((self._root / name).resolve(), caption) for name, caption in self._captions.items())
 
 
@@ -98,7 +98,7 @@ def _in_one_form(captions: Mapping[str, str], path: Path) -> Mapping[str, str]:
 
 
 def _unambiguous(captions: Iterable[tuple[Path, str]]) -> Mapping[str, str]:
-    """The paths with one caption, as text: a file may have very many."""
+    """The paths that have only one caption, as text, because a file may have very many."""
     found: dict[str, set[str]] = defaultdict(set)
     for path, caption in captions:
         found[same_form(path.as_posix())].add(caption)

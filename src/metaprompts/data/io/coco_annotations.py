@@ -64,7 +64,7 @@ class Annotation:
     """An annotation of a category with these joints.
 
     Attributes:
-        id: -1 if a crowd, or a person without labeled joints, has none
+        id: -1 if missing, as it may be for crowds and for people without labeled joints
         image_id: id of its image
         box_xywh: (4,)
         keypoints: (J, 3): x, y, visibility
@@ -161,7 +161,7 @@ def parse_images(entries: Sequence[Any], where: Path | str) -> dict[int, CocoIma
     """
     images = parse_each(entries, _image, where, "images", "id and file_name")
     check_unique((number for number, _ in images), where, "images", "id", "number the images")
-    # "0.png" and "./0.png" are one file.
+    # "0.png" and "./0.png" name the same file.
     names = (posixpath.normpath(each.file_name) for _, each in images)
     check_unique(names, where, "images", "file_name", "list each image once, under its path")
     return dict(images)

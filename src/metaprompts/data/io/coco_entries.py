@@ -87,7 +87,7 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
     """(4,) an entry's bbox: left, top, width, height in pixels.
 
     Raises:
-        KeyError: the entry lacks it
+        KeyError: the entry lacks the field
         ValueError: it is not four finite numbers, or larger than any image
     """
     box = numbers_of(entry, "bbox", 4)
@@ -97,11 +97,11 @@ def box_of(entry: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def whole_of(entry: dict[str, Any], key: str) -> int:
-    """A whole number of an entry. Quoted numbers are errors, because COCO's own evaluation does not match them.
+    """An integer field of an entry. Quoted numbers are errors, because COCO's own evaluation does not match them.
 
     Raises:
-        KeyError: the entry lacks it
-        ValueError: it is not a whole number, or too large to be exact as a float
+        KeyError: the entry lacks the field
+        ValueError: it is not an integer, or too large to be exact as a float
     """
     value = entry[key]
     is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
@@ -113,7 +113,7 @@ def whole_of(entry: dict[str, Any], key: str) -> int:
 
 
 def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
-    """A whole number of an entry; None if missing.
+    """An integer field of an entry; None if missing.
 
     Raises:
         ValueError: the value has another type
@@ -122,11 +122,11 @@ def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
 
 
 def text_of(entry: dict[str, Any], key: str) -> str:
-    """A text of an entry.
+    """A text field of an entry.
 
     Raises:
-        KeyError: the entry lacks it
-        ValueError: it is empty or something else
+        KeyError: the entry lacks the field
+        ValueError: it is empty or not text
     """
     value = entry[key]
     if not isinstance(value, str) or not value.strip() or "\0" in value:
@@ -135,7 +135,7 @@ def text_of(entry: dict[str, Any], key: str) -> str:
 
 
 def list_of(entry: dict[str, Any], key: str) -> list[Any]:
-    """A list of an entry; empty if missing.
+    """A list field of an entry; empty if missing.
 
     Raises:
         ValueError: the value has another type
@@ -167,7 +167,7 @@ def score_of(entry: dict[str, Any]) -> float:
     """An entry's score.
 
     Raises:
-        KeyError: the entry lacks it
+        KeyError: the entry lacks the field
         ValueError: it is not a number from 0 to 1
     """
     score = _finite(entry["score"], "score")
@@ -187,10 +187,10 @@ def area_of(entry: dict[str, Any]) -> float | None:
 
 
 def numbers_of(entry: dict[str, Any], key: str, count: int) -> NDArray[np.float64]:
-    """(count,) a list of numbers of an entry, finite in single precision.
+    """(count,) a field of an entry that lists numbers, finite in single precision.
 
     Raises:
-        KeyError: the entry lacks it
+        KeyError: the entry lacks the field
         ValueError: the number of values is wrong, or they are not finite
     """
     value = entry[key]

@@ -83,7 +83,8 @@ def decode(
         check_size: checks width and height before decoding, in place of Pillow's limit
 
     Raises:
-        InputError: missing, a folder, empty, not an image, too large, or truncated; or an invalid white level
+        InputError: the file is missing, a folder, empty, not an image, too large, or truncated; or the white level is
+            invalid
     """
     check_white_level(white_level)
     is_deep_color, maximum = False, None

@@ -39,7 +39,7 @@ class DepthEncoding:
         focal_baseline: for disparity: focal length in pixels times baseline in meters
 
     Raises:
-        InputError: depth_scale is out of its range, or focal_baseline is missing or useless
+        InputError: depth_scale is out of its range, or focal_baseline is missing or does not apply
     """
 
     depth_scale: float | None = None
@@ -129,7 +129,7 @@ def read_depth_m(path: Path, encoding: DepthEncoding) -> NDArray[np.float32]:
         (H, W) float32 meters, 0 = no measurement
 
     Raises:
-        InputError: unknown format, not exactly one number per pixel, or negative values
+        InputError: the format is unknown, there is not exactly one number per pixel, or values are negative
     """
     suffix = path.suffix.lower()
     if suffix == ".npy":
@@ -178,7 +178,7 @@ def _float_layout(path: Path) -> tuple[int, int] | None:
                 directory.get(tag, 1) for tag in (TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.SAMPLESPERPIXEL)
             )
             return (_first(bits), _first(channels)) if is_float else None
-    # Not a TIFF, or a broken one: reading the image reports it.
+    # Not a TIFF, or a broken one: reading the image reports the error.
     except Exception:
         return None
 

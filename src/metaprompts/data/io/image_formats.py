@@ -70,7 +70,7 @@ def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_HEAD)
-    except OSError:  # reading the file reports it
+    except OSError:  # reading the file reports the error
         return b""
 
 

@@ -40,7 +40,8 @@ def read_image(path: Path, *, white_level: int | None = None, check_size: CheckS
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: missing, a folder, empty, not an image, too large, or truncated; one line that names the file
+        InputError: the file is missing, a folder, empty, not an image, too large, or truncated; the message is one line
+            that names the file
     """
     if _is_folder(path):
         holds = "give its files" if images_in(path) else "it holds no images"

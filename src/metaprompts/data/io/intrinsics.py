@@ -22,7 +22,7 @@ _FILM_DIAGONAL_MM = math.hypot(36, 24)
 
 @dataclass(frozen=True, kw_only=True)
 class Intrinsics:
-    """A pinhole camera without distortion. Pixel centers have whole coordinates: the top left one is (0, 0).
+    """A pinhole camera without distortion. Pixel centers have integer coordinates: the top left one is (0, 0).
 
     Attributes:
         focal_x_px: horizontal focal length in pixels
@@ -47,7 +47,7 @@ class Intrinsics:
 
     @classmethod
     def from_focal_px(cls, focal_px: float, height: int, width: int, source: str = "--focal-px") -> Self:
-        """Square pixels, and the principal point in the middle.
+        """Intrinsics with square pixels and the principal point in the middle.
 
         Args:
             focal_px: focal length in pixels of this image
@@ -68,7 +68,7 @@ class Intrinsics:
 
     @classmethod
     def from_fov_x(cls, fov_x_deg: float, height: int, width: int, source: str = "--fov-x") -> Self:
-        """As `from_focal_px`, by the horizontal field of view in degrees.
+        """Like `from_focal_px`, but from the horizontal field of view in degrees.
 
         Raises:
             InputError: the angle is not between 0 and 180 degrees
@@ -79,7 +79,7 @@ class Intrinsics:
 
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, source: str = "given") -> Self:
-        """From a matrix that maps (x right, y down, z forward) to pixels times z.
+        """Intrinsics from a matrix that maps (x right, y down, z forward) to pixels times z.
 
         Args:
             matrix: (3, 3): focal lengths and the principal point; without skew, last row 0 0 1
@@ -137,7 +137,7 @@ def read_matrix(path: Path) -> Intrinsics:
 
 
 def exif_intrinsics(path: Path, height: int, width: int) -> Intrinsics | None:
-    """The intrinsics by EXIF's focal length for 35 mm film; None if the file does not state it.
+    """The intrinsics from EXIF's 35 mm equivalent focal length; None if the file does not have it.
 
     Args:
         path: the image file
@@ -156,7 +156,7 @@ def exif_intrinsics(path: Path, height: int, width: int) -> Intrinsics | None:
 
 
 def default_intrinsics(height: int, width: int) -> Intrinsics:
-    """`DEFAULT_FOV_DEG` along the longer side."""
+    """The default intrinsics: `DEFAULT_FOV_DEG` along the longer side."""
     focal_px = max(height, width) / 2 / math.tan(math.radians(DEFAULT_FOV_DEG) / 2)
     source = f"assumed, {DEFAULT_FOV_DEG:g} degrees along the longer side"
     return Intrinsics.from_focal_px(focal_px, height, width, source)

@@ -30,7 +30,7 @@ def find_pairs(root: Path, images: str, labels: str | None) -> list[tuple[Path, 
         (image, label file) of every pair
 
     Raises:
-        InputError: nothing found, a bad line, or files without partner
+        InputError: nothing was found, a line is wrong, or a file has no partner
     """
     place = root / images
     if labels is not None:
@@ -53,8 +53,8 @@ def read_pairs(list_file: Path, root: Path) -> list[tuple[Path, Path]]:
         (image, label file) of every line, in the list's order
 
     Raises:
-        InputError: missing list, no pairs, a line without exactly two paths, or a path without a file; the message
-            names list and line
+        InputError: the list is missing or has no pairs, a line does not have exactly two paths, or a file does not
+            exist; the message names list and line
     """
     pairs = []
     for number, names in read_columns(list_file):

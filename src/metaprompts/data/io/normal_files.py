@@ -12,10 +12,10 @@ from metaprompts.errors import InputError
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.row_bands import row_bands
 
-# A normal has length 1; the stored gray of "no surface" has 0, black or white in place of it 1.7.
+# A normal has length 1. The gray that means "no surface" decodes to length 0; black or white decode to 1.7.
 _SHORTEST, _LONGEST = 0.5, 1.5
 _LARGEST = 65535
-# Of the depth, between neighbors.
+# The largest step between neighbors, as a share of the depth.
 _LARGEST_STEP = 0.1
 
 
@@ -26,11 +26,11 @@ def read_normals(path: Path) -> NDArray[np.float32]:
         path: an RGB image, whose channels go from -1 at 0 to 1 at the largest value, or .npy (H, W, 3) floats
 
     Returns:
-        (H, W, 3) float32 of length 1, as stored: the file decides where its axes point; 0 where the stored vector is
-        not of about that length, which means that there is no surface
+        (H, W, 3) float32 of length 1, as stored: the file decides where its axes point; 0 where the length of the
+        stored vector is far from 1, which means no surface
 
     Raises:
-        InputError: the file is bad, or not of three numbers a pixel
+        InputError: the file is bad, or does not have three numbers per pixel
     """
     if path.suffix.lower() == ".npy":
         vectors = read_npy(path, kind="normals file", channels=3).astype(np.float32)
@@ -56,7 +56,7 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def write_normals(path: Path, normals: NDArray[np.float32]) -> None:
-    """Write normals (H, W, 3) as a 16-bit RGB PNG, atomically; 0 is no surface, and gray."""
+    """Write normals (H, W, 3) as a 16-bit RGB PNG, atomically; 0 means no surface, and is written as gray."""
     stored = np.empty(normals.shape, np.uint16)
     for rows in row_bands(*normals.shape[:2]):
         stored[rows] = np.rint((normals[rows].astype(np.float64) + 1) * (_LARGEST / 2))
@@ -65,7 +65,7 @@ def write_normals(path: Path, normals: NDArray[np.float32]) -> None:
 
 
 def normals_from_depth(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.float32]:
-    """Normals of the surface through the points that depth gives, by differences over two pixels.
+    """Surface normals computed from depth, by differences over two pixels.
 
     Args:
         depth_m: (H, W) meters along the camera's axis, 0 = no measurement
@@ -73,7 +73,7 @@ def normals_from_depth(depth_m: NDArray[np.float32], focal_px: float) -> NDArray
 
     Returns:
         (H, W, 3) float32 unit vectors: right, up, toward the camera; 0 where a pixel or a neighbor is not measured, or
-        where neighbors differ by more than a tenth in depth, as at the edge of a thing
+        where neighbors differ by more than a tenth in depth, as at the edge of an object
     """
     height, width = depth_m.shape
     z = np.where(depth_m > 0, depth_m, np.nan).astype(np.float64)

@@ -17,18 +17,18 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_npy(path: Path, *, kind: str, channels: int | None = None) -> NDArray[Any]:
-    """Read an array of one number a pixel, or of several.
+    """Read an array with one or more numbers per pixel.
 
     Args:
         path: the .npy file
         kind: the expected kind of file, which begins the error ("depth file", ...)
-        channels: numbers a pixel; None for one, without an axis
+        channels: numbers per pixel; None for one number without a channel axis
 
     Returns:
         (H, W) or (H, W, channels) integers or floats
 
     Raises:
-        InputError: missing, broken, too large for its file, or of another shape
+        InputError: the file is missing or broken, or the array is too large for its file or has another shape
     """
     check_regular_file(path, kind)
     name = f"{kind} {path}"

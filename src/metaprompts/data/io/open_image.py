@@ -48,7 +48,7 @@ def load_image(
         the decoded image in its stored mode; the first frame if there are several
 
     Raises:
-        InputError: missing, a folder, empty, not an image, too large, truncated, or with several frames
+        InputError: the file is missing, a folder, empty, not an image, too large or truncated, or has several frames
     """
     check_regular_file(path, kind)
     prepare_for(path, kind)
@@ -146,7 +146,7 @@ def check_regular_file(path: Path, kind: str) -> None:
         kind: the expected kind of file, which begins the error
 
     Raises:
-        InputError: missing, a folder, a pipe or a device, or empty
+        InputError: the file is missing, a folder, a pipe, a device, or empty
     """
     try:
         status = path.stat()

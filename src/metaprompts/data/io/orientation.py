@@ -38,9 +38,9 @@ def read_pair(
     """Read an image and its labels in the same orientation.
 
     Args:
-        image_path: image path of the image
-        label_path: label path of its labels
-        read_label: from the path to (H, W) labels as stored
+        image_path: path of the image
+        label_path: path of its labels
+        read_label: path -> (H, W) labels as stored
         reading: how to treat EXIF orientations
 
     Returns:

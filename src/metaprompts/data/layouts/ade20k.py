@@ -22,7 +22,7 @@ class Ade20k(SegmentationPairs):
         classes: classes of the task; 150
 
     Raises:
-        InputError: other classes, a missing folder, or files without partner
+        InputError: the classes differ, a folder is missing, or a file has no partner
     """
 
     def __init__(self, root: Path, split: Literal["train", "val"], *, classes: int = _CLASSES) -> None:

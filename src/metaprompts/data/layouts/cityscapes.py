@@ -34,14 +34,14 @@ class Cityscapes(SegmentationPairs):
     mapped to the 19 classes. Automatic labels may have the image's own name, ``*_leftImg8bit.png``, and contain ids.
 
     Args:
-        root: the folder of leftImg8bit
+        root: the folder that contains leftImg8bit
         split: "train" (2975 images), "val" (500) or "train_extra" (19998)
         labels: folder of the masks: gtFine, gtCoarse, or the folder of automatic labels, with or without a subfolder
             ``split``
         classes: classes of the task; 19
 
     Raises:
-        InputError: other classes, a missing folder, or files without partner
+        InputError: the classes differ, a folder is missing, or a file has no partner
     """
 
     def __init__(self, root: Path, split: CityscapesSplit, *, labels: str = "gtFine", classes: int = _CLASSES) -> None:

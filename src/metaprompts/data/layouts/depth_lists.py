@@ -35,7 +35,8 @@ def read_depth_list(list_file: Path, image_roots: Sequence[Path], depth_roots: S
         depth_roots: the same for depth files
 
     Raises:
-        InputError: missing list, no pairs, a malformed line, or a path without a file; the message names list and line
+        InputError: the list is missing or has no pairs, a line is malformed, or a file does not exist; the message
+            names list and line
     """
     pairs, unmeasured = [], 0
     for number, columns in read_columns(list_file):

@@ -48,7 +48,7 @@ OFFICIAL: dict[str, dict[str, int]] = {
     "nyu_mat": {"train": 795, "val": 654},
     # 697 images; 652 of them have annotated depth.
     "kitti": {"train": 23158, "val": 652, "val_selection": 1000},
-    # Persons with keypoints, not images; boxes of the detections AP_H_56.
+    # People with keypoints, not images; boxes of the detections AP_H_56.
     "coco": {"train": 149813, "val": 6352, "val_boxes": 104125},
 }
 

@@ -30,7 +30,7 @@ class KittiEigen(DepthPairs):
     and depth to data_depth_annotated or its train or val. Lines with ``None`` for depth are skipped.
 
     Args:
-        root: the folder of raw_data and data_depth_annotated, and of the lists
+        root: the folder that contains raw_data, data_depth_annotated and the lists
         split: "train" (23158 pairs in the usual list) or "val" (697 lines, 652 with depth)
         list_file: None for the first existing file with a usual name
 
@@ -55,10 +55,10 @@ class KittiSelection(DepthPairs):
     """The 1000 images of ``val_selection_cropped``, which are cropped to 352 x 1216.
 
     Args:
-        root: the folder of depth_selection
+        root: the folder that contains depth_selection
 
     Raises:
-        InputError: a missing or empty folder, or files without partner
+        InputError: the folder is missing or empty, or a file has no partner
     """
 
     def __init__(self, root: Path) -> None:

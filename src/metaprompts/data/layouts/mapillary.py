@@ -34,7 +34,7 @@ class Mapillary(SegmentationPairs):
     Also reads release 1.2, which had no folder ``<version>``.
 
     Args:
-        root: the folder of training and validation
+        root: the folder that contains training and validation
         split: "train" (18000 images) or "val" (2000)
         classes: classes of the task: all labels (66, 124), or the evaluated labels (65, 116), in their order; 19 if
             ``as_cityscapes``
@@ -42,7 +42,7 @@ class Mapillary(SegmentationPairs):
         as_cityscapes: map labels of 1.2 to the 19 classes of Cityscapes
 
     Raises:
-        InputError: other classes, a missing folder, or files without partner
+        InputError: the classes differ, a folder is missing, or a file has no partner
     """
 
     def __init__(
@@ -67,7 +67,7 @@ def vistas_classes(root: Path, version: VistasVersion, classes: Sequence[str]) -
     """Names of the labels, from the data set's own config file.
 
     Args:
-        root: the folder of training and validation
+        root: the folder that contains training and validation
         version: version of the labels
         classes: classes of the task: all labels, or the evaluated labels, by their names in the file or readable names
 

@@ -22,7 +22,7 @@ class NyuDepth(DepthPairs):
     """Images and depth of ``sync/`` or ``official_splits/test/``, from a list file.
 
     Args:
-        root: the folder of sync and official_splits, and of the lists
+        root: the folder that contains sync, official_splits and the lists
         split: "train" (24231 pairs in the usual list) or "val" (654)
         list_file: with two or three columns; None for the first existing file with a usual name
 

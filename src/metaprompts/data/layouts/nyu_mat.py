@@ -23,7 +23,7 @@ class NyuMat:
     Images get a black frame and depth is the unfilled one (``rawDepths``), as in the usual official_splits folder.
 
     Args:
-        root: the folder of both files
+        root: the folder that contains both files
         split: "train" (795 images) or "val" (654)
 
     Raises:

@@ -32,7 +32,7 @@ def encode(sample: Sample, people: Sequence[Person], *, root: Path, depth_scale:
         sample: its image, labels and depth are stored; its person only if it is in ``people``
         people: the people of all samples of the image
         root: the sample's path is stored relative to this folder, if it is inside
-        depth_scale: probable number of depth units per meter; None without depth
+        depth_scale: likely number of depth units per meter; None without depth
 
     Returns:
         ``jpg`` or ``png``, the image: the original file, if every reader decodes the same pixels, else a PNG;

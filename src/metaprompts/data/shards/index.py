@@ -235,7 +235,7 @@ def _split(values: Mapping[str, Any]) -> SplitIndex:
         shards=tuple(map(_shard, _of(list, values["shards"]))),
         left_out=_left_out(values["left_out"]),
     )
-    # Counts are numbers of listed entries, not the counts in the file.
+    # Count the listed entries instead of trusting the counts in the file.
     listed = [record.samples for shard in found.shards for record in shard.records]
     listed += [each.samples for each in found.left_out]
     if found.is_whole and sum(map(len, listed)) != found.samples:

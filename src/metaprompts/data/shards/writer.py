@@ -81,7 +81,7 @@ def write_split(
         folder: a folder prepared by `begin`
         split: the split to write
         samples: samples of the split
-        depth_scale: probable number of depth units per meter
+        depth_scale: likely number of depth units per meter
         at_most: maximum number of unreadable samples to leave out, each named in the log; None for none
         workers: number of reader processes; 0 for this process
         on_done: called with the number of newly written samples

@@ -40,7 +40,8 @@ class PoseCrop:
         lower_body: joints from the hips down, see `body_half`
 
     Raises:
-        InputError: with ``augment``: it mirrors or halves, and neither arguments nor names give the required joints
+        InputError: ``augment`` mirrors or takes half-body crops, but neither arguments nor names give the required
+            joints
     """
 
     height: int

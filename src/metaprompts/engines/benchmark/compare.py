@@ -18,7 +18,7 @@ from metaprompts.utils.system import memory_bytes
 
 # An open engine holds the weights (twice if the file's pages are not released) and the memory of a prediction.
 _HELD_OF_WEIGHTS = 2.5
-# Of the matrices by which the machine's peak is measured.
+# The side of the matrices whose product measures the machine's peak speed.
 _SIDE, _QUICK_SIDE = 2048, 256
 _PARTS = ("pre", "encode", "decode", "post", "total")
 

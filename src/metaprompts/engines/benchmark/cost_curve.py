@@ -106,7 +106,8 @@ def measure_curve(plan: Plan, spec: EngineSpec) -> CostCurve:
 
 def _measured(plan: Plan, spec: EngineSpec, workload: Workload) -> CostPoint:
     if plan.request.quick:
-        # A smoke test does without a process for each point, which takes seconds to start; memory is then that of all.
+        # A smoke test uses one process for all points, because each takes seconds to start; memory then covers all
+        # points.
         return _point(plan, workload, Subject(plan.source, spec, workload, str(plan.device)))
     with closing(plan.opened(spec, workload)) as opened:
         return _point(plan, workload, opened)
@@ -126,7 +127,7 @@ def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
     """The workloads on each axis; axes that the model does not have are left out.
 
     Args:
-        plan: the axes cross in its workload; those of a quick one are short
+        plan: its workload lies on every axis; a quick plan has short axes
     """
     base, config, quick = plan.workload, plan.config, plan.request.quick
     counts = _FEW_COUNTS if quick else _COUNTS

@@ -25,7 +25,7 @@ class Request:
     Attributes:
         model: a model folder, a hub id, or the name of an embedded model; None for the published model of ``task`` with
             synthetic weights
-        task: a task of which a model is published
+        task: a task that has a published model
         engines: ENGINE or ENGINE:PRECISION
         size: (height, width) of the image
         batch: B

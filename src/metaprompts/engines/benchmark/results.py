@@ -26,7 +26,7 @@ class EngineResult:
         memory_of_plain: peak bytes relative to the plain engine
         share_of_peak: operations per second, relative to this machine's matrix products; operations are those of the
             plain engine, also for engines that need fewer
-        share_of_peak_by_part: the same of "encode", of each of the "steps", and of "decode"
+        share_of_peak_by_part: the same for "encode", for each of the "steps", and for "decode"
         difference_from_plain: from the plain engine's raw output: "max_of_std" and "mean_of_std", in units of its
             standard deviation
     """

@@ -82,7 +82,7 @@ class Subject:
         self.opening_s = time.perf_counter() - started
 
     def warm_up(self) -> float:
-        """Predict for the first time; returns the seconds. The peaks of opening and of predicting are apart."""
+        """Predict for the first time, recording the peak memory of opening separately; returns the seconds."""
         started = time.perf_counter()
         self.predict()
         seconds = time.perf_counter() - started

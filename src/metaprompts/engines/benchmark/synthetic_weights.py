@@ -88,7 +88,7 @@ def full_width_config(task: str) -> ModelConfig:
     """The published model of a task on Stable Diffusion 1.5; it predicts images of any size without resizing.
 
     Args:
-        task: a task of which a model is published
+        task: a task that has a published model
     """
     published = TASKS[task].published
     assert published is not None

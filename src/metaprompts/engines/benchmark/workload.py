@@ -95,7 +95,7 @@ def config_for(config: ModelConfig, workload: Workload) -> ModelConfig:
 
 
 def seen_size(size: Sequence[int]) -> tuple[int, int]:
-    """A size cut to multiples of 64: depth models then add a margin: 480 becomes 448 and then 512."""
+    """A size rounded down to multiples of 64. Depth models then add a margin: 480 becomes 448 and then 512."""
     return size[0] // _BLOCK * _BLOCK, size[1] // _BLOCK * _BLOCK
 
 

@@ -30,8 +30,8 @@ class Format:
 
     Attributes:
         task: name of the task
-        name: from an image's path to the name of its file
-        encode: from labels (H,W) or depth in meters (H,W) to the stored pixels; None if the format has no images
+        name: path of an image -> name of its output file
+        encode: labels (H,W) or depth in meters (H,W) -> the stored pixels; None if the format has no images
         check: raises InputError for an unsuitable task
     """
 

@@ -59,7 +59,7 @@ class EncoderShape:
 
 
 class SmallEncoder(nn.Module):
-    """Image to latent: approximates `LatentEncoder` without its scale by a few convolutions.
+    """Image to latent: approximates an unscaled `LatentEncoder` with a few convolutions.
 
     No norm and no attention: each latent depends only on its neighborhood, and images may have any size.
 
@@ -158,7 +158,7 @@ class ResidualBlock(nn.Module):
 
 
 def vae_fingerprint(encoder: LatentEncoder) -> str:
-    """A short name for a VAE encoder's weights, rounded to half precision: so files of both precisions agree.
+    """A fingerprint of a VAE encoder's weights, rounded so that files in single and half precision agree.
 
     Args:
         encoder: on any device

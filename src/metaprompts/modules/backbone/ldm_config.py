@@ -14,8 +14,8 @@ from torch import Tensor
 
 from metaprompts.errors import InputError
 
-# Neither can be read from shapes. Stable Diffusion 1 has 8 heads everywhere; those with linear projections
-# (Stable Diffusion 2) have heads of 64 channels.
+# The number of heads cannot be read from shapes. Stable Diffusion 1 has 8 heads everywhere; those with linear
+# projections (Stable Diffusion 2) have heads of 64 channels.
 _HEADS = 8
 _CHANNELS_PER_HEAD = 64
 
@@ -132,7 +132,7 @@ def _unet_config(tensors: Mapping[str, Tensor], latent_channels: int) -> dict[st
 
 
 def _unet_grid(names: Iterable[str]) -> tuple[int, int]:
-    """Levels, and residual layers of a level, from which of the input blocks are downsamplers."""
+    """Numbers of levels and of residual layers per level, inferred from which input blocks are downsamplers."""
     votes: dict[int, list[bool]] = {}
     for name in names:
         if found := _UNET_BLOCK.match(name):

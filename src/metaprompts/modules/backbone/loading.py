@@ -62,7 +62,7 @@ _HALF_PICKLED = (
 )
 _VARIANTS = (_WEIGHTS, _PICKLED, _HALF_WEIGHTS, _HALF_PICKLED)
 # Size limits of a network, so that a small config cannot demand gigabytes or hours. Stable Diffusion XL is 1280 wide,
-# has 2 layers a block, and 10 transformers in each.
+# has 2 layers per block, and 10 transformers in each.
 _LARGEST, _MOST_LEVELS = 65536, 8
 _MOST = {
     "layers_per_block": 8,
@@ -191,7 +191,7 @@ def with_random_unet(backbone: Backbone) -> Backbone:
 
 
 def backbone_fingerprint(backbone: Backbone) -> str:
-    """A short name for a backbone's weights: of every tensor its name, shape, and first and last numbers."""
+    """A fingerprint of a backbone's weights: every tensor's name, shape, and first and last values."""
     parts = {"unet": backbone.unet, "encoder": backbone.vae.encoder, "quant_conv": backbone.vae.quant_conv}
     tensors = chain.from_iterable(named_tensors(*part) for part in parts.items())
     return tensors_fingerprint(tensors, ends=HASHED)
@@ -248,7 +248,7 @@ def _load_part(kind: Any, folder: Path) -> Any:
             )
     except Exception as error:  # diffusers, safetensors and pickle raise errors of their own
         raise InputError(f"the weights in {folder} cannot be loaded: {' '.join(str(error).split())}") from error
-    # diffusers only warns of these, and leaves missing weights random.
+    # diffusers only warns about these, and leaves missing weights random.
     problems = [
         f"{len(report[key])} {what}: {', '.join(sorted(map(str, report[key])))}"
         for key, what in (("missing_keys", "missing"), ("unexpected_keys", "unexpected"))
@@ -262,7 +262,7 @@ def _load_part(kind: Any, folder: Path) -> Any:
 
 
 def _variant(folder: Path) -> tuple[bool, bool]:
-    """Whether weights are pickled, and whether they are of half precision: whole ones before halves."""
+    """Whether weights are pickled, and whether they are in half precision; full precision is preferred."""
     for weights in _VARIANTS:
         if _has_any(folder, weights):
             return weights in (_PICKLED, _HALF_PICKLED), weights in (_HALF_WEIGHTS, _HALF_PICKLED)

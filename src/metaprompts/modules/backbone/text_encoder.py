@@ -40,12 +40,12 @@ _AT_ONCE = 32
 
 @dataclass(frozen=True, eq=False)
 class TextEncoder:
-    """A tokenizer and the CLIP text model behind it, in float32.
+    """A tokenizer and its CLIP text model, in float32.
 
     Attributes:
         source: where they come from
-        tokenizer: text to numbers
-        network: numbers to tokens
+        tokenizer: text -> token ids
+        network: token ids -> encoded tokens
     """
 
     source: str

@@ -153,7 +153,7 @@ def _changed(layer: ResnetBlock2D, features: Tensor, rows: int) -> Tensor:
 
 
 def _halved(layer: Downsample2D, features: Tensor, rows: int) -> Tensor:
-    """A convolution to half the height and width; the zeros around the map are below and to the right only."""
+    """A convolution that halves height and width; zeros pad the map only below and to the right."""
     batch, _, height, width = features.shape
     out = features.new_empty(batch, layer.conv.out_channels, height // 2, width // 2)
     for first, last in _bounds(height // 2, rows):
@@ -183,7 +183,7 @@ def _attend(layer: Attention, features: Tensor, rows: int) -> None:
 
 
 def _convolve(layer: nn.Conv2d, strip: Tensor, above: int, below: int) -> Tensor:
-    """A 3x3 convolution of rows that brings its own neighbors; at the map's ends there are zeros in their place."""
+    """A 3x3 convolution of rows that include their neighbors; zeros replace these outside the map."""
     if above or below:
         strip = F.pad(strip, (0, 0, above, below))
     return F.conv2d(strip, layer.weight, layer.bias, padding=(0, 1))

@@ -27,11 +27,11 @@ class PyramidUNet(nn.Module):
 
     Args:
         unet: any Stable Diffusion UNet made of plain and cross-attention blocks; its layers are shared, not copied
-        refines: whether the output goes back in. Without it the output layers would get no gradient, so they are
-            left out and `to_latent` is refused.
+        refines: whether the output is fed back. Without it the output layers would get no gradient, so they are left
+            out and `to_latent` raises an error.
 
     Raises:
-        InputError: the UNet holds blocks that this walk does not know
+        InputError: the UNet has block types that this class does not support
     """
 
     def __init__(self, unet: UNet2DConditionModel, *, refines: bool) -> None:

@@ -35,7 +35,7 @@ class DenseHead(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-        """Predict any numbers.
+        """Predict ``outputs`` numbers for each pixel.
 
         Args:
             maps: one map (B, C, h, w) of any size
@@ -76,14 +76,14 @@ class DepthHead(DenseHead):
 
 
 class NormalsHead(DenseHead):
-    """Three numbers for each pixel, brought to length 1; arguments as for `DenseHead`, without ``outputs``."""
+    """Three numbers for each pixel, normalized to unit length; arguments as for `DenseHead`, without ``outputs``."""
 
     def __init__(self, in_channels: int, **sizes: Any) -> None:
         super().__init__(in_channels, outputs=3, **sizes)
         last = self.regress[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        # At first all surfaces face the camera: the direction of a vector near 0 would have endless gradients.
+        # Initially all surfaces face the camera: normalizing vectors near 0 would give unbounded gradients.
         with torch.no_grad():
             last.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
 
@@ -108,7 +108,7 @@ class HeatmapHead(nn.Module):
         super().__init__()
         self.enlarge = upsample_stack(in_channels, filters, doublings=1, kernel=4, upsample=upsample)
         self.score = nn.Conv2d(filters, joints, 1)
-        # Heatmaps are almost everywhere zero: start there, as SimpleBaseline does.
+        # Heatmaps are zero almost everywhere: initialize the output there, as SimpleBaseline does.
         nn.init.normal_(self.score.weight, std=0.001)
         assert self.score.bias is not None
         nn.init.zeros_(self.score.bias)

@@ -16,7 +16,7 @@ _SMALL = 1e-4
 
 
 class MetaPrompts(nn.Module):
-    """N learned prompts, one set for all steps or one set a step.
+    """N learned prompts, one set for all steps or one set per step.
 
     Args:
         count: N
@@ -41,7 +41,7 @@ class MetaPrompts(nn.Module):
             context: None; these prompts are the same for every image
 
         Returns:
-            K tensors (B, N, D); the same one K times where the set is shared
+            K tensors (B, N, D); the same one K times if the set is shared
 
         Raises:
             InputError: there is a context

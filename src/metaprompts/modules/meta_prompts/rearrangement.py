@@ -108,7 +108,7 @@ def _project(channels: int, width: int) -> nn.Sequential:
 
 
 def _enlarge(channels: int, doublings: int, upsample: Upsampling) -> nn.Sequential:
-    """Double the size some times in few channels, then return to the level's own width."""
+    """Double the size a few times in few channels, then return to the level's own width."""
     return nn.Sequential(
         upsample_stack(channels, _FUSED_FILTERS, doublings=doublings, kernel=4, upsample=upsample),
         nn.Conv2d(_FUSED_FILTERS, channels, 3, padding=1),

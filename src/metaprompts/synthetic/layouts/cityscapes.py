@@ -34,7 +34,7 @@ _LABELS = {
     "person": _Label("person", 24, 11, (220, 20, 60)),
     "car": _Label("car", 26, 13, (0, 0, 142)),
 }
-"""Class of scenes -> label of Cityscapes; no other class is to be seen in streets."""
+"""Class of scenes -> label of Cityscapes; streets show no other class."""
 
 _UNLABELED = _Label("unlabeled", 0, 255, (0, 0, 0))
 _COUNTED = ("person", "car")

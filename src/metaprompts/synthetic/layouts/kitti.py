@@ -18,7 +18,7 @@ _UNITS_PER_METER = 256
 _REACH_M = 80.0
 _DATE = "2011_09_26"
 _DRIVES = {"train": f"{_DATE}_drive_0001_sync", "val": f"{_DATE}_drive_0002_sync"}
-# The real data have no depth for the first frames of a drive.
+# The real data set has no depth for the first frames of a drive.
 _FIRST_FRAME = 5
 _UNMEASURED_EVERY = 10
 _SELECTION = "depth_selection/val_selection_cropped"

@@ -30,7 +30,7 @@ _NAMES = {
     "person": "human--person",
     "car": "object--vehicle--car",
 }
-"""Class of scenes -> label of Vistas 1.2; no other class is to be seen in streets."""
+"""Class of scenes -> label of Vistas 1.2; streets show no other class."""
 
 _NEW_NAMES = {"person": "human--person--individual"}
 _VOID = "void--unlabeled"

@@ -12,7 +12,7 @@ from metaprompts.synthetic.layouts.pixels import save_image, stored_depth
 _UNITS_PER_METER = 1000
 _REACH_M = 65.0
 _FOLDERS = {"train": "sync", "val": "official_splits/test"}
-# The official test images are numbered by their place among all labeled ones.
+# The official test images are numbered by their position among all labeled images.
 _FIRST_TEST = 45
 
 

@@ -44,8 +44,7 @@ def _outlines(mask: NDArray[np.bool_]) -> Iterator[NDArray[np.int32]]:
 def edge_polygons(mask: NDArray[np.bool_]) -> list[list[int]]:
     """Outline a mask along the edges of its pixels, as COCO counts: pixel (x, y) reaches from x to x + 1.
 
-    A polygon includes its holes by a path there and back along the same line: a doubled line exchanges inside and
-    outside twice.
+    A line traced in both directions connects each hole to its polygon; it does not change the filled area.
 
     Args:
         mask: (H, W)
