@@ -17,7 +17,7 @@ _PEOPLE = "annotations/person_keypoints_{split}.json"
 def generate(
     scenes: GeneratedScenes, folder: Path, *, processes: int, quick: bool = False, progress: Progress | None = None
 ) -> Path:
-    """Draw scenes in the layout "plain", and write the lists of their parts; existing files stay.
+    """Draw scenes in the layout "plain", and write the lists of their parts; existing files are kept.
 
     Args:
         scenes: number, seeds and parts of the scenes

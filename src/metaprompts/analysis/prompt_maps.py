@@ -81,7 +81,7 @@ def on_image(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
         return F.interpolate(values[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
     crop_height, crop_width = view.image.shape[-2:]
     matrix = udp_matrix(view.center, view.size, 0.0, (crop_width, crop_height))
-    # Upright crops: columns depend on x alone and rows on y alone.
+    # Upright crops: columns depend only on x and rows only on y.
     columns = to_crop(np.stack([np.arange(size[1]), np.zeros(size[1])], axis=1), matrix)[:, 0]
     rows = to_crop(np.stack([np.zeros(size[0]), np.arange(size[0])], axis=1), matrix)[:, 1]
     across = torch.from_numpy(2 * (columns + 0.5) / crop_width - 1)

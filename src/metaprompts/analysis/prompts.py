@@ -156,7 +156,7 @@ def predictions_by_step(
 
     Step k uses the times and prompts of steps 1 to k. Its pyramid is rearranged with step k's own prompts
     (not the last step's), and the shared head reads it. The last prediction equals that of `MetaPromptModel.predict`.
-    The earlier ones are for inspection, not for scoring: rearrangement and head were trained on the last step alone.
+    The earlier ones are for inspection, not for scoring: rearrangement and head were trained only on the last step.
 
     Args:
         model: any

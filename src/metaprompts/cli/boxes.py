@@ -109,7 +109,7 @@ class Boxes:
             size: its height and width
 
         Raises:
-            InputError: the file does not contain the image, or lists it with another size
+            InputError: the file does not contain the image, or lists it with a different size
         """
         check_upright_size(image, size, self.sizes.get(self.image_id(image), (None, None)))
         boxes = self.by_id.get(self.image_id(image), [])

@@ -29,7 +29,7 @@ def artifact(what: Mapping[str, object], build: Callable[[Path], None], folder: 
         folder: the cache; by default `cache_folder`
 
     Raises:
-        InputError: the folder cannot be written, is another user's, or is world-writable
+        InputError: the folder cannot be written, belongs to another user, or is world-writable
     """
     place = _place(what, folder)
     _check_owner(place.parent)

@@ -15,7 +15,7 @@ class EagerParts:
     """A prepared model's own layers, in the fastest memory format for convolutions.
 
     Args:
-        prepared: its weights, shared with the model, are reordered in place; in another precision they are copied
+        prepared: its weights, shared with the model, are reordered in place; in a different precision they are copied
         dtype: compute precision
         encoder: the model's own encoder, whose strip setting is used
     """

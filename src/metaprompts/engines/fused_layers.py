@@ -44,7 +44,7 @@ def shift_of(layer: ResnetBlock2D, time: Tensor) -> Tensor:
     """The shifts (1, C) of a layer's channels for a time vector (1, T), plus the first convolution's bias.
 
     Raises:
-        InputError: the layer uses the time in another way
+        InputError: the layer uses the time differently
     """
     if layer.time_embedding_norm != "default" or layer.upsample is not None or layer.downsample is not None:
         raise InputError(
@@ -125,7 +125,7 @@ def doubling_convolution(layer: Upsample2D) -> nn.ConvTranspose2d:
     written.
 
     Raises:
-        InputError: the layer is of another kind
+        InputError: the layer is of a different kind
     """
     convolution = layer.conv
     if not isinstance(convolution, nn.Conv2d) or convolution.kernel_size != (3, 3) or layer.norm is not None:

@@ -122,7 +122,7 @@ class OptimizedModel(nn.Module):
 
     Raises:
         InputError: the model has fewer steps, the UNet has layers that use time differently, the share is invalid, or
-            the encoder was distilled from another VAE
+            the encoder was distilled from a different VAE
 
     Attributes:
         encode, unet_step, decode: see `Parts`

@@ -55,7 +55,7 @@ class RecordWriter:
         """Append one record.
 
         Raises:
-            InputError: the record cannot be written completely; earlier records stay
+            InputError: the record cannot be written completely; earlier records are kept
         """
         line = _with_sum(record, self._evaluation)
         try:
@@ -136,10 +136,10 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
         restart: always return False
 
     Returns:
-        False if there are none, or if they belong to another, finished evaluation
+        False if there are none, or if they belong to a different, finished evaluation
 
     Raises:
-        InputError: they belong to another, unfinished evaluation
+        InputError: they belong to a different, unfinished evaluation
     """
     if restart or not (folder / WHAT).is_file():
         return False

@@ -48,7 +48,7 @@ def keep_best(
 
     Args:
         keypoints: (P,J,2) pixels, the people of one image
-        scores: (P,) higher is better; among equals the first stays
+        scores: (P,) higher is better; among equals the first is kept
         areas: (P,) square pixels
         sigmas: J numbers
         threshold: a person more similar than this to a better one is removed; mmpose uses 0.9

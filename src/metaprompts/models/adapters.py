@@ -19,11 +19,12 @@ def load_adapters(
 
     Args:
         base: the backbone, see `load_backbone`
-        folders: folders written by `metaprompts train --training.trainable lora` or ``prompts``, each for another task
+        folders: folders written by `metaprompts train --training.trainable lora` or ``prompts``, each for a different
+            task
         device: their device; by default the GPU if there is one, else the CPU
 
     Raises:
-        InputError: a folder is not such a model, has another base, or two have the same task
+        InputError: a folder is not such a model or has a different base, or two have the same task
     """
     chosen, backbone, latents = pick_device(device), load_backbone(base), LatentCache()
     # Move the base first, so that shared weights are not copied for each model.

@@ -113,7 +113,7 @@ class MetaPromptModel(
         """Yield the rearranged maps of every step, first to last, each computed with its step's own prompts.
 
         Step k uses the times and prompts of steps 1 to k. The last item equals `prompt_maps`; head and rearrangement
-        were trained on it alone.
+        were trained only on it.
 
         Args:
             images: (B, 3, H, W) RGB float in [0, 1]
@@ -258,7 +258,7 @@ class MetaPromptModel(
 
         Args:
             source: the backbone, or its source, see `load_backbone`; also the source of the text encoder, unless
-                ``prompts`` names another
+                ``prompts`` names a different one
             settings: the fields of `ModelConfig` except ``backbone``
 
         Raises:

@@ -47,7 +47,7 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
         shape: shape of a row
 
     Raises:
-        InputError: the folder holds rows of another shape
+        InputError: the folder holds rows of a different shape
     """
     missing = []
     for rows in part_ranges(count):
@@ -65,7 +65,7 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
 
 
 class Rows:
-    """Rows of a folder of parts, read from disk on demand.
+    """The rows stored in a folder of parts, read from disk on demand.
 
     Args:
         folder: output folder of all parts

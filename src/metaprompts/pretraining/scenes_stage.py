@@ -36,7 +36,7 @@ def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene
         source: source of images and captions
 
     Raises:
-        InputError: the folder holds scenes of another size, or cannot be written
+        InputError: the folder holds scenes of a different size, or cannot be written
     """
     shape = (settings.height, settings.width, 3)
     jobs = [

@@ -86,7 +86,7 @@ def train(
         after_step: called with the number of steps taken and the averaged weights, before they are saved
 
     Raises:
-        InputError: the checkpoints are damaged or of another model, or the loss is non-finite
+        InputError: the checkpoints are damaged or belong to a different model, or the loss is non-finite
     """
     settings, is_first = train_config.settings, train_config.process_group.is_first
     average = WeightAverage(objective.model, settings.ema_decay, begins=1)
@@ -156,10 +156,10 @@ def resume(train_state: TrainState, train_config: TrainConfig) -> None:
     """Resume from the newest intact checkpoint, if any.
 
     If it belongs to a shorter run whose learning rate had begun to fall, resume from the last checkpoint before the
-    fall: an extended run then ends like one with that length from the start.
+    fall: an extended run then gives the same result as a run that had this length from the start.
 
     Raises:
-        InputError: all checkpoints are damaged, or belong to another model or an earlier version
+        InputError: all checkpoints are damaged, or belong to a different model or an earlier version
     """
     paths = checkpoints_in(train_config.folder)
     found = _first_whole(paths, train_config)

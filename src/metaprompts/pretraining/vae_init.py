@@ -87,7 +87,7 @@ def _begin_middle(blocks: nn.ModuleList, samplers: list[nn.Conv2d], taps: _Taps 
         resnets = [layer for layer in block.modules() if isinstance(layer, ResnetBlock2D)]
         for shortcut in (resnet.conv_shortcut for resnet in resnets if resnet.conv_shortcut is not None):
             _carry(shortcut, torch.eye(count))
-            # The constants are for the norm alone.
+            # The constants are only for the norm.
             shortcut.weight[count:, _PAIRED:count] = 0
 
 

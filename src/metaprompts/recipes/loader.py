@@ -27,7 +27,7 @@ _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
-    # Other data, or another share, does not contain the images that a run held out.
+    # Different data, or a different share, does not contain the images that a run held out.
     "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",
@@ -122,7 +122,7 @@ def check_prompt_keys(recipe: Recipe, overrides: Overrides) -> None:
         overrides: as for `read_recipe`
 
     Raises:
-        InputError: a key of another kind of prompts is set
+        InputError: a key of a different kind of prompts is set
     """
     for key, _ in override_pairs(overrides):
         section, _, name = key.partition(".")

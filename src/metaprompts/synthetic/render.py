@@ -266,7 +266,7 @@ def _edges(colors: Array) -> NDArray[np.bool_]:
 
 
 def _outlines(which: Places) -> NDArray[np.bool_]:
-    """(H, W) pixels with another solid among their eight neighbors."""
+    """(H, W) pixels with a different solid among their eight neighbors."""
     outlines = np.zeros(which.shape, dtype=bool)
     for neighbor in _neighbors(which):
         outlines |= neighbor != which

@@ -55,7 +55,8 @@ class _Groups:
     def meeting(self, table: SolidTable, casters: Places, light: Vector) -> NDArray[np.bool_]:
         """(casters, groups) whether a group's rays may meet a solid.
 
-        They may if the middle ray meets the box around the solid, widened by the members' distance from the middle ray.
+        The test is whether the middle ray meets the solid's bounding box, widened by the members' largest distance from
+        that ray.
         """
         x, y, z = (part - center[casters] for part, center in zip(light, table.centers, strict=True))
         near = np.zeros((len(casters), len(self._radii)), dtype=x.dtype)

@@ -120,7 +120,7 @@ class Task(ABC):
         return None
 
     def with_input_size(self, size: tuple[int, int]) -> Self:
-        """The task with another `input_size`, if it has one."""
+        """The task with a different `input_size`, if it has one."""
         del size
         return self
 

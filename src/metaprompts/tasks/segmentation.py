@@ -100,7 +100,7 @@ class SegmentationProtocol(EvaluationProtocol):
         )
 
     def quick(self) -> Self:
-        """One scale, no mirror image; windows stay, because the model was trained at their size."""
+        """One scale, no mirror image; windows are kept, because the model was trained at their size."""
         return replace(self, flip=False, scales=(1.0,))
 
     def ratios(self) -> tuple[float, ...]:

@@ -48,7 +48,7 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 
 
 def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
-    """Set the mode of every batch norm of a model; names, weights and statistics stay.
+    """Set the mode of every batch norm of a model; names, weights and statistics are unchanged.
 
     With statistics of the pass, a bias before batch norm has no effect and is not trained: its gradient is zero up to
     rounding, which AdamW would amplify to full steps that differ between machines.

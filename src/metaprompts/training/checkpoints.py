@@ -111,7 +111,7 @@ class Checkpoints:
         """Write a checkpoint, then remove outdated ones; all processes must call this.
 
         Raises:
-            InputError: the checkpoint cannot be written; earlier ones stay
+            InputError: the checkpoint cannot be written; earlier ones are kept
         """
         skipped = skipped_by_all(self._samples, self._dist) or []
         state, generators = train_state.state(), self._dist.gather(rng_state())
@@ -232,6 +232,6 @@ def restore_rng_state(state: Mapping[str, Any]) -> None:
     check_parts(state, ("cpu", "cuda"))
     check_tensors({"cpu": state["cpu"]}, {"cpu": torch.get_rng_state()}, "rng_state")
     torch.set_rng_state(state["cpu"])
-    # The machine of the checkpoint may have had another number of GPUs, or none.
+    # The machine that wrote the checkpoint may have had a different number of GPUs, or none.
     for number, of_gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(of_gpu, number)

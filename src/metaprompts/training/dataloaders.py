@@ -122,7 +122,7 @@ def _shards_hold_out(recipe: Recipe) -> bool:
     """Whether the recipe's shards were written with the same share held out, in which case nothing is held out again.
 
     Raises:
-        InputError: the shards were written with another share or seed
+        InputError: the shards were written with a different share or seed
     """
     data, seed = recipe.data, recipe.training.seed
     origin = {} if data.shards is None else read_index(data.shards).origin.data

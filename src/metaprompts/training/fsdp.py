@@ -32,7 +32,7 @@ def shard(model: MetaPromptModel, device: str) -> None:
         model: on its device, the same in every process; changed in place
         device: device type, for example "cuda"
     """
-    # FSDP does not shard tensors of another memory format.
+    # FSDP does not shard tensors in other memory formats.
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     mesh = init_device_mesh(device, (distributed.get_world_size(),))
     unet = model.unet

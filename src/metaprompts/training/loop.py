@@ -268,7 +268,7 @@ def _take_step(
     recipe: Recipe,
     dist: DistributedContext,
 ) -> tuple[dict[str, float], float]:
-    """Take one step; if its loss is non-finite, the weights stay and the step's inputs are dumped."""
+    """Take one step; if its loss is non-finite, the weights are unchanged and the step's inputs are dumped."""
     before, max_grad_norm = rng_state(), recipe.optimizer.max_grad_norm
     lr = set_learning_rate(train_state.optimizer, train_state.step, steps, recipe)
     losses_of = [partial(train_state.one_pass, batch) for batch in passes]
@@ -375,7 +375,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, r
 def training_step(
     model: MetaPromptModel, optimizer: torch.optim.Optimizer, batch: dict[str, Tensor], max_grad_norm: float | None
 ) -> dict[str, float]:
-    """One optimizer step in this process alone.
+    """One optimizer step in this process only.
 
     Returns:
         the loss's parts and their sum, "total"

@@ -80,7 +80,7 @@ class TrainState:
         """Load a state that `state` returned.
 
         Raises:
-            InputError: a part or a tensor is missing or has another shape
+            InputError: a part or a tensor is missing or has the wrong shape
         """
         check_parts(state, ("model", "optimizer", "average"))
         check_tensors(state["model"], self._stored(self.model.state_dict()), "model")
@@ -167,7 +167,7 @@ class RunState(TrainState):
         """Load a state that `state` returned.
 
         Raises:
-            InputError: a part or a tensor is missing or has another shape
+            InputError: a part or a tensor is missing or has the wrong shape
         """
         check_parts(state, ("model", "optimizer", "average", "scaler", "validation_due"))
         super().load(state)

@@ -27,7 +27,7 @@ def optimizer_step(
     max_grad_norm: float | None,
     process_group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
-    """Take one optimizer step on the mean of the passes' losses; if the mean is non-finite, the weights stay.
+    """Take one optimizer step on the mean of the passes' losses; if the mean is non-finite, the weights are unchanged.
 
     Args:
         model: its gradients are clipped
@@ -131,7 +131,7 @@ def step_losses(
         batch: "image" and the targets (B, ...)
         loss_batch: see `grouped_losses`
         step_decay: step k is weighted by step_decay^(K - k), as RAFT's iterations are (Teed and Deng, ECCV 2020); None
-            for the last step alone
+            for only the last step
 
     Returns:
         the parts of the last step by name, and "earlier_steps", the weighted sum of all others, if there are any

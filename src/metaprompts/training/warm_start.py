@@ -19,7 +19,7 @@ from metaprompts.utils.wording import listed
 
 logger = logging.getLogger(__name__)
 
-# A model with one refinement step has no output layer; the backbone's own then stays.
+# A model with one refinement step has no output layer; the backbone's own is then kept.
 _OUTPUT_LAYER = ("unet.conv_norm_out.", "unet.conv_out.")
 _NAMED_AT_MOST = 6
 
@@ -39,7 +39,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
         the modules of the model that keep fresh weights, entirely or partly
 
     Raises:
-        InputError: the model does not exist, cannot be read, has another backbone, or has non-finite weights
+        InputError: the model does not exist, cannot be read, has a different backbone, or has non-finite weights
     """
     folder = model_folder(source)
     config = _read_config(folder)
@@ -91,7 +91,7 @@ def _outputs_by_name(
         if other is None or not name.startswith(task.output_layers):
             continue
         is_alike = other.shape == (len(found), *own.shape[1:])
-        # If nothing is copied, layers with another number of outputs are reported like all others that do not fit.
+        # If nothing is copied, layers with a different number of outputs are reported like all others that do not fit.
         changed.pop(name)
         if rows and is_alike:
             changed[name], taken = own.detach().clone(), True

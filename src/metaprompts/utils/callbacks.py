@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 class Callback:
     """Base of callbacks; the methods do nothing, subclasses override them.
 
-    Only the first process of a run calls them. An exception ends the run; its last checkpoint stays.
+    Only the first process of a run calls them. An exception ends the run; its last checkpoint is kept.
     """
 
     def on_message(self, lines: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values.
 
     Raises:
-        InputError: the file cannot be written; an existing file stays
+        InputError: the file cannot be written; an existing file is kept
     """
     with write_whole(path) as scratch, scratch.open("wb") as file:
         try:
@@ -106,7 +106,7 @@ def check_tensors(found: Any, expected: Mapping[str, Tensor], part: str) -> None
         part: its name in errors
 
     Raises:
-        InputError: tensors are missing, unexpected or of another shape; the message names all
+        InputError: tensors are missing, unexpected or of the wrong shape; the message names all of them
     """
     check_parts(found, ())
     if others := sorted(str(name) for name, value in found.items() if not isinstance(value, Tensor)):
@@ -123,7 +123,7 @@ def check_moments(optimizer: Any, parameters: Mapping[Any, Tensor]) -> None:
         parameters: key in the state -> the parameter
 
     Raises:
-        InputError: moments are missing or of another shape; the message names all parameters
+        InputError: moments are missing or of the wrong shape; the message names all parameters
     """
     check_parts(optimizer, ("state", "param_groups"))
     moments = optimizer["state"]

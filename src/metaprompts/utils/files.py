@@ -184,7 +184,8 @@ def read_text(path: Path, *, at_most: int = _TEXT_LIMIT) -> str:
         at_most: size in bytes
 
     Raises:
-        InputError: the path is missing, not a file, too large, in another encoding or not text; one line that names it
+        InputError: the path is missing, not a file, too large, in the wrong encoding or not text; the message is one
+            line that names it
     """
     try:
         with path.open("rb") as file:

@@ -54,7 +54,7 @@ def writing_into(folder: Path, command: str, *, deep: bool = False) -> Iterator[
                 yield
             finally:
                 # Removed while the lock is held: a process that opens the file meanwhile sees that it is gone, and
-                # creates another.
+                # creates a new one.
                 with suppress(OSError):
                     (folder / LOCK_FILE).unlink()
                 os.close(handle)

@@ -23,7 +23,7 @@ class MemoryTracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Temporary memory of an operation is counted only if ``passing`` returns it; allocator fragmentation is not counted.
 
     Args:
-        weights: existing tensors, not counted; copies in another precision count as "copies"
+        weights: existing tensors, not counted; copies in a different precision count as "copies"
         passing: an operation, its arguments and its result -> bytes of temporary memory while it runs
 
     Attributes:

@@ -15,7 +15,7 @@ LOCK_FILE = ".metaprompts-lock"
 _OWNER = re.compile(r"([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)")
 _NAME = re.compile(r"\..*-(?P<owner>[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]+)-[0-9a-f]{8}(\.\w+)?")
 _LONGEST_STEM, _LONGEST_SUFFIX = 40, 16
-# Processes of another machine cannot be checked; a writing process keeps changing its file.
+# Processes on another machine cannot be checked; a writing process keeps changing its file.
 _FOREIGN_AGE_S = 3600.0
 
 
@@ -32,7 +32,7 @@ def is_scratch(path: Path) -> bool:
 
 
 def remove_scratch(folder: Path, *, deep: bool = False) -> None:
-    """Remove leftovers of killed processes in a folder; files being written by others stay.
+    """Remove leftovers of killed processes in a folder; files being written by others are kept.
 
     Args:
         folder: the folder to search; it may be missing

@@ -13,7 +13,7 @@ _OPENVINO_S = "openvino_telemetry"
 
 
 def switch_off_telemetry() -> None:
-    """Keep libraries from sending usage data; call this before importing them. The user's own settings stay.
+    """Keep libraries from sending usage data; call this before importing them. The user's own settings are kept.
 
     OpenVINO and NNCF report every import, and write a file with a user id in the home folder, unless
     openvino_telemetry cannot be imported; their only other switch is a file.

@@ -31,7 +31,7 @@ class Curve:
         unit: unit of the values, written at their axis
         steps: (N,), ascending
         values: (N,); non-finite values are left out
-        smooth: points of a running mean, drawn over the values; 1 draws the values alone
+        smooth: points of a running mean, drawn over the values; 1 draws only the values
         cut_outliers: limit the axis to exclude a few high values: the first losses may be far above all others
         limits: limits of the axis; None to derive them from the values
     """

@@ -155,7 +155,7 @@ def color_notes(depth_m: NDArray[np.floating], valid: NDArray[np.bool_] | None =
 
 
 def visible_points(depth_m: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Enlarge sparse points to 5x5 pixels; nearer ones cover farther ones. Dense depth stays as it is."""
+    """Enlarge sparse points to 5x5 pixels; nearer ones cover farther ones. Dense depth is unchanged."""
     depth_m = depth_m.astype(np.float32)
     if (depth_m > 0).mean() < _SPARSE:
         nearness = np.divide(1, depth_m, out=np.zeros_like(depth_m), where=depth_m > 0)

@@ -14,8 +14,8 @@ from metaprompts.visualize.text import ImageArray, drawn_name
 
 # Found by search among 1300 colors: they maximize the smallest difference (CIEDE2000) of any two, mixed with dark,
 # middle and light gray as in an overlay, for normal and for red- or green-blind vision. Their order keeps the first
-# colors distinct even if one covers a dark and another a light part of an image. Further ones are computed: many more
-# are indistinguishable.
+# colors distinct even if one covers a dark part of an image and another a light part. Further ones are computed: many
+# more are indistinguishable.
 _FIRST = (
     *((59, 59, 137), (177, 255, 0), (255, 59, 0), (0, 59, 20), (235, 235, 216), (255, 137, 177), (177, 0, 255)),
     *((137, 235, 235), (235, 216, 118), (98, 0, 78), (137, 196, 255), (0, 157, 39), (0, 0, 196), (78, 39, 59)),
@@ -44,7 +44,7 @@ def palette(classes: int) -> ImageArray:
 def overlay_labels(
     image: ImageArray, labels: NDArray[np.integer], palette: NDArray[np.uint8], opacity: float = OPACITY
 ) -> ImageArray:
-    """Tint an image by class, and draw the borders between classes stronger.
+    """Tint an image by class, with stronger color along the borders between classes.
 
     Args:
         image: (H,W,3)

@@ -125,7 +125,7 @@ class CocoKeypoints(People, ReadsImages):
             a sample with ``person``
 
         Raises:
-            InputError: the image is missing, bad, or of another size than in the annotation file, or an EXIF
+            InputError: the image is missing or bad, or its size differs from that in the annotation file, or an EXIF
                 orientation makes the alignment ambiguous
         """
         person = self.person(index)

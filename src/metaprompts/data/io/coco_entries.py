@@ -116,7 +116,7 @@ def whole_or_none(entry: dict[str, Any], key: str) -> int | None:
     """An integer field of an entry; None if missing.
 
     Raises:
-        ValueError: the value has another type
+        ValueError: the value has the wrong type
     """
     return None if entry.get(key) is None else whole_of(entry, key)
 
@@ -138,7 +138,7 @@ def list_of(entry: dict[str, Any], key: str) -> list[Any]:
     """A list field of an entry; empty if missing.
 
     Raises:
-        ValueError: the value has another type
+        ValueError: the value has the wrong type
     """
     value = entry.get(key)
     if value is not None and not isinstance(value, list):

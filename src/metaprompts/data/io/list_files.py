@@ -158,7 +158,7 @@ def read_columns(list_file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def separator_hint(columns: Sequence[str]) -> str:
-    """Hint for an error if a list seems to use another column separator; may be empty."""
+    """Hint for an error if a list seems to use the wrong column separator; may be empty."""
     found = next((sign for sign in ",;|" if any(sign in column for column in columns)), None)
     return "" if found is None else f"; {found} is not a separator here: use spaces or tabs, or commas in a .csv file"
 

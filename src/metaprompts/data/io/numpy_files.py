@@ -28,7 +28,7 @@ def read_npy(path: Path, *, kind: str, channels: int | None = None) -> NDArray[A
         (H, W) or (H, W, channels) integers or floats
 
     Raises:
-        InputError: the file is missing or broken, or the array is too large for its file or has another shape
+        InputError: the file is missing or broken, or the array is too large for its file or has the wrong shape
     """
     check_regular_file(path, kind)
     name = f"{kind} {path}"

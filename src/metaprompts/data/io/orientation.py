@@ -82,7 +82,7 @@ def read_annotated(
         (H, W, 3) uint8 RGB
 
     Raises:
-        InputError: the file is bad, the image has another size, or it is unknown whether the annotations are rotated
+        InputError: the file is bad, the image has the wrong size, or it is unknown whether the annotations are rotated
     """
     image = decode(path, white_level=reading.white_level)
     if reading.exif == "ignore":
@@ -143,7 +143,7 @@ def read_unlabeled(path: Path, reading: ImageReading) -> NDArray[np.uint8]:
 def _fitting(
     image: StoredImage, size: tuple[int | None, ...], path: Path, labels: str, rule: ExifRule
 ) -> NDArray[np.uint8]:
-    """The upright pixels, if the size of the labels shows that labels belong to them."""
+    """The upright pixels, if the size of the labels shows that the labels belong to them."""
     assert rule == "check"
     stored = image.pixels.shape[:2]
     oriented = f"{path} has the EXIF orientation {image.orientation} ({_MEANING[image.orientation]})"

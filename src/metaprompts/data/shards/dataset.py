@@ -33,7 +33,7 @@ class ShardedSamples:
         left_out: images in none of the shards
 
     Raises:
-        InputError: the split is unfinished, or a shard is missing or has another size
+        InputError: the split is unfinished, or a shard is missing or has the wrong size
     """
 
     def __init__(self, folder: Path, index: ShardIndex, split: Split, *, checks_files: bool = True) -> None:
@@ -147,7 +147,7 @@ class ShardedPeople(ShardedSamples, People):
 
 
 def open_shards(folder: Path, index: ShardIndex, split: Split, *, checks_files: bool) -> ShardedSamples:
-    """Open a split, of people or others; see `ShardedSamples`."""
+    """Open a split as `ShardedPeople` if it has people, else as `ShardedSamples`."""
     kind = ShardedSamples if index.splits[split].people is None else ShardedPeople
     return kind(folder, index, split, checks_files=checks_files)
 

@@ -154,7 +154,7 @@ def read_index(folder: Path) -> ShardIndex:
     """Read shards.json.
 
     Raises:
-        InputError: the file is missing, damaged or of another version
+        InputError: the file is missing, damaged or of a different version
     """
     path = folder / INDEX_FILE
     if not path.is_file():

@@ -91,7 +91,8 @@ def write_split(
         the shards written in all calls
 
     Raises:
-        InputError: a sample cannot be read, the folder cannot be written, or the split had another number of samples
+        InputError: a sample cannot be read, the folder cannot be written, or the split had a different number of
+            samples
     """
     index = read_index(folder)
     begun = _begun(folder, split, index, samples)
@@ -161,7 +162,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _begun(folder: Path, split: Split, index: ShardIndex, samples: SampleDataset) -> SplitIndex:
-    """The finished shards of a split, up to the first that is missing or has another size."""
+    """The finished shards of a split, up to the first one that is missing or has the wrong size."""
     found = index.splits.get(split) or SplitIndex(samples=len(samples))
     if found.samples != len(samples):
         raise InputError(

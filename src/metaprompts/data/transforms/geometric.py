@@ -1,7 +1,7 @@
 """Resize, crop, pad and flip an image together with its dense targets.
 
-Images are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized image looks
-as if taken with another focal length.
+Images are resized bilinearly, labels and depth by nearest neighbor. Depth keeps its meters: a resized image looks as if
+taken with a different focal length.
 """
 
 from dataclasses import dataclass, replace

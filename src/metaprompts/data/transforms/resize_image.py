@@ -1,4 +1,4 @@
-"""Resize the image alone, for predictions that are compared at the labels' own size."""
+"""Resize only the image, for predictions that are compared at the labels' own size."""
 
 from dataclasses import dataclass, replace
 
@@ -36,7 +36,7 @@ class ResizeImage:
 
 
 def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An image (H, W, 3) at another (height, width): averaged if it shrinks, else bilinear."""
+    """An image (H, W, 3) resized to (height, width): averaged if it shrinks, else bilinear."""
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, size[::-1], interpolation=method)  # type: ignore[no-any-return]

@@ -85,7 +85,7 @@ class CostCurve:
 
 
 def measure_curve(plan: Plan, spec: EngineSpec) -> CostCurve:
-    """Measure all points, each in a process of its own; points shared by several axes are measured once.
+    """Measure all points, each in its own process; points shared by several axes are measured once.
 
     Args:
         plan: settings of the measurement

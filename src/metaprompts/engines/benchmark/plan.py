@@ -85,7 +85,7 @@ class Plan:
     on_stage: Callable[[str], None] = lambda what: None
 
     def opened(self, spec: EngineSpec, workload: Workload, doing: str = "") -> EngineProcess:
-        """Open an engine in a process of its own.
+        """Open an engine in its own process.
 
         Args:
             spec: engine and precision

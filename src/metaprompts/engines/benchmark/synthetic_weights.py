@@ -38,7 +38,7 @@ def rule_made_tensors(model: nn.Module, but: Container[str] = ()) -> dict[str, T
 
 
 def synthetic_weights(name: str, like: Tensor, spread: float | None = None) -> Tensor:
-    """A tensor's content, determined by its name and shape alone.
+    """A tensor's content, determined only by its name and shape.
 
     Matrices and filters are normally distributed; vectors are close to a fresh layer's initial values.
 

@@ -1,4 +1,4 @@
-"""Engines in processes of their own, so that the memory of each can be measured."""
+"""Engines, each in its own process, so that the memory of each can be measured."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ _GRACE_S = 10
 
 
 class EngineProcess:
-    """An engine opened in a process of its own; its methods are those of `Subject`.
+    """An engine opened in its own process; its methods are those of `Subject`.
 
     Args:
         name: its name in errors

@@ -36,7 +36,7 @@ class Workload:
     windows: int = 1
 
     def at(self, size: tuple[int, int]) -> "Workload":
-        """The same workload with images of another size, resized as `seen_size` says."""
+        """The same workload with images of a different size, resized as `seen_size` says."""
         return replace(self, size=size, working_size=None if self.working_size is None else seen_size(size))
 
     def images(self) -> list[NDArray[np.uint8]]:

@@ -89,8 +89,8 @@ def submit_people(
         on_done: called with the number of people after each pass
 
     Raises:
-        InputError: an image is bad, the joint names do not define mirroring, or ``out`` has another extension or cannot
-            be written
+        InputError: an image is bad, the joint names do not define mirroring, or ``out`` has the wrong extension or
+            cannot be written
     """
     task = model.task
     assert isinstance(task, Pose)

@@ -92,7 +92,7 @@ class SmallEncoder(nn.Module):
             encoder: the encoder to replace
 
         Raises:
-            InputError: the encoder belongs to another VAE
+            InputError: the encoder was distilled from a different VAE
         """
         found = vae_fingerprint(encoder)
         if found != self.vae:

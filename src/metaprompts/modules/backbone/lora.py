@@ -13,7 +13,7 @@ def add_lora(unet: nn.Module, rank: int, alpha: float) -> None:
     """Add low-rank layers to the attention's projections; their initial update is zero.
 
     Args:
-        unet: is changed: a projection's own weight is then named ``base_layer.weight``
+        unet: changed in place; a projection's own weight is then named ``base_layer.weight``
         rank: rank of the update
         alpha: the update is scaled by alpha / rank
     """

@@ -125,7 +125,7 @@ def _convolved(layer: nn.Conv2d, features: Tensor, rows: int, activate: Activate
 
 
 def _changed(layer: ResnetBlock2D, features: Tensor, rows: int) -> Tensor:
-    """A residual layer applied to a map, in place where the number of channels stays."""
+    """A residual layer applied to a map, in place if the number of channels does not change."""
     first_norm = _Norm(layer.norm1, _slices(features, rows))
 
     def hidden(strip: Tensor, above: int, below: int) -> Tensor:

@@ -22,8 +22,8 @@ class MetaPrompts(nn.Module):
         count: N
         channels: D, the UNet's cross-attention size
         steps: K
-        per_step: a set of its own for each step (released depth model), or one shared (released segmentation model)
-        adapter: whether each set goes through an MLP of its own (released depth model; no residual)
+        per_step: a separate set for each step (released depth model), or one shared (released segmentation model)
+        adapter: whether each set goes through its own MLP (released depth model; no residual)
     """
 
     def __init__(self, count: int, channels: int, *, steps: int, per_step: bool, adapter: bool) -> None:
@@ -61,7 +61,7 @@ class LabelPrompts(nn.Module):
         count: N
         channels: D, the UNet's cross-attention size
         steps: K
-        per_step: an adapter of its own for each step, or one shared
+        per_step: a separate adapter for each step, or one shared
         adapter: whether tokens go through a `TextAdapter`
     """
 
@@ -104,7 +104,7 @@ class CaptionPrompts(nn.Module):
         count: N, the length that captions are padded to
         channels: D, the UNet's cross-attention size
         steps: K
-        per_step: an adapter of its own for each step, or one shared
+        per_step: a separate adapter for each step, or one shared
         adapter: whether tokens go through a `TextAdapter`
     """
 
@@ -124,7 +124,7 @@ class CaptionPrompts(nn.Module):
             K tensors (B, N, D)
 
         Raises:
-            InputError: there is no context, or one of another shape
+            InputError: there is no context, or it has the wrong shape
         """
         expected = (batch, *self.shape)
         if context is None or tuple(context.shape) != expected:

@@ -97,8 +97,8 @@ def distill(settings: Distillation, progress: Callback) -> LatentError:
         progress: called at every step
 
     Raises:
-        InputError: the VAE or the images cannot be read, the folder holds the run of another encoder, or the loss or
-            the weights are non-finite
+        InputError: the VAE or the images cannot be read, the folder holds the run of a different encoder, or the loss
+            or the weights are non-finite
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -42,7 +42,7 @@ class SceneImages:
         workers: processes that draw
 
     Raises:
-        InputError: the folder holds scenes of another size, or cannot be written
+        InputError: the folder holds scenes of a different size, or cannot be written
     """
 
     def __init__(self, folder: Path, *, count: int, held_out: int, crop: int, workers: int) -> None:

@@ -21,7 +21,7 @@ def peopled(plan: Plan) -> dict[Place, Place]:
         plan: plan of a layout with people
 
     Returns:
-        a split's last place -> the same place with another seed; empty if every split shows a person
+        a split's last place -> the same place with a different seed; empty if every split shows a person
 
     Raises:
         InputError: many additional scenes show no person either

@@ -21,7 +21,7 @@ def network_inputs(image: NDArray[np.uint8], boxes: list[list[float]], facts: di
 
 
 def resized(channels: Array, size: tuple[int, ...], weights: Any) -> Array:
-    """Bring (C, h, w) to another height and width."""
+    """Resize (C, h, w) to a given height and width."""
     rows, columns = (weights(length, count) for length, count in zip(channels.shape[1:], size, strict=True))
     found: Array = rows @ channels @ columns.T
     return found
