@@ -55,7 +55,7 @@ def configure_batch_norm(model: nn.Module, statistics: Statistics) -> None:
 
     Args:
         model: changed in place
-        statistics: "local" of each pass, "sync" over all processes, or "frozen"
+        statistics: "local" (of each pass), "sync" (over all processes) or "frozen"
     """
     if statistics != "frozen":
         _leave_biases_without_effect(model)
