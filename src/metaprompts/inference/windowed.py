@@ -1,6 +1,5 @@
 """Images at their own resolution, in overlapping windows; the memory does not grow with the image's height."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -79,7 +78,7 @@ def predict_in_windows(
     model: ImagePredictor,
     image: ImageArray,
     windows: Windows,
-    boxes: Sequence[Any] | None = None,
+    boxes: Any = None,
     caption: str | Tensor | None = None,
     batch: int = 1,
 ) -> "Prediction":

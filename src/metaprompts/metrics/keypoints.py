@@ -14,7 +14,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from metaprompts.data.io.coco_annotations import as_ground_truth
 from metaprompts.errors import InputError
-from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES, keep_best
+from metaprompts.metrics.oks_nms import COCO_SIGMAS, KEYPOINT_SCORES, SCORED_JOINT, keep_best, mean_above
 from metaprompts.utils.files import read_json
 
 _SOURCE = "the keypoint annotations"
@@ -49,7 +49,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         ground_truth: dict[str, Any] | Path,
         sigmas: Sequence[float] = COCO_SIGMAS,
         *,
-        joint_threshold: float = 0.2,
+        joint_threshold: float = SCORED_JOINT,
         nms_threshold: float | None = None,
     ) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
     def final_scores(self) -> NDArray[np.float64]:
         """(P,) box score times mean joint score of all predictions of this process."""
         rows = self.rows()
-        means = _mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2], self.joint_threshold)
+        means = mean_above(rows[:, 4:].reshape(len(rows), len(self.sigmas), 3)[..., 2], self.joint_threshold)
         return np.asarray(rows[:, 2] * means, np.float64)
 
     def _kept(
@@ -198,10 +198,3 @@ class KeypointScores(Metric):  # type: ignore[misc]
 
 def _column(values: Tensor, device: torch.device) -> Tensor:
     return values.detach().to(device, torch.float64)
-
-
-def _mean_above(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
-    # Scores are float32, where 0.2 is slightly more than 0.2 in float64.
-    counted = scores > float(np.float32(threshold))
-    means: NDArray[np.float64] = (scores * counted).sum(1) / counted.sum(1).clip(1)
-    return means

@@ -15,6 +15,20 @@ COCO_SIGMAS = (
     *(0.107, 0.107, 0.087, 0.087, 0.089, 0.089),  # hips, knees, ankles
 )
 
+SCORED_JOINT = 0.2
+"""Joints that score more count in a person's score, as in mmpose and SimpleBaseline."""
+
+
+def mean_above(scores: Floats, threshold: float = SCORED_JOINT) -> NDArray[np.float64]:
+    """Mean of the joint scores (P,J) above a threshold, (P,); 0 if there are none.
+
+    A person's final score is the score of the box times this.
+    """
+    # Scores are float32, where 0.2 is slightly more than 0.2 in float64.
+    counted = scores > float(np.float32(threshold))
+    means: NDArray[np.float64] = (scores * counted).sum(1) / counted.sum(1).clip(1)
+    return means
+
 
 def keypoint_similarity(
     keypoints: Floats, others: Floats, area: float, other_areas: Floats, sigmas: Sequence[float]

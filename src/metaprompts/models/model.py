@@ -1,6 +1,6 @@
 """The model. Start here: `MetaPromptModel.prompt_maps` is the whole method."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -207,7 +207,7 @@ class MetaPromptModel(
     def predict(
         self,
         image: Any,
-        boxes: Sequence[Sequence[float]] | None = None,
+        boxes: Sequence[Sequence[float]] | Callable[[Any], Any] | None = None,
         caption: str | Tensor | None = None,
         *,
         window: tuple[int, int] | None = None,
@@ -219,8 +219,8 @@ class MetaPromptModel(
 
         Args:
             image: path, PIL image, or uint8 array (H, W, 3)
-            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; by default the whole image
-                is one person
+            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; or what finds them in the image,
+                see `metaprompts.load_detector`; by default the whole image is one person
             caption: caption of the image, if the prompts are captions: a text, or the output of `encode_captions`
                 (N, D)
             window: segmentation and depth: (height, width) in pixels of overlapping windows, to predict the image at
@@ -244,8 +244,8 @@ class MetaPromptModel(
         """Predict images in order, several views per forward pass.
 
         Args:
-            images: path, PIL image, or uint8 array (H, W, 3) of each; or a tuple of such an image, its boxes or None
-                and, if the prompts are captions, its caption, as for `predict`
+            images: path, PIL image, or uint8 array (H, W, 3) of each; or a tuple of such an image, its boxes, a
+                detector, or None and, if the prompts are captions, its caption, as for `predict`
             batch_size: equally sized views per forward pass
         """
         from metaprompts.inference.predict import predict_many

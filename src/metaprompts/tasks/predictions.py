@@ -325,7 +325,7 @@ class PosePrediction:
     def unseen(self, min_score: float = DRAWN_SCORE) -> str | None:
         """A line on people who are not drawn, with the reason; None if there are none."""
         if not self.people:
-            return "got no people: nothing is drawn"
+            return "no people: nothing is drawn"
         best = self._scores().max(axis=1, initial=-np.inf, where=~np.isnan(self._scores()))
         hidden = int((best < min_score).sum())
         if hidden == len(best):

@@ -1,0 +1,1 @@
+"""Find the people in whole images, for pose."""

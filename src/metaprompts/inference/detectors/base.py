@@ -1,0 +1,111 @@
+"""The interface of detectors, and the selection of their boxes."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.io.images import as_image
+from metaprompts.errors import InputError
+from metaprompts.visualize.text import ImageArray
+
+Boxes = NDArray[np.float32]
+"""(N,5): x, y, width, height in pixels, and score."""
+
+BOX_NMS = 0.6
+"""IoU above which only the better of two boxes is kept."""
+
+
+class Detector(Protocol):
+    """Finds people in an image."""
+
+    @property
+    def default_score(self) -> float:
+        """The score below which boxes are usually wrong."""
+
+    def __call__(self, image: ImageArray) -> Boxes:
+        """Find the people in an image (H,W,3), RGB in uint8; boxes in any order, also bad ones and duplicates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonDetector:
+    """A detector whose boxes lie in the image, have a minimum score and no duplicates, best first.
+
+    Pass it as ``boxes`` of `MetaPromptModel.predict`.
+
+    Attributes:
+        detector: finds the boxes
+        min_score: boxes that score less are left out; None for the detector's default
+        nms: of boxes that overlap by more than this IoU, only the best is kept
+        max_people: keep at most this number of boxes, the best ones; None for all
+
+    Raises:
+        InputError: a threshold is outside 0 to 1, or ``max_people`` below 1
+    """
+
+    detector: Detector
+    min_score: float | None = None
+    nms: float = BOX_NMS
+    max_people: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("min_score", self.min_score), ("nms", self.nms)):
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; expected 0 to 1")
+        if self.max_people is not None and self.max_people < 1:
+            raise InputError(f"max_people is {self.max_people}; expected at least 1")
+
+    def __call__(self, image: Any) -> Boxes:
+        """Find the people in an image.
+
+        Args:
+            image: path, PIL image, or uint8 array (H,W,3)
+
+        Returns:
+            (N,5): x, y, width, height in pixels, and score; best first
+
+        Raises:
+            InputError: the image cannot be read
+        """
+        array = as_image(image)
+        least = self.detector.default_score if self.min_score is None else self.min_score
+        boxes = _inside(np.asarray(self.detector(array), np.float32).reshape(-1, 5), *array.shape[:2])
+        boxes = boxes[boxes[:, 4] >= least]
+        return boxes[box_nms(boxes, self.nms)[: self.max_people]]
+
+
+def box_nms(boxes: Boxes, threshold: float) -> list[int]:
+    """Keep the best of every group of overlapping boxes (greedy non-maximum suppression).
+
+    Args:
+        boxes: (N,5)
+        threshold: boxes that overlap a better one by more than this IoU are left out
+
+    Returns:
+        indices of the boxes kept, best first; among equals the first
+    """
+    waiting, kept = np.argsort(-boxes[:, 4], kind="stable"), list[int]()
+    while waiting.size:
+        best, waiting = int(waiting[0]), waiting[1:]
+        kept.append(best)
+        waiting = waiting[box_iou(boxes[best], boxes[waiting]) <= threshold]
+    return kept
+
+
+def box_iou(box: Boxes, others: Boxes) -> NDArray[np.float64]:
+    """Intersection over union of one box (4 or more) with others (N, 4 or more)."""
+    one, many = box[:4].astype(np.float64), others[:, :4].astype(np.float64)
+    low, high = np.maximum(one[:2], many[:, :2]), np.minimum(one[:2] + one[2:], many[:, :2] + many[:, 2:])
+    both = (high - low).clip(min=0).prod(axis=1)
+    shares: NDArray[np.float64] = both / (one[2:].prod() + many[:, 2:].prod(axis=1) - both)
+    return shares
+
+
+def _inside(boxes: Boxes, height: int, width: int) -> Boxes:
+    """Clip boxes to the image; those that are not finite or below one pixel are left out."""
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    limit = np.array([width, height], np.float32)
+    low, high = boxes[:, :2].clip(0, limit), (boxes[:, :2] + boxes[:, 2:4]).clip(0, limit)
+    clipped = np.column_stack([low, high - low, boxes[:, 4]]).astype(np.float32)
+    return clipped[(clipped[:, 2:4] >= 1).all(axis=1)]
