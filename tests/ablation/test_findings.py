@@ -89,8 +89,8 @@ def test_cells_are_counted_rightly(study, variant, cells, sure):
 
 def test_the_plan_is_that_of_the_studies(text, tmp_path):
     *_, last = plan_text(list(STUDIES.values()), tmp_path, 2).splitlines()
-    runs, hours = re.fullmatch(r"together (\d+) different .*about (\S+) hours with --processes 2", last).groups()
-    assert f"{runs} different runs, take about {hours} hours with `--processes 2`" in " ".join(text.split())
+    runs, hours = re.fullmatch(r"(\d+) distinct runs in total; about (\S+) hours with --processes 2", last).groups()
+    assert f"{runs} distinct runs, take about {hours} hours with `--processes 2`" in " ".join(text.split())
 
 
 def test_the_hours_are_those_of_the_results(text):

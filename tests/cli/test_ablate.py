@@ -190,7 +190,7 @@ def test_a_quick_run_is_small_and_apart(trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "s.toml").write_text(SCENES)
     out = tmp_path / "out"
     assert main(["ablate", str(tmp_path / "s.toml"), "--out", str(out), "--quick"]) == 0
-    assert "its counts are meaningless" in capsys.readouterr().out
+    assert "its numbers are meaningless" in capsys.readouterr().out
     assert [run.path for run, _ in trained] == ["few/a/1", "few/b/1", "people/a/1", "people/b/1"]
     assert {run.settings["training.steps"] for run, _ in trained} == {2}
     assert len((out / "quick/data/scenes/train_6.txt").read_text().splitlines()) == 4
@@ -232,7 +232,7 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
     assert main(["ablate", study, "--out", str(tmp_path / "out"), "--plan"]) == 0
     said = capsys.readouterr().out
     assert "study: 2 runs, 0 done, 0 shared" in said
-    assert "together 2 different runs" in said
+    assert "2 distinct runs in total" in said
     assert not trained
     assert not (tmp_path / "out").exists()
 
@@ -246,7 +246,7 @@ def test_a_plan_trains_nothing(study, trained, tmp_path, capsys):
         (["--processes", "0"], "'--processes': 0 is not in the range 1<=x"),
         (["--again"], "choose which with --only"),
         (["--stored", "results"], "--stored needs --check or --show"),
-        (["--plan", "--show"], "one at a time"),
+        (["--plan", "--show"], "exclude each other: pass one of them"),
         (["--only", "depth/none/1"], "--only depth/none/1 matches no run"),
         (["--check", "--data", "images=."], "nothing to check"),
     ],

@@ -80,7 +80,7 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
     ("words", "expected"),
     [
         (["depth", "a.png", "--prompts", "4"], "no prompt 4: this model has prompts 0 to 3"),
-        (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; expected numbers"),
+        (["depth", "a.png", "--prompts", "1,x"], "--prompts is '1,x'; expected indices from 0"),
         (["depth", "a.png", "--prompts", ""], "Option '--prompts' is empty: give a value"),
         (["depth", "a.png", "--prompts", "1", "--top", "2"], "got both --prompts and --top"),
         (["depth", "a.png", "--top", "0"], "'--top': 0 is not in the range 1<=x"),
@@ -91,7 +91,7 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
         (["depth", "a.png", "--data.root", "."], "give images or --data.root"),
         (["depth", "--data.root", "."], "recipe.json: give a model folder that training wrote, or --recipe"),
         (["depth", "--data.root", ".", "--recipe", "micro_pose"], "predicts depth, but the recipe is for pose"),
-        (["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"], "the recipe ('sky', 'building',"),
+        (["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"], "but the recipe has ('sky', 'building',"),
         (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
         (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "Did you mean '--data.root'?"),
         (["depth", "--data.root", "--recipe", "micro_depth"], "Option '--data.root' has no value: --recipe follows"),

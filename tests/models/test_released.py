@@ -359,8 +359,8 @@ class TestWrongFiles:
             ),
             ("ade20k", "nyu", "but a released segmentation checkpoint: choose the preset ade20k or cityscapes"),
             ("cityscapes", "kitti", "but a released segmentation checkpoint: choose the preset ade20k or cityscapes"),
-            ("cityscapes", "ade20k", "has 19 classes, ade20k 150: choose cityscapes"),
-            ("ade20k", "cityscapes", "has 150 classes, cityscapes 19: choose ade20k"),
+            ("cityscapes", "ade20k", "the checkpoint has 19 classes, but preset ade20k has 150: choose cityscapes"),
+            ("ade20k", "cityscapes", "the checkpoint has 150 classes, but preset cityscapes has 19: choose ade20k"),
         ],
     )
     def test_wrong_preset(self, held, preset, advice):
@@ -378,7 +378,7 @@ class TestWrongFiles:
         assert refusal(nn.Linear(2, 2).state_dict(), "nyu").endswith(
             f"is not a released checkpoint: expected tensors named encoder.{UNET}*, found 2 others (bias, weight)"
         )
-        assert "cannot" not in refusal({f"{UNET}out.0.bias": torch.ones(1)}, "ade20k")
+        assert "cannot be loaded" not in refusal({f"{UNET}out.0.bias": torch.ones(1)}, "ade20k")
 
     def test_no_tensors(self):
         assert refusal({}, "nyu").startswith("the state dict holds no tensors")
