@@ -165,7 +165,7 @@ def test_folder_of_something_else_is_code_2(check):
 def test_what_joints_are_taken_to_mean_is_reported(check):
     """Joints that no name calls left or right were mirrored without changing places, without a warning."""
     _, out, _ = check("coco")
-    assert "swapped in mirrored images: left_eye/right_eye, left_ear/right_ear" in out
+    assert "change places in mirror images: left_eye/right_eye, left_ear/right_ear" in out
     assert "; stay: nose" in out
 
 

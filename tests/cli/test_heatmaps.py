@@ -91,7 +91,10 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
         (["depth", "a.png", "--data.root", "."], "give images or --data.root"),
         (["depth", "--data.root", "."], "recipe.json: give a model folder that training wrote, or --recipe"),
         (["depth", "--data.root", ".", "--recipe", "micro_pose"], "predicts depth, but the recipe is for pose"),
-        (["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"], "but the recipe has ('sky', 'building',"),
+        (
+            ["segmentation", "--data.root", ".", "--recipe", "micro_segmentation"],
+            "but the recipe has ('sky', 'building',",
+        ),
         (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
         (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "Did you mean '--data.root'?"),
         (["depth", "--data.root", "--recipe", "micro_depth"], "Option '--data.root' has no value: --recipe follows"),

@@ -58,7 +58,7 @@ def test_short_forms_mean_recipe_keys(monkeypatch):
         (["micro_depth", "--batch-size"], "Option '--batch-size' requires an argument; see metaprompts memory --help"),
         (["micro_depth", "--precision", "fp8"], "'fp8' is not one of 'fp32', 'bf16', 'fp16'"),
         (["micro_depth", "--processes", "0"], "'--processes': 0 is not in the range 1<=x"),
-        (["nyu", "--processes", "5"], "cannot be shared by 5 processes"),
+        (["nyu", "--processes", "5"], "cannot be split over 5 processes"),
         (["micro_depth", "--backbone.source", "random:huge"], "no architecture named 'huge'"),
         (["micro_depth", "--trainig.seed", "1"], "Did you mean '--training.seed'?"),
     ],

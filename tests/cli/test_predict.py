@@ -136,7 +136,7 @@ def test_options_of_pose_are_for_pose(models, data, tmp_path, capsys, option, ta
     words = [str(models / task), str(data / "images/002.png"), "--out", str(tmp_path / "o"), option, "0.1"]
     for command in ["predict"] if option == "--min-score" else ["predict", "heatmaps"]:
         assert main([command, *words]) == 2
-        line = f"error: {option} is for pose, but but {models / task} predicts {task}: leave it out\n"
+        line = f"error: {option} is for pose, but {models / task} predicts {task}: leave it out\n"
         assert capsys.readouterr().err == line
     assert not (tmp_path / "o").exists()
 
@@ -363,7 +363,7 @@ def test_boxes_below_one_pixel(tmp_path, caplog):
 
 def test_boxes_of_no_image_are_reported(pose, tmp_path, caplog):
     assert pose(placed(tmp_path, "1.jpg"), [{"image_id": 7, "bbox": LEFT}])[:2] == (0, [])
-    assert "boxes.json has no box of" in caplog.text
+    assert "boxes.json has no box for" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,8 @@ def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(stopped):
     moments = dict(enumerate(state["optimizer"]["state"].values()))
     write_state(path, {**state, "optimizer": {**state["optimizer"], "state": moments}})
     with pytest.raises(
-        InputError, match=r"00000003.pt was written by an earlier version, which .* delete .*vae to beg"
+        InputError,
+        match=r"00000003.pt was written by an earlier version, which .* delete .*vae to start the stage over",
     ):
         go(made, "vae")
 

@@ -61,7 +61,7 @@ def test_several_processes_draw_the_same(tmp_path, monkeypatch):
 
 def test_scenes_of_another_size_are_refused(tmp_path):
     draw_scenes(SMALL, tmp_path, rectangle)
-    with pytest.raises(InputError, match=r"shape \(64, 64, 3\), expected \(64, 128, 3\)"):
+    with pytest.raises(InputError, match=r"shape \(64, 64, 3\); expected \(64, 128, 3\)"):
         draw_scenes(dataclasses.replace(SMALL, width=128), tmp_path, rectangle)
 
 
@@ -144,7 +144,7 @@ def test_the_miniature_fits_together(tmp_path):
     assert made.unet["sample_size"] == [16, 24]
     path = tmp_path / "other.json"
     path.write_text(json.dumps({"unet": {**made.unet, "in_channels": 4}, "vae": made.vae, "text_encoder": {}}))
-    with pytest.raises(InputError, match=r"unet\.in_channels is 4, vae\.latent_channels 16"):
+    with pytest.raises(InputError, match=r"unet\.in_channels is 4, but vae\.latent_channels is 16"):
         read_architecture(path)
     path.write_text("{}")
     with pytest.raises(InputError, match="is not an architecture: expected a JSON object of unet, vae, text_encoder"):

@@ -193,7 +193,7 @@ def test_released_recipes_keep_their_batch_on_one_to_eight_processes(name):
         split = batch_plan(recipe, processes)
         assert (split.batch, split.fitted) == (recipe.training.batch_size, "")
         assert split.loss_batch == (recipe.training.loss_group_size or split.micro_batch)
-    with pytest.raises(InputError, match="cannot be shared by 5 processes"):
+    with pytest.raises(InputError, match="cannot be split over 5 processes"):
         batch_plan(recipe, 5)
 
 

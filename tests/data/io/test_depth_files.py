@@ -56,7 +56,7 @@ class TestDepth:
         ("array", "words"),
         [
             (np.array([[1.0, -0.5]]), "negative"),
-            (np.zeros((2, 2, 1)), r"float64 \(2, 2, 1\); expected one number per pixel"),
+            (np.zeros((2, 2, 1)), r"float64 \(2, 2, 1\); expected one number a pixel"),
             (np.array([[None]]), r"object \(1, 1\)"),
             (np.array([["a"]]), r"<U1 \(1, 1\)"),
             (np.zeros((0, 4)), r"float64 \(0, 4\)"),
@@ -190,7 +190,7 @@ class TestFormats:
     def test_arrays_of_an_npz(self, tmp_path):
         npz(tmp_path / "a.npz", near=STORED, far=STORED)
         with pytest.raises(
-            InputError, match=r"a\.npz holds 'near', 'far'; expected a single array, or one called depth"
+            InputError, match=r"a\.npz holds 'near', 'far'; expected a single array, or one named depth"
         ):
             read_depth_m(tmp_path / "a.npz", DepthEncoding())
 
@@ -212,7 +212,7 @@ class TestKinds:
 
     def test_integers_of_disparity_need_units(self, tmp_path):
         np.save(tmp_path / "a.npy", np.array([[1]]))
-        with pytest.raises(InputError, match=r"holds integers of inverse; say data\.depth_scale"):
+        with pytest.raises(InputError, match=r"holds integers of inverse: set data\.depth_scale"):
             read_depth_m(tmp_path / "a.npy", DepthEncoding(kind="inverse"))
 
     @pytest.mark.parametrize(

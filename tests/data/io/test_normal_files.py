@@ -64,7 +64,7 @@ def test_other_files_are_one_error(tmp_path, name, write, message):
 
 
 def test_a_plane_has_one_normal():
-    """z = 4 + x / 2: the surface turns to the left, (-1, 0, 2) / sqrt(5) as x, y and z toward the camera."""
+    """z = 4 + x / 2: the surface recedes to the right and so faces right, (1, 0, 2) / sqrt(5) as x, y and z toward the camera."""
     across = (np.arange(9) - 4) / 10
     depth_m = np.tile(4 / (1 - across / 2), (6, 1)).astype(np.float32)
     depth_m[3, 3] = 0
@@ -72,7 +72,7 @@ def test_a_plane_has_one_normal():
     known = normals.any(axis=2)
     assert not known[3, 2:5].any()
     assert known.sum() == depth_m.size - 5
-    np.testing.assert_allclose(normals[0, 0], np.array([-1, 0, 2]) / np.sqrt(5), atol=0.02)
+    np.testing.assert_allclose(normals[0, 0], np.array([1, 0, 2]) / np.sqrt(5), atol=0.02)
 
 
 def test_the_edge_of_a_thing_has_no_normal():

@@ -167,8 +167,8 @@ class TestPoseCrop:
         ("names", "words"),
         [
             (NAMES[:2], "joint 'left_hand' has no partner on the right: .* --task.flip_pairs"),
-            (("a", "b", "c"), r"mirroring is on, but no name .* \(a, b, c\): pass --task.flip_pairs .*augment.flip 0"),
-            (("l_hand", "Left hand", "r_hand"), "joints 'l_hand' and 'Left hand' mean the same"),
+            (("a", "b", "c"), r"mirroring is on, but no name .* \(a, b, c\): say --task.flip_pairs .*augment.flip 0"),
+            (("l_hand", "Left hand", "r_hand"), "joints 'l_hand' and 'Left hand' are the same"),
         ],
     )
     def test_names_that_do_not_say_what_is_mirrored(self, names, words):

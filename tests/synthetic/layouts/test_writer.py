@@ -201,9 +201,9 @@ def test_bad_values_write_nothing(tmp_path, changed, words):
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"layout": "coco"}, "holds scenes with layout ade20k, not coco: give another folder"),
-        ({"count": 7}, "holds scenes with count 6, not 7"),
-        ({"seed": 1}, "with seed 1000000, not 1"),
+        ({"layout": "coco"}, "holds scenes with layout ade20k, expected coco: give another folder"),
+        ({"count": 7}, "holds scenes with count 6, expected 7"),
+        ({"seed": 1}, "with seed 1000000, expected 1"),
     ],
 )
 def test_folder_of_other_scenes(whole, changed, words):
