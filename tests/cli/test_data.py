@@ -165,8 +165,8 @@ def test_folder_of_something_else_is_code_2(check):
 def test_what_joints_are_taken_to_mean_is_reported(check):
     """Joints that no name calls left or right were mirrored without changing places, without a warning."""
     _, out, _ = check("coco")
-    assert "change places in mirror images: left_eye/right_eye, left_ear/right_ear" in out
-    assert "; stay: nose" in out
+    assert "swapped when an image is mirrored: left_eye/right_eye, left_ear/right_ear" in out
+    assert "; unchanged: nose" in out
 
 
 def test_joints_that_do_not_tell_are_code_1(check):

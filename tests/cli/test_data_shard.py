@@ -56,7 +56,7 @@ def test_it_says_what_it_wrote_and_goes_on(shard, tmp_path):
     (tmp_path / "out/train-000001.tar").unlink()
     code, again, err = shard("depth", "--shard-bytes=20kB")
     assert (code, again) == (0, out)
-    assert "writing train: 2 of 4 already done; --resume never discards them" in err.replace("\n", " ")
+    assert "writing train: 2 of 4 already done; pass --resume never to discard them" in err.replace("\n", " ")
     code, _, err = shard("depth", "--shard-bytes", "1MB")
     assert (code, err.count("\n")) == (2, 1)
     assert "made with another --shard-bytes" in err

@@ -121,7 +121,7 @@ def test_an_evaluation_that_goes_on_says_so_and_knows_its_data_from_another_fold
     monkeypatch.chdir(data.parent)
     capsys.readouterr()
     assert main([*words, data.name]) == 0
-    assert "evaluating: 4 of 4 already done; --resume never discards them" in capsys.readouterr().err
+    assert "evaluating: 4 of 4 already done; pass --resume never to discard them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", SMALL)

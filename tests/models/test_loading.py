@@ -272,7 +272,7 @@ class TestHub:
 
     def test_not_in_the_cache(self, offline):
         assert refusal("nobody/nothing").startswith(
-            "no nobody/nothing: neither a local folder nor available on the hub"
+            "no nobody/nothing: neither a local folder nor available on the Hub"
         )
         with pytest.raises(InputError, match="no nobody/nothing"):
             MetaPromptModel.from_pretrained("nobody/nothing")

@@ -181,7 +181,7 @@ def test_another_recipe_is_refused_by_its_keys(images, tmp_path):
     with pytest.raises(TrainingStopped):
         train(recipe("depth", images, tmp_path / "run"), [SignalAt(2)])
     other = recipe("depth", images, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
-    with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: give the same"):
+    with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: use the same value"):
         train(other, resume="auto")
 
 
@@ -318,7 +318,7 @@ def test_a_full_disk_is_one_error_and_leaves_the_former_checkpoint(tmp_path):
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, former[1]))
     try:
-        with pytest.raises(InputError, match=r"cannot write .*state\.pt: .*nothing there was changed"):
+        with pytest.raises(InputError, match=r"cannot write .*state\.pt: .*nothing was changed"):
             write_state(path, {"weights": torch.rand(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, former)

@@ -27,18 +27,19 @@ def test_what_an_earlier_run_has_done_counts(capsys, monkeypatch, quiet):
         bar.resumed(3)
         bar.advance(2)
     lines = capsys.readouterr().err.splitlines()
-    first = "evaluating: 3 of 5 already done; --resume never discards them"
+    first = "evaluating: 3 of 5 already done; pass --resume never to discard them"
     assert lines == ([] if quiet else [first, "evaluating 3/5", "evaluating 5/5  0:00 left"])
 
 
 def test_every_fiftieth_step_of_a_training_is_a_line(capsys):
     reporter = ConsoleProgress()
-    reporter.start(60, nn.Linear(999, 1000), "a step: 2 images")
+    model = nn.Linear(999, 1000)
+    reporter.on_train_begin(model, 60, "a step: 2 images")
     for step in range(1, 61):
-        reporter.step(step, {"total": 2.0}, lr=0.1, images=2, seconds=0.5, waited=0.1)
-    assert list(reporter.validating([1, 2])) == [1, 2]
-    reporter.validated(60, {"step": 60, "mIoU": 0.5})
-    reporter.finish()
+        reporter.on_step_end(model, step, {"total": 2.0}, lr=0.1, images=2, seconds=0.5, waited=0.1)
+    assert list(reporter.on_validation_begin([1, 2])) == [1, 2]
+    reporter.on_validation_end(model, 60, {"step": 60, "mIoU": 0.5})
+    reporter.on_train_end()
     facts = "loss 2.0000  lr 1.00e-01  4.0 images/s  20% waiting"
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["1.0 M parameters, 1.0 M trained, 60 steps", "a step: 2 images"]

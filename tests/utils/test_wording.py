@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from torch import nn
 
 import metaprompts
 from metaprompts.evaluation.report import score_table
@@ -32,7 +33,7 @@ def test_counts_are_whole_numbers_wherever_scores_are_shown(capsys):
     """images 50.0000, images_skipped 0.0000."""
     scores = {"rmse": 2.5, "images": 50.0, "images_skipped": 0.0}
     assert [shown_score(name, value) for name, value in scores.items()] == ["2.5000", "50", "0"]
-    ConsoleProgress().validated(7, {"step": 7, **scores})
+    ConsoleProgress().on_validation_end(nn.Identity(), 7, {"step": 7, **scores})
     assert "validation at step 7: rmse 2.5000  images 50  images_skipped 0\n" in capsys.readouterr().err
     console = Console(file=StringIO(), width=80)
     console.print(score_table(scores, "depth"))

@@ -138,7 +138,7 @@ def _warning(study: Study, results: Results) -> str:
     if fewest >= _FEW_SEEDS or not fewest:
         return ""
     if fewest == 1:
-        return " A single seed has neither."
+        return " A single seed has neither an interval nor a test."
     return f" {fewest} seeds are few: a difference that is not significant may still exist."
 
 

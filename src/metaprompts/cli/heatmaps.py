@@ -63,9 +63,9 @@ class Heatmaps(WithModelRecipeKeys):
     box_category: tuple[str, ...] = option((), metavar="NAME", group=_POSE)
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
     caption: str | None = option(None, group=_CAPTIONS)
-    """Caption of all images, for a model that reads captions."""
+    """Caption for all images, if the model reads captions."""
     captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
-    """Instead of --caption: JSON of images and captions; names are relative to its folder, or bare."""
+    """Instead of --caption: JSON of images and captions; names are relative to its folder, or file names only."""
     captioner: str | None = option(None, metavar="MODEL", group=_CAPTIONS)
     """Instead of --caption: a captioning model, hub id or folder; for example Salesforce/blip2-opt-2.7b."""
     text_source: str | None = option(None, metavar="SOURCE", group=_CAPTIONS)

@@ -32,7 +32,7 @@ COCO_SKELETON = (
 )
 """Pairs of `COCO_JOINTS`, by index, that a limb connects."""
 
-_GIVE_PAIRS = "say --task.flip_pairs [[LEFT,RIGHT],...] (indices from 0; [] for none)"
+_GIVE_PAIRS = "pass --task.flip_pairs [[LEFT,RIGHT],...] (indices from 0; [] for none)"
 _LOWER_BODY = ("hip", "knee", "ankle", "foot", "toe", "heel", "leg", "thigh", "shin", "calf", "pelvis")
 
 Pairs = Sequence[tuple[int, int]]
@@ -97,7 +97,7 @@ def describe_mirroring(names: Sequence[str], given: Pairs | None = None) -> str:
         pairs = ()
     named = ", ".join(f"{names[left]}/{names[right]}" for left, right in pairs) or "none"
     alone = [joint for index, joint in enumerate(names) if all(index not in pair for pair in pairs)]
-    return f"change places in mirror images: {named}; stay: {', '.join(alone) or 'none'}"
+    return f"swapped when an image is mirrored: {named}; unchanged: {', '.join(alone) or 'none'}"
 
 
 def mirrored_order(names: Sequence[str], given: Pairs | None = None) -> list[int]:

@@ -34,7 +34,7 @@ _SHOWN = 12
 
 _COMMANDS = (
     (
-        "Your own images. The miniature was trained only on generated scenes: expect little on photographs",
+        "Your own images. The miniature was trained only on generated scenes: expect poor results on photographs",
         "metaprompts predict micro-depth my_images/ --out predicted",
     ),
     (

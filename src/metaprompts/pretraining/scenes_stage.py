@@ -44,7 +44,7 @@ def draw_scenes(settings: Scenes, folder: Path, source: Source = generated_scene
         for split, count in ((HELD_OUT, settings.held_out), (TRAINING, settings.count))
         for rows in missing_parts(folder / split, count, shape)
     ]
-    for _ in tracked(in_processes(_draw_part, jobs, settings.workers), len(jobs), what="drawing scenes in parts"):
+    for _ in tracked(in_processes(_draw_part, jobs, settings.workers), len(jobs), what="drawing scenes"):
         pass
 
 

@@ -24,7 +24,7 @@ class BackboneChoice:
 
     Attributes:
         source: hub id, diffusers folder, single file, "micro", or "random:NAME"; see `load_backbone`
-        forget_unet: start from a random UNet behind the source's VAE, to measure the effect of pre-training
+        forget_unet: start from a random UNet with the source's VAE, to measure the effect of pre-training
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
             recipes do without
         cache_latents: keep the frozen encoder's output in memory; helps only if images repeat exactly
@@ -50,11 +50,11 @@ class Training:
         batch_size: images per step, over all processes
         micro_batch_size: images per forward pass; none for all images of a process. Smaller passes need less memory:
             their gradients are accumulated
-        loss_group_size: consecutive images that share a loss; none for the images of a pass. The released recipes share
+        loss_group_size: consecutive images that share a loss; none for all images of a pass. The released recipes share
             losses among the images of one GPU, which affects the depth and Lovasz losses. A fixed number makes a step
             independent of how it is split
         fit_processes: if batch or groups do not divide evenly, use the next larger batch and the largest loss group
-            that do, and log them; released recipes keep theirs
+            that do, and log them; released recipes keep their batch and groups
         batch_norm: statistics in training: "local" of each pass, "sync" over the processes' passes, or "frozen", the
             model's initial statistics
         step_decay: train every refinement step, not only the last: step k's loss is weighted by step_decay^(K - k).
@@ -166,7 +166,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.training.batch_size < self.task.smallest_pass:
             raise InputError(
-                f"training.batch_size is {self.training.batch_size}; {self.task.name} wants at least "
+                f"training.batch_size is {self.training.batch_size}; {self.task.name} needs at least "
                 f"{self.task.smallest_pass}"
             )
         self.task.check_trainable()

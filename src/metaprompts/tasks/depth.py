@@ -63,7 +63,7 @@ class DepthProtocol(EvaluationProtocol):
         num_windows: number of square windows along the long side (NYU: 2, KITTI: 16); none for the whole image at once
         crop: evaluated region: nyu (rows 45:471, columns 41:601), garg or eigen (KITTI); none for all
         kitti_crop: first crop images and depth to KITTI's benchmark crop: the lowest 352 rows, the middle 1216 columns;
-            training does so as well
+            training does the same
     """
 
     num_windows: Annotated[int, Range(2, 1024)] | None = None
@@ -122,7 +122,7 @@ class Depth(FusedTask):
     protocol: ClassVar[type[EvaluationProtocol]] = DepthProtocol
     metrics: ClassVar[tuple[str, ...]] = DEPTH_SCORES
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = {"rmse": "lower", "rel": "lower", "d1": "higher"}
-    nothing_scored: ClassVar[str] = "no pixel of the validation split has a depth in range"
+    nothing_scored: ClassVar[str] = "no pixel in the validation split has a depth in range"
     published: ClassVar[str | None] = "nyu"
     published_size: ClassVar[tuple[int, int]] = (480, 480)
     sheet_cell: ClassVar[tuple[int, int]] = (360, 320)

@@ -120,7 +120,7 @@ class Pose(FusedTask):
     metrics: ClassVar[tuple[str, ...]] = (*KEYPOINT_SCORES, "pck@0.2")
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = dict.fromkeys(("AP", "AP50", "pck@0.2"), "higher")
     image_metric: ClassVar[str | None] = "pck@0.2"
-    nothing_scored: ClassVar[str] = "no person of the validation split counts"
+    nothing_scored: ClassVar[str] = "the validation split has no person that can be scored"
     published: ClassVar[str | None] = "coco_pose"
     reads_boxes: ClassVar[bool] = True
     output_names: ClassVar[str | None] = "joints"

@@ -143,7 +143,7 @@ class Segmentation(Task):
     protocol: ClassVar[type[EvaluationProtocol]] = SegmentationProtocol
     metrics: ClassVar[tuple[str, ...]] = ("mIoU", "aAcc", "mAcc")
     best_by: ClassVar[Mapping[str, Literal["higher", "lower"]]] = dict.fromkeys(("mIoU", "mAcc", "aAcc"), "higher")
-    nothing_scored: ClassVar[str] = "no pixel of the validation split has a class"
+    nothing_scored: ClassVar[str] = "no pixel in the validation split is labeled"
     # UPerNet pools to one pixel, and the variance of a single value is undefined.
     smallest_pass: ClassVar[int] = 2
     published: ClassVar[str | None] = "ade20k"

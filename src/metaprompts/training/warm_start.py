@@ -104,7 +104,7 @@ def _outputs_by_name(
 
 def _report_outputs(key: str, copied: Sequence[str], fresh: Sequence[str], source: str | Path) -> None:
     _warn(
-        "%s has different task.%s, or another order: outputs copied by name: %s; newly initialized: %s",
+        "%s has different task.%s, or a different order: outputs copied by name: %s; newly initialized: %s",
         source,
         key,
         ", ".join(copied) or "none",
@@ -118,8 +118,8 @@ def _warn_of_other_labels(model: MetaPromptModel, config: Mapping[str, Any], sou
     labels = found.get("labels")
     if prompts.kind == found.get("kind") == "label" and labels is not None and tuple(labels) != prompts.labels:
         _warn(
-            "%s has different prompt labels, or another order, but its head is copied unchanged: set prompts.labels "
-            "to %s to use the trained head",
+            "%s has different prompt labels, or a different order, but its head is copied unchanged: "
+            "set prompts.labels to %s to use the trained head",
             source,
             ",".join(map(str, labels)),
         )

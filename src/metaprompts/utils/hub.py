@@ -28,7 +28,7 @@ def hub_folder(source: str, patterns: list[str], **options: Any) -> Path:
         return Path(snapshot_download(source, allow_patterns=patterns, **options))
     except Exception as error:  # the client raises its own errors, those of its HTTP library, and system errors
         raise InputError(
-            f"no {source}: neither a local folder nor available on the hub ({type(error).__name__}): check the name "
+            f"no {source}: neither a local folder nor available on the Hub ({type(error).__name__}): check the name "
             "and the network"
         ) from error
 

@@ -61,7 +61,7 @@ class ProgressBar:
     def resumed(self, count: int) -> None:
         """Report the number of items done by an earlier run."""
         if count and not self._quiet:
-            report_lines([f"{self._title}: {count} of {self._total} already done; --resume never discards them"])
+            report_lines([f"{self._title}: {count} of {self._total} already done; pass --resume never to discard them"])
         self.advance(count)
 
     def __enter__(self) -> Self:

@@ -106,7 +106,7 @@ def read_archive(path: Path) -> Any:
         entries = {entry.filename: entry for entry in archive.infolist()}
         root = next(name for name in entries if name.endswith(f"/{_PICKLE}")).removesuffix(_PICKLE)
         if archive.read(f"{root}byteorder") != sys.byteorder.encode() if f"{root}byteorder" in entries else False:
-            raise ValueError("it was written on a machine with another byte order")
+            raise ValueError("it was written on a machine with a different byte order")
         content = archive.read(root + _PICKLE)
         places = {name.removeprefix(f"{root}data/"): _place(archive, entry) for name, entry in entries.items()}
     size = path.stat().st_size

@@ -43,7 +43,7 @@ class TestDepth:
         rows = struct.pack("<HHII", 257, 4, 1, 12)
         assert rows in content
         (tmp_path / "a.tiff").write_bytes(content.replace(rows, struct.pack("<HHII", 257, 4, 1, 99)))
-        with pytest.raises(InputError, match=r"a.tiff is broken or truncated \(its strips do not cover it"):
+        with pytest.raises(InputError, match=r"a.tiff is broken or truncated \(its strips do not cover the image"):
             read_depth_m(tmp_path / "a.tiff", DepthEncoding())
 
     def test_array(self, tmp_path):

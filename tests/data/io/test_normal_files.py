@@ -64,7 +64,7 @@ def test_other_files_are_one_error(tmp_path, name, write, message):
 
 
 def test_a_plane_has_one_normal():
-    """z = 4 + x / 2: the surface recedes to the right and so faces right, (1, 0, 2) / sqrt(5) as x, y and z toward the camera."""
+    """z = 4 + x / 2 recedes to the right, so it faces right: (1, 0, 2) / sqrt(5) as x, y and z toward the camera."""
     across = (np.arange(9) - 4) / 10
     depth_m = np.tile(4 / (1 - across / 2), (6, 1)).astype(np.float32)
     depth_m[3, 3] = 0

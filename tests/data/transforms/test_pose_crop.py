@@ -167,7 +167,7 @@ class TestPoseCrop:
         ("names", "words"),
         [
             (NAMES[:2], "joint 'left_hand' has no partner on the right: .* --task.flip_pairs"),
-            (("a", "b", "c"), r"mirroring is on, but no name .* \(a, b, c\): say --task.flip_pairs .*augment.flip 0"),
+            (("a", "b", "c"), r"mirroring is on, but no name .* \(a, b, c\): pass --task.flip_pairs .*augment.flip 0"),
             (("l_hand", "Left hand", "r_hand"), "joints 'l_hand' and 'Left hand' are the same"),
         ],
     )

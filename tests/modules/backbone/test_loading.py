@@ -354,7 +354,7 @@ class TestHub:
     def test_not_in_the_cache(self, hub_cache):
         start = time.monotonic()
         assert refusal("nobody/nothing") == (
-            "no nobody/nothing: neither a local folder nor available on the hub (LocalEntryNotFoundError): check the "
+            "no nobody/nothing: neither a local folder nor available on the Hub (LocalEntryNotFoundError): check the "
             "name and the network"
         )
         assert time.monotonic() - start < 5

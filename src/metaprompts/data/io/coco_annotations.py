@@ -295,7 +295,7 @@ def _image(entry: dict[str, Any]) -> tuple[int, CocoImage]:
 def _file_name(entry: dict[str, Any]) -> str:
     name = text_of(entry, "file_name")
     if any(len(part.encode(errors="surrogateescape")) > _LONGEST_NAME for part in name.split("/")):
-        raise ValueError(f"file_name is {shown(name)}, longer than any file name")
+        raise ValueError(f"file_name is {shown(name)}, longer than file systems allow")
     return name
 
 

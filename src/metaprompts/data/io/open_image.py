@@ -119,7 +119,7 @@ def _load(image: ImageFile.ImageFile) -> None:
     extents: list[Any] = [tile[1] for tile in image.tile]
     covered: int = sum([(right - left) * (lower - upper) for left, upper, right, lower in extents])
     if covered < image.width * image.height:
-        raise OSError("its strips do not cover it")
+        raise OSError("its strips do not cover the image")
     with quiet_libtiff() as errors:
         image.load()
     # Pillow does not detect all missing strips, and pixels would be missing.

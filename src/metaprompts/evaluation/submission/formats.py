@@ -107,7 +107,7 @@ def _check_classes(names: Sequence[str], server: str) -> Callable[[Any], None]:
             raise InputError(f"the model has {len(task.classes)} classes; the server expects {len(names)}")
         if class_order(task.classes, names, server) is not None:
             raise InputError(
-                f"the model has the classes of {server} in another order "
+                f"the model has the classes of {server} in a different order "
                 f"({describe_difference(task.classes, names)}), but a submission stores class indices: train with the "
                 "data set's order"
             )
