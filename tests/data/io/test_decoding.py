@@ -81,7 +81,7 @@ class TestWhiteLevel:
             ([0, 2.5], np.float32, "floats up to 2.5; .* nearly black: set the white level to 3 "),
             ([-3, -1], np.float32, "values from -3 to -1: those below 0 become black"),
             ([-3, -1], np.int32, "values from -3 to -1: those below 0 become black"),
-            ([0, 1000000], np.int32, "values beyond 65535 become white: scale it"),
+            ([0, 1000000], np.int32, "values up to 1000000, and all values beyond 65535 become white: scale it"),
             ([0, 0.5], np.float32, None),
             ([0, 1], np.float32, None),
             ([0, 200], np.float32, None),
