@@ -22,7 +22,7 @@ def test_a_damaged_line_is_left_out_and_the_others_stay(tmp_path, caplog, bad):
     """One bad byte in log.jsonl kept --resume auto from going on."""
     path = written(tmp_path / "log.jsonl", before=bad)
     assert read_lines(path) == LINES
-    assert caplog.messages == [f"{path} has 1 damaged line: left out"]
+    assert caplog.messages == [f"{path} has 1 damaged line: skipped"]
     caplog.clear()
     JsonlFile(path, 2).close()
     assert len(caplog.messages) == 1

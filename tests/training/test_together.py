@@ -155,8 +155,12 @@ def test_an_error_of_one_process_ends_all(images, tmp_path):
 @pytest.mark.parametrize(
     ("batch", "settings", "message"),
     [
-        (24, {"processes": 7}, "batch_size 24 cannot be shared by 7 processes"),
-        (24, {"processes": 8, "micro_batch": 2}, "has 3 images of a step.*micro_batch_size 2: choose a divisor of 3"),
+        (24, {"processes": 7}, "batch_size 24 cannot be split over 7 processes"),
+        (
+            24,
+            {"processes": 8, "micro_batch": 2},
+            "has 3 images of a step, which training.micro_batch_size 2 does not divide: choose a divisor of 3",
+        ),
         (24, {"processes": 4, "loss_batch": 4}, "loss_group_size is 4, and a pass has 6 .* choose a divisor of 6"),
     ],
 )
