@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import click
 from click.shell_completion import CompletionItem
 
+from metaprompts.utils.distributed_env import is_first_process
 from metaprompts.utils.schema import Range, from_dict, nearest_name, to_dict, type_hints
 
 logger = logging.getLogger(__name__)
@@ -176,13 +177,9 @@ def _normalized(name: str) -> str:
 
 def _warn_of_repeated(given: Sequence[click.Parameter], values: Mapping[str, Any]) -> None:
     for param, times in Counter(given).items():
-        if times > 1 and isinstance(param, click.Option) and not param.multiple:
-            # Imports PyTorch.
-            from metaprompts.utils.distributed_env import is_first_process
-
-            if is_first_process():
-                last = values[param.name]
-                logger.warning("%s is given %d times: the last value is used, %s", param.opts[0], times, last)
+        if times > 1 and isinstance(param, click.Option) and not param.multiple and is_first_process():
+            last = values[param.name]
+            logger.warning("%s is given %d times: the last value is used, %s", param.opts[0], times, last)
 
 
 @cache

@@ -20,14 +20,14 @@ class PointClouds:
         kind: "ply" or "glb"
         fov_x_deg: horizontal field of view of all images, degrees; None if unknown
         focal_px: focal length of all images, pixels; None if unknown
-        intrinsics: file with the camera matrix of all images; None if unknown
+        intrinsics: the camera of all images, from a matrix; None if unknown
         edge: see `PointCloud.from_depth`
     """
 
     kind: str
     fov_x_deg: float | None
     focal_px: float | None
-    intrinsics: Path | None
+    intrinsics: "Intrinsics | None"
     edge: float
 
     @classmethod
@@ -37,7 +37,7 @@ class PointClouds:
         """Check the options; None if no files are asked for.
 
         Raises:
-            InputError: camera options contradict each other, or a library is missing
+            InputError: camera options contradict each other, the matrix cannot be read, or a library is missing
         """
         cameras = {"--fov-x": fov_x_deg, "--focal-px": focal_px, "--intrinsics": intrinsics}
         given = [name for name, value in cameras.items() if value is not None]
@@ -49,10 +49,10 @@ class PointClouds:
             raise InputError(f"{' and '.join(given)} both describe the camera: pass one of them")
         if kind == "glb" and find_spec("trimesh") is None:
             raise InputError("--point-cloud glb needs trimesh: pip install 'metaprompts[3d]', or pass ply")
-        made = cls(kind=kind, fov_x_deg=fov_x_deg, focal_px=focal_px, intrinsics=intrinsics, edge=edge)
-        if intrinsics is not None:
-            made._matrix()
-        return made
+        from metaprompts.data.io.intrinsics import read_matrix
+
+        camera = None if intrinsics is None else read_matrix(intrinsics)
+        return cls(kind=kind, fov_x_deg=fov_x_deg, focal_px=focal_px, intrinsics=camera, edge=edge)
 
     def save(self, prediction: "DepthPrediction", image: Path, folder: Path, stem: str) -> str:
         """Write ``STEM_points.ply`` or ``STEM_surface.glb``.
@@ -77,11 +77,5 @@ class PointClouds:
         if self.focal_px is not None:
             return Intrinsics.from_focal_px(self.focal_px, height, width)
         if self.intrinsics is not None:
-            return self._matrix()
+            return self.intrinsics
         return exif_intrinsics(image, height, width) or default_intrinsics(height, width)
-
-    def _matrix(self) -> "Intrinsics":
-        from metaprompts.data.io.intrinsics import read_matrix
-
-        assert self.intrinsics is not None
-        return read_matrix(self.intrinsics)

@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -139,7 +140,8 @@ class Predict:
 
         check_white_level(self.white_level)
         check_exists(self.boxes, self.captions, self.encoder, self.intrinsics, *self.adapter)
-        self._clouds()
+        # Contradictions are reported before anything is read.
+        _ = self._clouds
         paths = list_images(self.inputs, out=self.out)
         if failures := why_unreadable(paths, white_level=self.white_level):
             return self._report(paths, failures)
@@ -237,7 +239,7 @@ class Predict:
                 self._save_pose(prediction, path, name, detected=detected)
             else:
                 prediction.save(folder, name.name, raw=self.raw, legend=self.legend)
-            if isinstance(prediction, DepthPrediction) and (clouds := self._clouds()) is not None:
+            if isinstance(prediction, DepthPrediction) and (clouds := self._clouds) is not None:
                 report_lines([clouds.save(prediction, path, folder, name.name)])
         except InputError as error:
             if isinstance(error.__cause__, OSError) and error.__cause__.errno != errno.ENAMETOOLONG:
@@ -246,6 +248,7 @@ class Predict:
             return False
         return True
 
+    @cached_property
     def _clouds(self) -> "PointClouds | None":
         from metaprompts.cli.point_clouds import PointClouds
 

@@ -99,9 +99,9 @@ def recipe_sections(source: str, extending: tuple[str, ...] = ()) -> dict[str, A
     return _laid_over(recipe_sections(place, (*extending, source)), values)
 
 
-def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> str | None:
-    """The recipe key (of any task) or option closest to a word without a section; None if none is close."""
-    meant = {option.replace("-", "_"): option for option in options}
+def nearest_key(word: str) -> str | None:
+    """The recipe key (of any task) closest to a word without a section."""
+    meant: dict[str, str] = {}
     for task in importable_tasks().values():
         # The training section first: "steps" means training.steps.
         sections: dict[str, type[Any]] = {"training": Training, "task": task, **section_types(task.name)}
@@ -110,7 +110,7 @@ def nearest_key(word: str, options: Sequence[str] = (), cutoff: float = 0.0) -> 
                 key = f"{section}.{each.name}"
                 meant.setdefault(each.name, key)
                 meant.setdefault(key, key)
-    near = nearest_name(word.replace("-", "_"), list(meant), cutoff)
+    near = nearest_name(word.replace("-", "_"), list(meant))
     return near and meant[near]
 
 
