@@ -70,7 +70,7 @@ def load_image(
     except UnidentifiedImageError as error:
         if (found := other_format(path)) is not None:
             raise InputError(f"{kind} {path} is {found}: give {expected}") from error
-        raise InputError(f"{kind} {path} is not an image despite its name: give {expected}") from error
+        raise InputError(f"{kind} {path} is not an image: give {expected}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
             f"{kind} {path} is too large to decode safely ({one_line(error)}): make it smaller first"
