@@ -108,8 +108,8 @@ def test_a_captioner_that_cannot_be_loaded_is_reported_once(
 @pytest.mark.parametrize(
     ("model", "words", "expected"),
     [
-        ("reader", [], "reads a caption of each image: none is given; expected --caption TEXT, --captions FILE"),
-        ("reader", ["--caption", "a", "--captioner", "b/c"], "2 are given; expected --caption"),
+        ("reader", [], "needs a caption for each image: expected one of --caption TEXT, --captions FILE"),
+        ("reader", ["--caption", "a", "--captioner", "b/c"], "captioner MODEL, got 2"),
         ("reader", ["--captions", "gone.json"], "cannot read gone.json"),
         ("reader", ["--captioner", "gone"], "no captioner at gone"),
         ("reader", ["--caption", "a", "--text-source", "gone"], "no text encoder at gone"),

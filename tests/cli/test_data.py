@@ -198,7 +198,7 @@ def test_joints_of_another_data_set(check):
         (["data", "check"], "Missing argument 'RECIPE'"),
         (["data", "check", "--full"], "Missing argument 'RECIPE'"),
         (["data", "check", "micro_depth", "--out"], "Option '--out' requires an argument"),
-        (["data", "check", "micro_depth", "--out", "a.pdf"], "a.pdf is not an image name"),
+        (["data", "check", "micro_depth", "--out", "a.pdf"], "--out is a.pdf; expected a file name"),
         (["data", "check", "micro_depth"], "pass --data.root DIR"),
         (["data", "check", "micro_depth", "--data.root", "/nowhere"], "/nowhere is not a folder"),
     ],

@@ -97,7 +97,10 @@ def test_people_are_predicted_in_their_boxes(models, data, tmp_path):
         ),
         (["depth", "--data.root", ".", "--recipe", "micro_depth", "--top", "3"], "--top is for images"),
         (["depth", "--data.root", ".", "--data.rot", "1", "--recipe", "micro_depth"], "Did you mean '--data.root'?"),
-        (["depth", "--data.root", "--recipe", "micro_depth"], "Option '--data.root' has no value: --recipe follows"),
+        (
+            ["depth", "--data.root", "--recipe", "micro_depth"],
+            "Option '--data.root' needs a value, got the option --recipe",
+        ),
         (["depth", "--data.root", "gone", "--recipe", "micro_depth"], "gone is not a folder"),
     ],
 )

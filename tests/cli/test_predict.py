@@ -419,7 +419,7 @@ def test_of_two_images_with_one_name_the_second_gets_a_longer_one(models, tmp_pa
     assert {path.name for path in (tmp_path / "o").glob("*_depth.png")} == {
         *("x_depth.png", "b_x_png_depth.png", "b_x_png_2_depth.png")
     }
-    assert f"{second}: {first} already has results named x, so these are named b_x_png" in caplog.text
+    assert f"{second}: the results of {first} are named x already, so these are named b_x_png" in caplog.text
 
 
 def test_engines_agree(models, images, tmp_path, capsys):
@@ -529,7 +529,7 @@ def test_a_file_in_the_place_of_the_folder_is_reported_at_once(models, images, t
 def test_pose_refuses_windows(models, data, tmp_path, capsys):
     arguments = [str(data / "images"), "--out", str(tmp_path / "o"), "--window", "64,64"]
     assert main(["predict", str(models / "pose"), *arguments]) == 2
-    assert "--window is for whole images; pose predicts people" in capsys.readouterr().err
+    assert "--window is for whole images, but pose predicts people" in capsys.readouterr().err
 
 
 def test_a_name_too_long_for_its_results_does_not_stop_the_others(models, tmp_path, capsys):

@@ -82,13 +82,13 @@ def test_without_options_the_whole_image_is_one_person_and_that_is_said_once(fin
     code, found, printed = find()
     assert code == 0
     assert found == [("a.png", 0), ("b.png", 0)]
-    assert printed.err.count("each image is taken as one whole person: --detector finds people") == 1
+    assert printed.err.count("each image is assumed to show one whole person: pass --detector") == 1
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--detector", "any", "--boxes", "PEOPLE"], "--boxes and --detector both say where people are"),
+        (["--detector", "any", "--boxes", "PEOPLE"], "--boxes and --detector both locate people"),
         (["--detector", "any", "--min-box-score", "0.5"], "--min-box-score is for --boxes"),
         (["--detector", "any", "--box-category", "dog"], "--box-category is for --boxes"),
         (["--boxes", "PEOPLE", "--max-people", "3"], "--max-people is for --detector"),

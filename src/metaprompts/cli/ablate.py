@@ -27,12 +27,12 @@ class Ablate:
     """Train variants of recipes with several seeds, and compare them.
 
     STUDY is a TOML file with cells (each a recipe, data and a metric), variants (changes to the recipe) and seeds;
-    studies/ has examples. Every run has its own process with one thread; studies with the same run share it. After an
-    interruption the same command resumes: runs with a result are not trained again. Writes OUT/STUDY/results/ (one
-    small JSON file per run), OUT/STUDY/table.md and table.png; models and logs are in OUT/runs/.
+    studies/ has examples. Every run has its own process with one thread; a run that several studies need is trained
+    once. If interrupted, run the same command again: it skips finished runs. Writes OUT/STUDY/results/ (one
+    small JSON file per run), OUT/STUDY/table.md and table.png; models and logs go to OUT/runs/.
 
     Divergence counts as a result. A run that crashes has no result and does not stop the others (exit code 1). A run
-    with bad input stops all (exit code 2). The same command retrains failed runs.
+    with bad input stops the command (exit code 2). Run the same command again to retrain failed runs.
     """
 
     study: tuple[Path, ...] = argument("STUDY")
@@ -40,25 +40,24 @@ class Ablate:
     out: Path = option(Path("runs/ablations"), metavar="DIR")
     """Folder for results and runs of all studies."""
     data: tuple[str, ...] = option((), metavar="NAME=DIR")
-    """Folder of a data set of the studies; may be repeated. Without scenes=DIR, scenes are generated in
-    OUT/data/scenes if the
-    study defines them."""
+    """Folder of a data set that the studies name; may be repeated. Without scenes=DIR, scenes are generated in
+    OUT/data/scenes if a study defines them."""
     processes: Annotated[int, Range(1, 10**6)] = 1
     """Number of parallel runs."""
     only: tuple[str, ...] = option((), metavar="CELL/VARIANT/SEED")
-    """Only matching runs; each of the three may be *; may be repeated."""
+    """Only matching runs; each of the three parts may be *; may be repeated."""
     again: bool = False
     """Discard the results of --only, and retrain."""
     check: bool = False
-    """Retrain finished runs in OUT/check and compare within 1e-3; exit code 1 if one differs or fails."""
+    """Retrain finished runs in OUT/check; exit code 1 if one fails or its result differs by more than 1e-3."""
     stored: Path | None = option(None, metavar="DIR")
     """With --check or --show: read results from DIR/STUDY/ instead of OUT; for example results."""
     quick: bool = False
     """Smoke-test the studies in a minute or two: two steps, one seed, one cell per recipe, all in OUT/quick."""
     plan: bool = False
-    """Train nothing: print the number of runs and their estimated time."""
+    """Only print the number of runs and their estimated time."""
     show: bool = False
-    """Train nothing: make tables and images of the available results."""
+    """Only make tables and charts from the available results."""
     skip_missing_data: bool = False
     """Skip cells whose data is not given."""
 
@@ -127,14 +126,14 @@ class Ablate:
             studies = [kept for study in studies if (kept := _without_missing(study, given)) is not None]
         for pattern in self.only:
             if not any(fnmatchcase(run.path, pattern) for study in studies for run in study.runs()):
-                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED, each of which may be *")
+                raise InputError(f"--only {pattern} matches no run: give CELL/VARIANT/SEED, each part may be *")
         return studies
 
     def _is_selected(self, run: "Run") -> bool:
         return not self.only or any(fnmatchcase(run.path, pattern) for pattern in self.only)
 
     def _with_scenes(self, studies: "Sequence[Study]", given: dict[str, Path], out: Path) -> dict[str, Path]:
-        """The data folders, including scenes, which are generated if a run needs them and none were given."""
+        """The data folders; generates scenes if a run needs them and no folder is given."""
         from metaprompts.ablation.scenes_data import SCENES, generate
         from metaprompts.utils.progress import tracked
 
@@ -193,7 +192,7 @@ def _roots(words: tuple[str, ...]) -> dict[str, Path]:
     for word in words:
         name, equals, folder = word.partition("=")
         if not equals or not name or not folder:
-            raise InputError(f"--data {word!r} is not a pair; expected NAME=DIR")
+            raise InputError(f"--data is {word!r}; expected NAME=DIR")
         if not Path(folder).is_dir():
             raise InputError(f"--data {name}: {folder} is not a folder")
         roots[name] = Path(folder)
@@ -213,7 +212,7 @@ def _without_missing(study: "Study", given: dict[str, Path]) -> "Study | None":
 
 
 class _Failures:
-    """Prints and counts runs that failed."""
+    """Prints and counts failed runs."""
 
     count = 0
 

@@ -38,10 +38,10 @@ class Bench:
     device: str | None = None
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one."""
     opened: Literal["auto", "together", "one"] = "auto"
-    """Keep all engines open between rounds, or only one at a time, which is slower but needs less memory; auto: all, if
-    memory suffices."""
+    """together: keep all engines loaded between rounds; one: load one at a time, which is slower but needs less memory;
+    auto: together if memory suffices."""
     curve: bool = False
-    """Also measure the cost curve: seconds and memory by pixels, steps, prompts, batch and windows."""
+    """Also measure the cost curve: time and memory against pixels, steps, prompts, batch size and windows."""
     curve_engine: str | None = option(None, metavar="ENGINE[:PRECISION]")
     """Engine of the cost curve; by default eager."""
     quick: bool = False
@@ -50,7 +50,7 @@ class Bench:
     """Folder for the results."""
 
     def run(self) -> int:
-        """Measure, write and print."""
+        """Measure, and write and print the results."""
         from rich.console import Console
 
         from metaprompts.engines.benchmark.benchmark import measure

@@ -60,17 +60,17 @@ class Boxes:
     ) -> "Boxes":
         """Read COCO annotations (with images and annotations) or COCO detections (a list).
 
-        Crowds, other categories, empty boxes and low scores are left out, and the log counts them.
+        Skips crowds, other categories, empty boxes and low scores, and logs how many.
 
         Args:
             path: the file
             images: the input images
-            minimum_score: boxes below it are left out; None for `MINIMUM_SCORE`
+            minimum_score: boxes that score less are skipped; None for `MINIMUM_SCORE`
             categories: names or ids of the categories to use; by default people
 
         Raises:
-            InputError: the file is neither, an entry is not a box, no box is left, or boxes cannot be assigned to
-                images
+            InputError: the file has neither format, an entry is not a box, no box remains, or boxes cannot be
+                assigned to images
         """
         least = MINIMUM_SCORE if minimum_score is None else minimum_score
         content = read_json(path)
@@ -102,7 +102,7 @@ class Boxes:
         return cls(path, names, ids, dict(by_id), sizes)
 
     def of(self, image: Path, size: tuple[int, int]) -> list[Box]:
-        """The boxes of an image, or none if the file has none for it; boxes outside the image are left out.
+        """The boxes of an image, possibly none; skips boxes outside the image.
 
         Args:
             image: one of the images passed to `read`
@@ -144,7 +144,7 @@ class Boxes:
 
 
 def check_pose_options(model: str, adapters: Sequence[Path], options: Mapping[str, object]) -> None:
-    """Check options that apply only to pose, before anything but the model's config is read.
+    """Check pose-only options; reads only the model's config.
 
     Args:
         model: folder or id; with adapters, their backbone
@@ -174,7 +174,7 @@ def _has_task(config: Any) -> bool:
 
 
 def _selected(known: Sequence[Category], categories: Sequence[str], path: Path) -> Callable[[int | None], bool]:
-    """Whether boxes of a category id (None for an entry without) are used."""
+    """Whether to use boxes of a category id (None for entries without a category)."""
     if categories:
         ids = {number for text in categories for number in _ids(text, known, path)}
         return lambda number: number in ids
@@ -201,7 +201,7 @@ def _ids(text: str, known: Sequence[Category], path: Path) -> list[int]:
 def _read(
     entry: dict[str, Any], is_selected: Callable[[int | None], bool], minimum_score: float
 ) -> tuple[int, Box] | str:
-    """Image id and box, or the reason for leaving the entry out."""
+    """Image id and box, or the reason to skip the entry."""
     image_id, box, category = whole_of(entry, "image_id"), box_of(entry), whole_or_none(entry, "category_id")
     score = score_of(entry) if entry.get("score") is not None else 1.0
     if is_crowd(entry):
@@ -216,10 +216,10 @@ def _read(
 
 
 def _report(path: Path, why: Mapping[str, int], left: int) -> None:
-    """Log how many boxes are left out.
+    """Log how many boxes are skipped.
 
     Raises:
-        InputError: all boxes are left out, and not only for low scores
+        InputError: all boxes are skipped, and not only because of low scores
     """
     if not why:
         return

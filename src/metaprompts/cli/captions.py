@@ -15,7 +15,7 @@ _OPTIONS = "--caption TEXT, --captions FILE or --captioner MODEL"
 
 @dataclass(frozen=True)
 class Captions:
-    """The caption of each image, for models that read captions.
+    """Captions of images, for models that read them.
 
     Attributes:
         of: an image's path and pixels (H, W, 3) -> its caption; raises InputError if it has none
@@ -53,8 +53,8 @@ class Captions:
                 raise InputError(f"this model has {kind} prompts and reads no captions: leave out {_OPTIONS}")
             return None
         if len(given) != 1:
-            came = "none is given" if not given else f"{len(given)} are given"
-            raise InputError(f"this model reads a caption of each image: {came}; expected {_OPTIONS}")
+            came = "none" if not given else str(len(given))
+            raise InputError(f"this model needs a caption for each image: expected one of {_OPTIONS}, got {came}")
         for model in readers:
             model.load_text_encoder(text_source)
         return cls(_source(caption, file, captioner, readers[0]))

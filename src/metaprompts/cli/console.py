@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 def prepare_streams() -> None:
-    """Escape characters that the output's encoding lacks: names of files and classes may contain any character."""
+    """Escape characters that the output's encoding lacks; file and class names may contain any character."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -70,7 +70,7 @@ def is_closed(stream: TextIO) -> bool:
 
 
 def silence(stream: TextIO) -> None:
-    """Discard everything that is still written to a stream."""
+    """Discard everything written to a stream from now on."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

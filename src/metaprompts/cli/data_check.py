@@ -26,9 +26,9 @@ _NAMED_AT_MOST = 20
 class Check(WithRecipeKeys):
     """Check that a recipe's data exists, is complete and can be read.
 
-    Prints what was found for each split, how that compares with the published data set, and which files are bad. For
-    depth, also prints how much is unmeasured, beyond task.max_depth_m, constant, or the same for several images; for
-    masks, the share of each class, classes that never occur, and values without a class. Give --data.root DIR, the
+    Prints what each split contains, how that compares with the published data set, and which files are bad. For depth,
+    also prints the share of pixels unmeasured or beyond task.max_depth_m, and the number of constant or repeated maps;
+    for masks, the share of each class, classes that never occur, and values without a class. Give --data.root DIR, the
     folder of the data set, or --data.shards DIR, a folder written by metaprompts data shard.
 
     Exit code: 0 if all data is good, 1 if a split is missing or files are bad, 2 if no data is usable.
@@ -48,7 +48,7 @@ class Check(WithRecipeKeys):
 
         out = None if self.out == Path("none") else self.out or Path(f"data-check-{Path(self.recipe).stem}.jpg")
         if out is not None and out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise InputError(f"--out {out} is not an image name; expected one that ends in .png or .jpg")
+            raise InputError(f"--out is {out}; expected a file name that ends in .png or .jpg")
         recipe = read_recipe(self.recipe, self.overrides)
         if out is not None:
             recipe.data.check_output(out.parent)
@@ -115,7 +115,7 @@ class Check(WithRecipeKeys):
 
 
 def _parts(recipe: "Recipe") -> "Openers":
-    """The parts of both splits."""
+    """The parts of the training and validation splits."""
     from metaprompts.training.dataloaders import samples_of
 
     task, data = recipe.task, recipe.data

@@ -1,4 +1,4 @@
-"""Report on what a task requires of samples in ``metaprompts data check``."""
+"""The part of ``metaprompts data check`` that depends on the task."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -20,7 +20,7 @@ def with_labels(
     full: bool,
     progress: Callable[[Iterable[Any], int], Iterable[Any]],
 ) -> PartReport:
-    """Add to a part's report what training would not accept and, of masks, the histogram.
+    """Add faults that training would reject, and the histogram of masks, to a part's report.
 
     Args:
         report: the part's report; the part is readable
@@ -30,8 +30,8 @@ def with_labels(
         progress: called for each mask
 
     Returns:
-        the report, with a warning for classes that never occur, and faults if nothing can be trained on or a value is
-        not a class
+        the report, with a warning about classes that never occur, and faults if no sample can be trained on or a value
+        is not a class
     """
     counted = task.count_labels(samples, at_most=None if full else _MASKS_AT_MOST, progress=progress)
     faults = [] if counted is None else counted.unknown_lines()

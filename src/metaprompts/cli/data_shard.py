@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 class ShardData(WithRecipeKeys):
     """Pack a data set into shards: tar files in WebDataset's layout, with an index for reading in any order.
 
-    metaprompts train RECIPE --data.shards DIR then trains from them, bit-identical to training from the folders. Give
-    --data.root DIR, the folder of the data set. With --data.on_error skip, unreadable training samples are left out, up
-    to data.max_bad_samples; the validation split is never written incompletely.
+    metaprompts train RECIPE --data.shards DIR then gives bit-identical results to training from the folders. Give
+    --data.root DIR, the folder of the data set. With --data.on_error skip, up to data.max_bad_samples unreadable
+    training samples are skipped; the validation split must be complete.
 
-    DIR gets train-000000.tar, ..., val-000000.tar, ... and shards.json; for pose also the annotation files. After an
-    interruption the same command resumes at the current shard; missing or truncated shards are rewritten.
+    Writes DIR/train-000000.tar, ..., DIR/val-000000.tar, ... and DIR/shards.json; for pose also the annotation files.
+    If interrupted, run the same command again to resume at the current shard; it rewrites missing or truncated shards.
     """
 
     recipe: str = argument("RECIPE", names=recipe_names)
     """A .toml file, a run's recipe.json, or the name of a shipped recipe."""
     out: Path = option(metavar="DIR")
-    """A new or empty folder, or one started by the same command."""
+    """A new or empty folder, or the folder of an interrupted run of the same command."""
     shard_bytes: str = option("256MB", metavar="SIZE")
-    """Size at which a shard is closed."""
+    """Shard size at which the next shard begins."""
     split: Literal["train", "val"] | None = None
     """Write only this split."""
     resume: Literal["auto", "never"] = "auto"

@@ -13,9 +13,8 @@ from metaprompts.utils.schema import Range
 class Demo:
     """Demonstrate everything in a few minutes, without network, data sets or GPU.
 
-    Draws scenes, scores the three embedded models and constant baselines on them, trains depth live from the miniature
-    Stable Diffusion for a minute, and writes one HTML file with images, refinement steps and prompt
-    heatmaps.
+    Generates scenes, scores the three embedded models and constant baselines on them, trains depth live from the
+    miniature Stable Diffusion for a minute, and writes one HTML file with images, refinement steps and prompt heatmaps.
     """
 
     out: Path = option(Path("metaprompts-demo"), metavar="DIR")

@@ -14,16 +14,17 @@ from metaprompts.utils.wording import counted
 class DistillEncoder(Distillation):
     """Train a small, faster encoder that approximates a VAE's latents.
 
-    Writes encoder.safetensors, encoder.json and report.json, the error on held-out images, to DIR.
-    Predictions with it are approximate; it works with every model that uses the same VAE. After an interruption the
-    same command resumes; a larger --steps extends a finished run. DIR/training and DIR/scenes are needed only for that.
+    Writes encoder.safetensors, encoder.json and report.json (the error on held-out images) to DIR.
+    Predictions with the encoder are approximate; it works with every model that uses the same VAE. If interrupted, run
+    the same command again to resume; a larger --steps extends a finished run. Only resuming needs DIR/training and
+    DIR/scenes.
     """
 
     source: str = argument("MODEL", names=embedded_models)
     """Source of the VAE: a model folder, an embedded model, or a backbone (hub id, diffusers folder, single file, or
     micro)."""
     out: Path = option(metavar="DIR")
-    """Folder for the encoder and the intermediate files of its training."""
+    """Folder for the encoder and intermediate training files."""
     data: Path | None = option(None, metavar="DIR")
     """Folder of training images; by default generated scenes."""
 

@@ -36,11 +36,11 @@ class Evaluate(WithModelRecipeKeys):
 
     DIR gets metrics.json, per_image.jsonl (a line for each image; for pose, for each person), evaluation.json (what was
     evaluated), worst.jpg, and for segmentation the confusion matrix: confusion.json and .csv (pixels), .png (shares).
-    Run again, the same command predicts only images that are missing or have changed since. Scores are fractions of 1
-    or meters; an undefined score is "-" (null in the files), and the exit code is 1 if the main one is (mIoU, RMSE, AP,
-    mean_deg).
+    Running the same command again predicts only images that are new or have changed. Scores are fractions of 1, meters
+    or degrees; an undefined score is shown as "-" (null in the files), and the exit code is 1 if the main one (mIoU,
+    RMSE, AP, mean_deg) is undefined.
 
-    Several processes share the work under torchrun: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
+    Several processes share the work: torchrun --nproc-per-node 4 -m metaprompts evaluate MODEL ...
     """
 
     model: Path = argument("MODEL", names=embedded_models)
@@ -57,8 +57,7 @@ class Evaluate(WithModelRecipeKeys):
     engine: Literal["plain", "auto", "eager", "compile", "openvino", "onnx"] = "plain"
     """Engine that executes the model; plain is the model as in training."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino); run metaprompts evaluate to measure its loss in
-    quality."""
+    """bf16: 16-bit matrix products; int8: 8-bit weights (openvino)."""
 
     def run(self) -> int:
         """Evaluate."""

@@ -26,13 +26,13 @@ class Export:
     The network takes any number of images of one size. Also writes model.json, which describes inputs and outputs;
     parity.json, the difference from the model's output on real images; and predict.py and processing.py, an example
     that runs from any folder without metaprompts and, at the same size, gives the results of metaprompts predict.
-    Finally lists all files with their sizes.
+    Finally prints all files with their sizes.
     """
 
     model: str = argument("MODEL", names=embedded_models)
     """A model folder, a hub id, or an embedded model: micro-depth, micro-pose, micro-segmentation."""
     format: Literal["onnx", "openvino", "torch"]
-    """Output format: model.onnx, model.xml with model.bin, or model.pt2 of torch.export."""
+    """Output format: model.onnx, model.xml with model.bin, or torch.export's model.pt2."""
     out: Path = option(metavar="DIR")
     """Output folder; files of an earlier export are replaced."""
     size: tuple[int, int] | None = option(None, metavar="HEIGHT WIDTH")
@@ -40,7 +40,7 @@ class Export:
     steps: int | None = None
     """Use fewer refinement steps than in training: faster, but less accurate."""
     images: tuple[str, ...] = option((), metavar="IMAGE")
-    """Image for the comparison: a file, a folder or a quoted glob; may be repeated. By default generated scenes."""
+    """Images for the comparison: a file, a folder or a quoted glob; may be repeated. By default generated scenes."""
 
     def run(self) -> int:
         """Write the files."""
@@ -56,7 +56,7 @@ class Export:
         else:
             shown = [generate_scene(seed, 256, 384).image for seed in range(_SCENES)]
         if not shown:
-            raise InputError("no images found to compare on: give others, or leave --images out")
+            raise InputError("--images: no images found to compare on; give other paths, or leave --images out")
         with _Stages(1 + STAGES) as stages:
             stages.begin(f"loading {self.model}")
             model = load(self.model, "cpu")
@@ -82,7 +82,7 @@ class Export:
 
 
 class _Stages:
-    """Prints each stage when it begins and the duration of the previous one; in a terminal with a spinner."""
+    """Prints each stage as it begins and how long the last one took, with a spinner in a terminal."""
 
     def __init__(self, count: int) -> None:
         self._console = Console(stderr=True, soft_wrap=True)

@@ -27,7 +27,7 @@ _CURES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "free up space in your quota",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or lower data.num_workers",
-    errno.ENFILE: "too many files are open on this machine",
+    errno.ENFILE: "close programs: this machine has too many open files",
     errno.EAGAIN: "raise the limit of processes (ulimit -u), or lower data.num_workers and OMP_NUM_THREADS",
 }
 
@@ -61,7 +61,7 @@ def _from_worker(text: str) -> tuple[str, str] | None:
     if not found:
         return None
     places = re.findall(r'File ".*?(metaprompts/[\w/]+\.py)", line (\d+)', trace)
-    return trace.strip().splitlines()[-1], ":".join(places[-1]) if places else "a process that reads"
+    return trace.strip().splitlines()[-1], ":".join(places[-1]) if places else "a DataLoader worker"
 
 
 def _is_of_memory(error: BaseException) -> bool:

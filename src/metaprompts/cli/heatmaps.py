@@ -32,15 +32,15 @@ class Heatmaps(WithModelRecipeKeys):
     largest variance, then repeatedly the prompt with the largest variance times 1 - r, where r is its map's largest
     absolute correlation with a chosen one. To compare one prompt across images, use --prompts.
 
-    A segmentation model has a map for each level of the UNet. The default is the finest: it aligns best with the image,
-    and the head reads it (nothing reads the mean of the levels).
+    A segmentation model has a map for each level of the UNet. The default is the finest level, which aligns best with
+    the image and is used by the head (the mean of all levels is not).
 
-    With --data.root DIR instead of images: measures every prompt over the validation split, read as by metaprompts
-    evaluate (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png: the mean
-    response for each class (segmentation) or direction (normals), the correlation with depth, or the mean response at
-    each visible joint and the joint's distance from the map's peak (pose). The preferred class, direction or joint has
-    the highest z: the difference between its mean response and the prompt's overall mean, in standard deviations of the
-    prompt.
+    With --data.root DIR instead of images: measures every prompt over the validation split, with the options of
+    metaprompts evaluate (--recipe, --data.key value ...), and writes responses.json, responses.md and responses.png:
+    the mean response for each class (segmentation) or direction (normals), the correlation with depth, or the mean
+    response at each visible joint and the joint's distance from the map's peak (pose). The preferred class, direction
+    or joint has the highest z: the difference between its mean response and the prompt's overall mean, in standard
+    deviations of the prompt.
     """
 
     model: str = argument("MODEL", names=embedded_models)
@@ -106,7 +106,7 @@ class Heatmaps(WithModelRecipeKeys):
 
         for name, value in (("--prompts", self.prompts), ("--top", self.top), ("--boxes", self.boxes)):
             if value is not None:
-                raise InputError(f"{name} is for images: on a data set every prompt is measured")
+                raise InputError(f"{name} is for images: a data set is measured with every prompt")
         for name, value in (
             ("--caption", self.caption),
             ("--captions", self.captions),
@@ -185,7 +185,7 @@ class Heatmaps(WithModelRecipeKeys):
         if self.prompts is None:
             return None, _TOP if self.top is None else self.top
         if self.top is not None:
-            raise InputError("got both --prompts and --top: name the prompts, or how many to choose, not both")
+            raise InputError("got both --prompts and --top: give the prompts or how many to choose, not both")
         try:
             return [int(number) for number in self.prompts.split(",") if number.strip()], 0
         except ValueError as error:

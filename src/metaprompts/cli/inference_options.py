@@ -61,9 +61,7 @@ class InferenceOptions:
         together = weight_bytes(*models)
         for model in models:
             if self._windows is not None and model.task.reads_boxes:
-                raise InputError(
-                    f"--window is for whole images; {model.task.name} predicts people: give --boxes, or neither"
-                )
+                raise InputError(f"--window is for whole images, but {model.task.name} predicts people: leave it out")
             limit = automatic_limit(model) if self._limit is None else self._limit
             self._budgets[id(model)] = Budget(model, limit, self._batch, together - weight_bytes(model))
 

@@ -24,7 +24,7 @@ class _LargeError(InputError):
 
 
 def why_unreadable(paths: Sequence[Path], *, white_level: int | None = None) -> list[str]:
-    """Reasons why no image can be read; empty as soon as one can be read.
+    """The errors of all images if none can be read; empty if at least one can.
 
     For a large image only the header is read: whether it fits in memory depends on the model.
 

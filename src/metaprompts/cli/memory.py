@@ -13,7 +13,7 @@ from metaprompts.utils.schema import Range
 
 @dataclass(frozen=True, kw_only=True)
 class Memory(WithRecipeKeys):
-    """Compute a run's peak memory by part, and the number of operations per step.
+    """Compute the peak memory of a training run by part, and the operations per step.
 
     Nothing is allocated or downloaded: a step runs on fake tensors that have only a shape. Every key of the recipe can
     be changed as well: metaprompts memory RECIPE --help lists them. The backbone is assumed to be Stable Diffusion 1.5,
@@ -63,7 +63,7 @@ class Memory(WithRecipeKeys):
         return 0
 
     def _short(self) -> list[str]:
-        """The recipe keys that options are short for."""
+        """The recipe keys that the options abbreviate."""
         keys = {
             "training.micro_batch_size": self.batch_size,
             "training.precision": self.precision,

@@ -55,7 +55,7 @@ def _caption(recipe: Recipe, memory: TrainingMemory, processes: int, unit: str) 
     share = f", one of {processes} processes" if processes > 1 else ""
     checkpointing = "with" if recipe.backbone.gradient_checkpointing else "without"
     images, passes = _counted(memory.images, "image"), _counted(memory.passes, "pass")
-    # In this case training raises an error.
+    # Training would raise an error.
     norm = "; a pass of one image needs --training.batch_norm frozen" if _lacks_statistics(recipe, memory) else ""
     return (
         f"{images} of {height}x{width} per pass, {passes} per step{share}; {settings.precision}, {checkpointing} "

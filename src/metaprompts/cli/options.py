@@ -32,7 +32,7 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
     Args:
         metavar: its name in help and errors
         default: its default value; without one it is required
-        names: names to complete, in addition to files
+        names: completions to offer, in addition to files
     """
     return field(default=default, metadata={"is_argument": True, "metavar": metavar, "names": names})
 
@@ -40,12 +40,12 @@ def argument(metavar: str, default: Any = MISSING, *, names: Names | None = None
 def option(
     default: Any = MISSING, *, metavar: str | None = None, names: Names | None = None, group: str = "Options"
 ) -> Any:
-    """A field that is an option; so is a field without this.
+    """A field that is an option, as fields are by default; adds settings.
 
     Args:
         default: its default value; without one it is required
         metavar: the name of its value in help; by default that of its type
-        names: names to complete, in addition to files
+        names: completions to offer, in addition to files
         group: heading in help
     """
     return field(default=default, metadata={"metavar": metavar, "names": names, "group": group})
@@ -156,7 +156,7 @@ class _Option(click.Option):
             if text == "" and self.name != "caption":
                 raise click.BadOptionUsage(self.opts[0], f"{self._shown} is empty: give a value, or leave it out", ctx)
             if isinstance(text, str) and text.startswith("--") and self.name != "caption":
-                raise click.BadOptionUsage(self.opts[0], f"{self._shown} has no value: {text} follows", ctx)
+                raise click.BadOptionUsage(self.opts[0], f"{self._shown} needs a value, got the option {text}", ctx)
         converted = super().process_value(ctx, value)
         for number in converted if isinstance(converted, tuple) else (converted,):
             if isinstance(number, float) and not math.isfinite(number):
@@ -171,7 +171,7 @@ class _Option(click.Option):
 
 
 def _normalized(name: str) -> str:
-    """Recipe keys are spelled with underscores, options with dashes; each may be given the other way."""
+    """Accept both spellings, underscores of recipe keys and dashes of options."""
     return name.replace("-", "_") if "." in name else name.replace("_", "-")
 
 
@@ -284,7 +284,7 @@ def _default(each: Field[Any]) -> Any:
 
 
 def _keys(section: str, kind: type[Any], values: Mapping[str, Any], *, hidden: bool) -> Iterator[click.Option]:
-    """An option for each field of a section: its text becomes a word of the parameter `overrides`."""
+    """An option for each field of a section; its text is passed on in the parameter `overrides`."""
     hints = type_hints(kind)
     for each in fields(kind):
         if not each.init:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PeopleOptions:
-    """The options of `Predict` on people; None or empty if not given."""
+    """The options of `Predict` about people; None or empty if not given."""
 
     boxes: Path | None
     min_box_score: float | None
@@ -41,7 +41,7 @@ class PeopleOptions:
         """
         given = self.given
         if self.boxes is not None and self.detector is not None:
-            raise InputError("--boxes and --detector both say where people are: pass one of them")
+            raise InputError("--boxes and --detector both locate people: pass one of them")
         owners = {
             "--min-box-score": "--boxes",
             "--box-category": "--boxes",
@@ -88,7 +88,7 @@ class PeopleOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Where people are; without boxes and detector each image is one whole person.
+    """Locates the people of an image; without boxes and detector, an image shows one whole person.
 
     Attributes:
         boxes: boxes from a file
@@ -104,14 +104,14 @@ class People:
         """The boxes of an image, or None for the whole.
 
         Raises:
-            InputError: the file does not know the image, or the detector fails
+            InputError: the file does not contain the image, or the detector fails
         """
         if self.detector is not None:
             return self.detector(image)
         return None if self.boxes is None else self.boxes.of(path, image.shape[:2])
 
     def distinct(self, model: "MetaPromptModel", prediction: "Prediction") -> "Prediction":
-        """The prediction without duplicate people; predictions of other tasks as they are."""
+        """The prediction without duplicate people; predictions of other tasks are unchanged."""
         from metaprompts.inference.detectors.duplicates import without_duplicates
         from metaprompts.tasks.pose import Pose
         from metaprompts.tasks.predictions import PosePrediction
@@ -121,13 +121,13 @@ class People:
         return without_duplicates(model.task, prediction, self.oks_nms)
 
     def note(self) -> str | None:
-        """A line on how people are found, if nothing was said about it."""
+        """A hint about boxes and detectors, if neither is used."""
         if self.boxes is not None or self.detector is not None:
             return None
-        return "each image is taken as one whole person: --detector finds people, --boxes gives their boxes"
+        return "each image is assumed to show one whole person: pass --detector or --boxes to locate people"
 
     def summary(self, people: Sequence[int]) -> str:
-        """What the detector found.
+        """A summary of the detections.
 
         Args:
             people: number of people in each predicted image

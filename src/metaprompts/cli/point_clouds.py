@@ -34,7 +34,7 @@ class PointClouds:
     def of(
         cls, kind: str | None, fov_x_deg: float | None, focal_px: float | None, intrinsics: Path | None, edge: float
     ) -> "PointClouds | None":
-        """Check the options; None if no files are asked for.
+        """Check the options; None if no 3-D files are requested.
 
         Raises:
             InputError: camera options contradict each other, the matrix cannot be read, or a library is missing
@@ -58,10 +58,10 @@ class PointClouds:
         """Write ``STEM_points.ply`` or ``STEM_surface.glb``.
 
         Returns:
-            a line that names the camera
+            a line that describes the camera
 
         Raises:
-            InputError: no pixel is left, or the file cannot be written
+            InputError: no pixel remains, or the file cannot be written
         """
         height, width = prediction.depth_m.shape
         camera = self._camera(image, height, width)

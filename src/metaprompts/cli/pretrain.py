@@ -12,22 +12,22 @@ class Pretrain(Pretraining):
     """Pre-train a miniature Stable Diffusion on generated scenes, without a GPU.
 
     Draws scenes with captions, trains a VAE, then a UNet with a text encoder, and writes a diffusers folder, DIR/model,
-    that StableDiffusionPipeline and --backbone.source load. After an interruption the same command resumes; a larger
-    --diffusion.steps extends a finished run. Finished stages are skipped.
+    that StableDiffusionPipeline and --backbone.source load. If interrupted, run the same command again to resume; it
+    skips finished stages. A larger --diffusion.steps extends a finished run.
     """
 
     stage: StageName | Literal["all"] = "all"
     """Run only this stage."""
 
     def run(self) -> int:
-        """Run the unfinished stages."""
+        """Run all unfinished stages."""
         from diffusers.utils.logging import disable_progress_bar as quiet_diffusers
         from transformers.utils.logging import disable_progress_bar as quiet_transformers
 
         from metaprompts.pretraining.pretrain import pretrain
         from metaprompts.utils.progress import ConsoleProgress
 
-        # Progress bars for small files would hide the one for training.
+        # Progress bars of small files would hide the training progress.
         quiet_diffusers()
         quiet_transformers()  # type: ignore[no-untyped-call]
         pretrain(self, ConsoleProgress(), stage=None if self.stage == "all" else self.stage)

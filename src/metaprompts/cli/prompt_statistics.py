@@ -25,7 +25,7 @@ def measure(
 
     Args:
         source: a model folder, the name of an embedded model, or a hub id
-        recipe: name or file; None for the one next to the model
+        recipe: name or file; None for the model's own recipe.json
         overrides: --section.key, value, ...
         out: folder for responses.json, responses.md and responses.png
         level: see `metaprompts.analysis.prompts.Level`

@@ -37,7 +37,7 @@ class WithRecipeKeys:
 
     @classmethod
     def sections(cls, words: tuple[str, ...]) -> Iterator[Section]:
-        """The sections of the recipe that is named, and, hidden, those of other tasks."""
+        """The sections of the named recipe, and, hidden, those of other tasks."""
         # Importing recipes takes a second; help without a recipe skips it.
         if all(word in ("-h", "--help") for word in words):
             return
@@ -65,7 +65,7 @@ class WithModelRecipeKeys(WithRecipeKeys):
 
     @classmethod
     def recipe_of(cls, words: tuple[str, ...]) -> str:
-        """The recipe of --recipe, else that of the model."""
+        """The recipe given with --recipe, else that of the model."""
         for word, following in zip(words, [*words[1:], ""], strict=True):
             name, _, value = word.partition("=")
             if name == "--recipe":

@@ -17,18 +17,18 @@ Name = Literal["nyu", "kitti", "cityscapes", "ade20k", "mapillary", "coco", "pla
 class Scenes:
     """Write generated rooms and streets in the format of a known data set.
 
-    Use them to try readers and recipes without the data set itself. A fifth of the scenes is for validation; every
-    data set also gets captions and a README.txt. With coco and plain, both splits show people. After an interruption
-    the same command resumes. The same command always writes the same files.
+    Use them to try readers and recipes without the data set itself. A fifth of the scenes is for validation; captions
+    and a README.txt are written as well. With coco and plain, both splits show people. If interrupted, run the same
+    command again to resume; it always writes the same files.
     """
 
     layout: Name = "plain"
     """Depth: nyu (rooms), kitti (streets). Segmentation: cityscapes, mapillary (streets), ade20k (both). Pose: coco.
-    plain: one small folder for all tasks, of rooms and streets."""
+    plain: one small folder of rooms and streets, for all tasks."""
     out: Path = option(metavar="DIR")
-    """A new or empty folder, or one started by the same command."""
+    """A new or empty folder, or the folder of an interrupted run of the same command."""
     count: Annotated[int, Range(1, 10**9)] = 200
-    """Number of scenes, over all splits."""
+    """Total number of scenes, over all splits."""
     val_count: int | None = None
     """Number of validation scenes; by default a fifth."""
     seed: Annotated[int, Range(0, 2**53)] = 1_000_000
@@ -38,7 +38,7 @@ class Scenes:
     width: int | None = None
     """Image width in pixels."""
     density: float | None = None
-    """kitti: share of the pixels below the upper third with measured depth; by default 0.3."""
+    """kitti: share of pixels with measured depth, below the image's upper third; by default 0.3."""
     workers: Annotated[int, Range(1, 10**6)] = 1
     """Number of processes."""
 

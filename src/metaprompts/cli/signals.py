@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# When a signal goes to all processes of a job, some processes may forward it again.
+# When all processes of a job receive a signal, some may forward it a second time.
 _SAME_SECONDS = 3.0
 _AGAIN_SECONDS = 0.05
 
@@ -58,7 +58,7 @@ def ending_as_by_ctrl_c() -> Iterator[list[float]]:
     try:
         yield asked
     finally:
-        # After the block nothing would catch it.
+        # Nothing would catch the exception after the block.
         for timer in again:
             timer.cancel()
         sys.unraisablehook = former_hook

@@ -101,7 +101,7 @@ class Submit(WithModelRecipeKeys):
         from metaprompts.utils.progress import ProgressBar
 
         if self.info is None or self.boxes is None:
-            raise InputError("coco needs --info FILE, the images' image_info JSON, and --boxes FILE, detected boxes")
+            raise InputError("coco needs --info FILE (the images' image_info JSON) and --boxes FILE (detected boxes)")
         assert isinstance(model.task, Pose)
         assert isinstance(recipe.test, PoseProtocol)
         people = DetectedPeople(self.images, self.info, self.boxes, joints=len(model.task.joints))

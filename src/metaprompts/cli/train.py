@@ -28,13 +28,13 @@ class Train(WithRecipeKeys):
       --backbone.source SOURCE    hub id, diffusers folder, .ckpt or .safetensors file, random:micro, random:sd15
 
     Several GPUs or machines: torchrun --nproc-per-node 8 -m metaprompts train RECIPE ...; training.batch_size stays the
-    same and is shared. If memory does not suffice: see metaprompts memory RECIPE, and training.micro_batch_size,
+    same and is divided among them. If memory runs out, see metaprompts memory RECIPE, and training.micro_batch_size,
     training.precision, backbone.gradient_checkpointing, --trainable lora.
 
     Writes to training.output_dir: best/ and last/ (model folders; no best/ if data.val is none), metrics.json
     (validations), log.jsonl (every step), curves.png, recipe.json and checkpoints/. Ctrl-C and SIGTERM stop the run
-    after the current step and write a checkpoint, from which --resume auto resumes with the same result; with more
-    steps it extends a finished run.
+    after the current step and write a checkpoint; --resume auto continues from it with the same result, and with more
+    steps extends a finished run.
     """
 
     recipe: str = argument("RECIPE", names=recipe_names)
