@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from metaprompts.engines.calibrate import calibrate
     from metaprompts.engines.evaluate import evaluate
     from metaprompts.engines.loading import load
     from metaprompts.errors import InputError
@@ -23,6 +24,7 @@ _HOMES = {
     "InputError": "metaprompts.errors",
     "MetaPromptModel": "metaprompts.models.model",
     "Recipe": "metaprompts.recipes.recipe",
+    "calibrate": "metaprompts.engines.calibrate",
     "evaluate": "metaprompts.engines.evaluate",
     "import_released": "metaprompts.models.released",
     "load": "metaprompts.engines.loading",
@@ -37,6 +39,7 @@ __all__ = [
     "MetaPromptModel",
     "Recipe",
     "__version__",
+    "calibrate",
     "evaluate",
     "import_released",
     "load",

@@ -1,6 +1,7 @@
 """Small models and small data sets that the commands run on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = {"images": images, "annotations": people, "categories": [category]}
     (root / "people.json").write_text(json.dumps(content))
     return root
+
+
+@pytest.fixture
+def home(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package folder whose embedded models are the small ones."""
+    from cli.test_train import LISTS
+    from metaprompts import embedded
+    from metaprompts.recipes.loader import read_recipe
+
+    for task in SMALL:
+        shutil.copytree(models / task, tmp_path / f"home/micro-{task}")
+        sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
+        recipe = read_recipe(f"micro_{task}", [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu"])
+        (tmp_path / f"home/micro-{task}/recipe.json").write_text(json.dumps(recipe.to_dict()))
+    monkeypatch.setattr(embedded, "_home", lambda: tmp_path / "home")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "home"

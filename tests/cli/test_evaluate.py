@@ -5,10 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from cli.test_train import LISTS
-from metaprompts import embedded
 from metaprompts.cli import main
-from metaprompts.recipes.loader import read_recipe
 from metaprompts.tasks import TASKS
 from small import SMALL
 
@@ -17,20 +14,6 @@ TESTS = {
     "depth": ["--test.num_windows", "2", "--test.flip", "true", "--test.crop", "garg"],
     "pose": ["--test.flip", "true", "--test.oks_nms", "0.9"],
 }
-
-
-@pytest.fixture
-def home(models, tmp_path, monkeypatch):
-    """A package folder whose embedded models are the small ones."""
-    for task in SMALL:
-        shutil.copytree(models / task, tmp_path / f"home/micro-{task}")
-        sized = [] if task == "pose" else ["--data.image_size", "64,64", "--augment.crop_size", "64,64"]
-        recipe = read_recipe(f"micro_{task}", [*SMALL[task], *sized, *LISTS[task], "--training.device", "cpu"])
-        (tmp_path / f"home/micro-{task}/recipe.json").write_text(json.dumps(recipe.to_dict()))
-    monkeypatch.setattr(embedded, "_home", lambda: tmp_path / "home")
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "home"
 
 
 @pytest.mark.parametrize("task", list(SMALL))

@@ -15,6 +15,7 @@ _ALL: dict[str, str | Mapping[str, str]] = {
     "evaluate": "evaluate.Evaluate",
     "submit": "submit.Submit",
     "predict": "predict.Predict",
+    "calibrate": "calibrate.Calibrate",
     "export": "export.Export",
     "bench": "bench.Bench",
     "pretrain": "pretrain.Pretrain",

@@ -114,6 +114,8 @@ class Depth(FusedTask):
         width: channels of the head's convolutions
         variance_focus: see `silog`
         gradient_weight: weight of the gradient-matching term added to SILog, see `gradient_matching`; 0 leaves it out
+        log_scale: calibration by ``metaprompts calibrate``: ln depth = log_scale * ln(the head's depth) + log_shift
+        log_shift: see log_scale
     """
 
     name: ClassVar[str] = "depth"
@@ -147,6 +149,8 @@ class Depth(FusedTask):
     width: Annotated[int, Range(1, 16384)] = 192
     variance_focus: Annotated[float, Range(0, 1)] = 0.5
     gradient_weight: Annotated[float, Range(0, 1e6)] = 0.0
+    log_scale: Annotated[float, Range(0.01, 100)] = 1.0
+    log_shift: Annotated[float, Range(-50, 50)] = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.min_depth_m < self.max_depth_m:
@@ -205,6 +209,8 @@ class Depth(FusedTask):
             width=self.width,
             max_depth_m=self.max_depth_m,
             upsample=self.upsample,
+            log_scale=self.log_scale,
+            log_shift=self.log_shift,
         )
 
     def resize_for_backbone(self, images: Tensor) -> Tensor:
@@ -226,7 +232,7 @@ class Depth(FusedTask):
         if self.mask_out_of_range:
             scored = in_range(target_m, self.min_depth_m, self.max_depth_m)
             target_m = target_m.masked_fill(~scored, 0)
-        predicted_m = _at_size(raw, target_m.shape[-2:])
+        predicted_m = self.at_size(raw, target_m.shape[-2:])
         losses = {"silog": silog(predicted_m, target_m, variance_focus=self.variance_focus)}
         if self.gradient_weight:
             losses["gradient"] = self.gradient_weight * gradient_matching(predicted_m, target_m)
@@ -246,9 +252,15 @@ class Depth(FusedTask):
 
         return DepthScores(min_depth_m=self.min_depth_m, max_depth_m=self.max_depth_m, crop=metric_kwargs.get("crop"))
 
+    def at_size(self, raw: Tensor, size: Sequence[int]) -> Tensor:
+        """Raw output (B, 1, h, w) to meters (B, H, W) of this size."""
+        if raw.shape[-2:] != tuple(size):
+            raw = F.interpolate(raw, size=tuple(size), mode="bilinear", align_corners=False)
+        return raw.squeeze(1)
+
     def score(self, metric: DepthScores, raw: Tensor, batch: Batch) -> None:
         target_m = batch["depth_m"]
-        metric.update(_at_size(raw, target_m.shape[-2:]), target_m)
+        metric.update(self.at_size(raw, target_m.shape[-2:]), target_m)
 
     def constant_output(self, batches: Iterable[Batch]) -> Tensor:
         """(1, 1, H, W): the geometric mean of measured depth at each position, because depth errors are ratios."""
@@ -307,13 +319,6 @@ class Depth(FusedTask):
         for first, some in rows:
             depth_m[first : first + some.shape[1]] = some[0].cpu().numpy()
         return DepthPrediction(depth_m=depth_m, image=image)
-
-
-def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, 1, h, w) -> (B, H, W)."""
-    if raw.shape[-2:] != tuple(size):
-        raw = F.interpolate(raw, size=tuple(size), mode="bilinear", align_corners=False)
-    return raw.squeeze(1)
 
 
 def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float) -> Tensor:

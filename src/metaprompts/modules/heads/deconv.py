@@ -1,5 +1,6 @@
 """Heads that enlarge a map by convolutions: metric depth (released code) and joint heatmaps (paper only)."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ class DenseHead(nn.Module):
 
 
 class DepthHead(DenseHead):
-    """Metric depth: one number, in (0, max_depth_m).
+    """Metric depth: one number, in (0, max_depth_m) before calibration.
 
     Args:
         in_channels: see `DenseHead`
@@ -56,6 +57,8 @@ class DepthHead(DenseHead):
         width: the same
         max_depth_m: depth at a sigmoid output of 1, in meters
         upsample: see `DenseHead`
+        log_scale: calibration: ln depth = log_scale * ln(uncalibrated depth) + log_shift
+        log_shift: see log_scale
     """
 
     def __init__(
@@ -66,13 +69,19 @@ class DepthHead(DenseHead):
         width: int,
         max_depth_m: float,
         upsample: Upsampling = "transposed",
+        log_scale: float = 1.0,
+        log_shift: float = 0.0,
     ) -> None:
         super().__init__(in_channels, filters=filters, width=width, outputs=1, upsample=upsample)
-        self.max_depth_m = max_depth_m
+        self.max_depth_m, self.log_scale, self.log_shift = max_depth_m, log_scale, log_shift
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Meters (B, 1, 8 * (H // 8), 8 * (W // 8)); arguments as for `DenseHead.forward`."""
-        return torch.sigmoid(super().forward(maps, size)) * self.max_depth_m
+        depth_m = torch.sigmoid(super().forward(maps, size)) * self.max_depth_m
+        # Models that were never calibrated keep the released code's arithmetic to the last digit.
+        if (self.log_scale, self.log_shift) == (1, 0):
+            return depth_m
+        return depth_m**self.log_scale * math.exp(self.log_shift)
 
 
 class NormalsHead(DenseHead):

@@ -1,0 +1,62 @@
+"""``metaprompts calibrate``."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metaprompts.cli.options import argument, option
+from metaprompts.cli.recipe_keys import WithModelRecipeKeys
+from metaprompts.embedded import embedded_models
+from metaprompts.recipes.registry import recipe_names
+
+if TYPE_CHECKING:
+    from metaprompts.engines.calibrate import Calibration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(WithModelRecipeKeys):
+    """Fit a depth model to your camera with a few labeled images, without training.
+
+    Fits two numbers, scale and shift of the logarithm of depth, to the validation split (data.val) of a data set. Ten
+    images are usually enough. The calibrated model is saved in a new folder that every command reads; its weights do
+    not change.
+
+    Every key of the recipe can be changed: metaprompts calibrate MODEL --help lists them. The most common ones:
+      --data.root DIR            folder of the images
+      --data.val LIST            lines of an image and its depth file, relative to DIR
+      --data.depth_scale N       divisor of the stored depth, for example 1000 for millimeters
+    """
+
+    model: Path = argument("MODEL", names=embedded_models)
+    """A depth model: a folder written by training (best/ or last/), or the embedded model micro-depth."""
+    recipe: str | None = option(None, metavar="RECIPE", names=recipe_names)
+    """Recipe that describes how to read the data: a name or file; by default MODEL/recipe.json."""
+    out: Path = option(Path("calibrated"), metavar="DIR")
+    """Folder of the calibrated model."""
+    shift_only: bool = False
+    """Fit only one factor of all depths; safer with very few images, or images of a single distance."""
+
+    def run(self) -> int:
+        """Calibrate."""
+        from metaprompts.cli.console import say
+        from metaprompts.engines.calibrate import calibrate
+        from metaprompts.utils.locks import writing_into
+
+        with writing_into(self.out, "calibrate"):
+            found = calibrate(self.model, self.overrides, out=self.out, recipe=self.recipe, shift_only=self.shift_only)
+        say(_table(found))
+        say(f"calibrated model in {self.out}\n")
+        return 0
+
+
+def _table(found: "Calibration") -> str:
+    columns = {"before": found.before, "calibrated": found.after, "each image left out": found.left_out}
+    shown = {name: scores for name, scores in columns.items() if scores is not None}
+    lines = ["".join(["".ljust(5), *(name.rjust(21) for name in shown)])]
+    for metric in found.before:
+        lines.append("".join([metric.ljust(5), *(f"{scores[metric]:21.4f}" for scores in shown.values())]))
+    skipped = f", {found.skipped} without depth in range" if found.skipped else ""
+    power = "depth" if found.scale == 1 else f"depth^{found.scale:.4g}"
+    lines.append(f"{found.images} images{skipped}: calibrated depth = {math.exp(found.shift):.4g} * {power}")
+    return "\n".join(lines) + "\n"
