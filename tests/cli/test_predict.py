@@ -15,7 +15,7 @@ from metaprompts.cli import inputs, main
 from metaprompts.cli.boxes import Boxes
 from metaprompts.cli.output_names import listed_names, output_names
 from metaprompts.cli.people import People
-from metaprompts.cli.predict import _predict_group
+from metaprompts.cli.prediction_groups import predict_group
 from metaprompts.data.io import decoding
 from metaprompts.data.io.image_matching import match_images
 from metaprompts.data.io.images import list_images
@@ -565,7 +565,7 @@ def test_one_image_too_large_does_not_stop_the_others(tmp_path, names):
     for path in paths:
         Image.new("L", (80 if path.stem.endswith("b") else 64, 8)).save(path)
     failures = []
-    pairs = _predict_group(FakeInference(), paths, People(), None, None, failures)
+    pairs = predict_group(FakeInference(), paths, People(), None, None, failures)
     assert pairs == [(path, 64) for path in paths if not path.stem.endswith("b")]
     assert failures == [f"{path}: it takes too much memory" for path in paths if path.stem.endswith("b")]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from metaprompts.engines.memory_budget import Budget, automatic_limit, weight_bytes
 from metaprompts.errors import InputError
-from metaprompts.inference.predict import predict_many
+from metaprompts.inference.predict import RawFilter, predict_many
 from metaprompts.inference.windowed import Windows, predict_in_windows
 from metaprompts.models.model import MetaPromptModel
 from metaprompts.tasks.predictions import Prediction
@@ -75,13 +75,17 @@ class InferenceOptions:
             self._budgets[id(model)].check_image(height, width)
 
     def predictions(
-        self, model: MetaPromptModel, inputs: Sequence[tuple[ImageArray, Any, Any]]
+        self,
+        model: MetaPromptModel,
+        inputs: Sequence[tuple[ImageArray, Any, Any]],
+        raw_filter: RawFilter | None = None,
     ) -> Iterator[Prediction]:
         """Predict images in order.
 
         Args:
             model: one of ``models``
             inputs: (image, boxes or None, caption or None) of each image
+            raw_filter: changes the raw output of each image or view
 
         Raises:
             InputError: even one view at a time takes too much memory
@@ -98,13 +102,13 @@ class InferenceOptions:
             return batch
 
         if self._windows is None:
-            yield from predict_many(fast, inputs, self._batch, at_once)
+            yield from predict_many(fast, inputs, self._batch, at_once, raw_filter)
             return
         for image, boxes, caption in inputs:
             height, width = image.shape[:2]
             held = self._windows.held_bytes(height, width, model.task.outputs)
             batch = at_once(self._windows.within(height, width), held)
-            yield predict_in_windows(fast, image, self._windows, boxes, caption, batch)
+            yield predict_in_windows(fast, image, self._windows, boxes, caption, batch, raw_filter)
 
 
 def _pair(option: str, text: str | None) -> tuple[int, int] | None:

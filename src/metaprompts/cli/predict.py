@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from metaprompts.cli.options import argument, option
 from metaprompts.embedded import embedded_models
-from metaprompts.errors import CaptionerError, InputError
+from metaprompts.errors import InputError
 from metaprompts.utils.schema import Range
 
 if TYPE_CHECKING:
@@ -19,30 +19,31 @@ if TYPE_CHECKING:
     from metaprompts.cli.inference_options import InferenceOptions
     from metaprompts.cli.people import People, PeopleOptions
     from metaprompts.cli.point_clouds import PointClouds
+    from metaprompts.cli.videos import FoundInputs, VideoOptions
     from metaprompts.tasks.predictions import PosePrediction, Prediction
-    from metaprompts.visualize.text import ImageArray
 
 _LONGEST_ENDING = "_depth_color.png"
 _LONGEST_NAME = 255
 _MODEL, _POSE, _CAPTIONS, _LARGE, _SPEED = "Adapters", "Pose", "Models that read captions", "Large images", "Speed"
-_LESS, _SPACE = "Faster, but less accurate", "Depth: 3-D files"
+_LESS, _SPACE, _VIDEO = "Faster, but less accurate", "Depth: 3-D files", "Video"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Predict:
-    """Predict depth, segmentation or pose for images, depending on the model.
+    """Predict depth, segmentation or pose for images and videos, depending on the model.
 
     Writes results at the size of each image: depth as 16-bit PNG in millimeters and as colors with a scale in meters;
     segmentation as an index PNG, an overlay with a legend of classes, colors and shares, and the legend as JSON; pose
-    as COCO keypoint JSON and drawn skeletons. An unreadable image does not stop the others: it is listed at the end,
+    as COCO keypoint JSON and drawn skeletons. A video becomes one clip of such drawings, steady over time, with its
+    sound. An unreadable image does not stop the others: it is listed at the end,
     and the exit code is 1, or 2 if no image could be read.
     """
 
     model: str = argument("MODEL", names=embedded_models)
     """A model folder, a hub id, or an embedded model: micro-depth, micro-pose, micro-segmentation; with --adapter, the
     backbone that the adapters were trained on."""
-    inputs: tuple[str, ...] = argument("IMAGE")
-    """Images: files, folders or quoted globs."""
+    inputs: tuple[str, ...] = argument("IMAGE", ())
+    """Images and videos: files, folders or quoted globs."""
     out: Path = option(metavar="DIR")
     """Folder for the results."""
     adapter: tuple[Path, ...] = option((), metavar="DIR", group=_MODEL)
@@ -104,6 +105,21 @@ class Predict:
     """Or its 3x3 matrix: nine numbers as text, JSON or .npy."""
     edge: Annotated[float, Range(0, 1e9, above=True)] = option(0.04, group=_SPACE)
     """Cut the surface where neighboring pixels differ by more than this share of the depth."""
+    every: Annotated[int, Range(1, 10**9)] | None = option(None, metavar="N", group=_VIDEO)
+    """Predict only the first of every N frames; they keep their times."""
+    start: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
+    """Begin at this time of the video."""
+    end: Annotated[float, Range(0, 1e9)] | None = option(None, metavar="SECONDS", group=_VIDEO)
+    """End before this time of the video."""
+    fps: Annotated[float, Range(0.01, 1000)] | None = option(None, group=_VIDEO)
+    """Take the images of each folder or glob as one video of this frame rate."""
+    camera: Annotated[int, Range(0, 999)] | None = option(None, metavar="NUMBER", group=_VIDEO)
+    """Also predict a camera, 0 for the first one, until Ctrl-C or --end."""
+    temporal: Literal["on", "off"] | None = option(None, group=_VIDEO)
+    """on (the default): average depth and classes along the optical flow, and smooth the joints of each person; off:
+    each frame for itself."""
+    video_format: Literal["mp4", "webm"] | None = option(None, group=_VIDEO)
+    """mp4 (the default): H.264, with the video's sound; webm: VP9."""
     device: str | None = option(None, group=_SPEED)
     """cpu, cuda, cuda:1, mps; by default the GPU if there is one. Converted networks run on the CPU by default;
     openvino also runs on Intel GPUs (gpu, gpu.1, ...), onnx on cuda."""
@@ -136,18 +152,25 @@ class Predict:
     def _predict(self) -> int:
         from metaprompts.cli.inputs import check_exists, why_unreadable
         from metaprompts.data.io.decoding import check_white_level
-        from metaprompts.data.io.images import list_images
 
         check_white_level(self.white_level)
         check_exists(self.boxes, self.captions, self.encoder, self.intrinsics, *self.adapter)
         # Contradictions are reported before anything is read.
         _ = self._clouds
-        paths = list_images(self.inputs, out=self.out)
-        if failures := why_unreadable(paths, white_level=self.white_level):
-            return self._report(paths, failures)
-        return self._predict_paths(paths)
+        found = self._video_options().find(self.inputs, self.out)
+        if found.all_videos:
+            self._check_for_videos()
+        if not found.videos and (failures := why_unreadable(found.images, white_level=self.white_level)):
+            return self._report(found, failures)
+        return self._predict_found(found) if found.paths else self._report(found, [])
 
-    def _predict_paths(self, paths: list[Path]) -> int:
+    def _check_for_videos(self) -> None:
+        if self.boxes is not None:
+            raise InputError("--boxes names images, and an input is a video: pass --detector, or predict it separately")
+        if self.point_cloud is not None:
+            raise InputError("--point-cloud is for images, and an input is a video: leave it out")
+
+    def _predict_found(self, found: "FoundInputs") -> int:
         from metaprompts.cli.captions import Captions
         from metaprompts.cli.inference_options import InferenceOptions
         from metaprompts.cli.output_names import output_names
@@ -157,14 +180,14 @@ class Predict:
         from metaprompts.models.adapters import load_adapters
         from metaprompts.models.loading import load
         from metaprompts.utils.device import pick_device
-        from metaprompts.utils.progress import report_lines, tracked
+        from metaprompts.utils.progress import report_lines
 
         inference = InferenceOptions.of(self.window, self.stride, self.max_memory, self.batch_size)
-        names, failures = output_names(self.inputs, paths), list[str]()
+        names = output_names(self.inputs, found.paths)
         less = Approximation(steps=self.steps, merged_tokens=self.merge_tokens, encoder=self.encoder)
         # Networks are converted on the CPU, wherever they run.
         device = pick_device("cpu" if self.engine in CONVERTING else self.device)
-        people = self._people_options().open(paths, device)
+        people = self._people_options().open(found.images, device)
         if self.adapter:
             models = load_adapters(self.model, self.adapter, device)
         else:
@@ -174,7 +197,7 @@ class Predict:
         if any(model.task.reads_boxes for model in models):
             report_lines(filter(None, [people.note()]))
         bounded = any(each is not None for each in (self.window, self.stride, self.max_memory))
-        count = len(paths)
+        count = len(found.images) + sum(video.expected or 1 for video in found.videos)
         fast = [
             with_engine(model, self.engine, self.precision, less, images=count, bounded=bounded, device=self.device)
             for model in models
@@ -188,26 +211,75 @@ class Predict:
             captioner=self.captioner,
             text_source=self.text_source,
         )
-        named = list(names)
-        groups = [named[start : start + self.batch_size] for start in range(0, len(named), self.batch_size)]
+        return self._predict_with(inference, people, captions, found, names)
+
+    def _predict_with(
+        self,
+        inference: "InferenceOptions",
+        people: "People",
+        captions: "Captions | None",
+        found: "FoundInputs",
+        names: dict[Path, Path],
+    ) -> int:
+        from metaprompts.cli.prediction_groups import keep_pose, predict_group
+        from metaprompts.cli.videos import VideoPredictions
+        from metaprompts.utils.batches import batched
+        from metaprompts.utils.progress import tracked
+
+        failures: list[str] = []
+        groups = batched(found.images, self.batch_size)
         predicted: list[tuple[Path, PosePrediction]] = []
-        for group in tracked(groups, what="predicting"):
-            for path, prediction in _predict_group(inference, group, people, captions, self.white_level, failures):
+        for group in tracked(groups, what="predicting") if groups else ():
+            for path, prediction in predict_group(inference, group, people, captions, self.white_level, failures):
                 if self._save(prediction, path, names[path], failures, detected=people.detector is not None):
-                    _keep_pose(predicted, path, prediction)
+                    keep_pose(predicted, path, prediction)
                 # Release it before the next image is read.
                 del prediction
         self._write_poses(predicted, names, people.boxes)
         counts = [len(prediction.people) for _, prediction in predicted]
-        return self._report(paths, failures, people.summary(counts))
+        videos = VideoPredictions(
+            options=self._video_options(),
+            inference=inference,
+            people=people,
+            captions=captions,
+            out=self.out,
+            batch_size=self.batch_size,
+            raw=self.raw,
+            legend=self.legend,
+            min_score=self.min_score,
+        )
+        lost, incomplete = videos.predict_all(found.videos, names)
+        return self._report(found, failures, people.summary(counts), lost, incomplete)
 
-    def _report(self, paths: list[Path], failures: list[str], more: str = "") -> int:
+    def _report(
+        self,
+        found: "FoundInputs",
+        failures: Sequence[str],
+        more: str = "",
+        lost: Sequence[str] = (),
+        incomplete: Sequence[str] = (),
+    ) -> int:
         from metaprompts.cli.outcome import report_outcome
         from metaprompts.utils.wording import counted
 
-        done = len(paths) - len(failures)
-        return report_outcome(
-            f"{done} of {counted(len(paths), 'image')} predicted{more}, results in {self.out}", len(paths), failures
+        images, videos = len(found.images), found.all_videos
+        parts = [f"{images - len(failures)} of {counted(images, 'image')}"] if images or not videos else []
+        parts += [f"{len(found.videos) - len(lost)} of {counted(videos, 'video')}"] if videos else []
+        lines = [*failures, *found.failures, *lost, *incomplete]
+        done = f"{' and '.join(parts)} predicted{more}, results in {self.out}"
+        return report_outcome(done, images + videos + len(incomplete), lines)
+
+    def _video_options(self) -> "VideoOptions":
+        from metaprompts.cli.videos import VideoOptions
+
+        return VideoOptions(
+            fps=self.fps,
+            camera=self.camera,
+            every=self.every,
+            start=self.start,
+            end=self.end,
+            temporal=self.temporal,
+            video_format=self.video_format,
         )
 
     def _people_options(self) -> "PeopleOptions":
@@ -284,66 +356,3 @@ class Predict:
             else:
                 rows.append((boxes.image_id(path), boxes.name(path), shown))
         write_json(self.out / "poses.json", coco_keypoints(rows))
-
-
-def _predict_group(
-    inference: "InferenceOptions",
-    paths: list[Path],
-    people: "People",
-    captions: "Captions | None",
-    white_level: int | None,
-    failures: list[str],
-) -> "list[tuple[Path, Prediction]]":
-    """Predict the readable images; the others are added to ``failures``."""
-    from metaprompts.data.io.images import read_image
-
-    readable = []
-    for path in paths:
-        try:
-            image = read_image(path, white_level=white_level, check_size=inference.check_size)
-            found = people.of(path, image)
-            readable.append((path, image, found, None if captions is None else captions.of(path, image)))
-        except CaptionerError:
-            raise
-        except InputError as error:
-            failures.append(str(error))
-    try:
-        return _predictions(inference, people, readable)
-    except InputError as error:
-        if len(readable) == 1:
-            failures.append(f"{readable[0][0]}: {error}")
-            return []
-    # One image that does not fit in memory must not stop the others.
-    pairs = []
-    for row in readable:
-        try:
-            pairs += _predictions(inference, people, [row])
-        except InputError as error:
-            failures.append(f"{row[0]}: {error}")
-    return pairs
-
-
-def _predictions(
-    inference: "InferenceOptions", people: "People", readable: "Sequence[tuple[Path, ImageArray, Any, Any]]"
-) -> "list[tuple[Path, Prediction]]":
-    """The predictions of each model for each image."""
-    pairs = []
-    for model in inference.models:
-        reads = model.config.prompts.kind == "caption"
-        inputs = [(image, found, caption if reads else None) for _, image, found, caption in readable]
-        predictions = (people.distinct(model, each) for each in inference.predictions(model, inputs))
-        pairs += [(path, prediction) for (path, *_), prediction in zip(readable, predictions, strict=True)]
-    return pairs
-
-
-def _keep_pose(predicted: "list[tuple[Path, PosePrediction]]", path: Path, prediction: "Prediction") -> None:
-    from dataclasses import replace
-
-    from metaprompts.tasks.predictions import PosePrediction
-
-    if isinstance(prediction, PosePrediction):
-        # Only the image's shape is still needed: a view of one pixel keeps it without the memory.
-        import numpy as np
-
-        blank = np.broadcast_to(np.zeros((), np.uint8), prediction.image.shape)
-        predicted.append((path, replace(prediction, image=blank)))

@@ -1,7 +1,8 @@
 """A model executed by an engine: it predicts like a `MetaPromptModel`, but cannot be trained."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from metaprompts.engines.optimized import Parts, StepConditions, run
 from metaprompts.errors import InputError
 from metaprompts.models.config import ModelConfig
 from metaprompts.tasks import Task
+
+if TYPE_CHECKING:
+    from metaprompts.inference.video.api import VideoResult
 
 
 class EngineModel:
@@ -70,6 +74,18 @@ class EngineModel:
         from metaprompts.inference.predict import predict_many
 
         return predict_many(self, images, batch_size)
+
+    def predict_video(self, source: Any, out: str | Path, **options: Any) -> "VideoResult":
+        """Predict a video, and draw the predictions as a clip, as `MetaPromptModel.predict_video` does."""
+        from metaprompts.inference.video.api import predict_video
+
+        return predict_video(self, source, out, **options)
+
+    def predict_frames(self, source: Any, **options: Any) -> Iterator[tuple[float, Any]]:
+        """Predict a video frame by frame, as `MetaPromptModel.predict_frames` does."""
+        from metaprompts.inference.video.api import predict_frames
+
+        return predict_frames(self, source, **options)
 
     def encode_captions(self, captions: Sequence[str]) -> Tensor:
         """Encode captions with the model's text encoder, (B, N, D).

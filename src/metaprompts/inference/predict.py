@@ -20,12 +20,16 @@ from metaprompts.visualize.text import ImageArray
 if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
 
+RawFilter = Callable[[ImageArray, Tensor], Tensor]
+"""An image and a raw output (...) to a raw output of the same shape, called in the order of the images."""
+
 
 def predict_many(
     model: ImagePredictor,
     images: Iterable[Any],
     batch_size: int,
     views_at_once: Callable[[tuple[int, int]], int] | None = None,
+    raw_filter: RawFilter | None = None,
 ) -> Iterator["Prediction"]:
     """Predict images in order; at most ``batch_size`` images are held at a time.
 
@@ -35,6 +39,7 @@ def predict_many(
             them, or None and, if the prompts are captions, its caption; see `MetaPromptModel.predict`
         batch_size: maximum number of images held, and of views per pass
         views_at_once: (height, width) of views -> number of views per pass; by default ``batch_size``
+        raw_filter: changes the raw output of each view
     """
     remaining = (_row(model, item) for item in images)
     encoded: dict[str, Tensor] = {}
@@ -52,8 +57,13 @@ def predict_many(
             if ready is None or ready[0] != number:
                 yield model.task.assemble(image, ())
                 continue
-            yield model.task.assemble(image, ((output.view, output.raw) for output in ready[1]))
+            filtered = raw_filter or _unchanged
+            yield model.task.assemble(image, ((output.view, filtered(image, output.raw)) for output in ready[1]))
             ready = next(of_images, None)
+
+
+def _unchanged(image: ImageArray, raw: Tensor) -> Tensor:
+    return raw
 
 
 def _row(model: ImagePredictor, item: Any) -> tuple[ImageArray, Any, Any]:

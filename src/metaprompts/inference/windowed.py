@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from metaprompts.errors import InputError
-from metaprompts.inference.predict import context_of, forward_raw
+from metaprompts.inference.predict import RawFilter, context_of, forward_raw
 from metaprompts.tasks.predictor import ImagePredictor
 from metaprompts.tasks.sliding_window import check_no_gaps, slide_rows
 from metaprompts.utils.torch_modules import eval_mode
@@ -81,6 +81,7 @@ def predict_in_windows(
     boxes: Any = None,
     caption: str | Tensor | None = None,
     batch: int = 1,
+    raw_filter: RawFilter | None = None,
 ) -> "Prediction":
     """Predict an image without resizing it, and average overlapping windows: logits, or depth in meters.
 
@@ -93,6 +94,7 @@ def predict_in_windows(
         boxes: must be None; windows do not support pose
         caption: caption of the whole image, a text or encoded (N, D), if the prompts are captions
         batch: windows per forward pass
+        raw_filter: changes the raw output of the whole image, which is then held as a whole
 
     Returns:
         the prediction at the image's own size
@@ -112,6 +114,8 @@ def predict_in_windows(
         # The image stays in bytes and only crops become floats, because the image may be very large.
         tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
         rows = slide_rows(predict, tensor, window=windows.size, stride=windows.stride, batch=batch)
+        if raw_filter is not None:
+            rows = iter([(0, raw_filter(image, torch.cat([some for _, some in rows], dim=1)))])
         return model.task.assemble_rows(image, rows)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -23,6 +24,7 @@ from metaprompts.modules.meta_prompts import (
 from metaprompts.utils.recompute import recomputed
 
 if TYPE_CHECKING:
+    from metaprompts.inference.video.api import VideoResult
     from metaprompts.modules.backbone.text_encoder import TextEncoder
 
 _PROMPTS: dict[str, type[MetaPrompts | LabelPrompts | CaptionPrompts]] = {
@@ -251,6 +253,36 @@ class MetaPromptModel(
         from metaprompts.inference.predict import predict_many
 
         return predict_many(self, images, batch_size)
+
+    def predict_video(self, source: Any, out: str | Path, **options: Any) -> "VideoResult":
+        """Predict a video, and draw the predictions as a clip: ``predict_video("clip.mp4", "depth.mp4")``.
+
+        Args:
+            source: path of a clip, or of a folder of frames (with ``fps=25``); or the number of a camera
+            out: the clip to write, ``.mp4`` or ``.webm``
+            options: boxes (a detector), caption, every, start_s, end_s, fps, steady, legend, batch_size, progress; see
+                `metaprompts.inference.video.api.predict_video`
+
+        Raises:
+            InputError: the video cannot be read, or the clip cannot be written
+        """
+        from metaprompts.inference.video.api import predict_video
+
+        return predict_video(self, source, out, **options)
+
+    def predict_frames(self, source: Any, **options: Any) -> Iterator[tuple[float, Any]]:
+        """Predict a video frame by frame: yields the time in seconds and the prediction of each.
+
+        Args:
+            source: as for `predict_video`
+            options: boxes, caption, every, start_s, end_s, fps, steady, batch_size
+
+        Raises:
+            InputError: the video cannot be read
+        """
+        from metaprompts.inference.video.api import predict_frames
+
+        return predict_frames(self, source, **options)
 
     @classmethod
     def from_backbone(cls, source: str | Backbone, **settings: Any) -> Self:

@@ -20,7 +20,7 @@ from metaprompts.visualize.depth import color_depth, color_notes, colored_bands,
 from metaprompts.visualize.legends import framed, legend_text_px
 from metaprompts.visualize.point_cloud import EDGE, PointCloud
 from metaprompts.visualize.pose import DRAWN_SCORE, draw_skeleton, skeleton_legend
-from metaprompts.visualize.segmentation import class_legend, overlay_bands, overlay_labels, palette
+from metaprompts.visualize.segmentation import class_entries, class_legend, overlay_bands, overlay_labels, palette
 
 _logger = logging.getLogger(__name__)
 
@@ -199,10 +199,6 @@ class SegmentationPrediction:
             InputError: the folder cannot be written
         """
         present, colors = self._present(), palette(len(self.classes))
-        names = {
-            str(index): {"name": name, "share": present.get(index, 0.0), "color": f"#{bytes(color).hex()}"}
-            for index, (name, color) in enumerate(zip(self.classes, colors, strict=True))
-        }
         paths = [
             self._write_labels(folder / f"{stem}_labels.png"),
             _write_framed(
@@ -213,7 +209,8 @@ class SegmentationPrediction:
             ),
             folder / f"{stem}_classes.json",
         ]
-        write_json(paths[-1], names)
+        shares = [present.get(index, 0.0) for index in range(len(self.classes))]
+        write_json(paths[-1], class_entries(self.classes, shares))
         if raw and self.confidence is not None:
             paths.append(write_array(folder / f"{stem}_confidence.npy", self.confidence))
         return paths

@@ -1,6 +1,7 @@
-"""Batches of a sequence."""
+"""Batches of items."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -9,3 +10,10 @@ T = TypeVar("T")
 def batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Slices of at most ``size`` items, in order; together they are all items."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def read_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most ``size`` items, in order, read when they are needed."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch

@@ -110,6 +110,20 @@ def class_legend(
     return swatches(list(zip(shown, behind, strict=True)), colors, width, size_px or int(np.clip(width / 32, 11, 28)))
 
 
+def class_entries(names: Sequence[str], shares: Sequence[float]) -> dict[str, dict[str, str | float]]:
+    """{index: {name, share, color}} of all classes, color as "#rrggbb", for JSON.
+
+    Args:
+        names: of the C classes
+        shares: share of the image that each covers, 0..1
+    """
+    rows = enumerate(zip(names, shares, palette(len(names)), strict=True))
+    return {
+        str(index): {"name": name, "share": share, "color": f"#{bytes(color).hex()}"}
+        for index, (name, share, color) in rows
+    }
+
+
 def _borders(labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     borders = np.zeros(labels.shape, dtype=np.bool_)
     borders[:, 1:] |= labels[:, 1:] != labels[:, :-1]

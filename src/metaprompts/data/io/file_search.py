@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 _VISITS_AT_MOST = 16
 _ENDINGS_NAMED_AT_MOST = 8
 # Result names of predict and heatmaps.
-_RESULT = re.compile(r"(.+)_(depth|depth_color|labels|overlay|skeleton|prompts|prompt\d{3})\.png")
+_RESULT = re.compile(r"(.+)_(depth|depth_color|labels|overlay|skeleton|prompts|prompt\d{3})\.(?:png|mp4|webm)")
 
 
 @dataclass(frozen=True)

@@ -74,17 +74,20 @@ def as_image(value: str | Path | Image.Image | NDArray[Any]) -> NDArray[np.uint8
     )
 
 
-def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]:
+def list_images(
+    inputs: Sequence[str], *, out: Path | None = None, suffixes: Iterable[str] = IMAGE_SUFFIXES
+) -> list[Path]:
     """Expand files, folders and patterns to images.
 
     Files are accepted with any extension. Folders are searched recursively, following links, and patterns (``*``,
-    ``?``, ``[]``, ``**``) are expanded; both yield only files with an extension in `IMAGE_SUFFIXES`, sorted, without
+    ``?``, ``[]``, ``**``) are expanded; both yield only files with an extension in ``suffixes``, sorted, without
     hidden files; the number of skipped files is logged. Inputs without a match stay in the list unchanged, so
     `read_image` reports the reason while the others continue.
 
     Args:
         inputs: paths and patterns as given by the user
         out: output folder: its files are excluded, as are files named like a result of another input
+        suffixes: extensions to find, in lower case with the dot
 
     Returns:
         the paths in the order of the inputs, without duplicates
@@ -96,7 +99,7 @@ def list_images(inputs: Sequence[str], *, out: Path | None = None) -> list[Path]
     for text in inputs:
         if not text:
             raise InputError("an input is an empty string: give an image, a folder or a pattern")
-        for path in _expand(text, out):
+        for path in _expand(text, out, frozenset(suffixes)):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
@@ -126,10 +129,10 @@ def images_in(folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, warn: b
     return found.whole()
 
 
-def _expand(text: str, out: Path | None) -> list[Path]:
+def _expand(text: str, out: Path | None, suffixes: frozenset[str]) -> list[Path]:
     path = Path(text)
     if _is_folder(path):
-        return _searched([path], text, out) or [path]
+        return _searched([path], text, out, suffixes) or [path]
     # A file name may contain brackets: an existing path is not a pattern.
     if _exists(path) or not _is_pattern(text):
         return [path]
@@ -139,7 +142,7 @@ def _expand(text: str, out: Path | None) -> list[Path]:
         matches = [
             match for match in matches if not Path(os.path.realpath(match)).is_relative_to(os.path.realpath(out))
         ]
-    return _searched(matches, text, out) or [path]
+    return _searched(matches, text, out, suffixes) or [path]
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -147,7 +150,7 @@ def _fixed_part(pattern: Path) -> Path:
     return Path(*takewhile(lambda part: not _is_pattern(part), pattern.parts))
 
 
-def _searched(places: Sequence[Path], text: str, out: Path | None) -> list[Path]:
+def _searched(places: Sequence[Path], text: str, out: Path | None, suffixes: frozenset[str]) -> list[Path]:
     """The images among files and in folders."""
     real_out = None if out is None else os.path.realpath(out)
     images, passed_over = [], Counter[str]()
@@ -155,10 +158,10 @@ def _searched(places: Sequence[Path], text: str, out: Path | None) -> list[Path]
         if _is_folder(place):
             # An explicitly given folder is searched, even if it is the output folder.
             without = [out] if out is not None and os.path.realpath(place) != real_out else []
-            found = find_files(place, IMAGE_SUFFIXES, without=without)
+            found = find_files(place, suffixes, without=without)
             images += found.files
             passed_over += found.passed_over
-        elif place.suffix.lower() in IMAGE_SUFFIXES:
+        elif place.suffix.lower() in suffixes:
             images.append(place)
         else:
             passed_over[place.suffix.lower()] += 1

@@ -1,0 +1,229 @@
+"""The video options of ``metaprompts predict``."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metaprompts.errors import InputError
+
+if TYPE_CHECKING:
+    from metaprompts.cli.captions import Captions
+    from metaprompts.cli.inference_options import InferenceOptions
+    from metaprompts.cli.people import People
+    from metaprompts.data.io.video.frames import FrameSource, Selection
+    from metaprompts.inference.video.outputs import VideoOutput
+    from metaprompts.inference.video.run import VideoJob
+    from metaprompts.models.model import MetaPromptModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundInputs:
+    """What a command line names.
+
+    Attributes:
+        images: image files
+        videos: opened videos
+        failures: videos that cannot be opened, in one line each
+    """
+
+    images: list[Path] = field(default_factory=list)
+    videos: "list[FrameSource]" = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The images, then the videos."""
+        return [*self.images, *(video.path for video in self.videos)]
+
+    @property
+    def all_videos(self) -> int:
+        """Number of videos, with those that cannot be opened."""
+        return len(self.videos) + len(self.failures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """The options of `Predict` on video; None if not given."""
+
+    fps: float | None
+    camera: int | None
+    every: int | None
+    start: float | None
+    end: float | None
+    temporal: str | None
+    video_format: str | None
+
+    @property
+    def selection(self) -> "Selection":
+        """The frames to read."""
+        from metaprompts.data.io.video.frames import Selection
+
+        return Selection(every=self.every or 1, start_s=self.start or 0.0, end_s=self.end)
+
+    def find(self, inputs: Sequence[str], out: Path) -> FoundInputs:
+        """Find the images and open the videos.
+
+        Args:
+            inputs: files, folders and patterns as given by the user
+            out: output folder
+
+        Raises:
+            InputError: nothing is given, or video options without a video
+        """
+        from metaprompts.data.io.images import IMAGE_SUFFIXES, list_images, searched_folder
+        from metaprompts.data.io.video.library import VIDEO_SUFFIXES
+
+        if not inputs and self.camera is None:
+            raise InputError("nothing to predict: give images, folders, videos, or --camera 0")
+        found, rest = FoundInputs(), list(inputs)
+        if self.fps is not None:
+            folders = [text for text in inputs if searched_folder(text) != Path(text).parent or Path(text).is_dir()]
+            if not folders:
+                raise InputError(f"--fps is for folders of frames: {inputs[0]} is a file, which has its own rate")
+            rest = [text for text in inputs if text not in folders]
+            for text in folders:
+                self._open(found, list_images([text], out=out), searched_folder(text))
+        for path in list_images(rest, out=out, suffixes=IMAGE_SUFFIXES | VIDEO_SUFFIXES):
+            if path.suffix.lower() in VIDEO_SUFFIXES:
+                self._open(found, path, path)
+            else:
+                found.images.append(path)
+        if self.camera is not None:
+            self._open(found, self.camera, Path())
+        self._check(found)
+        return found
+
+    def _open(self, found: FoundInputs, source: Any, folder: Path) -> None:
+        from metaprompts.data.io.video.open import open_video
+
+        fps = self.fps if isinstance(source, list) else None
+        try:
+            found.videos.append(open_video(source, fps=fps, selection=self.selection))
+        except InputError as error:
+            found.failures.append(str(error))
+
+    def _check(self, found: FoundInputs) -> None:
+        given = [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
+        if given and not found.all_videos:
+            raise InputError(f"{given[0]} is for video, and no input is one: leave it out, or pass --fps for a folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPredictions:
+    """Predicts videos by the models of a command.
+
+    Attributes:
+        options: the video options
+        inference: the models
+        people: finds the people
+        captions: captions, if the models read them
+        out: output folder
+        raw: also write the files of every frame
+        legend: draw legends
+        min_score: joints that score less are not drawn
+    """
+
+    options: VideoOptions
+    inference: "InferenceOptions"
+    people: "People"
+    captions: "Captions | None"
+    out: Path
+    batch_size: int
+    raw: bool
+    legend: bool
+    min_score: float | None
+
+    def predict_all(self, videos: "Sequence[FrameSource]", names: Mapping[Path, Path]) -> tuple[list[str], list[str]]:
+        """Predict videos; one that fails does not stop the others.
+
+        Args:
+            videos: the videos
+            names: path -> path of its results below the output folder, without endings
+
+        Returns:
+            a line for each video that failed, and for each problem of the others
+        """
+        failures, problems = list[str](), list[str]()
+        for video in videos:
+            try:
+                problems += self.predict(video, names[video.path])
+            except InputError as error:
+                text = str(error)
+                failures.append(text if text.startswith(video.name) else f"{video.name}: {text}")
+        return failures, problems
+
+    def predict(self, video: "FrameSource", name: Path) -> list[str]:
+        """Predict a video by all models.
+
+        Args:
+            video: the video
+            name: path of its results below the output folder, without endings
+
+        Returns:
+            what of it could not be read, in one line each
+
+        Raises:
+            InputError: nothing could be predicted
+            KeyboardInterrupt: after an interrupt; what was predicted until then is written
+        """
+        from metaprompts.inference.video.run import predict_source
+        from metaprompts.utils.progress import ProgressBar
+
+        height, width = video.size
+        self.inference.check_size(width, height)
+        jobs = [self._job(model, video, name) for model in self.inference.models]
+        with ProgressBar(f"predicting {video.name}", video.expected) as bar:
+            is_whole = predict_source(video, jobs, batch_size=self.batch_size, advance=bar.advance)
+        self._report(video, [job.output for job in jobs], is_whole=is_whole)
+        if not is_whole:
+            raise KeyboardInterrupt
+        return [f"{video.name}: {problem}" for problem in video.problems]
+
+    def _report(self, video: "FrameSource", outputs: "list[VideoOutput]", *, is_whole: bool) -> None:
+        from metaprompts.utils.progress import report_lines
+        from metaprompts.utils.wording import counted
+
+        for output in outputs:
+            done = f"{counted(output.frames, 'frame')} in {output.path}"
+            report_lines([f"{video.name}: {'' if is_whole else 'stopped, '}{done}"])
+            report_lines(f"{video.name}: {note}" for note in output.notes)
+
+    def _job(self, model: "MetaPromptModel", video: "FrameSource", name: Path) -> "VideoJob":
+        from metaprompts.inference.video.drawing import drawing_for, samples_for
+        from metaprompts.inference.video.outputs import VideoOutput
+        from metaprompts.inference.video.run import VideoJob
+        from metaprompts.inference.video.temporal import VideoPredictor
+        from metaprompts.utils.progress import report_lines
+
+        def predict(inputs: Any, raw_filter: Any) -> Iterator[Any]:
+            predictions = self.inference.predictions(model, inputs, raw_filter)
+            return (self.people.distinct(model, each) for each in predictions)
+
+        images = samples_for(model.task.name, video)
+        predictor = VideoPredictor(
+            predict,
+            model.task.name,
+            steady=self.options.temporal != "off",
+            boxes_of=self._boxes_of(model),
+            caption=self.captions.of(video.path, images[0]) if self._reads(model) and self.captions else None,
+        )
+        drawing = drawing_for(list(predictor.sample(images)), legend=self.legend, min_score=self.min_score)
+        report_lines([f"{video.name}: {drawing.note}"] if drawing.note else [])
+        container, folder = self.options.video_format or "mp4", (self.out / name).parent
+        output = VideoOutput(
+            folder / f"{name.name}_{drawing.ending}.{container}",
+            stem=name.name,
+            container=container,
+            source=video,
+            drawing=drawing,
+            from_start=not self.options.start,
+            raw=folder / f"{name.name}_frames" if self.raw else None,
+        )
+        return VideoJob(predictor=predictor, output=output)
+
+    def _boxes_of(self, model: "MetaPromptModel") -> Callable[[Any], Any] | None:
+        return self.people.detector if model.task.reads_boxes else None
+
+    def _reads(self, model: "MetaPromptModel") -> bool:
+        return model.config.prompts.kind == "caption"

@@ -1,0 +1,1 @@
+"""Frames of clips, folders and cameras, and clips of frames."""

@@ -1,0 +1,125 @@
+"""Frames with time stamps, and their selection."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VideoFrame:
+    """A frame of a video.
+
+    Attributes:
+        image: (H,W,3) uint8 RGB, upright
+        time_s: seconds since the beginning of the video, exact
+    """
+
+    image: NDArray[np.uint8]
+    time_s: Fraction
+
+
+def exact(seconds: float) -> Fraction:
+    """The decimal number that a user means: 0.2, which no float is."""
+    return Fraction(seconds).limit_denominator(1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The part of a video to read.
+
+    Attributes:
+        every: of so many frames the first is read
+        start_s: time of the first frame, seconds
+        end_s: frames from this time on are left out, seconds; None for all
+
+    Raises:
+        InputError: nothing can be selected
+    """
+
+    every: int = 1
+    start_s: float = 0.0
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"every is {self.every}; expected 1 or more")
+        if self.start_s < 0:
+            raise InputError(f"start is {self.start_s:g} seconds; expected 0 or more")
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise InputError(f"end is {self.end_s:g} seconds, start {self.start_s:g}; expected a later end")
+
+    def of(self, timed: Iterable[tuple[Fraction, T]]) -> Iterator[tuple[Fraction, T]]:
+        """The selected ones of (time, frame) in order; stops reading at the end."""
+        number, start_s = 0, exact(self.start_s)
+        end_s = None if self.end_s is None else exact(self.end_s)
+        for time_s, frame in timed:
+            if end_s is not None and time_s >= end_s:
+                return
+            if time_s >= start_s:
+                if number % self.every == 0:
+                    yield time_s, frame
+                number += 1
+
+    def count(self, rate: Fraction, duration_s: Fraction) -> int:
+        """About how many frames are selected of a video of this rate and length."""
+        end_s = float(duration_s) if self.end_s is None else min(self.end_s, float(duration_s))
+        return -(-max(0, round((end_s - self.start_s) * rate)) // self.every)
+
+
+EVERY_FRAME = Selection()
+"""The whole video."""
+
+
+class FrameSource(Protocol):
+    """A video to read, once or several times."""
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder, or a name for results."""
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Height and width of its frames, in pixels."""
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second, on average."""
+
+    @property
+    def time_base(self) -> Fraction:
+        """All times of frames are multiples of it, seconds."""
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """Width of a pixel divided by its height."""
+
+    @property
+    def sound(self) -> Path | None:
+        """The file that holds its sound, if it may have any."""
+
+    @property
+    def expected(self) -> int | None:
+        """About how many frames are selected; None if it has no end."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What the last reading could not read, in one line each."""
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        """Read the selected frames."""
+
+    def sample(self, count: int) -> list[NDArray[Any]]:
+        """Images of up to ``count`` frames, spread over the selected part."""

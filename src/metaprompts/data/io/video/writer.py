@@ -1,0 +1,128 @@
+"""Write a clip that browsers play."""
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.data.io.video.library import load_av
+from metaprompts.data.io.video.sound import Sound
+from metaprompts.errors import InputError
+
+FORMATS = ("mp4", "webm")
+"""Containers that browsers play."""
+
+_H264, _VP9 = "libx264", "libvpx-vp9"
+_SETTINGS = {
+    _H264: {"crf": "18", "preset": "fast"},
+    _VP9: {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"},
+}
+# As in ITU-T H.273: what browsers assume for large clips, and read for small ones.
+_BT709, _LIMITED = 1, 1
+
+
+class VideoWriter:
+    """A clip of frames: H.264 in mp4, or VP9.
+
+    4:2:0 chroma, which every browser plays, needs even sides in H.264: clips with odd sides are VP9, also in mp4.
+
+    Args:
+        path: the file, with any suffix
+        container: "mp4" or "webm"
+        rate: frames per second, on average; the frames' times need not follow it
+        time_base: all times are multiples of it, seconds
+        pixel_aspect: width of a pixel divided by its height
+        sound: a file whose sound is copied
+
+    Attributes:
+        frames: number of frames written
+        notes: what differs from what was asked for, in one line each
+
+    Raises:
+        InputError: no encoder is available
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        container: str = "mp4",
+        rate: Fraction,
+        time_base: Fraction,
+        pixel_aspect: Fraction = Fraction(1),
+        sound: Path | None = None,
+    ) -> None:
+        self._av, self._format = load_av(), container
+        if container not in FORMATS:
+            raise InputError(f"the container is {container!r}; expected {' or '.join(FORMATS)}")
+        self._rate, self._time_base, self._aspect, self._sound_path = rate, time_base, pixel_aspect, sound
+        self.frames, self.notes = 0, list[str]()
+        # The index at the beginning lets browsers play a file before it is loaded.
+        options = {"movflags": "+faststart"} if container == "mp4" else {}
+        self._container: Any = self._av.open(str(path), "w", format=container, options=options)
+        self._stream: Any = None
+        self._sound: Sound | None = None
+        self._start_s = self._end_s = Fraction(0)
+
+    def write(self, image: NDArray[np.uint8], time_s: Fraction, sound_start_s: Fraction | None = None) -> None:
+        """Write a frame.
+
+        Args:
+            image: (H,W,3) uint8 RGB, of the first frame's size
+            time_s: its time, later than the previous one's
+            sound_start_s: with the first frame, the time of the source's sound that becomes 0
+        """
+        if self._stream is None:
+            self._begin(image, sound_start_s or Fraction(0))
+        frame = self._av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame.pts, frame.time_base = round(time_s / self._time_base), self._time_base
+        self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+        if self._sound is not None:
+            self._sound.copy_until(time_s)
+        self._end_s = time_s + 1 / self._rate
+
+    def _begin(self, image: NDArray[np.uint8], sound_start_s: Fraction) -> None:
+        height, width = image.shape[:2]
+        name = self._encoder(odd=bool(height % 2 or width % 2))
+        self._stream = stream = self._container.add_stream(name, rate=self._rate, options=_SETTINGS[name])
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.time_base = self._time_base
+        context.sample_aspect_ratio = self._aspect
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
+        if self._sound_path is not None:
+            self._sound = Sound(self._sound_path, self._container, sound_start_s)
+            if self._sound.left_out:
+                self.notes.append(f"sound in {', '.join(self._sound.left_out)} does not fit into {self._format}")
+
+    def _encoder(self, *, odd: bool) -> str:
+        for name in [_VP9] if odd or self._format == "webm" else [_H264, _VP9]:
+            if name in self._av.codec.codecs_available:
+                return name
+        raise InputError("PyAV was built without H.264 and VP9 encoders: pip install --force-reinstall av")
+
+    def close(self) -> None:
+        """Finish the file; the sound ends with the last frame."""
+        container, self._container = self._container, None
+        if container is None:
+            return
+        with container:
+            if self._stream is not None:
+                container.mux(self._stream.encode(None))
+            if self._sound is not None:
+                with self._sound:
+                    self._sound.copy_until(self._end_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Videos to predictions that are steady over time."""

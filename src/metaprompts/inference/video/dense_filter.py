@@ -1,0 +1,103 @@
+"""Average dense predictions over time, along the optical flow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metaprompts.inference.video.flow import Flow, gray_of
+from metaprompts.visualize.text import ImageArray
+
+# The share of the frame before in the average.
+_SHARE = 0.7
+# There is no optical flow in smaller images.
+_SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Space:
+    """The space in which raw outputs of a task are averaged.
+
+    Attributes:
+        enter: raw output (C,h,w) -> values in the space
+        leave: the way back
+        change: differences this large are changes of the scene, not flicker
+        drifts: whether all values change by a common amount when the camera moves
+    """
+
+    enter: Callable[[Tensor], Tensor]
+    leave: Callable[[Tensor], Tensor]
+    change: float
+    drifts: bool = False
+
+
+FILTERED = {
+    "depth": _Space(enter=lambda raw: raw.clamp_min(1e-3).log(), leave=torch.exp, change=0.15, drifts=True),
+    "segmentation": _Space(
+        enter=lambda raw: raw.softmax(dim=0), leave=lambda shares: shares.clamp_min(1e-12).log(), change=0.5
+    ),
+    "normals": _Space(
+        enter=lambda raw: F.normalize(raw, dim=0), leave=lambda vectors: F.normalize(vectors, dim=0), change=0.5
+    ),
+}
+"""The spaces by task: log meters, probabilities of classes, unit vectors."""
+
+
+class DenseFilter:
+    """An exponential average of raw outputs that follows each pixel from frame to frame.
+
+    A pixel that was hidden before, or whose prediction changes by more than flicker, starts anew; so do all pixels
+    after a cut.
+
+    Args:
+        task: one of `FILTERED`
+    """
+
+    def __init__(self, task: str) -> None:
+        self._space = FILTERED[task]
+        self._gray: ImageArray | None = None
+        self._average: Tensor | None = None
+
+    def __call__(self, image: ImageArray, raw: Tensor) -> Tensor:
+        """Filter the raw output of the next frame.
+
+        Args:
+            image: (H,W,3) uint8 RGB, the frame
+            raw: (C,h,w) raw output, of any size
+
+        Returns:
+            (C,h,w)
+        """
+        if min(raw.shape[-2:]) < _SMALLEST_SIDE:
+            return raw
+        now = self._space.enter(raw.float())
+        gray = gray_of(image, (raw.shape[-2], raw.shape[-1]))
+        if self._gray is not None and self._average is not None and self._average.shape == now.shape:
+            now = self._averaged(Flow.between(self._gray, gray), self._average, now)
+        self._gray, self._average = gray, now
+        return self._space.leave(now)
+
+    def _averaged(self, flow: Flow, before: Tensor, now: Tensor) -> Tensor:
+        if flow.is_cut:
+            return now
+        followed = warped(before, torch.from_numpy(flow.steps).to(now.device))
+        known = torch.from_numpy(flow.known).to(now.device)
+        if self._space.drifts:
+            followed = followed + (now - followed)[:, known].median()
+        difference = (now - followed).abs().amax(dim=0)
+        weight = _SHARE * known * torch.exp(-((difference / self._space.change) ** 2))
+        return torch.lerp(now, followed, weight)
+
+
+def warped(values: Tensor, steps: Tensor) -> Tensor:
+    """Values (C,h,w) found at each pixel's place plus a step (h,w,2), bilinearly."""
+    height, width = values.shape[-2:]
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=steps.device), torch.arange(width, device=steps.device), indexing="ij"
+    )
+    places = steps + torch.stack([columns, rows], dim=2)
+    scale = places.new_tensor([max(width - 1, 1), max(height - 1, 1)])
+    grid = (2 * places / scale - 1)[None]
+    return F.grid_sample(values[None], grid, padding_mode="border", align_corners=True)[0]

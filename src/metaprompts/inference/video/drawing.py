@@ -1,0 +1,125 @@
+"""Draw the predictions of a video with the same colors and legend in every frame."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metaprompts.data.io.video.frames import FrameSource
+from metaprompts.errors import InputError
+from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Prediction, SegmentationPrediction
+from metaprompts.visualize.depth import color_depth, depth_legend, depth_range
+from metaprompts.visualize.legends import framed, legend_text_px
+from metaprompts.visualize.pose import DRAWN_SCORE, skeleton_legend
+from metaprompts.visualize.segmentation import class_legend, palette
+from metaprompts.visualize.text import ImageArray, blank
+
+# Number of frames that determine the range of colors and the classes in the legend.
+_SAMPLED = 8
+# Classes that cover less than this share of the sampled frames are left out of the legend.
+_LEAST_SHARE = 0.001
+_MOST_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How predictions of one video are drawn.
+
+    Attributes:
+        ending: ending of the clip's name
+        draw: prediction -> (H,W,3)
+        legend: strip below each frame, (strip height, max(W, 160), 3); None for none
+        note: what the colors mean, for the console; empty if the legend of images says it
+    """
+
+    ending: str
+    draw: Callable[[Any], ImageArray]
+    legend: ImageArray | None = None
+    note: str = ""
+
+    def frame(self, prediction: Prediction) -> ImageArray:
+        """A prediction with the legend below; with a legend, the sides are even, as H.264 needs them."""
+        drawn = self.draw(prediction)
+        if self.legend is None:
+            return drawn
+        whole = np.concatenate(list(framed([drawn], drawn.shape[1], self.legend)))
+        return _even(whole)
+
+
+def samples_for(task: str, source: FrameSource) -> list[ImageArray]:
+    """Images of the frames whose predictions `drawing_for` needs.
+
+    Raises:
+        InputError: no frame is selected
+    """
+    images = source.sample(_SAMPLED if task in ("depth", "segmentation") else 1)
+    if not images:
+        raise InputError(f"{source.name} has no frame in the selected time")
+    return images
+
+
+def drawing_for(
+    samples: Sequence[Prediction], *, legend: bool = True, min_score: float | None = None, near_far_m: Any = None
+) -> Drawing:
+    """The drawing of a video.
+
+    Args:
+        samples: predictions of some of its frames, which determine the range of colors and the classes in the legend
+        legend: draw a legend
+        min_score: joints that score less are not drawn; None for the default
+        near_far_m: ends of the colors of depth, meters; None for the range of the samples
+    """
+    first = samples[0]
+    height, width = first.image.shape[:2]
+    if isinstance(first, DepthPrediction):
+        near, far = near_far_m or _common_range(samples)
+        strip = depth_legend(near, far, width, size_px=legend_text_px(height, width)) if legend else None
+        note = f"colors from {near:.3g} m (bright) to {far:.3g} m (dark)"
+        return Drawing("depth", lambda shown: color_depth(shown.depth_m, near, far, shown.valid), strip, note)
+    if isinstance(first, SegmentationPrediction):
+        return Drawing("overlay", _shown, _class_legend(samples) if legend else None)
+    if isinstance(first, PosePrediction):
+        least = DRAWN_SCORE if min_score is None else min_score
+        line = f"joints that score at least {least:g}"
+        strip = skeleton_legend(first.joints, [line], (height, width)) if legend else None
+        return Drawing("skeleton", lambda shown: np.asarray(shown.show(legend=False, min_score=least)), strip)
+    # The legends of other tasks do not depend on the image.
+    whole = np.asarray(first.show(legend=legend))
+    return Drawing(_ending(first), _shown, whole[height:] if len(whole) > height else None)
+
+
+def _shown(prediction: Prediction) -> ImageArray:
+    return np.asarray(prediction.show(legend=False))
+
+
+def _ending(prediction: Prediction) -> str:
+    """For example normals, of a NormalsPrediction."""
+    return type(prediction).__name__.removesuffix("Prediction").lower()
+
+
+def _common_range(samples: Sequence[Any]) -> tuple[float, float]:
+    ranges = np.array([depth_range(sample.depth_m, sample.valid) for sample in samples])
+    return float(ranges[:, 0].min()), float(ranges[:, 1].max())
+
+
+def _class_legend(samples: Sequence[Any]) -> ImageArray | None:
+    """The largest classes of the samples, in the order of their numbers."""
+    classes = samples[0].classes
+    shares = np.array([[each.shares().get(name, 0.0) for name in classes] for each in samples]).mean(axis=0)
+    largest = [index for index in np.argsort(-shares)[:_MOST_CLASSES].tolist() if shares[index] >= _LEAST_SHARE]
+    places = sorted(largest)
+    if not places:
+        return None
+    height, width = samples[0].labels.shape
+    names, colors = [classes[place] for place in places], palette(len(classes))[places]
+    return class_legend(names, colors, width, numbers=places, size_px=legend_text_px(height, width))
+
+
+def _even(image: ImageArray) -> ImageArray:
+    height, width = image.shape[:2]
+    if height % 2:
+        image = np.concatenate([image, blank(1, width)])
+    if width % 2:
+        image = np.concatenate([image, blank(len(image), 1)], axis=1)
+    return image

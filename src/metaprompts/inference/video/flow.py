@@ -1,0 +1,75 @@
+"""Optical flow between frames, where it can be trusted, and cuts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from metaprompts.visualize.text import ImageArray
+
+# A pixel followed back and forth ends this near to where it began, in pixels and as a share of its way.
+_NEAR_PX, _NEAR_SHARE = 1.0, 0.1
+# And it is this similar, of 255.
+_SIMILAR = 24
+# Where fewer pixels than this share are found again, the scene has changed.
+_CUT_SHARE = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Flow:
+    """Where the pixels of a frame were in the frame before.
+
+    Attributes:
+        steps: (H,W,2) float32: x and y to add to a pixel's place to find it in the frame before, pixels
+        known: (H,W) bool: the pixel was seen there
+    """
+
+    steps: NDArray[np.float32]
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def between(cls, before: ImageArray, now: ImageArray) -> "Flow":
+        """Compute the flow by DIS (Kroeger et al., ECCV 2016) and check it forward and backward.
+
+        Args:
+            before: (H,W) uint8 gray, at least 16 pixels each way
+            now: alike
+        """
+        steps = _dis().calc(now, before, None)
+        forth = _dis().calc(before, now, None)
+        places = steps + _grid(*now.shape)
+        returned = _sampled(forth, places) + steps
+        allowed = _NEAR_PX + _NEAR_SHARE * np.linalg.norm(steps, axis=2)
+        height, width = now.shape
+        inside = ((places >= 0) & (places <= (width - 1, height - 1))).all(axis=2)
+        similar = np.abs(_sampled(before, places).astype(np.int16) - now) < _SIMILAR
+        return cls(steps, inside & similar & (np.linalg.norm(returned, axis=2) < allowed))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the frames show different scenes."""
+        return float(self.known.mean()) < _CUT_SHARE
+
+
+def gray_of(image: ImageArray, size: tuple[int, int]) -> ImageArray:
+    """An image (H,W,3) in gray at another size (height, width)."""
+    small = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    gray: ImageArray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return gray
+
+
+def _dis() -> Any:
+    # OpenCV's annotations lack it.
+    return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore[attr-defined]
+
+
+def _sampled(values: NDArray[Any], places: NDArray[np.float32]) -> NDArray[Any]:
+    sampled: NDArray[Any] = cv2.remap(values, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return sampled
+
+
+def _grid(height: int, width: int) -> NDArray[np.float32]:
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([columns, rows], axis=2)
