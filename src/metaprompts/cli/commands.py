@@ -16,6 +16,7 @@ _ALL: dict[str, str | Mapping[str, str]] = {
     "submit": "submit.Submit",
     "predict": "predict.Predict",
     "calibrate": "calibrate.Calibrate",
+    "app": "app.App",
     "export": "export.Export",
     "bench": "bench.Bench",
     "pretrain": "pretrain.Pretrain",

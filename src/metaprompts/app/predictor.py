@@ -1,0 +1,199 @@
+"""One model of the app, in the process that runs models."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metaprompts.analysis.prompt_maps import PromptMaps
+from metaprompts.analysis.prompts import image_prompt_maps, predictions_by_step
+from metaprompts.app.facts import prediction_facts, shown_picture
+from metaprompts.app.results import STEM, Result, for_page
+from metaprompts.app.settings import Limits, ModelFacts, ModelSettings
+from metaprompts.app.uploads import read_upload, safe_suffix
+from metaprompts.engines.engine_model import EngineModel
+from metaprompts.engines.factory import CONVERTING, weights_type
+from metaprompts.engines.loading import PLAIN, with_engine
+from metaprompts.engines.memory_budget import Budget, automatic_limit, weight_bytes
+from metaprompts.errors import InputError
+from metaprompts.inference.detectors.base import PersonDetector
+from metaprompts.inference.detectors.duplicates import without_duplicates
+from metaprompts.inference.predict import predict_many
+from metaprompts.models.adapters import load_adapters
+from metaprompts.models.detectors import load_detector
+from metaprompts.models.loading import load
+from metaprompts.models.model import MetaPromptModel
+from metaprompts.tasks.pose import Pose
+from metaprompts.tasks.predictions import DepthPrediction, PosePrediction, Prediction, coco_keypoints
+from metaprompts.utils.device import pick_device
+from metaprompts.utils.files import write_image, write_json
+from metaprompts.visualize.depth import color_depth, depth_range
+from metaprompts.visualize.heatmaps import overlay_heat
+
+_MAPS_KEPT = 4
+_HEATMAP_PX = 1024
+
+
+@dataclass(eq=False)
+class AppPredictor:
+    """A model, the engine that runs it, and for pose a detector.
+
+    Attributes:
+        name: the model's source
+        model: as loaded
+        executed: as run by its engine
+        detector: finds people; None for other tasks
+        budget: keeps predictions within memory
+        limits: limits on requests
+    """
+
+    name: str
+    model: MetaPromptModel
+    executed: MetaPromptModel | EngineModel
+    detector: PersonDetector | None
+    budget: Budget
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        self._maps: OrderedDict[str, PromptMaps] = OrderedDict()
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the page knows about the model."""
+        config = self.model.config
+        reads_captions = config.prompts.kind == "caption"
+        has_maps = config.rearrangement.enabled and not reads_captions
+        return ModelFacts(
+            name=self.name,
+            task=self.model.task.name,
+            prompts=config.prompts.count if has_maps else 0,
+            steps=config.refinement.steps,
+            reads_captions=reads_captions,
+            engine=str(self.executed) if isinstance(self.executed, EngineModel) else f"engine: {PLAIN}",
+        )
+
+    def predict(self, upload: Path, folder: Path, caption: str | None) -> None:
+        """Predict an uploaded image, and write a `Result`.
+
+        Raises:
+            InputError: the upload is not a readable image within the limits, or does not fit in memory
+        """
+        if self.model.config.prompts.kind == "caption" and not caption:
+            raise InputError("this model reads a caption of the image: write one")
+        image = read_upload(upload, self.limits, self.budget.check_image)
+        boxes = None if self.detector is None else self.detector(image)
+        prediction = self._predicted(image, boxes, caption or None)
+        result = Result(folder)
+        _save(prediction, result.files, safe_suffix(upload))
+        facts = {"caption": caption, "boxes": None if boxes is None else boxes.tolist()}
+        facts |= prediction_facts(prediction, upload)
+        depth_m = prediction.depth_m if isinstance(prediction, DepthPrediction) else None
+        result.write(image, shown_picture(prediction), facts, depth_m)
+
+    def heatmap(self, folder: Path, prompt: int | None) -> int:
+        """Draw where a prompt responds, to ``heatmap_N.jpg``.
+
+        Args:
+            folder: of a `Result`
+            prompt: its number; None for the one that responds most clearly
+
+        Returns:
+            the number of the prompt
+        """
+        result = Result(folder)
+        image, maps = result.image(), self._prompt_maps(result)
+        if not maps.views:
+            raise InputError("nobody was found in this image: there is nothing that prompts respond to")
+        if prompt is None:
+            chosen = maps.chosen([], 1)
+            prompt = chosen[0] if chosen else 0
+        heat = maps.heatmap(prompt)
+        drawn = for_page(overlay_heat(image, heat.map, heat.seen))
+        drawn.thumbnail((_HEATMAP_PX, _HEATMAP_PX))
+        write_image(folder / f"heatmap_{prompt}.jpg", drawn)
+        return prompt
+
+    def steps(self, folder: Path) -> int:
+        """Draw the predictions after each refinement step, to ``step_K.jpg``; returns their number."""
+        result = Result(folder)
+        facts = result.facts()
+        found = predictions_by_step(self.model, result.image(), facts["boxes"], facts["caption"])
+        ranges = None
+        if isinstance(last := found[-1], DepthPrediction):
+            # The same colors mean the same depth in all steps.
+            ranges = depth_range(last.depth_m)
+        for number, prediction in enumerate(found, 1):
+            if ranges is not None and isinstance(prediction, DepthPrediction):
+                picture = color_depth(prediction.depth_m, *ranges)
+            else:
+                picture = shown_picture(prediction)
+            write_image(folder / f"step_{number}.jpg", for_page(picture))
+        return len(found)
+
+    def _predicted(self, image: Any, boxes: Any, caption: str | None) -> Prediction:
+        prediction = next(predict_many(self.executed, [(image, boxes, caption)], 1, self._views_at_once))
+        if isinstance(self.model.task, Pose) and isinstance(prediction, PosePrediction):
+            return without_duplicates(self.model.task, prediction)
+        return prediction
+
+    def _views_at_once(self, size: tuple[int, int]) -> int:
+        batch = self.budget.batch(size)
+        in_strips = self.model.latent_encoder.rows is not None
+        if in_strips and isinstance(self.executed, EngineModel) and not self.executed.strips:
+            raise InputError(
+                f"{size[0]}x{size[1]} pixels do not fit in memory with engine {self.executed.engine}: start the app "
+                "with --engine eager"
+            )
+        return batch
+
+    def _prompt_maps(self, result: Result) -> PromptMaps:
+        key = result.folder.name
+        if key not in self._maps:
+            facts = result.facts()
+            self._maps[key] = image_prompt_maps(
+                self.model, result.image(), boxes=facts["boxes"], caption=facts["caption"]
+            )
+        self._maps.move_to_end(key)
+        if len(self._maps) > _MAPS_KEPT:
+            self._maps.popitem(last=False)
+        return self._maps[key]
+
+
+def load_predictors(settings: ModelSettings, limits: Limits) -> list[AppPredictor]:
+    """Load all models.
+
+    Raises:
+        InputError: a model or the detector does not exist or does not load
+    """
+    device = pick_device("cpu" if settings.engine in CONVERTING else settings.device)
+    if settings.adapters:
+        models = load_adapters(settings.sources[0], settings.adapters, device)
+        names = [str(folder) for folder in settings.adapters]
+    else:
+        kind = weights_type(settings.engine, "fp32", device)
+        models, names = [load(source, device, kind) for source in settings.sources], list(settings.sources)
+    for model in models:
+        if model.config.prompts.kind == "caption":
+            model.load_text_encoder()
+    together = weight_bytes(*models)
+    detector = None
+    if any(model.task.reads_boxes for model in models):
+        detector = load_detector(settings.detector, device)
+    return [
+        AppPredictor(
+            name=name,
+            model=model,
+            executed=with_engine(model, settings.engine, "fp32", images=1, device=settings.device),
+            detector=detector if model.task.reads_boxes else None,
+            budget=Budget(model, automatic_limit(model), 1, together - weight_bytes(model)),
+            limits=limits,
+        )
+        for name, model in zip(names, models, strict=True)
+    ]
+
+
+def _save(prediction: Prediction, folder: Path, suffix: str) -> None:
+    """Write the files that ``metaprompts predict image.png`` writes."""
+    prediction.save(folder, STEM)
+    if isinstance(prediction, PosePrediction):
+        write_json(folder / "poses.json", coco_keypoints([(1, STEM + suffix, prediction)]))

@@ -1,0 +1,61 @@
+"""Settings of the app, and what its page knows about a model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits on requests.
+
+    Attributes:
+        upload_bytes: size of an uploaded file
+        side_px: height and width of an image
+        queue: requests that may wait; one more is rejected
+        timeout_s: seconds that one request may take, without waiting
+    """
+
+    upload_bytes: int
+    side_px: int
+    queue: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The models to load.
+
+    Attributes:
+        sources: folders, hub ids or embedded models; with ``adapters`` only their backbone
+        adapters: folders of adapters
+        detector: finds people for pose models, see `load_detector`
+        engine: see `metaprompts.load`
+        device: compute device; None for the default
+    """
+
+    sources: tuple[str, ...]
+    adapters: tuple[Path, ...] = ()
+    detector: str
+    engine: str
+    device: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """A loaded model.
+
+    Attributes:
+        name: its source
+        task: name of its task
+        prompts: number of its meta prompts; 0 if it has no map for each
+        steps: number of its refinement steps
+        reads_captions: whether it needs a caption of the image
+        engine: the engine that runs it
+    """
+
+    name: str
+    task: str
+    prompts: int
+    steps: int
+    reads_captions: bool
+    engine: str
