@@ -1,10 +1,10 @@
-"""Bring stored files to the names of recipe keys that this version has.
+"""Rename recipe keys in stored files to the names of this version.
 
     python scripts/convert_names.py PATH ...
 
-PATH: model folders, adapters, shards, results, or folders of them. Of every recipe.json, shards.json and result of a
-study the renamed keys and values are exchanged, in settings and commands alike; a file without one stays as it is.
-Results are known by their settings, so their keys ("training") are computed anew.
+PATH: model folders, adapters, shards, results, or folders of them. Renamed keys and values are replaced in every
+recipe.json, shards.json and study result, in settings and commands; files without them are unchanged. Results are
+identified by their settings, so their keys ("training") are recomputed.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def convert_result(result: dict[str, Any], data: set[str], runs: dict[str, str])
         runs: old key -> new key of the runs of the studies, for results without settings
 
     Returns:
-        the result, with the key of the new settings on the data that the old key was of
+        the result, with the key of the new settings and the same data
     """
     made = {**result, "command": convert_command(result["command"])}
     if "settings" in result:
@@ -121,7 +121,7 @@ def convert_result(result: dict[str, Any], data: set[str], runs: dict[str, str])
 
 
 def former_key(run: Run) -> str:
-    """The key that a run of a study had by the old names."""
+    """The key that a run of a study had with the old names."""
     old = {f"{name.partition('.')[0]}.{new}": name for name, new in KEYS.items()}
     values = {name: {new: former for former, new in of.items()} for name, of in VALUES.items()}
     settings = {}
@@ -138,7 +138,7 @@ def run_key(data: str, settings: dict[str, Any]) -> str:
 
 
 def convert(path: Path, data: set[str], runs: dict[str, str]) -> bool:
-    """Convert a file; says whether anything changed."""
+    """Convert a file; returns whether anything changed."""
     values = json.loads(path.read_text(encoding="utf-8"))
     if path.name == "shards.json":
         origin = values["origin"]
@@ -156,7 +156,7 @@ def convert(path: Path, data: set[str], runs: dict[str, str]) -> bool:
 
 
 def main() -> int:
-    """Convert what the command line names."""
+    """Convert the paths on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", type=Path)
     parser.add_argument("--studies", type=Path, default=Path("studies"), help="folder of the studies of the results")

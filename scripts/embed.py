@@ -2,7 +2,7 @@
 
     python scripts/embed.py --backbone RUN/model --depth RUN/best ...
 
-Everything is stored in half precision. Refuses to make the embedded models larger than 40 MB together.
+Everything is stored in half precision. Fails if the embedded models would be larger than 40 MB in total.
 """
 
 import argparse
@@ -21,7 +21,7 @@ LARGEST_BYTES = 40 * 10**6
 
 
 def main() -> int:
-    """Embed what is named."""
+    """Embed the given models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", type=Path, help="diffusers folder that `metaprompts pretrain` wrote")
     for task in TASKS:
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def embed_task_model(source: Path, target: Path) -> None:
-    """Store a model in half precision, with the recipe that trained it less the folders of this machine."""
+    """Store a model in half precision, with its recipe, from which the folders of this machine are removed."""
     MetaPromptModel.from_pretrained(source).save(target, dtype=torch.float16)
     recipe = read_json(source / "recipe.json")
     recipe["data"]["root"] = None

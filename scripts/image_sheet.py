@@ -17,7 +17,7 @@ CELL = (260, 384)
 
 
 def main() -> int:
-    """Read, lay out, write."""
+    """Read, lay out and write the images."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--columns", type=int, default=4)

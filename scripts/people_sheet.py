@@ -2,8 +2,8 @@
 
 python scripts/people_sheet.py --out docs/pictures/people.jpg [--first-seed 8000000] [--count 6]
 
-White boxes are those of micro-segmentation, joints those of micro-pose. The scenes are the first ones with people, none
-left out for bad predictions.
+White boxes are those of micro-segmentation, joints those of micro-pose. The scenes are the first ones with people, not
+selected by their predictions.
 """
 
 import argparse
@@ -26,7 +26,7 @@ COLUMNS = 3
 
 
 def main() -> int:
-    """Predict, draw and write."""
+    """Predict, draw and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--first-seed", type=int, default=8_000_000)
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def with_people(first_seed: int) -> Iterator[Scene]:
-    """The scenes with annotated people, from a seed on."""
+    """The scenes with annotated people, starting at a seed."""
     for seed in count(first_seed):
         scene = generate_scene(seed, HEIGHT, WIDTH)
         if scene.people:

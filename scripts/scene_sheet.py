@@ -1,4 +1,4 @@
-"""A sheet of generated scenes with everything that is known of them, for the documentation.
+"""A sheet of generated scenes with their ground truth, for the documentation.
 
 python scripts/scene_sheet.py --out docs/pictures/scenes.jpg [--first-seed 0] [--count 6]
 """
@@ -25,7 +25,7 @@ FARTHEST_M = 40.0
 
 
 def main() -> int:
-    """Draw and write."""
+    """Draw and write the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--first-seed", type=int, default=0)

@@ -2,7 +2,7 @@
 
     python scripts/score_depth_maps.py --scenes DIR micro-depth [MODEL ...]
 
-DIR is as `metaprompts scenes --layout plain` or scripts/score_embedded.py wrote it; its validation split is predicted.
+DIR was written by `metaprompts scenes --layout plain` or scripts/score_embedded.py; its validation split is predicted.
 Printed for each model:
 
 grid   power of the logarithm of depth at periods of 8 and 4 pixels, along rows and columns, divided by that of
@@ -103,7 +103,7 @@ def measure(model: Any, samples: Any) -> dict[str, float]:
 
 
 def main() -> int:
-    """Predict, measure, print a table."""
+    """Predict, measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("models", nargs="+")

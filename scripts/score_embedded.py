@@ -2,7 +2,7 @@
 
 python scripts/score_embedded.py --scenes DIR [--seed 8000000] [--count 256] [--training 512]
 
-DIR gets the scenes: --count of them are scored, --training others are what the constant answers are made of.
+DIR gets the scenes: --count are scored, and the constant predictions are computed from --training others.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from metaprompts.synthetic.layouts import write_scenes
 
 
 def main() -> int:
-    """Draw, score, print a table."""
+    """Draw, score, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=8_000_000)

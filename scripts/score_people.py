@@ -28,7 +28,7 @@ LEAST_IOU = 0.5
 
 
 def main() -> int:
-    """Detect, score, print a table."""
+    """Detect, score, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--annotations", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)

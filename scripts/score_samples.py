@@ -1,10 +1,10 @@
-"""How often the miniature draws what is asked for.
+"""Measure how often the miniature draws what a caption asks for.
 
     python scripts/score_samples.py [--count 256] [--out FILE]
 
 
 Captions come from generated scenes that nothing was trained on. The embedded micro-segmentation judges the drawn
-images, and the true scenes next to them: what it misses in those, it cannot find in drawn ones.
+images, and the true scenes for comparison: objects that it misses there, it cannot find in drawn images.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from metaprompts.utils.files import write_json
 from metaprompts.utils.progress import tracked
 
 FIRST_SEED = 6_000_000
-# What a caption names covers at least this.
+# The smallest share of an image that a named object covers.
 SMALLEST_SHARE = 0.0025
 
 
 def main() -> int:
-    """Draw, judge, print."""
+    """Draw the images, judge them, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=256)
     parser.add_argument("--steps", type=int, default=25)

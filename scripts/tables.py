@@ -1,4 +1,4 @@
-"""Make the tables and images of ablations in the documents anew from results/.
+"""Regenerate the tables and images of ablations in the documents from results/.
 
 python scripts/tables.py [DOCUMENT ...]
 """

@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, when it is asked for: PyTorch and diffusers take seconds."""
+    """Import attributes when they are first used: PyTorch and diffusers take seconds."""
     if name not in _HOMES:
         raise AttributeError(f"module 'metaprompts' has no attribute {name!r}")
     from importlib import import_module

@@ -73,7 +73,9 @@ def test_a_changed_result_changes_the_table(folder):
 def test_a_result_of_other_settings_gets_into_no_table(folder):
     """A study that was changed had its old numbers shown under the new settings."""
     (folder / "mine.toml").write_text(STUDY.replace('"here"', '"here", settings = {"training.steps" = 7}'))
-    with pytest.raises(InputError, match=r"small--full--0\.json was made with other settings than study mine has now"):
+    with pytest.raises(
+        InputError, match=r"small--full--0\.json was made with settings that differ from those of study mine"
+    ):
         rebuilt(DOCUMENT, folder, folder / "results")
 
 

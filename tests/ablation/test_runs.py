@@ -303,7 +303,7 @@ def without_keys(one):
 def test_a_result_of_other_settings_is_refused(change, trained, tmp_path):
     prompts = two_studies()[0]
     write(results_folder(tmp_path, prompts), {name: {**one, **change} for name, one in without_keys(prompts).items()})
-    with pytest.raises(InputError, match="was made with other settings than study prompts has now"):
+    with pytest.raises(InputError, match="was made with settings that differ from those of study prompts"):
         train_all([prompts], tmp_path, {"here": tmp_path})
     assert not trained
 
@@ -360,9 +360,11 @@ def test_numbers_of_other_settings_are_never_shown(trained, tmp_path):
     prompts = two_studies()[0]
     train_all([prompts], tmp_path, {"here": tmp_path})
     changed = dataclasses.replace(prompts, variants=(Variant(name="full"), Variant(name="few")))
-    with pytest.raises(InputError, match=r"c--few--0\.json was made with other settings than study prompts has now"):
+    with pytest.raises(
+        InputError, match=r"c--few--0\.json was made with settings that differ from those of study prompts"
+    ):
         read_results(changed, results_folder(tmp_path, changed))
-    with pytest.raises(InputError, match="was made with other settings"):
+    with pytest.raises(InputError, match="was made with settings that differ"):
         check_all([changed], tmp_path, {"here": tmp_path})
 
 

@@ -45,7 +45,7 @@ def test_table_by_hand():
     lines = markdown(study(), FOUND).splitlines()
     p = 1 - 2 / np.pi * np.arctan(3)
     assert lines[:6] == [
-        "| cell | metric | variant | seeds | mean, 95 % interval | difference to ours | p |",
+        "| cell | metric | variant | seeds | mean, 95 % interval | difference from ours | p |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| small | d1 ↑ | ours | 3 | 0.600 ± 0.248 |  |  |",
         f"|  |  | theirs | 2 | 0.450 ± 0.635 (1 diverged) | -0.150 ± 0.635 | {p:.3f} |",

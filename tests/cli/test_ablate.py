@@ -129,7 +129,7 @@ def test_results_are_shown_without_the_recipe(study, data, trained, tmp_path, ca
     assert "no recipe 'mine.toml'" in capsys.readouterr().err
     path.write_text(path.read_text().replace("1000.0", "999.0"))
     assert main([*words, "--show"]) == 2
-    assert "was made with other settings than study study has now" in capsys.readouterr().err
+    assert "was made with settings that differ from those of study study" in capsys.readouterr().err
 
 
 SCENES = """

@@ -161,7 +161,7 @@ def test_every_command_is_listed(capsys):
 def test_help_of_a_recipe_lists_its_keys_with_its_values(capsys):
     assert main(["train", "nyu", "--help"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "--task.max_depth_m FLOAT largest depth the head can give, in meters [here: 10.0]" in printed
+    assert "--task.max_depth_m FLOAT largest depth that the head can predict, in meters [here: 10.0]" in printed
     assert "--training.steps INTEGER" in printed
     # Keys of other tasks are not of this recipe.
     assert "--task.classes" not in printed

@@ -463,7 +463,7 @@ def test_fewer_steps_are_another_prediction(models, images, tmp_path):
         ),
         (
             ["--engine", "plain", "--steps", "2"],
-            "engine plain computes everything in fp32: choose eager for other precisions or less work",
+            "engine plain computes everything in fp32: choose eager for other precisions and for approximations",
         ),
     ],
 )

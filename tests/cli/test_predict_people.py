@@ -131,5 +131,5 @@ def test_from_python_a_detector_stands_for_boxes(models):
     given = model.predict(image, boxes=detector(image)).people
     assert (given[1].keypoints == people[1].keypoints).all()
     assert [len(each.people) for each in model.predict_many([(image, detector), (image * 0, detector)])] == [2, 0]
-    with pytest.raises(InputError, match="a detector is for pose, the model predicts depth"):
+    with pytest.raises(InputError, match="a detector is for pose, but the model predicts depth"):
         metaprompts.load(models / "depth", "cpu").predict(image, boxes=detector)

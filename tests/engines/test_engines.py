@@ -322,7 +322,7 @@ def test_openvino_runs_where_it_is_asked_to(
     [
         ("gpu.2", "fp32", "OpenVINO has no device 'gpu.2' here; expected one of cpu, gpu.0, gpu.1"),
         ("cuda", "fp32", "OpenVINO has no device 'cuda' here; expected one of cpu, gpu.0, gpu.1"),
-        ("gpu", "bf16", "OpenVINO has bf16 on the CPU, not on gpu: choose fp32 or int8, or --device cpu"),
+        ("gpu", "bf16", "OpenVINO supports bf16 on the CPU, not on gpu: choose fp32 or int8, or --device cpu"),
     ],
 )
 def test_says_where_openvino_cannot_run(name: str, precision: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +426,7 @@ def test_captions_reach_the_engine() -> None:
     [
         (None, True, False, "openvino", "installed, and the fastest on a CPU"),
         (1, True, True, "openvino", "installed, and the model is converted already"),
-        (1, True, False, "eager", "converting to OpenVINO takes longer than 1 image"),
+        (1, True, False, "eager", "converting to OpenVINO takes longer than predicting 1 image"),
         (None, False, False, "eager", "OpenVINO is not installed"),
     ],
 )
@@ -454,7 +454,7 @@ def test_auto_takes_what_is_worth_it(
     ("engine", "precision", "line"),
     [
         ("eager", "int8", "engine eager has fp32 and bf16, not int8: choose openvino for that"),
-        ("onnx", "bf16", "engine onnx has fp32, not bf16: choose eager or compile or openvino for that"),
+        ("onnx", "bf16", "engine onnx supports fp32, not bf16: choose eager or compile or openvino for that"),
         ("tensorrt", "fp32", "engine is 'tensorrt'; expected auto, eager, compile, openvino, onnx"),
     ],
 )

@@ -50,6 +50,6 @@ def test_everyone_is_matched_wherever_the_ids_begin(scores, first):
 
 def test_two_people_of_one_id_are_refused(scores):
     with pytest.raises(
-        InputError, match=r"people\.json: 2 persons have the annotation id 3; expected a different one for each"
+        InputError, match=r"people\.json: 2 people have the annotation id 3; expected a different one for each"
     ):
         scores(person(3, 0), person(3, 100))

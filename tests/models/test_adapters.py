@@ -140,7 +140,7 @@ def test_predict_writes_what_all_see(folders, tmp_path, capsys):
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"a_depth.png", "a_depth_color.png", "a_labels.png", "a_overlay.png", "a_classes.json"}
     assert main([*words, "--adapter", str(folders / "depth"), "--adapter", str(folders / "depth")]) == 2
-    assert "both predict depth" in capsys.readouterr().err
+    assert "both predict depth: give only one of them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ class TestRefusals:
         write_tensors(path, state)
         assert refusal(saved) == (
             f"{path} does not fit this model: 2 missing: head.convolve.1.running_mean, prompts.sets.0; 1 unexpected: "
-            "extra; 1 of another shape: refinement.time.1 is 1x3, expected 1x128"
+            "extra; 1 of the wrong shape: refinement.time.1 is 1x3, expected 1x128"
         )
 
     def test_nan(self, saved):

@@ -311,7 +311,8 @@ class TestWrongFiles:
         state[name] = torch.zeros(wrong)
         written = ["x".join(map(str, shape)) for shape in (wrong, right)]
         assert refusal(state, preset) == (
-            f"the state dict does not fit this model: 1 of another shape: {name} is {written[0]}, expected {written[1]}"
+            "the state dict does not fit this model: 1 of the wrong shape: "
+            f"{name} is {written[0]}, expected {written[1]}"
         )
 
     @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ class TestWrongFiles:
     def test_quantized(self, cached_empty):
         state = state_for("ade20k")
         state["upconv3.0.weight"] = state["upconv3.0.weight"].to(torch.int8)
-        assert "1 of another type: upconv3.0.weight is int8, expected a floating type" in refusal(state, "ade20k")
+        assert "1 of the wrong type: upconv3.0.weight is int8, expected a floating type" in refusal(state, "ade20k")
 
     @pytest.mark.parametrize(
         ("held", "preset", "advice"),

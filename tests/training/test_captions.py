@@ -73,7 +73,7 @@ def test_it_says_what_reads_its_captions_and_needs_one(trained):
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
-    with pytest.raises(InputError, match="reads a caption of each image, but its context is nothing"):
+    with pytest.raises(InputError, match="needs a caption for each image, but its context is nothing"):
         model.predict(image)
     with pytest.raises(InputError, match="context is 1x2x64; expected 1x77x64"):
         model.predict(image, caption=torch.zeros(2, 64))

@@ -181,7 +181,9 @@ def test_another_recipe_is_refused_by_its_keys(images, tmp_path):
     with pytest.raises(TrainingStopped):
         train(recipe("depth", images, tmp_path / "run"), [SignalAt(2)])
     other = recipe("depth", images, tmp_path / "run", "--task.width", "24", "--training.batch_size", "1")
-    with pytest.raises(InputError, match=r"made with another task\.width, training\.batch_size: use the same value"):
+    with pytest.raises(
+        InputError, match=r"made with a different task\.width, training\.batch_size: use the same value"
+    ):
         train(other, resume="auto")
 
 
@@ -224,9 +226,9 @@ def stopped(images, tmp_path_factory):
         (lambda s: s["state"]["optimizer"]["state"].pop("prompts.sets.0"), "no moments of prompts.sets.0)"),
         (
             lambda s: s["state"]["optimizer"]["state"]["prompts.sets.0"].update(exp_avg=torch.ones(7)),
-            "1 of another shape: exp_avg is 7",
+            "1 of the wrong shape: exp_avg is 7",
         ),
-        (lambda s: s["rng_state"][0].update(cpu=torch.ones(3)), "its rng_state has 1 of another shape"),
+        (lambda s: s["rng_state"][0].update(cpu=torch.ones(3)), "its rng_state has 1 of the wrong shape"),
         (lambda s: s.update(step=-1), "its counts are"),
         (lambda s: s.update(recipe=5), "not an intact checkpoint"),
         (lambda s: s.update(history={"odd": 1}), "not an intact checkpoint"),

@@ -129,7 +129,7 @@ def test_bad_folders_are_reported(trained, tmp_path):
         another("--training.init_from", str(tmp_path / "empty"))
     model = another()
     model.unet.conv_in = torch.nn.Conv2d(4, 8, 3)
-    with pytest.raises(InputError, match="has another backbone: 2 of its tensors do not fit"):
+    with pytest.raises(InputError, match="has a different backbone: 2 of its tensors do not fit"):
         init_from(model, trained)
     (tmp_path / "small").mkdir()
     (tmp_path / "small/config.json").write_text('{"base": {"source": "micro"}}')

@@ -88,7 +88,7 @@ class TestLock:
         (tmp_path / "link").symlink_to(tmp_path / "T")
         with holder(tmp_path / "T") as (process, _):
             for folder in (tmp_path / "T/best", tmp_path / "T/a/b", tmp_path / "link/best"):
-                said = rf"T, in which {folder} lies, is being written by metaprompts train \(process {process.pid}"
+                said = rf"T, which contains {folder}, is being written by metaprompts train \(process {process.pid}"
                 with pytest.raises(InputError, match=said), writing_into(folder, "predict"):
                     pytest.fail("two writers")
             assert [path.name for path in (tmp_path / "T").iterdir() if path.is_dir()] == []

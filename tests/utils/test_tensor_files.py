@@ -444,8 +444,8 @@ class TestLoadTensors:
             load_tensors(meta(), tensors, origin="x.pth")
         assert one_line(caught) == (
             "x.pth does not fit this model: 2 missing: linear.bias, norm.weight; 2 unexpected: a, b; "
-            "2 of another shape: linear.weight is 2x4, expected 2x3, frozen.weight is scalar, expected 1x1; "
-            "1 of another type: norm.bias is int8, expected a floating type"
+            "2 of the wrong shape: linear.weight is 2x4, expected 2x3, frozen.weight is scalar, expected 1x1; "
+            "1 of the wrong type: norm.bias is int8, expected a floating type"
         )
 
     def test_a_refused_module_is_left_alone(self):

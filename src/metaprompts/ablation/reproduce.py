@@ -1,4 +1,4 @@
-"""Retrain runs with a result, and compare."""
+"""Retrain finished runs and compare the results."""
 
 import shutil
 from collections.abc import Callable, Sequence

@@ -48,7 +48,7 @@ def read_results(study: Study, folder: Path) -> dict[str, Result]:
 
 
 def paths_by_key(out: Path) -> dict[str, list[Path]]:
-    """The result files of all studies by run key; unreadable results are left out."""
+    """The result files of all studies by run key; skips unreadable results."""
     paths: dict[str, list[Path]] = {}
     for path in sorted(out.glob("*/results/*.json")):
         with suppress(InputError):
@@ -130,8 +130,8 @@ def _read(path: Path, study: Study, run: Run) -> Result | None:
         )
     if not _is_of(result, run):
         raise InputError(
-            f"{path} was made with other settings than study {study.name} has now ({run.command}): remove it, choose "
-            "another folder, or change the study back"
+            f"{path} was made with settings that differ from those of study {study.name} ({run.command}): remove it, "
+            "choose another folder, or change the study back"
         )
     return result if "scores" in result or result.get("diverged", is_divergence(result["failed"])) else None
 

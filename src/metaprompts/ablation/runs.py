@@ -73,7 +73,7 @@ class Training:
     def start(self) -> subprocess.Popen[bytes]:
         """Train or resume with one thread; the output goes to a file in the folder.
 
-        The process has its own session: Ctrl-C and closing the terminal reach only this process, which asks it once to
+        The process has its own session: Ctrl-C and closing the terminal reach only its parent, which asks it once to
         end.
         """
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ def generate(
         scenes: number, seeds and parts of the scenes
         folder: a new or empty folder, or one with the same scenes
         processes: number of processes
-        quick: let parts that are larger than a split be all of it; else they are left out
+        quick: whether a part larger than a split becomes the whole split; otherwise it is omitted
         progress: called for each scene drawn
 
     Returns:

@@ -14,7 +14,7 @@ Results = Mapping[str, Mapping[str, Any]]
 """Run name -> result, see `read_results`."""
 
 _FEW_SEEDS = 5
-_HEADS = ("cell", "metric", "variant", "seeds", "mean, 95 % interval", "difference to", "p")
+_HEADS = ("cell", "metric", "variant", "seeds", "mean, 95 % interval", "difference from", "p")
 _REASON_LENGTH = 160
 
 
@@ -122,7 +122,7 @@ def _notes(study: Study, results: Results) -> Iterator[str]:
         f"comparisons.{_warning(study, results)}{missing}"
     )
     if study.paper is not None and any(variant.paper for variant in study.variants):
-        yield f"The paper's column: {study.paper}, with other data and another model size."
+        yield f"The paper's column: {study.paper}, with different data and a different model size."
     yield f"Trained by {_origin(results)}."
     if any("failed" in result for result in results.values()):
         yield ""

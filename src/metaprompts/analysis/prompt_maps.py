@@ -67,7 +67,7 @@ def on_image(values: Tensor, view: ModelInput, size: tuple[int, int]) -> Tensor:
     """Enlarge a map bilinearly to the image of its view.
 
     The map is spread over the whole view, edge to edge, as the heads' outputs are; beyond its outermost centers the
-    nearest value holds.
+    nearest value is used.
 
     Args:
         values: (h,w), over the whole view

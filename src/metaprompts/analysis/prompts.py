@@ -110,7 +110,7 @@ def chosen_prompts(model: "MetaPromptModel", prompts: Sequence[int] | None, top:
     count = model.config.prompts.count
     if prompts is None:
         if top < 1:
-            raise InputError(f"the {top} most distinct prompts were asked for; expected at least 1")
+            raise InputError(f"the {top} most distinct prompts were requested; expected at least 1")
         return []
     if not prompts:
         raise InputError(f"the list of prompts is empty: give some of 0 to {count - 1}")

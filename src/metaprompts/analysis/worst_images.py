@@ -27,8 +27,8 @@ def worst_samples(task: AnyTask, records: Mapping[int, Mapping[str, Any]], count
     """The indices of the worst samples and their scores, the worst first; one sample per image.
 
     Args:
-        task: says which metric ranks images
-        records: records of an evaluation; those without a score are left out
+        task: defines which metric ranks images
+        records: records of an evaluation; those without a score are skipped
         count: number of images
     """
     metric = _metric(task)
@@ -84,7 +84,7 @@ def _row(model: Predictor, evaluation: Evaluation, index: int) -> tuple[list[Ima
     sample = evaluation.images.sample(index)
     prediction = _predicted(model, evaluation, index, sample)
     drawn = (sample.image, model.task.draw_target(sample), model.task.draw_prediction(prediction, sample))
-    # Large ones are not kept.
+    # Large images are not kept in memory.
     images = [shrunk(image, _CELL) for image in drawn]
     return images, model.task.legend_entries(sample) | model.task.legend_entries(prediction)
 

@@ -149,7 +149,7 @@ def spread(count: int, at_most: int) -> list[int]:
 
 
 def readable_samples(samples: SampleDataset, at_most: int | None = None) -> Iterator[Sample]:
-    """Samples spread over a data set, without those that cannot be read; None for all."""
+    """Readable samples spread over a data set; all of them if ``at_most`` is None."""
     for place in range(len(samples)) if at_most is None else spread(len(samples), at_most):
         try:
             yield samples[place]
@@ -161,7 +161,7 @@ def _describe(samples: SampleDataset, name: str, *, is_published: bool) -> tuple
     """A description of the samples, and notes."""
     if isinstance(samples, ShardedSamples):
         left_out = sum(len(each.samples) for each in samples.left_out)
-        remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} left out" if left_out else "")
+        remark = f"in {counted(len(samples.shards), 'shard')}" + (f", {left_out} skipped" if left_out else "")
         return "person" if isinstance(samples, People) else "image", remark
     if isinstance(samples, SubsetOfPeople):
         return "person", ""

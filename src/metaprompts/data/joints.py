@@ -136,7 +136,7 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
         given: their indices; None to infer them from the names
 
     Raises:
-        InputError: the names give no joints, or all joints
+        InputError: the names match no joint, or all of them
     """
     if given is not None:
         return tuple(given)
@@ -150,7 +150,7 @@ def body_half(names: Sequence[str], given: Sequence[int] | None = None) -> tuple
 
 
 def coco_sigmas(names: Sequence[str], sigmas: Sequence[float]) -> dict[int, float]:
-    """Find COCO's own sigmas of the joints that COCO has, in any spelling.
+    """Find COCO's OKS sigmas for joints that COCO also has, in any spelling.
 
     Args:
         names: the joints in order

@@ -77,7 +77,7 @@ class Sample:
         path: the image's file, for messages and output names
         labels: (H, W) uint8 class indices, 255 = ignored
         depth_m: (H, W) float32 meters, 0 = no measurement, infinite = sky
-        dense: targets of further tasks, by the name that the batch has them under
+        dense: targets of further tasks, by their names in the batch
         person: the one person this sample is about
         turn: index + epoch, used by `EveryNth`
         context: (L, D) float32, the encoded caption of the image

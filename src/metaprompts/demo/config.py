@@ -14,7 +14,7 @@ class DemoConfig:
 
     Attributes:
         out: folder for scenes and report
-        seed: seed of the first scene; no model was trained on those from 3,000,000
+        seed: seed of the first scene; no model was trained on seeds from 3,000,000 on
         scenes: number of scenes to score
         training_scenes: number of scenes for live training and baselines
         live_seconds: duration of the live training

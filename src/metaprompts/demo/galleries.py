@@ -46,7 +46,7 @@ def steps_gallery(model: MetaPromptModel, samples: Sequence[Sample]) -> Gallery:
         rows.append([enlarge(sample.image), *map(enlarge, drawn)])
     return Gallery(
         title=f"Refinement of {model.task.name}, step by step",
-        text="The UNet runs several times, with its output fed back. Every step was trained to predict.",
+        text="The UNet runs several times, with its output fed back. Every step was trained with its own loss.",
         columns=("image", *(f"after step {step}" for step in range(1, steps + 1))),
         rows=rows,
         names=[scene_name(sample) for sample in chosen],

@@ -22,9 +22,9 @@ _TEXTS = {
     "class": "Each row is the prompt that most prefers a class, in the scene with most of that class. z is the "
     "prompt's mean response on the class minus its mean response everywhere, in standard deviations.",
     "direction": "Each row is the prompt that most prefers surfaces of a direction, in the scene with most of them. z "
-    "is the prompt's mean response on them less its mean response everywhere, in standard deviations.",
+    "is the prompt's mean response on them minus its mean response everywhere, in standard deviations.",
     "depth": "Prompts that respond most to far and to near objects. The correlation between response and depth is 1 "
-    "for a prompt that grows with distance, -1 for one that falls with it.",
+    "if the response grows with distance, -1 if it falls.",
     "joint": "Each row is the prompt that most prefers a joint, on the largest person who shows it. z is the prompt's "
     "mean response at the joint minus its mean response everywhere, in standard deviations.",
 }

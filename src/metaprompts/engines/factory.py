@@ -168,7 +168,7 @@ def check_engine(engine: EngineName, precision: Precision, device: torch.device)
     if precision not in PRECISIONS[engine]:
         able = [name for name, offered in PRECISIONS.items() if precision in offered]
         raise InputError(
-            f"engine {engine} has {' and '.join(PRECISIONS[engine])}, not {precision}"
+            f"engine {engine} supports {' and '.join(PRECISIONS[engine])}, not {precision}"
             + (f": choose {' or '.join(able)} for that" if able else ": choose one of these")
         )
     for needed in (engine, "int8") if precision == "int8" else (engine,):
@@ -224,7 +224,7 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
         if order.precision == "int8":
             raise InputError("int8 is for the CPU: give --device cpu, or another precision")
         if device.type == "cuda" and find_spec("triton") and enough:
-            return Choice("compile", f"a GPU and {count}, worth compiling for")
+            return Choice("compile", f"{count} on a GPU, worth compiling for")
         return Choice("eager", f"on {device.type}, too few ({count}) to pay for compiling")
     if not installed("openvino"):
         return Choice(
@@ -236,7 +236,9 @@ def _choose(order: _Order, images: int | None, *, bounded: bool) -> Choice:
         return Choice("openvino", "installed, and the fastest on a CPU")
     if has_any(order.cache) and is_kept(order.what("openvino"), order.cache):
         return Choice("openvino", "installed, and the model is converted already")
-    return Choice("eager", f"converting to OpenVINO takes longer than {count}; force it with --engine openvino")
+    return Choice(
+        "eager", f"converting to OpenVINO takes longer than predicting {count}; force it with --engine openvino"
+    )
 
 
 def _eager(order: _Order, prepared: OptimizedModel) -> Parts:

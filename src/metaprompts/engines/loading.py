@@ -94,5 +94,7 @@ def with_engine(
         names: Any = {"engine": engine, "precision": precision}
         return open_engine(model, **names, approximation=approximation, images=images, bounded=bounded, device=device)
     if precision != "fp32" or approximation != EXACT:
-        raise InputError("engine plain computes everything in fp32: choose eager for other precisions or less work")
+        raise InputError(
+            "engine plain computes everything in fp32: choose eager for other precisions and for approximations"
+        )
     return model

@@ -35,12 +35,12 @@ aten = torch.ops.aten
 _SHARE = 0.8
 # Python and the libraries, 0.51 GB, and freed blocks that glibc keeps because they are below its threshold.
 _PROGRAM = 650 * 10**6
-# Allocator fragmentation, and operations whose workspace is not counted. Measured on a CPU, without the margin: of
-# Stable Diffusion's size at 512x512 the encoder 0.68 GB, computed 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
+# Allocator fragmentation, and operations whose workspace is not counted. Measured on a CPU with Stable Diffusion's
+# size at 512x512: encoder 0.68 GB, computed without margin 0.68; UNet and UPerNet 0.445 GB, computed 0.448.
 _MARGIN = 1.1
 # Bytes for each pixel and channel: 24 maps in double precision.
 _CEILING = 24 * 8
-# Lower strips save little, because one map is always held whole, and take longer to count.
+# Lower strips save little memory, because one map is always held whole, and take longer to count.
 _STRIPS = (256, 128, 64, 32)
 
 

@@ -74,7 +74,7 @@ def openvino_device(name: str | None, precision: str) -> str:
     if device not in {*found, *(each.partition(".")[0] for each in found)}:
         raise InputError(f"OpenVINO has no device {name!r} here; expected one of {', '.join(found).lower()}")
     if precision == "bf16" and device != "CPU":
-        raise InputError(f"OpenVINO has bf16 on the CPU, not on {name}: choose fp32 or int8, or --device cpu")
+        raise InputError(f"OpenVINO supports bf16 on the CPU, not on {name}: choose fp32 or int8, or --device cpu")
     return device
 
 

@@ -44,7 +44,7 @@ class EvalDataset(Dataset[EvalSample]):
     Args:
         samples: the data set to read
         transforms: the transforms of the data section, without random ones
-        protocol: its own transforms come first; its ratios are scales
+        protocol: its transforms are applied first; its ratios are the scales
     """
 
     def __init__(self, samples: SampleDataset, transforms: Sequence[Transform], protocol: EvaluationProtocol) -> None:
@@ -177,7 +177,7 @@ class ScaledResize:
         if min(height, width) < SMALLEST_SIDE:
             raise InputError(
                 f"test.scales {self.ratio:g} leaves {width}x{height} pixels of {sample.path}; expected at least "
-                f"{SMALLEST_SIDE} a side: leave that scale out"
+                f"{SMALLEST_SIDE} per side: leave that scale out"
             )
         image = cv2.resize(sample.image, (width, height), interpolation=cv2.INTER_LINEAR)
         return replace(sample, image=image)

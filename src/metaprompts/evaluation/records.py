@@ -62,7 +62,7 @@ class RecordWriter:
             # One unbuffered call: the operating system has the line before the next sample begins.
             written = self._file.write(line)
         except OSError as error:
-            raise self._cut_short(error.strerror or "an error of the system") from error
+            raise self._cut_short(error.strerror or "a system error") from error
         if written != len(line):
             raise self._cut_short("no space left")
 
@@ -79,7 +79,7 @@ class RecordWriter:
 
 
 def read_records(folder: Path) -> dict[int, Record]:
-    """The records of finished samples by index; lines with a wrong checksum are left out.
+    """The records of finished samples by index; skips lines with a wrong checksum.
 
     Raises:
         InputError: a file cannot be read
@@ -151,8 +151,8 @@ def belongs_to(folder: Path, what: Mapping[str, Any], *, restart: bool) -> bool:
     if any(map(_complete_bytes, _parts(folder))):
         differing = [key for key in expected if not isinstance(found, dict) or found.get(key) != expected[key]]
         raise InputError(
-            f"{folder} holds an unfinished evaluation with another {', '.join(differing) or 'version'}: give another "
-            "--out, or --resume never to discard it"
+            f"{folder} holds an unfinished evaluation with a different {', '.join(differing) or 'version'}: give "
+            "another --out, or --resume never to discard it"
         )
     return False
 
@@ -186,7 +186,7 @@ def _complete_bytes(path: Path) -> int:
 
 
 def _evaluation(folder: Path) -> bytes:
-    """The evaluation's description as bytes; it enters each checksum, so records of another evaluation do not match."""
+    """The evaluation's description as bytes; each checksum covers it, so records of other evaluations do not match."""
     path = folder / WHAT
     return path.read_bytes() if path.is_file() else b""
 

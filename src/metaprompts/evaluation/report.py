@@ -14,7 +14,7 @@ def score_table(scores: Mapping[str, Any], title: str) -> Table:
     """One row per score.
 
     Args:
-        scores: name -> score; lists are left out
+        scores: name -> score; lists are skipped
         title: title of the table
     """
     table = Table(title=title, title_justify="left", title_style="bold")

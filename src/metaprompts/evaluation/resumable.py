@@ -81,7 +81,7 @@ def evaluate_split(
         the metric's numbers by name
 
     Raises:
-        InputError: a file is bad, or the folder holds another unfinished evaluation
+        InputError: a file is bad, or the folder holds a different, unfinished evaluation
     """
     together = processes or Processes()
     with writing_into(evaluation.out, "evaluate") if together.rank == 0 else nullcontext():
@@ -191,7 +191,7 @@ def _scorer_of_all(model: Predictor, evaluation: Evaluation) -> Any:
     if missing:
         raise InputError(
             f"{evaluation.out} has lost the records of {counted(len(missing), 'sample')} while the evaluation ran: "
-            "run the same command again, which evaluates them"
+            "run the same command again to evaluate them"
         )
     for index in range(len(evaluation.images)):
         metric.add(records[index]["state"])

@@ -1,1 +1,1 @@
-"""From images to predictions: batches, windows, memory limits."""
+"""Predict images in batches or windows, within a memory limit."""

@@ -35,8 +35,8 @@ def predict_many(
 
     Args:
         model: set to evaluation mode during prediction, and restored afterwards
-        images: path, PIL image, or uint8 array (H, W, 3) of each, or a tuple of such an image, its boxes, a detector of
-            them, or None and, if the prompts are captions, its caption; see `MetaPromptModel.predict`
+        images: paths, PIL images or uint8 arrays (H, W, 3); or tuples of such an image, its boxes (or a detector, or
+            None) and, if the prompts are captions, its caption; see `MetaPromptModel.predict`
         batch_size: maximum number of images held, and of views per pass
         views_at_once: (height, width) of views -> number of views per pass; by default ``batch_size``
         raw_filter: changes the raw output of each view
@@ -71,7 +71,7 @@ def _row(model: ImagePredictor, item: Any) -> tuple[ImageArray, Any, Any]:
     image = as_image(source)
     if callable(boxes):
         if not model.task.reads_boxes:
-            raise InputError(f"a detector is for pose, the model predicts {model.task.name}: leave it out")
+            raise InputError(f"a detector is for pose, but the model predicts {model.task.name}: leave it out")
         boxes = boxes(image)
     return image, boxes, caption
 

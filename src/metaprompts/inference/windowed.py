@@ -1,4 +1,4 @@
-"""Images at their own resolution, in overlapping windows; the memory does not grow with the image's height."""
+"""Predict images at their own resolution, in overlapping windows; memory does not grow with the image's height."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,7 @@ from metaprompts.visualize.text import ImageArray
 if TYPE_CHECKING:
     from metaprompts.tasks.predictions import Prediction
 
-# The UNet sees an eighth, and halves it three times.
+# The UNet's input is an eighth of the image, and is halved three times.
 _SMALLEST = 64
 
 
@@ -62,8 +62,8 @@ class Windows:
             outputs: channels of the raw output
         """
         tall, wide = min(self.size[0], height), min(self.size[1], width)
-        # Single precision: sums and counts over open rows, a window's output; depth, or confidence and labels. The
-        # image in bytes.
+        # In single precision: sums and counts of unfinished rows, a window's output, and depth, or confidence and
+        # labels. In bytes: the image.
         rows, window = (outputs + 1) * tall * width, outputs * tall * wide
         return 4 * (rows + window + 2 * height * width) + 3 * height * width
 

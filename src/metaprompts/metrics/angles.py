@@ -25,7 +25,7 @@ _BINS_PER_DEG = 10
 class AngleScores:
     """Mean and median angle, and shares of pixels within 11.25, 22.5 and 30 degrees; all pixels count equally.
 
-    The median is read from counts per tenth of a degree, between whose ends it is interpolated.
+    The median is interpolated within a histogram whose bins are a tenth of a degree wide.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class AngleScores:
         self._images += len(target)
 
     def scores(self) -> dict[str, float]:
-        """The names of ``ANGLE_SCORES``, nan if nothing was measured, and ``images``."""
+        """The ``ANGLE_SCORES`` by name, nan if nothing was measured, and ``images``."""
         pixels = int(self._counts.sum())
         numbers = [self._total_deg, self._median_deg(pixels) * pixels, *self._within.tolist()]
         means = [number / pixels if pixels else float("nan") for number in numbers]
@@ -71,7 +71,7 @@ class AngleScores:
         return (place + share) / _BINS_PER_DEG
 
     def summary(self) -> dict[str, float]:
-        """The per-image scores listed with its name."""
+        """The scores listed for each image."""
         scores = self.scores()
         return {name: scores[name] for name in ANGLE_SCORES}
 

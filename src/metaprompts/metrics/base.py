@@ -11,10 +11,10 @@ class Metric(Protocol):
         """Forget everything."""
 
     def scores(self) -> dict[str, Any]:
-        """The numbers of everything counted, by name; nan if nothing was counted."""
+        """The scores of everything counted, by name; nan if nothing was counted."""
 
     def summary(self) -> dict[str, float]:
-        """The numbers that are listed for each image."""
+        """The scores listed for each image."""
 
     def state(self) -> dict[str, Any]:
         """Everything counted, as plain values."""

@@ -20,8 +20,8 @@ class DepthScores(Metric):  # type: ignore[misc]
     keep this metric on a device that supports it.
 
     Args:
-        min_depth_m: targets must lie above; published rows use 1e-3
-        max_depth_m: targets must lie below; 10 for NYU Depth v2, 80 for KITTI
+        min_depth_m: targets must be above it; published rows use 1e-3
+        max_depth_m: targets must be below it; 10 for NYU Depth v2, 80 for KITTI
         rows: first counted row and the row after the last; None: all
         columns: the same for columns
         crop: (height, width) -> (H,W) bool, for crops that depend on the size, see ``CROPS``; None: no crop
@@ -89,7 +89,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         """Means over the images that this process measured.
 
         Returns:
-            the names of ``DEPTH_SCORES`` (nan if nothing was measured), ``images`` measured and ``images_skipped``
+            the ``DEPTH_SCORES`` by name (nan if nothing was measured), ``images`` measured and ``images_skipped``
         """
         means = (self.total / self.images).tolist()
         counts = {"images": float(self.images), "images_skipped": float(self.skipped)}
@@ -106,7 +106,7 @@ class DepthScores(Metric):  # type: ignore[misc]
         self.skipped += state["skipped"]
 
     def summary(self) -> dict[str, float]:
-        """The per-image scores listed with its name."""
+        """The scores listed for each image."""
         scores = self.scores()
         return {name: scores[name] for name in DEPTH_SCORES}
 

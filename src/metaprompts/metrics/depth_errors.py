@@ -83,7 +83,7 @@ def silog(predicted_m: Tensor, target_m: Tensor, *, variance_focus: float, small
 
 
 def in_range(depth_m: Tensor, min_depth_m: float, max_depth_m: float) -> Tensor:
-    """Mask of the scored pixels: min_depth_m < depth < max_depth_m. No measurement is 0.
+    """Mask of the scored pixels: min_depth_m < depth < max_depth_m; 0 means no measurement.
 
     Args:
         depth_m: any shape, meters, in the type it was read in: as float64, a float32 of 1e-3 would lie above 1e-3
@@ -127,7 +127,7 @@ def depth_errors(predicted_m: Tensor, target_m: Tensor) -> Tensor:
 
 
 def box_mask(height: int, width: int, *, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
-    """True in some rows and columns, (H,W)."""
+    """A mask (H,W) that is True in some rows and columns."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[slice(*rows), slice(*columns)] = True
     return mask

@@ -30,7 +30,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
     Args:
         ground_truth: COCO keypoint annotations, a dict or a JSON file; it is not changed. An annotation without
             "iscrowd" is not a crowd; without "area" above 0 its box's area is used. All categories with the joints of
-            the first category with joints are scored as one; others are left out, as in training. Their ids do not
+            the first category with joints are scored as one; others are skipped, as in training. Their ids do not
             matter here. Crowds and people without labeled joints may lack keypoints; they are skipped, as in COCO.
         sigmas: J numbers, the spread of annotators for each joint; ``COCO_SIGMAS`` for the 17 joints of COCO
         joint_threshold: joints scored at or below this do not count in the person's score
@@ -72,7 +72,7 @@ class KeypointScores(Metric):  # type: ignore[misc]
         }
 
     def reset(self) -> None:
-        """Forget every prediction."""
+        """Discard all predictions."""
         super().reset()
         # Never empty: processes can only exchange rows of one width and type, and one of them may have seen no people.
         self.people = [torch.zeros(0, 4 + 3 * len(self.sigmas), dtype=torch.float64, device=self.device)]
@@ -120,12 +120,12 @@ class KeypointScores(Metric):  # type: ignore[misc]
         """COCO's numbers over the predictions of this process.
 
         Returns:
-            the names of ``KEYPOINT_SCORES``: precision and recall in 0..1; -1 if no annotated person has that size, as
+            the ``KEYPOINT_SCORES`` by name: precision and recall in 0..1; -1 if no annotated person has that size, as
             in COCO's own evaluation
         """
         from faster_coco_eval import COCO, COCOeval_faster
 
-        # It modifies its arguments.
+        # The evaluation modifies its arguments.
         truth = COCO(copy.deepcopy(self.ground_truth))
         evaluation = COCOeval_faster(
             truth, truth.loadRes(self.results()), iouType="keypoints", kpt_oks_sigmas=list(self.sigmas)

@@ -16,7 +16,7 @@ COCO_SIGMAS = (
 )
 
 SCORED_JOINT = 0.2
-"""Joints that score more count in a person's score, as in mmpose and SimpleBaseline."""
+"""Only joints that score more count in a person's score, as in mmpose and SimpleBaseline."""
 
 
 def mean_above(scores: Floats, threshold: float = SCORED_JOINT) -> NDArray[np.float64]:

@@ -64,7 +64,7 @@ class PoseScores:
             scores: (B, J)
             batch: "image_id", "annotation_id", "score" (B,), "keypoints" (B, J, 3), "box_xywh" (B, 4) and "size" (B, 2)
         """
-        # mmpose and SimpleBaseline measure how alike two people are by the area of their crops.
+        # mmpose and SimpleBaseline use the area of the crops for the similarity of two people.
         area = batch["size"].prod(dim=1)
         self.precision.update(batch["image_id"], points, scores, batch["score"], area)
         # The crop's own keypoints lack those outside it. Detected boxes have no annotated person at all.
@@ -98,5 +98,5 @@ class PoseScores:
         self.correct.labeled += state["labeled"]
 
     def summary(self) -> dict[str, float]:
-        """The per-person scores listed with the image's name: the final score, and PCK."""
+        """The scores listed for each person: the final score, and PCK."""
         return {"score": float(self.precision.final_scores().mean()), **self.correct.scores()}

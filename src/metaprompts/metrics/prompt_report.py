@@ -19,10 +19,10 @@ class Preferences:
 
     Attributes:
         kind: "class" or "joint"
-        names: names of the C places
+        names: names of the C classes or joints
         mean: (N,) float64, over all counted pixels
         std: (N,) float64, standard deviation over the same pixels
-        means: (N,C) float64, at each place; NaN where nothing was counted
+        means: (N,C) float64, at each class or joint; NaN where nothing was counted
         peak_distance_px: (N,C) float64, joints only: mean distance from the map's largest value to the joint, in pixels
             of the crop; NaN where no such joint is visible
     """
@@ -43,14 +43,14 @@ class Preferences:
 
     @property
     def preferred(self) -> list[int | None]:
-        """The place with the largest z of each prompt; None for a constant prompt."""
+        """The class or joint with the largest z for each prompt; None for a constant prompt."""
         return [None if np.isnan(row).all() else int(np.nanargmax(row)) for row in self.z]
 
     def strongest(self, count: int) -> list[tuple[int, int]]:
-        """(prompt, place) pairs with the strongest preferences: for each place, the prompt that prefers it most.
+        """(prompt, class or joint) pairs with the strongest preferences: each class or joint with its best prompt.
 
         Args:
-            count: number of pairs; fewer if prompts prefer fewer places
+            count: number of pairs; fewer if prompts prefer fewer classes or joints
         """
         by_place: dict[int, int] = {}
         for prompt in self._order():
@@ -92,7 +92,7 @@ class Preferences:
         return markdown_table([*titles, *(["peak to joint (px)"] if has_peaks else [])], rows)
 
     def show(self) -> Image.Image:
-        """The matrix of z: one row per prompt, grouped by preferred place."""
+        """The matrix of z: one row per prompt, grouped by preferred class or joint."""
         order = sorted(self._order(), key=lambda prompt: _last_if_none(self.preferred[prompt]))
         return Image.fromarray(draw_matrix(self.z[order], [f"prompt {prompt}" for prompt in order], self.names))
 

@@ -40,7 +40,7 @@ class ClassResponses:
 
     Args:
         prompts: N
-        classes: their names; pixels labeled 255 count nowhere
+        classes: their names; pixels labeled 255 are ignored
     """
 
     kind = "class"
@@ -88,8 +88,8 @@ class DepthResponses:
 
     Args:
         prompts: N
-        min_depth_m: measurements must lie above
-        max_depth_m: measurements must lie below
+        min_depth_m: measurements must be above it
+        max_depth_m: measurements must be below it
     """
 
     def __init__(self, prompts: int, *, min_depth_m: float, max_depth_m: float) -> None:
@@ -174,7 +174,7 @@ class JointResponses:
 
 
 def values_at(maps: Tensor, points: Tensor, size: Sequence[int]) -> Tensor:
-    """Read maps between their pixels; beyond the outermost centers the nearest value holds.
+    """Sample maps bilinearly at points; beyond the outermost pixel centers, the nearest value is used.
 
     Args:
         maps: (N,h,w), over the whole image

@@ -94,7 +94,7 @@ class SegmentationScores(Metric):  # type: ignore[misc]
             self.confusion[label, predicted] += pixels
 
     def summary(self) -> dict[str, float]:
-        """The per-image scores listed with its name."""
+        """The scores listed for each image."""
         return {name: value for name, value in self.scores().items() if isinstance(value, float)}
 
     def _check_known(self, labels: Tensor) -> None:

@@ -34,8 +34,8 @@ def load_adapters(
     by_task: dict[str, str | Path] = {}
     for folder, model in zip(folders, models, strict=True):
         if model.config.base is None:
-            raise InputError(f"{folder} has its own backbone: load it alone")
+            raise InputError(f"{folder} has its own backbone: load it separately")
         if (other := by_task.setdefault(model.task.name, folder)) is not folder:
-            raise InputError(f"{other} and {folder} both predict {model.task.name}: their results have the same names")
+            raise InputError(f"{other} and {folder} both predict {model.task.name}: give only one of them")
         model.latent_encoder.cache = latents
     return models

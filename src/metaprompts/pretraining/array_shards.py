@@ -1,4 +1,4 @@
-"""Many rows of one shape in files of a few hundred, written atomically, so writing can be resumed."""
+"""Arrays of many rows, in files of a few hundred rows that are written atomically, so writing can be resumed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +43,7 @@ def missing_parts(folder: Path, count: int, shape: tuple[int, ...]) -> list[rang
 
     Args:
         folder: output folder of all parts
-        count: rows in all
+        count: total number of rows
         shape: shape of a row
 
     Raises:
@@ -69,7 +69,7 @@ class Rows:
 
     Args:
         folder: output folder of all parts
-        count: rows in all
+        count: total number of rows
 
     Raises:
         InputError: a part is missing or damaged

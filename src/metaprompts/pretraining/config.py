@@ -18,15 +18,15 @@ class Scenes:
     """The generated scenes."""
 
     count: int = 20_000
-    """Training scenes; scene i is drawn from seed i."""
+    """Number of training scenes; scene i has seed i."""
     held_out: int = 256
-    """Evaluation scenes, from other seeds."""
+    """Number of evaluation scenes, with other seeds."""
     height: int = 128
-    """In pixels; a multiple of 64."""
+    """Height in pixels; a multiple of 64."""
     width: int = 192
-    """In pixels; a multiple of 64."""
+    """Width in pixels; a multiple of 64."""
     workers: int = 2
-    """Drawing processes; 1 draws in the main process."""
+    """Processes that draw scenes; 1 draws in the main process."""
 
     def __post_init__(self) -> None:
         _at_least(1, "scenes.", self, "count", "held_out", "workers")

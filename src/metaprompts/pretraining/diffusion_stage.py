@@ -109,7 +109,7 @@ def train_diffusion(
 
     Args:
         text_to_image: the untrained networks
-        vae: draws the samples
+        vae: decodes the samples
         latents: rows (2, C, h, w)
         words: one caption for each row
         settings: settings of the stage

@@ -101,7 +101,7 @@ def pretrain(
         source: source of the scenes
 
     Raises:
-        InputError: an earlier stage is missing or not good enough, or the folder holds something else
+        InputError: an earlier stage is missing or not good enough, or the folder holds other files
     """
     _use_threads(settings)
     run = Run(

@@ -28,7 +28,7 @@ def generate_images(
         captions: N of them
         seed: image i starts from noise of seed + i, independent of the others
         steps: number of denoising steps
-        guidance: classifier-free; 1 for none
+        guidance: classifier-free guidance scale; 1 for none
 
     Returns:
         (N, H, W, 3), RGB in 0..255

@@ -143,7 +143,7 @@ def save(train_state: TrainState, train_config: TrainConfig) -> None:
     """Write the newest checkpoint; keep the one before it, and the last one before the learning rate fell."""
     settings, folder = train_config.settings, train_config.folder
     newest = checkpoint_path(folder, train_state.step)
-    # Random numbers follow from the step.
+    # Random numbers depend only on seed and step.
     facts = {"step": train_state.step, "steps": settings.steps, "decay_fraction": settings.decay_fraction}
     write_state(newest, {**train_state.state(), **facts, "identity": dict(train_config.identity)})
     before_fall = checkpoint_path(folder, fall_start(settings.steps, settings.decay_fraction))
@@ -197,7 +197,7 @@ def _check_facts(path: Path, state: Mapping[str, Any], train_config: TrainConfig
     keys = sorted({*found, *train_config.identity})
     if other := [key for key in keys if found.get(key) != train_config.identity.get(key)]:
         raise InputError(
-            f"{path} was made with another {', '.join(other)}: choose another run folder, or delete "
+            f"{path} was made with a different {', '.join(other)}: choose another run folder, or delete "
             f"{train_config.folder} to start the stage over"
         )
     optimizer = state.get("optimizer")

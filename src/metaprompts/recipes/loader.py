@@ -27,12 +27,12 @@ _IN_PLACE_OF = {
     "data.root": "data.shards",
     "training.steps": "training.epochs",
     "training.epochs": "training.steps",
-    # Different data, or a different share, does not contain the images that a run held out.
+    # Held-out images belong to the data and the share that they were drawn from.
     "data.val": "data.held_out",
     "schedule.warmup_steps": "schedule.warmup_fraction",
     "schedule.warmup_fraction": "schedule.warmup_steps",
 }
-# Kinds of prompts that use a key.
+# Key -> the kinds of prompts that use it.
 _OF_KINDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("prompts.labels", "prompts.templates"), ("label",)),
     **dict.fromkeys(("prompts.text_source", "prompts.text_fingerprint"), ("label", "caption")),
@@ -166,7 +166,7 @@ def _warn_of_repeated(pairs: Sequence[tuple[str, Any]]) -> None:
 
 
 def override_pairs(words: Overrides) -> list[tuple[str, Any]]:
-    """Overrides as pairs of key and value, a text if they are words of a command line.
+    """Overrides as (key, value) pairs; values from a command line are strings.
 
     Args:
         words: as for `read_recipe`

@@ -38,7 +38,7 @@ def load_with_recipe(
         recipe: name or file; None for the recipe.json next to the model, also in a hub repository
         overrides: as for `read_recipe`
         choose_device: maps the recipe's device to that of this process
-        reads_data: whether to check first that the recipe's data exists, since loading a model takes long
+        reads_data: whether to check that the recipe's data exists before loading the model, which is slow
 
     Raises:
         InputError: model or recipe cannot be read, or they do not match
@@ -100,7 +100,7 @@ def _recipe_next_to(source: Path) -> Path:
         folder = hub_folder(name, [_RECIPE])
     path = folder / _RECIPE
     if not path.is_file():
-        raise InputError(f"there is no {path}: give a model folder that training wrote, or --recipe RECIPE")
+        raise InputError(f"{path} does not exist: give a model folder that training wrote, or --recipe RECIPE")
     return path
 
 
@@ -112,6 +112,6 @@ def _check_same_share(source: Path, recipe: Recipe) -> None:
     if trained:
         raise InputError(
             f"{source} was trained without the {counted(len(trained), 'image')} that its recipe.json names, but "
-            f"--data.val {recipe.data.val_share:g} draws others, which it was trained on: leave out --data.val, or "
+            f"--data.val {recipe.data.val_share:g} holds out others, which it was trained on: leave out --data.val, or "
             "name a list"
         )

@@ -26,7 +26,7 @@ class BackboneChoice:
         source: hub id, diffusers folder, single file, "micro", or "random:NAME"; see `load_backbone`
         forget_unet: start from a random UNet with the source's VAE, to measure the effect of pre-training
         scaled_latent: multiply the latent by the VAE's scaling factor, as in the UNet's own training; the released
-            recipes do without
+            recipes do not
         cache_latents: keep the frozen encoder's output in memory; helps only if images repeat exactly
         gradient_checkpointing: recompute the UNet's layers in the backward pass, to save memory
         channels_last: use the channels-last memory format, which some GPUs prefer
@@ -58,12 +58,12 @@ class Training:
         batch_norm: statistics in training: "local" of each pass, "sync" over the processes' passes, or "frozen", the
             model's initial statistics
         step_decay: train every refinement step, not only the last: step k's loss is weighted by step_decay^(K - k).
-            Prediction can then use fewer steps; a training step takes 1.4 to 1.9 times as long. None for the last step
-            alone, as released
+            Prediction can then use fewer steps; a training step takes 1.4 to 1.9 times as long. None trains only the
+                last step, as released
         precision: of forward and backward passes: "fp32", "bf16" or "fp16" (with scaled gradients); the rest stays fp32
         fsdp: with several processes, shard weights, gradients and moments (FSDP2); else each process holds all (DDP)
         compile: compile the model first (torch.compile)
-        ema_decay: decay of the exponential moving average of the weights, which is validated and saved in their place;
+        ema_decay: decay of the exponential moving average of the weights, which is validated and saved instead of them;
             the first steps use a lower decay, (1 + step) / (10 + step). None for no average
         report_to: trackers for live metrics: tensorboard, wandb, trackio, mlflow; none for no tracker
         seed: random seed

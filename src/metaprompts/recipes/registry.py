@@ -4,6 +4,6 @@ from importlib import resources
 
 
 def recipe_names() -> list[str]:
-    """Their names, sorted."""
+    """The names of the shipped recipes, sorted."""
     folder = resources.files("metaprompts") / "recipes"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))

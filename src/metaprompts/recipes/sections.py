@@ -18,7 +18,7 @@ class Optimizer:
         decay_bias_and_norm: whether biases and other one-dimensional tensors also decay (released: segmentation yes,
             depth no)
         attention_norms_apart: whether the norm layers around the UNet's attention train at the full learning rate and
-            without decay. In the released segmentation recipe the key "norm" beats the key "unet", so they do.
+            without decay. In the released segmentation recipe the key "norm" overrides the key "unet", so they do.
         max_grad_norm: maximum global gradient norm; none for no clipping
         kind: "adamw", or "adamw_8bit", whose moments take a quarter of the memory (needs the extra ``8bit``)
     """
@@ -75,7 +75,7 @@ class Schedule:
         if self.warmup_fraction and self.kind == "poly_one_cycle":
             raise InputError(
                 f"schedule.warmup_fraction is {self.warmup_fraction:g}, but schedule.kind poly_one_cycle has no "
-                "warm-up: set it to none, and schedule.pct_start to the share of steps that rise"
+                "warm-up: set it to none, and schedule.pct_start to the share of steps spent rising"
             )
 
     def warmup(self, steps: int) -> int:

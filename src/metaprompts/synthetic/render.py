@@ -239,7 +239,7 @@ def _by_blocks(height: int, width: int) -> Places:
 
 
 def _smoothed(colors: Array, which: Places, views: list[_View], camera: Camera) -> Array:
-    """Replace the colors of edge pixels by the mean of four samples within each pixel.
+    """Replace the colors of edge pixels with the mean of four samples within each pixel.
 
     A sample's color is interpolated from surrounding pixel centers that show the same solid, weighted by distance.
     """

@@ -107,7 +107,7 @@ def generate_scene(seed: int, height: int = 128, width: int = 192, kind: Kind | 
     if seed < 0:
         raise InputError(f"scene seed is {seed}; expected 0 or more")
     if not (16 <= height <= _LARGEST_SIDE and 16 <= width <= _LARGEST_SIDE):
-        raise InputError(f"scene size is {height} x {width}; expected 16 to {_LARGEST_SIDE} each way")
+        raise InputError(f"scene size is {height} x {width}; expected 16 to {_LARGEST_SIDE} per side")
     if kind not in (None, "room", "street"):
         raise InputError(f"scene kind is {kind!r}; expected 'room' or 'street'")
     rng = Rng(seed)

@@ -74,7 +74,7 @@ class Task(ABC):
     image_metric: ClassVar[str | None] = None
     """The metric that ranks single images; None for the first of ``best_by``."""
     nothing_scored: ClassVar[str]
-    """Why that metric may be undefined, for messages."""
+    """Why the main metric may be undefined, for messages."""
     fused: ClassVar[bool] = False
     """Whether the head reads one map fused from all levels, instead of one map per level."""
     smallest_pass: ClassVar[int] = 1
@@ -82,11 +82,11 @@ class Task(ABC):
     reads_boxes: ClassVar[bool] = False
     """Whether people's boxes are predicted instead of whole images."""
     output_names: ClassVar[str | None] = None
-    """The setting that names the outputs, if any does."""
+    """Name of the setting that lists the outputs' names, if there is one."""
     output_layers: ClassVar[tuple[str, ...]] = ()
     """Prefixes of the head's tensors with one row per named output."""
-    # In bytes: decoding an image takes 4 and 3; confidence, classes, image and bands of written results take 4, 1, 3
-    # and about 1; drawn people take 3 and 3. The measured peak was 8.
+    # Bytes per pixel: 4 + 3 to decode an image; 4 + 1 + 3 + about 1 for confidence, classes, image and bands of written
+    # results; 3 + 3 to draw people. The measured peak was 8.
     pixel_bytes: ClassVar[int] = 9
     """Bytes for each pixel of an image at the peak of its prediction, without the model's own memory."""
     published: ClassVar[str | None] = None
@@ -104,7 +104,7 @@ class Task(ABC):
         del task, data
 
     def comparable_names(self, names: Sequence[str]) -> Sequence[Hashable]:
-        """The outputs' names in a form that is equal for names that mean the same."""
+        """The outputs' names in a canonical form, equal for names with the same meaning."""
         return names
 
     def check_trainable(self) -> None:  # noqa: B027
@@ -116,7 +116,7 @@ class Task(ABC):
 
     @property
     def input_size(self) -> tuple[int, int] | None:
-        """The only (height, width) of the model's images; None for any."""
+        """The (height, width) that all images must have; None for any size."""
         return None
 
     def with_input_size(self, size: tuple[int, int]) -> Self:
@@ -126,7 +126,7 @@ class Task(ABC):
 
     @property
     def distinct_targets(self) -> int:
-        """Number of distinct values in a target that a loss treats one by one."""
+        """Number of distinct target values that a loss iterates over."""
         return 1
 
     def fitted_to(
@@ -142,7 +142,7 @@ class Task(ABC):
         return self, []
 
     def unfitted(self) -> Self:
-        """The task without settings that `fitted_to` resolves, to estimate memory."""
+        """The task without the settings that `fitted_to` resolves, for memory estimates."""
         return self
 
     def parts(self, data: Any, split: Split) -> Openers:
@@ -183,7 +183,7 @@ class Task(ABC):
         return None
 
     def describe_data(self, augment: Any, test: Any) -> list[str]:
-        """How names are understood, in lines for ``metaprompts data check``.
+        """Lines for ``metaprompts data check`` on how names are interpreted.
 
         Raises:
             InputError: the task cannot be trained with these sections
@@ -211,7 +211,7 @@ class Task(ABC):
 
     @abstractmethod
     def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
-        """Target tensors of a batch, with any content, to measure what a training step costs."""
+        """Dummy target tensors of a batch, to measure the cost of a training step."""
 
     @property
     @abstractmethod
@@ -299,10 +299,10 @@ class Task(ABC):
 
     @abstractmethod
     def prompt_responses(self, prompts: int) -> PromptResponses:
-        """What each of N prompts responds to over a data set, in terms of the task."""
+        """Statistics of what each of N prompts responds to over a data set."""
 
     def amount_of(self, place: int, sample: Sample) -> float:
-        """How much a sample shows of a class, joint or other place of `prompt_responses`."""
+        """How much of a sample belongs to a class, joint or other category of `prompt_responses`."""
         del place, sample
         return 0.0
 
@@ -321,12 +321,12 @@ class Task(ABC):
         return stack_down(small.image, self.draw_target(small))
 
     def legend_entries(self, shown: Any) -> set[int]:
-        """Numbers of the entries of `legend` that explain a sample or a prediction."""
+        """Indices of the `legend` entries that a sample or a prediction needs."""
         del shown
         return set()
 
     def legend(self, entries: Iterable[int], width: int) -> ImageArray | None:
-        """Names of colors, (strip height, width, 3); None without entries."""
+        """A legend of named colors, (strip height, width, 3); None without entries."""
         del entries, width
         return None
 
@@ -340,14 +340,14 @@ class Task(ABC):
 
     @abstractmethod
     def export_output(self, size: tuple[int, int]) -> dict[str, Any]:
-        """The output of an exported model: "name", "shape", "meaning" and what its example needs.
+        """The output of an exported model: "name", "shape", "meaning" and values for its example code.
 
         Args:
             size: (height, width) of its images
         """
 
     example: ClassVar[Callable[..., str]]
-    """``save_result`` in the example code of an exported model: (outputs, image, boxes, facts) -> name of the file."""
+    """Source of ``save_result`` in an exported model's example: (outputs, image, boxes, facts) -> name of the file."""
 
     @classmethod
     def example_code(cls) -> str:
@@ -374,7 +374,7 @@ class About:
 
 
 AnyTask = Task | type[Task]
-"""A task, or only its class, if class attributes are enough."""
+"""A task, or its class where class attributes are enough."""
 
 
 @dataclass(frozen=True, kw_only=True)

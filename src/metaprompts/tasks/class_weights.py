@@ -22,5 +22,5 @@ def describe_weights(counted: LabelHistogram, weights: list[float]) -> list[str]
     pairs = sorted(zip(weights, counted.classes, strict=True))
     chosen = pairs if len(pairs) <= _NAMED_AT_MOST else [*pairs[:3], *pairs[-3:]]
     named = ", ".join(f"{name} {weight:.3g}" for weight, name in chosen)
-    shown = "" if len(chosen) == len(pairs) else f", {len(pairs)} classes, shown are the three smallest and largest"
+    shown = "" if len(chosen) == len(pairs) else f" (the three smallest and largest of {len(pairs)})"
     return [f"task.class_weights, balanced over {counted.read} training masks{shown}: {named}"]

@@ -92,7 +92,7 @@ class DepthProtocol(EvaluationProtocol):
 
 
 def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
-    """Write depth_mm.png, 16-bit millimeters, of the image's size."""
+    """Write depth_mm.png, 16-bit millimeters, at the image's size."""
     depth_mm = np.rint(resized(outputs[0], image.shape[:2], between)[0].astype(np.float64) * 1000)
     # Millimeters end at 65.535 m.
     Image.fromarray(depth_mm.clip(0, 65535).astype(np.uint16)).save("depth_mm.png")
@@ -104,7 +104,7 @@ class Depth(FusedTask):
     """Settings of metric depth.
 
     Attributes:
-        max_depth_m: largest depth the head can give, in meters
+        max_depth_m: largest depth that the head can predict, in meters
         min_depth_m: ground truth must be above this value to be scored, in meters
         mask_out_of_range: exclude unscored ground truth, outside min_depth_m to max_depth_m, from the loss.
             False for the released code's rule, which trains on everything above 0
@@ -113,7 +113,7 @@ class Depth(FusedTask):
         filters: channels of the head's transposed convolutions
         width: channels of the head's convolutions
         variance_focus: see `silog`
-        gradient_weight: weight of the gradient-matching term added to SILog, see `gradient_matching`; 0 leaves it out
+        gradient_weight: weight of the gradient-matching term added to SILog, see `gradient_matching`; 0 disables it
         log_scale: calibration by ``metaprompts calibrate``: ln depth = log_scale * ln(the head's depth) + log_shift
         log_shift: see log_scale
     """
@@ -131,8 +131,8 @@ class Depth(FusedTask):
     example: ClassVar[Callable[..., str]] = staticmethod(save_result)
     about: ClassVar[About] = About(
         title="Metric depth: the distance of each pixel in meters",
-        text="Near is bright, far is dark; truth and prediction of a scene have the same colors. The sky is drawn as "
-        "far as the farthest thing.",
+        text="Near is bright, far is dark; truth and prediction of a scene share a color scale. The sky is drawn at "
+        "the largest measured depth.",
         scores={
             "d1": "share of pixels whose depth is within a factor of 1.25 of the truth",
             "rmse": "root of the mean squared error, in meters: far errors count most",

@@ -12,14 +12,14 @@ from metaprompts.errors import InputError
 from metaprompts.metrics.oks_nms import COCO_SIGMAS
 from metaprompts.utils.wording import check_names_are_lines
 
-# COCO's sigma of the joint nearest in kind, for joints that COCO does not have.
+# COCO's sigma of the most similar joint, for joints that COCO does not have.
 _OTHER_SIGMAS = {("neck",): 0.079, ("head", "top"): 0.035}
 OTHER_SIGMA = 0.079
 """The sigma of unknown joints: COCO's for shoulders."""
 
 
 def known_sigmas(joints: Sequence[str]) -> dict[int, float]:
-    """The OKS sigma of each joint whose name is known, by its index."""
+    """Joint index -> OKS sigma, for joints with known names."""
     parts = [name.part for name in read_names(joints)]
     others = {index: _OTHER_SIGMAS[part] for index, part in enumerate(parts) if part in _OTHER_SIGMAS}
     return others | coco_sigmas(joints, COCO_SIGMAS)
@@ -53,7 +53,7 @@ def check_indices(key: str, indices: Sequence[int], joints: int) -> None:
 
 
 def box_and_score(box: Sequence[Any]) -> tuple[Sequence[float], float]:
-    """A person's box x, y, width, height in pixels, and its score, 1 without one.
+    """A person's box x, y, width, height in pixels, and its score, by default 1.
 
     Raises:
         InputError: the value is not a box

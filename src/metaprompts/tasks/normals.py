@@ -99,7 +99,7 @@ class NormalsData(PairedSection):
         return normals_from_depth(read_depth_m(path, DepthEncoding(depth_scale=self.depth_scale)), self.focal_px)
 
     def unlabeled(self) -> dict[str, str]:
-        """Empty: all images that are read have normals."""
+        """Empty: every image has normals."""
         return {}
 
     def official(self) -> dict[str, int]:
@@ -124,7 +124,7 @@ class NormalsAugment:
 
     Attributes:
         crop_size: (height, width) of the crop; smaller images are finally padded with gray and no surface
-        flip: probability of mirroring, which also turns normals from left to right
+        flip: probability of mirroring, which also negates x of the normals
         color: whether to change brightness, contrast, gamma, hue, saturation and value
     """
 
@@ -136,7 +136,7 @@ class NormalsAugment:
         check_ranges(self, "augment")
 
     def keeps_images(self, data: NormalsData) -> bool:
-        """Whether an image is the same in every epoch, or mirrored."""
+        """Whether an image is the same in every epoch, except for mirroring."""
         return self.crop_size == data.image_size and not self.color
 
     def transforms(self, data: NormalsData) -> list[Transform]:
@@ -147,7 +147,7 @@ class NormalsAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalsProtocol(EvaluationProtocol):
-    """Test protocol of surface normals. The normals of a mirrored image are turned back and averaged."""
+    """Test protocol of surface normals. The normals of a mirrored image are mirrored back and averaged."""
 
     def predict(self, model: Predictor, batch: Batch) -> Tensor:
         """Vectors (B,3,h,w), not always of unit length."""
@@ -204,12 +204,12 @@ class NormalsPrediction:
 
 
 class DirectionResponses(ClassResponses):
-    """Responses to the surfaces that face each of five directions most."""
+    """Responses to surfaces, by the one of five directions that they face most."""
 
     kind = "direction"
 
     def update(self, maps: Tensor, batch: Batch) -> None:
-        """Count the maps (B,N,h,w) of a batch."""
+        """Add the maps (B,N,h,w) of a batch."""
         super().update(maps, {"labels": _facing(batch[_TARGET])})
 
 
@@ -221,7 +221,7 @@ def _facing(normals: Tensor) -> Tensor:
 
 
 def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
-    """Write normals.png, x, y and z as red, green and blue, of the image's size."""
+    """Write normals.png, x, y and z as red, green and blue, at the image's size."""
     vectors = resized(outputs[0], image.shape[:2], between).transpose(1, 2, 0)
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-6)
     Image.fromarray(np.rint((vectors + 1) * 127.5).astype(np.uint8)).save("normals.png")
@@ -235,7 +235,7 @@ class Normals(FusedTask):
     Attributes:
         filters: channels of the head's transposed convolutions
         width: channels of the head's convolutions
-        l1_weight: weight of the mean absolute difference of vectors, added to 1 - cosine; 0 leaves it out
+        l1_weight: weight of the mean absolute difference of vectors, added to 1 - cosine; 0 disables it
     """
 
     name: ClassVar[str] = "normals"
@@ -253,7 +253,7 @@ class Normals(FusedTask):
         title="Surface normals: the direction that each surface faces",
         text="Red faces right, green up and blue the camera; gray is the sky, which has no surface.",
         scores={
-            "mean_deg": "angle between predicted and true normal in degrees, mean of pixels",
+            "mean_deg": "mean angle between predicted and true normals, in degrees",
             "within_11.25": "share of pixels whose normal is less than 11.25 degrees off",
         },
         constant="the mean normal at each pixel",
@@ -277,7 +277,7 @@ class Normals(FusedTask):
         return NormalsHead(channels, filters=self.filters, width=self.width, upsample=self.upsample)
 
     def check_samples(self, samples: SampleDataset, name: str, *, warns: bool = True) -> None:
-        """Check in a few samples that there are normals, and that they face the camera."""
+        """Check that a few samples have normals, and that these face the camera."""
         del warns
         found = [sample.dense[_TARGET].values for sample in readable_samples(samples, at_most=_TRIED)]
         measured = np.concatenate([normals[normals.any(axis=2)] for normals in found] or [np.zeros((0, 3))])
@@ -285,8 +285,8 @@ class Normals(FusedTask):
             raise InputError(f"no pixel of {len(found)} samples of the {name} has a normal: check the files of normals")
         if len(measured) and (away := (measured[:, 2] < 0).mean()) > _AWAY_AT_MOST:
             raise InputError(
-                f"{away:.0%} of the normals of the {name} point away from the camera: z must point toward it, so try "
-                "--data.axes opencv, or the other one"
+                f"{away:.0%} of the normals of the {name} point away from the camera, but z must point toward it: try "
+                "the other value of --data.axes, opengl or opencv"
             )
 
     def empty_targets(self, images: int, height: int, width: int) -> dict[str, Tensor]:
@@ -310,7 +310,7 @@ class Normals(FusedTask):
         return losses
 
     def encode(self, batch: Batch) -> Tensor:
-        """Normals (B, 3, H, W) as they are."""
+        """Normals (B, 3, H, W), unchanged."""
         return batch[_TARGET]
 
     def decode(self, raw: Tensor) -> Tensor:
@@ -387,5 +387,5 @@ def _at_size(raw: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _measured(normals: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, H, W), where there is a surface."""
+    """(B, 3, H, W) -> (B, H, W) bool, True where there is a surface."""
     return normals.any(dim=1)

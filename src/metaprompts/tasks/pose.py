@@ -78,7 +78,7 @@ class PoseProtocol(EvaluationProtocol):
         check_ranges(self, "test")
 
     def predict(self, model: Predictor, batch: Batch) -> Tensor:
-        """Heatmaps (B,J,h,w). They are not shifted: lengths between pixel centers (UDP) mirror onto themselves."""
+        """Heatmaps (B,J,h,w), not shifted: in UDP coordinates, pixel centers mirror onto pixel centers."""
         predict = with_context(model, batch)
         heatmaps = predict(batch["image"]).float()
         if not self.flip:
@@ -202,7 +202,7 @@ class Pose(FusedTask):
         return people
 
     def describe_data(self, augment: PoseAugment, test: PoseProtocol) -> list[str]:
-        """How joint names are understood."""
+        """Lines on how joint names are interpreted."""
         self.training_transforms(None, augment, test)
         if test.flip:
             mirror_pairs(self.joints, self.flip_pairs)
@@ -228,7 +228,9 @@ class Pose(FusedTask):
             # Joint names that do not distinguish left from right raise an error here, before prediction.
             mirror_pairs(self.joints, self.flip_pairs)
         if unknown := self.without_sigma():
-            logger.warning("the OKS sigma of %s is set to %g: give task.sigmas", ", ".join(unknown), OTHER_SIGMA)
+            logger.warning(
+                "the OKS sigma of %s is set to %g: set task.sigmas to change it", ", ".join(unknown), OTHER_SIGMA
+            )
         # If images are held out of a larger file, its other images must not count as missed.
         images = {} if data.val_share is None else {"images": image_ids(samples)}
         return {"annotations": samples.annotation_path, **images}
@@ -323,7 +325,7 @@ class Pose(FusedTask):
         return JointResponses(prompts, self.joints)
 
     def amount_of(self, place: int, sample: Sample) -> float:
-        """The size of a person whose joint is visible."""
+        """The person's size, if the joint is visible."""
         assert sample.person is not None
         visible = sample.person.keypoints[place, 2] == 2
         return float(visible * sample.person.box_xywh[2] * sample.person.box_xywh[3])
@@ -356,10 +358,11 @@ class Pose(FusedTask):
             "name": "heatmaps",
             "shape": ["batch", len(self.joints), *(side // _HEATMAP_STRIDE for side in size)],
             "meaning": (
-                "A joint's score is the largest value of its heatmap. Its place is the center of a Gaussian of width "
-                "sigma fitted to the logarithm of the values within ceil(1.5 sigma) of that pixel, by least squares "
-                "weighted by their squares. Column c of w lies at c * (W - 1) / (w - 1) of an input W pixels wide, "
-                "rows alike; column c of the input at left + c * width / (W - 1) of an enlarged box."
+                "A joint's score is the largest value of its heatmap. Its position is the center of a Gaussian of "
+                "width sigma fitted to the logarithm of the values within ceil(1.5 sigma) of that pixel, by least "
+                "squares weighted by their squares. Column c of a heatmap with w columns is column "
+                "c * (W - 1) / (w - 1) of an input with W columns; rows likewise. Column c of the input is at "
+                "left + c * width / (W - 1) of an enlarged box."
             ),
             "joints": list(self.joints),
             "skeleton": [list(edge) for edge in self.skeleton],

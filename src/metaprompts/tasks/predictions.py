@@ -62,7 +62,7 @@ class DepthPrediction:
             _check_size("valid", self.valid, self.image)
 
     def show(self, *, legend: bool = True) -> Image.Image:
-        """Depth as color, near bright and far dark, with a bar of meters below unless ``legend`` is off."""
+        """Depth as color, near bright and far dark, with a color bar in meters below unless ``legend`` is off."""
         return _stacked(color_depth(self.depth_m, valid=self.valid), self._legend() if legend else None)
 
     def point_cloud(
@@ -73,7 +73,7 @@ class DepthPrediction:
         intrinsics: Intrinsics | None = None,
         edge: float | None = EDGE,
     ) -> PointCloud:
-        """The pixels in space; ``.save("points.ply")`` or ``.save("surface.glb")`` writes them.
+        """The pixels as 3-D points; ``.save("points.ply")`` or ``.save("surface.glb")`` writes them.
 
         Args:
             fov_x_deg: horizontal field of view of the image, degrees
@@ -102,7 +102,7 @@ class DepthPrediction:
             folder: output folder; created if missing
             stem: prefix of the file names
             raw: also write meters as float32, ``STEM_depth.npy``
-            legend: add a bar of meters below the colors
+            legend: add a color bar in meters below the image
 
         Returns:
             the files: ``STEM_depth.png``, 16-bit millimeters, 0 where there is no depth, 65535 for everything beyond

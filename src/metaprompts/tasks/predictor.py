@@ -45,7 +45,7 @@ class ImageConfig(Protocol):
 
     @property
     def working_size(self) -> tuple[int, int] | None:
-        """Height and width that define the area images are resized to."""
+        """(height, width) whose area images are resized to."""
 
 
 class ImagePredictor(Predictor, Protocol):

@@ -57,7 +57,7 @@ def whole_view(image: ImageArray, working_size: tuple[int, int] | None) -> Model
 
 
 def enlarged_bands(map_: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
-    """Resize a map bilinearly to an image's own size; a large result in bands of rows, which differ only by rounding.
+    """Resize a map bilinearly to an image's own size; large results come in bands of rows, equal up to rounding.
 
     Args:
         map_: (h, w)

@@ -109,11 +109,11 @@ class SegmentationProtocol(EvaluationProtocol):
 
 
 def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> str:
-    """Write labels.png, the index of each pixel's likeliest class, of the image's size."""
+    """Write labels.png, the index of each pixel's likeliest class, at the image's size."""
     logits, size = outputs[0], image.shape[:2]
     likely = np.exp(logits - logits.max(axis=0))
     likely /= likely.sum(axis=0)
-    # Class by class: all of them at the image's size may be too much for memory.
+    # One class at a time: all of them at the image's size may not fit in memory.
     best, found = resized(likely[:1], size, between)[0], np.zeros(size, np.uint16)
     for index in range(1, len(likely)):
         values = resized(likely[index : index + 1], size, between)[0]
@@ -247,7 +247,7 @@ class Segmentation(Task):
 
         Args:
             raw: logits (B, classes, H, W)
-            auxiliary: logits of the auxiliary head, alike
+            auxiliary: logits of the auxiliary head, of the same shape
             batch: "labels" (B, H, W), 255 = ignore
         """
         from metaprompts.tasks.lovasz_loss import lovasz_softmax
@@ -395,7 +395,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = 
 
 
 def _check_names(classes: Sequence[str]) -> None:
-    """Check class names, by which classes of data and of other models are matched."""
+    """Check class names, which match classes of the data and of other models."""
     places: dict[str, int] = {}
     for place, name in enumerate(plain_names(classes)):
         first = places.setdefault(name, place)

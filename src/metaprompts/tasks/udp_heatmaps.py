@@ -32,7 +32,7 @@ def decode_heatmaps(heatmaps: Tensor, *, sigma: float) -> tuple[Tensor, Tensor]:
 
     The logarithm of a Gaussian is a paraboloid whose curvature is given by sigma; subtracting it leaves a plane, whose
     slope gives the position. Least squares, weighted by the squared heatmap to match the logarithm's noise (Guo 2011),
-    find the slope. A clean heatmap gives its point exactly, next to the border too, where smoothing the heatmap first
+    find the slope. A clean heatmap gives its point exactly, even near the border, where smoothing the heatmap first
     (DARK, Zhang et al. 2020) pulls points inward by up to half a sigma.
 
     Args:

@@ -53,7 +53,7 @@ class BatchPlan:
         if batch % processes:
             raise InputError(
                 f"training.batch_size {batch} cannot be split over {processes} processes: choose a multiple of "
-                f"{processes}, or another number of processes"
+                f"{processes}, or a different number of processes"
             )
         share = batch // processes
         micro_batch = min(micro_batch or share, share)

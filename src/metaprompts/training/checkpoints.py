@@ -1,4 +1,4 @@
-"""The checkpoints of a run: it resumes from the newest intact one as if it had never stopped."""
+"""The checkpoints of a run, which resumes from the newest intact one with the same result."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ _CURES = (
     *("data.on_error", "optimizer.max_grad_norm", "optimizer.lr"),
     *("training.early_stopping", "training.validate_every"),
 )
-# The length of the run: from then on the schedule follows the new length, and a warning restates it.
+# The length of the run: from then on the schedule follows the new length, and a warning reports it.
 _LENGTH = ("training.steps", "training.epochs")
 
 
@@ -151,7 +151,7 @@ class Checkpoints:
         changed = [key for key in changed_keys(found, self._recipe) if key not in _LENGTH]
         if refused := [key for key in changed if key not in _CURES]:
             raise InputError(
-                f"{path} was made with another {', '.join(refused)}: use the same value, or pass --resume never to "
+                f"{path} was made with a different {', '.join(refused)}: use the same value, or pass --resume never to "
                 "start over"
             )
         if changed and self._dist.is_first:

@@ -53,7 +53,7 @@ class ProcessGroup(Processes):
         torch.nn.utils.clip_grad_norm_(model.parameters(), largest_norm)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by their mean over all processes, which must all call this."""
+        """Replace tensors with their mean over all processes, which must all call this."""
         if self.count == 1:
             return
         together = torch.cat([tensor.flatten() for tensor in tensors])
@@ -69,7 +69,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 @contextmanager
 def training_together(count: int, work: Callable[..., None], *arguments: Any) -> Iterator[ProcessGroup]:
-    """Start the other processes, which run ``work(process_group, *arguments)`` while the body does so in this process.
+    """Start processes that run ``work(process_group, *arguments)`` while the body does the same in this process.
 
     Args:
         count: number of processes, including this one; 1 starts none
@@ -111,7 +111,7 @@ class _Other:
         self._process.start()
 
     def wait_until_ready(self) -> None:
-        """Wait until the process is about to join the group: afterwards the others could not notice if it ended."""
+        """Wait until the process is about to join the group; the group would not notice an earlier exit."""
         while not self._ready.wait(_LOOK_SECONDS):
             if not self._process.is_alive():
                 raise RuntimeError(f"training process {self._rank} exited during startup; see its output above")

@@ -229,7 +229,7 @@ class InfiniteDataLoader:
             epoch, over = epoch + 1, 0
 
     def files(self, batch: int) -> list[str]:
-        """The files of this process's images of a batch, 0 for the first; the images are read again."""
+        """The files of this process's images of a batch, 0 for the first; reads the images again."""
         epoch, number = divmod(batch, len(self))
         return [self._dataset.dataset[place].path for place in self._order.of_batch(epoch, number)]
 

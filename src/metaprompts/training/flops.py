@@ -10,8 +10,8 @@ from torch.utils.flop_counter import flop_registry
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums PyTorch's own formulas for matrix products, convolutions and attention; other operations count as zero.
 
-    `torch.utils.flop_counter.FlopCounterMode` also counts per module, and for that keeps activations alive, which would
-    distort a simultaneous count of bytes.
+    `torch.utils.flop_counter.FlopCounterMode` also counts per module and therefore keeps activations alive, which
+    would distort a simultaneous count of bytes.
 
     Attributes:
         total: operations so far; a multiply-add counts as two

@@ -52,7 +52,7 @@ class JsonlFile:
         """Append a line.
 
         Raises:
-            InputError: the part cannot be written
+            InputError: the line cannot be written
         """
         with self._naming():
             self._file.write(json_line({"step": step, **values}))

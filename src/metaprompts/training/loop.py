@@ -71,8 +71,8 @@ def train(
     """Train according to a recipe.
 
     Writes to ``recipe.training.output_dir``: recipe.json (resolved), log.jsonl (every step), metrics.json and the model
-    folders best/ and last/ (every validation), periodic checkpoints, and curves.png with each of these. SIGINT and
-    SIGTERM stop the run after a step, with a checkpoint.
+    folders best/ and last/ (every validation), periodic checkpoints, and curves.png (with both). SIGINT and SIGTERM
+    stop the run after a step, with a checkpoint.
 
     Args:
         recipe: a recipe, the name of a shipped one, or a file, .toml or a run's recipe.json
@@ -86,7 +86,7 @@ def train(
     Raises:
         InputError: data, backbone and recipe do not match, the folder contains data or another process writes into it,
             or the loss is non-finite
-        TrainingStopped: a signal requested it
+        TrainingStopped: a signal stopped the run
     """
     if not isinstance(recipe, Recipe):
         recipe = read_recipe(str(recipe), overrides or {})
@@ -350,7 +350,7 @@ def model_on(recipe: Recipe, backbone: Backbone, base: Base | None) -> MetaPromp
         base=base,
         lora=recipe.training.lora,
     )
-    # The encoder's rounding does not affect training, but the time it takes does.
+    # Training needs a fast encoder more than a precise one.
     model.latent_encoder.precise = False
     model.latent_encoder.cache = LatentCache() if choice.cache_latents else None
     model.unet.gradient_checkpointing = choice.gradient_checkpointing

@@ -19,7 +19,7 @@ def is_as_good(task: AnyTask, new: Mapping[str, Any], best: Mapping[str, Any] | 
     and a first validation with AP 0 must not stay the best forever.
 
     Args:
-        task: says which metrics decide, and which values are better
+        task: defines which metrics decide, and which values are better
         new: scores of the later validation
         best: scores of the best one so far; None if there is none
 
@@ -33,7 +33,7 @@ def validations_since_best(task: AnyTask, validations: Sequence[Mapping[str, Any
     """Number of validations since the main metric last improved on its best value.
 
     Args:
-        task: says which metrics decide, and which values are better
+        task: defines which metrics decide, and which values are better
         validations: scores, first to last; nan is better than nothing
     """
     best, since = -math.inf, 0

@@ -34,7 +34,7 @@ class History:
 
     Attributes:
         validations: {"step" and the metric's values}
-        best: the best of ``validations``
+        best: the best validation
     """
 
     validations: list[dict[str, Any]] = field(default_factory=list)

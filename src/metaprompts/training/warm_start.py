@@ -59,7 +59,7 @@ def init_from(model: MetaPromptModel, source: str | Path) -> list[str]:
     model.load_state_dict(fitting, strict=False)
     fresh = sorted({name.rpartition(".")[0] for name in misfits})
     if fresh:
-        _warn("%s does not fit all of this model; newly initialized: %s", source, listed(fresh, _NAMED_AT_MOST))
+        _warn("%s does not match the whole model; newly initialized: %s", source, listed(fresh, _NAMED_AT_MOST))
     return fresh
 
 
@@ -158,8 +158,8 @@ def _check_backbone(
     if not other:
         return
     name = other[0]
-    own = "no tensor of that name" if name not in tensors else f"one of {tuple(tensors[name].shape)}"
+    own = "no tensor of that name" if name not in tensors else str(tuple(tensors[name].shape))
     raise InputError(
-        f"training.init_from {source} has another backbone: {len(other)} of its tensors do not fit, such as {name}, "
-        f"expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that run"
+        f"training.init_from {source} has a different backbone: {len(other)} of its tensors do not fit, such as "
+        f"{name}, expected {tuple(expected[name].shape)}, got {own}; choose the backbone.source of that run"
     )

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def batched(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """Slices of at most ``size`` items, in order; together they are all items."""
+    """Slices of at most ``size`` items, which together cover all items in order."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 

@@ -49,7 +49,7 @@ class Callback:
         """
 
     def on_validation_begin(self, batches: Iterable[Any]) -> Iterable[Any]:
-        """Called with the batches of a validation, which it passes on."""
+        """Called with the batches of a validation; yields them unchanged."""
         return batches
 
     def on_validation_end(self, model: "nn.Module", step: int, metrics: dict[str, Any]) -> None:
@@ -62,7 +62,7 @@ class Callback:
         """
 
     def on_train_end(self) -> None:
-        """Called at the end, whether the run has finished, was stopped or failed."""
+        """Called at the end, whether the run finished, was stopped or failed."""
 
 
 class CallbackList(Callback):

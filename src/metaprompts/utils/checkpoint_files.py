@@ -43,7 +43,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | None:
-    """Read the first intact state; every damaged one before it gives a warning.
+    """Read the first intact state, with a warning for every damaged one before it.
 
     Args:
         paths: in order; those that do not exist are skipped
@@ -74,7 +74,7 @@ def first_whole_state(paths: Iterable[Path]) -> tuple[Path, dict[str, Any]] | No
 
 @contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Name the checkpoint in errors of the body, which restores its parts: any failure there is due to the file."""
+    """Name the checkpoint in errors that the body raises while restoring it: any failure there is due to the file."""
     try:
         yield
     except Exception as error:

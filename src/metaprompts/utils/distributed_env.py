@@ -82,7 +82,7 @@ def is_first_process() -> bool:
 def _from_environment(name: str, default: str, *, least: int) -> int:
     text = os.environ.get(name, default)
     if not text.isdecimal() or int(text) < least:
-        raise InputError(f"the environment has {name}={text!r}; expected what torchrun sets, {least} or more: unset it")
+        raise InputError(f"the environment has {name}={text!r}; expected {least} or more, as set by torchrun: unset it")
     return int(text)
 
 

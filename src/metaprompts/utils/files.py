@@ -78,7 +78,7 @@ def scratch_folder(place: Path, failed: str, advice: str = "nothing there was ch
     """
     scratch = scratch_next_to(place)
     try:
-        # Created first, so an error names it and not the scratch folder in it.
+        # Created first, so errors name it instead of the scratch folder.
         place.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
         yield scratch

@@ -196,5 +196,5 @@ def _refusal(folder: Path, owner: dict[str, str] | None, *, inside: Path | None 
     who = "another process"
     if owner:
         who = f"metaprompts {owner['command']} (process {owner['pid']} on {owner['host']} since {owner['since']})"
-    where = folder if inside is None else f"{folder}, in which {inside} lies,"
+    where = folder if inside is None else f"{folder}, which contains {inside},"
     return InputError(f"{where} is being written by {who}: wait until that process ends, or choose another folder")

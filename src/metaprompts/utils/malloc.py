@@ -31,6 +31,6 @@ def trim_malloc(model: nn.Module) -> bool:
     if not hasattr(library, "mallopt"):
         return False
     library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
-    # Memory freed while the model was built.
+    # Return memory that was freed while the model was built.
     library.malloc_trim(0)
     return True

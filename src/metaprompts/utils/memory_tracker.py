@@ -121,14 +121,14 @@ _FLOAT_ON_GPU: frozenset[Callable[..., Tensor]] = frozenset({F.group_norm, F.lay
 
 
 def backward_within_modes(loss: Tensor) -> None:
-    """``loss.backward()``, which leaves `GpuAutocast` while it runs: recomputed layers would not see it."""
+    """Like ``loss.backward()``, which suspends `GpuAutocast`, so that recomputed layers would ignore it."""
     _engine_run_backward(
         (loss,), (torch.ones_like(loss),), False, False, (), allow_unreachable=True, accumulate_grad=True
     )
 
 
 def call_at_first_gradient(loss: Tensor, on_gradient: Callable[[nn.Parameter], None]) -> None:
-    """During the coming backward pass, call back for each parameter as soon as a part of its gradient is computed.
+    """Call back for each parameter in the next backward pass, as soon as a part of its gradient is computed.
 
     Args:
         loss: with a graph

@@ -69,7 +69,7 @@ def _ranged(hint: Any, value: Any) -> Iterator[tuple[Any, Range]]:
     if origin is Annotated:
         yield from ((value, part) for part in parts[1:] if isinstance(part, Range))
     elif origin in (Union, types.UnionType):
-        # A text is not a number out of range.
+        # A string is not an out-of-range number.
         is_text = isinstance(value, str) and str in parts
         for part in () if is_text else parts:
             yield from _ranged(part, value)

@@ -207,12 +207,12 @@ def mismatches(
     by_kind = {
         "missing": sorted((expected | set(required)) - tensors.keys()),
         "unexpected": sorted(name for name in tensors.keys() - expected if not unused(name)),
-        "of another shape": [
+        "of the wrong shape": [
             f"{name} is {_shape(found)}, expected {_shape(tensor)}"
             for name, found, tensor in pairs
             if not _same_shape(found, tensor)
         ],
-        "of another type": [
+        "of the wrong type": [
             f"{name} is {str(found.dtype).removeprefix('torch.')}, expected a floating type"
             for name, found, tensor in pairs
             if tensor.is_floating_point() and not found.is_floating_point()

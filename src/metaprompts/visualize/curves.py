@@ -30,7 +30,7 @@ class Curve:
         title: heading
         unit: unit of the values, written at their axis
         steps: (N,), ascending
-        values: (N,); non-finite values are left out
+        values: (N,); non-finite values are skipped
         smooth: points of a running mean, drawn over the values; 1 draws only the values
         cut_outliers: limit the axis to exclude a few high values: the first losses may be far above all others
         limits: limits of the axis; None to derive them from the values
@@ -46,7 +46,7 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], last_step: float) -> ImageArray:
-    """Draw panels below each other, with a shared step axis.
+    """Draw panels in a column, with a shared step axis.
 
     Args:
         curves: the panels

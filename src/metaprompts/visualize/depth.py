@@ -87,12 +87,12 @@ def colored_bands(
 def depth_legend(
     minimum: float, maximum: float, width: int, *, size_px: int | None = None, notes: Sequence[str] = ()
 ) -> ImageArray:
-    """A bar of colors with meters below it.
+    """A color bar labeled in meters.
 
     Args:
         minimum: depth of the brightest color, meters
         maximum: depth of the darkest color, meters
-        width: width of the strip in pixels; at least 160 are taken
+        width: width of the strip in pixels; raised to at least 160
         size_px: size of the font; None: chosen for the width
         notes: sentences below the bar
 
@@ -118,7 +118,7 @@ def depth_legend(
 
 
 def add_depth_legend(colored: ImageArray, minimum: float, maximum: float) -> ImageArray:
-    """Put a bar with meters under a colored depth map.
+    """Put a color bar in meters below a colored depth map.
 
     Args:
         colored: (H,W,3) from ``color_depth``

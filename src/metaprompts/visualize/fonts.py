@@ -56,7 +56,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _needs_shaping(text: str) -> bool:
-    """Whether letters change or move by their neighbors, as in Arabic, Hebrew and the scripts of India."""
+    """Whether letters change or move depending on their neighbors, as in Arabic, Hebrew and the scripts of India."""
     return any(
         unicodedata.bidirectional(letter) in ("R", "AL", "AN")
         or unicodedata.category(letter) in ("Mn", "Mc")

@@ -55,7 +55,7 @@ class Panel:
 
 
 def draw_intervals(panels: Sequence[Panel], heading: str = "") -> ImageArray:
-    """Draw panels below each other: seeds as faint dots, means as points, intervals as lines.
+    """Draw panels in a column: seeds as faint dots, means as points, intervals as lines.
 
     Args:
         panels: at least one, with rows

@@ -37,7 +37,7 @@ end_header
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PointCloud:
-    """The pixels of a depth map in space.
+    """The pixels of a depth map as 3-D points.
 
     Attributes:
         points_m: (H, W, 3) float32, meters: x right, y down, z forward from the camera
@@ -69,7 +69,7 @@ class PointCloud:
             intrinsics: the camera
             valid: (H, W) bool, pixels with a depth; None for all that are finite and above 0
             edge: drop pixels that differ from a neighbor by more than this share of the nearer depth: they lie between
-                two surfaces, and would hang in the air; None keeps all
+                two surfaces, and would float in mid-air; None keeps all
 
         Raises:
             InputError: edge is not positive

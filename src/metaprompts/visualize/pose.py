@@ -36,10 +36,10 @@ def draw_skeleton(
 
     Args:
         image: (H,W,3)
-        keypoints: (P,J,2) x, y in pixels; non-finite joints are left out
+        keypoints: (P,J,2) x, y in pixels; non-finite joints are not drawn
         scores: (P,J)
         skeleton: pairs of joint indices connected by limbs
-        threshold: joints scored below are left out, and limbs that need them
+        threshold: joints that score less are not drawn, nor are limbs that need them
         joints: J names, which determine the side, see `read_names`; None: no sides
 
     Returns:

@@ -105,7 +105,7 @@ class TestSegmentation:
             ({"layout": "cityscapes", "reduce_zero_label": True}, "choose layout lists or ade20k"),
             ({"layout": "cityscapes", "as_cityscapes": True}, "data.as_cityscapes is True.*choose layout mapillary"),
             ({"layout": "ade20k", "labels": "v1.2"}, "choose layout cityscapes or mapillary"),
-            ({"layout": "mapillary", "labels": "v3"}, "data.labels is 'v3'; mapillary has v1.2 and v2.0"),
+            ({"layout": "mapillary", "labels": "v3"}, "data.labels is 'v3'; expected v1.2 or v2.0 for mapillary"),
             ({"layout": "mapillary", "labels": "v2.0", "as_cityscapes": True}, "leave out one of them"),
         ],
     )

@@ -130,7 +130,7 @@ class TestAnnotations:
             *((changed(**{field: value}), f"entry 0 of the annotations .*{field} ") for field, value in WRONG_FIELD),
             (
                 {**CONTENT, "annotations": CONTENT["annotations"] * 2},
-                "2 persons have the annotation id 70; .*number the annotations",
+                "2 people have the annotation id 70; .*number the annotations",
             ),
             (changed(image_id="7"), "image_id is '7', not a whole number"),
             (changed(keypoints=[1, 2, 2]), "expected 9 numbers"),
@@ -151,7 +151,7 @@ class TestAnnotations:
         """With "area": 0 every AP was 0, and the first validation was the best for ever."""
         (sample,) = CocoKeypoints(write(changed(area=area)), "persons.json", "images")
         assert sample.person.area == 32
-        assert "persons.json: 1 of 1 persons have no area above 0: the area of the box is used" in caplog.text
+        assert "persons.json: 1 of 1 people have no area above 0: the area of the box is used" in caplog.text
 
     def test_the_category_with_keypoints_need_not_be_the_first(self, write, caplog):
         """Roboflow writes one without first: "entry 0 of the categories has no 'keypoints'"."""
@@ -182,7 +182,7 @@ class TestAnnotations:
         content["annotations"].append({**CONTENT["annotations"][0], "id": 71, "bbox": [1, 2, 0, 0]})
         dataset = CocoKeypoints(write(content), "persons.json", "images")
         assert len(dataset) == 1
-        assert "num_keypoints of 1 of 2 persons differs from the number of labeled joints" in caplog.text
+        assert "num_keypoints of 1 of 2 people differs from the number of labeled joints" in caplog.text
         assert "1 person with a box below one pixel skipped" in caplog.text
         assert (
             "1 of 1 box end outside their images, but not if read as x1, y1, x2, y2 (the first: annotation 70, "
@@ -227,7 +227,7 @@ class TestAnnotations:
         """AP was 0 for areas as shares of the image, and -1 for areas a million times too large, without a word."""
         CocoKeypoints(write(changed(area=area)), "persons.json", "images")
         assert (
-            f"1 of 1 persons have an area larger than their box or below a thousandth of it, such as {area:g}"
+            f"1 of 1 people have an area larger than their box or below a thousandth of it, such as {area:g}"
             in caplog.text
         )
 

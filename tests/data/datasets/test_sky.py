@@ -58,7 +58,7 @@ def test_masks_that_two_images_would_share_are_refused(root):
     [
         ({"sky": "nowhere"}, "nowhere does not exist"),
         ({"sky": "classes/a"}, "has no sky mask|same sky mask"),
-        ({"sky_class": 13}, "data.sky names no folder"),
+        ({"sky_class": 13}, "data.sky is none: set data.sky"),
     ],
 )
 def test_wrong_settings_are_one_line(root, settings, message):

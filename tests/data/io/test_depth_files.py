@@ -56,7 +56,7 @@ class TestDepth:
         ("array", "words"),
         [
             (np.array([[1.0, -0.5]]), "negative"),
-            (np.zeros((2, 2, 1)), r"float64 \(2, 2, 1\); expected one number a pixel"),
+            (np.zeros((2, 2, 1)), r"float64 \(2, 2, 1\); expected one number per pixel"),
             (np.array([[None]]), r"object \(1, 1\)"),
             (np.array([["a"]]), r"<U1 \(1, 1\)"),
             (np.zeros((0, 4)), r"float64 \(0, 4\)"),

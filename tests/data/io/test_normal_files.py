@@ -52,8 +52,8 @@ def test_not_finite_is_no_surface(tmp_path):
     [
         ("a.png", lambda path: Image.new("L", (3, 2)).save(path), r"uint8 \(2, 3\); expected an RGB image"),
         ("a.png", lambda path: path.write_bytes(b"x"), "no image; expected an RGB image"),
-        ("a.npy", lambda path: np.save(path, np.zeros((2, 3))), r"expected 3 numbers a pixel, \(H, W, 3\)"),
-        ("a.npy", lambda path: np.save(path, np.zeros((2, 3, 4))), r"expected 3 numbers a pixel, \(H, W, 3\)"),
+        ("a.npy", lambda path: np.save(path, np.zeros((2, 3))), r"expected 3 per pixel, \(H, W, 3\)"),
+        ("a.npy", lambda path: np.save(path, np.zeros((2, 3, 4))), r"expected 3 per pixel, \(H, W, 3\)"),
         ("a.png", lambda path: None, "a.png"),
     ],
 )

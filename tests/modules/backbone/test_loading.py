@@ -115,7 +115,7 @@ class TestSingleFiles:
         assert refusal(tmp_path / "x.safetensors") == (
             f"{tmp_path / 'x.safetensors'} does not fit this model: 2 missing: "
             "first_stage_model.encoder.norm_out.bias, model.diffusion_model.input_blocks.0.0.weight; "
-            "1 unexpected: model.diffusion_model.label_emb.weight; 1 of another shape: "
+            "1 unexpected: model.diffusion_model.label_emb.weight; 1 of the wrong shape: "
             "model.diffusion_model.middle_block.0.out_layers.0.weight is 7, expected 64"
         )
 

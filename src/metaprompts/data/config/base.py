@@ -24,7 +24,7 @@ from metaprompts.utils.schema import Range, check_ranges, to_dict
 _IMAGE_KEYS = ("exif", "white_level")
 
 Openers = dict[str, Callable[[], SampleDataset]]
-"""The parts of a split: name -> function that opens the part, which is searched for only then."""
+"""The parts of a split: name -> function that searches for the part and opens it."""
 
 Probability = Annotated[float, Range(0, 1)]
 Factor = Annotated[float, Range(0, 100, above=True)]
@@ -43,7 +43,7 @@ class Section:
         root: folder that all paths are relative to
         shards: folder written by metaprompts data shard, whose splits replace those in root; keys for files and folders
             then have no effect. A --data.root without --data.shards unsets it
-        num_workers: processes that read and transform
+        num_workers: processes that read and transform samples
         prefetch: batches that each process prefetches in training
         on_error: behavior for a training sample that is unreadable, or lacks a required caption: "stop" the run, or
             "skip" to the next sample; validation always stops
@@ -255,7 +255,7 @@ class Section:
         names = index.origin.class_names
         if names is not None and classes is not None and names != tuple(classes):
             raise InputError(
-                f"the shards in {self.shards} were made with other task.classes "
+                f"the shards in {self.shards} were made with different task.classes "
                 f"({describe_difference(names, classes)}): use the same classes, or write new shards"
             )
 
@@ -280,9 +280,9 @@ class PairedSection(Section):
     Attributes:
         train: list file of ``image label`` lines, or folder of images
         train_labels: folder of labels, if ``train`` is a folder
-        val: as ``train``; or a share of the training images, for example 0.1, held out by training.seed; none for no
+        val: like ``train``; or a share of the training images, for example 0.1, held out by training.seed; none for no
             validation
-        val_labels: as ``train_labels``
+        val_labels: like ``train_labels``
         image_size: (height, width) to which images are resized; none for their own size
         keep_aspect: whether images keep their aspect ratio: then the sides of ``image_size`` are only upper bounds
         working_size: (height, width) whose area the trained model resizes input images to, stored in its config.json;

@@ -47,7 +47,7 @@ def complete_joints(task: dict[str, Any], data: Mapping[str, Any]) -> None:
     found = file_joints(section)
     added = {} if found is None else missing_joints({"joints": given, "skeleton": task.get("skeleton")}, found)
     if given is not None and "skeleton" not in added and read_names(given) != read_names(COCO_JOINTS):
-        # The default skeleton is COCO's, for other joints.
+        # The default skeleton is for COCO's joints.
         task.setdefault("skeleton", [])
     task.update(added)
     if found is not None and added and is_first_process():
@@ -80,7 +80,7 @@ def describe_joints(added: Mapping[str, Any], path: Path) -> str:
     """A line that describes the joints taken from a file."""
     lines = []
     if "joints" in added:
-        lines.append(f"task.joints are the {len(added['joints'])} of {path}: {', '.join(added['joints'])}")
+        lines.append(f"task.joints are the {len(added['joints'])} joints of {path}: {', '.join(added['joints'])}")
     if "skeleton" in added:
         edges = added["skeleton"]
         shown = ", ".join(f"{start}-{end}" for start, end in edges) or "none, because the file has none"

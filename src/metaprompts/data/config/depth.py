@@ -79,7 +79,9 @@ class DepthData(PairedSection):
                 "data.focal_baseline, or choose disparity"
             )
         if self.sky is None and self.sky_class is not None:
-            raise InputError(f"data.sky_class is {self.sky_class}, but data.sky names no folder of masks: give both")
+            raise InputError(
+                f"data.sky_class is {self.sky_class}, but data.sky is none: set data.sky to the folder of masks"
+            )
 
     @property
     def stored_depth_scale(self) -> float:
@@ -114,7 +116,7 @@ class DepthData(PairedSection):
         return pairs if self.sky is None else with_sky(pairs, self.folder() / self.sky, self.sky_class)
 
     def unlabeled(self) -> dict[str, str]:
-        """Empty: all images that are read have depth."""
+        """Empty: every image has depth."""
         return {}
 
     def official(self) -> dict[str, int]:
@@ -143,7 +145,7 @@ class DepthAugment:
         check_ranges(self, "augment")
 
     def keeps_images(self, data: DepthData) -> bool:
-        """Whether an image is the same in every epoch, or mirrored."""
+        """Whether an image is the same in every epoch, except for mirroring."""
         return self.crop_size == data.image_size and not self.color and self.cutdepth is None
 
     def transforms(self, data: DepthData, max_depth_m: float) -> list[Transform]:

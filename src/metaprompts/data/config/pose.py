@@ -66,7 +66,7 @@ class PoseData(Section):
         return {name: lambda: CocoKeypoints(self.folder(), val, self.val_images, detections=boxes)}
 
     def unlabeled(self) -> dict[str, str]:
-        """Empty: all images that are read have people."""
+        """Empty: every image has people."""
         return {}
 
     def official(self) -> dict[str, int]:
@@ -98,7 +98,7 @@ class PoseAugment:
         check_factor_ranges(scale=self.scale)
 
     def keeps_images(self, data: PoseData) -> bool:
-        """Whether an image is the same in every epoch, or mirrored."""
+        """Whether an image is the same in every epoch, except for mirroring."""
         del data
         return self.scale == (1, 1) and not self.half_body and not self.rotation
 

@@ -64,7 +64,7 @@ class SegmentationData(PairedSection):
         self.check_defaults_unless(("cityscapes",), "extra")
         self.check_defaults_unless(("mapillary",), "as_cityscapes")
         if self.layout == "mapillary" and self.labels not in (None, "v1.2", "v2.0"):
-            raise InputError(f"data.labels is {self.labels!r}; mapillary has v1.2 and v2.0")
+            raise InputError(f"data.labels is {self.labels!r}; expected v1.2 or v2.0 for mapillary")
         if self.as_cityscapes and self.labels == "v2.0":
             raise InputError("data.as_cityscapes is for mapillary v1.2, but data.labels is v2.0: leave out one of them")
 
@@ -157,7 +157,7 @@ class SegmentationAugment:
     Attributes:
         scale_range: lowest and highest factor on ``data.image_size``
         crop_size: (height, width) of the crop; smaller images are finally padded with gray and ignored labels
-        max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 takes any crop
+        max_class_share: a crop with this share of one class or more is drawn again, up to 10 times; 1 accepts any crop
         flip: probability of mirroring
         color: whether to distort brightness, contrast, saturation and hue
     """
@@ -173,7 +173,7 @@ class SegmentationAugment:
         check_factor_ranges(scale_range=self.scale_range)
 
     def keeps_images(self, data: SegmentationData) -> bool:
-        """Whether an image is the same in every epoch, or mirrored."""
+        """Whether an image is the same in every epoch, except for mirroring."""
         return self.scale_range == (1, 1) and self.crop_size == data.image_size and not self.color
 
     def transforms(self, data: SegmentationData) -> list[Transform]:

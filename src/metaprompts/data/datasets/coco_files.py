@@ -62,7 +62,7 @@ class KeypointFile:
         categories: categories with these joints
         images: by image id
         persons: the annotations usable for training
-        left_out: number of other annotations, by reason
+        left_out: number of skipped annotations, by reason
         remarks: oddities, one line each
     """
 
@@ -89,7 +89,7 @@ def read_keypoints(path: Path) -> KeypointFile:
     """Read a COCO keypoint file.
 
     The first category with keypoints names the joints; others with the same joints are read with it. Annotations
-    without labeled joints, of crowds, of other categories, or with a box below one pixel are left out. Left-out
+    without labeled joints, of crowds, of other categories, or with a box below one pixel are skipped. Skipped
     annotations of these categories are still checked, because scoring reads them.
 
     Args:
@@ -97,7 +97,7 @@ def read_keypoints(path: Path) -> KeypointFile:
 
     Raises:
         InputError: the file is missing or broken JSON, entries are missing or of the wrong type, images or people are
-            ambiguous, or no person is left
+            ambiguous, or no person remains
     """
     content = _content(path, "annotation file", "a COCO keypoint JSON: correct data.root, data.train or data.val")
     found = parse_annotations(content, path)
@@ -141,19 +141,19 @@ def read_detections(
 ) -> tuple[Persons, tuple[str, ...]]:
     """Read the boxes a person detector found.
 
-    Boxes of other categories, of images that the keypoint file does not list, or below one pixel are left out.
+    Boxes of other categories, of images that the keypoint file does not list, or below one pixel are skipped.
 
     Args:
         path: JSON list of ``{image_id, category_id, bbox, score}``
         keypoint_file: lists the images and categories to use
-        minimum_score: boxes below it are left out
+        minimum_score: boxes that score less are skipped
 
     Returns:
         people with all keypoints 0, the box's area, and the position in the file as annotation id; and oddities, one
         line each
 
     Raises:
-        InputError: the file is missing or broken JSON, entries are missing or of the wrong type, or no box is left
+        InputError: the file is missing or broken JSON, entries are missing or of the wrong type, or no box remains
     """
     content = _content(path, "file of detections", "a JSON list of boxes: correct data.root or data.val_boxes")
     boxes = read_boxes(content, path)

@@ -73,7 +73,7 @@ def person_of(samples: SampleDataset, index: int) -> Person:
     """The person of a sample of people, without loading its image if possible."""
     read = getattr(samples, "person", None)
     person: Person | None = samples[index].person if read is None else read(index)
-    assert person is not None, "samples of people have a person each"
+    assert person is not None, "every sample of people has a person"
     return person
 
 
@@ -98,12 +98,12 @@ def hold_out(
     Args:
         paths: paths of each sample's image
         share: share of the images to hold out; at least one image is held out, and at least one is not
-        seed: other seeds hold out other images
+        seed: determines which images are held out
         root: root folder of the data set
         names: names below ``root`` of the images to hold out, if drawn before; None to draw them
 
     Returns:
-        places to train on, places to validate on, both ascending
+        indices to train on and indices to validate on, both ascending
 
     Raises:
         InputError: there is only one image, or previously drawn images are missing

@@ -48,7 +48,7 @@ class CocoKeypoints(People, ReadsImages):
     """One sample for every person in a COCO keypoint file, or for every detected box.
 
     Annotations without labeled joints, of crowds, with a box below one pixel, or of categories whose joints differ from
-    the first category with joints are left out. Oddities in the file are logged.
+    the first category with joints are skipped. Oddities in the file are logged.
 
     Args:
         root: folder that paths are relative to
@@ -56,14 +56,14 @@ class CocoKeypoints(People, ReadsImages):
         images: folder of the images
         detections: JSON list of ``{image_id, category_id, bbox, score}`` whose boxes replace the annotated ones; such
             samples have no keypoints (all 0). Boxes of other categories and of images that ``annotations`` does not
-            list are left out.
-        minimum_score: detections below it are left out
+                list are skipped.
+        minimum_score: detections that score less are skipped
 
     Attributes:
-        left_out: number of annotations left out, by reason
+        left_out: number of skipped annotations, by reason
 
     Raises:
-        InputError: the JSON is broken, entries are missing or impossible, no person is left, or images of people are
+        InputError: the JSON is broken, entries are missing or impossible, no person remains, or images of people are
             missing; the message names up to 5 of them
     """
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class SkipBadSamples:
-    """A data set that replaces each unreadable sample by the next good one.
+    """A data set that replaces each unreadable sample with the next good one.
 
     The replacement does not depend on order or workers. Each bad sample is logged once per reader process.
 

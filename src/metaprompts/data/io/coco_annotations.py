@@ -173,7 +173,7 @@ def check_same_ids(people: Iterable[Annotation], where: Path | str) -> None:
     Raises:
         InputError: ids are repeated
     """
-    check_unique((each.id for each in people), where, "persons", "annotation id", "number the annotations")
+    check_unique((each.id for each in people), where, "people", "annotation id", "number the annotations")
 
 
 def as_ground_truth(content: Any, where: Path | str, joints: int) -> dict[str, Any]:
@@ -243,15 +243,15 @@ def _remarks(annotations: Sequence[Annotation]) -> list[str]:
     if odd:
         box = odd[0].box_xywh
         remarks.append(
-            f"{len(odd)} of {len(people)} persons have an area larger than their box or below a thousandth of it, "
+            f"{len(odd)} of {len(people)} people have an area larger than their box or below a thousandth of it, "
             f"such as {odd[0].area:g} in a box of {box[2]:g}x{box[3]:g}; AP uses area as the person's size in square "
             "pixels: correct area, or remove it"
         )
     if without_area:
-        remarks.append(f"{without_area} of {len(people)} persons have no area above 0: the area of the box is used")
+        remarks.append(f"{without_area} of {len(people)} people have no area above 0: the area of the box is used")
     if miscounted:
         remarks.append(
-            f"num_keypoints of {miscounted} of {len(people)} persons differs from the number of labeled joints"
+            f"num_keypoints of {miscounted} of {len(people)} people differs from the number of labeled joints"
         )
     return remarks
 

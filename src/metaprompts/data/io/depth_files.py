@@ -113,7 +113,7 @@ class DepthEncoding:
         if dtype.itemsize == 1:
             raise InputError(
                 f"depth file {path} is {dtype}; expected 16-bit integers of {self.unit()} or floats in meters: save "
-                "it in one of these forms, or set data.depth_scale, the divisor of its values"
+                "it in one of these formats, or set data.depth_scale, the divisor of its values"
             )
         return _MILLIMETERS
 

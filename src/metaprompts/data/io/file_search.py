@@ -13,7 +13,7 @@ from metaprompts.utils.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
-# Links between folders may reach the same place by very many paths.
+# Links between folders may lead to the same folder by very many paths.
 _VISITS_AT_MOST = 16
 _ENDINGS_NAMED_AT_MOST = 8
 # Result names of predict and heatmaps.
@@ -102,7 +102,7 @@ def warn_of_passed_over(passed_over: Counter[str], where: str) -> None:
 
 
 def without_results(images: Sequence[Path], where: str) -> list[Path]:
-    """Leave out results of predict and heatmaps if the corresponding image is in the list.
+    """Drop results of predict and heatmaps if the corresponding image is in the list.
 
     Args:
         images: the found images

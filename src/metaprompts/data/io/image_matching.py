@@ -1,4 +1,4 @@
-"""Match images on disk to the images of an annotation file, by as much of the path as the file gives."""
+"""Match images on disk to the images of an annotation file, by name and, if necessary, by folders."""
 
 import os
 import unicodedata

@@ -29,7 +29,7 @@ class Intrinsics:
         focal_y_px: vertical focal length in pixels
         center_x_px: principal point, from the left
         center_y_px: principal point, from the top
-        source: where the numbers are from, in words
+        source: origin of the numbers, for messages
     """
 
     focal_x_px: float

@@ -1,4 +1,4 @@
-"""Write PNG files, including images too large for another copy by Pillow."""
+"""Write PNG files, including images too large for Pillow to copy."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ from PIL import Image
 from metaprompts.utils.files import write_whole
 from metaprompts.utils.row_bands import row_bands
 
-# Above this number of pixels, images are written in bands: Pillow would copy them with 4 bytes per pixel.
+# Images with more pixels are written in bands: Pillow would copy them with 4 bytes per pixel.
 _LARGE = 2**25
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _RGB, _PALETTE = 0, 2, 3

@@ -24,7 +24,7 @@ _said: list[str] = []
 def quiet_libtiff() -> Iterator[list[str]]:
     """Keep libtiff from printing in this block; yields a list that receives pixel errors when the block ends.
 
-    If the library is not found, it keeps printing and the list stays empty.
+    If the library is not found, libtiff keeps printing and the list stays empty.
     """
     _take_over()
     _said.clear()

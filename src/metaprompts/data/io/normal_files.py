@@ -26,7 +26,7 @@ def read_normals(path: Path) -> NDArray[np.float32]:
         path: an RGB image, whose channels go from -1 at 0 to 1 at the largest value, or .npy (H, W, 3) floats
 
     Returns:
-        (H, W, 3) float32 of length 1, as stored: the file decides where its axes point; 0 where the length of the
+        (H, W, 3) float32 of length 1, in the file's own axes; 0 where the length of the
         stored vector is far from 1, which means no surface
 
     Raises:
@@ -48,7 +48,7 @@ def read_normals(path: Path) -> NDArray[np.float32]:
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Vectors (H, W, 3) of length 1, and 0 in place of those that are far from it or not finite."""
+    """Vectors (H, W, 3) scaled to length 1; those far from length 1 or not finite become 0."""
     length = np.sqrt(np.square(vectors).sum(axis=2, keepdims=True))
     is_normal = (length > _SHORTEST) & (length < _LONGEST)
     found: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=is_normal)

@@ -53,7 +53,7 @@ def read_npz(path: Path, *, kind: str) -> NDArray[Any]:
         (H, W) integers or floats
 
     Raises:
-        InputError: as for `read_npy`, or none of several arrays has such a name
+        InputError: as for `read_npy`, or the file has several arrays, none with such a name
     """
     check_regular_file(path, kind)
     name = f"{kind} {path}"
@@ -91,7 +91,7 @@ def _read_array(file: IO[bytes], size: int, name: str, channels: int | None = No
     shape, is_fortran, dtype = read_header(file)
     behind = () if channels is None else (channels,)
     if len(shape) != 2 + len(behind) or shape[2:] != behind or dtype.kind not in "iuf" or min(shape) < 1:
-        wanted = "one number a pixel, (H, W)" if channels is None else f"{channels} numbers a pixel, (H, W, {channels})"
+        wanted = "one number per pixel, (H, W)" if channels is None else f"{channels} per pixel, (H, W, {channels})"
         raise InputError(f"{name} is {dtype} {shape}; expected {wanted}")
     height, width = shape[:2]
     expected, left = height * width * (channels or 1) * dtype.itemsize, size - file.tell()

@@ -93,7 +93,7 @@ class _Collate:
 
 def _prepare_reader(worker: int) -> None:
     # A terminal or a cluster may send its signals to every process: the main process ends the workers after saving its
-    # state, without their tracebacks. If it is killed, they notice by themselves.
+    # state, without their tracebacks. If the main process is killed, the workers exit on their own.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     quiet_opencv(worker)

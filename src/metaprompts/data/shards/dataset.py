@@ -20,7 +20,7 @@ _CURE = "copy it again, or delete it and run the same metaprompts data shard com
 class ShardedSamples:
     """The samples of a split, equal to those read from its folders, in the same order.
 
-    A left-out sample is replaced by the next one, as in a run that skips it.
+    A skipped sample is replaced with the next one, as in a run that skips it.
 
     Args:
         folder: folder of the shards
@@ -30,7 +30,7 @@ class ShardedSamples:
 
     Attributes:
         shards: the shards in order
-        left_out: images in none of the shards
+        left_out: skipped images, which no shard contains
 
     Raises:
         InputError: the split is unfinished, or a shard is missing or has the wrong size
@@ -113,7 +113,7 @@ class ShardedSamples:
 def _decoding(record: Record, path: Path) -> Iterator[None]:
     try:
         yield
-    # The error is in the content: the bytes are those that were written.
+    # The checksum matches, so the file's content is invalid.
     except Exception as error:
         raise InputError(f"sample {record.key} of shard {path} cannot be decoded ({one_line(error)})") from error
 
@@ -162,7 +162,7 @@ def _places(split: SplitIndex, folder: Path) -> list[tuple[Shard, Record, int]]:
     }
     missing = {sample for each in split.left_out for sample in each.samples}
     numbers = found.keys() | missing
-    # As many as are listed: a range of the length given in the file could fill memory.
+    # Count the listed samples: a range of the length given in the file could exhaust memory.
     if not found or len(numbers) != split.samples or max(numbers) >= split.samples:
         raise InputError(f"{folder / INDEX_FILE} is damaged (samples are missing): write the shards again")
     following = found[min(found)]

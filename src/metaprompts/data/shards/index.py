@@ -99,11 +99,11 @@ class SplitIndex:
     """The shards of a split.
 
     Attributes:
-        samples: number of samples in the split, including left-out ones
+        samples: number of samples in the split, including skipped ones
         is_whole: whether all samples are written
         people: metadata of a split of people
         shards: in their order
-        left_out: images in none of the shards
+        left_out: skipped images, which no shard contains
     """
 
     samples: int
@@ -121,7 +121,7 @@ class Origin:
         task: the recipe's task
         classes: number of classes; None if the task has none
         class_names: names of the classes; None if the task has none
-        shard_bytes: size at which a shard is closed
+        shard_bytes: shard size at which the next shard begins
         data: the recipe's data section, limited to keys that determine the samples
     """
 
@@ -143,7 +143,7 @@ class ShardIndex:
 
     Attributes:
         origin: source and settings
-        splits: the splits that were begun
+        splits: the splits that were started
     """
 
     origin: Origin
@@ -196,7 +196,7 @@ def write_part(path: Path, shard: Shard, left_out: tuple[LeftOut, ...]) -> None:
     Args:
         path: path of the file
         shard: the finished shard
-        left_out: all images left out of the split up to the shard's end
+        left_out: all images of the split skipped up to the shard's end
 
     Raises:
         InputError: the file cannot be written

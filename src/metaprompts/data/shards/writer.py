@@ -47,7 +47,7 @@ def begin(folder: Path, origin: Origin, *, restart: bool = False) -> None:
     """Create a shard folder, or check that an existing one has the same data.
 
     Args:
-        folder: a new or empty folder, or one begun with the same ``origin``
+        folder: a new or empty folder, or one started with the same ``origin``
         origin: source and settings of the shards
         restart: discard existing shards
 
@@ -82,7 +82,7 @@ def write_split(
         split: the split to write
         samples: samples of the split
         depth_scale: likely number of depth units per meter
-        at_most: maximum number of unreadable samples to leave out, each named in the log; None for none
+        at_most: maximum number of unreadable samples to skip, each named in the log; None for none
         workers: number of reader processes; 0 for this process
         on_done: called with the number of newly written samples
         on_earlier: called once with the number of samples written by earlier calls
@@ -134,8 +134,8 @@ def _check_same(folder: Path, found: Origin, expected: Origin) -> None:
     came, new = _flat(found), _flat(expected)
     if differing := sorted(key for key in {*came, *new} if came.get(key) != new.get(key)):
         raise InputError(
-            f"{folder} holds shards made with another {', '.join(differing)}: give the same value, another --out, or "
-            "--resume never to discard them"
+            f"{folder} holds shards made with a different {', '.join(differing)}: give the same value, another --out, "
+            "or --resume never to discard them"
         )
 
 
@@ -208,7 +208,7 @@ def _is_there(folder: Path, shard: Shard) -> bool:
 
 
 def _remaining(groups: list[tuple[int, ...]], begun: SplitIndex) -> list[tuple[int, ...]]:
-    """The groups that are neither written nor left out."""
+    """The groups that are neither written nor skipped."""
     if begun.is_whole:
         return []
     last = begun.shards[-1].records[-1].key if begun.shards else ""

@@ -148,7 +148,7 @@ class RandomFlip:
         check_probability(self.probability)
 
     def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
-        """Mirror, or not."""
+        """Mirror with the given probability."""
         return flip(sample) if generator.random() < self.probability else sample
 
 

@@ -18,7 +18,7 @@ else:
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:
-    """Convert a sample to tensors; missing targets are left out.
+    """Convert a sample to tensors; missing targets are omitted.
 
     Args:
         sample: any

@@ -124,7 +124,7 @@ def _point(plan: Plan, workload: Workload, opened: EngineProcess | Subject) -> C
 
 
 def workloads_of_axes(plan: Plan) -> dict[str, list[Workload]]:
-    """The workloads on each axis; axes that the model does not have are left out.
+    """The workloads on each axis; axes that the model does not have are omitted.
 
     Args:
         plan: its workload lies on every axis; a quick plan has short axes

@@ -65,5 +65,5 @@ def _read(name: str, device: torch.device, option: str) -> EngineSpec:
     if engine != PLAIN:
         check_engine(engine, precision, device)  # type: ignore[arg-type]
     elif precision != "fp32":
-        raise InputError(f"engine {PLAIN} has fp32, not {precision}: choose one of these")
+        raise InputError(f"engine {PLAIN} supports fp32, not {precision}: choose fp32 or another engine")
     return spec

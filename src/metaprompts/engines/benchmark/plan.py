@@ -64,7 +64,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A request, and what it comes to.
+    """A resolved request.
 
     Attributes:
         request: what was requested

@@ -43,7 +43,7 @@ class EngineProcess:
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, self._output.name, threads, what))
         self._process.start()
-        # The process then holds the only other end, so its death is noticed.
+        # The process then holds the only other end, so its death is detected.
         other.close()
         try:
             self.opening_s: float = self._answer()

@@ -74,7 +74,7 @@ def export_model(
     if missing := [name for name in chosen.needs if not find_spec(name)]:
         raise InputError(f"format {kind} needs {', '.join(missing)}: pip install 'metaprompts[{kind}]'")
     if model.config.prompts.kind == "caption":
-        raise InputError("this model reads a caption of each image; only models with fixed prompts can be exported")
+        raise InputError("this model needs a caption for each image; only models with fixed prompts can be exported")
     size = _size(model, size)
     whole = WholeModel(OptimizedModel(model.eval(), steps)).eval()
     with writing_into(out, "export"), _folder(out) as scratch:

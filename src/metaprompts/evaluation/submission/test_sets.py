@@ -67,14 +67,14 @@ class DetectedPeople(ReadsImages):
     Args:
         folder: folder of the images
         info: COCO's image_info JSON, or any annotation file of the images
-        boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are left out
+        boxes: JSON list of ``{image_id, category_id, bbox, score}``; category 1 is people, others are skipped
         joints: number of joints per person
 
     Attributes:
         images: the entries of the images in ``info``
 
     Raises:
-        InputError: a file is broken, an entry is not a box, or no box of a listed image is left
+        InputError: a file is broken, an entry is not a box, or no box of a listed image remains
     """
 
     def __init__(self, folder: Path, info: Path, boxes: Path, *, joints: int) -> None:

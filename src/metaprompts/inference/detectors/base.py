@@ -25,19 +25,19 @@ class Detector(Protocol):
         """The score below which boxes are usually wrong."""
 
     def __call__(self, image: ImageArray) -> Boxes:
-        """Find the people in an image (H,W,3), RGB in uint8; boxes in any order, also bad ones and duplicates."""
+        """Find the people in an image (H,W,3), RGB in uint8; unfiltered boxes in any order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PersonDetector:
-    """A detector whose boxes lie in the image, have a minimum score and no duplicates, best first.
+    """A detector with filtered boxes: in the image, with a minimum score, without duplicates, best first.
 
     Pass it as ``boxes`` of `MetaPromptModel.predict`.
 
     Attributes:
         detector: finds the boxes
-        min_score: boxes that score less are left out; None for the detector's default
-        nms: of boxes that overlap by more than this IoU, only the best is kept
+        min_score: boxes that score less are dropped; None for the detector's default
+        nms: IoU threshold of non-maximum suppression
         max_people: keep at most this number of boxes, the best ones; None for all
 
     Raises:
@@ -80,7 +80,7 @@ def box_nms(boxes: Boxes, threshold: float) -> list[int]:
 
     Args:
         boxes: (N,5)
-        threshold: boxes that overlap a better one by more than this IoU are left out
+        threshold: boxes that overlap a better one by more than this IoU are dropped
 
     Returns:
         indices of the boxes kept, best first; among equals the first
@@ -103,7 +103,7 @@ def box_iou(box: Boxes, others: Boxes) -> NDArray[np.float64]:
 
 
 def _inside(boxes: Boxes, height: int, width: int) -> Boxes:
-    """Clip boxes to the image; those that are not finite or below one pixel are left out."""
+    """Clip boxes to the image, and drop those that are not finite or below one pixel."""
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
     limit = np.array([width, height], np.float32)
     low, high = boxes[:, :2].clip(0, limit), (boxes[:, :2] + boxes[:, 2:4]).clip(0, limit)

@@ -1,4 +1,4 @@
-"""Leave out people that were found twice."""
+"""Remove duplicate people."""
 
 from dataclasses import replace
 
@@ -14,12 +14,12 @@ OKS_NMS = 0.9
 
 
 def without_duplicates(task: Pose, prediction: PosePrediction, threshold: float = OKS_NMS) -> PosePrediction:
-    """Of people whose joints nearly agree, keep the best, as `PoseProtocol.oks_nms` does in an evaluation.
+    """Keep the best of people with nearly equal joints, as `PoseProtocol.oks_nms` does in an evaluation.
 
     Args:
         task: the model's task
         prediction: the people of one image
-        threshold: a person more similar (OKS) than this to a better one is left out
+        threshold: a person more similar (OKS) than this to a better one is removed
 
     Returns:
         the prediction with the people kept, in their order

@@ -60,7 +60,7 @@ class SegmentationDetector:
 
 @dataclass
 class _Region:
-    """Connected pixels, or several of them that belong to one person.
+    """One or several connected groups of pixels that belong to one person.
 
     Attributes:
         labels: their labels
@@ -78,7 +78,7 @@ class _Region:
 def person_boxes(mask: NDArray[np.bool_], confidence: NDArray[np.float32]) -> Boxes:
     """A box for each person in a mask.
 
-    Regions that lie above each other with a small gap are one person behind something, for example a table. A wide
+    Regions one above the other with a small gap are one person who is partly hidden, for example by a table. A wide
     region is cut at a column with few pixels: people side by side. Boxes are enlarged by a fifth horizontally and a
     twentieth vertically.
 
@@ -128,7 +128,7 @@ def _joined(regions: list[_Region]) -> list[_Region]:
 
 
 def _are_one(one: _Corners, other: _Corners) -> bool:
-    """Whether the narrower is above or below the wider, near it."""
+    """Whether the narrower region is just above or below the wider one."""
     overlap = min(one[2], other[2]) - max(one[0], other[0])
     gap = max(one[1], other[1]) - min(one[3], other[3])
     _, top, _, bottom = _around(one, other)
@@ -156,7 +156,7 @@ def _people(labels: NDArray[np.int32], region: _Region) -> Iterator[tuple[_Corne
 
 
 def _side_by_side(mask: NDArray[np.bool_], first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The columns of each person, from the first to before the last."""
+    """The first column of each person, and the one after the last."""
     rows = np.flatnonzero(mask[:, first:last].any(axis=1))
     cut = None
     if len(rows) and last - first >= _WIDE * (rows[-1] + 1 - rows[0]):

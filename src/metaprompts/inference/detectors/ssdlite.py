@@ -61,7 +61,7 @@ class SsdliteDetector:
 def _graph() -> Path:
     """The file of the installed package."""
     found = find_spec(_PACKAGE)
-    # It has no __init__.py.
+    # The package has no __init__.py.
     folders = (found.submodule_search_locations if found else None) or []
     for folder in folders:
         if (graph := Path(folder) / _GRAPH).is_file():

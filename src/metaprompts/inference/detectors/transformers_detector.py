@@ -24,7 +24,7 @@ class TransformersDetector:
 
     Args:
         folder: model, config and image processor, as `save_pretrained` writes them
-        source: its name in messages
+        source: name of the model in messages
         device: compute device
 
     Raises:
@@ -73,7 +73,7 @@ def _loaded(folder: Path, source: str) -> tuple[Any, Any, Any]:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         if config.model_type not in MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES:
             raise InputError(f"{source} is a {config.model_type} model of transformers; expected an object detector")
-        # The others need torchvision.
+        # Other image processors need torchvision.
         read_processor: Any = AutoImageProcessor.from_pretrained
         processor = read_processor(folder, local_files_only=True, backend="pil")
         with without_progress_bars():

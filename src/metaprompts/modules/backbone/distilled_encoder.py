@@ -1,4 +1,4 @@
-"""A small convolutional encoder distilled from a VAE's (in the way of TAESD)."""
+"""A small convolutional encoder distilled from a VAE's (like TAESD)."""
 
 import copy
 from dataclasses import dataclass

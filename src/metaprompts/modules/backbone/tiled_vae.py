@@ -1,8 +1,8 @@
 """The VAE's encoder over horizontal strips: the same numbers, except for rounding, in a fraction of the memory.
 
-Between two layers there is one whole map; inside a layer only a strip of rows and its neighbors. A norm needs the
-statistics of the whole map, so a residual layer computes its first convolution twice: once to know the second norm's
-statistics, once to use them. That takes 1.5 times as long.
+Only one whole map is held between layers; a layer processes a strip of rows and its neighbors at a time. A norm needs
+the statistics of the whole map, so a residual layer computes its first convolution twice: once to know the second
+norm's statistics, once to use them. That takes 1.5 times as long.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -31,7 +31,7 @@ class StripEncoder(nn.Module):
         rows: height of a strip in every map, at least 1
 
     Raises:
-        InputError: the height is invalid, or the encoder has other layers
+        InputError: the height is invalid, or the encoder has unsupported layers
     """
 
     def __init__(self, layers: Encoder, rows: int) -> None:

@@ -21,14 +21,14 @@ _UP_BLOCKS = {"CrossAttnUpBlock2D", "UpBlock2D"}
 class PyramidUNet(nn.Module):
     """The layers of diffusers' UNet with our own forward pass.
 
-    Differs from diffusers' own forward in three ways: a learned vector takes the place of the time MLP's output, the
+    Differs from diffusers' own forward in three ways: a learned vector replaces the time MLP's output, the
     four levels of the up path are returned, and a skip whose size does not match is resized to the upsampled map
-    (released code; sizes that are multiples of 64 never meet it). The time MLP is not part of this module.
+    (as in the released code; not needed for sizes that are multiples of 64). The time MLP is not part of this module.
 
     Args:
         unet: any Stable Diffusion UNet made of plain and cross-attention blocks; its layers are shared, not copied
-        refines: whether the output is fed back. Without it the output layers would get no gradient, so they are left
-            out and `to_latent` raises an error.
+        refines: whether the output is fed back. Without it the output layers would get no gradient, so they are
+            omitted and `to_latent` raises an error.
 
     Raises:
         InputError: the UNet has block types that this class does not support
@@ -60,8 +60,8 @@ class PyramidUNet(nn.Module):
             prompts: (B, N, D), the cross-attention context
 
         Returns:
-            The pyramid, finest first: (B, C_l, h / 2^l, w / 2^l) for l = 0, 1, 2, ... With an h or w that halving
-            does not divide evenly, the levels are as large as repeated doubling of the coarsest makes them.
+            The pyramid, finest first: (B, C_l, h / 2^l, w / 2^l) for l = 0, 1, 2, ... If h or w
+                cannot be halved evenly, every level is twice as large as the next coarser one.
         """
         hidden = self.conv_in(latent)
         skips = [hidden]

@@ -15,7 +15,7 @@ _STRIDE = 8
 
 
 class DenseHead(nn.Module):
-    """One fused map at 1/8 to numbers at full size.
+    """Predicts numbers at full size from one fused map at 1/8.
 
     Args:
         in_channels: channels of the map
@@ -102,7 +102,7 @@ class NormalsHead(DenseHead):
 
 
 class HeatmapHead(nn.Module):
-    """One fused map at 1/8 to joint heatmaps at 1/4: a convolution that doubles the size, and a 1x1 convolution.
+    """Predicts joint heatmaps at 1/4 from one fused map at 1/8: a size-doubling and a 1x1 convolution.
 
     The paper shows its pose head only in a figure; width and kernel are SimpleBaseline's (Xiao et al. 2018).
 

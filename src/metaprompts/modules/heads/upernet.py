@@ -1,4 +1,4 @@
-"""UPerNet and the auxiliary FCN head for semantic segmentation (Xiao et al. 2018; METHOD as in mmsegmentation)."""
+"""UPerNet and the auxiliary FCN head for semantic segmentation (Xiao et al. 2018; as in mmsegmentation)."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from metaprompts.errors import InputError
 
 LABEL_TOKENS = "prompts.tokens"
-"""The name of the buffer with the text encoder's tokens of the labels."""
+"""The name of the buffer with the labels' tokens."""
 
 _SMALL = 1e-4
 
@@ -44,7 +44,7 @@ class MetaPrompts(nn.Module):
             K tensors (B, N, D); the same one K times if the set is shared
 
         Raises:
-            InputError: there is a context
+            InputError: a context is given
         """
         _check_no_context(context, "meta")
         prompts = [values if self.adapters is None else self.adapters[i](values) for i, values in enumerate(self.sets)]
@@ -91,14 +91,14 @@ class LabelPrompts(nn.Module):
             K tensors (B, N, D)
 
         Raises:
-            InputError: there is a context
+            InputError: a context is given
         """
         _check_no_context(context, "label")
         return [prompts.expand(batch, -1, -1) for prompts in self.adapters(self.tokens)]
 
 
 class CaptionPrompts(nn.Module):
-    """The N tokens of a caption of each image, made by a text encoder and never trained (TADP, Kondapaneni et al.).
+    """The N tokens of each image's caption, made by a text encoder and never trained (TADP, Kondapaneni et al.).
 
     Args:
         count: N, the length that captions are padded to
@@ -124,13 +124,13 @@ class CaptionPrompts(nn.Module):
             K tensors (B, N, D)
 
         Raises:
-            InputError: there is no context, or it has the wrong shape
+            InputError: no context is given, or it has the wrong shape
         """
         expected = (batch, *self.shape)
         if context is None or tuple(context.shape) != expected:
             came = "nothing" if context is None else "x".join(map(str, context.shape))
             raise InputError(
-                f"this model reads a caption of each image, but its context is {came}; expected "
+                f"this model needs a caption for each image, but its context is {came}; expected "
                 f"{'x'.join(map(str, expected))}: pass captions to predict, or the output of encode_captions to the "
                 "model"
             )

@@ -64,7 +64,7 @@ class FusedRearrangement(nn.Module):
     Args:
         pyramid_channels: C_l of each level, finest first
         prompt_channels: D
-        enabled: False passes on the joined features without the dot product (the paper's ablation)
+        enabled: False passes on the concatenated features without the dot product (the paper's ablation)
         upsample: how coarser levels are enlarged; released models are "transposed"
     """
 
@@ -88,7 +88,7 @@ class FusedRearrangement(nn.Module):
         self.join = _project(sum(pyramid_channels), prompt_channels)
 
     def forward(self, pyramid: Sequence[Tensor], prompts: Tensor) -> list[Tensor]:
-        """Rearrange the joined levels.
+        """Rearrange the concatenated levels.
 
         Args:
             pyramid: (B, C_l, h / 2^l, w / 2^l), finest first

@@ -35,7 +35,7 @@ ADEChallengeData2016/objectInfo150.txt       the classes, with their shares and 
 
     metaprompts train micro_segmentation --data.root DIR --data.reduce_zero_label true \\
       --data.ignored 255 --task.classes "CLASSES"
-with CLASSES the 150 names of objectInfo150.txt, separated by commas
+where CLASSES are the 150 names in objectInfo150.txt, separated by commas
 """
 
     def image(self, place: Place) -> str:

@@ -60,7 +60,7 @@ Each split has one city. Labels of the test split are empty, as in the real one.
 has a polygon for each part.
 
     metaprompts train micro_segmentation --data.root DIR --data.ignored 255 --task.classes "CLASSES"
-with CLASSES, on one line,
+where CLASSES, on one line, are
 road,sidewalk,building,wall,fence,pole,traffic light,traffic sign,vegetation,terrain,sky,
 person,rider,car,truck,bus,train,motorcycle,bicycle
 """

@@ -39,10 +39,10 @@ train2017/, val2017/          images
 annotations/                  person_keypoints_*2017.json: keypoints, boxes, masks as polygons
 person_detection_results/     boxes as a detector might give them, for the validation images
 
-Masks are exact; a polygon includes its holes by a path there and back. A detected box is the true one with each
+Masks are exact; a polygon reaches each of its holes by a path there and back. A detected box is the true one with each
 edge moved by up to 5 % of the box's size, and a score of 0.6 to 1; in half of the images there is also a false box,
-with a score below 0.4. Images without people are listed as well; if a split has no people, its last scene has another
-seed. Dates and URLs are placeholders.
+with a score below 0.4. Images without people are listed as well; if a split has no people, its last scene has a
+different seed. Dates and URLs are placeholders.
 
     metaprompts train micro_pose --data.root DIR \\
       --data.train annotations/person_keypoints_train2017.json --data.train_images train2017 \\

@@ -55,7 +55,7 @@ train.txt, val.txt            images and masks of version 1.2
 Panoptic files and polygons are not generated.
 
     metaprompts train micro_segmentation --data.root DIR --data.ignored 65 --task.classes "CLASSES"
-with CLASSES the first 65 names of config_v1.2.json, separated by commas
+where CLASSES are the first 65 names in config_v1.2.json, separated by commas
 """
 
     def image(self, place: Place) -> str:

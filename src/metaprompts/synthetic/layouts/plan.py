@@ -50,7 +50,7 @@ class Plan:
             raise InputError(f"seed is {self.seed}; expected 0 or more")
         if not (_SMALLEST_SIDE <= self.height <= _LARGEST_SIDE and _SMALLEST_SIDE <= self.width <= _LARGEST_SIDE):
             raise InputError(
-                f"images are {self.height} x {self.width}; expected {_SMALLEST_SIDE} to {_LARGEST_SIDE} each way"
+                f"images are {self.height} x {self.width}; expected {_SMALLEST_SIDE} to {_LARGEST_SIDE} per side"
             )
 
     @cached_property

@@ -40,7 +40,7 @@ depth_train.txt, depth_val.txt         image and depth
 normals_train.txt, normals_val.txt     image and normals
 annotations/person_keypoints_*.json    people, as in COCO
 
-If no person is visible in a split, its last scene has another seed.
+If no person is visible in a split, its last scene has a different seed.
 
     metaprompts train scenes_segmentation --data.root DIR
     metaprompts train scenes_depth --data.root DIR

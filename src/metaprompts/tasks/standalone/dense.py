@@ -1,4 +1,4 @@
-"""Image to network and back: see model.json."""
+"""Pre- and postprocessing of images: see model.json."""
 
 from typing import Any
 

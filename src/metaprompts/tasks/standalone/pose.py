@@ -1,4 +1,4 @@
-"""People to network and back to the image: see model.json."""
+"""Pre- and postprocessing of people: see model.json."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list
     """Write people.json: for each person the joints' x and y in the image, and their scores."""
     size, people = facts["input"]["shape"][2:], []
     for output, (corner, step) in zip(outputs, places(image, boxes, facts), strict=True):
-        # Crop and heatmap count from the centers of their outermost pixels.
+        # Coordinates of crop and heatmap begin and end at the centers of their outermost pixels.
         scale = np.array([(size[1] - 1) / (output.shape[2] - 1), (size[0] - 1) / (output.shape[1] - 1)])
         joints = [
             [*(peak(each, facts["output"]["sigma"]) * scale * step + corner), float(each.max())] for each in output
@@ -37,7 +37,7 @@ def save_result(outputs: list[Array], image: NDArray[np.uint8], boxes: list[list
 
 
 def places(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, Any]) -> list[Any]:
-    """Where each crop's first pixel lies in the image, x and y, and how far the next ones are."""
+    """Position x, y of each crop's first pixel in the image, and the distance to the next pixels."""
     height, width = facts["input"]["shape"][2:]
     padding = facts["output"]["padding"] if boxes else 1.0
     found = []
@@ -48,12 +48,12 @@ def places(image: NDArray[np.uint8], boxes: list[list[float]], facts: dict[str, 
 
 
 def between(places: NDArray[np.float64], length: int) -> Array:
-    """Weights (places, length) that interpolate linearly between pixels; what is outside is black."""
+    """Weights (places, length) that interpolate linearly between pixels; pixels outside are black."""
     return np.maximum(1 - abs(places[:, None] - np.arange(length)), 0).astype(np.float32)
 
 
 def peak(heatmap: Array, sigma: float) -> NDArray[np.float64]:
-    """Find x and y where a Gaussian of known width, fitted around the largest pixel, has its center."""
+    """Find the center x, y of a Gaussian of known width fitted around the largest pixel."""
     row, column = divmod(int(heatmap.argmax()), heatmap.shape[1])
     radius = int(np.ceil(1.5 * sigma))
     top, left = max(row - radius, 0), max(column - radius, 0)
